@@ -1,0 +1,127 @@
+"""What every engine offers, whatever compiled it: torch, OpenVINO or TensorRT behind one protocol.
+
+An engine is the network at one static input size. Text embeddings are an input, so new classes need no rebuild.
+Notation: H, W network input size; h, w = H/4, W/4 (stride 4); K classes; D text embedding width.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+ByteArray = npt.NDArray[np.uint8]
+
+
+class EngineError(RuntimeError):
+    """An engine cannot be loaded or a frame cannot be inferred; the message says what differs and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EngineInfo:
+    """What an engine is, for status messages, reports and manifests."""
+
+    backend: str
+    """``torch``, ``openvino`` or ``tensorrt``."""
+    precision: str
+    """``fp32``, ``bf16``, ``fp16`` or ``int8``."""
+    input_size: tuple[int, int]
+    """(H, W) in pixels."""
+    stride: int
+    """Input pixels per logit: 4."""
+    embedding_dim: int
+    """D, width of the text embeddings."""
+    model_id: str
+    """First 12 hex digits of the checkpoint's SHA-256."""
+    max_refine_steps: int
+    """T, the most refinement steps that the policy was trained for."""
+
+    def describe(self) -> str:
+        """One phrase, for example ``torch fp32 352x448``."""
+        return f"{self.backend} {self.precision} {self.input_size[0]}x{self.input_size[1]}"
+
+
+@dataclasses.dataclass(frozen=True)
+class EngineOutput:
+    """Result of one frame."""
+
+    logits: FloatArray
+    """Decoder logits before refinement, (K, h, w)."""
+    refined: FloatArray
+    """Refined log-probabilities, (K, h, w); equal to log-softmax of `logits` when `steps` is 0."""
+    embedding: FloatArray
+    """Global image embedding in the text space, unit length, (D,)."""
+    steps: int
+    """Refinement steps executed: fewer than asked for when every pixel kept or the budget ran out."""
+    truncated: bool
+    """True when the budget, not the policy, ended refinement."""
+    network_ms: float
+    """Encoder and decoder, ms."""
+    refine_ms: float
+    """All refinement steps, ms."""
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """The network, loaded and verified. Calls come from one thread at a time."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """What this engine is."""
+        ...
+
+    def infer(
+        self,
+        rgb: ByteArray,
+        text: FloatArray,
+        *,
+        previous: FloatArray | None = None,
+        max_steps: int | None = None,
+        budget_ms: float | None = None,
+    ) -> EngineOutput:
+        """Segment one network-sized image.
+
+        Args:
+            rgb: uint8 (H, W, 3), RGB, at exactly `info.input_size`.
+            text: float32 (K, D), unit rows, one per class.
+            previous: refined log-probabilities of the previous frame, (K, h, w), for the recall action; None in a new scene.
+            max_steps: most refinement steps; None means `info.max_refine_steps`.
+            budget_ms: wall time that encoder, decoder and refinement together may take, ms; no further step begins when
+                it would not fit. None means unlimited.
+
+        Raises:
+            EngineError: wrong shape or dtype, non-finite logits, out of memory.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free device memory; the engine is unusable afterwards."""
+        ...
+
+
+def check_infer_arguments(info: EngineInfo, rgb: Any, text: Any, previous: Any) -> None:
+    """Raise `EngineError` that names the argument when `infer` is called with a wrong shape or dtype."""
+    height, width = info.input_size
+    if not isinstance(rgb, np.ndarray) or rgb.dtype != np.uint8 or rgb.shape != (height, width, 3):
+        raise EngineError(f"rgb is {_describe(rgb)}; this engine takes uint8 ({height}, {width}, 3)")
+    if (
+        not isinstance(text, np.ndarray)
+        or text.dtype != np.float32
+        or text.ndim != 2
+        or text.shape[1] != info.embedding_dim
+        or not 1 <= text.shape[0] <= 254
+    ):
+        raise EngineError(f"text is {_describe(text)}; this engine takes float32 (1..254, {info.embedding_dim})")
+    if previous is not None:
+        expected = (text.shape[0], height // info.stride, width // info.stride)
+        if not isinstance(previous, np.ndarray) or previous.dtype != np.float32 or previous.shape != expected:
+            raise EngineError(f"previous is {_describe(previous)}; with these classes it must be float32 {expected}")
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {value.shape}"
+    return type(value).__name__

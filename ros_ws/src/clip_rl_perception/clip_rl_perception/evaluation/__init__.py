@@ -1,0 +1,1 @@
+"""Accuracy, replay and reports. No ROS."""

@@ -1,0 +1,110 @@
+"""What the scene floor passes around: geometry of a frame, instruments, the memory between frames, the scene itself.
+
+Coordinates: x to the right, y down, origin at the centre of the top-left pixel of the full-size frame, pixels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+import numpy as np
+import numpy.typing as npt
+
+ByteArray = npt.NDArray[np.uint8]
+FloatArray = npt.NDArray[np.float32]
+
+
+class Validity(enum.IntEnum):
+    """How far the outputs of a frame can be used; values equal those of clip_rl_interfaces/SceneStatus."""
+
+    OK = 0
+    DEGRADED = 1
+    STALE = 2
+    OUT_OF_BODY = 3
+    OUT_OF_DISTRIBUTION = 4
+    INVALID_INPUT = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Box:
+    """Axis-aligned box in full-size pixels: columns x..x+width-1, rows y..y+height-1."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkView:
+    """How the network sees a frame: the crop of the content area, scaled with its aspect ratio kept, padded to the input size.
+
+    A frame pixel (x, y) inside `crop` lies at network pixel
+    ``((x - crop.x + 0.5) * scale - 0.5 + pad_x, (y - crop.y + 0.5) * scale - 0.5 + pad_y)``.
+    """
+
+    frame_size: tuple[int, int]
+    """(height, width) of the full-size frame."""
+    network_size: tuple[int, int]
+    """(H, W) of the network input."""
+    crop: Box
+    """Content area in the frame: what is shown to the network."""
+    scale: float
+    """Network pixels per frame pixel."""
+    pad_x: int
+    """Columns of padding left of the image in the network input."""
+    pad_y: int
+    """Rows of padding above the image in the network input."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Instrument:
+    """One instrument seen in one frame; fields as in clip_rl_interfaces/InstrumentTag."""
+
+    class_id: int
+    confidence: float
+    box: Box
+    tip: tuple[float, float]
+    """Working end, (x, y) px."""
+    axis: tuple[float, float]
+    """Unit vector from the entry at the border towards the tip."""
+    area: float
+    """Visible pixels, px^2."""
+    touches_border: bool
+    visibility: float = 1.0
+    """Visible area over the largest of this track in the last second."""
+    track_id: int = 0
+    """0 until tracked."""
+    age: int = 0
+    """Frames since the track began."""
+    velocity: tuple[float, float] = (0.0, 0.0)
+    """Of the tip, px/s."""
+    footprint: ByteArray | None = dataclasses.field(default=None, repr=False, compare=False)
+    """Mask of this instrument on the stride-4 grid, uint8 0/1, (h, w); kept for association with the next frame."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """Everything known about one frame. Arrays at full size are uint8 (height, width)."""
+
+    label_map: ByteArray
+    """Class ids at full size; 255 outside the content area."""
+    confidence: ByteArray | None
+    """Calibrated probability of the chosen class x 255; None unless asked for; 0 outside the content area."""
+    instruments: tuple[Instrument, ...]
+    """Ordered by track id."""
+    validity: Validity
+    reason: str
+    """Empty when OK."""
+    novelty: float
+    """Above 1 is out of distribution; NaN if unknown."""
+    view: NetworkView
+    refined: FloatArray
+    """Refined log-probabilities on the stride-4 grid, (K, h, w)."""
+    refine_steps: int
+    preprocess_ms: float
+    network_ms: float
+    refine_ms: float
+    postprocess_ms: float
+    tags_ms: float

@@ -1,0 +1,1 @@
+"""Training of CLIP-RL: datasets, synthetic scenes, losses, reinforcement refinement, curriculum, evaluation runs."""
