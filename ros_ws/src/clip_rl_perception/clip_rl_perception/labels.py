@@ -1,6 +1,6 @@
 """Label spaces: which class ids a mask may hold, what they are called, how they are prompted and drawn.
 
-The ground floor of the package: imports nothing of ours. A label space is a YAML file; the ones of the field ship in
+The ground floor of the package: imports nothing of ours but the error base. A label space is a YAML file; the ones of the field ship in
 ``label_spaces/`` and any path to a file of the same form works wherever a name does.
 """
 
@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
+from clip_rl_perception.errors import ClipRlError
+
 UNLABELLED = 255
 """Mask value of pixels without a class (vision_msgs convention); never a class id."""
 
@@ -27,7 +29,7 @@ DEFAULT_PROMPTS = ("a photo of a {name} in surgery",)
 """Prompt templates for a class that names none."""
 
 
-class LabelError(ValueError):
+class LabelError(ClipRlError, ValueError):
     """A label space is not usable; the message says which entry, what was expected and what to do."""
 
 

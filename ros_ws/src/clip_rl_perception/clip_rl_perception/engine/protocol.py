@@ -12,11 +12,13 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from clip_rl_perception.errors import ClipRlError
+
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
 
 
-class EngineError(RuntimeError):
+class EngineError(ClipRlError, RuntimeError):
     """An engine cannot be loaded or a frame cannot be inferred; the message says what differs and what to do."""
 
 
