@@ -1,0 +1,49 @@
+"""Schedules: values between points, and what malformed data gets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from clip_rl_training import curriculum
+
+
+def test_linear_schedule_between_and_beyond_points() -> None:
+    schedule = curriculum.Schedule(((0.2, 1.0), (0.6, 3.0)))
+    assert [schedule.at(x) for x in (0.0, 0.2, 0.3, 0.6, 1.0)] == pytest.approx([1.0, 1.0, 1.5, 3.0, 3.0])
+
+
+def test_cosine_schedule_meets_points_and_is_flat_there() -> None:
+    schedule = curriculum.Schedule(((0.0, 1.0), (1.0, 0.0)), "cosine")
+    assert schedule.at(0.5) == pytest.approx(0.5)
+    assert schedule.at(0.25) == pytest.approx(0.8535534, rel=1e-6)
+    assert 1.0 - schedule.at(0.01) < 0.001
+
+
+def test_curriculum_rounds_steps_and_scales_with_the_length_of_training() -> None:
+    plan = curriculum.curriculum_from_data({"refine_steps": [[0.0, 0], [1.0, 4]], "rl_weight": 0.25})
+    assert [plan.at(step, 100).refine_steps for step in (0, 12, 13, 50, 100)] == [0, 0, 1, 2, 4]
+    assert plan.at(7, 10).refine_steps == plan.at(70, 100).refine_steps
+    assert plan.at(3, 10).rl_weight == 0.25
+    assert plan.at(5, 10).supervised_weight == 1.0
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"rl": 1.0}, "unknown schedules ['rl']"),
+        ({"rl_weight": "high"}, "rl_weight: expected a number or a list"),
+        ({"rl_weight": [[0.0, 1.0], [0.0, 2.0]]}, "rl_weight: progress must rise strictly"),
+        ({"rl_weight": [[0.0, 1.0], [1.5, 2.0]]}, "progress must lie in 0..1"),
+        ({"rl_weight": [[0.0]]}, "expected [progress, value] with two numbers"),
+        ({"rl_weight": {"points": [[0, 1]], "shape": "square"}}, "neither linear nor cosine"),
+        ({"rl_weight": {"shape": "cosine"}}, "expected keys 'points' and 'shape'"),
+        ({"rl_weight": []}, "at least one point"),
+        ({"rl_weight": True}, "expected a number"),
+        ([], "expected a mapping of schedules"),
+    ],
+)
+def test_malformed_curricula_are_named(data: Any, message: str) -> None:
+    with pytest.raises(curriculum.CurriculumError) as caught:
+        curriculum.curriculum_from_data(data)
+    assert message in str(caught.value)

@@ -1,0 +1,155 @@
+"""The curriculum: everything that changes over a training, written as data and evaluated at each step.
+
+A schedule is a list of points ``[progress, value]``; progress is the step divided by the training's length, 0 to 1, so
+one curriculum serves a short run and a long one. Between points the value moves on a straight line, or on half a cosine
+wave where the schedule says so; before the first and after the last point it stays. In YAML::
+
+    curriculum:
+      rl_weight: [[0.3, 0.0], [0.5, 1.0]]
+      learning_rate: {shape: cosine, points: [[0.0, 0.0], [0.05, 1.0], [1.0, 0.0]]}
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from clip_rl_perception.errors import ClipRlError
+
+
+class CurriculumError(ClipRlError, ValueError):
+    """A schedule is not usable; the message names it and says what was expected."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """A piecewise function of progress."""
+
+    points: tuple[tuple[float, float], ...]
+    """(progress, value), progress rising strictly, at least one point."""
+    shape: str = "linear"
+    """``linear`` or ``cosine``: the way from one point to the next."""
+
+    def __post_init__(self) -> None:
+        if self.shape not in ("linear", "cosine"):
+            raise CurriculumError(f"shape '{self.shape}' is neither linear nor cosine")
+        if not self.points:
+            raise CurriculumError("a schedule needs at least one point [progress, value]")
+        for progress, value in self.points:
+            if not 0.0 <= progress <= 1.0 or not math.isfinite(value):
+                raise CurriculumError(f"point [{progress}, {value}]: progress must lie in 0..1 and the value be finite")
+        for (earlier, _), (later, _) in zip(self.points[:-1], self.points[1:], strict=True):
+            if later <= earlier:
+                raise CurriculumError(f"progress must rise strictly, but {later} follows {earlier}")
+
+    def at(self, progress: float) -> float:
+        """Value at `progress`."""
+        if progress <= self.points[0][0]:
+            return self.points[0][1]
+        for (x0, y0), (x1, y1) in zip(self.points[:-1], self.points[1:], strict=True):
+            if progress <= x1:
+                share = (progress - x0) / (x1 - x0)
+                if self.shape == "cosine":
+                    share = 0.5 - 0.5 * math.cos(math.pi * share)
+                return y0 + share * (y1 - y0)
+        return self.points[-1][1]
+
+
+OFF = Schedule(((0.0, 0.0),))
+"""Stays at 0."""
+FULL = Schedule(((0.0, 1.0),))
+"""Stays at 1."""
+
+
+def schedule_from_data(data: Any, source: str) -> Schedule:
+    """Build a schedule from a number, a list of points or a mapping with ``points`` and ``shape``.
+
+    Raises:
+        CurriculumError: names `source` and what was expected.
+    """
+    shape: Any = "linear"
+    if isinstance(data, dict):
+        unknown = sorted(set(data) - {"points", "shape"})
+        if unknown or "points" not in data:
+            raise CurriculumError(f"{source}: expected keys 'points' and 'shape', got {sorted(data)}")
+        data, shape = data["points"], data.get("shape", "linear")
+    if isinstance(data, int | float) and not isinstance(data, bool):
+        data = [[0.0, data]]
+    if not isinstance(data, Sequence) or isinstance(data, str):
+        raise CurriculumError(f"{source}: expected a number or a list of [progress, value], got {data!r}")
+    points = []
+    for point in data:
+        if (
+            not isinstance(point, Sequence)
+            or len(point) != 2
+            or not all(isinstance(value, int | float) and not isinstance(value, bool) for value in point)
+        ):
+            raise CurriculumError(f"{source}: expected [progress, value] with two numbers, got {point!r}")
+        points.append((float(point[0]), float(point[1])))
+    try:
+        return Schedule(tuple(points), str(shape))
+    except CurriculumError as error:
+        raise CurriculumError(f"{source}: {error}") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class CurriculumPoint:
+    """What holds at one step of the training."""
+
+    learning_rate: float
+    """Factor on the optimiser's learning rate."""
+    contrastive_weight: float
+    """Weight of the image-caption loss."""
+    supervised_weight: float
+    """Weight of cross-entropy, Dice, IoU and Lovasz losses together."""
+    rl_weight: float
+    """Weight of the refiner's loss, whichever way it is trained."""
+    refine_steps: int
+    """T, refinement steps per rollout; 0 trains no refiner."""
+    entropy: float
+    """Coefficient of the policy's entropy bonus."""
+    corruption: float
+    """Severity, 0..1, of the damage done to the refiner's inputs: wrong patches, noise, dropped features."""
+    augmentation: float
+    """Severity, 0..1, of photometric and geometric augmentation of the images."""
+    difficulty: float
+    """Hardest share, 0..1, of the samples that may be drawn: 0 the easy ones only, 1 all."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Curriculum:
+    """One schedule per quantity; `CurriculumPoint` says what each means."""
+
+    learning_rate: Schedule = Schedule(((0.0, 0.02), (0.04, 1.0), (1.0, 0.01)), "cosine")
+    contrastive_weight: Schedule = OFF
+    supervised_weight: Schedule = FULL
+    rl_weight: Schedule = OFF
+    refine_steps: Schedule = OFF
+    entropy: Schedule = Schedule(((0.0, 0.01),))
+    corruption: Schedule = OFF
+    augmentation: Schedule = FULL
+    difficulty: Schedule = FULL
+
+    def at(self, step: int, total: int) -> CurriculumPoint:
+        """Values at `step` of `total` steps; `refine_steps` is rounded to the nearest whole number."""
+        progress = min(1.0, max(0.0, step / max(1, total)))
+        values = {field.name: getattr(self, field.name).at(progress) for field in dataclasses.fields(self)}
+        values["refine_steps"] = int(values["refine_steps"] + 0.5)
+        return CurriculumPoint(**values)
+
+
+def curriculum_from_data(data: Any, source: str = "curriculum") -> Curriculum:
+    """Build a curriculum from plain data; what is not named keeps its default.
+
+    Raises:
+        CurriculumError: unknown names, malformed schedules; says which.
+    """
+    if not isinstance(data, dict):
+        raise CurriculumError(f"{source}: expected a mapping of schedules, got {type(data).__name__}")
+    known = [field.name for field in dataclasses.fields(Curriculum)]
+    unknown = sorted(set(map(str, data)) - set(known))
+    if unknown:
+        raise CurriculumError(f"{source}: unknown schedules {unknown}; known are {known}")
+    return Curriculum(**{name: schedule_from_data(value, f"{source}.{name}") for name, value in data.items()})
