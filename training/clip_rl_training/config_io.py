@@ -1,4 +1,4 @@
-"""Plain data (YAML, ``key=value``) to typed frozen dataclasses, with errors that name key, value and what was expected."""
+"""Plain data (YAML, ``key=value``) to typed frozen dataclasses; errors name key, value and what was expected."""
 
 from __future__ import annotations
 

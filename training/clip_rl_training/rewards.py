@@ -27,7 +27,7 @@ class RewardConfig:
     boundary: float = 0.0
     """Gain in boundary F-score, shared by all pixels of the image near a boundary of truth or prediction."""
     boundary_tolerance: int = 1
-    """Distance in stride-4 pixels within which two boundaries agree, and the width of the band that shares the reward."""
+    """Distance in stride-4 pixels within which boundaries agree, and the width of the band that shares the reward."""
     log_floor: float = -4.0
     """log p(truth) is cut off below here, nats: a pixel that is surely wrong must not dominate the batch."""
     cost: float = 0.0
@@ -44,7 +44,7 @@ def log_probability_gain(before: Tensor, after: Tensor, labels: Tensor, *, floor
 
 @torch.no_grad()
 def soft_miou(log_probs: Tensor, labels: Tensor) -> Tensor:
-    """Soft mIoU per image, (B,): mean over classes in the truth of ``sum p[c] [y=c] / sum (p[c] + [y=c] - p[c] [y=c])``.
+    """Soft mIoU per image, (B,), over classes in the truth: mean of ``sum p[c] [y=c] / sum (p[c] + [y=c] - p[c] [y=c])``.
 
     Images without any labelled pixel score 0.
     """
