@@ -1,0 +1,134 @@
+"""The newest frame only: a slot of one between the executor and the inference thread. No ROS.
+
+The message callback hands over and returns; what is still in the slot when a newer frame comes is dropped and counted.
+At every moment received = processed + invalid + dropped + (frame in the slot) + (frame in hand).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from clip_rl_perception.nodes.watchdog import Watchdog
+
+Frame = TypeVar("Frame")
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameCounts:
+    """Frames since activation."""
+
+    received: int = 0
+    """Handed to the worker."""
+    processed: int = 0
+    """Led to a mask."""
+    dropped: int = 0
+    """Replaced by a newer one, or left in the slot, before they were taken up."""
+    invalid: int = 0
+    """Rejected, or failed."""
+
+
+class FrameCounter:
+    """Counts from several threads; every addition gives a consistent picture of all four."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts = FrameCounts()
+
+    def add(self, *, received: int = 0, processed: int = 0, dropped: int = 0, invalid: int = 0) -> FrameCounts:
+        """Add and return the counts after it."""
+        with self._lock:
+            self._counts = FrameCounts(
+                self._counts.received + received,
+                self._counts.processed + processed,
+                self._counts.dropped + dropped,
+                self._counts.invalid + invalid,
+            )
+            return self._counts
+
+    @property
+    def counts(self) -> FrameCounts:
+        """The counts now."""
+        with self._lock:
+            return self._counts
+
+
+class FrameWorker(Generic[Frame]):
+    """Runs `process` on a thread of its own, always on the newest frame. Starts once and stops once.
+
+    Args:
+        process: handles one frame and counts it as processed or invalid in `counter`.
+        failed: gets the frame and the exception when `process` raises; counts the frame; the worker goes on.
+        watchdog: told when a frame is taken up and put down.
+        counter: where received and dropped frames are counted.
+    """
+
+    def __init__(
+        self,
+        process: Callable[[Frame], None],
+        *,
+        failed: Callable[[Frame, Exception], None],
+        watchdog: Watchdog,
+        counter: FrameCounter,
+    ) -> None:
+        self._process = process
+        self._failed = failed
+        self._watchdog = watchdog
+        self._counter = counter
+        self._changed = threading.Condition()
+        self._slot: list[Frame] = []
+        self._running = False
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Take frames from now on."""
+        if self._thread is not None:
+            raise RuntimeError("a worker starts only once; make a new one")
+        self._running = True
+        self._watchdog.start()
+        self._thread = threading.Thread(target=self._run, name="clip_rl_inference", daemon=True)
+        self._thread.start()
+
+    def submit(self, frame: Frame) -> None:
+        """Hand over a frame and return at once. A stopped worker ignores it, uncounted."""
+        with self._changed:
+            if not self._running:
+                return
+            self._counter.add(received=1, dropped=len(self._slot))
+            self._slot = [frame]
+            self._changed.notify()
+
+    def stop(self, timeout_s: float | None = None) -> bool:
+        """Take no more frames, drop the waiting one, and wait for the one in hand.
+
+        Returns:
+            False when the frame in hand did not come back within `timeout_s`; its thread is abandoned (a daemon).
+        """
+        with self._changed:
+            self._running = False
+            self._counter.add(dropped=len(self._slot))
+            self._slot = []
+            self._changed.notify()
+        finished = True
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+            finished = not self._thread.is_alive()
+        self._watchdog.stop()
+        return finished
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._slot or not self._running)
+                if not self._running:
+                    return
+                frame = self._slot.pop()
+            self._watchdog.begin()
+            try:
+                self._process(frame)
+            except Exception as error:
+                self._failed(frame, error)
+            finally:
+                self._watchdog.end()
