@@ -89,7 +89,7 @@ class Engine(Protocol):
         Args:
             rgb: uint8 (H, W, 3), RGB, at exactly `info.input_size`.
             text: float32 (K, D), unit rows, one per class.
-            previous: refined log-probabilities of the previous frame, (K, h, w), for the recall action; None in a new scene.
+            previous: refined log-probabilities of the previous frame, (K, h, w), for the recall action; None for none.
             max_steps: most refinement steps; None means `info.max_refine_steps`.
             budget_ms: wall time that encoder, decoder and refinement together may take, ms; no further step begins when
                 it would not fit. None means unlimited.

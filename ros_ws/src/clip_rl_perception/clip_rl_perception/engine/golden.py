@@ -1,0 +1,103 @@
+"""The golden-frame gate: an engine that strays from the FP32 PyTorch reference on its golden frames does not start.
+
+Silent precision failures of compiled attention and fused layers exist on every backend; a hash cannot find them, a few
+frames with known outputs can. Notation as in `protocol`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from clip_rl_perception.engine.manifest import Bounds
+from clip_rl_perception.engine.protocol import ByteArray, Engine, EngineError, FloatArray
+
+GOLDEN_FILE = "golden.safetensors"
+
+
+@dataclasses.dataclass(frozen=True)
+class GoldenFrames:
+    """Inputs and FP32 reference outputs of a handful of frames."""
+
+    images: ByteArray
+    """uint8 (N, H, W, 3), RGB."""
+    text: FloatArray
+    """(K, D), unit rows."""
+    logits: FloatArray
+    """Reference decoder logits, (N, K, h, w)."""
+    refined: FloatArray
+    """Reference refined log-probabilities after `steps`, (N, K, h, w)."""
+    steps: int
+    """Refinement steps of the reference."""
+
+
+@dataclasses.dataclass(frozen=True)
+class GateResult:
+    """How close an engine came to the reference."""
+
+    label_agreement: float
+    """Share of pixels with the reference's refined label, over all golden frames."""
+    logit_error: float
+    """Root mean square difference of decoder logits."""
+
+    def failure(self, bounds: Bounds) -> str | None:
+        """None when within `bounds`, else a phrase that names the measure, its value and its limit."""
+        if not self.label_agreement >= bounds.label_agreement:  # the negation also catches NaN
+            limit = f"at least {bounds.label_agreement:.4%} must"
+            return f"labels agree on {self.label_agreement:.4%} of golden pixels, {limit}"
+        if not self.logit_error <= bounds.logit_error:
+            return f"golden logits differ by {self.logit_error:.4g} RMS, at most {bounds.logit_error:.4g} may"
+        return None
+
+
+def make_golden(reference: Engine, images: Sequence[ByteArray], text: FloatArray) -> GoldenFrames:
+    """Run `reference`, the FP32 torch engine, on network-sized `images` and keep its outputs."""
+    steps = reference.info.max_refine_steps
+    outputs = [reference.infer(image, text, max_steps=steps) for image in images]
+    return GoldenFrames(
+        images=np.stack(images),
+        text=text,
+        logits=np.stack([output.logits for output in outputs]),
+        refined=np.stack([output.refined for output in outputs]),
+        steps=steps,
+    )
+
+
+def measure(engine: Engine, golden: GoldenFrames) -> GateResult:
+    """Run `engine` on the golden frames and compare. Raises `EngineError` where the engine itself fails."""
+    agree, total, squares, count = 0, 0, 0.0, 0
+    for image, logits, refined in zip(golden.images, golden.logits, golden.refined, strict=True):
+        output = engine.infer(image, golden.text, max_steps=golden.steps)
+        agree += int(np.count_nonzero(output.refined.argmax(0) == refined.argmax(0)))
+        total += refined[0].size
+        squares += float(np.square(output.logits.astype(np.float64) - logits).sum())
+        count += logits.size
+    return GateResult(label_agreement=agree / total, logit_error=float(np.sqrt(squares / count)))
+
+
+def save_golden(directory: Path, golden: GoldenFrames) -> None:
+    """Write the golden frames into an engine directory."""
+    arrays = {field.name: getattr(golden, field.name) for field in dataclasses.fields(golden) if field.name != "steps"}
+    arrays["steps"] = np.array([golden.steps], np.int64)
+    safetensors.numpy.save_file(arrays, directory / GOLDEN_FILE)
+
+
+def load_golden(directory: Path) -> GoldenFrames:
+    """Read the golden frames of an engine directory. Raises `EngineError` when missing or damaged."""
+    path = directory / GOLDEN_FILE
+    try:
+        arrays = safetensors.numpy.load_file(path)
+        return GoldenFrames(
+            images=arrays["images"],
+            text=arrays["text"],
+            logits=arrays["logits"],
+            refined=arrays["refined"],
+            steps=int(arrays["steps"][0]),
+        )
+    except (OSError, KeyError, IndexError, safetensors.SafetensorError) as error:
+        raise EngineError(f"golden frames {path} cannot be read ({error}); build the engine again") from error
