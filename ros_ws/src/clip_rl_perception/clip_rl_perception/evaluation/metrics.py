@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from clip_rl_perception.errors import ClipRlError
+
 IGNORED = 255
 """Truth value of pixels that no metric counts."""
 
@@ -24,7 +26,7 @@ CountArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
 
-class MetricError(ValueError):
+class MetricError(ClipRlError, ValueError):
     """A prediction and a truth cannot be compared; the message says what was given and what is expected."""
 
 
