@@ -37,8 +37,20 @@ class Box:
 
 
 @dataclasses.dataclass(frozen=True)
+class ContentArea:
+    """Where a frame shows the patient: `crop`, cut by `circle` where one is given, else with its corners rounded."""
+
+    crop: Box
+    """Bounding box of the content inside the frame."""
+    circle: tuple[float, float, float] | None = None
+    """(cx, cy, radius) in full-size pixels: content is the part of `crop` inside; None for rectangles."""
+    corner_radius: float = 0.0
+    """Radius of the crop's rounded corners, px; 0 for sharp corners; ignored where `circle` is given."""
+
+
+@dataclasses.dataclass(frozen=True)
 class NetworkView:
-    """How the network sees a frame: the crop of the content area, scaled with its aspect ratio kept, padded to the input size.
+    """How the network sees a frame: its content area cropped, scaled with the aspect ratio kept, padded to the input size.
 
     A frame pixel (x, y) inside `crop` lies at network pixel
     ``((x - crop.x + 0.5) * scale - 0.5 + pad_x, (y - crop.y + 0.5) * scale - 0.5 + pad_y)``.
@@ -56,6 +68,10 @@ class NetworkView:
     """Columns of padding left of the image in the network input."""
     pad_y: int
     """Rows of padding above the image in the network input."""
+    circle: tuple[float, float, float] | None = None
+    """As in `ContentArea`: pixels of the crop outside it are unlabelled."""
+    corner_radius: float = 0.0
+    """As in `ContentArea`."""
 
 
 @dataclasses.dataclass(frozen=True)
