@@ -1,0 +1,39 @@
+# Every target sets up what it needs first (scripts/setup.sh); what is already done is skipped.
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint clean
+
+PACKAGE := ros_ws/src/clip_rl_perception
+PYTHON_SOURCES := $(PACKAGE) training tests launch scripts
+# Given on the command line: make demo VIDEO=operation.mp4 TRANSPORT=compressed
+VIDEO ?=
+BAG ?=
+TRANSPORT ?=
+OUT ?= out/demo
+# More arguments for pytest: make test PYTEST="tests/unit -k labels"
+PYTEST ?=
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo '  Variables: PYTHON=python3.12  TORCH=cpu|cuda  ROS=auto|jazzy|kilted|none (see README.md)'
+
+setup: ## Make .venv, get ROS 2 where none is sourced, build the workspace
+	@PYTHON='$(PYTHON)' TORCH='$(TORCH)' ROS='$(ROS)' scripts/setup.sh
+
+demo: setup ## Film to masks through ROS 2; VIDEO=file|folder, BAG=folder, TRANSPORT=raw|compressed, OUT=out/demo
+	@. scripts/env.sh && clip-rl demo $(if $(VIDEO),--video '$(VIDEO)') $(if $(BAG),--bag '$(BAG)') \
+	  $(if $(TRANSPORT),--transport '$(TRANSPORT)') --out '$(OUT)'
+
+# A DDS domain of its own, so that nothing else on the network gets into the tests (domains up to 101 are safe on Linux).
+test: setup ## Run the tests with coverage of the packages that need no ROS
+	@. scripts/env.sh && export ROS_DOMAIN_ID=$${ROS_DOMAIN_ID:-$$((RANDOM % 90 + 10))} && \
+	  python -m pytest --cov --cov-report=term:skip-covered $$([ "$$(cat .venv/.clip_rl/ros)" != none ] || echo --ignore=tests/ros) $(PYTEST)
+
+lint: setup ## Style, types of the packages that need no ROS, shell scripts
+	@. .venv/bin/activate && ruff check $(PYTHON_SOURCES) && ruff format --check $(PYTHON_SOURCES) && mypy && \
+	  if command -v shellcheck >/dev/null; then shellcheck -x -P SCRIPTDIR scripts/*.sh .ci/run; fi
+
+clean: ## Remove what was built and written: .venv, the workspace's build, out/
+	rm -rf .venv ros_ws/build ros_ws/install ros_ws/log out .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage *.egg-info

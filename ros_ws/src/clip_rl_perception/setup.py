@@ -1,0 +1,44 @@
+"""How colcon installs this ROS package (ament_python); pip installs the whole project from the root's pyproject.toml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+PACKAGE = "clip_rl_perception"
+SHARE = f"share/{PACKAGE}"
+
+
+def files(folder: str, pattern: str = "*") -> list[str]:
+    """Files of `folder` that match `pattern`, in a fixed order; relative paths, which data_files demands."""
+    return sorted(str(path) for path in Path(folder).glob(pattern) if path.is_file())
+
+
+setup(
+    name=PACKAGE,
+    version="0.1.0",
+    packages=find_packages(include=[f"{PACKAGE}*"]),
+    package_data={PACKAGE: ["label_spaces/*.yaml", "model/open_clip_configs/*.json", "interfaces/*.msg", "py.typed"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
+        (SHARE, ["package.xml"]),
+        (f"{SHARE}/launch", files("launch", "*.launch.py")),
+        (f"{SHARE}/config", files("config")),
+        (f"{SHARE}/rviz", files("rviz")),
+        (f"{SHARE}/models", files("models")),
+    ],
+    install_requires=["setuptools"],
+    zip_safe=False,
+    maintainer="CLIP-RL maintainers",
+    maintainer_email="maintainers@clip-rl.invalid",
+    description="Surgical perception: endoscope video to segmentation masks and instrument tags.",
+    license="Apache-2.0",
+    entry_points={
+        "console_scripts": [
+            f"perception_node = {PACKAGE}.nodes.perception_node:main",
+            f"player_node = {PACKAGE}.nodes.player_node:main",
+            f"recorder_node = {PACKAGE}.nodes.recorder_node:main",
+        ],
+    },
+)
