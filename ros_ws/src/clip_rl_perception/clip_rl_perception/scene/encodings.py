@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from clip_rl_perception.errors import ClipRlError
+
 ByteArray = npt.NDArray[np.uint8]
 
 MAX_SIDE = 8192
@@ -62,7 +64,7 @@ _CONVERSIONS = {
 }
 
 
-class ImageError(ValueError):
+class ImageError(ClipRlError, ValueError):
     """A frame is not usable; the message is one line: what was wrong, what was expected."""
 
 
