@@ -1,0 +1,152 @@
+"""Records what the perception node publishes into a rosbag2 (mcap), without taking part in its work.
+
+Messages are taken as the bytes that came over the wire, with the time of their arrival, and written by a thread of
+their own: nothing is deserialised, so recording costs the machine little. The time of a message in the bag is when it
+was received, on the same clock as header stamps. SIGINT or SIGTERM ends it; everything received is in the bag then.
+
+    ros2 run clip_rl_perception recorder_node out/recording --ros-args -r mask:=/perception/mask
+"""
+
+from __future__ import annotations
+
+import argparse
+import queue
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from clip_rl_interfaces.msg import ClassList, InstrumentTagArray, SceneStatus
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
+from sensor_msgs.msg import Image
+
+from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.evaluation import message_types
+from clip_rl_perception.evaluation.bag_writer import BagWriter, qos
+from clip_rl_perception.nodes import events
+
+TOPICS: dict[str, tuple[Any, str, bool]] = {
+    "mask": (Image, message_types.IMAGE, False),
+    "instruments": (InstrumentTagArray, message_types.INSTRUMENTS, False),
+    "status": (SceneStatus, message_types.STATUS, False),
+    "classes": (ClassList, message_types.CLASS_LIST, True),
+}
+"""Recorded by default: topic -> (rclpy type, type name, transient local)."""
+
+MAX_WAITING_BYTES = 512 << 20
+"""Most bytes that may wait for the disk; beyond it messages are lost, counted and reported."""
+
+
+class RecorderNode(Node):
+    """Subscribes to the perception node's outputs and hands their bytes to a writer thread."""
+
+    def __init__(self, path: Path) -> None:
+        """Create the bag at `path` and subscribe; raises `BagError`."""
+        super().__init__("recorder")
+        self.counts = dict.fromkeys(TOPICS, 0)
+        self.lost = 0
+        self.failure: str | None = None
+        self._bag = BagWriter(path, compress=True)
+        self._waiting: queue.SimpleQueue[tuple[str, int, bytes] | None] = queue.SimpleQueue()
+        self._waiting_bytes = 0
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._write, name="writer")
+        self._topics = {name: self._subscribe(name) for name in TOPICS}
+        self._thread.start()
+
+    def ready(self) -> bool:
+        """True as soon as somebody publishes each topic."""
+        return all(self.count_publishers(item.topic_name) > 0 for item in self._topics.values())
+
+    def close(self) -> None:
+        """Write everything that has arrived, then close the bag."""
+        self._waiting.put(None)
+        self._thread.join()
+        self._bag.close()
+
+    def _subscribe(self, name: str) -> Any:
+        kind, _, latched = TOPICS[name]
+        profile = QoSProfile(
+            history=HistoryPolicy.KEEP_LAST,
+            depth=1 if latched else 50,
+            reliability=ReliabilityPolicy.RELIABLE,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+        )
+        return self.create_subscription(kind, name, lambda data: self._received(name, data), profile, raw=True)
+
+    def _received(self, name: str, data: bytes) -> None:
+        now = time.time_ns()
+        with self._lock:
+            if self._waiting_bytes + len(data) > MAX_WAITING_BYTES:
+                self.lost += 1
+                return
+            self._waiting_bytes += len(data)
+        self.counts[name] += 1
+        self._waiting.put((name, now, data))
+
+    def _write(self) -> None:
+        while (item := self._waiting.get()) is not None:
+            name, now, data = item
+            _, msgtype, latched = TOPICS[name]
+            profile = qos(transient_local=True, depth=1) if latched else qos()
+            if self.failure is None:
+                try:
+                    self._bag.write_serialized(self._topics[name].topic_name, msgtype, data, now, profile)
+                except ClipRlError as error:
+                    self.failure = str(error)
+            with self._lock:
+                self._waiting_bytes -= len(data)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Entry point of `ros2 run clip_rl_perception recorder_node`."""
+    given = sys.argv if args is None else args
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path", type=Path, help="rosbag2 folder to create")
+    arguments = parser.parse_args(remove_ros_args(given)[1:])
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = RecorderNode(arguments.path)
+    except ClipRlError as error:
+        print(f"recorder: {error}", file=sys.stderr)
+        rclpy.try_shutdown()
+        sys.exit(2)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    announced, told = False, 0.0
+    try:
+        while not stop.is_set():
+            executor.spin_once(timeout_sec=0.1)
+            if not announced and node.ready():
+                announced = True
+                events.emit("ready")
+            if time.monotonic() - told > 0.5:
+                told = time.monotonic()
+                events.emit("progress", **node.counts)
+            if node.failure is not None:
+                break
+    finally:
+        executor.remove_node(node)
+        node.close()
+        if node.failure is not None:
+            node.get_logger().error(node.failure)
+        if node.lost:
+            node.get_logger().error(f"{node.lost} messages were lost: the disk is slower than the topics")
+        events.emit("done", lost=node.lost, failure=node.failure, **node.counts)
+        node.destroy_node()
+        rclpy.try_shutdown()
+    sys.exit(0 if node.failure is None else 2)
+
+
+if __name__ == "__main__":
+    main()
