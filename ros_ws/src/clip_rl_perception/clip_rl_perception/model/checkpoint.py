@@ -1,0 +1,339 @@
+"""Checkpoints: NAME.safetensors holds every tensor, NAME.json everything else, the SHA-256 of the former included.
+
+Loading runs no code, checks the hash before a tensor is used, and names what differs. Tensors whose values all fit half
+precision exactly are stored in it (see `round_to_half_`), so a checkpoint loads equal to the bit either way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.labels import LabelError, LabelSpace, label_space_from_dict
+from clip_rl_perception.model.config import ConfigError, SegmenterConfig
+from clip_rl_perception.model.segmenter import ClipRlSegmenter
+from clip_rl_perception.resources import ResourceError, share_path
+
+FORMAT = "clip-rl-checkpoint"
+FORMAT_VERSION = 1
+"""Raised when a reader of the old form would misread the new one."""
+
+_WEIGHTS = "segmenter."
+_TEXT = "text_embeddings"
+_NOVELTY_MEAN = "calibration.novelty_mean"
+_NOVELTY_STD = "calibration.novelty_std"
+
+
+class CheckpointError(ClipRlError):
+    """A checkpoint cannot be used; the message says which file, what differs and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """How far probabilities and novelty can be trusted; fitted on validation frames after training."""
+
+    temperature: float
+    """Refined log-probabilities are divided by this before they are called probabilities."""
+    novelty_mean: npt.NDArray[np.float32]
+    """Mean of the global embedding over known frames, (D,)."""
+    novelty_std: npt.NDArray[np.float32]
+    """Standard deviation of each component over known frames, (D,), positive."""
+    novelty_limit: float
+    """Root mean square of the standardised embedding above which a frame counts as out of distribution."""
+
+    def novelty(self, embedding: npt.NDArray[np.float32]) -> float:
+        """Novelty of a global embedding (D,): 1 is the limit. A diagonal Mahalanobis distance (arXiv 1807.03888)."""
+        standardised = (embedding - self.novelty_mean) / self.novelty_std
+        return float(np.sqrt(np.mean(np.square(standardised, dtype=np.float64))) / self.novelty_limit)
+
+    @classmethod
+    def uncalibrated(cls, embedding_dim: int) -> Calibration:
+        """Changes no probability and never calls a frame novel: before anything was fitted."""
+        return cls(1.0, np.zeros(embedding_dim, np.float32), np.ones(embedding_dim, np.float32), math.inf)
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A loaded checkpoint."""
+
+    segmenter: ClipRlSegmenter
+    """In evaluation mode, on the CPU."""
+    label_space: LabelSpace
+    """Classes that the network was trained on."""
+    text: Tensor
+    """Their text embeddings, float32 (K, D), unit rows."""
+    calibration: Calibration
+    provenance: dict[str, Any]
+    """What it was trained on, with which command, how long, on what; free form."""
+    model_id: str
+    """First 12 hex digits of the SHA-256 of the safetensors file."""
+    path: Path
+    """The safetensors file."""
+
+
+@torch.no_grad()
+def round_to_half_(segmenter: ClipRlSegmenter) -> None:
+    """Round every floating-point tensor of the network to the nearest half-precision value, in place.
+
+    Applied at the end of training and before evaluation, it halves the checkpoint without changing what was evaluated.
+    Values beyond half precision's range are left as they are; such a tensor is stored in single precision.
+    """
+    for tensor in segmenter.state_dict().values():
+        if tensor.is_floating_point():
+            rounded = tensor.half().to(tensor.dtype)
+            tensor.copy_(torch.where(rounded.isfinite(), rounded, tensor))
+
+
+def save_checkpoint(
+    path_stem: str | Path,
+    segmenter: ClipRlSegmenter,
+    label_space: LabelSpace,
+    text: Tensor,
+    calibration: Calibration,
+    provenance: dict[str, Any],
+) -> str:
+    """Write PATH_STEM.safetensors and PATH_STEM.json, each beside its place and then renamed; returns the model id.
+
+    Args:
+        path_stem: path without suffix; the folder is made if missing.
+        segmenter: the network; its configuration and normalisation are stored too.
+        label_space: the classes, K of them.
+        text: their text embeddings (K, D).
+        calibration: see `Calibration`.
+        provenance: plain data for JSON.
+
+    Raises:
+        CheckpointError: shapes that contradict each other, non-finite weights, provenance that is not plain data, or a
+            disk that refuses.
+    """
+    stem = Path(path_stem)
+    if tuple(text.shape) != (len(label_space), segmenter.embedding_dim):
+        raise CheckpointError(
+            f"text embeddings have shape {tuple(text.shape)}; {len(label_space)} classes need "
+            f"({len(label_space)}, {segmenter.embedding_dim})"
+        )
+    tensors = {_WEIGHTS + name: tensor for name, tensor in segmenter.state_dict().items()}
+    tensors[_TEXT] = text.detach()
+    tensors[_NOVELTY_MEAN] = torch.from_numpy(np.ascontiguousarray(calibration.novelty_mean, np.float32))
+    tensors[_NOVELTY_STD] = torch.from_numpy(np.ascontiguousarray(calibration.novelty_std, np.float32))
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise CheckpointError(f"{name} holds values that are not finite; not saved to {stem}")
+    stored = {name: _compact(tensor) for name, tensor in tensors.items()}
+    metadata = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "architecture": segmenter.config.to_dict(),
+        "label_space": label_space.to_dict(),
+        "prompts": {entry.name: list(entry.texts()) for entry in label_space.classes},
+        "input_size": list(segmenter.config.input_size),
+        "normalisation": {"mean": list(segmenter.encoder.mean), "std": list(segmenter.encoder.std)},
+        "calibration": {
+            "temperature": calibration.temperature,
+            "novelty_limit": calibration.novelty_limit if math.isfinite(calibration.novelty_limit) else None,
+        },
+        "provenance": provenance,
+    }
+    try:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{stem.name}.", dir=stem.parent) as aside:
+            weights, description = Path(aside) / "weights", Path(aside) / "description"
+            save_file(stored, weights)
+            digest = _sha256(weights)
+            text_form = json.dumps({**metadata, "sha256": digest}, indent=2, allow_nan=False)
+            description.write_text(text_form + "\n", encoding="utf-8")
+            for part, suffix in ((weights, ".safetensors"), (description, ".json")):
+                part.chmod(0o644)
+                part.replace(stem.with_name(stem.name + suffix))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot write checkpoint {stem}: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"checkpoint {stem}: provenance or calibration is not plain finite data: {error}"
+        ) from error
+    return digest[:12]
+
+
+def resolve_checkpoint(path_or_name: str | Path) -> Path:
+    """Path of the safetensors file: a path with or without suffix, or the name of one shipped in ``models/``.
+
+    Raises:
+        CheckpointError: neither exists; the message says where it looked.
+    """
+    given = Path(path_or_name)
+    stem = given.with_name(given.name.removesuffix(".safetensors").removesuffix(".json"))
+    weights = stem.with_name(stem.name + ".safetensors")
+    if weights.is_file():
+        return weights
+    if stem.name != str(stem):
+        raise CheckpointError(f"no checkpoint '{path_or_name}': {weights} does not exist")
+    try:
+        return share_path("models", weights.name)
+    except ResourceError as error:
+        raise CheckpointError(
+            f"no checkpoint '{path_or_name}': {weights.absolute()} does not exist, and it is not shipped: {error}"
+        ) from error
+
+
+def load_checkpoint(path_or_name: str | Path, *, device: str | torch.device = "cpu") -> Checkpoint:
+    """Load and verify a checkpoint; runs no code from it and never uses the network.
+
+    Args:
+        path_or_name: NAME.safetensors, NAME.json, NAME, or the name of a shipped one, for example ``demo``.
+        device: where the network goes.
+
+    Raises:
+        CheckpointError: missing, truncated, another hash, unusable classes, unknown architecture, tensors that are
+            missing, surplus or of another shape.
+    """
+    weights = resolve_checkpoint(path_or_name)
+    description = weights.with_suffix(".json")
+    metadata = _read_description(description)
+    expected = _require(metadata, "sha256", str, description)
+    found = _sha256(weights)
+    if found != expected:
+        raise CheckpointError(
+            f"{weights}: SHA-256 is {found[:12]}, {description.name} expects {expected[:12]}; "
+            "the file is truncated or from another training: fetch both files again"
+        )
+    try:
+        label_space = label_space_from_dict(_require(metadata, "label_space", dict, description), str(description))
+        config = SegmenterConfig.from_dict(_require(metadata, "architecture", dict, description))
+        # The weights follow from the file; where they once came from must not be fetched again.
+        pretrained = config.encoder.pretrained
+        config = dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, pretrained=None))
+        segmenter = ClipRlSegmenter(config)
+    except LabelError as error:
+        raise CheckpointError(str(error)) from error
+    except ConfigError as error:
+        raise CheckpointError(f"{description}: {error}") from error
+    if pretrained is not None:
+        encoder = dataclasses.replace(segmenter.config.encoder, pretrained=pretrained)
+        segmenter.config = dataclasses.replace(segmenter.config, encoder=encoder)
+    tensors = _read_tensors(weights)
+    text, mean, std = (_pop(tensors, name, weights) for name in (_TEXT, _NOVELTY_MEAN, _NOVELTY_STD))
+    _load_weights(segmenter, tensors, weights)
+    if tuple(text.shape) != (len(label_space), segmenter.embedding_dim):
+        raise CheckpointError(
+            f"{weights}: text embeddings {tuple(text.shape)} do not fit {len(label_space)} classes of {description}"
+        )
+    if tuple(mean.shape) != (segmenter.embedding_dim,) or tuple(std.shape) != (segmenter.embedding_dim,):
+        raise CheckpointError(
+            f"{weights}: calibration has shapes {tuple(mean.shape)}, {tuple(std.shape)}, "
+            f"expected ({segmenter.embedding_dim},)"
+        )
+    return Checkpoint(
+        segmenter=segmenter.eval().to(device),
+        label_space=label_space,
+        text=text,
+        calibration=_calibration(metadata, mean, std, description),
+        provenance=_require(metadata, "provenance", dict, description),
+        model_id=found[:12],
+        path=weights,
+    )
+
+
+def _compact(tensor: Tensor) -> Tensor:
+    """The tensor in half precision if that changes no value, else as it is; contiguous, on the CPU."""
+    tensor = tensor.detach().cpu().contiguous()
+    if tensor.dtype == torch.float32:
+        half = tensor.half()
+        if torch.equal(half.float(), tensor):
+            return half
+    return tensor.clone()
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    return digest.hexdigest()
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path} is missing; a checkpoint is a .safetensors and a .json of the same name"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is not readable JSON: {error}; fetch both files again") from error
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise CheckpointError(f"{path} does not describe a checkpoint of this project: 'format' is not '{FORMAT}'")
+    if data.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has format version {data.get('format_version')!r}; this version of clip-rl reads {FORMAT_VERSION}"
+        )
+    return data
+
+
+def _require(metadata: dict[str, Any], key: str, kind: type, path: Path) -> Any:
+    value = metadata.get(key)
+    if not isinstance(value, kind):
+        raise CheckpointError(f"{path}: '{key}' is missing or not a {kind.__name__}")
+    return value
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as stream:
+            return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118  (not a mapping)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from error
+
+
+def _pop(tensors: dict[str, Tensor], name: str, path: Path) -> Tensor:
+    if name not in tensors:
+        raise CheckpointError(f"{path} lacks the tensor {name}")
+    return tensors.pop(name).float()
+
+
+def _load_weights(segmenter: ClipRlSegmenter, tensors: dict[str, Tensor], path: Path) -> None:
+    found = {name.removeprefix(_WEIGHTS): tensor for name, tensor in tensors.items()}
+    target = segmenter.state_dict()
+    problems = [f"{name} is missing" for name in target if name not in found]
+    problems += [f"{name} is unknown" for name in found if name not in target]
+    problems += [
+        f"{name} is {tuple(tensor.shape)}, expected {tuple(target[name].shape)}"
+        for name, tensor in found.items()
+        if name in target and tensor.shape != target[name].shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise CheckpointError(f"{path} does not fit its architecture: {'; '.join(problems[:5])}{more}")
+    segmenter.load_state_dict({name: tensor.to(target[name].dtype) for name, tensor in found.items()})
+
+
+def _calibration(metadata: dict[str, Any], mean: Tensor, std: Tensor, path: Path) -> Calibration:
+    stored = _require(metadata, "calibration", dict, path)
+    temperature, limit = stored.get("temperature"), stored.get("novelty_limit")
+    if not isinstance(temperature, (int, float)) or not temperature > 0:
+        raise CheckpointError(f"{path}: calibration temperature is {temperature!r}, expected a number above 0")
+    if limit is not None and not (isinstance(limit, (int, float)) and limit > 0):
+        raise CheckpointError(f"{path}: calibration novelty_limit is {limit!r}, expected a number above 0 or null")
+    if not bool((std > 0).all()):
+        raise CheckpointError(f"{path}: calibration.novelty_std must be positive")
+    return Calibration(
+        temperature=float(temperature),
+        novelty_mean=mean.numpy(),
+        novelty_std=std.numpy(),
+        novelty_limit=math.inf if limit is None else float(limit),
+    )

@@ -1,0 +1,199 @@
+"""What a network is made of: typed, frozen, stored in every checkpoint, checked when read back."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from clip_rl_perception.errors import ClipRlError
+
+DEFAULT_TEMPLATES = ("{prompt}",)
+"""Prompt templates: ``{prompt}`` stands for each prompt of a class. The prompts of a label space are whole already."""
+
+
+class ConfigError(ClipRlError, ValueError):
+    """A configuration value is not usable; the message says which, what was expected and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderConfig:
+    """The CLIP towers."""
+
+    name: str = "clip-rl-tiny"
+    """open_clip model name: ``clip-rl-tiny`` (ours), ``RN50``, ``ViT-B-16``, ``MobileCLIP2-S0`` or one of their kin."""
+    pretrained: str | None = None
+    """open_clip tag (downloads) or local file of weights; None starts from random weights and needs no network."""
+    quick_gelu: bool | None = None
+    """Use QuickGELU as the OpenAI weights do; None takes what the pretrained tag says, else the model config."""
+    mean: tuple[float, float, float] | None = None
+    """Normalisation mean of RGB in [0, 1]; None takes that of the pretrained tag, else CLIP's."""
+    std: tuple[float, float, float] | None = None
+    """Normalisation standard deviation of RGB in [0, 1]; None as for `mean`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DecoderConfig:
+    """The feature pyramid network and the cosine classifier."""
+
+    channels: int = 96
+    """Width of the pyramid and of the stride-4 features."""
+    scale_init: float = 14.0
+    """Initial inverse temperature: logits are this times the cosine. CLIP starts at 1/0.07."""
+    scale_max: float = 100.0
+    """Largest inverse temperature, as in CLIP."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RefinerConfig:
+    """The per-pixel policy."""
+
+    max_steps: int = 4
+    """T, the most refinement steps; 0 turns refinement off."""
+    width: int = 24
+    """Channels of the policy's hidden maps."""
+    feature_channels: int = 12
+    """Channels to which the decoder features are reduced for the state."""
+    text_channels: int = 4
+    """Channels to which the expected text embedding is projected for the state."""
+    dilations: tuple[int, ...] = (1, 2, 4)
+    """Dilation of each depthwise 3x3 convolution; their number is the depth of the policy."""
+    sharpen: float = 2.0
+    """Exponent of the sharpen action on the class probabilities; flatten uses its inverse."""
+    keep_bias: float = 3.0
+    """Initial logit of the keep action over all others: the untrained greedy policy keeps every pixel."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmenterConfig:
+    """A whole network with the input size that it was made for."""
+
+    encoder: EncoderConfig = dataclasses.field(default_factory=EncoderConfig)
+    decoder: DecoderConfig = dataclasses.field(default_factory=DecoderConfig)
+    refiner: RefinerConfig = dataclasses.field(default_factory=RefinerConfig)
+    input_size: tuple[int, int] = (288, 352)
+    """(H, W) in pixels, multiples of 32. The network itself takes any such size.
+
+    288x352 fits the 5:4 frames of da Vinci endoscopes (1280x1024, 720x576) with 2 % of padding and 4:3 frames with 8 %,
+    at the cost of 0.1 Mpx; 16:9 frames use 69 % of it after scaling to the width.
+    """
+
+    def __post_init__(self) -> None:
+        check_input_size(self.input_size)
+
+    @classmethod
+    def tiny(cls) -> SegmenterConfig:
+        """Our own small network: real time on two CPU cores, trained from scratch."""
+        return cls()
+
+    @classmethod
+    def rn50(cls, pretrained: str | None = None) -> SegmenterConfig:
+        """CLIP RN50, the paper's likely encoder."""
+        return cls(EncoderConfig("RN50", pretrained), DecoderConfig(channels=128), input_size=(352, 448))
+
+    @classmethod
+    def vit_b16(cls, pretrained: str | None = None) -> SegmenterConfig:
+        """CLIP ViT-B/16 with a simple feature pyramid."""
+        return cls(EncoderConfig("ViT-B-16", pretrained), DecoderConfig(channels=128), input_size=(352, 448))
+
+    @classmethod
+    def mobileclip2_s0(cls, pretrained: str | None = None) -> SegmenterConfig:
+        """MobileCLIP2-S0: the fastest pretrained CLIP tower of usable quality on CPUs."""
+        return cls(EncoderConfig("MobileCLIP2-S0", pretrained), DecoderConfig(channels=128), input_size=(352, 448))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON and YAML."""
+        return _plain(dataclasses.asdict(self))  # type: ignore[no-any-return]
+
+    @classmethod
+    def from_dict(cls, data: Any, source: str = "architecture") -> SegmenterConfig:
+        """Inverse of `to_dict`, missing keys at their defaults; raises `ConfigError` naming unknown or wrong ones."""
+        parts: dict[str, Any] = dict(_checked_mapping(cls, data, source))
+        for key, kind in (("encoder", EncoderConfig), ("decoder", DecoderConfig), ("refiner", RefinerConfig)):
+            if key in parts:
+                parts[key] = _build(kind, parts[key], f"{source}.{key}")
+        return _build(cls, parts, source)  # type: ignore[no-any-return]
+
+
+PRESETS = {
+    "tiny": SegmenterConfig.tiny,
+    "rn50": SegmenterConfig.rn50,
+    "vit_b16": SegmenterConfig.vit_b16,
+    "mobileclip2_s0": SegmenterConfig.mobileclip2_s0,
+}
+"""Presets by name, for configuration files."""
+
+SIZE_MULTIPLE = 32
+"""Input heights and widths are multiples of the deepest stride."""
+
+
+def check_input_size(size: tuple[int, int]) -> None:
+    """Raise `ConfigError` naming size, stride and nearest allowed sizes unless both are multiples of 32."""
+    if len(size) != 2 or any(value < SIZE_MULTIPLE or value % SIZE_MULTIPLE for value in size):
+        nearest = [
+            sorted(
+                {max(SIZE_MULTIPLE, value // SIZE_MULTIPLE * SIZE_MULTIPLE), -(-value // SIZE_MULTIPLE) * SIZE_MULTIPLE}
+            )
+            for value in size
+        ]
+        options = " or ".join(str(pair) for pair in zip(*([v[0], v[-1]] for v in nearest), strict=True))
+        raise ConfigError(
+            f"input size {tuple(size)}: height and width must be multiples of {SIZE_MULTIPLE}, the stride; "
+            f"nearest are {options}"
+        )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    return value
+
+
+def _checked_mapping(kind: type, data: Any, source: str) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise ConfigError(f"{source}: expected a mapping, got {type(data).__name__}")
+    known = {field.name for field in dataclasses.fields(kind)}
+    unknown = sorted(set(data) - known)
+    if unknown:
+        raise ConfigError(f"{source}: unknown keys {unknown}; known are {sorted(known)}")
+    return data
+
+
+def _build(kind: type, data: Any, source: str) -> Any:
+    values = _checked_mapping(kind, data, source)
+    types = {field.name: str(field.type) for field in dataclasses.fields(kind)}
+    built: dict[str, Any] = {}
+    for key, value in values.items():
+        built[key] = _cast(value, types[key], f"{source}.{key}")
+    try:
+        return kind(**built)
+    except TypeError as error:
+        raise ConfigError(f"{source}: {error}") from error
+
+
+def _cast(value: Any, declared: str, source: str) -> Any:
+    """Bring a JSON or YAML value to its declared type, given as the annotation's text, or raise `ConfigError`."""
+    if value is None and declared.endswith("| None"):
+        return None
+    declared = declared.removesuffix("| None").strip()
+    if declared.startswith("tuple["):
+        inner = [entry.strip() for entry in declared[len("tuple[") : -1].split(",")]
+        variadic = inner[-1] == "..."
+        if isinstance(value, (list, tuple)) and (variadic or len(value) == len(inner)):
+            return tuple(_cast(entry, inner[0], source) for entry in value)
+    elif declared == "bool":
+        if isinstance(value, bool):
+            return value
+    elif declared == "int":
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    elif declared == "float":
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+    elif declared == "str":
+        if isinstance(value, str):
+            return value
+    else:
+        return value
+    raise ConfigError(f"{source}: expected {declared}, got {value!r}")

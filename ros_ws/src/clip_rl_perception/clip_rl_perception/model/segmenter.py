@@ -1,0 +1,172 @@
+"""ClipRlSegmenter: encoder, text tower, decoder and refiner joined.
+
+Images enter as RGB in [0, 1] or as bytes; normalisation is inside. Notation: B images, H x W pixels, h x w = H/4 x W/4,
+K classes, C decoder channels, D width of the text space, T refinement steps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.model.actions import Action
+from clip_rl_perception.model.config import DEFAULT_TEMPLATES, SegmenterConfig
+from clip_rl_perception.model.decoder import Decoder
+from clip_rl_perception.model.encoder import build_towers
+from clip_rl_perception.model.prompts import encode_prompts
+from clip_rl_perception.model.refiner import Refiner, RefinerContext, image_edges
+
+STRIDE = 4
+"""Input pixels per logit."""
+
+
+class DecoderOutput(NamedTuple):
+    """A batch before refinement."""
+
+    logits: Tensor
+    """(B, K, h, w)."""
+    features: Tensor
+    """(B, C, h, w): what `Decoder.classify` and the refiner read."""
+    embedding: Tensor
+    """Global image embedding in the text space, unit length, (B, D)."""
+    edges: Tensor
+    """`image_edges` of the input, (B, 3, h, w)."""
+
+
+class RefinerOutput(NamedTuple):
+    """A batch after refinement."""
+
+    log_probs: Tensor
+    """(B, K, h, w), normalised over K."""
+    steps: int
+    """Steps executed: those in which any pixel did anything but keep."""
+    actions: tuple[Tensor, ...]
+    """Actions of each executed step, int64 (B, h, w)."""
+
+
+class ClipRlSegmenter(nn.Module):
+    """The whole network; `config` is fully resolved after construction."""
+
+    def __init__(self, config: SegmenterConfig) -> None:
+        super().__init__()
+        towers = build_towers(config.encoder)
+        self.config = dataclasses.replace(config, encoder=towers.config)
+        self.encoder = towers.encoder
+        self.text = towers.text
+        self.logit_scale = nn.Parameter(towers.logit_scale)
+        """Log of the contrastive inverse temperature between images and captions, ()."""
+        self.decoder = Decoder(self.encoder.channels, self.encoder.embedding_dim, config.decoder)
+        self.refiner = Refiner(self.decoder.channels, self.encoder.embedding_dim, config.refiner)
+        self.register_buffer("mean", torch.tensor(self.encoder.mean).reshape(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(self.encoder.std).reshape(1, 3, 1, 1), persistent=False)
+
+    mean: Tensor
+    std: Tensor
+
+    @property
+    def embedding_dim(self) -> int:
+        """D."""
+        return self.encoder.embedding_dim
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Bytes (B, H, W, 3) or (B, 3, H, W) to float RGB in [0, 1], (B, 3, H, W); float images pass through."""
+        if images.shape[-1] == 3 and images.shape[1] != 3:
+            images = images.permute(0, 3, 1, 2)
+        if images.dtype == torch.uint8:
+            images = images.to(self.mean.dtype) / 255.0
+        return images
+
+    def encode_text(self, label_space: LabelSpace, templates: Sequence[str] = DEFAULT_TEMPLATES) -> Tensor:
+        """Text embeddings of the classes, float32 (K, D), unit rows, without gradient."""
+        return encode_prompts(self.text, label_space, templates)
+
+    def decode(self, images: Tensor, text: Tensor) -> DecoderOutput:
+        """Encoder and decoder.
+
+        Args:
+            images: RGB in [0, 1], float (B, 3, H, W), H and W multiples of 32; not normalised.
+            text: text embeddings (K, D), unit rows.
+
+        Raises:
+            ConfigError: a size that is not a multiple of 32.
+        """
+        pyramid, embedding = self.encoder((images - self.mean) / self.std)
+        features = self.decoder(pyramid)
+        return DecoderOutput(self.decoder.classify(features, text), features, embedding, image_edges(images))
+
+    def refiner_context(
+        self, decoded: DecoderOutput, text: Tensor, previous: Tensor | None = None, has_previous: Tensor | None = None
+    ) -> RefinerContext:
+        """What the refiner's steps share in this batch; see `Refiner.context`."""
+        return self.refiner.context(decoded.features, decoded.edges, text, previous, has_previous)
+
+    def refine(
+        self, decoded: DecoderOutput, text: Tensor, previous: Tensor | None = None, max_steps: int | None = None
+    ) -> RefinerOutput:
+        """Greedy refinement: at most `max_steps` (None: T) steps, ended when every pixel of the batch keeps."""
+        log_probs = functional.log_softmax(decoded.logits, dim=1)
+        limit = self.config.refiner.max_steps if max_steps is None else max_steps
+        taken: list[Tensor] = []
+        if limit > 0:
+            context = self.refiner_context(decoded, text, previous)
+            for _ in range(limit):
+                after, actions = self.refiner.step(log_probs, context)
+                if bool((actions == Action.KEEP).all()):
+                    break
+                log_probs = after
+                taken.append(actions)
+        return RefinerOutput(log_probs, len(taken), tuple(taken))
+
+    def forward(self, images: Tensor, text: Tensor) -> RefinerOutput:
+        """Decode and refine images without a previous frame; bytes or RGB in [0, 1], see `prepare`."""
+        return self.refine(self.decode(self.prepare(images), text), text)
+
+
+class NetworkOutput(NamedTuple):
+    """Result of `NetworkGraph`."""
+
+    logits: Tensor
+    """(B, K, h, w)."""
+    log_probs: Tensor
+    """Log-softmax of `logits`."""
+    embedding: Tensor
+    """(B, D)."""
+    static: Tensor
+    """For `StepGraph`, (B, width, h, w)."""
+    text: Tensor
+    """For `StepGraph`, (K, E)."""
+
+
+class NetworkGraph(nn.Module):
+    """Encoder and decoder as one graph of tensors, for export: bytes in, everything that the steps need out."""
+
+    def __init__(self, segmenter: ClipRlSegmenter) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+
+    def forward(self, images: Tensor, text: Tensor) -> NetworkOutput:
+        """Of uint8 images (B, H, W, 3) and text embeddings (K, D)."""
+        decoded = self.segmenter.decode(self.segmenter.prepare(images), text)
+        context = self.segmenter.refiner_context(decoded, text)
+        log_probs = functional.log_softmax(decoded.logits, dim=1)
+        return NetworkOutput(decoded.logits, log_probs, decoded.embedding, context.static, context.text)
+
+
+class StepGraph(nn.Module):
+    """One refinement step as a graph of tensors, for export."""
+
+    def __init__(self, segmenter: ClipRlSegmenter) -> None:
+        super().__init__()
+        self.refiner = segmenter.refiner
+
+    def forward(
+        self, log_probs: Tensor, static: Tensor, text: Tensor, previous: Tensor, has_previous: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probabilities after the step, and actions; arguments as in `RefinerContext`."""
+        return self.refiner.step(log_probs, RefinerContext(static, text, previous, has_previous))
