@@ -128,10 +128,10 @@ class Evaluator:
         """Plain data for JSON; None stands for undefined.
 
         Keys: frames, miou, miou_no_background, challenge_iou, isi_iou, mciou, dice, eps_miou, ece, nsd, hd95 and
-        further frame-wise metrics (see `frame_metrics`); classes: {name: {iou, dice, nsd, hd95, miss_rate, frames}}; sequences:
-        the same for each sequence; sarrarp50 (see there); temporal_consistency with the truth's own when asked for;
-        nsd_tau. Overall dice, nsd and hd95 are means over classes without the background; `frames` of a class counts
-        the frames whose truth holds it.
+        further frame-wise metrics (see `frame_metrics`); classes: {name: {iou, dice, nsd, hd95, miss_rate, frames}};
+        sequences: the same for each sequence; sarrarp50 (see there); temporal_consistency with the truth's own when
+        asked for; nsd_tau. Overall dice, nsd and hd95 are means over classes without the background; `frames` of a
+        class counts the frames whose truth holds it.
         """
         report = self._overall.report()
         report["nsd_tau"] = self.nsd_tau

@@ -60,7 +60,7 @@ class LabelMap:
             space: label space of the prediction.
 
         Raises:
-            LabelMapError: a merged class that `space` lacks or that is merged twice; no class answers to a foreground one.
+            LabelMapError: a merged class that `space` lacks, or merged twice; no class answers to a foreground one.
         """
         table = np.zeros(256, np.uint8)
         table[UNLABELLED] = UNLABELLED

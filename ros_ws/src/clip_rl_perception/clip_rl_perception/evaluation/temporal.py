@@ -5,7 +5,8 @@ IoU per class over both maps, mean over the classes that occur. This is the temp
 ("Efficient Semantic Video Segmentation with Per-frame Inference", ECCV; also Varghese et al. 2020), who average mIoU
 over frame pairs; here intersections and unions are pooled over all pairs first, like every pooled metric of this
 package. Two things are ours. Flow is OpenCV's DIS (Kroeger et al. 2016) at most 480 px wide instead of a network, so
-that it runs anywhere. Pixels whose flow is not confirmed by the backward flow (occluded, uncovered, out of the image) are left out.
+that it runs anywhere. Pixels whose flow is not confirmed by the flow in the other direction (occluded, uncovered, out
+of the image) are left out.
 
 Alone it rewards a prediction that never changes. So the same number is computed for the truth, where there is one:
 the ceiling that flow errors and real appearance changes allow.
