@@ -159,7 +159,7 @@ logged() {
   printf '\n$ %s\n' "$*" >>"$log"
   # The beat must not outlive this script, nor hold its output or its lock open.
   (while sleep 10 >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do
-    printf 'setup:   ... %s\n' "$(tail -n 1 "$log" | cut -c1-100)"
+    printf 'setup:   ... %s\n' "$(grep -v '^WARNING' "$log" | tail -n 1 | cut -c1-100)"
   done) 9<&- &
   beat=$!
   "$@" >>"$log" 2>&1 </dev/null || status=$?
@@ -223,7 +223,7 @@ setup: Use another Python (make setup PYTHON=...), name a folder with the wheel 
 install_packages() {
   local wanted=$1
   is_done packages "$wanted" && return
-  say "installing Python packages (PyTorch: $torch); about 1.5 GB on disk, log: ${log#"$clip_rl_root"/}"
+  say "installing Python packages (PyTorch: $torch); about 2 GB on disk, log: ${log#"$clip_rl_root"/}"
   if [ "$torch" = cpu ] && command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; then
     say "this machine has an NVIDIA GPU; to use it: make setup TORCH=cuda"
   fi
@@ -244,19 +244,20 @@ install_packages() {
 install_ros_wheels() {
   case $ros_mode in wheels:*) ;; *) return 0 ;; esac
   is_done ros "$(hash_ros)" && return
-  local options=(--constraint "$clip_rl_state/torch.txt" --only-binary ":all:")
+  local options=(--constraint "$clip_rl_state/torch.txt")
   say "installing ROS 2 ${ros_mode#wheels:} from wheels"
   touch "$clip_rl_state/writing"
-  if [ "$may_fall_back" = yes ]; then
-    if ! logged pip_install "${options[@]}" --requirement requirements/ros-jazzy.txt; then
-      say "no complete set of jazzy wheels for Python $python_version; taking kilted"
+  if [ "$may_fall_back" = no ] || ! logged pip_install "${options[@]}" --requirement requirements/ros-jazzy.txt; then
+    if [ "$may_fall_back" = yes ]; then
+      # pip resolves everything before it installs anything, so nothing of jazzy is in .venv.
+      say "no complete set of jazzy wheels for Python $python_version; trying kilted"
       ros_mode=wheels:kilted
       note done-environment "$(hash_environment)"
       note done-packages "$(hash_packages)"
     fi
+    must "cannot install ROS 2 ${ros_mode#wheels:} from wheels" \
+      pip_install "${options[@]}" --requirement "requirements/ros-${ros_mode#wheels:}.txt"
   fi
-  must "cannot install ROS 2 ${ros_mode#wheels:} from wheels" \
-    pip_install "${options[@]}" --requirement "requirements/ros-${ros_mode#wheels:}.txt"
   must "cannot repair the CMake files of the ROS wheels" "$clip_rl_venv/bin/python" scripts/fix_ros_wheels.py
   rm -f "$clip_rl_state/writing"
   note done-ros "$(hash_ros)"
