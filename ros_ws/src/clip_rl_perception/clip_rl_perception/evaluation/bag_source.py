@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,7 +85,7 @@ class BagSource:
             deserialize = _Deserialize(reader, kinds)
             try:
                 for connection, time, data in reader.messages(wanted):
-                    message = _Message(time, _stamp_of(data) or time, data)
+                    message = _Message(time, message_types.stamp_in(data) or time, data)
                     if connection.topic == self._label_topic:
                         labels[message.stamp] = (time, data)
                     else:
@@ -131,8 +130,8 @@ class BagSource:
         encoded = None if hasattr(image, "encoding") else image.data.tobytes()
         yield Frame(rgb, message.stamp, f"{self._topic}@{message.stamp}", truth, encoded)
 
-    def _reader(self) -> _BagReader:
-        return _BagReader(self._path)
+    def _reader(self) -> BagReader:
+        return BagReader(self._path)
 
     def _choose(self, reader: AnyReader, names: list[str], topic: str | None, listed: str) -> str:
         if topic is not None:
@@ -157,7 +156,7 @@ class BagSource:
         stamps: list[int] = []
         size, reason = None, "the topic is empty"
         for connection, time, data in reader.messages(reader.topics[topic].connections):
-            stamps.append(_stamp_of(data) or time)
+            stamps.append(message_types.stamp_in(data) or time)
             if size is None:
                 try:
                     size = decode_image(reader.deserialize(data, connection.msgtype)).shape[:2]
@@ -193,10 +192,11 @@ class _Message:
     data: bytes
 
 
-class _BagReader(AnyReader):
-    """AnyReader whose errors name the bag."""
+class BagReader(AnyReader):
+    """AnyReader whose errors name the bag, and that does without metadata.yaml where there is one storage file."""
 
     def __init__(self, path: Path) -> None:
+        """Find the bag at `path`; raises `SourceError`."""
         # A folder that lost its metadata.yaml is still readable through its only storage file.
         if path.is_dir() and not (path / "metadata.yaml").is_file():
             stored = sorted(file for suffix in BAG_SUFFIXES for file in path.glob(f"*{suffix}"))
@@ -277,11 +277,3 @@ def decode_labels(message: Any) -> ByteArray:
     if labels is None or labels.ndim != 2 or labels.dtype != np.uint8:
         raise SourceError("not a PNG of one 8-bit channel")
     return np.asarray(labels, np.uint8)
-
-
-def _stamp_of(data: bytes) -> int:
-    """Header stamp of a CDR message that starts with a std_msgs/Header, ns, without deserialising the rest."""
-    if len(data) < 12:
-        return 0
-    seconds, nanoseconds = struct.unpack_from("<iI" if data[1] & 1 else ">iI", data, 4)
-    return int(seconds) * 1_000_000_000 + int(nanoseconds)

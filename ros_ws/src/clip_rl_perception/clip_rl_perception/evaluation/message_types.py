@@ -7,6 +7,7 @@ bags written here carry the same type hashes as bags recorded by `ros2 bag recor
 from __future__ import annotations
 
 import functools
+import struct
 from collections.abc import Sequence
 from importlib import resources
 from typing import Any
@@ -46,6 +47,14 @@ def header(stamp_ns: int, frame_id: str) -> Any:
 def stamp_of(message: Any) -> int:
     """Header stamp of a message in nanoseconds; works on rosbags' and rclpy's messages alike."""
     return int(message.header.stamp.sec) * 1_000_000_000 + int(message.header.stamp.nanosec)
+
+
+def stamp_in(data: bytes) -> int:
+    """Header stamp, ns, of a CDR message that starts with a std_msgs/Header; the rest is not deserialised."""
+    if len(data) < 12:
+        return 0
+    seconds, nanoseconds = struct.unpack_from("<iI" if data[1] & 1 else ">iI", data, 4)
+    return int(seconds) * 1_000_000_000 + int(nanoseconds)
 
 
 def class_list(space: LabelSpace, stamp_ns: int) -> Any:

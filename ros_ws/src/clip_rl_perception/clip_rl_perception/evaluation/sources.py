@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.evaluation import opencv_log
 from clip_rl_perception.labels import LabelSpace
 
 ByteArray = npt.NDArray[np.uint8]
@@ -96,8 +96,6 @@ class VideoSource:
         """Open `path` and read its first frame; `rate_hz` overrides the file's. Raises `SourceError`."""
         self.problems: list[str] = []
         self._path = Path(path)
-        # A file that is no video is reported by us, in one line, not by FFmpeg in several.
-        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
         capture = self._open()
         done, first = capture.read()
         rate, count = float(capture.get(cv2.CAP_PROP_FPS)), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
@@ -137,14 +135,8 @@ class VideoSource:
     def _open(self) -> cv2.VideoCapture:
         if not self._path.is_file():
             raise SourceError(f"{self._path}: no such video file")
-        level = cv2.getLogLevel() if hasattr(cv2, "getLogLevel") else None
-        if level is not None:
-            cv2.setLogLevel(0)
-        try:
+        with opencv_log.quiet():
             capture = cv2.VideoCapture(str(self._path))
-        finally:
-            if level is not None:
-                cv2.setLogLevel(level)
         if not capture.isOpened():
             raise SourceError(f"{self._path}: not a video that OpenCV can read; expected .mp4, .avi, .mkv or the like")
         return capture

@@ -1,0 +1,137 @@
+"""What the perception node said, read back from a recorded bag: masks, status and tags by the stamp of their frame."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clip_rl_perception.evaluation import message_types
+from clip_rl_perception.evaluation.bag_source import BagReader
+from clip_rl_perception.evaluation.sources import SourceError
+from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.scene.types import Box, Instrument, Validity
+
+ByteArray = npt.NDArray[np.uint8]
+
+STAGES = ("decode", "preprocess", "network", "refine", "postprocess", "tags", "publish", "total")
+"""Stages that SceneStatus times; its fields are called <stage>_ms."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Status:
+    """One SceneStatus message."""
+
+    stamp_ns: int
+    received_ns: int
+    validity: Validity
+    reason: str
+    stage_ms: dict[str, float]
+    """By stage of `STAGES`, ms."""
+    refine_steps: int
+    received: int
+    processed: int
+    dropped: int
+    invalid: int
+    model_id: str
+    engine: str
+
+
+class Recording:
+    """A bag written by the recorder (or by `ros2 bag record` of the same topics).
+
+    Status, tags and times are held in memory; masks are read from the bag when they are asked for.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Read everything but the masks' pixels. Raises `SourceError` when there is no such bag."""
+        self.path = Path(path)
+        self.mask_received_ns: dict[int, int] = {}
+        """When each mask was received, by header stamp; ns."""
+        self.repeated_masks = 0
+        """Masks whose stamp had been seen before."""
+        self.statuses: list[Status] = []
+        self.instruments: dict[int, tuple[Instrument, ...]] = {}
+        """By header stamp."""
+        self.label_space: LabelSpace | None = None
+        """Of the last class list."""
+        with BagReader(self.path) as reader:
+            for connection, time, data in reader.messages():
+                self._take(connection, time, data, reader)
+
+    def masks(self) -> Iterator[tuple[int, ByteArray]]:
+        """(header stamp, uint8 (H, W) class ids) in the order received."""
+        with BagReader(self.path) as reader:
+            for connection in [item for item in reader.connections if _is_mask(item)]:
+                for _, _, data in reader.messages([connection]):
+                    message: Any = reader.deserialize(data, connection.msgtype)
+                    pixels = message.data.reshape(message.height, message.step)[:, : message.width]
+                    yield message_types.stamp_of(message), np.asarray(pixels, np.uint8)
+
+    def _take(self, connection: Any, time: int, data: bytes, reader: BagReader) -> None:
+        if _is_mask(connection):
+            stamp = message_types.stamp_in(data)
+            self.repeated_masks += stamp in self.mask_received_ns
+            self.mask_received_ns[stamp] = time
+            return
+        if not connection.msgtype.startswith("clip_rl_interfaces/"):
+            return
+        message: Any = reader.deserialize(data, connection.msgtype)
+        if connection.msgtype == message_types.STATUS:
+            self.statuses.append(_status(message, time))
+        elif connection.msgtype == message_types.INSTRUMENTS:
+            tags = tuple(_instrument(tag) for tag in message.instruments)
+            self.instruments[message_types.stamp_of(message)] = tags
+        elif connection.msgtype == message_types.CLASS_LIST:
+            self.label_space = message_types.label_space_of(message)
+
+
+def _is_mask(connection: Any) -> bool:
+    return bool(connection.msgtype == message_types.IMAGE and connection.topic.rsplit("/", 1)[-1] == "mask")
+
+
+def _status(message: Any, received_ns: int) -> Status:
+    return Status(
+        stamp_ns=message_types.stamp_of(message),
+        received_ns=received_ns,
+        validity=Validity(message.validity),
+        reason=message.reason,
+        stage_ms={stage: float(getattr(message, f"{stage}_ms")) for stage in STAGES},
+        refine_steps=int(message.refine_steps),
+        received=int(message.received),
+        processed=int(message.processed),
+        dropped=int(message.dropped),
+        invalid=int(message.invalid),
+        model_id=message.model_id,
+        engine=message.engine,
+    )
+
+
+def _instrument(tag: Any) -> Instrument:
+    return Instrument(
+        class_id=int(tag.class_id),
+        confidence=float(tag.confidence),
+        box=Box(int(tag.box.x_offset), int(tag.box.y_offset), int(tag.box.width), int(tag.box.height)),
+        tip=(float(tag.tip.x), float(tag.tip.y)),
+        axis=(float(tag.axis.x), float(tag.axis.y)),
+        area=float(tag.area),
+        touches_border=bool(tag.touches_border),
+        visibility=float(tag.visibility),
+        track_id=int(tag.track_id),
+        age=int(tag.age),
+        velocity=(float(tag.velocity.x), float(tag.velocity.y)),
+    )
+
+
+def read_stamps(path: str | Path) -> dict[int, int]:
+    """The player's table of published frames: stamp in ns -> index in the source. Raises `SourceError`."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        return {int(entry["stamp_ns"]): int(entry["index"]) for entry in map(json.loads, lines)}
+    except (OSError, ValueError, KeyError) as error:
+        raise SourceError(f"{path}: not a table of published frames: {error}") from error
