@@ -1,7 +1,7 @@
 """Small plots as inline SVG: no library, no script, one look in light and dark (colours come from the page's CSS).
 
-Every mark carries a <title>, which browsers show on hover. Sizes are in user units of a viewBox, so plots scale with the
-page.
+Every mark carries a <title>, which browsers show on hover. Sizes are in user units of a viewBox, so plots scale with
+the page.
 """
 
 from __future__ import annotations
