@@ -36,6 +36,8 @@ class NodeState:
     """Resolved name of the input topic."""
     publishers: int = 0
     """Matched publishers on it."""
+    lost: int = 0
+    """Images that the middleware knows to be lost on their way."""
     model: str = ""
     engine: str = ""
     classes: int = 0
@@ -68,6 +70,7 @@ def _judge_input(state: NodeState) -> Report:
     values = {
         "topic": state.topic,
         "matched publishers": str(state.publishers),
+        "lost in transport": str(state.lost),
         "received": str(state.counts.received),
         "dropped": str(state.counts.dropped),
         "invalid": str(state.counts.invalid),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import traceback
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -118,6 +119,12 @@ class FrameWorker(Generic[Frame]):
         self._watchdog.stop()
         return finished
 
+    def _report(self, frame: Frame, error: Exception) -> None:
+        try:
+            self._failed(frame, error)
+        except Exception:  # a report that fails must not end the thread, and must not vanish
+            traceback.print_exc()
+
     def _run(self) -> None:
         while True:
             with self._changed:
@@ -129,6 +136,6 @@ class FrameWorker(Generic[Frame]):
             try:
                 self._process(frame)
             except Exception as error:
-                self._failed(frame, error)
+                self._report(frame, error)
             finally:
                 self._watchdog.end()
