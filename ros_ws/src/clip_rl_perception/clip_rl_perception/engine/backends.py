@@ -1,0 +1,59 @@
+"""The compiled backends: what each can do, imported only when it is asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from clip_rl_perception.engine.manifest import Manifest
+from clip_rl_perception.engine.protocol import ByteArray, Engine, EngineError
+from clip_rl_perception.model.checkpoint import Checkpoint
+
+
+@dataclasses.dataclass(frozen=True)
+class Backend:
+    """One compiler and runtime."""
+
+    name: str
+    precisions: tuple[str, ...]
+    """Precisions that engines can be built in."""
+    default_precision: Callable[[], str]
+    """The best of them on this machine."""
+    versions: Callable[[], dict[str, str]]
+    """Libraries that an engine is bound to; raises `EngineError` where they are missing."""
+    device: Callable[[], dict[str, str]]
+    """What an engine is bound to of this machine."""
+    write_graphs: Callable[[Checkpoint, tuple[int, int], str, Path, Sequence[ByteArray]], None]
+    """Compile into a directory: checkpoint, (H, W), precision, directory, calibration frames."""
+    open: Callable[[Path, Manifest, int | None], Engine]
+    """Open a directory that was verified: directory, manifest, CPU threads."""
+
+
+def backend_names() -> list[str]:
+    """Backends that engines can be built for, sorted; whether their libraries are installed is another question."""
+    return sorted(_LOADERS)
+
+
+def backend_named(name: str) -> Backend:
+    """The backend called `name`. Raises `EngineError` that lists the known ones."""
+    if name not in _LOADERS:
+        raise EngineError(f"no compiled backend '{name}'; there are: {', '.join(backend_names())}")
+    return _LOADERS[name]()
+
+
+def _openvino() -> Backend:
+    from clip_rl_perception.engine import openvino_build, openvino_engine
+
+    return Backend(
+        name="openvino",
+        precisions=tuple(openvino_engine.PRECISIONS),
+        default_precision=openvino_engine.default_precision,
+        versions=openvino_engine.versions,
+        device=openvino_engine.device,
+        write_graphs=openvino_build.write_graphs,
+        open=openvino_engine.OpenVinoEngine,
+    )
+
+
+_LOADERS: dict[str, Callable[[], Backend]] = {"openvino": _openvino}
