@@ -1,0 +1,9 @@
+"""Procedural endoscopic scenes with exact ground truth: stills, short clips and coherent videos."""
+
+from __future__ import annotations
+
+from clip_rl_training.synthetic.config import SceneConfig
+from clip_rl_training.synthetic.frame import TYPE_NAMES, SyntheticFrame
+from clip_rl_training.synthetic.stills import random_clip, random_still
+
+__all__ = ["TYPE_NAMES", "SceneConfig", "SyntheticFrame", "random_clip", "random_still"]

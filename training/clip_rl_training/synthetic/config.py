@@ -1,0 +1,71 @@
+"""Configuration of the synthetic scenes: how often, how large, how fast."""
+
+from __future__ import annotations
+
+import dataclasses
+
+Range = tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class SceneConfig:
+    """Ranges that scenes are drawn from. Lengths are fractions of the shorter image side unless said otherwise."""
+
+    height: int = 512
+    """Image height, px."""
+    width: int = 640
+    """Image width, px."""
+    rate: float = 25.0
+    """Frames per second of a video."""
+    bank_seed: int = 0
+    """Seed of the texture bank that all scenes share."""
+    instrument_counts: tuple[float, ...] = (0.07, 0.25, 0.40, 0.22, 0.06)
+    """Relative frequency of 0, 1, 2, ... instruments in a scene."""
+    type_weights: tuple[float, ...] = (1.3, 1.3, 1.2, 1.2, 0.8, 0.8, 0.7)
+    """Relative frequency of the seven types, in the order of their class ids 1 to 7."""
+    radius: Range = (0.02, 0.15)
+    """Half the width of an instrument's shaft near its wrist."""
+    unusual_colour: float = 0.12
+    """Probability that tissue or an instrument gets any colour at all instead of a plausible one."""
+    grayscale: float = 0.22
+    """Probability of a grayscale scene (old archives and stereo rigs deliver those)."""
+    overlay: float = 0.12
+    """Probability of on-screen text boxes as consoles draw them."""
+    content_shapes: tuple[float, float, float, float] = (0.50, 0.22, 0.10, 0.18)
+    """Relative frequency of full frame, circle, rounded rectangle, rectangle with black borders."""
+    smoke: float = 0.22
+    """Probability of electrosurgical smoke."""
+    blood: float = 0.35
+    """Probability of blood pools and stains."""
+    occlusion: float = 0.25
+    """Probability that tissue covers a piece of the instruments."""
+    thread: float = 0.22
+    """Probability of suture thread, of a needle, of clips and of gauze (each on its own)."""
+    motion_blur: float = 0.22
+    """Probability of visible motion blur."""
+    defocus: float = 0.30
+    """Probability of a defocused scene or instrument."""
+    interlace: float = 0.02
+    """Probability of interlaced video."""
+    compression: float = 0.30
+    """Probability of JPEG artefacts."""
+    camera_motion: float = 0.035
+    """Largest excursion of the camera in a video."""
+    instrument_motion: float = 0.10
+    """Largest excursion of an instrument's tip in a video."""
+
+    def __post_init__(self) -> None:
+        if min(self.height, self.width) < 32 or max(self.height, self.width) > 8192:
+            raise ValueError(f"scene size {self.height}x{self.width} is not possible; both sides must be 32 to 8192 px")
+        if len(self.type_weights) != 7 or min(self.type_weights) < 0 or sum(self.type_weights) <= 0:
+            raise ValueError(f"type_weights {self.type_weights} must be 7 numbers >= 0, one per instrument type")
+        if not self.instrument_counts or min(self.instrument_counts) < 0 or sum(self.instrument_counts) <= 0:
+            raise ValueError(
+                f"instrument_counts {self.instrument_counts} must be frequencies >= 0 of 0, 1, 2, ... tools"
+            )
+        if len(self.instrument_counts) > 9:
+            raise ValueError(f"instrument_counts has {len(self.instrument_counts)} entries; at most 8 instruments fit")
+        if not 0 < self.radius[0] <= self.radius[1] <= 0.5:
+            raise ValueError(f"radius {self.radius} must be (low, high) with 0 < low <= high <= 0.5")
+        if self.rate <= 0:
+            raise ValueError(f"rate {self.rate} must be positive frames per second")

@@ -1,0 +1,123 @@
+"""Surfaces of instruments: how steel, anodised and plastic parts answer the light, as colour tables over the slope."""
+
+from __future__ import annotations
+
+import colorsys
+import dataclasses
+
+import numpy as np
+
+from clip_rl_training.synthetic.frame import FloatArray
+
+
+@dataclasses.dataclass(frozen=True)
+class Finish:
+    """A material. The colour of a point is looked up by how far its surface leans away from the light."""
+
+    base: tuple[float, float, float]
+    """Reflectance R, G, B, 0..1."""
+    gloss: float
+    """Height of the highlight, 0 matte to 2 mirror."""
+    width: float
+    """Width of the highlight in slope units, 0.05 sharp to 0.6 satin."""
+    mirror: float
+    """How much it mirrors dark and bright surroundings, 0 to 1: chrome look."""
+    brush: float
+    """Strength of lengthwise brushing and wear, 0 to 1."""
+    speckle: float
+    """Strength of fine grain, drops and dirt, 0 to 1."""
+
+
+def _jitter(rng: np.random.Generator, color: tuple[float, float, float], amount: float) -> tuple[float, float, float]:
+    level = float(np.exp(rng.normal(0, amount)))
+    red, green, blue = (float(np.clip(value * level + rng.normal(0, 0.02), 0.01, 1.0)) for value in color)
+    return red, green, blue
+
+
+def any_color(rng: np.random.Generator) -> tuple[float, float, float]:
+    """A colour of any hue."""
+    return colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.1, 0.9), rng.uniform(0.15, 0.95))
+
+
+def steel(rng: np.random.Generator) -> Finish:
+    """Bright or dark polished steel, sometimes stained brown."""
+    level = rng.uniform(0.18, 0.75)
+    warm = rng.uniform(-0.04, 0.10)
+    return Finish(
+        (level * (1 + warm), level, level * (1 - warm)),
+        rng.uniform(0.7, 2.0),
+        rng.uniform(0.05, 0.25),
+        rng.uniform(0.4, 1.0),
+        rng.uniform(0.0, 0.4),
+        rng.uniform(0.0, 0.4),
+    )
+
+
+def shaft_finish(rng: np.random.Generator, unusual: float) -> Finish:
+    """A shaft: black or grey carbon with lengthwise wear, anodised grey, steel, white or coloured sleeves."""
+    if rng.random() < unusual:
+        return Finish(
+            any_color(rng),
+            rng.uniform(0, 1.2),
+            rng.uniform(0.1, 0.5),
+            rng.uniform(0, 0.4),
+            rng.uniform(0, 0.5),
+            rng.uniform(0, 0.4),
+        )
+    choice = rng.choice(6, p=(0.32, 0.20, 0.18, 0.16, 0.08, 0.06))
+    if choice == 0:  # black, worn
+        base = _jitter(rng, (0.11, 0.105, 0.10), 0.4)
+        return Finish(
+            base, rng.uniform(0.1, 0.8), rng.uniform(0.1, 0.5), 0.05, rng.uniform(0.1, 0.9), rng.uniform(0, 0.4)
+        )
+    if choice == 1:  # grey, brushed
+        base = _jitter(rng, (0.34, 0.335, 0.31), 0.3)
+        return Finish(
+            base, rng.uniform(0.1, 0.7), rng.uniform(0.15, 0.5), 0.1, rng.uniform(0.1, 0.9), rng.uniform(0, 0.5)
+        )
+    if choice == 2:  # light grey, overexposed
+        base = _jitter(rng, (0.66, 0.65, 0.66), 0.2)
+        return Finish(
+            base, rng.uniform(0.1, 1.2), rng.uniform(0.15, 0.5), 0.15, rng.uniform(0.0, 0.6), rng.uniform(0, 0.5)
+        )
+    if choice == 3:
+        return steel(rng)
+    if choice == 4:  # blue-grey plastic
+        base = _jitter(rng, (0.42, 0.46, 0.50), 0.25)
+        return Finish(base, rng.uniform(0.1, 0.6), rng.uniform(0.1, 0.4), 0.0, 0.05, rng.uniform(0, 0.6))
+    base = _jitter(rng, (0.42, 0.36, 0.20), 0.3)  # brown or amber sleeve
+    return Finish(base, rng.uniform(0.1, 0.6), rng.uniform(0.1, 0.4), 0.0, 0.2, rng.uniform(0, 0.3))
+
+
+def plastic(rng: np.random.Generator, color: tuple[float, float, float]) -> Finish:
+    """Plastic of about the given colour."""
+    return Finish(
+        _jitter(rng, color, 0.25),
+        rng.uniform(0.2, 0.9),
+        rng.uniform(0.08, 0.3),
+        0.0,
+        rng.uniform(0, 0.15),
+        rng.uniform(0, 0.4),
+    )
+
+
+def response_table(rng: np.random.Generator, finish: Finish, ambient: tuple[float, float, float]) -> FloatArray:
+    """Colours over the slope, float32 (256, 3), 0..255: index 128 faces the light, 0 and 255 lean away by 2.
+
+    Args:
+        rng: Source of randomness (what a mirror finish shows).
+        finish: The material.
+        ambient: Colour of the surroundings that a glossy surface reflects.
+    """
+    lean = np.linspace(-2.0, 2.0, 256, dtype=np.float32)
+    diffuse = 0.22 + 0.78 / (1.0 + 1.1 * lean**2)
+    highlight = finish.gloss * np.exp(-((lean / (finish.width + 0.02)) ** 2))
+    mirrored = np.zeros(256, np.float32)
+    for _ in range(5):
+        mirrored += rng.uniform(-0.8, 1.0) * np.exp(-(((lean - rng.uniform(-1.6, 1.6)) / rng.uniform(0.05, 0.35)) ** 2))
+    columns = []
+    for base, surround in zip(finish.base, ambient, strict=True):
+        color = base * diffuse * (1.0 + finish.mirror * mirrored) + highlight * 0.75
+        color += finish.mirror * 0.35 * surround * np.abs(lean) / 2.0
+        columns.append(color)
+    return np.clip(np.stack(columns, axis=1) * 255.0, 0, 400).astype(np.float32)

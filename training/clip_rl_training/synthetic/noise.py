@@ -1,0 +1,113 @@
+"""Random fields: fractal noise from image pyramids, ridges, cells, fibres."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from clip_rl_training.synthetic.frame import FloatArray
+
+
+def normalized(field: FloatArray) -> FloatArray:
+    """The field with mean 0 and standard deviation 1, float32 of the same shape."""
+    return ((field - field.mean()) / (field.std() + 1e-6)).astype(np.float32)
+
+
+def fractal(
+    rng: np.random.Generator, size: int, first: int = 2, octaves: int = 7, persistence: float = 0.5
+) -> FloatArray:
+    """Fractal noise (size, size), mean 0, deviation 1, seamless when tiled: octaves of cubic-interpolated white noise.
+
+    Args:
+        rng: Source of randomness.
+        size: Side in pixels.
+        first: Grid cells across in the coarsest octave; each further octave has twice as many.
+        octaves: Number of octaves; those finer than a pixel are left out.
+        persistence: Amplitude ratio from one octave to the next finer one.
+    """
+    total = np.zeros((size, size), np.float32)
+    amplitude, cells = 1.0, first
+    for _ in range(octaves):
+        if cells > size:
+            break
+        grid = np.pad(rng.standard_normal((cells, cells), dtype=np.float32), 2, mode="wrap")
+        full = cv2.resize(grid, None, fx=size / cells, fy=size / cells, interpolation=cv2.INTER_CUBIC)
+        start = round(2 * size / cells)
+        total += amplitude * full[start : start + size, start : start + size]
+        amplitude *= persistence
+        cells *= 2
+    return normalized(total)
+
+
+def ridged(rng: np.random.Generator, size: int, first: int = 3, octaves: int = 5) -> FloatArray:
+    """Rounded bulges parted by sharp creases, as bowel and folds show: absolute value of noise, normalised."""
+    base = fractal(rng, size, first, octaves, 0.35)
+    return normalized(np.sqrt(np.abs(base) + 0.02).astype(np.float32))
+
+
+def cells(rng: np.random.Generator, size: int, count: int) -> FloatArray:
+    """Rounded lobules (fat, glands): distance to the borders of warped random cells, normalised."""
+    seeds = np.full((size, size), 255, np.uint8)
+    points = rng.integers(0, size, (count, 2))
+    seeds[points[:, 1], points[:, 0]] = 0
+    distance, labels = cv2.distanceTransformWithLabels(seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    kernel = np.ones((3, 3), np.uint8)
+    index = labels.astype(np.float32)
+    border = (cv2.dilate(index, kernel) != cv2.erode(index, kernel)).astype(np.uint8)
+    inside = cv2.distanceTransform(1 - border, cv2.DIST_L2, 5)
+    height = np.sqrt(np.maximum(inside, 0.0)) - 0.15 * distance / np.sqrt(size)
+    reach = np.float32(0.25 * size / np.sqrt(count))
+    grid_x, grid_y = np.meshgrid(np.arange(size, dtype=np.float32), np.arange(size, dtype=np.float32))
+    map_x, map_y = grid_x + fractal(rng, size, 4, 4) * reach, grid_y + fractal(rng, size, 4, 4) * reach
+    warped = cv2.remap(height.astype(np.float32), map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return normalized(cv2.GaussianBlur(warped, (0, 0), max(0.8, size / 400)))
+
+
+def fibres(rng: np.random.Generator, size: int, stretch: int = 24) -> FloatArray:
+    """Noise stretched along x: muscle strands, brushed metal, wood-like wear of shafts."""
+    fine = rng.standard_normal((size, max(4, size // stretch)), dtype=np.float32)
+    coarse = rng.standard_normal((max(4, size // 6), max(4, size // (stretch * 2))), dtype=np.float32)
+    field = cv2.resize(fine, (size, size), interpolation=cv2.INTER_CUBIC)
+    field += 1.5 * cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
+    return normalized(field)
+
+
+def vessel_tree(rng: np.random.Generator, size: int, trunks: int) -> FloatArray:
+    """Branching vessels drawn as wandering strokes that thin out: float32 (size, size), 0 none to 1 centre."""
+    canvas = np.zeros((size, size), np.uint8)
+    for _ in range(trunks):
+        start = rng.uniform(0, size, 2)
+        queue = [(start, rng.uniform(0, 2 * np.pi), rng.uniform(0.004, 0.011) * size, rng.uniform(0.3, 0.9) * size)]
+        budget = 60
+        while queue and budget > 0:
+            point, angle, thickness, length = queue.pop()
+            budget -= 1
+            steps = max(4, int(length / (0.012 * size)))
+            turns = np.cumsum(rng.normal(0, 0.16, steps)) + angle
+            turns += 0.5 * np.sin(np.linspace(0, rng.uniform(3, 18), steps))
+            track = point + np.cumsum(np.stack([np.cos(turns), np.sin(turns)], axis=1), axis=0) * (length / steps)
+            strength = int(np.clip(90 + 35 * thickness, 90, 255))
+            cv2.polylines(
+                canvas,
+                [np.round(track * 16).astype(np.int32)],
+                False,
+                strength,
+                max(1, round(thickness)),
+                cv2.LINE_AA,
+                4,
+            )
+            if thickness < 0.9:
+                continue
+            for _child in range(int(rng.integers(2, 5))):
+                where = int(rng.integers(0, steps))
+                side = rng.choice([-1.0, 1.0]) * rng.uniform(0.4, 1.1)
+                queue.insert(
+                    0,
+                    (
+                        track[where],
+                        turns[where] + side,
+                        thickness * rng.uniform(0.4, 0.75),
+                        length * rng.uniform(0.3, 0.7),
+                    ),
+                )
+    return (canvas.astype(np.float32) / 255.0).astype(np.float32)

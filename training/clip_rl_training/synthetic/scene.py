@@ -1,0 +1,243 @@
+"""A scene: tissue, instruments, light and look, drawn once from a random generator and rendered at any time."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import cv2
+import numpy as np
+
+from clip_rl_training.synthetic import objects
+from clip_rl_training.synthetic.banks import TextureBank, texture_bank
+from clip_rl_training.synthetic.camera import Camera, draw_camera, view_tissue
+from clip_rl_training.synthetic.config import SceneConfig
+from clip_rl_training.synthetic.content import Content, draw_content
+from clip_rl_training.synthetic.designs import draw_design
+from clip_rl_training.synthetic.frame import TYPE_NAMES, ByteArray, FloatArray, SyntheticFrame, scene_class
+from clip_rl_training.synthetic.kinematics import Placement, draw_placement, part_homographies
+from clip_rl_training.synthetic.lighting import Lamp, draw_lamp, exposed, light_tissue
+from clip_rl_training.synthetic.look import Look, develop, draw_look
+from clip_rl_training.synthetic.rendering import draw_part
+from clip_rl_training.synthetic.shapes import Points, blob_outline, fill_alpha, transform
+from clip_rl_training.synthetic.tissue import Tissue, add_blood, draw_tissue
+
+_PIECES_PER_INSTRUMENT = 16
+"""Piece number = 16 * instance + part index; 0 is tissue."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SceneState:
+    """All that a scene consists of."""
+
+    size: tuple[int, int]
+    """(H, W), px."""
+    tissue: Tissue
+    """May be larger than the image: the camera moves over it."""
+    camera: Camera | None
+    """None: the tissue has the image's size and does not move."""
+    lamp: Lamp
+    placements: tuple[Placement, ...]
+    """In drawing order, the farthest first; instance i is the i-th, from 1."""
+    exposure: tuple[float, ...]
+    """Brightness factor per instrument."""
+    blur: tuple[float, ...]
+    """Defocus per instrument, px."""
+    shadow: tuple[float, float, float, float]
+    """Of instruments on tissue: offset x, y and softness in px, strength 0..1."""
+    flap: Points | None
+    """Outline of tissue in front of the instruments."""
+    stains: tuple[float, int]
+    """Share of the instruments covered by blood, and the seed of where."""
+    content: Content
+    look: Look
+    ambient: tuple[float, float, float]
+
+
+def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> SceneState:
+    """Draw a scene; `moving` gives it a camera and tissue that reaches beyond the image."""
+    size = (config.height, config.width)
+    unit = float(min(size))
+    bank = texture_bank(config.bank_seed)
+    margin = math.ceil(2.2 * config.camera_motion * unit + 0.03 * unit) if moving else 0
+    canvas = (size[0] + 2 * margin, size[1] + 2 * margin)
+    tissue = draw_tissue(rng, bank, canvas, unit, config.unusual_colour)
+    bloody = rng.random() < config.blood
+    if bloody:
+        add_blood(rng, bank, tissue, unit)
+    for add in (objects.add_thread, objects.add_needle, objects.add_clips, objects.add_gauze):
+        if rng.random() < config.thread * 0.5:
+            add(rng, tissue, unit)
+    tissue = dataclasses.replace(tissue, names=(*tissue.names, *(("blood",) if bloody else ())))
+
+    counts = np.array(config.instrument_counts, np.float64)
+    count = int(rng.choice(len(counts), p=counts / counts.sum()))
+    weights = np.array(config.type_weights, np.float64)
+    placements = []
+    scale = float(np.exp(rng.uniform(np.log(config.radius[0]), np.log(config.radius[1]))))
+    sides = rng.permutation(8)[:count] * (np.pi / 4) + rng.uniform(0, np.pi / 4, count)
+    for index in range(count):
+        type_id = 1 + int(rng.choice(7, p=weights / weights.sum()))
+        design = draw_design(rng, type_id, config.unusual_colour)
+        radius = float(np.clip(scale * np.exp(rng.normal(0, 0.3)), *config.radius)) * unit
+        if type_id == 6:
+            radius = max(radius * rng.uniform(0.5, 0.9), 0.015 * unit)
+        placements.append(
+            draw_placement(rng, design, size, radius, config.instrument_motion * unit, float(sides[index]))
+        )
+    placements.sort(key=lambda placement: placement.radius)
+    flap = None
+    if placements and rng.random() < config.occlusion:
+        chosen = placements[int(rng.integers(count))]
+        offset = rng.normal(0, 3.0, 2) * chosen.radius
+        extent = unit * rng.uniform(0.05, 0.22)
+        flap = blob_outline(
+            rng,
+            (chosen.joint[0] + offset[0], chosen.joint[1] + offset[1]),
+            extent,
+            extent * rng.uniform(0.3, 0.8),
+            rng.uniform(0, np.pi),
+            0.15,
+        )
+    defocused = rng.random(count) < config.defocus * 0.6
+    lamp = exposed(draw_lamp(rng), tissue, unit, float(np.clip(rng.normal(0.36, 0.11), 0.08, 0.7)))
+    return SceneState(
+        size=size,
+        tissue=tissue,
+        camera=draw_camera(rng, config, margin) if moving else None,
+        lamp=lamp,
+        placements=tuple(placements),
+        exposure=tuple(float(np.exp(rng.normal(0.15, 0.3)) * np.clip(lamp.power, 0.6, 1.8)) for _ in range(count)),
+        blur=tuple(float(unit * rng.uniform(0.001, 0.008)) if blurred else 0.0 for blurred in defocused),
+        shadow=(
+            float(rng.normal(0, 0.05) * unit),
+            float(rng.normal(0.02, 0.05) * unit),
+            float(rng.uniform(0.004, 0.04) * unit),
+            float(rng.uniform(0.1, 0.9)),
+        ),
+        flap=flap,
+        stains=(float(rng.uniform(0, 0.5)) if bloody and rng.random() < 0.5 else 0.0, int(rng.integers(1 << 31))),
+        content=draw_content(rng, size, config.content_shapes),
+        look=draw_look(rng, config, bank, unit),
+        ambient=(
+            float(tissue.red[::16, ::16].mean()),
+            float(tissue.green[::16, ::16].mean()),
+            float(tissue.blue[::16, ::16].mean()),
+        ),
+    )
+
+
+def _shadow(state: SceneState, frames: list[list[Points]], offset: Points) -> FloatArray | None:
+    """Light left on the tissue behind instruments, (H, W), from silhouettes on a quarter grid."""
+    if not frames:
+        return None
+    height, width = state.size
+    small = (max(8, height // 4), max(8, width // 4))
+    factor = np.array([small[1] / width, small[0] / height])
+    dark = np.zeros(small, np.float32)
+    for placement, homographies in zip(state.placements, frames, strict=True):
+        for part, homography in zip(placement.design.parts, homographies, strict=True):
+            outline = (transform(part.outline, homography) + offset) * factor
+            dark = np.maximum(dark, fill_alpha(small, [outline]))
+    dark = cv2.GaussianBlur(dark, (0, 0), max(0.5, state.shadow[2] / 4))
+    full = cv2.resize(dark, (width, height), interpolation=cv2.INTER_LINEAR)
+    return 1.0 - np.float32(state.shadow[3]) * full
+
+
+def _stain(image: ByteArray, pieces: ByteArray, state: SceneState, bank: TextureBank) -> None:
+    """Blood on instruments, in place; labels stay."""
+    rng = np.random.default_rng(state.stains[1])
+    field, _ = bank.sample(rng, "rough", state.size, min(state.size) * rng.uniform(0.3, 1.0))
+    level = float(np.quantile(field[::8, ::8], 1.0 - state.stains[0]))
+    cover = np.clip((field - level) * 4.0, 0, 0.9).astype(np.float32)
+    cover *= pieces > 0
+    red = np.empty_like(image)
+    red[:] = (rng.integers(60, 170), rng.integers(5, 40), rng.integers(10, 45))
+    image[:] = cv2.blendLinear(image, red, 1.0 - cover, cover)
+
+
+def render(state: SceneState, config: SceneConfig, time: float, seed: int | list[int]) -> SyntheticFrame:
+    """Render a scene.
+
+    Args:
+        state: The scene.
+        config: Its configuration.
+        time: s; every time can be rendered on its own.
+        seed: Of the frame's noise.
+    """
+    bank = texture_bank(config.bank_seed)
+    rng = np.random.default_rng(seed)
+    unit = float(min(state.size))
+    tissue = state.tissue if state.camera is None else view_tissue(state.tissue, state.camera, state.size, time)
+    frames = [part_homographies(placement, time) for placement in state.placements]
+    shade = _shadow(state, frames, np.array(state.shadow[:2]))
+    background = light_tissue(tissue, state.lamp, unit, shade)
+    image = background.copy()
+    pieces = np.zeros(state.size, np.uint8)
+    center = np.array([state.size[1] / 2, state.size[0] / 2])
+    for index, (placement, homographies) in enumerate(zip(state.placements, frames, strict=True)):
+        end = transform(np.zeros((1, 2)), homographies[0])[0]
+        away = (end - center) / unit - (state.lamp.x, state.lamp.y)
+        lean = (float(-0.5 * away[0]), float(-0.5 * away[1]))
+        gain = float(state.exposure[index] / (1.0 + 0.5 * state.lamp.falloff * float(away @ away)))
+        for number, (part, homography) in enumerate(zip(placement.design.parts, homographies, strict=True)):
+            piece = (index + 1) * _PIECES_PER_INSTRUMENT + number
+            draw_part(image, pieces, piece, part, homography, lean, state.ambient, gain, state.blur[index], bank)
+    if state.stains[0] > 0:
+        _stain(image, pieces, state, bank)
+    classes = tissue.classes
+    if state.flap is not None:
+        alpha = fill_alpha(state.size, [state.flap], unit * 0.002)
+        folded = cv2.flip(background, -1)
+        image = cv2.blendLinear(folded, image, alpha, 1.0 - alpha)
+        pieces[alpha > 0.5] = 0
+        classes = np.where(alpha > 0.5, np.uint8(0), classes)
+    image = develop(image, state.look, state.content, bank, time, rng)
+    return _labelled(state, image, pieces, classes, time)
+
+
+def _labelled(
+    state: SceneState, image: ByteArray, pieces: ByteArray, classes: ByteArray, time: float
+) -> SyntheticFrame:
+    """Turn piece numbers into the label maps, outside the content area 0."""
+    content = state.content.mask(state.size)
+    types, parts, instances, scenes = (np.zeros(256, np.uint8) for _ in range(4))
+    held = np.zeros(256, np.uint8)
+    for index, placement in enumerate(state.placements):
+        for number, part in enumerate(placement.design.parts):
+            piece = (index + 1) * _PIECES_PER_INSTRUMENT + number
+            if part.part_id == 0:  # a clip between jaws
+                held[piece] = 1
+                scenes[piece] = 7
+                continue
+            types[piece], parts[piece], instances[piece] = placement.design.type_id, part.part_id, index + 1
+            scenes[piece] = scene_class(placement.design.type_id, part.part_id)
+    inside = content.astype(np.uint8)
+    scene_map = np.where(pieces > 0, scenes[pieces], classes) * inside
+    type_map = types[pieces] * inside
+    return SyntheticFrame(
+        rgb=np.ascontiguousarray(image),
+        type_map=type_map,
+        scene_map=scene_map.astype(np.uint8),
+        part_map=parts[pieces] * inside,
+        instance_map=instances[pieces] * inside,
+        content=content,
+        caption=caption(state, type_map),
+        stamp=time,
+    )
+
+
+def caption(state: SceneState, type_map: ByteArray) -> str:
+    """What is visible, in plain English, for example "bipolar forceps and suction instrument over liver with smoke"."""
+    seen = np.bincount(type_map.ravel(), minlength=8)
+    least = 0.0005 * type_map.size
+    names = [TYPE_NAMES[i - 1] for i in range(1, 8) if seen[i] > least]
+    tools = (
+        "no instruments" if not names else names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+    )
+    tissues = [name for name in state.tissue.names if name != "blood"][:2]
+    extras = [
+        *(["smoke"] if state.look.smoke_density > 0 else []),
+        *(["blood"] if "blood" in state.tissue.names else []),
+    ]
+    return f"{tools} over {' and '.join(tissues)}" + (f" with {' and '.join(extras)}" if extras else "")
