@@ -1,7 +1,7 @@
 """Label spaces: which class ids a mask may hold, what they are called, how they are prompted and drawn.
 
-The ground floor of the package: imports nothing of ours but the error base. A label space is a YAML file; the ones of the field ship in
-``label_spaces/`` and any path to a file of the same form works wherever a name does.
+The ground floor of the package: imports nothing of ours but the error base. A label space is a YAML file; the ones of
+the field ship in ``label_spaces/`` and any path to a file of the same form works wherever a name does.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class LabelSpace:
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.classes) <= MAX_CLASSES:
-            raise LabelError(f"label space '{self.name}' has {len(self.classes)} classes; 1 to {MAX_CLASSES} are possible")
+            raise LabelError(f"label space '{self.name}' has {len(self.classes)} classes; 1 to {MAX_CLASSES} can be")
         seen: set[str] = set()
         for index, entry in enumerate(self.classes):
             if entry.id != index:
@@ -76,12 +76,14 @@ class LabelSpace:
             if not entry.name.strip():
                 raise LabelError(f"label space '{self.name}': class {index} has an empty name")
             if entry.name in seen:
-                raise LabelError(f"label space '{self.name}': class name '{entry.name}' appears twice; names must be unique")
+                raise LabelError(f"label space '{self.name}': class '{entry.name}' appears twice; names must be unique")
             seen.add(entry.name)
             if not entry.prompts or not all(prompt.strip() for prompt in entry.prompts):
                 raise LabelError(f"label space '{self.name}': class '{entry.name}' has an empty prompt")
             if len(entry.color) != 3 or not all(0 <= value <= 255 for value in entry.color):
-                raise LabelError(f"label space '{self.name}': colour {entry.color} of '{entry.name}' is not 3 values in 0..255")
+                raise LabelError(
+                    f"label space '{self.name}': colour {entry.color} of '{entry.name}' is not 3 values in 0..255"
+                )
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -208,7 +210,7 @@ def label_space_names() -> list[str]:
 
 
 def distinct_color(index: int) -> tuple[int, int, int]:
-    """A colour for class `index` that differs from its neighbours: golden-angle steps round the hue circle; 0 is black."""
+    """A colour for class `index` unlike its neighbours': golden-angle steps round the hue circle; 0 is black."""
     if index == 0:
         return (0, 0, 0)
     red, green, blue = colorsys.hsv_to_rgb((index * 0.381966) % 1.0, 0.85, 1.0 if index % 2 else 0.75)

@@ -1,0 +1,78 @@
+"""`clip-rl build-engine`: compile a checkpoint for this machine, with golden frames that guard it.
+
+Writes a directory: compiled graphs, manifest.json, golden.safetensors. The node loads it with the parameter `engine`;
+without --out it goes where engine "auto" looks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from clip_rl_perception.engine.backends import backend_names
+from clip_rl_perception.engine.build import BOUNDS, build_engine
+from clip_rl_perception.engine.load import default_engine_dir
+from clip_rl_perception.engine.manifest import Bounds
+from clip_rl_perception.engine.protocol import EngineError
+from clip_rl_perception.evaluation.golden_frames import SHIPPED_FRAMES, golden_images
+from clip_rl_perception.model.checkpoint import load_checkpoint
+
+CALIBRATION_FRAMES = 128
+"""Frames for int8 ranges, at most."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `clip-rl build-engine`."""
+    parser.add_argument("--checkpoint", default="demo", help="checkpoint path or shipped name (default: demo)")
+    parser.add_argument("--backend", default="openvino", choices=backend_names(), help="compiler (default: openvino)")
+    parser.add_argument("--size", help="network input HxW, multiples of 32 (default: the checkpoint's)")
+    parser.add_argument("--precision", choices=sorted(BOUNDS), help="default: the best this machine computes in")
+    parser.add_argument("--frames", type=Path, help="video, folder or bag for golden and int8 calibration frames")
+    parser.add_argument("--threads", type=int, help="CPU threads while measuring (default: the library's choice)")
+    parser.add_argument("--min-agreement", type=float, help="accept this share of equal golden labels, 0 to 1")
+    parser.add_argument("--max-logit-error", type=float, help="accept this RMS difference of golden logits")
+    parser.add_argument("--out", type=Path, help="engine directory (default: where engine 'auto' looks)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Build the engine; 0 when it stands and holds its golden frames."""
+    checkpoint = load_checkpoint(arguments.checkpoint)
+    size = parse_size(arguments.size) if arguments.size else checkpoint.segmenter.config.input_size
+    out = arguments.out or default_engine_dir(checkpoint.model_id, size)
+    calibration = []
+    if arguments.precision == "int8":
+        calibration = golden_images(size, arguments.frames, CALIBRATION_FRAMES)
+    manifest = build_engine(
+        checkpoint,
+        arguments.backend,
+        out,
+        images=golden_images(size, arguments.frames, SHIPPED_FRAMES),
+        input_size=size,
+        precision=arguments.precision,
+        threads=arguments.threads,
+        bounds=_bounds(arguments),
+        calibration=calibration,
+        progress=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    print(f"{out}: {manifest.info().describe()}, model {manifest.model_id}")
+    return 0
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """``HxW`` to (H, W). Raises `EngineError` that shows the form."""
+    match = re.fullmatch(r"(\d+)x(\d+)", text.strip())
+    if match is None:
+        raise EngineError(f"--size '{text}': expected HEIGHTxWIDTH in pixels, for example 288x352")
+    return int(match[1]), int(match[2])
+
+
+def _bounds(arguments: argparse.Namespace) -> Bounds | None:
+    if arguments.min_agreement is None and arguments.max_logit_error is None:
+        return None
+    usual = BOUNDS[arguments.precision] if arguments.precision else Bounds()
+    return Bounds(
+        label_agreement=usual.label_agreement if arguments.min_agreement is None else arguments.min_agreement,
+        logit_error=usual.logit_error if arguments.max_logit_error is None else arguments.max_logit_error,
+    )
