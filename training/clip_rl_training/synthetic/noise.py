@@ -46,34 +46,39 @@ def ridged(rng: np.random.Generator, size: int, first: int = 3, octaves: int = 5
 
 
 def cells(rng: np.random.Generator, size: int, count: int) -> FloatArray:
-    """Rounded lobules (fat, glands): distance to the borders of warped random cells, normalised."""
-    seeds = np.full((size, size), 255, np.uint8)
+    """Rounded lobules (fat, glands), seamless: smoothed distance to the borders of warped random cells, normalised."""
     points = rng.integers(0, size, (count, 2))
+    seeds = np.full((size, size), 255, np.uint8)
     seeds[points[:, 1], points[:, 0]] = 0
-    distance, labels = cv2.distanceTransformWithLabels(seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    pad = size // 4
+    seeds = np.pad(seeds, pad, mode="wrap")
+    _, labels = cv2.distanceTransformWithLabels(seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
     kernel = np.ones((3, 3), np.uint8)
     index = labels.astype(np.float32)
     border = (cv2.dilate(index, kernel) != cv2.erode(index, kernel)).astype(np.uint8)
     inside = cv2.distanceTransform(1 - border, cv2.DIST_L2, 5)
-    height = np.sqrt(np.maximum(inside, 0.0)) - 0.15 * distance / np.sqrt(size)
+    height = cv2.GaussianBlur(np.sqrt(inside), (0, 0), 0.07 * size / np.sqrt(count))
     reach = np.float32(0.25 * size / np.sqrt(count))
     grid_x, grid_y = np.meshgrid(np.arange(size, dtype=np.float32), np.arange(size, dtype=np.float32))
-    map_x, map_y = grid_x + fractal(rng, size, 4, 4) * reach, grid_y + fractal(rng, size, 4, 4) * reach
-    warped = cv2.remap(height.astype(np.float32), map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-    return normalized(cv2.GaussianBlur(warped, (0, 0), max(0.8, size / 400)))
+    map_x, map_y = grid_x + pad + fractal(rng, size, 4, 4) * reach, grid_y + pad + fractal(rng, size, 4, 4) * reach
+    warped = cv2.remap(height, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return normalized(warped.astype(np.float32))
 
 
 def fibres(rng: np.random.Generator, size: int, stretch: int = 24) -> FloatArray:
-    """Noise stretched along x: muscle strands, brushed metal, wood-like wear of shafts."""
-    fine = rng.standard_normal((size, max(4, size // stretch)), dtype=np.float32)
-    coarse = rng.standard_normal((max(4, size // 6), max(4, size // (stretch * 2))), dtype=np.float32)
-    field = cv2.resize(fine, (size, size), interpolation=cv2.INTER_CUBIC)
-    field += 1.5 * cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
+    """Seamless noise stretched along x: muscle strands, brushed metal, wood-like wear of shafts."""
+    field = np.zeros((size, size), np.float32)
+    for divide, weight in ((1, 0.6), (3, 1.0), (9, 1.3)):
+        rows, columns = max(4, size // divide), max(4, size // (stretch * divide))
+        grid = np.pad(rng.standard_normal((rows, columns), dtype=np.float32), 2, mode="wrap")
+        full = cv2.resize(grid, None, fx=size / columns, fy=size / rows, interpolation=cv2.INTER_CUBIC)
+        top, left = round(2 * size / rows), round(2 * size / columns)
+        field += np.float32(weight) * full[top : top + size, left : left + size]
     return normalized(field)
 
 
 def vessel_tree(rng: np.random.Generator, size: int, trunks: int) -> FloatArray:
-    """Branching vessels drawn as wandering strokes that thin out: float32 (size, size), 0 none to 1 centre."""
+    """Branching vessels, seamless: wandering strokes that thin out; float32 (size, size), 0 none to 1 centre."""
     canvas = np.zeros((size, size), np.uint8)
     for _ in range(trunks):
         start = rng.uniform(0, size, 2)
@@ -87,15 +92,10 @@ def vessel_tree(rng: np.random.Generator, size: int, trunks: int) -> FloatArray:
             turns += 0.5 * np.sin(np.linspace(0, rng.uniform(3, 18), steps))
             track = point + np.cumsum(np.stack([np.cos(turns), np.sin(turns)], axis=1), axis=0) * (length / steps)
             strength = int(np.clip(90 + 35 * thickness, 90, 255))
-            cv2.polylines(
-                canvas,
-                [np.round(track * 16).astype(np.int32)],
-                False,
-                strength,
-                max(1, round(thickness)),
-                cv2.LINE_AA,
-                4,
-            )
+            copies = [track + (size * i, size * j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+            reach = [c for c in copies if (c.max(axis=0) > 0).all() and (c.min(axis=0) < size).all()]
+            strokes = [np.round(c * 16).astype(np.int32) for c in reach]
+            cv2.polylines(canvas, strokes, False, strength, max(1, round(thickness)), cv2.LINE_AA, 4)
             if thickness < 0.9:
                 continue
             for _child in range(int(rng.integers(2, 5))):

@@ -149,10 +149,10 @@ def _stain(image: ByteArray, pieces: ByteArray, state: SceneState, bank: Texture
     rng = np.random.default_rng(state.stains[1])
     field, _ = bank.sample(rng, "rough", state.size, min(state.size) * rng.uniform(0.3, 1.0))
     level = float(np.quantile(field[::8, ::8], 1.0 - state.stains[0]))
-    cover = np.clip((field - level) * 4.0, 0, 0.9).astype(np.float32)
+    cover = np.clip((field - level) * rng.uniform(0.8, 4.0), 0, rng.uniform(0.3, 0.9)).astype(np.float32)
     cover *= pieces > 0
     red = np.empty_like(image)
-    red[:] = (rng.integers(60, 170), rng.integers(5, 40), rng.integers(10, 45))
+    red[:] = (rng.integers(40, 140), rng.integers(2, 25), rng.integers(5, 30))
     image[:] = cv2.blendLinear(image, red, 1.0 - cover, cover)
 
 

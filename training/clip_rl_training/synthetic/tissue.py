@@ -105,6 +105,15 @@ def _dome(size: tuple[int, int], center: tuple[float, float], radii: tuple[float
     return along
 
 
+def _slopes(height: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Slopes along x and y of a height in px, kept below 2.5."""
+    slope_x = np.asarray(cv2.Sobel(height, cv2.CV_32F, 1, 0, ksize=3, scale=0.125), np.float32)
+    slope_y = np.asarray(cv2.Sobel(height, cv2.CV_32F, 0, 1, ksize=3, scale=0.125), np.float32)
+    np.clip(slope_x, -2.5, 2.5, out=slope_x)
+    np.clip(slope_y, -2.5, 2.5, out=slope_y)
+    return slope_x, slope_y
+
+
 def draw_tissue(
     rng: np.random.Generator, bank: TextureBank, size: tuple[int, int], unit: float, unusual: float
 ) -> Tissue:
@@ -120,6 +129,7 @@ def draw_tissue(
     height_px, width_px = size
     wall = draw_kind(rng)
     planes, relief, gloss_level = _surface(rng, bank, wall, size, unit, unusual)
+    slope_x, slope_y = _slopes(relief)
     gloss = np.full(size, gloss_level, np.float32)
     classes = np.full(size, wall.scene_class if rng.random() < 0.5 else 0, np.uint8)
     openness = _hollows(rng, bank, size, unit)
@@ -144,20 +154,21 @@ def draw_tissue(
         rho = _dome(inner, (center[0] - left, center[1] - top), (long, long * ratio), angle)
         bulge = rng.uniform(0.10, 0.7) * long * ratio
         organ_relief += np.sqrt(np.maximum(1.25 - rho, 0.02)) * bulge
-        contact = fill_alpha(inner, [local], unit * rng.uniform(0.006, 0.05)) * rng.uniform(0.0, 0.75)
+        # Light comes from the lens: organs throw soft shadows to one side, and meet what lies behind in a thin crease.
+        drop = rng.normal(0, 0.02, 2) * unit
+        contact = fill_alpha(inner, [local + drop], unit * rng.uniform(0.01, 0.06)) * rng.uniform(0.0, 0.7)
         openness[window] *= 1.0 - contact
         rim = np.clip(rho - 0.55, 0, 1) * rng.uniform(0.0, 0.8)
         openness[window] += alpha * (np.clip(1.0 - rim, 0.05, 1.0) - openness[window])
         for target, source in zip(planes, organ, strict=True):
             target[window] += alpha * (source - target[window])
-        relief[window] += alpha * (organ_relief - relief[window])
+        crease = rng.uniform(0.0, 0.5) if rng.random() < 0.4 else 0.0
+        lift = organ_relief + alpha * np.float32(crease * 0.02 * unit)
+        for target, source in zip((slope_x, slope_y), _slopes(lift), strict=True):
+            target[window] += alpha * (source - target[window])
         gloss[window] += alpha * (organ_gloss - gloss[window])
         classes[window][alpha > 0.5] = kind.scene_class
         names.append(kind.name)
-    slope_x = cv2.Sobel(relief, cv2.CV_32F, 1, 0, ksize=3, scale=0.125)
-    slope_y = cv2.Sobel(relief, cv2.CV_32F, 0, 1, ksize=3, scale=0.125)
-    np.clip(slope_x, -2.5, 2.5, out=slope_x)
-    np.clip(slope_y, -2.5, 2.5, out=slope_y)
     return Tissue(
         planes[0], planes[1], planes[2], slope_x, slope_y, openness, gloss, classes, tuple(dict.fromkeys(names))
     )
