@@ -1,0 +1,124 @@
+"""One perception node, and a viewer if asked for.
+
+ros2 launch clip_rl_perception perception.launch.py image:=/camera/image_raw namespace:=endoscope viewer:=rviz
+
+`ros2 launch clip_rl_perception perception.launch.py --show-args` lists the arguments.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix, get_package_share_directory
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import LifecycleNode, Node
+
+PACKAGE = "clip_rl_perception"
+NODE = "perception_node"
+VIEWERS = ("none", "rviz", "rqt")
+OUTPUTS = ("mask", "confidence", "overlay", "instruments", "status", "classes")
+
+ARGUMENTS = [
+    DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node and its topics."),
+    DeclareLaunchArgument(
+        "image", default_value="image", description="Image topic, without /compressed, relative to the namespace."
+    ),
+    DeclareLaunchArgument(
+        "model", default_value="", description="Checkpoint: name or path. Empty: as params_file says (demo)."
+    ),
+    DeclareLaunchArgument(
+        "engine", default_value="", description="Engine: auto, torch or a directory. Empty: as params_file says (auto)."
+    ),
+    DeclareLaunchArgument(
+        "transport", default_value="", description="raw or compressed images. Empty: as params_file says (raw)."
+    ),
+    DeclareLaunchArgument(
+        "params_file",
+        default_value=str(Path(get_package_share_directory(PACKAGE)) / "config" / "perception.yaml"),
+        description="ROS parameter file; arguments given here win over it.",
+    ),
+    DeclareLaunchArgument(
+        "autostart",
+        default_value="true",
+        choices=["true", "false"],
+        description="true: the node configures and activates itself. "
+        "false: it waits for a lifecycle manager or `ros2 lifecycle set`.",
+    ),
+    DeclareLaunchArgument("viewer", default_value="none", choices=list(VIEWERS), description="What to look with."),
+]
+
+
+def generate_launch_description() -> LaunchDescription:
+    """The launch description that `ros2 launch` asks for."""
+    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=start)])
+
+
+def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """Everything that depends on the arguments' values."""
+    values = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
+    if not Path(values["params_file"]).is_file():
+        raise RuntimeError(f"params_file:={values['params_file']} does not exist; expected a ROS parameter file")
+    return [*shared_memory(), perception_node(values), *viewer(values)]
+
+
+def shared_memory() -> list[LaunchDescriptionEntity]:
+    """Images through shared memory in Fast DDS, unless the user has a profile of their own.
+
+    Without it camera images of several megabytes are cut into UDP fragments, and hardly any arrives whole.
+    """
+    profile = str(Path(get_package_share_directory(PACKAGE)) / "config" / "fastdds_shm.xml")
+    names = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")  # Fast DDS 2 (jazzy), 3 (kilted)
+    return [SetEnvironmentVariable(name, profile) for name in names if not os.environ.get(name)]
+
+
+def perception_node(values: dict[str, str]) -> LifecycleNode:
+    """The node; of the arguments, those that are not empty win over the parameter file."""
+    given = {
+        "model": values["model"],
+        "engine": values["engine"],
+        "image_transport": values["transport"],
+    }
+    overrides: dict[str, str | bool] = {name: value for name, value in given.items() if value}
+    return LifecycleNode(
+        package=PACKAGE,
+        executable=NODE,
+        name=NODE,
+        namespace=values["namespace"],
+        parameters=[values["params_file"], {**overrides, "autostart": values["autostart"] == "true"}],
+        remappings=[("image", values["image"]), ("image/compressed", f"{values['image']}/compressed")],
+        output="screen",
+        emulate_tty=True,
+    )
+
+
+def viewer(values: dict[str, str]) -> list[Node]:
+    """RViz or rqt_image_view on the topics of this node."""
+    if values["viewer"] == "none":
+        return []
+    package, executable = {"rviz": ("rviz2", "rviz2"), "rqt": ("rqt_image_view", "rqt_image_view")}[values["viewer"]]
+    try:
+        get_package_prefix(package)
+    except PackageNotFoundError:
+        distro = os.environ.get("ROS_DISTRO", "<distro>")
+        raise RuntimeError(
+            f"viewer:={values['viewer']} needs the package {package}, which is not installed: "
+            f"sudo apt install ros-{distro}-{package.replace('_', '-')}"
+        ) from None
+    if values["viewer"] == "rqt":
+        return [Node(package=package, executable=executable, namespace=values["namespace"], arguments=["overlay"])]
+    config = str(Path(get_package_share_directory(PACKAGE)) / "rviz" / "perception.rviz")
+    # The view speaks of /overlay and so on; in a namespace these become the topics of that namespace.
+    remappings = [(f"/{name}", name) for name in OUTPUTS] + [("/image", values["image"])]
+    return [
+        Node(
+            package=package,
+            executable=executable,
+            name="rviz",
+            namespace=values["namespace"],
+            arguments=["-d", config],
+            remappings=remappings,
+        )
+    ]

@@ -1,0 +1,231 @@
+"""The launch files: their arguments always, what they start where ROS 2's launch is installed."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import itertools
+import os
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+LAUNCH = ROOT / "launch"
+RVIZ = ROOT / "ros_ws" / "src" / "clip_rl_perception" / "rviz" / "perception.rviz"
+
+PERCEPTION = ["namespace", "image", "model", "engine", "transport", "params_file", "autostart", "viewer"]
+STEREO = ["rig", "image", "model", "engine", "transport", "params_file", "autostart", "viewer"]
+
+
+def installed() -> bool:
+    if importlib.util.find_spec("launch_ros") is None:
+        return False
+    from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+
+    try:
+        return Path(get_package_share_directory("clip_rl_perception")).is_dir()
+    except PackageNotFoundError:
+        return False
+
+
+needs_launch = pytest.mark.skipif(
+    not installed(), reason="ROS 2's launch and launch_ros (in no Python registry), or the built workspace, are missing"
+)
+
+
+def declared(file: Path) -> list[str]:
+    return [
+        node.args[0].value
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "DeclareLaunchArgument"
+        and isinstance(node.args[0], ast.Constant)
+    ]
+
+
+@pytest.mark.parametrize(("name", "arguments"), [("perception", PERCEPTION), ("stereo", STEREO)])
+def test_arguments(name: str, arguments: list[str]) -> None:
+    assert declared(LAUNCH / f"{name}.launch.py") == arguments
+
+
+@pytest.mark.parametrize("file", sorted(LAUNCH.glob("*.launch.py")), ids=lambda file: file.name)
+def test_every_launch_file_can_be_launched(file: Path) -> None:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    assert "generate_launch_description" in functions
+    assert ast.get_docstring(tree)
+
+
+def test_the_ros_package_links_to_the_launch_files() -> None:
+    assert (ROOT / "ros_ws" / "src" / "clip_rl_perception" / "launch").resolve() == LAUNCH
+
+
+def test_rviz_shows_topics_of_the_node() -> None:
+    displays = yaml.safe_load(RVIZ.read_text(encoding="utf-8"))["Visualization Manager"]["Displays"]
+    topics = {display["Topic"]["Value"] for display in displays}
+    assert topics == {"/image", "/overlay", "/mask", "/confidence"}
+
+
+# ---- with ROS 2's launch
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"{name}_launch", LAUNCH / f"{name}.launch.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def started(**arguments: str) -> list:
+    """What perception.launch.py starts with these arguments, others at their defaults."""
+    from launch import LaunchContext
+    from launch.actions import DeclareLaunchArgument, OpaqueFunction
+
+    context = LaunchContext()
+    context.launch_configurations.update(arguments)
+    result = []
+    for entity in load("perception").generate_launch_description().entities:
+        if isinstance(entity, DeclareLaunchArgument | OpaqueFunction):
+            result += entity.execute(context) or []
+    return result
+
+
+def command(node: object) -> list[str]:
+    """The command line of a Node action, with every substitution made; nothing is started."""
+    from launch import LaunchContext
+    from launch.actions import ExecuteLocal
+    from launch.utilities import perform_substitutions
+    from launch_ros.actions import Node
+
+    lines: list[list[str]] = []
+
+    def record(action: ExecuteLocal, context: LaunchContext) -> None:
+        lines.append([perform_substitutions(context, part) for part in action.cmd])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ExecuteLocal, "execute", record)
+        Node.execute(node, LaunchContext())  # not LifecycleNode's, which also subscribes to transition events
+    return lines[0]
+
+
+def parameters(line: list[str]) -> dict[str, object]:
+    """Parameters in the files of a command line, later ones winning."""
+    merged: dict[str, object] = {}
+    for flag, value in itertools.pairwise(line):
+        if flag == "--params-file":
+            for section in yaml.safe_load(Path(value).read_text(encoding="utf-8")).values():
+                merged.update(section["ros__parameters"])
+    return merged
+
+
+@needs_launch
+def test_defaults() -> None:
+    from launch_ros.actions import LifecycleNode
+
+    (node,) = [action for action in started() if isinstance(action, LifecycleNode)]
+    line = command(node)
+    assert Path(line[0]).name == "perception_node"
+    values = parameters(line)
+    assert values["autostart"] is True
+    assert (values["model"], values["engine"], values["image_transport"]) == ("demo", "auto", "raw")
+    assert "image:=image" in line
+    assert "image/compressed:=image/compressed" in line
+
+
+@needs_launch
+def test_arguments_reach_the_node(tmp_path: Path) -> None:
+    from launch_ros.actions import LifecycleNode
+
+    own = tmp_path / "own.yaml"
+    own.write_text("/**:\n  ros__parameters:\n    model: mine\n    engine: torch\n    jpeg_quality: 50\n")
+    (node,) = [
+        action
+        for action in started(
+            namespace="scope",
+            image="/camera/image_raw",
+            engine="/engines/a",
+            transport="compressed",
+            params_file=str(own),
+            autostart="false",
+        )
+        if isinstance(action, LifecycleNode)
+    ]
+    line = command(node)
+    assert "__ns:=/scope" in line
+    assert "image:=/camera/image_raw" in line
+    assert "image/compressed:=/camera/image_raw/compressed" in line
+    assert parameters(line) == {
+        "model": "mine",
+        "engine": "/engines/a",
+        "image_transport": "compressed",
+        "jpeg_quality": 50,
+        "autostart": False,
+    }
+
+
+@needs_launch
+def test_shared_memory_profile_unless_the_user_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    from launch.actions import SetEnvironmentVariable
+
+    monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", "/mine.xml")
+    monkeypatch.delenv("FASTDDS_DEFAULT_PROFILES_FILE", raising=False)
+    set_names = [
+        "".join(part.text for part in action.name) for action in started() if isinstance(action, SetEnvironmentVariable)
+    ]
+    assert set_names == ["FASTDDS_DEFAULT_PROFILES_FILE"]
+    assert os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] == "/mine.xml"
+
+
+@needs_launch
+def test_wrong_arguments_are_named() -> None:
+    with pytest.raises(RuntimeError, match=r"viewer.*foxglove.* Valid options are: .*none.*rviz.*rqt"):
+        started(viewer="foxglove")
+    with pytest.raises(RuntimeError, match=r"params_file:=/nowhere\.yaml does not exist"):
+        started(params_file="/nowhere.yaml")
+    with pytest.raises(RuntimeError, match="autostart"):
+        started(autostart="yes")
+
+
+@needs_launch
+def test_viewer_that_is_not_installed_is_named() -> None:
+    from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+
+    try:
+        get_package_prefix("rviz2")
+    except PackageNotFoundError:
+        with pytest.raises(RuntimeError, match=r"viewer:=rviz needs the package rviz2.*apt install ros-\S*-rviz2"):
+            started(viewer="rviz")
+    else:
+        (viewer,) = [action for action in started(viewer="rviz") if "rviz2" in str(action.node_executable)]
+        assert any(part.endswith("perception.rviz") for part in command(viewer))
+
+
+@needs_launch
+def test_stereo_includes_both_sides() -> None:
+    from launch import LaunchContext
+    from launch.actions import DeclareLaunchArgument, GroupAction, IncludeLaunchDescription
+    from launch.utilities import normalize_to_list_of_substitutions, perform_substitutions
+
+    context = LaunchContext()
+    context.launch_configurations["rig"] = "psm"
+    namespaces = []
+    for entity in load("stereo").generate_launch_description().entities:
+        if isinstance(entity, DeclareLaunchArgument):
+            entity.execute(context)
+        elif isinstance(entity, GroupAction):
+            (include,) = [
+                action for action in entity.get_sub_entities() if isinstance(action, IncludeLaunchDescription)
+            ]
+            values = {
+                "".join(
+                    perform_substitutions(context, normalize_to_list_of_substitutions(name))
+                ): perform_substitutions(context, normalize_to_list_of_substitutions(value))
+                for name, value in include.launch_arguments
+            }
+            namespaces.append((values["namespace"], values["image"]))
+    assert namespaces == [("psm/left", "image_raw"), ("psm/right", "image_raw")]
