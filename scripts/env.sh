@@ -47,8 +47,23 @@ clip_rl_enter() {
   # shellcheck disable=SC1091
   . "$clip_rl_install/local_setup.bash"
   local profile=$clip_rl_root/ros_ws/src/clip_rl_perception/config/fastdds_shm.xml
-  export FASTRTPS_DEFAULT_PROFILES_FILE=${FASTRTPS_DEFAULT_PROFILES_FILE:-$profile} # Fast DDS 2.x: jazzy
-  export FASTDDS_DEFAULT_PROFILES_FILE=${FASTDDS_DEFAULT_PROFILES_FILE:-$profile}   # Fast DDS 3.x: kilted
+  case ${ROS_DISTRO:-} in
+    humble | iron | jazzy) export FASTRTPS_DEFAULT_PROFILES_FILE=${FASTRTPS_DEFAULT_PROFILES_FILE:-$profile} ;; # Fast DDS 2
+    *) export FASTDDS_DEFAULT_PROFILES_FILE=${FASTDDS_DEFAULT_PROFILES_FILE:-$profile} ;;                       # Fast DDS 3
+  esac
 }
 
-clip_rl_enter
+# ROS's own setup files read unset variables, which `set -u` forbids.
+case $- in
+  *u*)
+    set +u
+    clip_rl_enter
+    clip_rl_status=$?
+    set -u
+    ;;
+  *)
+    clip_rl_enter
+    clip_rl_status=$?
+    ;;
+esac
+(exit $clip_rl_status)

@@ -315,4 +315,5 @@ main() {
   say "done in $((SECONDS - start)) s (Python $python_version, PyTorch $torch, ROS $ros_mode)"
 }
 
-main "$@"
+# Sourced, this file only defines its steps.
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then main; fi
