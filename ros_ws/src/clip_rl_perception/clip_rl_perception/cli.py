@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             prog=program, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         module.add_arguments(parser)
-    except (ImportError, AttributeError, OSError) as error:
+    except Exception as error:  # whatever is wrong with one command, it is told in one line and the others work
         return _fail(program, f"this command cannot be loaded: {_one_line(error)}")
     try:
         return int(module.run(parser.parse_args(rest)))
