@@ -50,7 +50,7 @@ class ContentArea:
 
 @dataclasses.dataclass(frozen=True)
 class NetworkView:
-    """How the network sees a frame: its content area cropped, scaled with the aspect ratio kept, padded to the input size.
+    """How the network sees a frame: the content area cropped, scaled with its aspect ratio kept, padded to the input.
 
     A frame pixel (x, y) inside `crop` lies at network pixel
     ``((x - crop.x + 0.5) * scale - 0.5 + pad_x, (y - crop.y + 0.5) * scale - 0.5 + pad_y)``.
