@@ -39,6 +39,25 @@ def fractal(
     return normalized(total)
 
 
+def grain(rng: np.random.Generator, size: int, wavelength: float, stretch: float) -> FloatArray:
+    """Fine seamless noise without a lattice's direction: blurred white noise of three octaves.
+
+    Args:
+        rng: Source of randomness.
+        size: Side, px.
+        wavelength: Of the coarsest octave, px.
+        stretch: How much longer the grains are along x.
+    """
+    total = np.zeros((size, size), np.float32)
+    for octave in range(3):
+        sigma = wavelength / 2**octave / 4
+        pad = int(4 * sigma * stretch) + 2
+        white = np.pad(rng.standard_normal((size, size), dtype=np.float32), pad, mode="wrap")
+        blurred = cv2.GaussianBlur(white, (0, 0), sigmaX=sigma * stretch, sigmaY=sigma)[pad:-pad, pad:-pad]
+        total += normalized(blurred) * np.float32(0.6**octave)
+    return normalized(total)
+
+
 def ridged(rng: np.random.Generator, size: int, first: int = 3, octaves: int = 5) -> FloatArray:
     """Rounded bulges parted by sharp creases, as bowel and folds show: absolute value of noise, normalised."""
     base = fractal(rng, size, first, octaves, 0.35)

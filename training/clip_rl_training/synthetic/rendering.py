@@ -100,13 +100,9 @@ def paint_part(
     height = np.zeros((rows, columns), np.float32)
     tone = np.ones((rows, columns), np.float32)
     finish = part.finish
-    grain, _ = bank.sample(rng, "rough", (rows, columns), 6.0 * scale)
+    grain = bank.crop(rng, "rough", (rows, columns))
     if finish.brush > 0.02:
-        fibre = bank.fields["fibres"][int(rng.integers(len(bank.fields["fibres"])))].values
-        offset = int(rng.integers(0, 256))
-        strip = cv2.resize(
-            fibre[offset : offset + max(8, min(256, rows))], (columns, rows), interpolation=cv2.INTER_LINEAR
-        )
+        strip = bank.crop(rng, "fibres", (rows, columns))
         tone += finish.brush * 0.28 * strip
     tone += grain * (0.12 * finish.speckle + 0.03)
     if finish.speckle > 0.3:
@@ -176,7 +172,7 @@ def draw_part(
         np.linalg.norm(transform(np.array([[0.0, 1.0]]), homography) - transform(np.array([[0.0, 0.0]]), homography))
     )
     extent = float(np.ptp(part.outline[:, 0]))
-    scale = float(np.clip(width_px, 3.0, min(48.0, 1400.0 / extent)))
+    scale = float(np.clip(width_px, 3.0, min(30.0, 1000.0 / extent)))
     patch, origin = paint_part(part, scale, local_lean, ambient, bank)
     to_local = np.array([[1 / scale, 0, origin[0] + 0.5 / scale], [0, 1 / scale, origin[1] + 0.5 / scale], [0, 0, 1]])
     to_image = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1.0]]) @ homography @ to_local

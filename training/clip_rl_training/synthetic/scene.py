@@ -202,25 +202,23 @@ def _labelled(
     """Turn piece numbers into the label maps, outside the content area 0."""
     content = state.content.mask(state.size)
     types, parts, instances, scenes = (np.zeros(256, np.uint8) for _ in range(4))
-    held = np.zeros(256, np.uint8)
     for index, placement in enumerate(state.placements):
         for number, part in enumerate(placement.design.parts):
             piece = (index + 1) * _PIECES_PER_INSTRUMENT + number
             if part.part_id == 0:  # a clip between jaws
-                held[piece] = 1
                 scenes[piece] = 7
                 continue
             types[piece], parts[piece], instances[piece] = placement.design.type_id, part.part_id, index + 1
             scenes[piece] = scene_class(placement.design.type_id, part.part_id)
     inside = content.astype(np.uint8)
-    scene_map = np.where(pieces > 0, scenes[pieces], classes) * inside
-    type_map = types[pieces] * inside
+    scene_map = np.where(pieces > 0, cv2.LUT(pieces, scenes), classes) * inside
+    type_map = cv2.LUT(pieces, types) * inside
     return SyntheticFrame(
         rgb=np.ascontiguousarray(image),
         type_map=type_map,
         scene_map=scene_map.astype(np.uint8),
-        part_map=parts[pieces] * inside,
-        instance_map=instances[pieces] * inside,
+        part_map=cv2.LUT(pieces, parts) * inside,
+        instance_map=cv2.LUT(pieces, instances) * inside,
         content=content,
         caption=caption(state, type_map),
         stamp=time,
@@ -229,8 +227,9 @@ def _labelled(
 
 def caption(state: SceneState, type_map: ByteArray) -> str:
     """What is visible, in plain English, for example "bipolar forceps and suction instrument over liver with smoke"."""
-    seen = np.bincount(type_map.ravel(), minlength=8)
-    least = 0.0005 * type_map.size
+    sparse = type_map[::2, ::2]
+    seen = np.bincount(sparse.ravel(), minlength=8)
+    least = 0.0005 * sparse.size
     names = [TYPE_NAMES[i - 1] for i in range(1, 8) if seen[i] > least]
     tools = (
         "no instruments" if not names else names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]

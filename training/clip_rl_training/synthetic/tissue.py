@@ -43,12 +43,12 @@ def _surface(
     """Colour planes, height (px) and gloss of one kind over a whole rectangle."""
     relief, steep = bank.sample(rng, kind.relief, size, unit * rng.uniform(*kind.relief_extent), rng.uniform(0.6, 1.7))
     coarse, coarse_steep = bank.sample(rng, "smooth", size, unit * rng.uniform(1.2, 3.0))
-    grain, grain_steep = bank.sample(rng, "grain", size, unit * rng.uniform(0.5, 1.6), rng.uniform(0.5, 2.0))
+    grain, grain_steep = bank.grain(rng, size, unit)
     height = relief * (rng.uniform(*kind.relief_slope) / steep)
     height += coarse * (rng.uniform(0.05, 0.30) / coarse_steep)
     height += grain * (rng.uniform(*kind.grain_slope) / grain_steep)
 
-    mottle, _ = bank.sample(rng, "rough", size, unit * rng.uniform(0.8, 2.5), rng.uniform(0.6, 1.6))
+    mottle, _ = bank.sample(rng, "rough", size, unit * rng.uniform(0.8, 2.5), rng.uniform(0.6, 1.6), detail=0.25)
     tone = mottle * (38.0 * kind.mottle * rng.uniform(0.5, 1.3))
     tone += relief * rng.uniform(8, 30) + grain * rng.uniform(0, 10) + coarse * rng.uniform(0, 25)
     tone += rng.uniform(105, 150)
@@ -73,11 +73,13 @@ def _hollows(rng: np.random.Generator, bank: TextureBank, size: tuple[int, int],
     height, width = size
     openness = np.ones(size, np.float32)
     if rng.random() < 0.5:
-        crease, _ = bank.sample(rng, "ridged", size, unit * rng.uniform(0.8, 2.5), rng.uniform(0.5, 2.0))
+        crease, _ = bank.sample(rng, "ridged", size, unit * rng.uniform(0.8, 2.5), rng.uniform(0.5, 2.0), 0.4)
         strength = rng.uniform(0.15, 0.7)
         openness -= strength * np.clip(-0.6 - crease, 0, 1)
     if rng.random() < 0.45:
-        field, steep = bank.sample(rng, "smooth" if rng.random() < 0.5 else "rough", size, unit * rng.uniform(0.8, 2.5))
+        field, steep = bank.sample(
+            rng, "smooth" if rng.random() < 0.5 else "rough", size, unit * rng.uniform(0.8, 2.5), detail=0.25
+        )
         level = rng.uniform(0.8, 1.9)
         sharpness = rng.uniform(0.01, 0.12) * unit * steep
         openness *= 1.0 - rng.uniform(0.5, 0.97) / (1.0 + np.exp(np.clip((level - field) / sharpness, -30, 30)))
@@ -180,7 +182,7 @@ def add_blood(rng: np.random.Generator, bank: TextureBank, tissue: Tissue, unit:
     for _ in range(int(rng.integers(1, 4))):
         extent = unit * float(np.exp(rng.uniform(np.log(0.04), np.log(0.45))))
         center = (rng.uniform(0, width), rng.uniform(0, height))
-        field, _ = bank.sample(rng, "rough", (height, width), unit * rng.uniform(0.4, 1.5))
+        field, _ = bank.sample(rng, "rough", (height, width), unit * rng.uniform(0.4, 1.5), detail=0.3)
         rho = _dome((height, width), center, (extent, extent * rng.uniform(0.4, 1.0)), rng.uniform(0, np.pi))
         cover = np.clip((1.0 - np.sqrt(np.maximum(rho, 0)) + 0.35 * field) * rng.uniform(2, 14), 0, 1) * rng.uniform(
             0.6, 1.0
