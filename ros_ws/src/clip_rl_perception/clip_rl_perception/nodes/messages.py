@@ -115,6 +115,10 @@ def class_list_message(labels: LabelSpace, stamp: Time) -> ClassList:
     return message
 
 
+def _color(rgb: tuple[int, int, int]) -> ColorRGBA:
+    return ColorRGBA(r=rgb[0] / 255, g=rgb[1] / 255, b=rgb[2] / 255, a=1.0)
+
+
 def vision_msgs_available() -> bool:
     """True when `label_info_message` and `detections_message` can be used."""
     return importlib.util.find_spec("vision_msgs") is not None
