@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from clip_rl_perception.evaluation import latency, plots, report, report_html
+from clip_rl_perception.evaluation.frames import SourceError
 from clip_rl_perception.evaluation.recording import Recording, read_stamps
-from clip_rl_perception.evaluation.sources import SourceError
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.scene.types import Validity
 from recorded import PERIOD, START, stamp, status, write_recording

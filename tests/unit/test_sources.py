@@ -10,13 +10,8 @@ import pytest
 from clip_rl_perception.evaluation import message_types
 from clip_rl_perception.evaluation.bag_source import BagSource
 from clip_rl_perception.evaluation.bag_writer import BagWriter
-from clip_rl_perception.evaluation.sources import (
-    FolderSource,
-    SourceError,
-    VideoSource,
-    natural_key,
-    open_source,
-)
+from clip_rl_perception.evaluation.frames import SourceError
+from clip_rl_perception.evaluation.sources import FolderSource, VideoSource, natural_key, open_source
 from clip_rl_perception.labels import load_label_space
 from rosbags.rosbag2 import StoragePlugin, Writer
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from rosbags.highlevel import AnyReader, AnyReaderError
 
 from clip_rl_perception.evaluation import message_types
-from clip_rl_perception.evaluation.sources import BAG_SUFFIXES, DEFAULT_RATE, Frame, SourceError, SourceInfo, hash_files
+from clip_rl_perception.evaluation.frames import BAG_SUFFIXES, DEFAULT_RATE, Frame, SourceError, SourceInfo, hash_files
 from clip_rl_perception.labels import LabelError, LabelSpace
 from clip_rl_perception.scene import encodings
 

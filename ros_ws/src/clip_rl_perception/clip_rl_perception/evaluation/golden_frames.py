@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-from clip_rl_perception.evaluation.sources import FolderSource, FrameSource, open_source
+from clip_rl_perception.evaluation.frames import FrameSource
+from clip_rl_perception.evaluation.sources import FolderSource, open_source
 from clip_rl_perception.resources import share_path
 from clip_rl_perception.scene.types import ByteArray
 from clip_rl_perception.scene.view import make_view, to_network

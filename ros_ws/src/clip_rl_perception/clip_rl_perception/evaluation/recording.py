@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from clip_rl_perception.evaluation import message_types
 from clip_rl_perception.evaluation.bag_source import BagReader
-from clip_rl_perception.evaluation.sources import SourceError
+from clip_rl_perception.evaluation.frames import SourceError
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.scene.types import Box, Instrument, Validity
 

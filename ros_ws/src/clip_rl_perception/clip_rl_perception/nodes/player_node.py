@@ -30,9 +30,10 @@ from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
 
 from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.evaluation.frames import Frame, FrameSource
 from clip_rl_perception.evaluation.pacing import Pace
 from clip_rl_perception.evaluation.prefetch import Prefetch
-from clip_rl_perception.evaluation.sources import Frame, FrameSource, open_source
+from clip_rl_perception.evaluation.sources import open_source
 from clip_rl_perception.nodes import events
 
 EXIT_NOBODY = 3
