@@ -36,12 +36,14 @@ choose_python() {
     [ -n "$python" ] && [ -x "$python" ] || python=python3
   fi
   command -v "$python" >/dev/null || die "no '$python' on the PATH; install Python 3.10 to 3.13 or name one: make setup PYTHON=python3.12"
+  local given=$python
   # The real interpreter, not an environment's or a version manager's link to it.
-  python=$("$python" -c 'import os, sys; print(os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable))')
-  python_version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+  read -r python_version python < <("$given" -c 'import os, sys
+print("%d.%d" % sys.version_info[:2], os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable))') ||
+    die "$given does not run"
   case $python_version in
     3.10 | 3.11 | 3.12 | 3.13) ;;
-    *) die "$python is Python $python_version; 3.10 to 3.13 are supported: make setup PYTHON=python3.12" ;;
+    *) die "$given is Python $python_version; 3.10 to 3.13 are supported: make setup PYTHON=python3.12" ;;
   esac
 }
 
