@@ -49,12 +49,14 @@ class Placement:
     """Width at the pivot over width at the end: perspective."""
     reach: float
     """Largest excursion of the end."""
+    insertion: float
+    """Largest movement in and out along the shaft."""
     bend: tuple[float, float, float]
     """Wrist, yaw and foreshortening (0.4 to 1) at rest."""
     opening: float
     """Jaw angle at rest, rad."""
     motions: tuple[Motion, ...]
-    """Of x, y, wrist, yaw, opening, depth."""
+    """Of x, y, wrist, yaw, opening, depth, insertion."""
     flip: bool
     """Jaws mirrored."""
 
@@ -64,7 +66,9 @@ def part_homographies(placement: Placement, time: float) -> list[Points]:
     design = placement.design
     moved = [motion.at(time) for motion in placement.motions]
     pivot = np.array(placement.pivot)
+    inwards = np.array(placement.joint) - pivot
     end = np.array(placement.joint) + placement.reach * np.array(moved[:2])
+    end += inwards * (placement.insertion * moved[6] / float(np.linalg.norm(inwards)))
     radius = placement.radius * (1.0 + 0.08 * moved[5])
     along = (end - pivot) / max(float(np.linalg.norm(end - pivot)), 1e-6)
     heading = float(np.arctan2(along[1], along[0]))
@@ -151,8 +155,9 @@ def draw_placement(
         radius=radius,
         widening=float(rng.uniform(0.95, 2.4)),
         reach=reach,
+        insertion=reach * float(rng.uniform(0.2, 2.5)),
         bend=(float(rng.uniform(-1, 1)) ** 3, float(rng.uniform(-1, 1)) ** 3, float(rng.uniform(0.55, 1.1))),
         opening=float(rng.uniform(0, 1)) ** 1.5,
-        motions=tuple(draw_motion(rng) for _ in range(6)),
+        motions=tuple(draw_motion(rng) for _ in range(7)),
         flip=bool(rng.random() < 0.5),
     )

@@ -129,4 +129,4 @@ def vessel_tree(rng: np.random.Generator, size: int, trunks: int) -> FloatArray:
                         length * rng.uniform(0.3, 0.7),
                     ),
                 )
-    return (canvas.astype(np.float32) / 255.0).astype(np.float32)
+    return cv2.GaussianBlur(canvas, (0, 0), 0.8).astype(np.float32) * np.float32(1.15 / 255.0)

@@ -1,0 +1,70 @@
+"""A coherent synthetic video: one scene whose camera, tissue, instruments and smoke move smoothly in time."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+
+from clip_rl_training.synthetic.config import SceneConfig
+from clip_rl_training.synthetic.frame import SyntheticFrame
+from clip_rl_training.synthetic.scene import draw_scene, render
+
+_SCENE, _FRAME = 0, 1
+
+
+class SyntheticOperation:
+    """Frames of one scene at ``config.rate`` per second; iterating yields them in order.
+
+    Every frame can be rendered on its own and in any order: frame `i` depends on (config, seed, i) alone, so workers that
+    share a video give the same bytes as one.
+    """
+
+    def __init__(self, config: SceneConfig, seed: int, frames: int) -> None:
+        """Draw the scene.
+
+        Args:
+            config: What scenes look like.
+            seed: Any integer >= 0; names the video.
+            frames: Length of the video.
+
+        Raises:
+            ValueError: a negative seed or a length below 1.
+        """
+        if seed < 0 or frames < 1:
+            raise ValueError(f"seed {seed} and {frames} frames: the seed must be >= 0 and a video has at least 1 frame")
+        self.config = config
+        self.seed = seed
+        self._frames = frames
+        self._state = draw_scene(np.random.default_rng([seed, _SCENE]), config, moving=True)
+
+    def __len__(self) -> int:
+        return self._frames
+
+    def __iter__(self) -> Iterator[SyntheticFrame]:
+        return (self.frame(index) for index in range(self._frames))
+
+    def frame(self, index: int) -> SyntheticFrame:
+        """Frame number `index`, 0 to len - 1; raises `IndexError` beyond."""
+        if not 0 <= index < self._frames:
+            raise IndexError(f"frame {index} of a video of {self._frames} frames")
+        return render(self._state, self.config, index / self.config.rate, [self.seed, _FRAME, index])
+
+
+def showcase(height: int, width: int, rate: float) -> SceneConfig:
+    """The configuration of demonstration videos: colour, two or three clearly visible instruments, mild disturbances."""
+    return dataclasses.replace(
+        SceneConfig(height=height, width=width, rate=rate),
+        instrument_counts=(0.0, 0.0, 0.7, 0.3),
+        radius=(0.035, 0.08),
+        unusual_colour=0.0,
+        grayscale=0.0,
+        overlay=0.0,
+        content_shapes=(0.5, 0.5, 0.0, 0.0),
+        occlusion=0.0,
+        motion_blur=0.1,
+        defocus=0.1,
+        interlace=0.0,
+        compression=0.0,
+    )
