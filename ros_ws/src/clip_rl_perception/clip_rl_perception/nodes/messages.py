@@ -56,18 +56,20 @@ def tags_message(header: Header, scene: Scene, labels: LabelSpace, model_id: str
 
 
 def _tag(instrument: Instrument, labels: LabelSpace) -> InstrumentTag:
+    # int() and float() throughout: a numpy scalar in a message field ends the process in rosidl's C conversion
     tag = InstrumentTag(
-        track_id=instrument.track_id,
-        class_id=instrument.class_id,
+        track_id=int(instrument.track_id),
+        class_id=int(instrument.class_id),
         class_name=labels.classes[instrument.class_id].name,
         confidence=float(instrument.confidence),
         area=float(instrument.area),
         visibility=float(instrument.visibility),
         touches_border=bool(instrument.touches_border),
-        age=instrument.age,
+        age=int(instrument.age),
     )
     box = instrument.box
-    tag.box.x_offset, tag.box.y_offset, tag.box.width, tag.box.height = box.x, box.y, box.width, box.height
+    tag.box.x_offset, tag.box.y_offset = int(box.x), int(box.y)
+    tag.box.width, tag.box.height = int(box.width), int(box.height)
     tag.tip.x, tag.tip.y = (float(value) for value in instrument.tip)
     tag.axis.x, tag.axis.y = (float(value) for value in instrument.axis)
     tag.velocity.x, tag.velocity.y = (float(value) for value in instrument.velocity)
@@ -94,7 +96,7 @@ def status_message(
         message.preprocess_ms, message.network_ms = float(scene.preprocess_ms), float(scene.network_ms)
         message.refine_ms, message.postprocess_ms = float(scene.refine_ms), float(scene.postprocess_ms)
         message.tags_ms = float(scene.tags_ms)
-        message.refine_steps = scene.refine_steps
+        message.refine_steps = int(scene.refine_steps)
     message.received, message.processed = counts.received, counts.processed
     message.dropped, message.invalid = counts.dropped, counts.invalid
     message.model_id, message.engine = model_id, engine
@@ -140,10 +142,10 @@ def detections_message(header: Header, scene: Scene, labels: LabelSpace) -> Any:
 
     message = Detection2DArray(header=header)
     for instrument in scene.instruments:
-        detection = Detection2D(header=header, id=str(instrument.track_id))
+        detection = Detection2D(header=header, id=str(int(instrument.track_id)))
         box = instrument.box
-        detection.bbox.center.position.x = box.x + (box.width - 1) / 2
-        detection.bbox.center.position.y = box.y + (box.height - 1) / 2
+        detection.bbox.center.position.x = float(box.x + (box.width - 1) / 2)
+        detection.bbox.center.position.y = float(box.y + (box.height - 1) / 2)
         detection.bbox.size_x, detection.bbox.size_y = float(box.width), float(box.height)
         result = ObjectHypothesisWithPose()
         result.hypothesis.class_id = labels.classes[instrument.class_id].name

@@ -1,0 +1,73 @@
+"""Real ROS 2 in two processes: the node in its own, the test in this one, alone on a domain of their own.
+
+Waiting is bounded by GUARD_S only so that a broken build does not hang; no test asserts a time.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+MISSING = [name for name in ("rclpy", "clip_rl_interfaces") if importlib.util.find_spec(name) is None]
+collect_ignore_glob = ["test_*.py"] if MISSING else []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.ros)
+
+
+if MISSING:
+
+    def pytest_sessionstart(session: pytest.Session) -> None:
+        print(f"tests/ros skipped: not importable: {', '.join(MISSING)}; source the ROS workspace first")
+
+else:
+    from harness import NodeProcess, Tester, save_random_checkpoint
+
+
+@pytest.fixture(scope="session")
+def domain() -> Iterator[int]:
+    """A ROS domain that no other run on this machine uses: held by a bound port while the tests run."""
+    for candidate in range(1, 101):
+        guard = socket.socket()
+        try:
+            guard.bind(("127.0.0.1", 22119 + candidate))
+        except OSError:
+            guard.close()
+            continue
+        os.environ["ROS_DOMAIN_ID"] = str(candidate)
+        yield candidate
+        guard.close()
+        return
+    pytest.fail("no free ROS domain: ports 22120 to 22219 are all bound")
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real checkpoint of the tiny network with random weights and a small input; path of its safetensors file."""
+    return save_random_checkpoint(tmp_path_factory.mktemp("model") / "random")
+
+
+@pytest.fixture(scope="session")
+def tester(domain: int) -> Iterator[Tester]:
+    """This process's side of DDS."""
+    with Tester(domain) as tester:
+        yield tester
+
+
+@pytest.fixture(scope="module")
+def node(tester: Tester, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
+    """One perception_node process for a module, configured and active; no frame is stale on a slow machine."""
+    log = tmp_path_factory.mktemp("node") / "node.log"
+    with NodeProcess(log, parameters={"model": str(checkpoint), "max_age_ms": 0.0}) as process:
+        tester.transition("configure")
+        tester.transition("activate")
+        yield process

@@ -1,0 +1,271 @@
+"""What the ROS tests share: the node's process, this process's side of DDS, a real checkpoint, frames."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import rclpy
+from builtin_interfaces.msg import Time
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.msg import ParameterType, ParameterValue, SetParametersResult
+from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
+from rclpy.client import Client
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.publisher import Publisher
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+
+GUARD_S = 60.0
+RELIABLE = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=50, reliability=ReliabilityPolicy.RELIABLE)
+BEST_EFFORT = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+LATCHED = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+TRANSITIONS = {
+    "configure": Transition.TRANSITION_CONFIGURE,
+    "activate": Transition.TRANSITION_ACTIVATE,
+    "deactivate": Transition.TRANSITION_DEACTIVATE,
+    "cleanup": Transition.TRANSITION_CLEANUP,
+    "shutdown": Transition.TRANSITION_UNCONFIGURED_SHUTDOWN,
+}
+Answer = TypeVar("Answer")
+
+
+def save_random_checkpoint(stem: Path, seed: int = 3) -> Path:
+    """The tiny network with random weights at 96x128; its classes are those of endovis2018-type."""
+    import torch
+    from clip_rl_perception.labels import load_label_space
+    from clip_rl_perception.model.checkpoint import Calibration, save_checkpoint
+    from clip_rl_perception.model.config import SegmenterConfig
+    from clip_rl_perception.model.segmenter import ClipRlSegmenter
+
+    torch.manual_seed(seed)
+    segmenter = ClipRlSegmenter(SegmenterConfig(input_size=(96, 128))).eval()
+    labels = load_label_space("endovis2018-type")
+    calibration = Calibration.uncalibrated(segmenter.embedding_dim)
+    save_checkpoint(stem, segmenter, labels, segmenter.encode_text(labels), calibration, {"made by": "tests/ros"})
+    return stem.with_name(stem.name + ".safetensors")
+
+
+class NodeProcess:
+    """perception_node in a process of its own; ends with the `with` block, by force if it must."""
+
+    def __init__(
+        self,
+        log: Path,
+        *,
+        parameters: dict[str, Any] | None = None,
+        namespace: str = "",
+        arguments: list[str] | None = None,
+    ) -> None:
+        self.log = log
+        command = [sys.executable, "-m", "clip_rl_perception.nodes.perception_node", "--ros-args"]
+        for name, value in (parameters or {}).items():
+            text = f'"{value}"' if isinstance(value, str) else str(value).lower()
+            command += ["-p", f"{name}:={text}"]
+        if namespace:
+            command += ["-r", f"__ns:=/{namespace}"]
+        command += arguments or []
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+        self._stream = log.open("w")
+        self.process = subprocess.Popen(command, stdout=self._stream, stderr=subprocess.STDOUT, env=environment)
+
+    def text(self) -> str:
+        """Everything that the process has written."""
+        return self.log.read_text()
+
+    def kill(self) -> None:
+        """SIGKILL, and wait."""
+        self.process.kill()
+        self.process.wait(GUARD_S)
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Signal and wait; returns the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(GUARD_S)
+
+    def __enter__(self) -> NodeProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.end()
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"the node did not end on SIGTERM:\n{self.text()}") from None
+        finally:
+            self._stream.close()
+
+
+class Inbox:
+    """Messages of one topic as they come."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._messages: list[Any] = []
+
+    def put(self, message: Any) -> None:
+        with self._changed:
+            self._messages.append(message)
+            self._changed.notify_all()
+
+    def all(self) -> list[Any]:
+        with self._changed:
+            return list(self._messages)
+
+    def clear(self) -> None:
+        with self._changed:
+            self._messages.clear()
+
+    def wait(self, wanted: Callable[[Any], bool] = lambda _: True, what: str = "a message") -> Any:
+        """The first message that is `wanted`, among those that came and those that will."""
+        found: list[Any] = []
+
+        def look() -> bool:
+            found[:] = [message for message in self._messages if wanted(message)][:1]
+            return bool(found)
+
+        with self._changed:
+            if not self._changed.wait_for(look, GUARD_S):
+                raise AssertionError(f"{what} did not come; got {len(self._messages)} others: {self._messages[-3:]}")
+        return found[0]
+
+
+class Tester:
+    """A node of the test process, spun on a thread of its own."""
+
+    def __init__(self, domain: int) -> None:
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context, domain_id=domain)
+        self.node = rclpy.create_node("tester", context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self._clients: dict[str, Client] = {}
+        self._thread = threading.Thread(target=self.executor.spin, daemon=True)
+        self._stamp = 0
+
+    def __enter__(self) -> Tester:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.executor.shutdown(GUARD_S)
+        self._thread.join(GUARD_S)
+        self.node.destroy_node()
+        rclpy.shutdown(context=self.context)
+
+    # ------------------------------------------------------------ topics
+
+    def subscribe(self, kind: type, topic: str, qos: QoSProfile = RELIABLE) -> Inbox:
+        """Collect a topic; the subscription stays until `unsubscribe`."""
+        inbox = Inbox()
+        inbox.subscription = self.node.create_subscription(kind, topic, inbox.put, qos)  # type: ignore[attr-defined]
+        return inbox
+
+    def unsubscribe(self, inbox: Inbox) -> None:
+        self.node.destroy_subscription(inbox.subscription)  # type: ignore[attr-defined]
+
+    def camera(self, topic: str = "/image", kind: type = Image, qos: QoSProfile = RELIABLE) -> Publisher:
+        """A publisher that somebody has subscribed to."""
+        publisher = self.node.create_publisher(kind, topic, qos)
+        self.wait(lambda: publisher.get_subscription_count() > 0, f"a subscriber of {topic}")
+        return publisher
+
+    def wait(self, condition: Callable[[], bool], what: str) -> None:
+        """Poll until true."""
+        pause = threading.Event()
+        for _ in range(int(GUARD_S / 0.02)):
+            if condition():
+                return
+            pause.wait(0.02)
+        raise AssertionError(f"{what} did not come about")
+
+    # ------------------------------------------------------------ services
+
+    def call(self, kind: type, name: str, request: Any) -> Any:
+        """Call a service, waiting for it to appear."""
+        client = self._clients.get(name)
+        if client is None:
+            client = self._clients[name] = self.node.create_client(kind, name)
+        assert client.wait_for_service(GUARD_S), f"service {name} did not appear"
+        done = threading.Event()
+        future = client.call_async(request)
+        future.add_done_callback(lambda _: done.set())
+        assert done.wait(GUARD_S), f"service {name} did not answer"
+        return future.result()
+
+    def transition(self, label: str, *, node: str = "/perception_node", succeed: bool = True) -> None:
+        """Ask for a lifecycle transition."""
+        answer = self.call(
+            ChangeState, f"{node}/change_state", ChangeState.Request(transition=Transition(id=TRANSITIONS[label]))
+        )
+        assert answer.success is succeed, f"{label}: success is {answer.success}"
+
+    def state(self, node: str = "/perception_node") -> str:
+        """Label of the lifecycle state."""
+        return self.call(GetState, f"{node}/get_state", GetState.Request()).current_state.label
+
+    def set_parameter(self, name: str, value: Any, node: str = "/perception_node") -> SetParametersResult:
+        kinds = {
+            bool: (ParameterType.PARAMETER_BOOL, "bool_value"),
+            int: (ParameterType.PARAMETER_INTEGER, "integer_value"),
+            float: (ParameterType.PARAMETER_DOUBLE, "double_value"),
+            str: (ParameterType.PARAMETER_STRING, "string_value"),
+        }
+        kind, field = kinds[type(value)]
+        parameter = ParameterMessage(name=name, value=ParameterValue(type=kind, **{field: value}))
+        request = SetParameters.Request(parameters=[parameter])
+        return self.call(SetParameters, f"{node}/set_parameters", request).results[0]
+
+    def get_parameter(self, name: str, node: str = "/perception_node") -> ParameterValue:
+        return self.call(GetParameters, f"{node}/get_parameters", GetParameters.Request(names=[name])).values[0]
+
+    def describe_parameter(self, name: str, node: str = "/perception_node") -> Any:
+        request = DescribeParameters.Request(names=[name])
+        return self.call(DescribeParameters, f"{node}/describe_parameters", request).descriptors[0]
+
+    # ------------------------------------------------------------ frames
+
+    def now(self, offset_s: float = 0.0) -> Time:
+        """The system's time, plus an offset; never the same one twice."""
+        self._stamp = max(self._stamp + 1, self.node.get_clock().now().nanoseconds)
+        stamp = self._stamp + round(offset_s * 1e9)
+        return Time(sec=stamp // 10**9, nanosec=stamp % 10**9)
+
+
+def picture(height: int = 60, width: int = 80, seed: int = 0) -> np.ndarray:
+    """A smooth coloured picture, uint8 RGB (height, width, 3), another one for every seed."""
+    rows, columns = np.mgrid[:height, :width]
+    phase = 0.7 * seed
+    waves = [np.sin(columns / 9 + phase), np.cos(rows / 7 - phase), np.sin((rows + columns) / 11 + 2 * phase)]
+    return np.stack([127 + 120 * wave for wave in waves], axis=2).astype(np.uint8)
+
+
+def image(rgb: np.ndarray, stamp: Time, frame_id: str = "endoscope_optical") -> Image:
+    """A bgr8 message of an RGB array."""
+    message = Image(height=rgb.shape[0], width=rgb.shape[1], encoding="bgr8", step=rgb.shape[1] * 3)
+    message.header.stamp, message.header.frame_id = stamp, frame_id
+    message.data = array("B", np.ascontiguousarray(rgb[..., ::-1]).tobytes())
+    return message
+
+
+def compressed(data: bytes, stamp: Time, frame_id: str = "endoscope_optical") -> CompressedImage:
+    """A CompressedImage with these bytes."""
+    message = CompressedImage(format="bgr8; jpeg compressed bgr8", data=array("B", data))
+    message.header.stamp, message.header.frame_id = stamp, frame_id
+    return message
