@@ -43,7 +43,8 @@ def main() -> int:
     python_include = sysconfig.get_paths()["include"]
     if not (Path(python_include) / "Python.h").is_file():
         print(
-            f"fix_ros_wheels: no Python.h in {python_include}; messages cannot be compiled. On Debian and Ubuntu: apt install python3-dev",
+            f"fix_ros_wheels: no Python.h in {python_include}, so messages cannot be compiled; "
+            "on Debian and Ubuntu: apt install python3-dev",
             file=sys.stderr,
         )
         return 1
