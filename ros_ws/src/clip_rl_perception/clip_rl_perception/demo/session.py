@@ -56,6 +56,8 @@ class SessionResult:
     """JSON lines: the frames published."""
     problems: tuple[str, ...]
     """One line for everything that went wrong without ending the run."""
+    node_ended: bool = False
+    """True when the perception node ended before all frames had been played."""
 
 
 def run_session(options: SessionOptions, folder: Path, *, first_stage: int, stages: int) -> SessionResult:
@@ -77,7 +79,7 @@ def run_session(options: SessionOptions, folder: Path, *, first_stage: int, stag
             _wait_for(player, "started", stage, (node, recorder, player), deadline)
         problems: list[str] = []
         with Stage(first_stage + 1, stages, f"playing over DDS as {options.transport} images") as stage:
-            _play(stage, node, recorder, player, options, problems)
+            node_ended = not _play(stage, node, recorder, player, problems)
         children.stop(recorder, patience_s=60.0)  # until what it received is on the disk
         done = recorder.last("done") or {}
         if done.get("failure"):
@@ -88,7 +90,7 @@ def run_session(options: SessionOptions, folder: Path, *, first_stage: int, stag
         problems += played.get("problems", [])
         if played.get("late"):
             problems.append(f"{played['late']} frames were not decoded in time and were played later than their time")
-    return SessionResult(recording, stamps, tuple(problems))
+    return SessionResult(recording, stamps, tuple(problems), node_ended)
 
 
 def _wait_for(child: Child, event: str, stage: Stage, children: tuple[Child, ...], deadline: float) -> None:
@@ -106,17 +108,15 @@ def _wait_for(child: Child, event: str, stage: Stage, children: tuple[Child, ...
         time.sleep(0.05)
 
 
-def _play(
-    stage: Stage, node: Child, recorder: Child, player: Child, options: SessionOptions, problems: list[str]
-) -> None:
-    """Until everything has been played and nothing more comes back."""
+def _play(stage: Stage, node: Child, recorder: Child, player: Child, problems: list[str]) -> bool:
+    """Until everything has been played and nothing more comes back; False when the node ended before that."""
     while (done := player.last("done")) is None:
         if not player.running() and player.last("done") is None:
             _require_running(player)
         _require_running(recorder)
         if not node.running():
             problems.append(f"the perception node ended while frames were played: {_last_words(node)}")
-            return
+            return False
         stage.update(_count(player, "sent"), note=f"{_count(recorder, 'mask')} masks back")
         time.sleep(0.1)
     deadline, latest, since = time.monotonic() + MAX_WAIT_S, -1, time.monotonic()
@@ -127,6 +127,7 @@ def _play(
             latest, since = count, time.monotonic()
         time.sleep(0.1)
     stage.result(f"{done['sent']} frames sent, {_count(recorder, 'mask')} masks back")
+    return True
 
 
 def _count(child: Child, name: str) -> int:

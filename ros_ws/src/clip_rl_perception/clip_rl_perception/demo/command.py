@@ -1,0 +1,192 @@
+"""`clip-rl demo`: play a video, a folder, a bag or a synthetic operation through the node, and report what came back.
+
+Frames travel over DDS into the perception node, a process of its own, stamped when they are published; masks, tags and
+status come back to another process. Writes overlay.mp4, report.html and report.json into the output folder.
+
+Exit status: 0 when masks came back, 1 when none did or the node ended, 2 when the input or the set-up cannot be used.
+CLIP_RL_DOMAIN_ID fixes the ROS domain; without it a free one is taken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from clip_rl_perception.demo.progress import Stage
+from clip_rl_perception.demo.ros_environment import require_ros
+from clip_rl_perception.demo.session import SessionOptions, SessionResult, run_session
+from clip_rl_perception.demo.synthetic import SyntheticOperation, render
+from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.evaluation import report as reports
+from clip_rl_perception.evaluation.frames import FrameSource, SourceError
+from clip_rl_perception.evaluation.pictures import Pictures, draw_run
+from clip_rl_perception.evaluation.recording import Recording, read_stamps
+from clip_rl_perception.evaluation.report_html import render as render_html
+from clip_rl_perception.evaluation.sources import open_source
+
+OUTPUTS = ("overlay.mp4", "report.html", "report.json", "frames.jsonl")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `clip-rl demo`."""
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--video", type=Path, help="video file or folder of images to play")
+    source.add_argument("--bag", type=Path, help="rosbag2 to play; a labels topic in it gives accuracy")
+    parser.add_argument("--topic", help="image topic of the bag (default: the one with most images)")
+    parser.add_argument("--transport", choices=("raw", "compressed"), default="raw", help="how images travel")
+    parser.add_argument("--seconds", type=_positive, help="play only so much (synthetic operation: 10)")
+    parser.add_argument(
+        "--rate", type=_positive, help="frames per second (default: the source's; folder, synthetic: 25)"
+    )
+    parser.add_argument("--model", default="demo", help="checkpoint: shipped name or path (default: demo)")
+    parser.add_argument("--engine", default="auto", help="auto, torch or an engine directory (default: auto)")
+    parser.add_argument("--out", type=Path, default=Path("out/demo"), help="output folder (default: out/demo)")
+    parser.add_argument("--size", type=_size, default=(1280, 1024), help="synthetic operation: WIDTHxHEIGHT, px")
+    parser.add_argument("--seed", type=int, default=0, help="synthetic operation: which one")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the demo; returns the exit status."""
+    signal.signal(signal.SIGTERM, _terminated)
+    given = arguments.video or arguments.bag
+    if given is not None:
+        _open(arguments, given)  # what is wrong with the input is said before anything else happens
+    require_ros()
+    out: Path = arguments.out
+    _clear(out)
+    stages = 4 if given is not None else 5
+    if given is None:
+        operation = SyntheticOperation(
+            arguments.size, arguments.rate or 25.0, arguments.seconds or 10.0, arguments.seed
+        )
+        with Stage(1, stages, f"rendering a synthetic operation, {operation}") as stage:
+            given = render(operation, out, stage)
+        arguments.bag, arguments.rate, arguments.seconds = given, None, None
+    options = SessionOptions(
+        source=given,
+        transport=arguments.transport,
+        model=arguments.model,
+        engine=arguments.engine,
+        topic=arguments.topic,
+        rate_hz=arguments.rate,
+        seconds=arguments.seconds,
+    )
+    result = run_session(options, out, first_stage=stages - 3, stages=stages)
+    source = _open(arguments, given)
+    summary = _report(source, result, options, out, stages)
+    print(text_summary(summary, out))
+    if not summary["masks_received"]:
+        print("clip-rl demo: no mask came back", file=sys.stderr)
+        return 1
+    return 1 if result.node_ended else 0
+
+
+def _open(arguments: argparse.Namespace, path: Path) -> FrameSource:
+    if arguments.bag is not None:
+        from clip_rl_perception.evaluation.bag_source import BagSource
+
+        if not path.exists():
+            raise SourceError(f"{path}: no such bag")
+        return BagSource(path, rate_hz=arguments.rate, topic=arguments.topic)
+    return open_source(path, rate_hz=arguments.rate, topic=arguments.topic)
+
+
+def _report(
+    source: FrameSource, result: SessionResult, options: SessionOptions, out: Path, stages: int
+) -> dict[str, Any]:
+    """Draw, measure and write everything; returns what report.json holds."""
+    stamps, recording = read_stamps(result.stamps), Recording(result.recording)
+    results = reports.outcomes(stamps, recording)
+    pictures = Pictures((), None, "none", 0)
+    with Stage(stages - 1, stages, "drawing the overlay video") as stage:
+        if recording.mask_received_ns and recording.label_space is not None:
+            pictures = draw_run(source, results, recording, out / "overlay.mp4", progress=stage.update)
+            stage.result(f"{pictures.frames} frames, {pictures.codec}")
+    with Stage(stages, stages, "writing the report"):
+        info = source.info
+        summary = reports.summary(
+            stamps,
+            recording,
+            input_sha256=source.sha256(),
+            source={
+                "kind": info.kind,
+                "name": info.path.name,
+                "width": info.size[1],
+                "height": info.size[0],
+                "rate_hz": round(info.rate_hz, 3),
+                **({"topic": info.topic} if info.topic else {}),
+            },
+            transport=options.transport,
+            metrics=pictures.metrics,
+            problems=[*result.problems, *source.problems],
+        )
+        reports.write_json(summary, out / "report.json")
+        video = "overlay.mp4" if pictures.frames else None
+        page = render_html(summary, results, pictures.stills, space=recording.label_space, video=video)
+        reports.write_text(out / "report.html", page)
+    return summary
+
+
+def text_summary(summary: dict[str, Any], out: Path) -> str:
+    """The last lines on the terminal."""
+    times, drops = summary["latency_ms"], summary["drops"]
+    lines = ["", reports.verdict(summary), ""]
+    if summary["masks_received"]:
+        stages = {name: values["p50"] for name, values in summary["stage_ms"].items() if values["p50"] is not None}
+        rows = {
+            "latency": "   ".join(f"{name} {value:.1f}" for name, value in times.items()) + "   ms, stamp to mask",
+            "stages": "   ".join(f"{name} {value:.1f}" for name, value in stages.items()) + "   ms, median",
+            "validity": ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in summary["validity"].items()),
+            "model": f"{summary['model_id']} on {summary['engine']}",
+        }
+        lines += [f"  {name:9} {text}" for name, text in rows.items()]
+    if summary["dropped"]:
+        parts = {
+            "replaced by newer frames": drops["replaced_by_newer"],
+            "rejected": drops["invalid"],
+            "lost on the way": drops["lost"],
+        }
+        lines.append(f"  dropped   {', '.join(f'{count} {name}' for name, count in parts.items() if count)}")
+    lines += [f"  note      {problem}" for problem in summary["problems"][:5]]
+    lines += [
+        "",
+        *(f"  {out / name}" for name in ("overlay.mp4", "report.html", "report.json") if (out / name).exists()),
+    ]
+    return "\n".join(lines)
+
+
+def _clear(out: Path) -> None:
+    """Remove what an earlier run left, so that nothing old can pass for this run's result."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name in OUTPUTS:
+            (out / name).unlink(missing_ok=True)
+        for name in ("recording", "logs"):
+            if (out / name).exists():
+                shutil.rmtree(out / name)
+    except OSError as error:
+        raise ClipRlError(f"cannot write to {out}: {error.strerror}; name another folder with --out") from error
+
+
+def _terminated(number: int, frame: object) -> NoReturn:
+    # As an exception, so that children are ended on the way out.
+    sys.exit(128 + number)
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{2,4})x(\d{2,4})", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is not WIDTHxHEIGHT, for example 1280x1024")
+    return int(match[1]), int(match[2])
