@@ -43,7 +43,15 @@ def run(arguments):
     "broken": '"""Breaks when imported."""\nimport package_that_is_not_there\n',
     "unparsable": "def (:\n",
     "bare": "x = 1\n",
-    "slow": '"""Waits."""\nimport time\ndef add_arguments(parser): pass\ndef run(arguments):\n    time.sleep(60)\n    return 0\n',
+    "slow": """import time
+
+def add_arguments(parser):
+    pass
+
+def run(arguments):
+    time.sleep(60)
+    return 0
+""",
 }
 
 

@@ -23,7 +23,7 @@ from clip_rl_perception.evaluation.report import FrameOutcome
 from clip_rl_perception.evaluation.report_html import Still
 from clip_rl_perception.evaluation.video_writer import VideoWriter
 from clip_rl_perception.labels import LabelSpace, label_space_from_names
-from clip_rl_perception.scene.overlay import draw_overlay
+from clip_rl_perception.scene.overlay import draw_banner, draw_overlay
 from clip_rl_perception.scene.types import Validity
 
 ByteArray = npt.NDArray[np.uint8]
@@ -125,7 +125,9 @@ def draw_run(
                 if accuracy is not None and frame.labels is not None:
                     iou = accuracy.update(mask, frame.labels)
                 chooser.offer(item, frame, shown, iou, truth)
-                caption(shown, _caption(item))
+                if item.status is not None and item.status.validity != Validity.OK:
+                    draw_banner(shown, item.status.validity, item.status.reason)
+                caption(shown, f"frame {item.index}   {item.latency_ms:.0f} ms")
             elif shown is None:
                 shown = frame.rgb
             writer.write(shown)
@@ -143,13 +145,6 @@ def caption(rgb: ByteArray, text: str) -> None:
     corner = rgb[base - height - margin : base + below + margin, left - margin : left + width + margin]
     corner[:] = corner // 4
     cv2.putText(rgb, text, (left, base), cv2.FONT_HERSHEY_SIMPLEX, scale, (240, 240, 240), 1, cv2.LINE_AA)
-
-
-def _caption(item: FrameOutcome) -> str:
-    text = f"frame {item.index}   {item.latency_ms:.0f} ms"
-    if item.status is not None and item.status.validity != Validity.OK:
-        text += f"   {item.status.validity.name.lower().replace('_', ' ')}: {item.status.reason}"
-    return text
 
 
 def _table(space: LabelSpace, same: bool) -> ByteArray:
