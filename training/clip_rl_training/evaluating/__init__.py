@@ -1,0 +1,1 @@
+"""Running a model over a dataset: the loop, the classes' mapping, worst frames, the corruption benchmark."""
