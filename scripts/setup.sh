@@ -186,7 +186,7 @@ make_environment() {
   local wanted=$1 options=()
   # Packages half written by a run that was killed would count as installed: begin anew (downloads are cached).
   if [ -e "$clip_rl_state/writing" ]; then
-    say "an earlier set-up was interrupted; starting .venv again"
+    say "an earlier set-up did not finish; starting .venv again"
   elif is_done environment "$wanted" && "$clip_rl_venv/bin/python" -c '' 2>/dev/null; then
     return
   fi
