@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from clip_rl_perception.errors import ClipRlError
 
@@ -94,8 +94,7 @@ def schedule_from_data(data: Any, source: str) -> Schedule:
         raise CurriculumError(f"{source}: {error}") from error
 
 
-@dataclasses.dataclass(frozen=True)
-class CurriculumPoint:
+class CurriculumPoint(NamedTuple):
     """What holds at one step of the training."""
 
     learning_rate: float
@@ -114,8 +113,8 @@ class CurriculumPoint:
     """Severity, 0..1, of the damage done to the refiner's inputs: wrong patches, noise, dropped features."""
     augmentation: float
     """Severity, 0..1, of photometric and geometric augmentation of the images."""
-    difficulty: float
-    """Hardest share, 0..1, of the samples that may be drawn: 0 the easy ones only, 1 all."""
+    resolution: float
+    """Factor on the network's input size, rounded to multiples of 32: small images early cost less."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,14 +129,14 @@ class Curriculum:
     entropy: Schedule = Schedule(((0.0, 0.01),))
     corruption: Schedule = OFF
     augmentation: Schedule = FULL
-    difficulty: Schedule = FULL
+    resolution: Schedule = FULL
 
     def at(self, step: int, total: int) -> CurriculumPoint:
         """Values at `step` of `total` steps; `refine_steps` is rounded to the nearest whole number."""
         progress = min(1.0, max(0.0, step / max(1, total)))
         values = {field.name: getattr(self, field.name).at(progress) for field in dataclasses.fields(self)}
-        values["refine_steps"] = int(values["refine_steps"] + 0.5)
-        return CurriculumPoint(**values)
+        steps = int(values.pop("refine_steps") + 0.5)
+        return CurriculumPoint(refine_steps=steps, **values)
 
 
 def curriculum_from_data(data: Any, source: str = "curriculum") -> Curriculum:

@@ -28,8 +28,9 @@ def cross_entropy(
     """
     if not bool((labels != IGNORE).any()):
         return logits.sum() * 0.0
+    weight = None if class_weights is None else class_weights.to(logits.dtype)
     return functional.cross_entropy(
-        logits, labels, weight=class_weights, ignore_index=IGNORE, label_smoothing=smoothing, reduction="mean"
+        logits, labels, weight=weight, ignore_index=IGNORE, label_smoothing=smoothing, reduction="mean"
     )
 
 

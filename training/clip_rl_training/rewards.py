@@ -32,6 +32,8 @@ class RewardConfig:
     """log p(truth) is cut off below here, nats: a pixel that is surely wrong must not dominate the batch."""
     cost: float = 0.0
     """Price of every action that is not "keep", so that the policy stops when it gains nothing."""
+    limit: float = 2.0
+    """Rewards are cut off at plus and minus this: a pixel of a tiny class can move the mIoU more than many others."""
 
 
 @torch.no_grad()
@@ -44,7 +46,7 @@ def log_probability_gain(before: Tensor, after: Tensor, labels: Tensor, *, floor
 
 @torch.no_grad()
 def soft_miou(log_probs: Tensor, labels: Tensor) -> Tensor:
-    """Soft mIoU per image, (B,), over classes in the truth: mean of ``sum p[c] [y=c] / sum (p[c] + [y=c] - p[c] [y=c])``.
+    """Soft mIoU per image, (B,): mean over the truth's classes of ``sum p[c] [y=c] / sum (p[c] + [y=c] - p[c] [y=c])``.
 
     Images without any labelled pixel score 0.
     """
@@ -122,7 +124,7 @@ def step_reward(before: Tensor, after: Tensor, actions: Tensor, labels: Tensor, 
         reward = reward + config.boundary * _boundary_credit(before, after, labels, config.boundary_tolerance)
     if config.cost:
         reward = reward - config.cost * (actions != 0)
-    return torch.where(labels == IGNORE, 0.0, reward)
+    return torch.where(labels == IGNORE, 0.0, reward.clamp(-config.limit, config.limit))
 
 
 def _boundary_credit(before: Tensor, after: Tensor, labels: Tensor, tolerance: int) -> Tensor:

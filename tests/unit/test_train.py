@@ -1,0 +1,237 @@
+"""Training end to end on a tiny network: a few steps, resumption to the bit, and what goes wrong in practice."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import io
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from clip_rl_perception.model.checkpoint import load_checkpoint
+from clip_rl_training import run_state, train
+from clip_rl_training.config import TrainConfig, config_from_data
+from clip_rl_training.config_io import ConfigError, apply_overrides, to_data
+from clip_rl_training.curriculum import CurriculumError
+from clip_rl_training.run_state import TrainError
+from clip_rl_training.synthetic.frame import SyntheticFrame
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "steps": 6,
+    "batch": 2,
+    "save_every": 100,
+    "log_every": 2,
+    "threads": 1,
+    "accelerator": "cpu",
+    "model": {
+        "input_size": [64, 96],
+        "decoder": {"channels": 16},
+        "refiner": {"width": 8, "feature_channels": 4, "text_channels": 2, "dilations": [1]},
+    },
+    "data": {"workers": 0, "label_spaces": {"endovis2018-type": 1.0, "binary": 1.0}},
+    "losses": {"lovasz": 0.2, "class_power": 0.5},
+    "curriculum": {"rl_weight": 1.0, "refine_steps": 2, "corruption": 1.0, "contrastive_weight": 0.1},
+    "validation": {"every": 4, "frames": 4, "pictures": 1},
+}
+
+
+class Bars:
+    """Scenes of one bright bar from the left border on a dark ground; the bar's colour tells its class."""
+
+    def frame(self, split: int, index: int) -> SyntheticFrame:
+        rng = np.random.default_rng([split, index])
+        rgb = rng.integers(20, 60, (80, 120, 3), dtype=np.uint8)
+        types = np.zeros((80, 120), np.uint8)
+        kind, top = int(rng.integers(1, 3)), int(rng.integers(10, 50))
+        types[top : top + 20, : int(rng.integers(40, 110))] = kind
+        rgb[types > 0] = (220, 210, 90) if kind == 1 else (90, 120, 230)
+        empty = np.zeros_like(types)
+        return SyntheticFrame(
+            rgb,
+            types,
+            empty,
+            empty,
+            (types > 0).astype(np.uint8),
+            np.ones((80, 120), bool),
+            f"a bar of kind {kind}",
+            0.0,
+        )
+
+
+def config(tmp_path: Path, *overrides: str) -> TrainConfig:
+    return config_from_data(apply_overrides(TINY, [f"out={tmp_path}", *overrides]), "tiny.yaml")
+
+
+def trained(configuration: TrainConfig, *, resume: bool = False, stop_after: int | None = None) -> train.Trainer:
+    trainer = train.Trainer(configuration, Bars())
+    trainer.start(resume=resume)
+    trainer.fit(stop_after=stop_after)
+    return trainer
+
+
+def test_a_run_writes_a_checkpoint_that_loads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trainer = trained(config(tmp_path))
+    trainer.finish()
+    folder = tmp_path / "tiny"
+    checkpoint = load_checkpoint(folder / "model")
+    assert checkpoint.label_space.name == "endovis2018-type"
+    assert checkpoint.provenance["steps"] == 6
+    assert np.isfinite(checkpoint.calibration.novelty_limit)
+    stored = checkpoint.segmenter.state_dict()
+    for name, value in trainer.module.segmenter.state_dict().items():
+        assert torch.equal(stored[name], value), name
+    card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert checkpoint.model_id in card
+    assert f"{checkpoint.provenance['test_scores']['refined/miou']:.3f}" in card
+    assert (folder / "validation.jpg").stat().st_size > 0
+    assert list((folder / "tensorboard").iterdir())
+    printed = capsys.readouterr().out
+    assert "it/s" in printed
+    assert "step 6/6" in printed
+
+
+def test_resumed_weights_equal_those_of_an_uninterrupted_run(tmp_path: Path) -> None:
+    whole = trained(config(tmp_path / "whole"))
+    trained(config(tmp_path / "parts"), stop_after=3)
+    resumed = trained(config(tmp_path / "parts"), resume=True)
+    assert resumed.step == whole.step == 6
+    for name, value in whole.module.state_dict().items():
+        assert torch.equal(value, resumed.module.state_dict()[name]), name
+    for name, value in whole.average.values.items():
+        assert torch.equal(value, resumed.average.values[name]), name
+
+
+def test_workers_do_not_change_the_stream(tmp_path: Path) -> None:
+    alone = trained(config(tmp_path / "a", "steps=2"))
+    helped = trained(config(tmp_path / "b", "steps=2", "data.workers=2"))
+    for name, value in alone.module.state_dict().items():
+        assert torch.equal(value, helped.module.state_dict()[name]), name
+
+
+def test_loss_falls_and_refiner_learns_with_the_rest(tmp_path: Path) -> None:
+    trainer = trained(
+        config(tmp_path, "steps=40", "batch=4", "log_every=100", "optimizer.average=0.8", "curriculum.corruption=0.3")
+    )
+    scalars = trainer.score().scalars()
+    assert scalars["unrefined/instrument_iou"] > 0.5
+
+
+@pytest.mark.parametrize("mode", ["supervised", "random", "none"])
+def test_controls_train(tmp_path: Path, mode: str) -> None:
+    trainer = trained(config(tmp_path, "steps=2", f"reinforce.mode={mode}"))
+    fresh = train.Trainer(config(tmp_path, "steps=2", f"reinforce.mode={mode}"), Bars())
+    moved = [
+        name
+        for name, value in trainer.module.segmenter.refiner.state_dict().items()
+        if not torch.equal(value, fresh.module.segmenter.refiner.state_dict()[name])
+    ]
+    assert bool(moved) == (mode == "supervised")
+
+
+def test_ctrl_c_finishes_the_step_saves_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    configuration = config(tmp_path)
+    trainer = train.Trainer(configuration, Bars())
+    trainer.start(resume=False)
+    step = trainer._train_step
+
+    def interrupted_step(batch: Any) -> dict[str, float]:
+        if trainer.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(batch)
+
+    monkeypatch.setattr(trainer, "_train_step", interrupted_step)
+    with train._interrupts_flagged(trainer):
+        trainer.fit()
+    assert trainer.step == 3
+    resumed = trained(configuration, resume=True)
+    whole = trained(config(tmp_path / "whole"))
+    for name, value in whole.module.state_dict().items():
+        assert torch.equal(value, resumed.module.state_dict()[name]), name
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_last_good_state(tmp_path: Path) -> None:
+    configuration = config(tmp_path)
+    trainer = trained(configuration, stop_after=2)
+    before = (tmp_path / "tiny" / "state.pt").read_bytes()
+    with torch.no_grad():
+        trainer.module.segmenter.decoder.embed.fill_(float("nan"))
+    with pytest.raises(TrainError, match=r"loss is nan at step 2.*is kept"):
+        trainer.fit()
+    assert (tmp_path / "tiny" / "state.pt").read_bytes() == before
+    assert trained(configuration, resume=True).step == 6
+
+
+def test_a_full_disk_keeps_the_last_good_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "state.pt"
+    run_state.write_state(path, {"step": 1})
+
+    def full(state: Any, stream: io.BufferedWriter) -> None:
+        stream.write(b"half of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(TrainError, match=r"No space left.*state of step 1 is kept"):
+        run_state.write_state(path, {"step": 2})
+    monkeypatch.undo()
+    assert run_state.read_state(path)["step"] == 1
+    assert [entry.name for entry in tmp_path.iterdir()] == ["state.pt"]
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path: Path) -> None:
+    trained(config(tmp_path, "steps=1"))
+    with pytest.raises(TrainError, match="holds a run already"):
+        train.Trainer(config(tmp_path, "steps=1"), Bars()).start(resume=False)
+
+
+def test_resume_without_a_state_or_with_a_damaged_one(tmp_path: Path) -> None:
+    with pytest.raises(TrainError, match="nothing to resume"):
+        train.Trainer(config(tmp_path), Bars()).start(resume=True)
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "state.pt").write_bytes(b"PK\x03\x04 truncated")
+    with pytest.raises(TrainError, match="is damaged"):
+        train.Trainer(config(tmp_path), Bars()).start(resume=True)
+
+
+def test_resume_with_another_architecture_is_refused(tmp_path: Path) -> None:
+    trained(config(tmp_path, "steps=1"))
+    with pytest.raises(TrainError, match="does not fit this configuration"):
+        train.Trainer(config(tmp_path, "model.decoder.channels=24"), Bars()).start(resume=True)
+
+
+def test_configuration_survives_its_own_yaml(tmp_path: Path) -> None:
+    configuration = config(tmp_path, "curriculum.learning_rate={shape: cosine, points: [[0, 1], [1, 0]]}")
+    assert config_from_data(to_data(configuration), "again") == configuration
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("stepz=3", "unknown key stepz"),
+        ("steps=many", "steps: expected a whole number, got 'many'"),
+        ("steps=0", "steps is 0; it must be at least 1"),
+        ("optimizer.rate=1", "optimizer: unknown key rate"),
+        ("precision=fp8", "precision: expected one of 32-true"),
+        ("model.encoder.nome=x", "model.encoder: unknown key nome"),
+        ("curriculum.rl=1", "unknown schedules ['rl']"),
+        ("nonsense", "expected key=value"),
+        ("steps.more=1", "'steps' is not a section"),
+    ],
+)
+def test_bad_configurations_are_named(tmp_path: Path, override: str, message: str) -> None:
+    with pytest.raises((ConfigError, CurriculumError)) as caught:
+        config(tmp_path, override)
+    assert message in str(caught.value)
+
+
+def test_a_still_of_an_unknown_label_space_is_named(tmp_path: Path) -> None:
+    from clip_rl_training.data import DataError, TrainingStream
+
+    stream = TrainingStream(dataclasses.replace(config(tmp_path, "data.label_spaces={cholec: 1.0}")), Bars())
+    with pytest.raises(DataError, match="no labels in 'cholec'"):
+        stream[0]

@@ -1,0 +1,164 @@
+"""Everything that defines a training run, as one typed dataclass read from YAML.
+
+``configs/*.yaml`` hold the presets; ``clip-rl train --config demo`` finds them by name, any path works too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from clip_rl_perception.model.config import SegmenterConfig
+
+from clip_rl_training.augment import AugmentConfig
+from clip_rl_training.config_io import ConfigError, apply_overrides, from_data, load_yaml
+from clip_rl_training.corrupt import CorruptionConfig
+from clip_rl_training.curriculum import Curriculum, curriculum_from_data
+from clip_rl_training.reinforce import ReinforceConfig
+from clip_rl_training.rewards import RewardConfig
+from clip_rl_training.synthetic.config import SceneConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Where images come from."""
+
+    source: Literal["synthetic", "rendered"] = "synthetic"
+    """``synthetic``: scenes drawn while training, every one unseen; ``rendered``: scenes drawn ahead to `root`."""
+    root: Path = Path("out/synth")
+    """Folder of rendered scenes; filled up to `stills` before training begins."""
+    stills: int = 4000
+    """Scenes to render ahead."""
+    scene: SceneConfig = dataclasses.field(default_factory=SceneConfig)
+    """Ranges of the synthetic scenes."""
+    label_spaces: dict[str, float] = dataclasses.field(default_factory=lambda: {"endovis2018-type": 1.0})
+    """Relative frequency of the label spaces; each batch is labelled in one. The first is validated and shipped."""
+    workers: int = 1
+    """Processes that load and augment images."""
+    seed_offset: int = 0
+    """First index of the training scenes; validation and test scenes have their own ranges of indices."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """Weights of the supervised losses."""
+
+    cross_entropy: float = 1.0
+    """Pixel cross-entropy."""
+    dice: float = 0.5
+    """Soft Dice over the classes present."""
+    iou: float = 0.0
+    """Soft Jaccard: the control without reinforcement."""
+    lovasz: float = 0.0
+    """Lovasz-softmax: the control without reinforcement."""
+    smoothing: float = 0.0
+    """Label smoothing of the cross-entropy."""
+    class_power: float = 0.0
+    """Class weights of the cross-entropy are (1 / frequency)^class_power; 0 weighs all classes alike."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101) and the average of the weights."""
+
+    learning_rate: float = 1e-3
+    """Peak; the curriculum's `learning_rate` multiplies it."""
+    encoder_factor: float = 1.0
+    """Factor on the learning rate of the image and text encoder; below 1 for pretrained ones."""
+    refiner_factor: float = 1.0
+    """Factor on the learning rate of the refiner."""
+    weight_decay: float = 0.05
+    """Applied to matrices and kernels, not to biases, norms and scalars."""
+    betas: tuple[float, float] = (0.9, 0.98)
+    """Adam's moments."""
+    clip: float = 1.0
+    """Largest norm of the gradient of encoder and decoder, and separately of the refiner; 0 clips nothing."""
+    average: float = 0.998
+    """Decay of the exponential moving average of the weights that is validated and shipped; 0 keeps no average."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ValidationConfig:
+    """Scenes that are never trained on."""
+
+    every: int = 500
+    """Steps between validations; one more comes at the end."""
+    frames: int = 64
+    """Stills per validation."""
+    pictures: int = 6
+    """Stills drawn into TensorBoard and onto the contact sheet."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """One training run."""
+
+    name: str
+    """Name of the run: its folder below `out`."""
+    model: SegmenterConfig
+    """The network."""
+    steps: int
+    """Optimiser steps; the curriculum stretches over them."""
+    batch: int = 8
+    """Images per step and process."""
+    out: Path = Path("out/train")
+    """Parent of the run's folder."""
+    seed: int = 0
+    """Seed of weights, scenes, augmentation and rollouts."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    """Lightning Fabric's precision."""
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train."""
+    devices: int = 1
+    """Processes, one device each."""
+    channels_last: bool = True
+    """Memory layout of the convolutions."""
+    threads: int = 0
+    """CPU threads of torch; 0 leaves its default."""
+    save_every: int = 200
+    """Steps between resumable states."""
+    log_every: int = 20
+    """Steps between progress lines and TensorBoard scalars."""
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
+    losses: LossConfig = dataclasses.field(default_factory=LossConfig)
+    corruption: CorruptionConfig = dataclasses.field(default_factory=CorruptionConfig)
+    rewards: RewardConfig = dataclasses.field(default_factory=RewardConfig)
+    reinforce: ReinforceConfig = dataclasses.field(default_factory=ReinforceConfig)
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    curriculum: Curriculum = dataclasses.field(default_factory=Curriculum)
+    validation: ValidationConfig = dataclasses.field(default_factory=ValidationConfig)
+
+    def __post_init__(self) -> None:
+        for name, least in (("steps", 1), ("batch", 1), ("save_every", 1), ("log_every", 1), ("devices", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        if not self.data.label_spaces or min(self.data.label_spaces.values()) < 0:
+            raise ValueError("data.label_spaces must name at least one label space with a frequency of 0 or more")
+
+
+def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Read a preset by name or a YAML file by path, with ``key=value`` overrides.
+
+    Raises:
+        ConfigError: no such preset or file, unknown keys, wrong types; the message says which.
+    """
+    shipped = resources.files(__package__) / "configs" / f"{name_or_path}.yaml"
+    path = Path(str(shipped)) if shipped.is_file() else Path(name_or_path)
+    if not path.is_file():
+        raise ConfigError(f"no configuration '{name_or_path}': neither a file nor one of {', '.join(config_names())}")
+    return config_from_data(apply_overrides(load_yaml(path), overrides), path.name)
+
+
+def config_from_data(data: Any, source: str) -> TrainConfig:
+    """Build a `TrainConfig` from plain data; raises `ConfigError` that begins with `source`."""
+    return from_data(TrainConfig, data, source, readers={Curriculum: curriculum_from_data})
+
+
+def config_names() -> list[str]:
+    """Names of the shipped presets, sorted."""
+    folder = resources.files(__package__) / "configs"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))

@@ -1,0 +1,204 @@
+"""The stream of training images: sample i is a function of (seed, i) alone, so a resumed run sees what it would have.
+
+Step s of process r of n uses samples ``(s n + r) B .. (s n + r + 1) B - 1``. What depends on the curriculum (severity
+of the augmentation, resolution) follows from the step, hence from the index too. Loading and augmenting run in worker
+processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from clip_rl_perception.errors import ClipRlError
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from clip_rl_training.augment import augment, plain_view
+from clip_rl_training.config import TrainConfig
+from clip_rl_training.curriculum import CurriculumPoint
+from clip_rl_training.synthetic.frame import SyntheticFrame
+
+TRAINING, VALIDATION, TEST = range(3)
+"""Scenes never cross these: they enter the seed of every scene."""
+
+_SCENE, _VIEW, _SPACE = range(3)
+
+
+class DataError(ClipRlError, ValueError):
+    """Training data is not usable; the message names what and what was expected."""
+
+
+class Stills(Protocol):
+    """A source of labelled scenes."""
+
+    def frame(self, split: int, index: int) -> SyntheticFrame:
+        """Scene number `index`, any int >= 0, of `TRAINING`, `VALIDATION` or `TEST`."""
+        ...
+
+
+class Batch(NamedTuple):
+    """What one training step sees."""
+
+    images: Tensor
+    """uint8 RGB, (B, 3, H, W)."""
+    labels: Tensor
+    """int64, (B, H, W), ids of `space`, 255 = ignored."""
+    captions: tuple[str, ...]
+    """One per image."""
+    space: str
+    """Name of the label space."""
+
+
+class _Sample(NamedTuple):
+    image: Tensor
+    labels: Tensor
+    caption: str
+    space: str
+
+
+def labels_in(frame: SyntheticFrame, space: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """A scene's labels in the named label space, uint8 (H, W).
+
+    Raises:
+        DataError: a label space in which synthetic scenes are not labelled; lists those that exist.
+    """
+    if space == "endovis2018-type":
+        return frame.type_map
+    if space == "endovis2018":
+        return frame.scene_map
+    if space == "endovis2017-parts":
+        return frame.part_map
+    if space in ("binary", "endovis2017-binary"):
+        return (frame.type_map > 0).astype(np.uint8)
+    known = "endovis2018-type, endovis2018, endovis2017-parts, endovis2017-binary, binary"
+    raise DataError(f"synthetic scenes have no labels in '{space}'; they have: {known}")
+
+
+def scene_generator(seed: int, split: int, index: int) -> np.random.Generator:
+    """The random numbers of one scene."""
+    return np.random.default_rng([seed, split, _SCENE, index])
+
+
+class TrainingStream(Dataset[_Sample]):
+    """Map from sample index to an augmented sample."""
+
+    def __init__(self, config: TrainConfig, stills: Stills, *, processes: int = 1) -> None:
+        self._config = config
+        self._stills = stills
+        self._per_step = config.batch * processes
+        names = list(config.data.label_spaces)
+        weights = np.array([config.data.label_spaces[name] for name in names])
+        self._spaces = names
+        self._shares = weights / weights.sum()
+
+    def at(self, index: int) -> CurriculumPoint:
+        """The curriculum at the step to which sample `index` belongs."""
+        return self._config.curriculum.at(index // self._per_step, self._config.steps)
+
+    def __getitem__(self, index: int) -> _Sample:
+        config, step = self._config, index // self._per_step
+        point = self.at(index)
+        choice = np.random.default_rng([config.seed, _SPACE, step])
+        space = str(choice.choice(self._spaces, p=self._shares))
+        frame = self._stills.frame(TRAINING, index + config.data.seed_offset)
+        image, labels = augment(
+            frame.rgb,
+            labels_in(frame, space),
+            frame.content,
+            size=scaled_size(config.model.input_size, point.resolution),
+            rng=np.random.default_rng([config.seed, TRAINING, _VIEW, index]),
+            config=config.augment,
+            severity=point.augmentation,
+        )
+        return _Sample(_planes(image), torch.from_numpy(labels), frame.caption, space)
+
+
+class ValidationStills(Dataset[_Sample]):
+    """Scenes seen as the pipeline shows them, without augmentation."""
+
+    def __init__(self, config: TrainConfig, stills: Stills, *, split: int = VALIDATION) -> None:
+        self._config = config
+        self._stills = stills
+        self._split = split
+        self._space = next(iter(config.data.label_spaces))
+
+    def __len__(self) -> int:
+        return self._config.validation.frames
+
+    def __getitem__(self, index: int) -> _Sample:
+        frame = self._stills.frame(self._split, index)
+        image, labels = plain_view(
+            frame.rgb, labels_in(frame, self._space), frame.content, size=self._config.model.input_size
+        )
+        return _Sample(_planes(image), torch.from_numpy(labels), frame.caption, self._space)
+
+
+class _Indices(Sampler[int]):
+    """Sample indices of one process, from a step on."""
+
+    def __init__(self, *, first_step: int, steps: int, batch: int, rank: int, processes: int) -> None:
+        self._range = [
+            (step * processes + rank) * batch + position
+            for step in range(first_step, steps)
+            for position in range(batch)
+        ]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._range)
+
+    def __len__(self) -> int:
+        return len(self._range)
+
+
+def training_batches(
+    config: TrainConfig, stills: Stills, *, first_step: int, last_step: int, rank: int = 0, processes: int = 1
+) -> DataLoader[_Sample]:
+    """Batches of steps `first_step` to `last_step` - 1 of one process; iterating yields `Batch`."""
+    sampler = _Indices(first_step=first_step, steps=last_step, batch=config.batch, rank=rank, processes=processes)
+    return DataLoader(
+        TrainingStream(config, stills, processes=processes),
+        batch_size=config.batch,
+        sampler=sampler,
+        num_workers=config.data.workers,
+        collate_fn=_collate,
+        worker_init_fn=_quiet_worker,
+        prefetch_factor=4 if config.data.workers else None,
+    )
+
+
+def validation_batches(config: TrainConfig, stills: Stills, *, split: int = VALIDATION) -> DataLoader[_Sample]:
+    """All scenes of a split in order; iterating yields `Batch`."""
+    return DataLoader(ValidationStills(config, stills, split=split), batch_size=config.batch, collate_fn=_collate)
+
+
+def scaled_size(size: tuple[int, int], factor: float) -> tuple[int, int]:
+    """`size` times `factor`, rounded to multiples of 32, at least 64."""
+    height, width = (max(64, round(value * factor / 32) * 32) for value in size)
+    return height, width
+
+
+def _collate(samples: list[_Sample]) -> Batch:
+    return Batch(
+        torch.stack([sample.image for sample in samples]),
+        torch.stack([sample.labels for sample in samples]).long(),
+        tuple(sample.caption for sample in samples),
+        samples[0].space,
+    )
+
+
+def _planes(image: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+def _quiet_worker(_: int) -> None:
+    """One thread per worker: loading must not fight with training for cores. Ctrl-C is the trainer's business."""
+    import signal
+
+    import cv2
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)

@@ -1,0 +1,74 @@
+"""The end of a run: calibrate, round to half precision, score what will be shipped, write it and its card."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from clip_rl_perception import __version__
+from clip_rl_perception.labels import load_label_space
+from clip_rl_perception.model.checkpoint import round_to_half_, save_checkpoint
+from clip_rl_perception.model.segmenter import ClipRlSegmenter
+
+from clip_rl_training.calibrate import calibrate
+from clip_rl_training.config import TrainConfig
+from clip_rl_training.config_io import to_data
+from clip_rl_training.data import TEST, VALIDATION, Stills, validation_batches
+from clip_rl_training.model_card import model_card
+from clip_rl_training.validate import ValidationResult, validate
+
+
+def finish(
+    config: TrainConfig,
+    segmenter: ClipRlSegmenter,
+    stills: Stills,
+    *,
+    folder: Path,
+    seconds: float,
+    say: Callable[[str], None],
+) -> str:
+    """Write model.safetensors, model.json and MODEL_CARD.md to `folder`; returns the model id.
+
+    Temperature and novelty are fitted on validation scenes, the card's scores come from test scenes. The network is
+    rounded to half precision first, so that what is scored is what is stored.
+    """
+    space = load_label_space(next(iter(config.data.label_spaces)))
+    device = next(segmenter.parameters()).device
+    max_steps = 0 if config.reinforce.mode == "none" else None
+    segmenter.eval()
+    round_to_half_(segmenter)
+    say("calibrating on validation scenes")
+    calibration = calibrate(
+        segmenter, validation_batches(config, stills, split=VALIDATION), space, device=device, max_steps=max_steps
+    )
+    say("scoring test scenes")
+    scores = validate(
+        segmenter, validation_batches(config, stills, split=TEST), space, device=device, max_steps=max_steps
+    )
+    provenance = _provenance(config, scores, seconds)
+    text = segmenter.encode_text(space)
+    model_id = save_checkpoint(folder / "model", segmenter, space, text, calibration, provenance)
+    card = model_card(config, scores, calibration, provenance, model_id)
+    (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+    say(f"wrote {folder / 'model.safetensors'} ({model_id}) and MODEL_CARD.md")
+    return model_id
+
+
+def _provenance(config: TrainConfig, scores: ValidationResult, seconds: float) -> dict[str, Any]:
+    return {
+        "project": f"clip-rl {__version__}",
+        "run": config.name,
+        "trained_on": "synthetic endoscopic scenes only",
+        "steps": config.steps,
+        "images": config.steps * config.batch * config.devices,
+        "hours": round(seconds / 3600, 2),
+        "hardware": f"{torch.get_num_threads()} CPU threads, {platform.machine()}"
+        if config.accelerator != "cuda"
+        else torch.cuda.get_device_name(),
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+        "test_scores": {name: round(value, 4) for name, value in scores.scalars().items()},
+        "config": to_data(config),
+    }

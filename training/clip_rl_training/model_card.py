@@ -1,0 +1,67 @@
+"""The model card: what a checkpoint was trained on and what it scores, from measured numbers only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clip_rl_perception.evaluation.metrics import PooledMetrics
+from clip_rl_perception.model.checkpoint import Calibration
+
+from clip_rl_training.config import TrainConfig
+from clip_rl_training.validate import ValidationResult, foreground_iou
+
+
+def model_card(
+    config: TrainConfig, scores: ValidationResult, calibration: Calibration, provenance: dict[str, Any], model_id: str
+) -> str:
+    """Markdown text of the card."""
+    size = "x".join(map(str, config.model.input_size))
+    spaces = ", ".join(config.data.label_spaces)
+    lines = [
+        f"# Model card: {config.name}",
+        "",
+        "Research software, not a medical device. It must not guide treatment.",
+        "",
+        f"- Model id: `{model_id}` (first 12 hex digits of the SHA-256 of the weights)",
+        f"- Network: {config.model.encoder.name} encoder, FPN decoder with text classifier, per-pixel refiner "
+        f"(up to {config.model.refiner.max_steps} steps), input {size}",
+        f"- Trained on: synthetic endoscopic scenes only, labelled in {spaces}; no patient data",
+        f"- Training: {provenance['steps']} steps, {provenance['images']} images, {provenance['hours']} h on "
+        f"{provenance['hardware']}; refiner trained by: {config.reinforce.mode}",
+        f"- Calibration: temperature {calibration.temperature:.3f}, novelty limit {calibration.novelty_limit:.3f}",
+        "",
+        f"## Scores on {scores.refined.frames} synthetic test scenes (never trained on)",
+        "",
+        "| | unrefined | refined |",
+        "|---|---|---|",
+    ]
+    rows = (
+        ("pooled mIoU with background", lambda metrics: metrics.miou()),
+        ("pooled mIoU without background", lambda metrics: metrics.miou(background=False)),
+        ("pooled Dice without background", lambda metrics: metrics.mean_dice()),
+        ("pooled IoU, instrument against not", foreground_iou),
+    )
+    for name, measure in rows:
+        lines.append(f"| {name} | {measure(scores.unrefined):.3f} | {measure(scores.refined):.3f} |")
+    lines += ["", "| class | IoU unrefined | IoU refined | scenes |", "|---|---|---|---|"]
+    lines += _class_rows(scores.unrefined, scores.refined)
+    lines += [
+        "",
+        f"Refinement: {scores.steps:.1f} steps on average, {100 * scores.edited:.1f} % of pixels edited per step.",
+        "",
+        "## Limits",
+        "",
+        "- No real image was seen in training; scores on synthetic scenes say little about a given camera or patient.",
+        "- Instrument types are told apart by shape alone and often confused; instrument against not is more reliable.",
+        "- The novelty limit separates frames from synthetic scenes; it is no detector of every failure.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _class_rows(unrefined: PooledMetrics, refined: PooledMetrics) -> list[str]:
+    before, after = unrefined.iou(), refined.iou()
+    return [
+        f"| {name} | {before[index]:.3f} | {after[index]:.3f} | {int(refined.frames_of_class[index])} |"
+        for index, name in enumerate(refined.class_names)
+    ]

@@ -1,0 +1,170 @@
+"""What one batch teaches: the network with all its losses as one module, so that a wrapper may spread it over devices.
+
+Supervised, contrastive and reinforcement learning run together on every batch, weighted by the curriculum: refinement
+is active through the whole training wherever its weight is above 0. Notation as in the network: B images, H x W pixels,
+h x w = H/4 x W/4, K classes, D width of the text space.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
+from clip_rl_perception.labels import LabelSpace, load_label_space
+from clip_rl_perception.model.prompts import encode_classes
+from clip_rl_perception.model.refiner import image_edges
+from clip_rl_perception.model.segmenter import STRIDE, ClipRlSegmenter
+from torch import Tensor, nn
+from torch.nn import functional
+
+from clip_rl_training import losses
+from clip_rl_training.config import TrainConfig
+from clip_rl_training.corrupt import corrupt_log_probs, drop_channels, previous_frame
+from clip_rl_training.curriculum import CurriculumPoint
+from clip_rl_training.reinforce import RefinerAgents, reinforce
+from clip_rl_training.supervised_refiner import supervised_refinement
+
+
+class TrainingModule(nn.Module):
+    """The segmenter and the losses that train it."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.segmenter = ClipRlSegmenter(config.model)
+        self.spaces: dict[str, LabelSpace] = {name: load_label_space(name) for name in config.data.label_spaces}
+        self.reference = copy.deepcopy(self.segmenter.refiner) if config.reinforce.kl_weight > 0 else None
+        if self.reference is not None:
+            self.reference.requires_grad_(False)
+
+    def forward(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        captions: Sequence[str],
+        space: str,
+        point: CurriculumPoint,
+        generator: torch.Generator,
+        class_weights: Tensor | None = None,
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Loss of one batch and what to log.
+
+        Args:
+            images: uint8 RGB (B, 3, H, W).
+            labels: int64 (B, H, W), ids of `space`, 255 = ignored.
+            captions: B texts.
+            space: name of the label space.
+            point: weights and severities at this step.
+            generator: on the CPU; drives corruption and rollouts.
+            class_weights: float (K,) or None.
+        """
+        net, report = self.segmenter, {}
+        pixels = net.prepare(images)
+        text = encode_classes(net.text, self.spaces[space])
+        pyramid, embedding = net.encoder((pixels - net.mean) / net.std)
+        features = net.decoder(pyramid)
+        # Cosines times 14 and more lose too much in half precision; this part is cheap.
+        with torch.autocast(images.device.type, enabled=False):
+            features, text = features.float(), text.float()
+            logits = net.decoder.classify(features, text)
+            targets = stride_labels(labels)
+            total, parts = self._supervised(logits, targets, class_weights)
+            report.update(parts)
+            total = point.supervised_weight * total
+            if point.contrastive_weight > 0:
+                contrastive = self._contrastive(embedding.float(), captions)
+                total = total + point.contrastive_weight * contrastive
+                report["contrastive"] = contrastive.item()
+            if point.rl_weight > 0 and point.refine_steps > 0 and self.config.reinforce.mode in ("rl", "supervised"):
+                refinement, parts = self._refinement(
+                    features.detach(), pixels, text.detach(), targets, point, generator
+                )
+                total = total + point.rl_weight * refinement
+                report.update({f"refiner/{name}": value for name, value in parts.items()})
+        report["loss"] = total.item()
+        return total, report
+
+    def _supervised(
+        self, logits: Tensor, labels: Tensor, class_weights: Tensor | None
+    ) -> tuple[Tensor, dict[str, float]]:
+        weights = self.config.losses
+        total = logits.new_zeros(())
+        report: dict[str, float] = {}
+
+        def add(name: str, weight: float, loss: Callable[[], Tensor]) -> None:
+            nonlocal total
+            if weight > 0:
+                value = loss()
+                total = total + weight * value
+                report[name] = value.item()
+
+        add(
+            "cross_entropy",
+            weights.cross_entropy,
+            lambda: losses.cross_entropy(logits, labels, class_weights=class_weights, smoothing=weights.smoothing),
+        )
+        add("dice", weights.dice, lambda: losses.soft_dice(logits, labels))
+        add("iou", weights.iou, lambda: losses.soft_iou(logits, labels))
+        add("lovasz", weights.lovasz, lambda: losses.lovasz_softmax(logits, labels))
+        return total, report
+
+    def _contrastive(self, embedding: Tensor, captions: Sequence[str]) -> Tensor:
+        unique = sorted(set(captions))
+        groups = torch.tensor([unique.index(caption) for caption in captions], device=embedding.device)
+        text = self.segmenter.text.encode(unique)[groups]
+        return losses.contrastive(
+            embedding, text, scale=self.segmenter.logit_scale.clamp(max=4.6052).exp(), groups=groups
+        )
+
+    def _refinement(
+        self,
+        features: Tensor,
+        pixels: Tensor,
+        text: Tensor,
+        labels: Tensor,
+        point: CurriculumPoint,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Loss of the refiner on damaged decodings; encoder and decoder get no gradient from it."""
+        net, config = self.segmenter, self.config
+        with torch.no_grad():
+            features = drop_channels(features, severity=point.corruption, config=config.corruption, generator=generator)
+            clean = net.decoder.classify(features, text).log_softmax(1)
+            log_probs = corrupt_log_probs(
+                clean, severity=point.corruption, config=config.corruption, generator=generator
+            )
+            previous, present = previous_frame(
+                clean,
+                severity=point.corruption,
+                config=config.corruption,
+                absent=config.reinforce.absent_previous,
+                generator=generator,
+            )
+            edges = image_edges(pixels)
+        agents = RefinerAgents(net.refiner, net.refiner.context(features, edges, text, previous, present))
+        if config.reinforce.mode == "supervised":
+            return supervised_refinement(
+                agents, log_probs, labels, steps=point.refine_steps, entropy_weight=point.entropy, generator=generator
+            )
+        reference = None
+        if self.reference is not None:
+            with torch.no_grad():
+                context = self.reference.context(features, edges, text, previous, present)
+            reference = RefinerAgents(self.reference, context)
+        return reinforce(
+            agents,
+            log_probs,
+            labels,
+            steps=point.refine_steps,
+            entropy_weight=point.entropy,
+            config=config.reinforce,
+            rewards=config.rewards,
+            generator=generator,
+            reference=reference,
+        )
+
+
+def stride_labels(labels: Tensor) -> Tensor:
+    """Labels at stride 4, int64 (B, h, w), of labels (B, H, W): those nearest to each cell's centre."""
+    return functional.interpolate(labels[:, None].float(), scale_factor=1 / STRIDE, mode="nearest-exact")[:, 0].long()

@@ -1,0 +1,59 @@
+"""AdamW with one group per part of the network, and gradient clipping per part.
+
+The refiner's gradients are of another size than the network's; clipped together, one would starve the other.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from clip_rl_training.config import OptimizerConfig
+
+_PARTS = ("encoder", "decoder", "refiner")
+
+
+def part_of(name: str) -> str:
+    """Part of the network to which the parameter called `name` belongs: encoder (both towers), decoder or refiner."""
+    name = name.removeprefix("segmenter.")
+    head = name.split(".", 1)[0]
+    if head in ("encoder", "text", "logit_scale"):
+        return "encoder"
+    return "refiner" if head == "refiner" else "decoder"
+
+
+def build_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
+    """AdamW over the trainable parameters; vectors and scalars (biases, norms, temperatures) do not decay."""
+    groups = []
+    for part in _PARTS:
+        for decays in (True, False):
+            parameters = [
+                parameter
+                for name, parameter in module.named_parameters()
+                if parameter.requires_grad and part_of(name) == part and (parameter.ndim > 1) == decays
+            ]
+            if parameters:
+                decay = config.weight_decay if decays else 0.0
+                groups.append({"params": parameters, "weight_decay": decay, "part": part})
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, config: OptimizerConfig, factor: float) -> None:
+    """Set every group's learning rate to the peak times `factor` times the part's own factor."""
+    own = {"encoder": config.encoder_factor, "decoder": 1.0, "refiner": config.refiner_factor}
+    for group in optimizer.param_groups:
+        group["lr"] = config.learning_rate * factor * own[group["part"]]
+
+
+def clip_gradients(module: nn.Module, limit: float) -> dict[str, float]:
+    """Clip the gradient norm of the network (encoder and decoder) and of the refiner to `limit`; returns both norms.
+
+    A `limit` of 0 clips nothing.
+    """
+    norms = {}
+    for label, parts in (("network", ("encoder", "decoder")), ("refiner", ("refiner",))):
+        parameters = [p for name, p in module.named_parameters() if part_of(name) in parts and p.grad is not None]
+        if parameters:
+            norm = torch.nn.utils.clip_grad_norm_(parameters, limit if limit > 0 else float("inf"))
+            norms[f"gradient/{label}"] = norm.item()
+    return norms

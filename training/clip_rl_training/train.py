@@ -1,0 +1,326 @@
+"""`clip-rl train`: train CLIP-RL from a configuration: contrastive, supervised and reinforcement learning together.
+
+    clip-rl train --config demo
+    clip-rl train --config demo --set steps=2000 --set data.stills=1000
+    clip-rl train --config demo --resume
+    torchrun --nproc-per-node 2 -m clip_rl_perception.cli train --config demo --set devices=2
+
+Everything goes to OUT/NAME: state.pt (resumable), tensorboard/, validation.jpg, config.yaml, and at the end
+model.safetensors, model.json and MODEL_CARD.md. A resumed run gives the same weights as one that was never interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import cv2
+import lightning_fabric
+import numpy as np
+import torch
+import yaml
+from lightning_fabric.strategies.ddp import DDPStrategy
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from clip_rl_training.average import WeightAverage
+from clip_rl_training.config import TrainConfig, config_names, load_config
+from clip_rl_training.config_io import ConfigError, to_data
+from clip_rl_training.data import Batch, Stills, training_batches, validation_batches
+from clip_rl_training.finish import finish
+from clip_rl_training.losses import class_weights
+from clip_rl_training.module import TrainingModule, stride_labels
+from clip_rl_training.optimizer import build_optimizer, clip_gradients, set_learning_rate
+from clip_rl_training.run_state import TrainError, read_state, write_state
+from clip_rl_training.stills import open_stills
+from clip_rl_training.validate import ValidationResult, validate
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `clip-rl train`."""
+    parser.add_argument("--config", required=True, help=f"preset ({', '.join(config_names())}) or YAML file")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change one value, for example steps=500"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from OUT/NAME/state.pt")
+    parser.add_argument("--stop-after", type=int, metavar="STEPS", help="pause after so many steps of this call")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train; 0 when done or paused, 130 after Ctrl-C (the state is saved)."""
+    config = load_config(arguments.config, arguments.set)
+    if arguments.stop_after is not None and arguments.stop_after < 1:
+        raise ConfigError(f"--stop-after {arguments.stop_after}: expected at least 1 step")
+    trainer = Trainer(config)
+    trainer.start(resume=arguments.resume)
+    with _interrupts_flagged(trainer):
+        trainer.fit(stop_after=arguments.stop_after)
+    if trainer.interrupted:
+        trainer.say(f"interrupted after step {trainer.step}; state saved, go on with --resume")
+        return 130
+    if trainer.step >= config.steps:
+        trainer.finish()
+    return 0
+
+
+@contextmanager
+def _interrupts_flagged(trainer: Trainer) -> Iterator[None]:
+    """Ctrl-C lets the step in progress end and its state be saved; a second one ends at once, the last state kept."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def flag(signum: int, frame: object) -> None:
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        trainer.interrupted = True
+        trainer.say("interrupted: finishing this step (once more to end at once)")
+
+    before = signal.signal(signal.SIGINT, flag)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class Trainer:
+    """One run: its network, optimiser, average, generators and step count."""
+
+    def __init__(self, config: TrainConfig, stills: Stills | None = None) -> None:
+        """Build network and optimiser; `stills` replaces the source that the configuration names."""
+        self.config = config
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        strategy: Any = "auto"
+        if config.devices > 1:
+            strategy = DDPStrategy(find_unused_parameters=True)
+        self.fabric = lightning_fabric.Fabric(
+            accelerator=config.accelerator, devices=config.devices, strategy=strategy, precision=config.precision
+        )
+        self.fabric.launch()
+        self.folder = config.out / config.name
+        self.step = 0
+        self.seconds = 0.0
+        self.interrupted = False
+        torch.manual_seed(config.seed)
+        self.module = TrainingModule(config)
+        if config.channels_last:
+            self.module = self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = WeightAverage(self.module, config.optimizer.average)
+        optimizer = build_optimizer(self.module, config.optimizer)
+        self.wrapped, self.optimizer = self.fabric.setup(self.module, optimizer)
+        self.average.to(self.fabric.device)
+        # Rollouts and corruption: each process draws its own numbers.
+        self.generator = torch.Generator().manual_seed(config.seed * 1000 + self.fabric.global_rank)
+        self.stills = stills if stills is not None else open_stills(config, self.fabric.global_rank, self.say)
+        self.pixels: dict[str, Tensor] = {
+            name: torch.zeros(len(space), dtype=torch.float64) for name, space in self.module.spaces.items()
+        }
+
+    @property
+    def state_path(self) -> Path:
+        """Where this process keeps its resumable state; rank 0 holds the weights for all."""
+        rank = self.fabric.global_rank
+        return self.folder / ("state.pt" if rank == 0 else f"state-{rank}.pt")
+
+    def say(self, text: str) -> None:
+        """Print one line, from the first process only."""
+        if self.fabric.is_global_zero:
+            print(text, flush=True)
+
+    def start(self, *, resume: bool) -> None:
+        """Begin in a new folder, or load the state of an earlier call."""
+        if resume:
+            self._restore()
+        elif (self.folder / "state.pt").exists():
+            raise TrainError(
+                f"{self.folder} holds a run already: go on with --resume, or choose another --set name=, or delete it"
+            )
+        if self.fabric.is_global_zero:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            text = yaml.safe_dump(to_data(self.config), sort_keys=False)
+            (self.folder / "config.yaml").write_text(text, encoding="utf-8")
+
+    def fit(self, *, stop_after: int | None = None) -> None:
+        """Train to the end, for `stop_after` steps, or until `interrupted` is set."""
+        config = self.config
+        last = config.steps if stop_after is None else min(config.steps, self.step + stop_after)
+        writer = SummaryWriter(str(self.folder / "tensorboard")) if self.fabric.is_global_zero else None
+        begun, first, before = time.monotonic(), self.step, self.seconds
+        try:
+            for batch in self._batches(last):
+                report = self._train_step(batch)
+                self.step += 1
+                elapsed = time.monotonic() - begun
+                self.seconds = before + elapsed
+                if self.step % config.log_every == 0 or self.step == last:
+                    self._log(writer, report, (self.step - first) / elapsed)
+                if self.step % config.validation.every == 0 or self.step == config.steps:
+                    self._validate(writer)
+                if self.step % config.save_every == 0 or self.step == last or self.interrupted:
+                    self.save()
+                if self.interrupted:
+                    break
+        finally:
+            if writer is not None:
+                writer.close()
+
+    def save(self) -> None:
+        """Write the resumable state; see `write_state`."""
+        state: dict[str, Any] = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "generator": self.generator.get_state(),
+            "pixels": self.pixels,
+        }
+        if self.fabric.is_global_zero:
+            state |= {
+                "module": self.module.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "average": self.average.values,
+                "average_updates": self.average.updates,
+            }
+        write_state(self.state_path, state)
+
+    def finish(self) -> None:
+        """Calibrate, round, score and write the shippable checkpoint and its card, from the averaged weights."""
+        self.fabric.barrier()
+        if self.fabric.is_global_zero:
+            if self.average.decay > 0:
+                self.module.load_state_dict(self.average.values)
+            finish(
+                self.config, self.module.segmenter, self.stills, folder=self.folder, seconds=self.seconds, say=self.say
+            )
+        self.fabric.barrier()
+
+    def _restore(self) -> None:
+        state = read_state(self.folder / "state.pt")
+        try:
+            self.module.load_state_dict(state["module"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.average.values = {
+                name: value.to(self.fabric.device).clone() for name, value in state["average"].items()
+            }
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise TrainError(
+                f"{self.state_path} does not fit this configuration: {' '.join(str(error).split())[:200]}"
+            ) from error
+        self.average.updates = int(state["average_updates"])
+        own = state if self.fabric.is_global_zero else read_state(self.state_path)
+        if own["step"] != state["step"]:
+            raise TrainError(
+                f"{self.state_path} is of step {own['step']}, state.pt of {state['step']}; start without --resume"
+            )
+        self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        self.generator.set_state(own["generator"])
+        self.pixels = dict(own["pixels"])
+        self.say(f"resumed {self.folder} at step {self.step} of {self.config.steps}")
+
+    def _batches(self, last: int) -> Iterator[Batch]:
+        loader = training_batches(
+            self.config,
+            self.stills,
+            first_step=self.step,
+            last_step=last,
+            rank=self.fabric.global_rank,
+            processes=self.fabric.world_size,
+        )
+        yield from loader
+
+    def _train_step(self, batch: Batch) -> dict[str, float]:
+        config = self.config
+        point = config.curriculum.at(self.step, config.steps)
+        self.module.train()
+        images = batch.images.to(self.fabric.device, non_blocking=True)
+        labels = batch.labels.to(self.fabric.device, non_blocking=True)
+        loss: Tensor
+        report: dict[str, float]
+        loss, report = self.wrapped(
+            images, labels, batch.captions, batch.space, point, self.generator, self._class_weights(batch)
+        )
+        if not math.isfinite(report["loss"]):
+            raise TrainError(
+                f"loss is {report['loss']} at step {self.step} ({_spoken(report)}); training stops. The last good "
+                f"state in {self.folder} is kept: --resume with a lower optimizer.learning_rate or precision=32-true"
+            )
+        set_learning_rate(self.optimizer, config.optimizer, point.learning_rate)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.fabric.backward(loss)
+        report |= clip_gradients(self.module, config.optimizer.clip)
+        self.optimizer.step()
+        if self.average.decay > 0:
+            self.average.update(self.module)
+        report["learning_rate"] = config.optimizer.learning_rate * point.learning_rate
+        report["rl_weight"], report["refine_steps"] = point.rl_weight, float(point.refine_steps)
+        report["corruption"], report["entropy_weight"] = point.corruption, point.entropy
+        return report
+
+    def _class_weights(self, batch: Batch) -> Tensor | None:
+        power = self.config.losses.class_power
+        if power <= 0:
+            return None
+        counts = self.pixels[batch.space]
+        seen = stride_labels(batch.labels)
+        counts += torch.bincount(seen[seen < len(counts)], minlength=len(counts)).double()
+        return class_weights(counts, power=power).to(self.fabric.device)
+
+    def _log(self, writer: SummaryWriter | None, report: dict[str, float], rate: float) -> None:
+        if writer is None:
+            return
+        for name, value in report.items():
+            writer.add_scalar(f"train/{name}", value, self.step)
+        left = (self.config.steps - self.step) / rate
+        shown = {name: report[name] for name in _SHOWN if name in report}
+        clocks = f"{_clock(self.seconds)} < {_clock(left)}"
+        self.say(f"step {self.step}/{self.config.steps}  {rate:.2f} it/s  {clocks}  {_spoken(shown)}")
+
+    def _validate(self, writer: SummaryWriter | None) -> None:
+        if writer is None:
+            return
+        with self.average.swapped_into(self.module) if self.average.decay > 0 else nullcontext():
+            result = self.score()
+        for name, value in result.scalars().items():
+            writer.add_scalar(f"validation/{name}", value, self.step)
+        if result.pictures:
+            sheet = np.concatenate(result.pictures, axis=0)
+            writer.add_image("validation", sheet, self.step, dataformats="HWC")
+            cv2.imwrite(str(self.folder / "validation.jpg"), sheet[..., ::-1])
+        scalars = result.scalars()
+        self.say(
+            f"validation at step {self.step}: mIoU {scalars['unrefined/miou']:.3f} unrefined, "
+            f"{scalars['refined/miou']:.3f} refined; instrument IoU {scalars['unrefined/instrument_iou']:.3f}, "
+            f"{scalars['refined/instrument_iou']:.3f}; {scalars['refine_steps']:.1f} steps"
+        )
+
+    def score(self) -> ValidationResult:
+        """Validate the module's present weights."""
+        self.module.eval()
+        space = next(iter(self.module.spaces.values()))
+        return validate(
+            self.module.segmenter,
+            validation_batches(self.config, self.stills),
+            space,
+            device=self.fabric.device,
+            pictures=self.config.validation.pictures,
+            max_steps=0 if self.config.reinforce.mode == "none" else None,
+        )
+
+
+_SHOWN = ("loss", "cross_entropy", "dice", "contrastive", "refiner/reward", "refiner/entropy", "refiner/edited")
+
+
+def _spoken(report: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.3f}" for name, value in report.items())
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"
