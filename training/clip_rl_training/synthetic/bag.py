@@ -47,9 +47,9 @@ def write_bag(
 ) -> Iterator[tuple[int, int]]:
     """Write a video; yields (frames done, frames in all) after every frame.
 
-    Images go to ``/camera/image/compressed`` (JPEG, the best quality that keeps the bag below the limit), ground truth as
-    ids of endovis2018-type to ``/camera/labels/compressed`` (PNG, mono8) with the same stamps, and the meaning of the ids to
-    ``/camera/labels/classes``.
+    Images go to ``/camera/image/compressed`` (JPEG, the best quality that keeps the bag below the limit), ground truth
+    as ids of endovis2018-type to ``/camera/labels/compressed`` (PNG, mono8) with the same stamps, and the meaning of
+    the ids to ``/camera/labels/classes``.
 
     Args:
         folder: Bag to create.

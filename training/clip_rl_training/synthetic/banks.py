@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from clip_rl_training.synthetic import noise
-from clip_rl_training.synthetic.frame import FloatArray
+from clip_rl_training.synthetic.frame import FloatArray, as_floats
 
 BANK_SIDE = 512
 """Side of a bank field, px."""
@@ -72,7 +72,7 @@ class TextureBank:
         angle = rng.uniform(0, 2 * np.pi)
         offset = rng.uniform(0, BANK_SIDE, 2)
         step = BANK_SIDE / max(extent, 1.0)
-        # Fields without fine structure are sampled on a coarser grid and enlarged: the same picture in a fraction of the time.
+        # Fields without fine structure are sampled on a coarser grid and enlarged: the same in a fraction of the time.
         reduce = int(np.clip(_FINEST[kind] / (4.0 * step * detail), 1, 6))
         height, width = size
         small = (max(2, -(-width // reduce)), max(2, -(-height // reduce)))
@@ -81,11 +81,11 @@ class TextureBank:
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         view = cv2.warpAffine(field.values, matrix, small, flags=flags, borderMode=cv2.BORDER_WRAP)
         if reduce > 1:
-            view = _enlarged(view, (height, width), reduce)
-        return np.asarray(view, np.float32), field.slope * step
+            view = _enlarged(as_floats(view), (height, width), reduce)
+        return as_floats(view), field.slope * step
 
     def grain(self, rng: np.random.Generator, size: tuple[int, int], unit: float) -> tuple[FloatArray, float]:
-        """A random crop of a fine-grained field, (H, W), and its slope per px; grains scale with the image side `unit`."""
+        """A random crop of a fine-grained field, (H, W), and its slope per px; grains scale with the side `unit`."""
         tile = self.grains[int(rng.integers(len(self.grains)))]
         reduce = max(1, round(unit / 480))
         height, width = size
@@ -114,7 +114,7 @@ def _enlarged(view: FloatArray, size: tuple[int, int], factor: int) -> FloatArra
     OpenCV's cubic interpolation leaves a lattice in the slopes, which light would show.
     """
     full = cv2.resize(view, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(cv2.blur(full, (factor | 1, factor | 1)), np.float32)
+    return as_floats(cv2.blur(full, (factor | 1, factor | 1)))
 
 
 def _wrapped(tile: FloatArray, rng: np.random.Generator, size: tuple[int, int]) -> FloatArray:
@@ -124,7 +124,7 @@ def _wrapped(tile: FloatArray, rng: np.random.Generator, size: tuple[int, int]) 
     top, left = int(rng.integers(0, side)), int(rng.integers(0, side))
     if top + height <= side and left + width <= side:
         return tile[top : top + height, left : left + width]
-    return tile[np.arange(top, top + height) % side][:, np.arange(left, left + width) % side]
+    return as_floats(tile[np.arange(top, top + height) % side][:, np.arange(left, left + width) % side])
 
 
 def _field(values: FloatArray) -> Field:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from clip_rl_training.synthetic.config import SceneConfig
+from clip_rl_training.synthetic.frame import FloatArray, as_bytes, as_floats
 from clip_rl_training.synthetic.kinematics import Motion, draw_motion
 from clip_rl_training.synthetic.tissue import Tissue
 
@@ -73,23 +74,20 @@ def view_tissue(tissue: Tissue, camera: Camera, size: tuple[int, int], time: flo
     fixed, weights = cv2.convertMaps(full_x, full_y, cv2.CV_16SC2)
 
     planes = [
-        cv2.remap(plane, fixed, weights, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for plane in tissue.planes()
+        as_floats(cv2.remap(plane, fixed, weights, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+        for plane in tissue.planes()
     ]
     classes = cv2.remap(tissue.classes, full_x, full_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
-    return Tissue(*planes, classes=classes, names=tissue.names)  # type: ignore[misc]
+    red, green, blue, slope_x, slope_y, openness, gloss = planes
+    return Tissue(red, green, blue, slope_x, slope_y, openness, gloss, as_bytes(classes), tissue.names)
 
 
-def _enlarge(
-    grid: np.ndarray[tuple[int, ...], np.dtype[np.float32]], size: tuple[int, int]
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def _enlarge(grid: FloatArray, size: tuple[int, int]) -> FloatArray:
     """A coarse map whose outer nodes lie on the outer pixels, interpolated to (H, W)."""
     height, width = size
     scale_x, scale_y = (_GRID - 1) / max(width - 1, 1), (_GRID - 1) / max(height - 1, 1)
     matrix = np.array([[scale_x, 0, 0], [0, scale_y, 0]], np.float64)
-    return cv2.warpAffine(
-        grid.astype(np.float32),
-        matrix,
-        (width, height),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return as_floats(
+        cv2.warpAffine(as_floats(grid), matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
     )

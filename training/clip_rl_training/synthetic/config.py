@@ -23,7 +23,7 @@ class SceneConfig:
     """Relative frequency of 0, 1, 2, ... instruments in a scene."""
     type_weights: tuple[float, ...] = (1.3, 1.3, 1.2, 1.2, 0.8, 0.8, 0.7)
     """Relative frequency of the seven types, in the order of their class ids 1 to 7."""
-    radius: Range = (0.02, 0.15)
+    radius: Range = (0.022, 0.16)
     """Half the width of an instrument's shaft near its wrist."""
     unusual_colour: float = 0.12
     """Probability that tissue or an instrument gets any colour at all instead of a plausible one."""

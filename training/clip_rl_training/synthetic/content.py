@@ -7,7 +7,7 @@ import dataclasses
 import cv2
 import numpy as np
 
-from clip_rl_training.synthetic.frame import ByteArray
+from clip_rl_training.synthetic.frame import ByteArray, as_bytes
 from clip_rl_training.synthetic.shapes import disc_or_box, fill
 
 
@@ -61,7 +61,8 @@ def apply_content(image: ByteArray, content: Content, level: int, soft: float) -
         return image
     coverage = content.coverage
     if soft > 0.4:  # fade inwards only: outside stays black
-        coverage = cv2.min(coverage, cv2.GaussianBlur(cv2.erode(coverage, np.ones((3, 3), np.uint8)), (0, 0), soft))
+        inner = cv2.erode(coverage, np.ones((3, 3), np.uint8))
+        coverage = as_bytes(cv2.min(coverage, cv2.GaussianBlur(inner, (0, 0), soft)))
     weight = coverage.astype(np.float32) * np.float32(1 / 255)
     surround = np.full_like(image, level)
-    return cv2.blendLinear(image, surround, weight, 1.0 - weight)
+    return as_bytes(cv2.blendLinear(image, surround, weight, 1.0 - weight))

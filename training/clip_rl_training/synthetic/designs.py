@@ -21,6 +21,7 @@ from clip_rl_training.synthetic.frame import (
     SUCTION,
 )
 from clip_rl_training.synthetic.geometry import Detail, Part
+from clip_rl_training.synthetic.shapes import Points
 
 SHAFT_LENGTH = 60.0
 """Nominal length of every shaft, in its radii; placing an instrument cuts or extends it to reach beyond the border."""
@@ -108,7 +109,9 @@ def _jaws(
     jaws = []
     for joint, side, bend in (("lower", -1.0, bow[0]), ("upper", 1.0, bow[1])):
         outline = geo.curved_jaw(length, base, tip, bend, blunt)
-        holes = (geo.jaw_slot(length, 0.22, rng.uniform(0.72, 0.9), base, tip, bend),) if slot else ()
+        holes: tuple[Points, ...] = (
+            (geo.jaw_slot(length, 0.22, rng.uniform(0.72, 0.9), base, tip, bend),) if slot else ()
+        )
         details = (Detail("teeth", length * 0.15, bend * 0.3, length * 0.8, rng.uniform(0.16, 0.3)),) if teeth else ()
         if side < 0:
             outline = geo.mirror(outline)

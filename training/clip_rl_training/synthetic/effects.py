@@ -6,14 +6,14 @@ import cv2
 import numpy as np
 
 from clip_rl_training.synthetic.banks import TextureBank
-from clip_rl_training.synthetic.frame import ByteArray, FloatArray
+from clip_rl_training.synthetic.frame import ByteArray, FloatArray, as_bytes, as_floats
 
 
 def add_smoke(image: ByteArray, cover: FloatArray, color: tuple[float, float, float]) -> ByteArray:
     """Blend `color` (0..255) over the image by `cover` (H, W), 0..1."""
     veil = np.empty_like(image)
     veil[:] = np.array(color, np.uint8)
-    return cv2.blendLinear(image, veil, 1.0 - cover, cover)
+    return as_bytes(cv2.blendLinear(image, veil, 1.0 - cover, cover))
 
 
 def smoke_cover(size: tuple[int, int], field: FloatArray, drift: tuple[float, float], density: float) -> FloatArray:
@@ -21,15 +21,15 @@ def smoke_cover(size: tuple[int, int], field: FloatArray, drift: tuple[float, fl
     rows, columns = field.shape
     moved = np.roll(field, (int(drift[1] * rows) % rows, int(drift[0] * columns) % columns), (0, 1))
     small = np.clip((moved * 0.35 + 0.45) * density, 0.0, 0.92).astype(np.float32)
-    return cv2.resize(small, (size[1], size[0]), interpolation=cv2.INTER_CUBIC).clip(0, 0.95)
+    return as_floats(cv2.resize(small, (size[1], size[0]), interpolation=cv2.INTER_CUBIC).clip(0, 0.95))
 
 
 def add_bloom(image: ByteArray, strength: float, unit: float) -> ByteArray:
     """Glow around highlights: light above 3/4 of full scale, spread by the optics."""
     small = cv2.resize(image, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
-    bright = cv2.GaussianBlur(cv2.subtract(small, (190, 190, 190, 0)), (0, 0), max(0.8, 0.006 * unit))
+    bright = cv2.GaussianBlur(np.maximum(small, 190) - 190, (0, 0), max(0.8, 0.006 * unit))
     glow = cv2.resize(bright, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_LINEAR)
-    return cv2.addWeighted(image, 1.0, glow, strength, 0)
+    return as_bytes(cv2.addWeighted(image, 1.0, glow, strength, 0))
 
 
 def tone_curve(
@@ -51,20 +51,20 @@ def tone_curve(
 
 def apply_curve(image: ByteArray, curve: ByteArray) -> ByteArray:
     """Image through a `tone_curve`."""
-    return cv2.LUT(image, curve)
+    return as_bytes(cv2.LUT(image, curve))
 
 
 def to_gray(image: ByteArray, weights: tuple[float, float, float]) -> ByteArray:
     """Grayscale as three equal channels, by channel weights."""
     plane = cv2.transform(image, np.array([weights], np.float32))
-    return cv2.merge([plane, plane, plane])
+    return as_bytes(cv2.merge([plane, plane, plane]))
 
 
 def equalize(image: ByteArray, share: float) -> ByteArray:
     """Histogram equalisation of a gray picture, blended in by `share`: the hard look of contrast-stretched archives."""
     plane = np.ascontiguousarray(image[:, :, 0])
     hard = cv2.addWeighted(plane, 1 - share, cv2.equalizeHist(plane), share, 0)
-    return cv2.merge([hard, hard, hard])
+    return as_bytes(cv2.merge([hard, hard, hard]))
 
 
 def motion_blur(image: ByteArray, length: float, angle: float) -> ByteArray:
@@ -80,12 +80,12 @@ def motion_blur(image: ByteArray, length: float, angle: float) -> ByteArray:
         (round(16 * (middle + dx)), round(16 * (middle + dy))),
     )
     cv2.line(kernel, start, stop, 1.0, 1, cv2.LINE_8, 4)
-    return cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE)
+    return as_bytes(cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE))
 
 
 def sharpen(image: ByteArray, amount: float, radius: float) -> ByteArray:
     """Unsharp masking, with the bright and dark rims that endoscope consoles add."""
-    return cv2.addWeighted(image, 1 + amount, cv2.GaussianBlur(image, (0, 0), radius), -amount, 0)
+    return as_bytes(cv2.addWeighted(image, 1 + amount, cv2.GaussianBlur(image, (0, 0), radius), -amount, 0))
 
 
 def add_noise(
@@ -103,20 +103,20 @@ def add_noise(
         count = int(salt * size[0] * size[1])
         rows, columns = rng.integers(0, size[0], count), rng.integers(0, size[1], count)
         result[rows, columns] = rng.choice(np.array([0, 255], np.uint8), count)[:, None]
-    return np.asarray(result, np.uint8)
+    return as_bytes(result)
 
 
 def compress(image: ByteArray, quality: int) -> ByteArray:
     """JPEG there and back."""
     _, data = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[:, :, ::-1])
+    return np.ascontiguousarray(as_bytes(cv2.imdecode(data, cv2.IMREAD_COLOR))[:, :, ::-1])
 
 
 def soften(image: ByteArray, factor: float) -> ByteArray:
     """Resolution lost by scaling down by `factor` and up again."""
     height, width = image.shape[:2]
     small = cv2.resize(image, (max(8, int(width / factor)), max(8, int(height / factor))), interpolation=cv2.INTER_AREA)
-    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+    return as_bytes(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
 def interlace(image: ByteArray, shift: int) -> ByteArray:

@@ -41,7 +41,7 @@ def any_color(rng: np.random.Generator) -> tuple[float, float, float]:
 
 def steel(rng: np.random.Generator) -> Finish:
     """Bright or dark polished steel, sometimes stained brown."""
-    level = rng.uniform(0.18, 0.75)
+    level = rng.uniform(0.12, 0.6)
     warm = rng.uniform(-0.04, 0.10)
     return Finish(
         (level * (1 + warm), level, level * (1 - warm)),
@@ -76,7 +76,7 @@ def shaft_finish(rng: np.random.Generator, unusual: float) -> Finish:
             base, rng.uniform(0.1, 0.7), rng.uniform(0.15, 0.5), 0.1, rng.uniform(0.1, 0.9), rng.uniform(0, 0.5)
         )
     if choice == 2:  # light grey, overexposed
-        base = _jitter(rng, (0.66, 0.65, 0.66), 0.2)
+        base = _jitter(rng, (0.55, 0.545, 0.55), 0.2)
         return Finish(
             base, rng.uniform(0.1, 1.2), rng.uniform(0.15, 0.5), 0.15, rng.uniform(0.0, 0.6), rng.uniform(0, 0.5)
         )

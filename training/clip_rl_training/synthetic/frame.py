@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 ByteArray = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
+
+
+def as_bytes(array: Any) -> ByteArray:
+    """The array as uint8, without a copy where it is already; OpenCV's results carry no element type."""
+    return np.asarray(array, np.uint8)
+
+
+def as_floats(array: Any) -> FloatArray:
+    """The array as float32, without a copy where it is already."""
+    return np.asarray(array, np.float32)
+
 
 TYPE_NAMES = (
     "bipolar forceps",

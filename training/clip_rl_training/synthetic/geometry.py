@@ -1,4 +1,4 @@
-"""Building blocks of instruments: parts with an outline, holes, a surface and details, in units of the shaft's radius."""
+"""Building blocks of instruments: parts with outline, holes, surface and details, in units of the shaft's radius."""
 
 from __future__ import annotations
 
@@ -70,6 +70,7 @@ def curved_jaw(length: float, base: float, tip: float, bow: float, blunt: float,
         tip: Width at the tip.
         bow: Sideways deflection of the tip; negative curves inwards.
         blunt: 1 rounds the tip, 0 makes it pointed.
+        steps: Corners along each edge.
     """
     s = np.linspace(0, 1, steps)
     center = bow * s**2
@@ -81,7 +82,7 @@ def curved_jaw(length: float, base: float, tip: float, bow: float, blunt: float,
 
 
 def jaw_slot(length: float, start: float, stop: float, base: float, tip: float, bow: float, steps: int = 8) -> Points:
-    """The opening in a fenestrated jaw: the middle of `curved_jaw` between two stations, `base` and `tip` its widths there."""
+    """The opening in a fenestrated jaw: the middle of `curved_jaw` between two stations."""
     s = np.linspace(start, stop, steps)
     center = bow * s**2
     width = (base + (tip - base) * s**0.8) * 0.5
@@ -95,7 +96,7 @@ def jaw_slot(length: float, start: float, stop: float, base: float, tip: float, 
 
 def mirror(points: Points) -> Points:
     """The outline on the other side of the axis."""
-    return points * np.array([1.0, -1.0])
+    return np.asarray(points * np.array([1.0, -1.0]))
 
 
 def disc(u: float, v: float, radius: float, steps: int = 20) -> Points:

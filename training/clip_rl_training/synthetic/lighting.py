@@ -7,7 +7,7 @@ import dataclasses
 import cv2
 import numpy as np
 
-from clip_rl_training.synthetic.frame import ByteArray, FloatArray
+from clip_rl_training.synthetic.frame import ByteArray, FloatArray, as_bytes, as_floats
 from clip_rl_training.synthetic.tissue import Tissue
 
 
@@ -41,8 +41,8 @@ def draw_lamp(rng: np.random.Generator) -> Lamp:
         tilt=rng.uniform(0.2, 1.1),
         falloff=float(np.exp(rng.uniform(np.log(0.15), np.log(4.0)))),
         power=1.0,
-        shine=float(np.exp(rng.normal(0.0, 0.6))),
-        sharpness=float(np.exp(rng.uniform(np.log(15), np.log(200)))),
+        shine=float(np.exp(rng.normal(-0.35, 0.6))),
+        sharpness=float(np.exp(rng.uniform(np.log(25), np.log(500)))),
         tint=(1.0 + warm, 1.0 + green, 1.0 - warm),
     )
 
@@ -61,11 +61,19 @@ def exposed(lamp: Lamp, tissue: Tissue, unit: float, target: float) -> Lamp:
     return dataclasses.replace(lamp, power=float(target / max(1.25 * float((color * light).mean()), 0.02)))
 
 
+def fading(lamp: Lamp, size: tuple[int, int], unit: float) -> FloatArray:
+    """How the light fades with distance from its centre, 1 there, (H, W)."""
+    height, width = size
+    x = ((np.arange(width, dtype=np.float32) - width / 2) / unit - lamp.x)[None, :]
+    y = ((np.arange(height, dtype=np.float32) - height / 2) / unit - lamp.y)[:, None]
+    return as_floats(1.0 / (1.0 + np.float32(lamp.falloff) * (x * x + y * y)))
+
+
 def light_tissue(tissue: Tissue, lamp: Lamp, unit: float, shade: FloatArray | None = None) -> ByteArray:
     """Lit tissue, uint8 RGB (H, W, 3).
 
-    Diffuse light is Lambert's cosine in the slope s of the surface against the ray, squared: 1 / (1 + |s|^2); highlights
-    are a Gaussian in the same slope (Beckmann's distribution), which saturates as on a sensor.
+    Diffuse light is Lambert's cosine, squared, in the slope s of the surface against the ray: 1 / (1 + |s|^2);
+    highlights are a Gaussian in the same slope (Beckmann's distribution), which saturates as on a sensor.
 
     Args:
         tissue: Unlit tissue.
@@ -90,4 +98,4 @@ def light_tissue(tissue: Tissue, lamp: Lamp, unit: float, shade: FloatArray | No
         cv2.scaleAdd(shine, 1.0, cv2.multiply(plane, light, scale=tint))
         for plane, tint in zip((tissue.red, tissue.green, tissue.blue), lamp.tint, strict=True)
     ]
-    return cv2.merge([cv2.convertScaleAbs(plane) for plane in lit])
+    return as_bytes(cv2.merge([cv2.convertScaleAbs(plane) for plane in lit]))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from clip_rl_training.synthetic.frame import FloatArray
+from clip_rl_training.synthetic.frame import FloatArray, as_floats
 
 
 def normalized(field: FloatArray) -> FloatArray:
     """The field with mean 0 and standard deviation 1, float32 of the same shape."""
-    return ((field - field.mean()) / (field.std() + 1e-6)).astype(np.float32)
+    return as_floats((field - field.mean()) / (field.std() + 1e-6))
 
 
 def fractal(
@@ -54,14 +54,14 @@ def grain(rng: np.random.Generator, size: int, wavelength: float, stretch: float
         pad = int(4 * sigma * stretch) + 2
         white = np.pad(rng.standard_normal((size, size), dtype=np.float32), pad, mode="wrap")
         blurred = cv2.GaussianBlur(white, (0, 0), sigmaX=sigma * stretch, sigmaY=sigma)[pad:-pad, pad:-pad]
-        total += normalized(blurred) * np.float32(0.6**octave)
+        total += normalized(as_floats(blurred)) * np.float32(0.6**octave)
     return normalized(total)
 
 
 def ridged(rng: np.random.Generator, size: int, first: int = 3, octaves: int = 5) -> FloatArray:
     """Rounded bulges parted by sharp creases, as bowel and folds show: absolute value of noise, normalised."""
     base = fractal(rng, size, first, octaves, 0.35)
-    return normalized(np.sqrt(np.abs(base) + 0.02).astype(np.float32))
+    return normalized(np.sqrt(np.abs(base) + 0.08).astype(np.float32))
 
 
 def cells(rng: np.random.Generator, size: int, count: int) -> FloatArray:
@@ -81,7 +81,7 @@ def cells(rng: np.random.Generator, size: int, count: int) -> FloatArray:
     grid_x, grid_y = np.meshgrid(np.arange(size, dtype=np.float32), np.arange(size, dtype=np.float32))
     map_x, map_y = grid_x + pad + fractal(rng, size, 4, 4) * reach, grid_y + pad + fractal(rng, size, 4, 4) * reach
     warped = cv2.remap(height, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-    return normalized(warped.astype(np.float32))
+    return normalized(as_floats(warped))
 
 
 def fibres(rng: np.random.Generator, size: int, stretch: int = 24) -> FloatArray:
@@ -111,7 +111,7 @@ def vessel_tree(rng: np.random.Generator, size: int, trunks: int) -> FloatArray:
             turns += 0.5 * np.sin(np.linspace(0, rng.uniform(3, 18), steps))
             track = point + np.cumsum(np.stack([np.cos(turns), np.sin(turns)], axis=1), axis=0) * (length / steps)
             strength = int(np.clip(90 + 35 * thickness, 90, 255))
-            copies = [track + (size * i, size * j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+            copies = [track + size * np.array([i, j]) for i in (-1, 0, 1) for j in (-1, 0, 1)]
             reach = [c for c in copies if (c.max(axis=0) > 0).all() and (c.min(axis=0) < size).all()]
             strokes = [np.round(c * 16).astype(np.int32) for c in reach]
             cv2.polylines(canvas, strokes, False, strength, max(1, round(thickness)), cv2.LINE_AA, 4)
@@ -129,4 +129,4 @@ def vessel_tree(rng: np.random.Generator, size: int, trunks: int) -> FloatArray:
                         length * rng.uniform(0.3, 0.7),
                     ),
                 )
-    return cv2.GaussianBlur(canvas, (0, 0), 0.8).astype(np.float32) * np.float32(1.15 / 255.0)
+    return as_floats(cv2.GaussianBlur(canvas, (0, 0), 0.8) * np.float32(1.0 / 255.0))

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
-from clip_rl_training.synthetic.frame import SCENE_CLAMPS, SCENE_NEEDLE, SCENE_THREAD, SCENE_TISSUE, FloatArray
+from clip_rl_training.synthetic.frame import (
+    SCENE_CLAMPS,
+    SCENE_NEEDLE,
+    SCENE_THREAD,
+    SCENE_TISSUE,
+    FloatArray,
+    as_floats,
+)
 from clip_rl_training.synthetic.shapes import Points, blob_outline, bounds, fill, fill_alpha
 from clip_rl_training.synthetic.tissue import Tissue
 
@@ -55,6 +63,57 @@ def add_thread(rng: np.random.Generator, tissue: Tissue, unit: float) -> None:
         path += np.array([rng.uniform(0, width), rng.uniform(0, height)])
         half = max(0.45, unit * rng.uniform(0.0012, 0.004))
         _stamp(tissue, _ribbon(path, half), colors[int(rng.integers(5))], SCENE_THREAD, rng.uniform(0, 0.6), half)
+
+
+def add_tubes(rng: np.random.Generator, tissue: Tissue, unit: float) -> None:
+    """Vessels, ureters, strands of tissue and drains: long, rounded, and no instruments."""
+    height, width = tissue.red.shape
+    colors = (
+        (0.62, 0.20, 0.22),
+        (0.35, 0.32, 0.52),
+        (0.85, 0.70, 0.60),
+        (0.80, 0.66, 0.40),
+        (0.75, 0.45, 0.45),
+        (0.80, 0.80, 0.80),
+    )
+    for _ in range(int(rng.integers(1, 4))):
+        steps = 40
+        turns = (
+            np.cumsum(rng.normal(0, 0.05, steps))
+            + np.linspace(0, rng.normal(0, 1.0), steps)
+            + rng.uniform(0, 2 * np.pi)
+        )
+        length = unit * rng.uniform(0.3, 1.6) / steps
+        path = np.cumsum(np.stack([np.cos(turns), np.sin(turns)], axis=1), axis=0) * length
+        path += np.array([rng.uniform(0, width), rng.uniform(0, height)]) - path[steps // 2]
+        half = unit * float(np.exp(rng.uniform(np.log(0.006), np.log(0.05))))
+        outline = _ribbon(path, half)
+        box = bounds(outline, (height, width), 4 + int(half))
+        if box is None:
+            continue
+        left, top, right, bottom = box
+        window = (slice(top, bottom), slice(left, right))
+        inner = (bottom - top, right - left)
+        local = outline - (left, top)
+        drop = rng.normal(0, 0.6, 2) * half
+        tissue.open[window] *= 1.0 - rng.uniform(0, 0.6) * fill_alpha(inner, [local + drop], 0.5 * half)
+        coverage = fill(inner, [local])
+        alpha = fill_alpha(inner, [local], rng.uniform(0.4, 0.15 * half + 0.5))
+        ridge = cv2.distanceTransform((coverage > 127).astype(np.uint8), cv2.DIST_L2, 3) / np.float32(half)
+        profile = as_floats(
+            np.sqrt(np.clip(1.0 - (1.0 - np.clip(ridge, 0, 1)) ** 2, 0, 1)) * half * rng.uniform(0.4, 0.9)
+        )
+        slopes = (cv2.Sobel(profile, cv2.CV_32F, 1, 0, scale=0.125), cv2.Sobel(profile, cv2.CV_32F, 0, 1, scale=0.125))
+        for plane, slope in zip((tissue.slope_x, tissue.slope_y), slopes, strict=True):
+            plane[window] += alpha * (0.4 * plane[window] + slope - plane[window])
+        color = np.clip(
+            np.array(colors[int(rng.integers(len(colors)))]) * rng.uniform(0.6, 1.2) + rng.normal(0, 0.05, 3), 0.02, 1
+        )
+        solid = rng.uniform(0.5, 1.0)
+        for plane, value in zip((tissue.red, tissue.green, tissue.blue), color, strict=True):
+            plane[window] += alpha * np.float32(solid) * (np.float32(value) - plane[window])
+        tissue.open[window] += alpha * (1.0 - tissue.open[window]) * rng.uniform(0.3, 1.0)
+        tissue.classes[window][alpha > 0.5] = SCENE_TISSUE
 
 
 def add_needle(rng: np.random.Generator, tissue: Tissue, unit: float) -> None:

@@ -17,8 +17,8 @@ _SCENE, _FRAME = 0, 1
 class SyntheticOperation:
     """Frames of one scene at ``config.rate`` per second; iterating yields them in order.
 
-    Every frame can be rendered on its own and in any order: frame `i` depends on (config, seed, i) alone, so workers that
-    share a video give the same bytes as one.
+    Every frame can be rendered on its own and in any order: frame `i` depends on (config, seed, i) alone, so workers
+    that share a video give the same bytes as one.
     """
 
     def __init__(self, config: SceneConfig, seed: int, frames: int) -> None:
@@ -53,7 +53,7 @@ class SyntheticOperation:
 
 
 def showcase(height: int, width: int, rate: float) -> SceneConfig:
-    """The configuration of demonstration videos: colour, two or three clearly visible instruments, mild disturbances."""
+    """The configuration of demonstration videos: colour, two or three visible instruments, mild disturbances."""
     return dataclasses.replace(
         SceneConfig(height=height, width=width, rate=rate),
         instrument_counts=(0.0, 0.0, 0.7, 0.3),

@@ -7,7 +7,7 @@ import numpy as np
 
 from clip_rl_training.synthetic.banks import TextureBank
 from clip_rl_training.synthetic.finishes import response_table
-from clip_rl_training.synthetic.frame import ByteArray, FloatArray
+from clip_rl_training.synthetic.frame import ByteArray, FloatArray, as_bytes
 from clip_rl_training.synthetic.geometry import Detail, Part
 from clip_rl_training.synthetic.shapes import Points, bounds, fill, transform
 
@@ -135,6 +135,7 @@ def draw_part(
     lean: tuple[float, float],
     ambient: tuple[float, float, float],
     gain: float,
+    light: FloatArray,
     blur: float,
     bank: TextureBank,
 ) -> None:
@@ -151,6 +152,7 @@ def draw_part(
         lean: Light direction as slopes along x and y of the image.
         ambient: Colour of the surroundings.
         gain: Brightness factor.
+        light: How the light fades over the image, (H, W).
         blur: Defocus, standard deviation in px.
         bank: Textures.
     """
@@ -179,11 +181,11 @@ def draw_part(
     color = cv2.warpPerspective(
         patch, to_image, (right - left, bottom - top), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
-    if gain != 1.0:
-        color = cv2.convertScaleAbs(color, alpha=gain)
+    plane = light[top:bottom, left:right]
+    color = cv2.multiply(color, cv2.merge([plane, plane, plane]), scale=gain, dtype=cv2.CV_8U)
     soft = coverage
     if blur > 0.4:
-        soft = cv2.GaussianBlur(coverage, (0, 0), blur)
+        soft = as_bytes(cv2.GaussianBlur(coverage, (0, 0), blur))
         color = cv2.GaussianBlur(color, (0, 0), blur)
     window = image[top:bottom, left:right]
     weight = soft.astype(np.float32) * np.float32(1 / 255)

@@ -14,9 +14,18 @@ from clip_rl_training.synthetic.camera import Camera, draw_camera, view_tissue
 from clip_rl_training.synthetic.config import SceneConfig
 from clip_rl_training.synthetic.content import Content, draw_content
 from clip_rl_training.synthetic.designs import draw_design
-from clip_rl_training.synthetic.frame import TYPE_NAMES, ByteArray, FloatArray, SyntheticFrame, scene_class
+from clip_rl_training.synthetic.frame import (
+    SCENE_CLAMPS,
+    TYPE_NAMES,
+    ByteArray,
+    FloatArray,
+    SyntheticFrame,
+    as_bytes,
+    as_floats,
+    scene_class,
+)
 from clip_rl_training.synthetic.kinematics import Placement, draw_placement, part_homographies
-from clip_rl_training.synthetic.lighting import Lamp, draw_lamp, exposed, light_tissue
+from clip_rl_training.synthetic.lighting import Lamp, draw_lamp, exposed, fading, light_tissue
 from clip_rl_training.synthetic.look import Look, develop, draw_look
 from clip_rl_training.synthetic.rendering import draw_part
 from clip_rl_training.synthetic.shapes import Points, blob_outline, fill_alpha, transform
@@ -65,7 +74,7 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
     bloody = rng.random() < config.blood
     if bloody:
         add_blood(rng, bank, tissue, unit)
-    for add in (objects.add_thread, objects.add_needle, objects.add_clips, objects.add_gauze):
+    for add in (objects.add_tubes, objects.add_thread, objects.add_needle, objects.add_clips, objects.add_gauze):
         if rng.random() < config.thread * 0.5:
             add(rng, tissue, unit)
     tissue = dataclasses.replace(tissue, names=(*tissue.names, *(("blood",) if bloody else ())))
@@ -74,7 +83,8 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
     count = int(rng.choice(len(counts), p=counts / counts.sum()))
     weights = np.array(config.type_weights, np.float64)
     placements = []
-    scale = float(np.exp(rng.uniform(np.log(config.radius[0]), np.log(config.radius[1]))))
+    low, high = np.log(config.radius[0]), np.log(config.radius[1])
+    scale = float(np.exp(low + (high - low) * rng.beta(2.0, 1.5)))
     sides = rng.permutation(8)[:count] * (np.pi / 4) + rng.uniform(0, np.pi / 4, count)
     for index in range(count):
         type_id = 1 + int(rng.choice(7, p=weights / weights.sum()))
@@ -107,7 +117,7 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
         camera=draw_camera(rng, config, margin) if moving else None,
         lamp=lamp,
         placements=tuple(placements),
-        exposure=tuple(float(np.exp(rng.normal(0.15, 0.3)) * np.clip(lamp.power, 0.6, 1.8)) for _ in range(count)),
+        exposure=tuple(float(np.exp(rng.normal(-0.05, 0.35)) * np.clip(lamp.power, 0.6, 1.5)) for _ in range(count)),
         blur=tuple(float(unit * rng.uniform(0.001, 0.008)) if blurred else 0.0 for blurred in defocused),
         shadow=(
             float(rng.normal(0, 0.05) * unit),
@@ -139,9 +149,9 @@ def _shadow(state: SceneState, frames: list[list[Points]], offset: Points) -> Fl
         for part, homography in zip(placement.design.parts, homographies, strict=True):
             outline = (transform(part.outline, homography) + offset) * factor
             dark = np.maximum(dark, fill_alpha(small, [outline]))
-    dark = cv2.GaussianBlur(dark, (0, 0), max(0.5, state.shadow[2] / 4))
-    full = cv2.resize(dark, (width, height), interpolation=cv2.INTER_LINEAR)
-    return 1.0 - np.float32(state.shadow[3]) * full
+    blurred = cv2.GaussianBlur(dark, (0, 0), max(0.5, state.shadow[2] / 4))
+    full = cv2.resize(blurred, (width, height), interpolation=cv2.INTER_LINEAR)
+    return as_floats(1.0 - np.float32(state.shadow[3]) * full)
 
 
 def _stain(image: ByteArray, pieces: ByteArray, state: SceneState, bank: TextureBank) -> None:
@@ -174,22 +184,23 @@ def render(state: SceneState, config: SceneConfig, time: float, seed: int | list
     background = light_tissue(tissue, state.lamp, unit, shade)
     image = background.copy()
     pieces = np.zeros(state.size, np.uint8)
+    fade = fading(state.lamp, state.size, unit)
     center = np.array([state.size[1] / 2, state.size[0] / 2])
     for index, (placement, homographies) in enumerate(zip(state.placements, frames, strict=True)):
         end = transform(np.zeros((1, 2)), homographies[0])[0]
         away = (end - center) / unit - (state.lamp.x, state.lamp.y)
         lean = (float(-0.5 * away[0]), float(-0.5 * away[1]))
-        gain = float(state.exposure[index] / (1.0 + 0.5 * state.lamp.falloff * float(away @ away)))
+        gain = state.exposure[index]
         for number, (part, homography) in enumerate(zip(placement.design.parts, homographies, strict=True)):
             piece = (index + 1) * _PIECES_PER_INSTRUMENT + number
-            draw_part(image, pieces, piece, part, homography, lean, state.ambient, gain, state.blur[index], bank)
+            draw_part(image, pieces, piece, part, homography, lean, state.ambient, gain, fade, state.blur[index], bank)
     if state.stains[0] > 0:
         _stain(image, pieces, state, bank)
     classes = tissue.classes
     if state.flap is not None:
         alpha = fill_alpha(state.size, [state.flap], unit * 0.002)
         folded = cv2.flip(background, -1)
-        image = cv2.blendLinear(folded, image, alpha, 1.0 - alpha)
+        image = as_bytes(cv2.blendLinear(folded, image, alpha, 1.0 - alpha))
         pieces[alpha > 0.5] = 0
         classes = np.where(alpha > 0.5, np.uint8(0), classes)
     image = develop(image, state.look, state.content, bank, time, rng)
@@ -206,19 +217,19 @@ def _labelled(
         for number, part in enumerate(placement.design.parts):
             piece = (index + 1) * _PIECES_PER_INSTRUMENT + number
             if part.part_id == 0:  # a clip between jaws
-                scenes[piece] = 7
+                scenes[piece] = SCENE_CLAMPS
                 continue
             types[piece], parts[piece], instances[piece] = placement.design.type_id, part.part_id, index + 1
             scenes[piece] = scene_class(placement.design.type_id, part.part_id)
     inside = content.astype(np.uint8)
     scene_map = np.where(pieces > 0, cv2.LUT(pieces, scenes), classes) * inside
-    type_map = cv2.LUT(pieces, types) * inside
+    type_map = as_bytes(cv2.LUT(pieces, types) * inside)
     return SyntheticFrame(
         rgb=np.ascontiguousarray(image),
         type_map=type_map,
-        scene_map=scene_map.astype(np.uint8),
-        part_map=cv2.LUT(pieces, parts) * inside,
-        instance_map=cv2.LUT(pieces, instances) * inside,
+        scene_map=as_bytes(scene_map),
+        part_map=as_bytes(cv2.LUT(pieces, parts) * inside),
+        instance_map=as_bytes(cv2.LUT(pieces, instances) * inside),
         content=content,
         caption=caption(state, type_map),
         stamp=time,

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from clip_rl_training.synthetic.frame import ByteArray, FloatArray
+from clip_rl_training.synthetic.frame import ByteArray, FloatArray, as_bytes, as_floats
 
 Points = npt.NDArray[np.float64]
 """Polygon corners or path points, (N, 2) as x, y."""
@@ -33,13 +33,13 @@ def fill_alpha(size: tuple[int, int], outlines: Sequence[Points], softness: floa
         small = (max(4, height // shrink), max(4, width // shrink))
         factor = np.array([small[1] / width, small[0] / height])
         coverage = fill(small, [points * factor for points in outlines])
-        coverage = cv2.GaussianBlur(coverage, (0, 0), softness / shrink)
-        coverage = cv2.resize(coverage, (width, height), interpolation=cv2.INTER_LINEAR)
+        blurred = cv2.GaussianBlur(coverage, (0, 0), softness / shrink)
+        coverage = as_bytes(cv2.resize(blurred, (width, height), interpolation=cv2.INTER_LINEAR))
     else:
         coverage = fill(size, outlines)
         if softness > 0.3:
-            coverage = cv2.GaussianBlur(coverage, (0, 0), softness)
-    return coverage.astype(np.float32) * np.float32(1.0 / 255.0)
+            coverage = as_bytes(cv2.GaussianBlur(coverage, (0, 0), softness))
+    return as_floats(coverage.astype(np.float32) * np.float32(1.0 / 255.0))
 
 
 def blob_outline(

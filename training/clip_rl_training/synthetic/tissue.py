@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from clip_rl_training.synthetic.banks import TextureBank
-from clip_rl_training.synthetic.frame import ByteArray, FloatArray
+from clip_rl_training.synthetic.frame import ByteArray, FloatArray, as_floats
 from clip_rl_training.synthetic.palettes import KINDS, TissueKind, draw_kind, tone_table
 from clip_rl_training.synthetic.shapes import blob_outline, fill_alpha
 
@@ -46,7 +46,7 @@ def _surface(
     grain, grain_steep = bank.grain(rng, size, unit)
     height = relief * (rng.uniform(*kind.relief_slope) / steep)
     height += coarse * (rng.uniform(0.05, 0.30) / coarse_steep)
-    height += grain * (rng.uniform(*kind.grain_slope) / grain_steep)
+    height += grain * (rng.uniform(*kind.grain_slope) * rng.uniform(0.15, 1.0) / grain_steep)
 
     mottle, _ = bank.sample(rng, "rough", size, unit * rng.uniform(0.8, 2.5), rng.uniform(0.6, 1.6), detail=0.25)
     tone = mottle * (38.0 * kind.mottle * rng.uniform(0.5, 1.3))
@@ -54,7 +54,7 @@ def _surface(
     tone += rng.uniform(105, 150)
     index = np.clip(tone, 0, 255).astype(np.uint8)
     table = tone_table(rng, kind, unusual)
-    planes = [cv2.LUT(index, np.ascontiguousarray(table[:, channel])) for channel in range(3)]
+    planes = [as_floats(cv2.LUT(index, np.ascontiguousarray(table[:, channel]))) for channel in range(3)]
 
     if rng.random() < kind.vessels:
         for _ in range(int(rng.integers(1, 3))):
@@ -65,7 +65,7 @@ def _surface(
             for channel in range(3):
                 planes[channel] *= 1.0 - tree * (1.0 - color[channel])
             height += tree * (0.05 / max(tree_steep, 1e-4))
-    return planes, height, float(rng.uniform(*kind.gloss))
+    return planes, as_floats(height), float(rng.uniform(*kind.gloss))
 
 
 def _hollows(rng: np.random.Generator, bank: TextureBank, size: tuple[int, int], unit: float) -> FloatArray:
@@ -109,8 +109,8 @@ def _dome(size: tuple[int, int], center: tuple[float, float], radii: tuple[float
 
 def _slopes(height: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Slopes along x and y of a height in px, kept below 2.5."""
-    slope_x = np.asarray(cv2.Sobel(height, cv2.CV_32F, 1, 0, ksize=3, scale=0.125), np.float32)
-    slope_y = np.asarray(cv2.Sobel(height, cv2.CV_32F, 0, 1, ksize=3, scale=0.125), np.float32)
+    slope_x = as_floats(cv2.Sobel(height, cv2.CV_32F, 1, 0, ksize=3, scale=0.125))
+    slope_y = as_floats(cv2.Sobel(height, cv2.CV_32F, 0, 1, ksize=3, scale=0.125))
     np.clip(slope_x, -2.5, 2.5, out=slope_x)
     np.clip(slope_y, -2.5, 2.5, out=slope_y)
     return slope_x, slope_y

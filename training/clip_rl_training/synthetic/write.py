@@ -99,7 +99,7 @@ def write_sequences(
 
 
 def run_jobs(work: Any, jobs: list[Any], workers: int) -> Iterator[Any]:
-    """Results of ``work(job)`` in order, by `workers` processes that each use one thread; ends them all if interrupted."""
+    """Results of ``work(job)`` in order, by `workers` processes of one thread each; ends them all if interrupted."""
     if workers == 1 or len(jobs) < 2:
         yield from (work(job) for job in jobs)
         return
