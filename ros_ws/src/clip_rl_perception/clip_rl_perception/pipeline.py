@@ -1,1 +1,216 @@
-"""One frame in, one scene out: what nodes, replay, bench and tests all run. No ROS."""
+"""One frame in, one scene out, given the memory of the frames before: what nodes, replay, bench and tests all run.
+
+No ROS and no clock but the frame's stamp: the same frames, model and engine give the same scenes (an engine with a
+latency budget excepted, whose steps depend on the time they take). A `SceneMemory` goes in and another comes out, so a
+caller may start anywhere, run two streams through one pipeline, or drop a result and keep what it knew before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+import numpy as np
+import numpy.typing as npt
+
+from clip_rl_perception.engine.protocol import Engine, EngineError, EngineOutput
+from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.model.calibration import Calibration
+from clip_rl_perception.scene.content_area import ContentAreaTracker
+from clip_rl_perception.scene.instruments import InstrumentConfig, find_instruments
+from clip_rl_perception.scene.label_map import full_size_maps, grid_label_map, grid_winners, warm_up
+from clip_rl_perception.scene.tracks import TrackConfig, TrackMemory, track
+from clip_rl_perception.scene.types import Box, ByteArray, ContentArea, FloatArray, NetworkView, Scene
+from clip_rl_perception.scene.validity import ValidityConfig, judge, measure_look
+from clip_rl_perception.scene.view import make_view, to_network
+
+
+@dataclasses.dataclass(frozen=True)
+class PipelineConfig:
+    """How frames are processed."""
+
+    crop_to_content: bool = True
+    """Show the network the content area alone; False shows the whole frame with its black surround."""
+    refine_steps: int | None = None
+    """Most refinement steps per frame; None takes what the model was trained for, 0 publishes the decoder's mask."""
+    latency_budget_ms: float | None = None
+    """Wall time for encoder, decoder and refinement together, ms; refinement ends early to keep it. None: no limit."""
+    use_previous_frame: bool = True
+    """Let the refiner recall the previous frame's result."""
+    memory_s: float = 0.5
+    """A previous frame older than this is not recalled, s of stamps."""
+    instruments: InstrumentConfig = dataclasses.field(default_factory=InstrumentConfig)
+    """What counts as an instrument."""
+    tracks: TrackConfig = dataclasses.field(default_factory=TrackConfig)
+    """How identities are kept."""
+    validity: ValidityConfig = dataclasses.field(default_factory=ValidityConfig)
+    """Limits beyond which a frame is not OK."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SceneMemory:
+    """What a frame leaves for the next one of the same stream."""
+
+    stamp_ns: int
+    """Stamp of the frame, ns."""
+    view: NetworkView
+    """View that `refined` lies in."""
+    refined: FloatArray
+    """Refined log-probabilities on the logit grid, (K, h, w)."""
+    text: FloatArray
+    """Text embeddings that they were computed with, (K, D)."""
+    tracks: TrackMemory
+    """Identities."""
+    content: ContentAreaTracker
+    """What is known about the content area."""
+
+
+class PerceptionPipeline:
+    """An engine and all that makes scenes of its results. Holds no state between frames."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        label_space: LabelSpace,
+        text: FloatArray,
+        calibration: Calibration,
+        config: PipelineConfig | None = None,
+    ) -> None:
+        """Join an engine with classes.
+
+        Args:
+            engine: loaded and verified.
+            label_space: K classes.
+            text: their embeddings, float32 (K, D), unit rows.
+            calibration: of the checkpoint that the engine runs.
+            config: None takes the defaults.
+
+        Raises:
+            EngineError: `text` does not fit the classes or the engine.
+        """
+        expected = (len(label_space), engine.info.embedding_dim)
+        if text.dtype != np.float32 or text.shape != expected:
+            raise EngineError(f"text embeddings are {text.dtype} {text.shape}; these classes need float32 {expected}")
+        self.engine = engine
+        self.label_space = label_space
+        self.text = text
+        self.calibration = calibration
+        self.config = config or PipelineConfig()
+        warm_up()
+
+    def with_classes(self, label_space: LabelSpace, text: FloatArray) -> PerceptionPipeline:
+        """The same engine with other classes; memory of earlier frames stays usable, but its tracks end."""
+        return PerceptionPipeline(self.engine, label_space, text, self.calibration, self.config)
+
+    def with_config(self, config: PipelineConfig) -> PerceptionPipeline:
+        """The same engine and classes with another configuration."""
+        return PerceptionPipeline(self.engine, self.label_space, self.text, self.calibration, config)
+
+    def process(
+        self,
+        rgb: ByteArray,
+        stamp_ns: int,
+        memory: SceneMemory | None = None,
+        *,
+        want_confidence: bool = False,
+    ) -> tuple[Scene, SceneMemory]:
+        """Make a scene of a frame.
+
+        Args:
+            rgb: uint8 (height, width, 3), RGB; strided and read-only views are fine.
+            stamp_ns: when it was taken, ns; not before the stamp of `memory`.
+            memory: what the previous frame of this stream returned; None begins a stream.
+            want_confidence: compute the full-size confidence too.
+
+        Returns:
+            The scene and the memory for the next frame.
+
+        Raises:
+            EngineError: the engine refuses or fails; `memory` is still good for the next frame.
+        """
+        start = time.perf_counter()
+        content = memory.content if memory is not None else ContentAreaTracker()
+        area, content = (
+            content.update(rgb)
+            if self.config.crop_to_content
+            else (ContentArea(Box(0, 0, rgb.shape[1], rgb.shape[0])), content)
+        )
+        view = make_view((rgb.shape[0], rgb.shape[1]), self.engine.info.input_size, area)
+        network_rgb = to_network(rgb, view)
+        preprocessed = time.perf_counter()
+
+        output = self.engine.infer(
+            network_rgb,
+            self.text,
+            previous=self._previous(memory, view, stamp_ns),
+            max_steps=self.config.refine_steps,
+            budget_ms=self.config.latency_budget_ms,
+        )
+        inferred = time.perf_counter()
+
+        winners = grid_winners(output.refined)
+        label_map, confidence = full_size_maps(
+            output.refined,
+            view,
+            winners=winners,
+            temperature=self.calibration.temperature,
+            want_confidence=want_confidence,
+        )
+        upsampled = time.perf_counter()
+
+        found = find_instruments(
+            grid_label_map(winners, view),
+            _chosen_probability(output, self.calibration.temperature),
+            self.label_space,
+            view,
+            self.config.instruments,
+        )
+        instruments, tracks = track(found, stamp_ns, view, self._tracks(memory), self.config.tracks)
+        novelty = self.calibration.novelty(output.embedding)
+        validity, reason = judge(measure_look(network_rgb, view), novelty, output.truncated, self.config.validity)
+        tagged = time.perf_counter()
+
+        scene = Scene(
+            label_map=label_map,
+            confidence=confidence,
+            instruments=instruments,
+            validity=validity,
+            reason=reason,
+            novelty=novelty,
+            view=view,
+            refined=output.refined,
+            refine_steps=output.steps,
+            preprocess_ms=(preprocessed - start) * 1e3,
+            network_ms=(inferred - preprocessed) * 1e3 - output.refine_ms,
+            refine_ms=output.refine_ms,
+            postprocess_ms=(upsampled - inferred) * 1e3,
+            tags_ms=(tagged - upsampled) * 1e3,
+        )
+        return scene, SceneMemory(stamp_ns, view, output.refined, self.text, tracks, content)
+
+    def _previous(self, memory: SceneMemory | None, view: NetworkView, stamp_ns: int) -> FloatArray | None:
+        """The previous result where it speaks of the same pixels, the same classes and a moment not long ago."""
+        if memory is None or not self.config.use_previous_frame or memory.view != view:
+            return None
+        if not self._same_classes(memory):
+            return None
+        if not 0 <= stamp_ns - memory.stamp_ns <= self.config.memory_s * 1e9:
+            return None
+        return memory.refined
+
+    def _tracks(self, memory: SceneMemory | None) -> TrackMemory | None:
+        """The identities alive; after a change of classes, only the numbers that were given already."""
+        if memory is None or self._same_classes(memory):
+            return None if memory is None else memory.tracks
+        return TrackMemory(next_id=memory.tracks.next_id)
+
+    def _same_classes(self, memory: SceneMemory) -> bool:
+        return memory.text is self.text or np.array_equal(memory.text, self.text)
+
+
+def _chosen_probability(output: EngineOutput, temperature: float) -> npt.NDArray[np.float32]:
+    """Calibrated probability of each node's winner, float32 (h, w)."""
+    scaled = output.refined * np.float32(1.0 / temperature)
+    scaled -= scaled.max(axis=0)
+    np.exp(scaled, out=scaled)
+    return np.asarray(1.0 / scaled.sum(axis=0), np.float32)
