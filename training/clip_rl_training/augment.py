@@ -12,6 +12,11 @@ import math
 import cv2
 import numpy as np
 import numpy.typing as npt
+from clip_rl_perception.labels import UNLABELLED
+from clip_rl_perception.scene.view import PAD_RGB
+
+_OUTSIDE = 254
+"""Marks padding on the way; never a class (`MAX_CLASSES` leaves it spare)."""
 
 ByteArray = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
@@ -21,7 +26,7 @@ FloatArray = npt.NDArray[np.float32]
 class AugmentConfig:
     """Ranges and probabilities at severity 1; the curriculum's `augmentation` scales them all."""
 
-    scale: tuple[float, float] = (0.8, 1.8)
+    scale: tuple[float, float] = (0.8, 2.2)
     """Zoom relative to the view that just holds the whole content area."""
     rotation: float = 20.0
     """Largest rotation, degrees."""
@@ -81,25 +86,28 @@ def augment(
         severity: 0 gives the plain view of the content area, 1 all of `config`.
 
     Returns:
-        Image uint8 (H, W, 3) and labels uint8 (H, W). What lies outside the image is black and labelled 0.
+        Image uint8 (H, W, 3) and labels uint8 (H, W). Padding has the pipeline's colour and label 255.
     """
     matrix = _view(content, size, rng, config, severity)
     image, mask = warp(rgb, labels, matrix, size)
     image = _photometric(image, rng, config, severity)
     if rng.random() < config.blocks * severity:
         image, mask = _cover(image, mask, rng)
-    return image, mask
+    return _padded(image, mask)
 
 
 def plain_view(
     rgb: ByteArray, labels: ByteArray, content: npt.NDArray[np.bool_], *, size: tuple[int, int]
 ) -> tuple[ByteArray, ByteArray]:
     """The content area scaled into `size` with its aspect kept and centred, as the pipeline shows it; see `augment`."""
-    return warp(rgb, labels, _fit(content, size), size)
+    return _padded(*warp(rgb, labels, _fit(content, size), size))
 
 
 def warp(rgb: ByteArray, labels: ByteArray, matrix: FloatArray, size: tuple[int, int]) -> tuple[ByteArray, ByteArray]:
-    """Image and labels under the affine `matrix` (2, 3), source to target pixels; shrinking averages the image."""
+    """Image and labels under the affine `matrix` (2, 3), source to target pixels; shrinking averages the image.
+
+    Pixels that come from outside the source are labelled `_OUTSIDE`.
+    """
     height, width = size
     scale = math.sqrt(abs(float(np.linalg.det(matrix[:, :2].astype(np.float64)))))
     source = rgb
@@ -107,8 +115,18 @@ def warp(rgb: ByteArray, labels: ByteArray, matrix: FloatArray, size: tuple[int,
         # warpAffine samples without averaging: soften first what it would skip over.
         source = np.asarray(cv2.GaussianBlur(rgb, (0, 0), 0.45 / scale), np.uint8)
     image = cv2.warpAffine(source, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    mask = cv2.warpAffine(labels, matrix, (width, height), flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
+    mask = cv2.warpAffine(
+        labels, matrix, (width, height), flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=_OUTSIDE
+    )
     return np.asarray(image, np.uint8), np.asarray(mask, np.uint8)
+
+
+def _padded(image: ByteArray, mask: ByteArray) -> tuple[ByteArray, ByteArray]:
+    """Padding as the pipeline draws it, whatever happened to the image's colours."""
+    outside = mask == _OUTSIDE
+    image[outside] = PAD_RGB
+    mask[outside] = UNLABELLED
+    return image, mask
 
 
 def _bounds(content: npt.NDArray[np.bool_]) -> tuple[float, float, float, float]:
