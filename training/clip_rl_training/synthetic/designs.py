@@ -112,7 +112,9 @@ def _jaws(
         holes: tuple[Points, ...] = (
             (geo.jaw_slot(length, 0.22, rng.uniform(0.72, 0.9), base, tip, bend),) if slot else ()
         )
-        details = (Detail("teeth", length * 0.15, bend * 0.3, length * 0.8, rng.uniform(0.16, 0.3)),) if teeth else ()
+        details: tuple[Detail, ...] = ()
+        if teeth:
+            details = (Detail("teeth", length * 0.15, bend * 0.3, length * 0.8, rng.uniform(0.16, 0.3)),)
         if side < 0:
             outline = geo.mirror(outline)
             holes = tuple(geo.mirror(hole) for hole in holes)
