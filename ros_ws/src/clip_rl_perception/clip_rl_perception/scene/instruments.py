@@ -1,184 +1,141 @@
-"""Instruments in a label map: which pixels are one instrument, what it is, where its shaft runs and its tip ends.
+"""From the grid label map to instruments as a robot needs them: class, confidence, box, area, shaft axis, tip.
 
-Works on the logit grid, where a frame has some thousand nodes, and speaks in pixels of the full-size frame. Touching
-instrument classes are one instrument unless each holds a substantial share of it: a few nodes of another class are a
-doubt of the network, a third of the nodes are another tool. Parts (shaft, wrist, clasper) always belong together.
+The work is done on the logit grid, a node of which covers ``(stride / view.scale)**2`` px^2 of the frame: areas are
+numbers of nodes times that. Box sides and the tip are then read off the full-size label map, to the pixel, in the cells
+where the grid says that they are.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
-
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from clip_rl_perception.labels import UNLABELLED, LabelSpace
-from clip_rl_perception.scene.types import ByteArray, FloatArray, Instrument, NetworkView
-from clip_rl_perception.scene.view import STRIDE, box_to_frame, grid_content_mask, grid_to_frame
-
-PointArray = npt.NDArray[np.float64]
-
-
-@dataclasses.dataclass(frozen=True)
-class InstrumentConfig:
-    """What counts as an instrument."""
-
-    min_area: float = 0.001
-    """Specks below this share of the content area are dropped, [0, 1]."""
-    split_share: float = 0.25
-    """Classes that each hold at least this share of a connected area are instruments of their own, (0, 0.5]."""
-    border_nodes: int = 2
-    """An instrument reaches the border where it comes this close to it, logit nodes."""
+from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.scene.axis import Axis, fit_axis
+from clip_rl_perception.scene.instances import Instance, InstanceConfig, find_instances
+from clip_rl_perception.scene.label_map import grid_label_map
+from clip_rl_perception.scene.types import Box, ByteArray, FloatArray, Instrument, NetworkView
+from clip_rl_perception.scene.view import frame_to_grid, grid_content_mask, grid_to_frame
 
 
 def find_instruments(
-    labels: ByteArray,
-    probability: FloatArray,
-    space: LabelSpace,
+    winners: ByteArray,
+    log_probs: FloatArray,
+    label_map: ByteArray,
     view: NetworkView,
-    config: InstrumentConfig | None = None,
+    space: LabelSpace,
+    *,
+    temperature: float = 1.0,
+    config: InstanceConfig | None = None,
 ) -> tuple[Instrument, ...]:
-    """Instruments of a frame, untracked, largest first.
+    """Find the instruments of a frame, not yet tracked, largest first.
+
+    Confidence is the mean, over an instrument's nodes, of the calibrated probability of its class; for an instrument
+    made of parts, of being any part, since `class_id` is then only the part that shows most.
 
     Args:
-        labels: class ids on the logit grid, uint8 (h, w); 255 outside the content.
-        probability: calibrated probability of those classes, float32 (h, w).
-        space: which classes are instruments and which are parts.
+        winners: class with the largest value at each node, uint8 (h, w).
+        log_probs: refined log-probabilities, float32 (K, h, w).
+        label_map: label map of the frame, uint8 (height, width).
         view: where the grid lies in the frame.
-        config: limits.
-
-    Returns:
-        One `Instrument` each; its area is nodes times pixels per node, its box and tip are good to half a node.
+        space: the K classes.
+        temperature: of the calibration.
+        config: limits of what is an instrument.
     """
-    config = config or InstrumentConfig()
-    groups = _groups(space)
-    kinds = groups[labels]
-    content = grid_content_mask(view, STRIDE)
-    smallest = max(1.0, config.min_area * float(np.count_nonzero(content)))
-    distance = _border_distance(content)
-    found = []
-    count, components, stats, _ = cv2.connectedComponentsWithStats((kinds > 0).astype(np.uint8), connectivity=8)
-    for index in range(1, count):
-        if stats[index, cv2.CC_STAT_AREA] < smallest:
-            continue
-        left, top = int(stats[index, cv2.CC_STAT_LEFT]), int(stats[index, cv2.CC_STAT_TOP])
-        right = left + int(stats[index, cv2.CC_STAT_WIDTH])
-        bottom = top + int(stats[index, cv2.CC_STAT_HEIGHT])
-        window = (slice(top, bottom), slice(left, right))
-        member = components[window] == index
-        for part in _split(member, kinds[window], smallest, config):
-            footprint = np.zeros(labels.shape, np.uint8)
-            footprint[window] = part
-            found.append(_describe(footprint, labels, probability, distance, view, config))
-    return tuple(sorted(found, key=lambda instrument: -instrument.area))
-
-
-def _groups(space: LabelSpace) -> ByteArray:
-    """Lookup from class id to instrument group, uint8 (256,): 0 no instrument, 1 all parts, 2 + id a whole class."""
-    table = np.zeros(256, np.uint8)
-    for entry in space.classes:
-        if entry.instrument:
-            table[entry.id] = 1 if entry.part else min(255, entry.id + 2)
-    table[UNLABELLED] = 0
-    return table
-
-
-def _split(member: npt.NDArray[np.bool_], kinds: ByteArray, smallest: float, config: InstrumentConfig) -> list[Any]:
-    """Masks of the instruments in one connected area: one per group with a substantial share, the rest nearest."""
-    values, counts = np.unique(kinds[member], return_counts=True)
-    large = values[(counts >= config.split_share * member.sum()) & (counts >= smallest)]
-    if len(large) < 2:
-        return [member]
-    # Nodes of minor classes go to the nearest large one, so that nothing of the area is lost.
-    distances = np.stack(
-        [cv2.distanceTransform((~(member & (kinds == kind))).astype(np.uint8), cv2.DIST_L2, 3) for kind in large]
+    content = grid_content_mask(view, view.network_size[0] // winners.shape[0])
+    labels = grid_label_map(winners, view)
+    return tuple(
+        _measure(instance, log_probs, label_map, view, temperature)
+        for instance in find_instances(labels, content, space, config)
     )
-    owner = distances.argmin(axis=0)
-    return [member & (owner == index) for index in range(len(large))]
 
 
-def _describe(
-    footprint: ByteArray,
-    labels: ByteArray,
-    probability: FloatArray,
-    distance: FloatArray,
-    view: NetworkView,
-    config: InstrumentConfig,
+def _measure(
+    instance: Instance, log_probs: FloatArray, label_map: ByteArray, view: NetworkView, temperature: float
 ) -> Instrument:
-    rows, columns = np.nonzero(footprint)
-    values, counts = np.unique(labels[rows, columns], return_counts=True)
-    class_id = int(values[counts.argmax()])
-    near = distance[rows, columns]
-    touches = bool((near <= config.border_nodes).any())
-    nodes = np.stack([columns, rows], axis=1).astype(np.float64)
-    tip, axis = _tip_and_axis(nodes, near, touches, config)
-    edges = (
-        columns.min() * STRIDE - 0.5,
-        rows.min() * STRIDE - 0.5,
-        (columns.max() + 1) * STRIDE - 0.5,
-        (rows.max() + 1) * STRIDE - 0.5,
-    )
-    crop = view.crop
-    tip_x, tip_y = grid_to_frame(tip, view).tolist()
+    rows, columns = np.nonzero(instance.mask)
+    stride = view.network_size[0] // instance.mask.shape[0]
+    own = np.zeros(256, bool)
+    own[list(instance.class_ids)] = True
+    axis = fit_axis(np.stack([columns, rows], axis=-1).astype(np.float64), instance.entry, _border(view, stride))
+    tip = _visible_tip(axis, own, label_map, view, stride)
     return Instrument(
-        class_id=class_id,
-        confidence=float(probability[rows, columns].mean()),
-        box=box_to_frame(edges, view),
-        tip=(
-            float(np.clip(tip_x, crop.x, crop.x + crop.width - 1)),
-            float(np.clip(tip_y, crop.y, crop.y + crop.height - 1)),
-        ),
-        axis=(float(axis[0]), float(axis[1])),
-        area=len(rows) * (STRIDE / view.scale) ** 2,
-        touches_border=touches,
-        footprint=footprint,
+        class_id=instance.class_id,
+        confidence=_confidence(log_probs[:, rows, columns], instance.class_ids, temperature),
+        box=_tight_box(instance.mask, own, label_map, view, stride),
+        tip=tip,
+        axis=(float(axis.direction[0]), float(axis.direction[1])),
+        area=len(rows) * (stride / view.scale) ** 2,
+        touches_border=instance.entry is not None,
+        footprint=instance.mask.astype(np.uint8),
     )
 
 
-def _tip_and_axis(
-    nodes: PointArray, near: FloatArray, touches: bool, config: InstrumentConfig
-) -> tuple[PointArray, PointArray]:
-    """Tip and unit axis in grid coordinates.
+def _confidence(log_probs: FloatArray, class_ids: tuple[int, ...], temperature: float) -> float:
+    """Mean over nodes of the calibrated probability of any of the classes: (K, n) -> [0, 1]."""
+    weights = np.exp((log_probs - log_probs.max(axis=0)) / np.float32(temperature))
+    return float(np.mean(weights[list(class_ids)].sum(axis=0) / weights.sum(axis=0)))
 
-    The axis runs from the entry, where the instrument crosses the border, to the end away from it. The shaft is
-    straight and in the half nearer to the entry, jaws may open to any side: the line is fitted, robustly, to that half.
+
+def _border(view: NetworkView, stride: int) -> npt.NDArray[np.float64]:
+    """The content's (left, top, right, bottom) in grid coordinates, (4,)."""
+    crop = view.crop
+    far = [crop.x + crop.width - 1, crop.y + crop.height - 1]
+    return frame_to_grid([[crop.x, crop.y], far], view, stride).reshape(4)
+
+
+def _visible_tip(
+    axis: Axis, own: npt.NDArray[np.bool_], label_map: ByteArray, view: NetworkView, stride: int
+) -> tuple[float, float]:
+    """Last pixel of the instrument on the line through the tip, (x, y) px."""
+    height, width = label_map.shape
+    ends = [axis.tip - 3.0 * axis.reach, axis.tip + 1.5 * axis.reach]
+    start, stop = grid_to_frame(ends, view, stride)
+    count = max(2, int(np.ceil(2 * np.hypot(*(stop - start)))) + 1)
+    points = start + np.linspace(0, 1, count)[:, None] * (stop - start)
+    x, y = np.rint(points[:, 0]).astype(int), np.rint(points[:, 1]).astype(int)
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    hits = np.flatnonzero(own[label_map[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)]] & inside)
+    place = points[hits[-1]] if hits.size else grid_to_frame(axis.tip, view, stride)
+    return (float(np.clip(place[0], 0, width - 1)), float(np.clip(place[1], 0, height - 1)))
+
+
+def _tight_box(
+    mask: npt.NDArray[np.bool_], own: npt.NDArray[np.bool_], label_map: ByteArray, view: NetworkView, stride: int
+) -> Box:
+    """Bounding box of the visible pixels.
+
+    A side of the box lies between the outermost nodes of the mask and the next ones beyond: the label map tells where.
     """
-    centre = nodes.mean(axis=0)
-    direction = _principal(nodes - centre)
-    along = (nodes - centre) @ direction
-    # The end that lies deeper inside the picture is the tip; of one that reaches the border, the end away from there.
-    if touches:
-        entry = nodes[near <= config.border_nodes].mean(axis=0)
-        forward = float((centre - entry) @ direction) >= 0
-    else:
-        third = np.quantile(along, [1 / 3, 2 / 3])
-        forward = float(near[along >= third[1]].mean()) >= float(near[along <= third[0]].mean())
-    if not forward:
-        direction, along = -direction, -along
-    shaft = nodes[along <= np.median(along)]
-    if len(shaft) >= 8:
-        line = cv2.fitLine(shaft.astype(np.float32), cv2.DIST_HUBER, 0, 0.01, 0.01).reshape(-1).astype(np.float64)
-        fitted = line[:2] / np.linalg.norm(line[:2])
-        fitted = fitted if fitted @ direction >= 0 else -fitted
-        # A stub at the border is wider than long; there the fit means nothing and the whole says more.
-        if fitted @ direction > np.cos(np.radians(35.0)):
-            direction = fitted
-    along = (nodes - centre) @ direction
-    end = nodes[along >= along.max() - 1.0]
-    sideways = end - (end - centre) @ direction[:, None] * direction
-    return sideways.mean(axis=0) + (along.max() + 0.5) * direction, direction
+    crop = view.crop
+    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
 
+    def beyond(across: tuple[float, float], down: tuple[float, float]) -> tuple[int, int, npt.NDArray[np.bool_]]:
+        """First pixel and instrument mask of the frame between grid columns and rows."""
+        near, far = grid_to_frame([[across[0], down[0]], [across[1], down[1]]], view, stride)
+        x0, y0 = max(crop.x, int(np.floor(near[0]))), max(crop.y, int(np.floor(near[1])))
+        x1 = min(crop.x + crop.width, int(np.ceil(far[0])) + 1)
+        y1 = min(crop.y + crop.height, int(np.ceil(far[1])) + 1)
+        return x0, y0, own[label_map[y0:y1, x0:x1]]
 
-def _principal(centred: PointArray) -> PointArray:
-    """Unit direction of the largest spread of points (n, 2) about their mean."""
-    covariance = centred.T @ centred
-    _, vectors = np.linalg.eigh(covariance)
-    return np.asarray(vectors[:, -1], np.float64)
+    def span(line: npt.NDArray[np.bool_]) -> tuple[float, float]:
+        places = np.flatnonzero(line)
+        return float(places[0] - 1), float(places[-1] + 1)
 
-
-def _border_distance(content: npt.NDArray[np.bool_]) -> FloatArray:
-    """Distance of each node to the nearest one outside content or grid, nodes, float32 (h, w); 1 at the border."""
-    framed = cv2.copyMakeBorder(content.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    return np.asarray(cv2.distanceTransform(framed, cv2.DIST_L2, 3)[1:-1, 1:-1], np.float32)
+    left, right, top, bottom = float(columns[0]), float(columns[-1]), float(rows[0]), float(rows[-1])
+    (fallback_left, fallback_top), (fallback_right, fallback_bottom) = np.rint(
+        grid_to_frame([[left - 0.5, top - 0.5], [right + 0.5, bottom + 0.5]], view, stride)
+    ).astype(int)
+    x0, _, seen = beyond((left - 1, left), span(mask[:, columns[0]]))
+    box_left = x0 + int(seen.any(axis=0).argmax()) if seen.any() else fallback_left
+    x0, _, seen = beyond((right, right + 1), span(mask[:, columns[-1]]))
+    box_right = x0 + int(np.flatnonzero(seen.any(axis=0))[-1]) if seen.any() else fallback_right
+    _, y0, seen = beyond(span(mask[rows[0]]), (top - 1, top))
+    box_top = y0 + int(seen.any(axis=1).argmax()) if seen.any() else fallback_top
+    _, y0, seen = beyond(span(mask[rows[-1]]), (bottom, bottom + 1))
+    box_bottom = y0 + int(np.flatnonzero(seen.any(axis=1))[-1]) if seen.any() else fallback_bottom
+    box_left = min(max(int(box_left), crop.x), crop.x + crop.width - 1)
+    box_top = min(max(int(box_top), crop.y), crop.y + crop.height - 1)
+    box_right = min(max(int(box_right), box_left), crop.x + crop.width - 1)
+    box_bottom = min(max(int(box_bottom), box_top), crop.y + crop.height - 1)
+    return Box(box_left, box_top, box_right - box_left + 1, box_bottom - box_top + 1)
