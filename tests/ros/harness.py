@@ -10,7 +10,7 @@ import threading
 from array import array
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import rclpy
@@ -27,6 +27,7 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from sensor_msgs.msg import CompressedImage, Image
 
 GUARD_S = 60.0
+POLL_S = 0.5
 RELIABLE = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=50, reliability=ReliabilityPolicy.RELIABLE)
 BEST_EFFORT = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 LATCHED = QoSProfile(
@@ -64,6 +65,9 @@ def save_random_checkpoint(stem: Path, seed: int = 3) -> Path:
 class NodeProcess:
     """perception_node in a process of its own; ends with the `with` block, by force if it must."""
 
+    running: ClassVar[list[NodeProcess]] = []
+    """Those that should be alive: waiting for one that has crashed is pointless."""
+
     def __init__(
         self,
         log: Path,
@@ -83,6 +87,7 @@ class NodeProcess:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         self._stream = log.open("w")
         self.process = subprocess.Popen(command, stdout=self._stream, stderr=subprocess.STDOUT, env=environment)
+        self.running.append(self)
 
     def text(self) -> str:
         """Everything that the process has written."""
@@ -90,14 +95,29 @@ class NodeProcess:
 
     def kill(self) -> None:
         """SIGKILL, and wait."""
+        self._forget()
         self.process.kill()
         self.process.wait(GUARD_S)
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Signal and wait; returns the exit status."""
+        self._forget()
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(GUARD_S)
+
+    def _forget(self) -> None:
+        if self in self.running:
+            self.running.remove(self)
+
+    @classmethod
+    def check(cls) -> None:
+        """Fail with the log of a process that has ended by itself."""
+        for process in cls.running:
+            status = process.process.poll()
+            if status is not None:
+                cls.running.remove(process)
+                raise AssertionError(f"the node ended with status {status}:\n{process.text()}")
 
     def __enter__(self) -> NodeProcess:
         return self
@@ -141,13 +161,17 @@ class Inbox:
             return bool(found)
 
         with self._changed:
-            if not self._changed.wait_for(look, GUARD_S):
-                raise AssertionError(f"{what} did not come; got {len(self._messages)} others: {self._messages[-3:]}")
-        return found[0]
+            for _ in range(round(GUARD_S / POLL_S)):
+                if self._changed.wait_for(look, POLL_S):
+                    return found[0]
+                NodeProcess.check()
+            raise AssertionError(f"{what} did not come; got {len(self._messages)} others: {self._messages[-3:]}")
 
 
 class Tester:
     """A node of the test process, spun on a thread of its own."""
+
+    __test__ = False
 
     def __init__(self, domain: int) -> None:
         self.context = rclpy.Context()
@@ -189,9 +213,10 @@ class Tester:
     def wait(self, condition: Callable[[], bool], what: str) -> None:
         """Poll until true."""
         pause = threading.Event()
-        for _ in range(int(GUARD_S / 0.02)):
+        for _ in range(round(GUARD_S / 0.02)):
             if condition():
                 return
+            NodeProcess.check()
             pause.wait(0.02)
         raise AssertionError(f"{what} did not come about")
 
@@ -202,11 +227,11 @@ class Tester:
         client = self._clients.get(name)
         if client is None:
             client = self._clients[name] = self.node.create_client(kind, name)
-        assert client.wait_for_service(GUARD_S), f"service {name} did not appear"
+        self.wait(client.service_is_ready, f"service {name}")
         done = threading.Event()
         future = client.call_async(request)
         future.add_done_callback(lambda _: done.set())
-        assert done.wait(GUARD_S), f"service {name} did not answer"
+        self.wait(done.is_set, f"an answer of service {name}")
         return future.result()
 
     def transition(self, label: str, *, node: str = "/perception_node", succeed: bool = True) -> None:
@@ -249,11 +274,13 @@ class Tester:
 
 
 def picture(height: int = 60, width: int = 80, seed: int = 0) -> np.ndarray:
-    """A smooth coloured picture, uint8 RGB (height, width, 3), another one for every seed."""
+    """A picture as warm and as rough as tissue, uint8 RGB (height, width, 3), another one for every seed."""
     rows, columns = np.mgrid[:height, :width]
     phase = 0.7 * seed
-    waves = [np.sin(columns / 9 + phase), np.cos(rows / 7 - phase), np.sin((rows + columns) / 11 + 2 * phase)]
-    return np.stack([127 + 120 * wave for wave in waves], axis=2).astype(np.uint8)
+    light = np.sin(columns / 9 + phase) + np.cos(rows / 7 - phase)
+    grain = np.random.default_rng(seed).normal(0, 0.25, (height, width))
+    red = 150 + 40 * (light + grain)
+    return np.clip(np.stack([red, 0.5 * red, 0.4 * red], axis=2), 0, 255).astype(np.uint8)
 
 
 def image(rgb: np.ndarray, stamp: Time, frame_id: str = "endoscope_optical") -> Image:

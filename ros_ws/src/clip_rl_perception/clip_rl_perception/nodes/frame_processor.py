@@ -1,0 +1,208 @@
+"""One image message to all outputs of its stamp, on the inference thread.
+
+Order: decode, judge the stamp, pipeline, fill every message, then publish: mask, tags and confidence, the status of the
+same stamp (only now is it known that they exist), and last the pictures for people.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from clip_rl_perception.engine.protocol import EngineError
+from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.nodes.health import Health
+from clip_rl_perception.nodes.image_codec import ImageError, decode_message
+from clip_rl_perception.nodes.messages import (
+    FrameTimes,
+    detections_message,
+    image_message,
+    jpeg_message,
+    status_message,
+    tags_message,
+)
+from clip_rl_perception.nodes.outcome import conclude
+from clip_rl_perception.nodes.outputs import Outputs, wanted
+from clip_rl_perception.nodes.parameters import NodeParameters
+from clip_rl_perception.nodes.session import Session
+from clip_rl_perception.nodes.stamps import NANOSECONDS, StampMonitor, StampVerdict
+from clip_rl_perception.nodes.worker import FrameCounter
+from clip_rl_perception.scene.overlay import draw_overlay
+from clip_rl_perception.scene.types import Scene, Validity
+
+ByteArray = npt.NDArray[np.uint8]
+
+
+class FrameProcessor:
+    """What the worker runs. `process` and `failed` come from the inference thread, `forget` from any.
+
+    Args:
+        session: model, engine and classes.
+        outputs: publishers.
+        counter: counts processed and invalid frames here; received and dropped ones are counted by the worker.
+        health: told of every status.
+        parameters: gives the parameters in force; asked once per frame.
+        now_ns: the node's clock, ns.
+        warn: logs one line, throttled.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        outputs: Outputs,
+        counter: FrameCounter,
+        health: Health,
+        *,
+        parameters: Callable[[], NodeParameters],
+        now_ns: Callable[[], int],
+        warn: Callable[[str], None],
+    ) -> None:
+        self._session = session
+        self._outputs = outputs
+        self._counter = counter
+        self._health = health
+        self._parameters = parameters
+        self._now_ns = now_ns
+        self._warn = warn
+        self._stamps = StampMonitor()
+        self._forget = threading.Event()
+        self._taken_up = 0.0
+
+    def forget(self) -> None:
+        """Before the next frame, drop tracks, the previous result and the stamps seen."""
+        self._forget.set()
+
+    def process(self, message: Any) -> None:
+        """Handle a sensor_msgs/Image or CompressedImage; counts it and publishes its status in any case."""
+        self._taken_up = time.monotonic()
+        parameters = self._parameters()
+        if self._forget.is_set():
+            self._forget.clear()
+            self._stamps.reset()
+            self._session.forget()
+        try:
+            rgb = decode_message(message)
+        except ImageError as error:
+            self._reject(message.header, str(error))
+            return
+        times = FrameTimes(decode=self._elapsed_ms())
+        stamp_ns = message.header.stamp.sec * NANOSECONDS + message.header.stamp.nanosec
+        verdict = self._judge(stamp_ns, parameters)
+        if verdict.forget:
+            self._session.forget()
+        if not verdict.good:
+            self._warn(verdict.reason)
+            if parameters.stamp_policy == "reject":
+                self._reject(message.header, verdict.reason)
+                return
+        want_confidence = wanted(self._outputs.confidence)
+        scene, labels = self._session.process(rgb, stamp_ns, parameters, want_confidence=want_confidence)
+        self._publish(message.header, stamp_ns, rgb, scene, labels, verdict, times, parameters)
+
+    def failed(self, message: Any, error: Exception) -> None:
+        """Report a frame that could not be processed; anything but our own errors is named by its type."""
+        reason = " ".join(str(error).split())
+        if not isinstance(error, (ClipRlError, EngineError)):
+            reason = f"{type(error).__name__}: {reason}"
+        self._reject(message.header, f"processing failed: {reason}")
+
+    def _judge(self, stamp_ns: int, parameters: NodeParameters) -> StampVerdict:
+        return self._stamps.judge(
+            stamp_ns,
+            self._now_ns(),
+            future_tolerance_ns=round(parameters.future_tolerance_ms * 1e6),
+            jump_ns=round(parameters.clock_jump_ms * 1e6),
+            reject_future=parameters.stamp_policy == "reject",
+        )
+
+    def _publish(
+        self,
+        header: Any,
+        stamp_ns: int,
+        rgb: ByteArray,
+        scene: Scene,
+        labels: LabelSpace,
+        verdict: StampVerdict,
+        times: FrameTimes,
+        parameters: NodeParameters,
+    ) -> None:
+        outputs = self._outputs
+        begun = self._elapsed_ms()
+        results = [
+            (outputs.mask, image_message(header, _sized(scene.label_map, scene, parameters), "mono8")),
+            (outputs.instruments, tags_message(header, scene, labels, self._session.model_id)),
+        ]
+        if scene.confidence is not None:
+            results.append(
+                (outputs.confidence, image_message(header, _sized(scene.confidence, scene, parameters), "mono8"))
+            )
+        if outputs.detections is not None and wanted(outputs.detections):
+            results.append((outputs.detections, detections_message(header, scene, labels)))
+        for publisher, message in results:
+            publisher.publish(message)
+        times.publish = self._elapsed_ms() - begun
+        age_ms = (self._now_ns() - stamp_ns) / 1e6
+        validity, reason = conclude(
+            scene.validity, scene.reason, verdict, age_ms=age_ms, max_age_ms=parameters.max_age_ms
+        )
+        self._counter.add(processed=1)
+        self._report(header, validity, reason, scene, times, age_ms)
+        told = dataclasses.replace(scene, validity=validity, reason=reason)
+        self._publish_pictures(header, rgb, told, labels, parameters)
+
+    def _publish_pictures(
+        self, header: Any, rgb: ByteArray, scene: Scene, labels: LabelSpace, parameters: NodeParameters
+    ) -> None:
+        raw, compressed = wanted(self._outputs.overlay), wanted(self._outputs.overlay_compressed)
+        if not (raw or compressed):
+            return
+        picture = draw_overlay(rgb, scene, labels, opacity=parameters.overlay_opacity)
+        if raw:
+            pixels = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), np.uint8)
+            self._outputs.overlay.publish(image_message(header, pixels, "bgr8"))
+        if compressed:
+            self._outputs.overlay_compressed.publish(jpeg_message(header, picture, parameters.jpeg_quality))
+
+    def _reject(self, header: Any, reason: str) -> None:
+        self._warn(reason)
+        self._counter.add(invalid=1)
+        age_ms = (self._now_ns() - header.stamp.sec * NANOSECONDS - header.stamp.nanosec) / 1e6
+        self._report(header, Validity.INVALID_INPUT, reason, None, FrameTimes(), age_ms)
+
+    def _report(
+        self, header: Any, validity: Validity, reason: str, scene: Scene | None, times: FrameTimes, age_ms: float
+    ) -> None:
+        times.age, times.total = age_ms, self._elapsed_ms()
+        status = status_message(
+            header,
+            validity=validity,
+            reason=reason,
+            scene=scene,
+            times=times,
+            counts=self._counter.counts,
+            model_id=self._session.model_id,
+            engine=self._session.engine_name,
+        )
+        self._outputs.status.publish(status)
+        self._health.published(time.monotonic(), validity, reason, times.total, age_ms)
+
+    def _elapsed_ms(self) -> float:
+        return (time.monotonic() - self._taken_up) * 1e3
+
+
+def _sized(full: ByteArray, scene: Scene, parameters: NodeParameters) -> ByteArray:
+    """A full-size map at the size that `mask_size` asks for: the whole frame, aspect kept, nearest value."""
+    if parameters.mask_size == "full":
+        return full
+    height, width = full.shape
+    scale = min(scene.view.network_size[0] / height, scene.view.network_size[1] / width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(full, size, interpolation=cv2.INTER_NEAREST), np.uint8)

@@ -1,0 +1,326 @@
+"""perception_node: a lifecycle node that turns endoscope images into masks, instrument tags and a status per frame.
+
+configure loads and verifies model and engine, activate subscribes, deactivate finishes the frame in hand, cleanup frees
+everything. The executor's threads only pass messages on and answer services; inference has a thread of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import rclpy
+from clip_rl_interfaces.srv import SetClasses
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.signals import SignalHandlerOptions
+from std_srvs.srv import Trigger
+
+from clip_rl_perception.engine.protocol import EngineError
+from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.labels import LabelError, label_space_from_names
+from clip_rl_perception.nodes.declared_parameters import change_checker, declare_all, read, undeclared_overrides
+from clip_rl_perception.nodes.diagnostics import NodeState, diagnostic_array, judge
+from clip_rl_perception.nodes.frame_processor import FrameProcessor
+from clip_rl_perception.nodes.health import Health
+from clip_rl_perception.nodes.inputs import ImageInput
+from clip_rl_perception.nodes.messages import class_list_message, label_info_message
+from clip_rl_perception.nodes.outputs import Outputs
+from clip_rl_perception.nodes.parameters import ParameterError
+from clip_rl_perception.nodes.run import run
+from clip_rl_perception.nodes.session import Session
+from clip_rl_perception.nodes.watchdog import Watchdog
+from clip_rl_perception.nodes.worker import FrameCounter, FrameWorker
+
+FINISH_S = 10.0
+"""How long deactivation waits for the frame in hand."""
+EXECUTOR_THREADS = 3
+"""One for images, one for services and transitions, one for diagnostics."""
+
+Transition = Callable[["PerceptionNode", LifecycleState], TransitionCallbackReturn]
+
+
+def guarded(transition: Transition) -> Transition:
+    """A transition that logs what it raises; rclpy would swallow it."""
+
+    @functools.wraps(transition)
+    def call(node: PerceptionNode, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(node, state)
+        except Exception as error:
+            node.get_logger().error(f"{transition.__name__} failed: {type(error).__name__}: {error}")
+            return TransitionCallbackReturn.ERROR
+
+    return call
+
+
+class PerceptionNode(LifecycleNode):
+    """See the module; topics, services and parameters are in docs/ros_interface.md."""
+
+    def __init__(self, **node_options: Any) -> None:
+        """Declare parameters, services and diagnostics.
+
+        Raises:
+            ParameterError: a parameter given at start is not possible.
+        """
+        super().__init__("perception_node", **node_options)
+        self._settings = declare_all(self)
+        self.add_on_set_parameters_callback(change_checker(lambda: self._session is not None))
+        self.add_post_set_parameters_callback(self._on_parameters_changed)
+        self._phase = "unconfigured"
+        self._configure_error = ""
+        self._session: Session | None = None
+        self._session_lock = threading.Lock()
+        self._outputs: Outputs | None = None
+        self._processor: FrameProcessor | None = None
+        self._worker: FrameWorker[Any] | None = None
+        self._watchdog: Watchdog | None = None
+        self._input: ImageInput | None = None
+        self._counter = FrameCounter()
+        self._health = Health()
+        self._image_group = MutuallyExclusiveCallbackGroup()
+        service_group, timer_group = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
+        self.create_service(SetClasses, "set_classes", self._on_set_classes, callback_group=service_group)
+        self.create_service(Trigger, "reset", self._on_reset, callback_group=service_group)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
+        self.create_timer(1.0, self._publish_diagnostics, callback_group=timer_group, clock=steady)
+        if self._settings.autostart:
+            self._autostart = self.create_timer(0.0, self._on_autostart, clock=steady)
+
+    # ---------------------------------------------------------------- lifecycle
+
+    @guarded
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load, verify and warm up; on failure one line says what, and the node can be configured again."""
+        self._phase, self._configure_error = "configuring", ""
+        started = time.monotonic()
+        try:
+            session = Session.load(self._settings)
+            self._outputs = Outputs(self, self._on_incompatible)
+        except Exception as error:
+            known = isinstance(error, (ClipRlError, EngineError, LabelError))
+            text = " ".join(str(error).split())
+            self._configure_error = f"configure failed: {text if known else f'{type(error).__name__}: {text}'}"
+            self.get_logger().error(self._configure_error)
+            self._release()
+            return TransitionCallbackReturn.FAILURE
+        with self._session_lock:
+            self._session = session
+        self.get_logger().info(
+            f"configured in {time.monotonic() - started:.1f} s: model {session.model_id}, {session.engine_name}, "
+            f"{len(session.labels)} classes of '{session.labels.name}'"
+        )
+        self._phase = "inactive"
+        return super().on_configure(state)
+
+    @guarded
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe and begin to work."""
+        assert self._session is not None and self._outputs is not None
+        super().on_activate(state)
+        self._counter = FrameCounter()
+        self._health.begin(time.monotonic())
+        self._processor = FrameProcessor(
+            self._session,
+            self._outputs,
+            self._counter,
+            self._health,
+            parameters=lambda: self._settings,
+            now_ns=lambda: self.get_clock().now().nanoseconds,
+            warn=lambda text: self.get_logger().warning(text, throttle_duration_sec=2.0),
+        )
+        self._processor.forget()
+        self._watchdog = Watchdog(
+            self._settings.stall_timeout_s, stalled=self._on_stalled, recovered=self._on_recovered
+        )
+        self._worker = FrameWorker(
+            self._processor.process, failed=self._on_failed, watchdog=self._watchdog, counter=self._counter
+        )
+        self._publish_classes()
+        self._worker.start()
+        self._input = ImageInput(
+            self,
+            transport=self._settings.image_transport,
+            received=self._on_image,
+            incompatible=self._on_incompatible,
+            group=self._image_group,
+        )
+        for name in undeclared_overrides(self):
+            self.get_logger().warning(f"parameter '{name}' was given but is not known; is it misspelt?")
+        self._phase = "active"
+        return TransitionCallbackReturn.SUCCESS
+
+    @guarded
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe, wait for the frame in hand, fall silent."""
+        finished = self._stop_work()
+        super().on_deactivate(state)
+        self._phase = "inactive"
+        if not finished:
+            self.get_logger().error(f"the frame in hand did not return within {FINISH_S:.0f} s; engine abandoned")
+            return TransitionCallbackReturn.ERROR
+        return TransitionCallbackReturn.SUCCESS
+
+    @guarded
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free model, engine and publishers."""
+        self._release()
+        return super().on_cleanup(state)
+
+    @guarded
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """As deactivate and cleanup, from any state."""
+        self.close()
+        self._phase = "finalized"
+        return super().on_shutdown(state)
+
+    @guarded
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """After a failed transition: back to unconfigured, to be configured again."""
+        self.close()
+        return TransitionCallbackReturn.SUCCESS
+
+    def close(self) -> None:
+        """Stop working and free everything; harmless when there is nothing to stop."""
+        self._stop_work()
+        self._release()
+
+    def _stop_work(self) -> bool:
+        if self._input is not None:
+            self._input.close()
+            self._health.event(self._input.topic, "")
+            self._input = None
+        finished = self._worker.stop(FINISH_S) if self._worker is not None else True
+        self._worker, self._watchdog, self._processor = None, None, None
+        if not finished:
+            with self._session_lock:
+                self._session = None  # in use by the lost thread: not closed
+        return finished
+
+    def _release(self) -> None:
+        with self._session_lock:
+            session, self._session = self._session, None
+            if session is not None:
+                session.close()
+        if self._outputs is not None:
+            self._outputs.destroy()
+            self._outputs = None
+        self._phase = "unconfigured"
+
+    def _on_autostart(self) -> None:
+        self._autostart.cancel()
+        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+
+    # ---------------------------------------------------------------- frames
+
+    def _on_image(self, message: Any) -> None:
+        worker = self._worker
+        if worker is not None:
+            self._health.arrived(time.monotonic())
+            worker.submit(message)
+
+    def _on_failed(self, message: Any, error: Exception) -> None:
+        if self._processor is not None:
+            self._processor.failed(message, error)
+
+    # ---------------------------------------------------------------- services, parameters
+
+    def _on_set_classes(self, request: SetClasses.Request, response: SetClasses.Response) -> SetClasses.Response:
+        with self._session_lock:
+            if self._session is None:
+                response.message = "the node is not configured; configure it first"
+                return response
+            try:
+                labels = label_space_from_names(request.names, request.prompts, request.instrument)
+                text = self._session.prepare_classes(labels)
+            except Exception as error:
+                response.message = " ".join(str(error).split())
+                self.get_logger().warning(f"set_classes refused: {response.message}")
+                return response
+            self._session.use_classes(labels, text)
+        self._publish_classes()
+        response.success, response.message = True, f"{len(labels)} classes are in force"
+        self.get_logger().info(response.message)
+        return response
+
+    def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        processor = self._processor
+        if processor is None:
+            response.message = "the node is not active; there is nothing to forget"
+            return response
+        processor.forget()
+        response.success, response.message = True, "tracks and memory are forgotten from the next frame on"
+        return response
+
+    def _on_parameters_changed(self, _: list[Parameter]) -> None:
+        self._settings = read(self)
+
+    def _publish_classes(self) -> None:
+        session, outputs = self._session, self._outputs
+        if session is None or outputs is None:
+            return
+        stamp = self.get_clock().now().to_msg()
+        outputs.classes.publish(class_list_message(session.labels, stamp))
+        if outputs.label_info is not None:
+            outputs.label_info.publish(label_info_message(session.labels, stamp))
+
+    # ---------------------------------------------------------------- health
+
+    def _on_incompatible(self, topic: str, text: str) -> None:
+        self.get_logger().error(text)
+        self._health.event(topic, text)
+
+    def _on_stalled(self, seconds: float) -> None:
+        text = f"a frame has been in work for {seconds:.1f} s"
+        self.get_logger().error(text)
+        self._health.problem(time.monotonic(), text)
+        self._publish_diagnostics()
+
+    def _on_recovered(self, seconds: float) -> None:
+        self.get_logger().warning(f"the stalled frame returned after {seconds:.1f} s")
+
+    def _publish_diagnostics(self) -> None:
+        session, watchdog, source = self._session, self._watchdog, self._input
+        state = NodeState(
+            lifecycle=self._phase,
+            configure_error=self._configure_error,
+            topic=source.topic if source is not None else "",
+            publishers=source.publishers if source is not None else 0,
+            lost=source.lost if source is not None else 0,
+            model=session.model_id if session is not None else "",
+            engine=session.engine_name if session is not None else "",
+            classes=len(session.labels) if session is not None else 0,
+            counts=self._counter.counts,
+            summary=self._health.summary(time.monotonic()),
+            stalled_s=watchdog.stalled_for() if watchdog is not None else None,
+            stall_timeout_s=self._settings.stall_timeout_s,
+            events=self._health.events,
+        )
+        name = self.get_fully_qualified_name().strip("/")
+        stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(diagnostic_array(name, state.engine, stamp, judge(state)))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point of the executable `perception_node`; returns the exit status."""
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = PerceptionNode()
+    except ParameterError as error:
+        sys.stderr.write(f"perception_node: {error}\n")
+        rclpy.try_shutdown()
+        return 2
+    return run(node, threads=EXECUTOR_THREADS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""What configuring makes: a verified checkpoint, a warm engine, the pipeline over both, a stream's memory. No ROS."""
+
+from __future__ import annotations
+
+import math
+import threading
+
+import numpy as np
+import numpy.typing as npt
+
+from clip_rl_perception.engine.load import load_engine
+from clip_rl_perception.engine.protocol import Engine
+from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.model.checkpoint import Checkpoint, load_checkpoint
+from clip_rl_perception.nodes.parameters import NodeParameters
+from clip_rl_perception.pipeline import PerceptionPipeline, PipelineConfig, SceneMemory
+from clip_rl_perception.scene.instruments import InstrumentConfig
+from clip_rl_perception.scene.types import Scene
+from clip_rl_perception.scene.validity import ValidityConfig
+
+ByteArray = npt.NDArray[np.uint8]
+
+DEFAULT_ENGINE = "torch"
+"""What the parameter value ``auto`` stands for."""
+WARM_UP_FRAMES = 2
+"""The first run allocates and chooses algorithms, the second shows that the rest is quick."""
+
+
+def pipeline_config(parameters: NodeParameters) -> PipelineConfig:
+    """What the node's parameters ask of the pipeline."""
+    return PipelineConfig(
+        refine_steps=None if parameters.refine_steps < 0 else parameters.refine_steps,
+        latency_budget_ms=parameters.latency_budget_ms or None,
+        use_previous_frame=parameters.use_previous_frame,
+        instruments=InstrumentConfig(min_area=parameters.min_instrument_area),
+        validity=ValidityConfig(novelty_limit=1.0 if parameters.novelty_check else math.inf),
+    )
+
+
+class Session:
+    """One model on one engine, and one stream through it.
+
+    `process` and `forget` are called by one thread at a time; `prepare_classes` and `use_classes` by any other.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, engine: Engine, pipeline: PerceptionPipeline) -> None:
+        self._checkpoint = checkpoint
+        self._engine = engine
+        self._pipeline = pipeline
+        self._swap = threading.Lock()
+        self._memory: SceneMemory | None = None
+        self.model_id = checkpoint.model_id
+        """First 12 hex digits of the checkpoint's SHA-256."""
+        self.engine_name = engine.info.describe()
+        """Backend, precision and network size."""
+
+    @classmethod
+    def load(cls, parameters: NodeParameters) -> Session:
+        """Load, verify and warm up.
+
+        Raises:
+            CheckpointError: the checkpoint is missing, damaged or contradicts itself.
+            EngineError: no such engine, or not with this model and size.
+        """
+        checkpoint = load_checkpoint(parameters.model)
+        engine = load_engine(
+            DEFAULT_ENGINE if parameters.engine == "auto" else parameters.engine,
+            checkpoint,
+            input_size=parameters.size(),
+            threads=parameters.threads or None,
+        )
+        text = np.ascontiguousarray(checkpoint.text.cpu().numpy(), np.float32)
+        pipeline = PerceptionPipeline(
+            engine, checkpoint.label_space, text, checkpoint.calibration, pipeline_config(parameters)
+        )
+        session = cls(checkpoint, engine, pipeline)
+        frame = np.zeros((*engine.info.input_size, 3), np.uint8)
+        for _ in range(WARM_UP_FRAMES):
+            pipeline.process(frame, 0, want_confidence=True)
+        return session
+
+    @property
+    def labels(self) -> LabelSpace:
+        """Classes in force."""
+        return self._pipeline.label_space
+
+    def process(
+        self, rgb: ByteArray, stamp_ns: int, parameters: NodeParameters, *, want_confidence: bool
+    ) -> tuple[Scene, LabelSpace]:
+        """Make a scene of the next frame, and say with which classes.
+
+        Args:
+            rgb: uint8 (height, width, 3), RGB.
+            stamp_ns: of the frame; one before the last frame's counts as the last one's for tracks.
+            parameters: those in force for this frame.
+            want_confidence: also make the confidence map.
+
+        Raises:
+            EngineError: the engine failed on this frame; what was remembered before it is kept.
+        """
+        config = pipeline_config(parameters)
+        with self._swap:
+            if config != self._pipeline.config:
+                self._pipeline = self._pipeline.with_config(config)
+            pipeline = self._pipeline
+        memory = self._memory
+        if memory is not None:
+            stamp_ns = max(stamp_ns, memory.stamp_ns)
+        scene, self._memory = pipeline.process(rgb, stamp_ns, memory, want_confidence=want_confidence)
+        return scene, pipeline.label_space
+
+    def forget(self) -> None:
+        """The next frame begins a stream: no previous result, track ids from 1."""
+        self._memory = None
+
+    def prepare_classes(self, labels: LabelSpace) -> npt.NDArray[np.float32]:
+        """Text embeddings of new classes, (K, D); takes its time and changes nothing."""
+        return np.ascontiguousarray(self._checkpoint.segmenter.encode_text(labels).cpu().numpy(), np.float32)
+
+    def use_classes(self, labels: LabelSpace, text: npt.NDArray[np.float32]) -> None:
+        """From the next frame on; the frame in hand keeps the old classes."""
+        with self._swap:
+            self._pipeline = self._pipeline.with_classes(labels, text)
+
+    def close(self) -> None:
+        """Free the engine; the session is unusable afterwards."""
+        self._memory = None
+        self._engine.close()

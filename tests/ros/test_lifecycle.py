@@ -1,0 +1,240 @@
+"""Lifecycle transitions, failed configuration, parameters and their refusals, autostart, a clean end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from clip_rl_interfaces.msg import SceneStatus
+from diagnostic_msgs.msg import DiagnosticArray
+from harness import NodeProcess, Tester, image, picture
+from rcl_interfaces.msg import ParameterType
+from sensor_msgs.msg import Image
+
+
+@pytest.fixture(scope="module")
+def process(tester: Tester, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
+    log = tmp_path_factory.mktemp("lifecycle") / "node.log"
+    with NodeProcess(log, parameters={"model": str(checkpoint)}) as process:
+        yield process
+
+
+@pytest.fixture
+def unconfigured(tester: Tester, process: NodeProcess, checkpoint: Path) -> Iterator[NodeProcess]:
+    """The module's node, brought back to unconfigured with the good model afterwards."""
+    assert tester.state() == "unconfigured"
+    yield process
+    if tester.state() == "active":
+        tester.transition("deactivate")
+    if tester.state() == "inactive":
+        tester.transition("cleanup")
+    assert tester.set_parameter("model", str(checkpoint)).successful
+
+
+def test_transitions_and_silence_while_inactive(tester: Tester, unconfigured: NodeProcess) -> None:
+    assert tester.node.count_subscribers("/image") == 0
+    tester.transition("configure")
+    assert tester.state() == "inactive"
+    tester.transition("activate")
+    assert tester.state() == "active"
+    camera = tester.camera()
+    status = tester.subscribe(SceneStatus, "/status")
+    message = image(picture(), tester.now())
+    camera.publish(message)
+    assert status.wait(lambda s: s.header == message.header).received == 1
+    tester.transition("deactivate")
+    tester.wait(lambda: tester.node.count_subscribers("/image") == 0, "the end of the subscription")
+    count = len(status.all())
+    camera.publish(image(picture(), tester.now()))
+    tester.transition("activate")
+    tester.wait(lambda: camera.get_subscription_count() > 0, "a new subscription")
+    message = image(picture(), tester.now())
+    camera.publish(message)
+    again = status.wait(lambda s: s.header == message.header)
+    assert again.received == 1, "counts begin anew with each activation"
+    assert len(status.all()) == count + 1, "a frame sent while inactive was processed"
+    tester.node.destroy_publisher(camera)
+    tester.unsubscribe(status)
+    tester.transition("deactivate")
+    tester.transition("cleanup")
+    assert tester.state() == "unconfigured"
+    tester.wait(lambda: tester.node.count_publishers("/mask") == 0, "the end of the publishers")
+
+
+def test_activating_and_deactivating_under_load(tester: Tester, unconfigured: NodeProcess) -> None:
+    tester.transition("configure")
+    camera = tester.node.create_publisher(Image, "/image", 10)
+    message = image(picture(480, 640), tester.now())
+    timer = tester.node.create_timer(0.01, lambda: camera.publish(message))
+    for _ in range(8):
+        tester.transition("activate")
+        tester.wait(lambda: camera.get_subscription_count() > 0, "a subscription")
+        tester.transition("deactivate")
+    tester.node.destroy_timer(timer)
+    tester.node.destroy_publisher(camera)
+    assert tester.state() == "inactive"
+
+
+def broken_models(checkpoint: Path, folder: Path) -> dict[str, tuple[Path, str]]:
+    """Checkpoints with one fault each: name -> (path, phrase of the reason)."""
+    made = {}
+    for name in ("truncated", "hash", "classes", "alone", "garbage"):
+        target = folder / f"{name}.safetensors"
+        shutil.copy(checkpoint, target)
+        shutil.copy(checkpoint.with_suffix(".json"), target.with_suffix(".json"))
+        made[name] = target
+    made["truncated"].write_bytes(checkpoint.read_bytes()[:5000])
+    made["hash"].write_bytes(checkpoint.read_bytes()[:-1] + b"\x7f")
+    description = json.loads(checkpoint.with_suffix(".json").read_text())
+    description["label_space"]["classes"] = description["label_space"]["classes"][:-1]
+    made["classes"].with_suffix(".json").write_text(json.dumps(description))
+    made["alone"].with_suffix(".json").unlink()
+    made["garbage"].with_suffix(".json").write_text("{")
+    return {
+        "truncated": (made["truncated"], "truncated"),
+        "hash": (made["hash"], "SHA-256"),
+        "classes": (made["classes"], "classes"),
+        "alone": (made["alone"].with_suffix(".json"), "missing"),
+        "garbage": (made["garbage"].with_suffix(".json"), "not readable JSON"),
+        "missing": (folder / "nowhere.safetensors", "does not exist"),
+    }
+
+
+def test_a_bad_checkpoint_leaves_the_node_alive_and_configurable(
+    tester: Tester, unconfigured: NodeProcess, checkpoint: Path, tmp_path: Path
+) -> None:
+    diagnostics = tester.subscribe(DiagnosticArray, "/diagnostics")
+    for name, (path, phrase) in broken_models(checkpoint, tmp_path).items():
+        assert tester.set_parameter("model", str(path.with_suffix(".safetensors"))).successful
+        seen = len(unconfigured.text())
+        tester.transition("configure", succeed=False)
+        assert tester.state() == "unconfigured", name
+        lines = [line for line in unconfigured.text()[seen:].splitlines() if "configure failed" in line]
+        assert len(lines) == 1, f"{name}: expected one line, got {lines}"
+        assert phrase in lines[0] and path.name in lines[0], lines[0]
+
+        def tells(message: DiagnosticArray, text: str = phrase) -> bool:
+            return any(status.level == b"\x02" and text in status.message for status in message.status)
+
+        diagnostics.wait(tells, f"a diagnostic about {name}")
+    tester.unsubscribe(diagnostics)
+    assert tester.set_parameter("model", str(checkpoint)).successful
+    tester.transition("configure")
+    assert tester.state() == "inactive"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "phrase"),
+    [
+        ("engine", "warp-drive", "warp-drive"),
+        ("network_size", "100x100", "multiples of 32"),
+    ],
+)
+def test_an_impossible_engine_is_refused(
+    tester: Tester, unconfigured: NodeProcess, name: str, value: str, phrase: str
+) -> None:
+    before = tester.get_parameter(name).string_value
+    assert tester.set_parameter(name, value).successful
+    seen = len(unconfigured.text())
+    tester.transition("configure", succeed=False)
+    assert phrase in unconfigured.text()[seen:]
+    assert tester.set_parameter(name, before).successful
+
+
+def test_network_size_is_the_engines(tester: Tester, unconfigured: NodeProcess) -> None:
+    assert tester.set_parameter("network_size", "64x96").successful
+    tester.transition("configure")
+    assert "torch fp32 64x96" in unconfigured.text()
+    tester.transition("cleanup")
+    assert tester.set_parameter("network_size", "").successful
+
+
+def test_parameters_refuse_with_a_reason_and_keep_their_value(tester: Tester, unconfigured: NodeProcess) -> None:
+    for name, value, phrase in (
+        ("jpeg_quality", 0, "out of range"),
+        ("jpeg_quality", 101, "out of range"),
+        ("max_age_ms", -1.0, "out of range"),
+        ("max_age_ms", float("nan"), "out of range"),
+        ("max_age_ms", 3, "Wrong parameter type"),
+        ("max_age_ms", "fast", "Wrong parameter type"),
+        ("stamp_policy", "ignore", "none of process, reject"),
+        ("network_size", "large", "HEIGHTxWIDTH"),
+        ("autostart", True, "read-only"),
+    ):
+        before = tester.get_parameter(name)
+        result = tester.set_parameter(name, value)
+        assert not result.successful and phrase in result.reason, f"{name} {value}: {result.reason}"
+        assert tester.get_parameter(name) == before
+
+
+def test_some_parameters_wait_for_cleanup(tester: Tester, unconfigured: NodeProcess) -> None:
+    tester.transition("configure")
+    result = tester.set_parameter("model", "another")
+    assert not result.successful and "clean up first" in result.reason
+    assert tester.set_parameter("max_age_ms", 123.0).successful
+    assert tester.set_parameter("max_age_ms", 500.0).successful
+
+
+def test_descriptors_tell_meaning_range_and_moment(tester: Tester, unconfigured: NodeProcess) -> None:
+    quality = tester.describe_parameter("jpeg_quality")
+    assert quality.type == ParameterType.PARAMETER_INTEGER and not quality.read_only
+    assert (quality.integer_range[0].from_value, quality.integer_range[0].to_value) == (1, 100)
+    assert "JPEG quality" in quality.description
+    age = tester.describe_parameter("max_age_ms")
+    assert age.floating_point_range[0].to_value == 3600000.0
+    assert tester.describe_parameter("autostart").read_only
+    assert "raw, compressed" in tester.describe_parameter("image_transport").additional_constraints
+
+
+def test_shutdown_transition_finalizes(tester: Tester, checkpoint: Path, tmp_path: Path) -> None:
+    with NodeProcess(tmp_path / "log", parameters={"model": str(checkpoint)}, namespace="ended") as process:
+        tester.transition("shutdown", node="/ended/perception_node")
+        assert tester.state("/ended/perception_node") == "finalized"
+        assert process.end() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_autostart_and_a_clean_end_mid_stream(
+    tester: Tester, checkpoint: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    name = f"auto_{number.name.lower()}"
+    parameters = {"model": str(checkpoint), "autostart": True}
+    with NodeProcess(tmp_path / "log", parameters=parameters, namespace=name) as process:
+        camera = tester.camera(f"/{name}/image")
+        assert tester.state(f"/{name}/perception_node") == "active"
+        status = tester.subscribe(SceneStatus, f"/{name}/status")
+        message = image(picture(480, 640), tester.now())
+        timer = tester.node.create_timer(0.02, lambda: camera.publish(message))
+        status.wait()
+        assert process.end(number) == 0, process.text()
+        assert "Traceback" not in process.text()
+        tester.node.destroy_timer(timer)
+        tester.node.destroy_publisher(camera)
+        tester.unsubscribe(status)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "phrase"),
+    [
+        ({"jpeg_quality": 0}, "jpeg_quality: 0 is out of range; 1 to 100 is possible"),
+        ({"max_age_ms": 100}, "max_age_ms: 100 is int; expected float; write 100.0"),
+        ({"image_transport": "theora"}, "'theora' is none of raw, compressed"),
+    ],
+)
+def test_an_impossible_parameter_at_start_is_one_line(
+    domain: int, tmp_path: Path, parameters: dict[str, object], phrase: str
+) -> None:
+    process = NodeProcess(tmp_path / "log", parameters=parameters)
+    assert process.end(0) == 2
+    assert phrase in process.text()
+    assert "Traceback" not in process.text()
+
+
+def test_misspelt_parameters_are_named(tester: Tester, checkpoint: Path, tmp_path: Path) -> None:
+    parameters = {"model": str(checkpoint), "autostart": True, "max_age": 5.0}
+    with NodeProcess(tmp_path / "log", parameters=parameters, namespace="misspelt") as process:
+        tester.wait(lambda: "parameter 'max_age' was given but is not known" in process.text(), "the warning")

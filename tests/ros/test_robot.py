@@ -1,0 +1,136 @@
+"""What happens on a robot: nodes die and come back, publishers do not fit, two cameras, a clock that is simulated."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from clip_rl_interfaces.msg import SceneStatus
+from diagnostic_msgs.msg import DiagnosticArray
+from harness import BEST_EFFORT, RELIABLE, NodeProcess, Tester, image, picture
+from rclpy.qos import QoSProfile
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image
+
+
+@pytest.fixture
+def camera_process(domain: int, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A camera in a third process that nobody touches."""
+    script = Path(__file__).with_name("camera.py")
+    process = subprocess.Popen([sys.executable, str(script), "/restart/image"], stdout=subprocess.PIPE, text=True)
+    yield process
+    process.terminate()
+    process.wait(60)
+
+
+def test_killed_and_restarted_the_node_serves_the_same_publisher(
+    tester: Tester, checkpoint: Path, tmp_path: Path, camera_process: subprocess.Popen[str]
+) -> None:
+    parameters = {"model": str(checkpoint), "autostart": True}
+    mask, status = tester.subscribe(Image, "/restart/mask"), tester.subscribe(SceneStatus, "/restart/status")
+    with NodeProcess(tmp_path / "first.log", parameters=parameters, namespace="restart") as first:
+        mask.wait(what="a mask of the first node")
+        first.kill()
+    mask.clear()
+    status.clear()
+    with NodeProcess(tmp_path / "second.log", parameters=parameters, namespace="restart"):
+        came = mask.wait(what="a mask of the second node")
+        answer = status.wait(lambda s: s.header == came.header, "its status")
+        assert answer.received >= 1 and came.header.frame_id == "camera"
+        tester.unsubscribe(mask)
+        tester.unsubscribe(status)
+    assert camera_process.poll() is None, "the camera did not survive"
+
+
+def test_two_cameras_in_two_namespaces(tester: Tester, checkpoint: Path, tmp_path: Path) -> None:
+    parameters = {"model": str(checkpoint), "autostart": True}
+    sides = ("left", "right")
+    with (
+        NodeProcess(tmp_path / "left.log", parameters=parameters, namespace="left"),
+        NodeProcess(tmp_path / "right.log", parameters=parameters, namespace="right"),
+    ):
+        masks = {side: tester.subscribe(Image, f"/{side}/mask") for side in sides}
+        cameras = {side: tester.camera(f"/{side}/image") for side in sides}
+        sent = {}
+        for side, (height, width) in zip(sides, ((60, 80), (90, 50)), strict=True):
+            sent[side] = image(picture(height, width), tester.now(), frame_id=f"{side}_optical")
+            cameras[side].publish(sent[side])
+        for side in sides:
+            mask = masks[side].wait(lambda m, s=side: m.header == sent[s].header, f"the {side} mask")
+            assert (mask.height, mask.width) == (sent[side].height, sent[side].width)
+        assert [m.header.frame_id for m in masks["left"].all()] == ["left_optical"]
+        assert [m.header.frame_id for m in masks["right"].all()] == ["right_optical"]
+        for side in sides:
+            tester.node.destroy_publisher(cameras[side])
+            tester.unsubscribe(masks[side])
+
+
+def test_incompatible_quality_of_service_is_reported(tester: Tester, checkpoint: Path, tmp_path: Path) -> None:
+    """The input's reliability is overridden to reliable, the camera is best effort, and a viewer wants too much."""
+    parameters = {"model": str(checkpoint), "autostart": True}
+    parameters |= {"qos_overrides./strict/image.subscription.reliability": "reliable"}
+    parameters |= {"qos_overrides./strict/mask.publisher.reliability": "best_effort"}
+    with NodeProcess(tmp_path / "log", parameters=parameters, namespace="strict") as process:
+        tester.wait(lambda: tester.node.count_subscribers("/strict/image") == 1, "the subscription")
+        diagnostics = tester.subscribe(DiagnosticArray, "/diagnostics")
+        camera = tester.node.create_publisher(Image, "/strict/image", BEST_EFFORT)
+        viewer = tester.subscribe(Image, "/strict/mask", RELIABLE)
+        for phrase in (
+            "a publisher of /strict/image offers an incompatible RELIABILITY",
+            "a subscriber of /strict/mask asks for an incompatible RELIABILITY",
+        ):
+            tester.wait(lambda text=phrase: text in process.text(), f"the log line '{phrase}'")
+
+            def tells(message: DiagnosticArray, text: str = phrase) -> bool:
+                return any(
+                    status.name == "strict/perception_node: input"
+                    and status.level == b"\x01"
+                    and any(text in pair.value for pair in status.values)
+                    for status in message.status
+                )
+
+            diagnostics.wait(tells, f"a diagnostic '{phrase}'")
+        tester.node.destroy_publisher(camera)
+        tester.unsubscribe(viewer)
+        tester.unsubscribe(diagnostics)
+
+
+def test_an_impossible_override_fails_to_configure_and_says_so(
+    tester: Tester, checkpoint: Path, tmp_path: Path
+) -> None:
+    parameters = {"model": str(checkpoint), "qos_overrides./odd/mask.publisher.reliability": "sometimes"}
+    with NodeProcess(tmp_path / "log", parameters=parameters, namespace="odd") as process:
+        tester.transition("configure", node="/odd/perception_node", succeed=False)
+        assert tester.state("/odd/perception_node") == "unconfigured"
+        assert "sometimes" in process.text()
+
+
+def test_simulated_time_decides_staleness(tester: Tester, checkpoint: Path, tmp_path: Path) -> None:
+    """Stamps of a bag from long ago are fresh by the bag's clock."""
+    parameters = {"model": str(checkpoint), "autostart": True, "use_sim_time": True}
+    with NodeProcess(tmp_path / "log", parameters=parameters, namespace="sim"):
+        clock = tester.node.create_publisher(Clock, "/clock", QoSProfile(depth=1))
+        camera = tester.camera("/sim/image")
+        status = tester.subscribe(SceneStatus, "/sim/status")
+        tester.wait(lambda: clock.get_subscription_count() > 0, "a subscriber of the clock")
+        tester.wait(lambda: tester.node.count_publishers("/sim/status") == 1, "the status publisher")
+        message = image(picture(), tester.now())
+        found = []
+        for tick in range(200):  # the node learns the time and the frame by different ways: both go on
+            message = image(picture(), tester.now())
+            message.header.stamp.sec, message.header.stamp.nanosec = 1000 + tick, 0
+            now = Clock()
+            now.clock.sec, now.clock.nanosec = 1000 + tick, 100_000_000
+            clock.publish(now)
+            camera.publish(message)
+            answer = status.wait(lambda s, sent=message: s.header == sent.header, "a status")
+            found.append(answer.validity)
+            if answer.validity == SceneStatus.OK and abs(answer.age_ms) <= 1100:
+                break
+        assert found[-1] == SceneStatus.OK, f"validities: {found}"
+        tester.node.destroy_publisher(clock)
+        tester.node.destroy_publisher(camera)
+        tester.unsubscribe(status)
