@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from clip_rl_perception.engine.budget import StepBudget
 from clip_rl_perception.engine.protocol import (
     ByteArray,
     EngineError,
@@ -20,6 +21,7 @@ from clip_rl_perception.engine.protocol import (
 from clip_rl_perception.model.actions import Action
 from clip_rl_perception.model.checkpoint import Checkpoint
 from clip_rl_perception.model.config import ConfigError, check_input_size
+from clip_rl_perception.model.refiner import RefinerContext
 from clip_rl_perception.model.segmenter import STRIDE, ClipRlSegmenter
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -75,8 +77,7 @@ class TorchEngine:
             model_id=checkpoint.model_id,
             max_refine_steps=self._segmenter.config.refiner.max_steps,
         )
-        self._step_ms = 0.0
-        """Running estimate of one step's duration, for the budget."""
+        self._budget = StepBudget()
 
     @property
     def info(self) -> EngineInfo:
@@ -129,53 +130,37 @@ class TorchEngine:
                 f"{self._info.describe()}: the network's logits are not finite; check the weights and precision"
             )
         log_probs = functional.log_softmax(decoded.logits, dim=1)
-        network_ms = _since(start)
+        network_ms = (time.perf_counter() - start) * 1e3
 
         limit = self._info.max_refine_steps if max_steps is None else min(max_steps, self._info.max_refine_steps)
-        steps, truncated = 0, False
-        refine_start = time.perf_counter()
-        context = None
-        for _ in range(limit):
-            step_start = time.perf_counter()
-            if budget_ms is not None and _since(start) + self._step_ms > budget_ms:
-                truncated = True
-                break
+        loop = self._budget.begin(start, budget_ms)
+        context: RefinerContext | None = None
+        steps = 0
+        while steps < limit and loop.allows_step():
             if context is None:
                 before = None if previous is None else self._tensor(previous).unsqueeze(0)
                 context = segmenter.refiner_context(decoded, classes, before)
             after, actions = segmenter.refiner.step(log_probs, context)
             settled = bool((actions == Action.KEEP).all())
-            self._step_ms = _smoothed(self._step_ms, _since(step_start))
+            loop.record_step()
             if settled:
                 break
             log_probs = after
             steps += 1
-        refined = log_probs[0].cpu().numpy()
         return EngineOutput(
             logits=logits,
-            refined=refined,
+            refined=log_probs[0].cpu().numpy(),
             embedding=decoded.embedding[0].cpu().numpy(),
             steps=steps,
-            truncated=truncated,
+            truncated=loop.truncated,
             network_ms=network_ms,
-            refine_ms=_since(refine_start),
+            refine_ms=loop.elapsed_ms(),
         )
 
     def _tensor(self, array: ByteArray | FloatArray) -> Tensor:
         # Read-only arrays (images straight from messages) are copied: torch has no read-only tensors.
         source = array if array.flags.writeable else array.copy()
         return torch.from_numpy(np.ascontiguousarray(source)).to(self._device)
-
-
-def _since(start: float) -> float:
-    return (time.perf_counter() - start) * 1e3
-
-
-def _smoothed(old: float, new: float) -> float:
-    """Exponential average: believes the first value, rises faster than it falls, as a missed deadline costs more."""
-    if old == 0.0:
-        return new
-    return old + (0.5 if new > old else 0.1) * (new - old)
 
 
 def _one_line(error: BaseException) -> str:

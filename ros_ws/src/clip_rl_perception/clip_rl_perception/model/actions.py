@@ -42,8 +42,8 @@ class Action(enum.IntEnum):
 ACTIONS = tuple(Action)
 """All actions in the order of the policy's channels."""
 
-LOG_FLOOR = -16.0
-"""Actions write no log-probability further than this below the pixel's largest; keeps half precision finite."""
+PROBABILITY_FLOOR = 1.0e-7
+"""Actions write no probability below this, about -16 in logarithms: nothing is so sure that it cannot be taken back."""
 
 
 def apply_actions(
@@ -58,47 +58,60 @@ def apply_actions(
         sharpen: exponent of SHARPEN; FLATTEN uses its inverse.
 
     Returns:
-        (B, K, h, w), normalised; bit for bit the input where the action is KEEP.
+        (B, K, h, w), normalised; bit for bit the input where the action is KEEP, and the previous frame's where RECALL.
     """
     chosen = actions.unsqueeze(1)
-    power = 1.0 + (sharpen - 1.0) * (chosen == Action.SHARPEN).to(log_probs.dtype)
-    power = power + (1.0 / sharpen - 1.0) * (chosen == Action.FLATTEN).to(log_probs.dtype)
-    result = log_probs * power
-    result = torch.where(chosen == Action.PROMOTE, swap_first_two(log_probs), result)
-    result = torch.where(chosen == Action.TAKE_NORTH, torch.cat([log_probs[:, :, :1], log_probs[:, :, :-1]], 2), result)
-    result = torch.where(chosen == Action.TAKE_SOUTH, torch.cat([log_probs[:, :, 1:], log_probs[:, :, -1:]], 2), result)
-    result = torch.where(chosen == Action.TAKE_EAST, torch.cat([log_probs[..., 1:], log_probs[..., -1:]], 3), result)
-    result = torch.where(chosen == Action.TAKE_WEST, torch.cat([log_probs[..., :1], log_probs[..., :-1]], 3), result)
-    result = torch.where(chosen == Action.MEAN, mean_of_neighbours(log_probs), result)
+    probs = log_probs.exp()
+    # Powers by way of the logarithm, whose gradient stays finite where a probability is 0.
+    result = torch.where(chosen == Action.SHARPEN, (log_probs * sharpen).exp(), probs)
+    result = torch.where(chosen == Action.FLATTEN, (log_probs / sharpen).exp(), result)
+    result = torch.where(chosen == Action.PROMOTE, swap_first_two(probs), result)
+    # At the border the neighbour outside is the pixel itself.
+    result = torch.where(chosen == Action.TAKE_NORTH, torch.cat([probs[:, :, :1], probs[:, :, :-1]], 2), result)
+    result = torch.where(chosen == Action.TAKE_SOUTH, torch.cat([probs[:, :, 1:], probs[:, :, -1:]], 2), result)
+    result = torch.where(chosen == Action.TAKE_EAST, torch.cat([probs[..., 1:], probs[..., -1:]], 3), result)
+    result = torch.where(chosen == Action.TAKE_WEST, torch.cat([probs[..., :1], probs[..., :-1]], 3), result)
+    result = torch.where(chosen == Action.MEAN, mean_of_neighbours(probs), result)
+    changed = normalised_log(result)
     if previous is not None:
-        result = torch.where(chosen == Action.RECALL, previous, result)
-    return torch.where(chosen == Action.KEEP, log_probs, renormalise(result))
+        changed = torch.where(chosen == Action.RECALL, previous, changed)
+    else:
+        changed = torch.where(chosen == Action.RECALL, log_probs, changed)
+    return torch.where(chosen == Action.KEEP, log_probs, changed)
 
 
-def renormalise(values: Tensor) -> Tensor:
-    """Log-softmax over dim 1, with values further than `LOG_FLOOR` below the largest raised to it first."""
-    largest = values.amax(dim=1, keepdim=True)
-    return functional.log_softmax((values - largest).clamp(min=LOG_FLOOR), dim=1)
+def normalised_log(weights: Tensor) -> Tensor:
+    """Logarithm of weights (B, K, h, w) over their sum, each share raised to `PROBABILITY_FLOOR` first."""
+    shares = (weights / weights.sum(dim=1, keepdim=True)).clamp(min=PROBABILITY_FLOOR)
+    return shares.log()
 
 
-def swap_first_two(log_probs: Tensor) -> Tensor:
+def swap_first_two(probs: Tensor) -> Tensor:
     """The first class gets the second's value and the second the first's; classes tied for a place share its change.
 
-    Without an index in sight, so that a permutation of the classes permutes the result. One class alone stays alone.
+    Without an index in sight, so that a permutation of the classes permutes the result. The result needs normalising
+    where classes tie. One class alone stays alone.
     """
-    first = log_probs.amax(dim=1, keepdim=True)
-    is_first = log_probs == first
-    second = runner_up(log_probs, is_first)
-    swapped = torch.where(log_probs == second, first, log_probs)
+    first = probs.amax(dim=1, keepdim=True)
+    is_first = probs == first
+    second = runner_up(probs, is_first)
+    swapped = torch.where(probs == second, first, probs)
     return torch.where(is_first, second, swapped)
 
 
-def runner_up(log_probs: Tensor, is_first: Tensor) -> Tensor:
-    """Largest value among the classes that are not first, (B, 1, h, w); far below where there is none."""
-    return torch.where(is_first, 4.0 * LOG_FLOOR, log_probs).amax(dim=1, keepdim=True)
+def runner_up(probs: Tensor, is_first: Tensor) -> Tensor:
+    """Largest probability among the classes that are not first, (B, 1, h, w); the floor where there is none."""
+    return torch.where(is_first, PROBABILITY_FLOOR, probs).amax(dim=1, keepdim=True)
 
 
-def mean_of_neighbours(log_probs: Tensor) -> Tensor:
-    """Log of the mean probability over the 3x3 pixels around each that lie inside the image."""
-    mean = functional.avg_pool2d(log_probs.exp(), 3, stride=1, padding=1, count_include_pad=False)
-    return mean.clamp(min=1e-7).log()
+def mean_of_neighbours(probs: Tensor) -> Tensor:
+    """Mean probability over the 3x3 pixels around each that lie inside the image: a linear opinion pool."""
+    return functional.avg_pool2d(probs, 3, stride=1, padding=1, count_include_pad=False)
+
+
+def first_of_largest(values: Tensor) -> Tensor:
+    """Index of the largest along dim 1, the lowest where several are, int64: argmax, several times faster on CPUs."""
+    count = values.shape[1]
+    places = torch.arange(count, dtype=values.dtype, device=values.device).reshape(1, count, *[1] * (values.ndim - 2))
+    is_largest = values == values.amax(dim=1, keepdim=True)
+    return torch.where(is_largest, places, float(count)).amin(dim=1).long()

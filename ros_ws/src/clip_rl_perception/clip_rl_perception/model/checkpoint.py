@@ -11,25 +11,31 @@ import hashlib
 import json
 import math
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn import functional
 
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelError, LabelSpace, label_space_from_dict
-from clip_rl_perception.model.config import ConfigError, SegmenterConfig
+from clip_rl_perception.model.calibration import Calibration as Calibration
+from clip_rl_perception.model.config import DEFAULT_TEMPLATES, ConfigError, SegmenterConfig
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.resources import ResourceError, share_path
 
 FORMAT = "clip-rl-checkpoint"
 FORMAT_VERSION = 1
 """Raised when a reader of the old form would misread the new one."""
+
+_SAME_TEXT = 0.99
+"""Least cosine between a stored text embedding and the one its prompts give; rounding of weights and of other CPUs is
+far smaller, another class far larger."""
 
 _WEIGHTS = "segmenter."
 _TEXT = "text_embeddings"
@@ -39,30 +45,6 @@ _NOVELTY_STD = "calibration.novelty_std"
 
 class CheckpointError(ClipRlError):
     """A checkpoint cannot be used; the message says which file, what differs and what to do."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Calibration:
-    """How far probabilities and novelty can be trusted; fitted on validation frames after training."""
-
-    temperature: float
-    """Refined log-probabilities are divided by this before they are called probabilities."""
-    novelty_mean: npt.NDArray[np.float32]
-    """Mean of the global embedding over known frames, (D,)."""
-    novelty_std: npt.NDArray[np.float32]
-    """Standard deviation of each component over known frames, (D,), positive."""
-    novelty_limit: float
-    """Root mean square of the standardised embedding above which a frame counts as out of distribution."""
-
-    def novelty(self, embedding: npt.NDArray[np.float32]) -> float:
-        """Novelty of a global embedding (D,): 1 is the limit. A diagonal Mahalanobis distance (arXiv 1807.03888)."""
-        standardised = (embedding - self.novelty_mean) / self.novelty_std
-        return float(np.sqrt(np.mean(np.square(standardised, dtype=np.float64))) / self.novelty_limit)
-
-    @classmethod
-    def uncalibrated(cls, embedding_dim: int) -> Calibration:
-        """Changes no probability and never calls a frame novel: before anything was fitted."""
-        return cls(1.0, np.zeros(embedding_dim, np.float32), np.ones(embedding_dim, np.float32), math.inf)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +64,12 @@ class Checkpoint:
     """First 12 hex digits of the SHA-256 of the safetensors file."""
     path: Path
     """The safetensors file."""
+    templates: tuple[str, ...] = DEFAULT_TEMPLATES
+    """Prompt templates that `text` was made with; new classes are embedded with the same."""
+
+    def encode_text(self, label_space: LabelSpace) -> Tensor:
+        """Text embeddings of other classes, float32 (K, D), unit rows: what `set_classes` needs."""
+        return self.segmenter.encode_text(label_space, self.templates)
 
 
 @torch.no_grad()
@@ -104,6 +92,8 @@ def save_checkpoint(
     text: Tensor,
     calibration: Calibration,
     provenance: dict[str, Any],
+    *,
+    templates: Sequence[str] = DEFAULT_TEMPLATES,
 ) -> str:
     """Write PATH_STEM.safetensors and PATH_STEM.json, each beside its place and then renamed; returns the model id.
 
@@ -111,20 +101,17 @@ def save_checkpoint(
         path_stem: path without suffix; the folder is made if missing.
         segmenter: the network; its configuration and normalisation are stored too.
         label_space: the classes, K of them.
-        text: their text embeddings (K, D).
+        text: their text embeddings (K, D), as the network's own text tower makes them of `templates`.
         calibration: see `Calibration`.
         provenance: plain data for JSON.
+        templates: prompt templates, see `encode_prompts`.
 
     Raises:
-        CheckpointError: shapes that contradict each other, non-finite weights, provenance that is not plain data, or a
-            disk that refuses.
+        CheckpointError: shapes that contradict each other, text embeddings of other classes or weights, non-finite
+            weights, provenance that is not plain data, or a disk that refuses.
     """
     stem = Path(path_stem)
-    if tuple(text.shape) != (len(label_space), segmenter.embedding_dim):
-        raise CheckpointError(
-            f"text embeddings have shape {tuple(text.shape)}; {len(label_space)} classes need "
-            f"({len(label_space)}, {segmenter.embedding_dim})"
-        )
+    _check_text(segmenter, label_space, text, templates, f"not saved to {stem}")
     tensors = {_WEIGHTS + name: tensor for name, tensor in segmenter.state_dict().items()}
     tensors[_TEXT] = text.detach()
     tensors[_NOVELTY_MEAN] = torch.from_numpy(np.ascontiguousarray(calibration.novelty_mean, np.float32))
@@ -138,7 +125,7 @@ def save_checkpoint(
         "format_version": FORMAT_VERSION,
         "architecture": segmenter.config.to_dict(),
         "label_space": label_space.to_dict(),
-        "prompts": {entry.name: list(entry.texts()) for entry in label_space.classes},
+        "templates": list(templates),
         "input_size": list(segmenter.config.input_size),
         "normalisation": {"mean": list(segmenter.encoder.mean), "std": list(segmenter.encoder.std)},
         "calibration": {
@@ -215,7 +202,8 @@ def load_checkpoint(path_or_name: str | Path, *, device: str | torch.device = "c
         # The weights follow from the file; where they once came from must not be fetched again.
         pretrained = config.encoder.pretrained
         config = dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, pretrained=None))
-        segmenter = ClipRlSegmenter(config)
+        with torch.random.fork_rng(devices=[]):  # building draws weights that are replaced below
+            segmenter = ClipRlSegmenter(config)
     except LabelError as error:
         raise CheckpointError(str(error)) from error
     except ConfigError as error:
@@ -226,10 +214,8 @@ def load_checkpoint(path_or_name: str | Path, *, device: str | torch.device = "c
     tensors = _read_tensors(weights)
     text, mean, std = (_pop(tensors, name, weights) for name in (_TEXT, _NOVELTY_MEAN, _NOVELTY_STD))
     _load_weights(segmenter, tensors, weights)
-    if tuple(text.shape) != (len(label_space), segmenter.embedding_dim):
-        raise CheckpointError(
-            f"{weights}: text embeddings {tuple(text.shape)} do not fit {len(label_space)} classes of {description}"
-        )
+    templates = tuple(str(template) for template in _require(metadata, "templates", list, description))
+    _check_text(segmenter, label_space, text, templates, f"{description} does not belong to {weights.name}")
     if tuple(mean.shape) != (segmenter.embedding_dim,) or tuple(std.shape) != (segmenter.embedding_dim,):
         raise CheckpointError(
             f"{weights}: calibration has shapes {tuple(mean.shape)}, {tuple(std.shape)}, "
@@ -243,7 +229,30 @@ def load_checkpoint(path_or_name: str | Path, *, device: str | torch.device = "c
         provenance=_require(metadata, "provenance", dict, description),
         model_id=found[:12],
         path=weights,
+        templates=templates,
     )
+
+
+def _check_text(
+    segmenter: ClipRlSegmenter, label_space: LabelSpace, text: Tensor, templates: Sequence[str], consequence: str
+) -> None:
+    """Raise `CheckpointError` unless `text` is what the text tower makes of the classes."""
+    expected = (len(label_space), segmenter.embedding_dim)
+    if tuple(text.shape) != expected:
+        raise CheckpointError(
+            f"text embeddings have shape {tuple(text.shape)}, {expected[0]} classes need {expected}: {consequence}"
+        )
+    try:
+        made = segmenter.encode_text(label_space, templates)
+    except ConfigError as error:
+        raise CheckpointError(f"{error}: {consequence}") from error
+    similarity = functional.cosine_similarity(made.cpu(), text.detach().float().cpu(), dim=1)
+    for entry, cosine in zip(label_space.classes, similarity.tolist(), strict=True):
+        if not cosine > _SAME_TEXT:
+            raise CheckpointError(
+                f"the text embedding of class '{entry.name}' is not what its prompts give (cosine {cosine:.2f}): "
+                f"{consequence}"
+            )
 
 
 def _compact(tensor: Tensor) -> Tensor:

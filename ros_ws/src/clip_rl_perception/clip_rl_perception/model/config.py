@@ -49,14 +49,14 @@ class RefinerConfig:
 
     max_steps: int = 4
     """T, the most refinement steps; 0 turns refinement off."""
-    width: int = 24
+    width: int = 16
     """Channels of the policy's hidden maps."""
     feature_channels: int = 12
     """Channels to which the decoder features are reduced for the state."""
     text_channels: int = 4
     """Channels to which the expected text embedding is projected for the state."""
-    dilations: tuple[int, ...] = (1, 2, 4)
-    """Dilation of each depthwise 3x3 convolution; their number is the depth of the policy."""
+    dilations: tuple[int, ...] = (1, 2)
+    """Dilations of the 3x3 convolutions at stride 8 by which a pixel sees its wider surround."""
     sharpen: float = 2.0
     """Exponent of the sharpen action on the class probabilities; flatten uses its inverse."""
     keep_bias: float = 3.0

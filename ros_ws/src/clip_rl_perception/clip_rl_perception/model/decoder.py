@@ -47,12 +47,12 @@ class Decoder(nn.Module):
 
         E f is never formed: <E f, t> = <f, E' t> and |E f|^2 = <f, E'E f>, so a pixel costs C*(C + K) whatever D is.
         """
-        width = self.channels
-        gram = (self.embed.T @ self.embed).reshape(width, width, 1, 1)
-        classes = (functional.normalize(text, dim=-1) @ self.embed).reshape(-1, width, 1, 1)
-        squared = (features * functional.conv2d(features, gram)).sum(dim=1, keepdim=True)
-        length = squared.clamp(min=1e-6).sqrt()
-        return functional.conv2d(features, classes) / length * self.scale()
+        # Products of matrices, not 1x1 convolutions: OpenVINO and TensorRT want constant convolution weights.
+        pixels = features.flatten(2)
+        squared = (pixels * (self.embed.T @ self.embed @ pixels)).sum(dim=1, keepdim=True)
+        inverse_length = torch.rsqrt(squared.clamp(min=1e-6)) * self.scale()
+        logits = (functional.normalize(text, dim=-1) @ self.embed @ pixels) * inverse_length
+        return logits.reshape(features.shape[0], -1, features.shape[2], features.shape[3])
 
     def scale(self) -> Tensor:
         """Inverse temperature, (), at least 1 and at most `scale_max`."""

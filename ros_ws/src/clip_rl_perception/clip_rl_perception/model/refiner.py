@@ -13,11 +13,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clip_rl_perception.model.actions import ACTIONS, Action, apply_actions, runner_up
+from clip_rl_perception.model.actions import (
+    ACTIONS,
+    PROBABILITY_FLOOR,
+    Action,
+    apply_actions,
+    first_of_largest,
+    runner_up,
+)
 from clip_rl_perception.model.config import RefinerConfig
 
 EDGE_CHANNELS = 3
 """Channels of `image_edges`."""
+
+_MARGIN_MAX = 8.0
+"""Log-odds of the first class against the second above which a pixel counts as decided, nats."""
 
 _UNAVAILABLE = -1.0e4
 """Logit of an action that may not be chosen: its probability is exactly 0 and, unlike -inf, p log p stays finite."""
@@ -65,16 +75,13 @@ class Refiner(nn.Module):
         width = config.width
         self.reduce = nn.Conv2d(feature_channels, config.feature_channels, 1, bias=False)
         self.project = nn.Linear(embedding_dim, config.text_channels, bias=False)
-        self.from_static = nn.Conv2d(config.feature_channels + EDGE_CHANNELS, width, 1)
+        self.from_static = nn.Conv2d(config.feature_channels + EDGE_CHANNELS, width, 3, padding=1)
         self.from_dynamic = nn.Conv2d(self.dynamic_channels, width, 3, padding=1, bias=False)
-        self.blocks = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation, groups=width),
-                nn.Conv2d(width, width, 1),
-                nn.ReLU(),
-            )
-            for dilation in config.dilations
+        self.from_flag = nn.Parameter(torch.zeros(width, 1, 1))
+        self.around = nn.ModuleList(
+            nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation) for dilation in config.dilations
         )
+        self.join = nn.Conv2d(width, width, 1)
         self.action_head = nn.Conv2d(width, len(ACTIONS), 1)
         self.value_head = nn.Conv2d(width, 1, 1)
         for head in (self.action_head, self.value_head):
@@ -87,8 +94,8 @@ class Refiner(nn.Module):
 
     @property
     def dynamic_channels(self) -> int:
-        """S: first and second probability, margin, entropy, expected embedding, two of the previous frame, its flag."""
-        return 4 + self.config.text_channels + 3
+        """S: first and second probability, margin, entropy, expected embedding, two of the previous frame."""
+        return 4 + self.config.text_channels + 2
 
     def context(
         self,
@@ -111,7 +118,6 @@ class Refiner(nn.Module):
         batch, _, height, width = features.shape
         # Features drift in scale while the decoder trains on; their direction is what the policy reads.
         unit = features * torch.rsqrt(features.square().mean(dim=1, keepdim=True) + 1e-6)
-        static = self.from_static(torch.cat([self.reduce(unit), edges], dim=1))
         if previous is None:
             previous = features.new_zeros(batch, text.shape[0], height, width)
             flag = features.new_zeros(batch, 1, 1, 1)
@@ -119,28 +125,32 @@ class Refiner(nn.Module):
             flag = features.new_ones(batch, 1, 1, 1)
         else:
             flag = has_previous.to(features.dtype).reshape(-1, 1, 1, 1)
+        static = self.from_static(torch.cat([self.reduce(unit), edges], dim=1))
         return RefinerContext(static, self.project(text), previous, flag)
 
     def observe(self, log_probs: Tensor, context: RefinerContext) -> RefinerState:
         """State of log-probabilities (B, K, h, w)."""
         probs = log_probs.exp()
-        first = log_probs.amax(dim=1, keepdim=True)
-        is_first = log_probs == first
-        p_first, p_second = first.exp(), runner_up(log_probs, is_first).exp()
+        first = probs.amax(dim=1, keepdim=True)
+        is_first = probs == first
+        second = runner_up(probs, is_first)
+        margin = (first / second.clamp(min=PROBABILITY_FLOOR)).log().clamp(max=_MARGIN_MAX) / _MARGIN_MAX
         entropy = -(probs * log_probs).sum(dim=1, keepdim=True)
-        expected = functional.conv2d(probs, context.text.T[:, :, None, None])
+        expected = (context.text.T @ probs.flatten(2)).reshape(-1, self.config.text_channels, *probs.shape[2:])
         before = context.previous.exp()
         agreement = (probs * before).sum(dim=1, keepdim=True) * context.has_previous
         support = torch.where(is_first, before, 0.0).amax(dim=1, keepdim=True) * context.has_previous
-        flag = context.has_previous.expand_as(first)
-        dynamic = torch.cat([p_first, p_second, p_first - p_second, entropy, expected, agreement, support, flag], dim=1)
+        dynamic = torch.cat([first, second, margin, entropy, expected, agreement, support], dim=1)
         return RefinerState(dynamic, context.static, context.has_previous)
 
     def forward(self, state: RefinerState) -> PolicyOutput:
         """Action logits and values of a state."""
-        x = functional.relu(self.from_dynamic(state.dynamic) + state.static)
-        for block in self.blocks:
-            x = x + block(x)
+        near = functional.relu(self.from_dynamic(state.dynamic) + state.static + state.has_previous * self.from_flag)
+        # Context from a wider surround is smooth: a quarter of the places is enough for it.
+        far = functional.avg_pool2d(near, 2)
+        for layer in self.around:
+            far = far + functional.relu(layer(far))
+        x = functional.relu(self.join(near + functional.interpolate(far, scale_factor=2.0, mode="nearest")))
         mask = torch.where(self.available(state.has_previous.flatten()), 0.0, _UNAVAILABLE)
         return PolicyOutput(self.action_head(x) + mask[:, :, None, None], self.value_head(x).squeeze(1))
 
@@ -151,7 +161,7 @@ class Refiner(nn.Module):
 
     def step(self, log_probs: Tensor, context: RefinerContext) -> tuple[Tensor, Tensor]:
         """One greedy step: log-probabilities (B, K, h, w) after it, and the actions, int64 (B, h, w)."""
-        actions = self(self.observe(log_probs, context)).action_logits.argmax(dim=1)
+        actions = first_of_largest(self(self.observe(log_probs, context)).action_logits)
         return self.act(log_probs, actions, context), actions
 
     def act(self, log_probs: Tensor, actions: Tensor, context: RefinerContext) -> Tensor:
