@@ -11,14 +11,14 @@ import dataclasses
 import time
 
 import numpy as np
-import numpy.typing as npt
 
-from clip_rl_perception.engine.protocol import Engine, EngineError, EngineOutput
+from clip_rl_perception.engine.protocol import Engine, EngineError
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.model.calibration import Calibration
 from clip_rl_perception.scene.content_area import ContentAreaTracker
-from clip_rl_perception.scene.instruments import InstrumentConfig, find_instruments
-from clip_rl_perception.scene.label_map import full_size_maps, grid_label_map, grid_winners, warm_up
+from clip_rl_perception.scene.instances import InstanceConfig
+from clip_rl_perception.scene.instruments import find_instruments
+from clip_rl_perception.scene.label_map import full_size_maps, grid_winners, warm_up
 from clip_rl_perception.scene.tracks import TrackConfig, TrackMemory, track
 from clip_rl_perception.scene.types import Box, ByteArray, ContentArea, FloatArray, NetworkView, Scene
 from clip_rl_perception.scene.validity import ValidityConfig, judge, measure_look
@@ -39,7 +39,7 @@ class PipelineConfig:
     """Let the refiner recall the previous frame's result."""
     memory_s: float = 0.5
     """A previous frame older than this is not recalled, s of stamps."""
-    instruments: InstrumentConfig = dataclasses.field(default_factory=InstrumentConfig)
+    instruments: InstanceConfig = dataclasses.field(default_factory=InstanceConfig)
     """What counts as an instrument."""
     tracks: TrackConfig = dataclasses.field(default_factory=TrackConfig)
     """How identities are kept."""
@@ -159,11 +159,13 @@ class PerceptionPipeline:
         upsampled = time.perf_counter()
 
         found = find_instruments(
-            grid_label_map(winners, view),
-            _chosen_probability(output, self.calibration.temperature),
-            self.label_space,
+            winners,
+            output.refined,
+            label_map,
             view,
-            self.config.instruments,
+            self.label_space,
+            temperature=self.calibration.temperature,
+            config=self.config.instruments,
         )
         instruments, tracks = track(found, stamp_ns, view, self._tracks(memory), self.config.tracks)
         novelty = self.calibration.novelty(output.embedding)
@@ -206,11 +208,3 @@ class PerceptionPipeline:
 
     def _same_classes(self, memory: SceneMemory) -> bool:
         return memory.text is self.text or np.array_equal(memory.text, self.text)
-
-
-def _chosen_probability(output: EngineOutput, temperature: float) -> npt.NDArray[np.float32]:
-    """Calibrated probability of each node's winner, float32 (h, w)."""
-    scaled = output.refined * np.float32(1.0 / temperature)
-    scaled -= scaled.max(axis=0)
-    np.exp(scaled, out=scaled)
-    return np.asarray(1.0 / scaled.sum(axis=0), np.float32)

@@ -14,7 +14,7 @@ from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.model.checkpoint import Checkpoint, load_checkpoint
 from clip_rl_perception.nodes.parameters import NodeParameters
 from clip_rl_perception.pipeline import PerceptionPipeline, PipelineConfig, SceneMemory
-from clip_rl_perception.scene.instruments import InstrumentConfig
+from clip_rl_perception.scene.instances import InstanceConfig
 from clip_rl_perception.scene.types import Scene
 from clip_rl_perception.scene.validity import ValidityConfig
 
@@ -32,7 +32,7 @@ def pipeline_config(parameters: NodeParameters) -> PipelineConfig:
         refine_steps=None if parameters.refine_steps < 0 else parameters.refine_steps,
         latency_budget_ms=parameters.latency_budget_ms or None,
         use_previous_frame=parameters.use_previous_frame,
-        instruments=InstrumentConfig(min_area=parameters.min_instrument_area),
+        instruments=InstanceConfig(min_area=parameters.min_instrument_area),
         validity=ValidityConfig(novelty_limit=1.0 if parameters.novelty_check else math.inf),
     )
 
