@@ -1,110 +1,210 @@
 from __future__ import annotations
 
-import dataclasses
+import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from clip_rl_perception.scene.tracks import TrackConfig, TrackMemory, track
+from clip_rl_perception.scene.tracks import TrackConfig, TrackMemory, track_instruments
 from clip_rl_perception.scene.types import Box, Instrument
 from clip_rl_perception.scene.view import make_view
+from drawn_scenes import FRAME, NODE, plain_view
 
-VIEW = make_view((256, 320), (256, 320))
-FRAME_NS = 40_000_000
-
-
-def seen(x: int, y: int, *, class_id: int = 1, size: int = 40, confidence: float = 0.9) -> Instrument:
-    """A square instrument whose tip is its centre; the footprint is exact on the 64x80 grid."""
-    footprint = np.zeros((64, 80), np.uint8)
-    footprint[max(0, y // 4) : (y + size) // 4, max(0, x // 4) : (x + size) // 4] = 1
-    return Instrument(
-        class_id=class_id,
-        confidence=confidence,
-        box=Box(x, y, size, size),
-        tip=(x + size / 2, y + size / 2),
-        axis=(1.0, 0.0),
-        area=float(size * size),
-        touches_border=False,
-        footprint=footprint,
-    )
+VIEW = plain_view()
+MS = 1_000_000
 
 
-def run(frames: list[list[Instrument]], config: TrackConfig | None = None) -> list[tuple[Instrument, ...]]:
-    memory, results = None, []
-    for index, frame in enumerate(frames):
-        tags, memory = track(frame, index * FRAME_NS, VIEW, memory, config)
-        results.append(tags)
-    return results
+def shaft(
+    tip: tuple[float, float], class_id: int = 1, length: float = 240, width: float = 64, confidence: float = 0.9
+) -> Instrument:
+    """A bar from the left that ends at `tip`, with its footprint."""
+    footprint = np.zeros((FRAME[0] // NODE, FRAME[1] // NODE), np.uint8)
+    x0, x1 = max(0, round((tip[0] - length) / NODE)), max(0, round(tip[0] / NODE))
+    y0, y1 = max(0, round((tip[1] - width / 2) / NODE)), max(0, round((tip[1] + width / 2) / NODE))
+    footprint[y0:y1, x0:x1] = 1
+    box = Box(x0 * NODE, y0 * NODE, max(1, (x1 - x0) * NODE), max(1, (y1 - y0) * NODE))
+    area = float(footprint.sum() * NODE**2)
+    return Instrument(class_id, confidence, box, tip, (1.0, 0.0), area, True, footprint=footprint)
 
 
-def test_ids_start_at_one_and_follow_the_instruments() -> None:
-    results = run([[seen(10, 10), seen(200, 100)], [seen(196, 104), seen(14, 12)]])
-    assert [tag.track_id for tag in results[0]] == [1, 2]
-    assert [(tag.track_id, tag.box.x) for tag in results[1]] == [(1, 14), (2, 196)]
-    assert [tag.age for tag in results[1]] == [1, 1]
+class Stream:
+    """Feeds frames 40 ms apart and remembers the tags."""
+
+    def __init__(self, config: TrackConfig | None = None) -> None:
+        self.memory, self.stamp, self.config = TrackMemory(), 0, config
+
+    def see(self, *instruments: Instrument, after_ms: float = 40) -> tuple[Instrument, ...]:
+        self.stamp += round(after_ms * MS)
+        tags, self.memory = track_instruments(instruments, self.stamp, VIEW, self.memory, self.config)
+        return tags
 
 
-def test_velocity_is_the_tips_way_over_the_stamps() -> None:
-    results = run([[seen(0, 100)], [seen(8, 104)]])
-    assert results[0][0].velocity == (0.0, 0.0)
-    assert results[1][0].velocity == pytest.approx((8 / 0.04, 4 / 0.04))
+def ids(tags: Sequence[Instrument]) -> list[int]:
+    return [tag.track_id for tag in tags]
 
 
-def test_instruments_that_pass_each_other_keep_their_ids() -> None:
-    """They move 24 px a frame in opposite directions, 8 px apart in y: by place alone the ids would swap."""
-    frames = [[seen(24 * i, 100), seen(264 - 24 * i, 108)] for i in range(12)]
-    for index, tags in enumerate(run(frames)):
-        assert {tag.track_id: tag.box.x for tag in tags} == {1: 24 * index, 2: 264 - 24 * index}
+def test_identities_begin_at_one_and_stay() -> None:
+    stream = Stream()
+    [first] = stream.see(shaft((300, 200)))
+    assert (first.track_id, first.age, first.velocity, first.visibility) == (1, 0, (0.0, 0.0), 1.0)
+    for age in range(1, 6):
+        [tag] = stream.see(shaft((300 + 4 * age, 200)))
+        assert (tag.track_id, tag.age) == (1, age)
+    tags = stream.see(shaft((324, 200)), shaft((500, 500)))
+    assert ids(tags) == [1, 2]
+    assert [tag.age for tag in tags] == [6, 0]
 
 
-def test_a_short_absence_keeps_the_id_and_a_long_one_ends_it() -> None:
-    present, absent = [seen(100, 100)], []
-    config = TrackConfig(max_unseen_s=0.2)
-    short = run([present, *[absent] * 4, present], config)
-    long = run([present, *[absent] * 6, present], config)
-    assert short[-1][0].track_id == 1
-    assert long[-1][0].track_id == 2
+def test_velocity_is_pixels_per_second_of_the_stamps() -> None:
+    stream = Stream()
+    stream.see(shaft((300, 200)))
+    [tag] = stream.see(shaft((310, 195)), after_ms=50)
+    assert tag.velocity == pytest.approx((200.0, -100.0))
+    [tag] = stream.see(shaft((330, 185)), after_ms=100)  # the same speed, at another rate
+    assert tag.velocity == pytest.approx((200.0, -100.0))
+    [tag] = stream.see(shaft((330, 185)), after_ms=100)  # at rest: smoothed over 100 ms
+    assert tag.velocity == pytest.approx((200 * math.exp(-1), -100 * math.exp(-1)))
 
 
-def test_an_id_is_never_given_twice_until_memory_is_dropped() -> None:
-    frames: list[list[Instrument]] = []
-    for index in range(4):
-        frames += [[seen(20 + 60 * index, 40)], *([[]] * 15)]
-    assert [tags[0].track_id for tags in run(frames) if tags] == [1, 2, 3, 4]
-    tags, _ = track([seen(0, 0)], 0, VIEW, None)
-    assert tags[0].track_id == 1
+def test_a_repeated_stamp_moves_nothing() -> None:
+    stream = Stream()
+    stream.see(shaft((300, 200)))
+    stream.see(shaft((310, 200)))
+    [tag] = stream.see(shaft((316, 200)), after_ms=0)
+    assert tag.track_id == 1 and tag.velocity == pytest.approx((250.0, 0.0))
+    [tag] = stream.see(shaft((316, 200)), after_ms=-20)  # a little late: the same moment
+    assert tag.track_id == 1 and tag.age == 3 and tag.velocity == pytest.approx((250.0, 0.0))
 
 
-def test_a_jump_across_the_frame_is_another_instrument() -> None:
-    results = run([[seen(0, 0)], [seen(270, 200)]])
-    assert results[1][0].track_id == 2
+def test_time_set_back_begins_anew() -> None:
+    stream = Stream()
+    stream.see(shaft((300, 200)), after_ms=10_000)
+    assert ids(stream.see(shaft((300, 200)), shaft((500, 500)))) == [1, 2]
+    [tag] = stream.see(shaft((500, 500)), after_ms=-9_000)
+    assert (tag.track_id, tag.age) == (1, 0)
 
 
-def test_a_flickering_class_does_not_reach_the_tag_but_a_lasting_change_does() -> None:
-    classes = [1, 1, 1, 2, 1, 1, 2, 2, 2, 2, 2, 2]
-    results = run([[seen(100, 100, class_id=class_id)] for class_id in classes])
-    assert [tags[0].class_id for tags in results[:7]] == [1] * 7
-    assert results[-1][0].class_id == 2
-    assert {tags[0].track_id for tags in results} == {1}
+def test_a_short_occlusion_keeps_the_identity() -> None:
+    stream = Stream()
+    stream.see(shaft((300, 200)), shaft((500, 500)))
+    for _ in range(8):
+        assert ids(stream.see(shaft((500, 500)))) == [2]
+    tags = stream.see(shaft((310, 205)), shaft((500, 500)))
+    assert ids(tags) == [1, 2]
+    assert tags[0].age == 9  # frames since it began, seen or not
 
 
-def test_visibility_compares_with_the_largest_area_of_the_last_second() -> None:
-    half = dataclasses.replace(seen(100, 100), area=800.0)
-    results = run([[seen(100, 100)], [half], *[[half]] * 30])
-    assert [tags[0].visibility for tags in results[:2]] == [1.0, 0.5]
-    assert results[25][0].visibility == 0.5  # the first frame is exactly one second ago
-    assert results[26][0].visibility == 1.0
+def test_after_a_long_absence_it_is_another_one_and_identities_are_not_reused() -> None:
+    stream = Stream()
+    stream.see(shaft((300, 200)))
+    stream.see()
+    stream.see(after_ms=600)
+    [tag] = stream.see(shaft((300, 200)))
+    assert tag.track_id == 2 and tag.age == 0
 
 
-def test_overlap_does_not_count_once_the_view_has_changed() -> None:
-    other = make_view((256, 320), (256, 320), None)
-    moved = dataclasses.replace(other, pad_x=4)
-    tags, memory = track([seen(100, 100)], 0, VIEW)
-    tags, memory = track([seen(100, 100)], FRAME_NS, moved, memory)
-    assert tags[0].track_id == 1  # by the tip
-    assert memory.view == moved
+def test_absence_counts_in_time_not_in_frames() -> None:
+    stream = Stream()
+    stream.see(shaft((300, 200)))
+    [tag] = stream.see(shaft((300, 200)), after_ms=600)  # no frame in between: a slow stream
+    assert tag.track_id == 2
+    stream = Stream(TrackConfig(max_unseen_s=1.0))
+    stream.see(shaft((300, 200)))
+    [tag] = stream.see(shaft((300, 200)), after_ms=600)
+    assert tag.track_id == 1
 
 
-def test_no_instruments_at_all() -> None:
-    tags, memory = track([], 0, VIEW)
-    assert tags == ()
-    assert memory == TrackMemory((), 1, VIEW)
+def test_a_fast_motion_is_followed_by_prediction() -> None:
+    """75 px a frame at 40 ms: after two frames the next place is foreseen."""
+    stream = Stream()
+    for step in range(6):
+        [tag] = stream.see(shaft((250 + 75 * step, 200 + 40 * step), width=50))
+        assert tag.track_id == 1
+
+
+def test_crossing_paths_do_not_swap_identities() -> None:
+    """Two of one class, one going up and one down through each other: nearest place alone would swap them."""
+    stream = Stream()
+    for step in range(21):
+        one, two = shaft((420, 200 + 15 * step)), shaft((520, 500 - 15 * step))
+        tags = stream.see(two, one) if step % 2 else stream.see(one, two)
+        by_id = {tag.track_id: tag for tag in tags}
+        assert set(by_id) == {1, 2}
+        assert by_id[1].tip == one.tip and by_id[2].tip == two.tip
+
+
+def test_classes_decide_when_places_do_not() -> None:
+    stream = Stream()
+    stream.see(shaft((300, 200), class_id=1), shaft((300, 280), class_id=2))
+    tags = stream.see(shaft((300, 236), class_id=2), shaft((300, 244), class_id=1))
+    assert [(tag.track_id, tag.class_id) for tag in tags] == [(1, 1), (2, 2)]
+
+
+def test_a_jump_across_the_view_is_another_instrument() -> None:
+    stream = Stream()
+    stream.see(shaft((300, 100)))
+    assert ids(stream.see(shaft((800, 600)))) == [2]
+
+
+def test_the_class_does_not_flicker() -> None:
+    stream = Stream()
+    seen = [stream.see(shaft((300, 200), class_id=k))[0].class_id for k in (1, 1, 1, 2, 1, 2, 1, 1, 2)]
+    assert seen == [1] * 9
+    seen = [stream.see(shaft((300, 200), class_id=2))[0].class_id for _ in range(12)]
+    assert seen[0] == 1 and seen[-1] == 2  # but it follows when the evidence lasts
+    assert seen == sorted(seen)
+
+
+def test_a_confident_class_outvotes_hesitant_ones() -> None:
+    stream = Stream()
+    stream.see(shaft((300, 200), class_id=1, confidence=0.3))
+    stream.see(shaft((300, 200), class_id=1, confidence=0.3))
+    [tag] = stream.see(shaft((300, 200), class_id=2, confidence=0.95))
+    assert tag.class_id == 2
+
+
+def test_visibility_compares_with_the_last_second() -> None:
+    stream = Stream()
+    [tag] = stream.see(shaft((320, 200), length=320))
+    full = tag.area
+    [tag] = stream.see(shaft((320, 200), length=160))
+    assert tag.visibility == pytest.approx(tag.area / full) and tag.visibility == pytest.approx(0.5)
+    for _ in range(24):
+        [tag] = stream.see(shaft((320, 200), length=160))
+    assert tag.visibility == pytest.approx(0.5)  # 960 ms after the large one
+    stream.see(shaft((320, 200), length=160))
+    [tag] = stream.see(shaft((320, 200), length=160))
+    assert tag.visibility == pytest.approx(1.0)
+
+
+def test_another_view_keeps_identities() -> None:
+    memory = TrackMemory()
+    tags, memory = track_instruments((shaft((300, 200)), shaft((500, 500))), 0, VIEW, memory)
+    other = make_view(FRAME, (320, 448))
+    tags, memory = track_instruments((shaft((504, 500)), shaft((304, 200))), 40 * MS, other, memory)
+    assert [(tag.track_id, tag.tip) for tag in tags] == [(1, (304, 200)), (2, (504, 500))]
+
+
+def test_forgotten_classes_do_not_weigh() -> None:
+    stream = Stream()
+    stream.see(shaft((300, 200), class_id=1))
+    stream.memory = stream.memory.without_classes()
+    [tag] = stream.see(shaft((300, 200), class_id=5))
+    assert (tag.track_id, tag.class_id, tag.age) == (1, 5, 1)
+
+
+def test_memory_is_not_changed_by_use() -> None:
+    """The same frame from the same memory gives the same result."""
+    stream = Stream()
+    stream.see(shaft((300, 200)), shaft((500, 500)))
+    before = stream.memory
+    first = track_instruments((shaft((306, 200)),), 80 * MS, VIEW, before)
+    again = track_instruments((shaft((306, 200)),), 80 * MS, VIEW, before)
+    assert first[0] == again[0] and first[1].next_id == again[1].next_id
+
+
+def test_empty_frames_are_fine() -> None:
+    stream = Stream()
+    assert stream.see() == ()
+    assert ids(stream.see(shaft((300, 200)))) == [1]
+    assert stream.see() == ()

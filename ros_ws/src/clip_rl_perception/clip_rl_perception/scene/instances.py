@@ -170,13 +170,13 @@ def _entries(
     size = 2 * ((config.entry_gap + 1) // 2) + 1  # dilated by half the gap from both sides, stretches meet
     joined = cv2.dilate(contact.astype(np.uint8), np.ones((size, size), np.uint8))
     count, runs = cv2.connectedComponents(joined, connectivity=8)
+    touches = [np.argwhere(contact & (runs == run)) for run in range(1, count)]
+    if len(touches) == 1:  # the usual case needs no direction
+        return [_Entry(touches[0][:, ::-1].mean(axis=0), np.zeros(2), len(touches[0]), 1)]
     cells = np.argwhere(mask)[:, ::-1].astype(np.float64)
     piece_of = pieces[mask]
     entries: list[_Entry] = []
-    for run in range(1, count):
-        touching = np.argwhere(contact & (runs == run))
-        if len(touching) == 0:
-            continue
+    for touching in touches:
         place = touching[:, ::-1].mean(axis=0)
         piece = int(np.bincount(pieces[touching[:, 0], touching[:, 1]]).argmax())
         near = cells[piece_of == piece]

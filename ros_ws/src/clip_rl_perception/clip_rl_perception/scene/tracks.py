@@ -1,209 +1,252 @@
-"""Identities kept across frames: instruments of this frame assigned to the tracks of the frames before.
+"""Identities of instruments across frames.
 
-Assignment (Kuhn-Munkres, scipy's `linear_sum_assignment`) minimises the cost of each pair: how little the track's
-footprint, moved by its velocity, overlaps the instrument's, how far the tip is from where it was expected, and a
-surcharge when the class differs. Pairs beyond `TrackConfig.max_cost` are never made: a new identity is better than a
-wrong one. State is immutable: a `TrackMemory` goes in with a frame and another comes out, so that a replay can start
-anywhere and a dropped result takes nothing with it.
+Each frame's instruments are assigned to the known tracks by the smallest total cost (the Hungarian method,
+scipy.optimize.linear_sum_assignment). A cost compares the footprint of the track, moved by its predicted motion, with
+the new footprint (overlap), the predicted tip with the new one, and the classes. Tracks live on unseen for a short
+while, so that an occlusion does not cost them their identity.
+
+The class of a track is that with the most votes, a vote being a frame's confidence, halved every `vote_half_life_s`; so
+a tag's class does not flicker and may for some frames differ from the pixels under it in the mask.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import math
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from clip_rl_perception.scene.types import ByteArray, Instrument, NetworkView
+from clip_rl_perception.scene.view import STRIDE
 
-NANOSECONDS = 1e-9
-
-CostArray = npt.NDArray[np.float64]
+_SECOND = 1_000_000_000
+_NEVER = 1e6
+"""Cost of an assignment that is not possible."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TrackConfig:
-    """How long and how loosely identities are kept."""
+    """How instruments are followed."""
 
     max_unseen_s: float = 0.5
-    """A track not seen for longer ends, s of stamps: long enough for smoke, a passing hand, a missed frame."""
+    """A track that is not seen for longer ends; what appears later gets a new identity, s."""
+    clock_jump_s: float = 1.0
+    """A stamp this much before the last one is a clock set back (bag loop): identities begin anew, s."""
+    coast_s: float = 0.2
+    """Time constant with which the motion of an unseen track comes to rest, s."""
+    tip_scale: float = 0.15
+    """Distance of tips that counts as far, as a part of the frame's diagonal."""
+    overlap_weight: float = 1.0
+    """Weight of 1 - overlap in the cost."""
+    tip_weight: float = 1.0
+    """Weight of the tip's distance over its scale, at most 1, in the cost."""
+    class_weight: float = 0.4
+    """Weight of disagreeing classes in the cost."""
+    max_cost: float = 1.6
+    """Pairs that cost more are different instruments: no overlap costs 1, a far tip 1, another class 0.4."""
+    velocity_time_s: float = 0.1
+    """Time constant of the velocity's exponential smoothing, s."""
+    vote_half_life_s: float = 0.5
+    """Time after which a vote for a class counts half, s."""
     visibility_window_s: float = 1.0
-    """Areas of the last so many seconds are what visibility compares with, s."""
-    gate: float = 0.25
-    """Tips further than this share of the frame's diagonal from where they were expected are never the same."""
-    class_surcharge: float = 0.3
-    """Added to the cost of a pair whose classes differ: identity follows place rather than a flickering class."""
-    max_cost: float = 0.9
-    """No pair costs more; without overlap and with the same class, that is a tip within 80 % of the gate."""
-    class_memory: float = 0.8
-    """Share of a class's score that stays from frame to frame; the class of a tag is the one with the best score."""
-    velocity_gain: float = 0.5
-    """Weight of the newest velocity in the running average, in (0, 1]."""
+    """Visibility compares with the largest area within this time, s."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Track:
-    """One identity."""
+    """What is remembered of one instrument."""
 
-    id: int
-    last: Instrument
+    track_id: int
+    instrument: Instrument
     """As last seen."""
-    seen_ns: int
-    """Stamp of the frame in which it was last seen, ns."""
+    stamp_ns: int
+    """When it was last seen."""
+    first_frame: int
+    """Number of the frame in which it began."""
     velocity: tuple[float, float] | None
-    """Of the tip, px/s, averaged; None until seen twice."""
+    """Of the tip, px/s; None until two frames were seen."""
     areas: tuple[tuple[int, float], ...]
     """(stamp, area) within the visibility window."""
-    class_scores: tuple[tuple[int, float], ...]
-    """(class id, score), see `TrackConfig.class_memory`."""
-    age: int
-    """Frames since it began."""
+    votes: tuple[tuple[int, float], ...]
+    """(class id, weight) at `stamp_ns`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TrackMemory:
-    """All identities alive, and the next one to give."""
+    """State of the tracker between frames. Immutable: the same frames from the same state give the same tracks."""
 
     tracks: tuple[Track, ...] = ()
     next_id: int = 1
-    view: NetworkView | None = None
-    """View that the footprints were made with; overlap counts only while it stays."""
+    stamp_ns: int | None = None
+    """Of the last frame."""
+    frame: int = 0
+    """Frames so far."""
+    grid: tuple[NetworkView, tuple[int, int]] | None = None
+    """View and (h, w) of the footprints."""
+
+    def without_classes(self) -> TrackMemory:
+        """The same tracks, their votes forgotten: for when the class list changed and ids mean something else."""
+        return dataclasses.replace(self, tracks=tuple(dataclasses.replace(track, votes=()) for track in self.tracks))
 
 
-def track(
-    instruments: Sequence[Instrument],
+def track_instruments(
+    instruments: tuple[Instrument, ...],
     stamp_ns: int,
     view: NetworkView,
-    memory: TrackMemory | None = None,
+    memory: TrackMemory,
     config: TrackConfig | None = None,
 ) -> tuple[tuple[Instrument, ...], TrackMemory]:
     """Give the instruments of a frame their identities.
 
+    A stamp well before the last one means that time was set back: tracking begins anew, with identity 1. A stamp that
+    is the last one's or a little older gives a frame of the same moment: nothing moves in between.
+
     Args:
-        instruments: of this frame, untracked, with footprints on the logit grid.
-        stamp_ns: the frame's stamp, ns; not before the last one's (the caller resets on a clock jump back).
-        view: how the network saw the frame.
-        memory: what the last call returned; None forgets everything and gives ids from 1.
-        config: limits.
+        instruments: from `find_instruments`, with footprints.
+        stamp_ns: of the frame, ns.
+        view: of the frame.
+        memory: from the last call; a new one in a new scene.
+        config: how to follow.
 
     Returns:
-        The instruments with track id, class, age, velocity and visibility filled in, ordered by track id; and the
-        memory for the next frame. A tag's class is its track's best-supported one, so it does not flicker; where
-        classes tie, the present frame's wins.
+        The instruments with identity, age, velocity, visibility and smoothed class, ordered by identity; and the memory
+        for the next frame.
     """
     config = config or TrackConfig()
-    memory = memory or TrackMemory()
-    alive = [entry for entry in memory.tracks if (stamp_ns - entry.seen_ns) * NANOSECONDS <= config.max_unseen_s]
-    costs = _costs(alive, instruments, stamp_ns, view, memory.view, config)
-    rows, columns = linear_sum_assignment(costs)
-    matched = {
-        int(column): alive[row]
-        for row, column in zip(rows, columns, strict=True)
-        if costs[row, column] <= config.max_cost
-    }
+    last_ns = memory.stamp_ns
+    if last_ns is not None and stamp_ns < last_ns - config.clock_jump_s * _SECOND:
+        memory, last_ns = TrackMemory(), None
+    stamp_ns = stamp_ns if last_ns is None else max(stamp_ns, last_ns)
+    frame = memory.frame + 1
+    alive = [track for track in memory.tracks if stamp_ns - track.stamp_ns <= config.max_unseen_s * _SECOND]
+    shape = next((item.footprint.shape for item in instruments if item.footprint is not None), None)
+    grid = (view, (shape[0], shape[1])) if shape is not None else memory.grid
+    # Footprints of another view do not lie on this grid; tips and classes still tell who is who.
+    same_grid = grid is not None and grid == memory.grid
+    pairs = _assign(instruments, alive, stamp_ns, view, same_grid, config)
+    updated: list[Track] = []
     next_id = memory.next_id
-    tagged, kept = [], []
     for index, instrument in enumerate(instruments):
-        if index in matched:
-            entry = _continue(matched[index], instrument, stamp_ns, config)
-        else:
-            entry = _begin(next_id, instrument, stamp_ns)
+        known = pairs.get(index)
+        if known is None:
+            updated.append(_begin(instrument, next_id, stamp_ns, frame))
             next_id += 1
-        tagged.append(entry.last)
-        kept.append(entry)
-    continued = {entry.id for entry in kept}
-    kept += [entry for entry in alive if entry.id not in continued]
-    kept.sort(key=lambda entry: entry.id)
-    return tuple(sorted(tagged, key=lambda tag: tag.track_id)), TrackMemory(tuple(kept), next_id, view)
+        else:
+            updated.append(_continue(known, instrument, stamp_ns, config))
+    seen = {track.track_id for track in updated}
+    unseen = [track for track in alive if track.track_id not in seen]
+    tags = sorted((_tag(track, frame) for track in updated), key=lambda tag: tag.track_id)
+    tracks = tuple(sorted([*updated, *unseen], key=lambda track: track.track_id))
+    return tuple(tags), TrackMemory(tracks, next_id, stamp_ns, frame, grid)
 
 
-def _begin(track_id: int, instrument: Instrument, stamp_ns: int) -> Track:
-    tag = dataclasses.replace(instrument, track_id=track_id, age=0, velocity=(0.0, 0.0), visibility=1.0)
-    return Track(
-        track_id,
-        tag,
-        stamp_ns,
-        None,
-        ((stamp_ns, instrument.area),),
-        ((instrument.class_id, instrument.confidence),),
-        0,
-    )
-
-
-def _continue(entry: Track, instrument: Instrument, stamp_ns: int, config: TrackConfig) -> Track:
-    elapsed = (stamp_ns - entry.seen_ns) * NANOSECONDS
-    velocity = entry.velocity
-    if elapsed > 0:
-        newest = tuple((now - then) / elapsed for now, then in zip(instrument.tip, entry.last.tip, strict=True))
-        gain = 1.0 if velocity is None else config.velocity_gain
-        old = velocity or (0.0, 0.0)
-        velocity = (old[0] + gain * (newest[0] - old[0]), old[1] + gain * (newest[1] - old[1]))
-    areas = tuple(
-        (when, area) for when, area in entry.areas if (stamp_ns - when) * NANOSECONDS <= config.visibility_window_s
-    )
-    areas += ((stamp_ns, instrument.area),)
-    scores = {class_id: score * config.class_memory for class_id, score in entry.class_scores}
-    scores[instrument.class_id] = scores.get(instrument.class_id, 0.0) + instrument.confidence
-    best = max(scores, key=lambda class_id: (scores[class_id], class_id == instrument.class_id))
-    tag = dataclasses.replace(
-        instrument,
-        class_id=best,
-        track_id=entry.id,
-        age=entry.age + 1,
-        velocity=velocity or (0.0, 0.0),
-        visibility=instrument.area / max(area for _, area in areas) if instrument.area > 0 else 0.0,
-    )
-    return Track(entry.id, tag, stamp_ns, velocity, areas, tuple(scores.items()), entry.age + 1)
-
-
-def _costs(
-    tracks: Sequence[Track],
-    instruments: Sequence[Instrument],
+def _assign(
+    instruments: tuple[Instrument, ...],
+    tracks: list[Track],
     stamp_ns: int,
     view: NetworkView,
-    previous_view: NetworkView | None,
+    same_grid: bool,
     config: TrackConfig,
-) -> CostArray:
-    """Cost of every pair, (tracks, instruments): 1 - overlap, averaged with the tip's distance over the gate."""
-    costs = np.full((len(tracks), len(instruments)), np.inf)
-    gate = config.gate * float(np.hypot(*view.frame_size))
-    for row, entry in enumerate(tracks):
-        elapsed = (stamp_ns - entry.seen_ns) * NANOSECONDS
-        velocity = entry.velocity or (0.0, 0.0)
-        shift = (velocity[0] * elapsed, velocity[1] * elapsed)
-        expected = (entry.last.tip[0] + shift[0], entry.last.tip[1] + shift[1])
-        moved = None if previous_view != view else _moved(entry.last.footprint, shift, view)
-        for column, instrument in enumerate(instruments):
-            distance = float(np.hypot(instrument.tip[0] - expected[0], instrument.tip[1] - expected[1])) / gate
-            overlap = _overlap(moved, instrument.footprint)
-            if distance > 1.0 and overlap == 0.0:
-                continue
-            surcharge = config.class_surcharge if instrument.class_id != entry.last.class_id else 0.0
-            costs[row, column] = 0.5 * (1.0 - overlap) + 0.5 * min(1.0, distance) + surcharge
-    # linear_sum_assignment refuses rows without a finite entry; anything above max_cost is refused by the caller.
-    return np.where(np.isfinite(costs), costs, 1e6)
+) -> dict[int, Track]:
+    """Instrument index -> its track, for those that continue one."""
+    if not instruments or not tracks:
+        return {}
+    scale = config.tip_scale * math.hypot(*view.frame_size)
+    costs = np.full((len(instruments), len(tracks)), _NEVER)
+    for column, track in enumerate(tracks):
+        seconds = (stamp_ns - track.stamp_ns) / _SECOND
+        # An instrument that is out of sight seldom goes on as it did: its motion dies away.
+        coasted = config.coast_s * (1 - math.exp(-seconds / config.coast_s))
+        velocity = track.velocity or (0.0, 0.0)
+        move = (velocity[0] * coasted, velocity[1] * coasted)
+        tip = (track.instrument.tip[0] + move[0], track.instrument.tip[1] + move[1])
+        footprint = _moved(track.instrument.footprint, move, view) if same_grid else None
+        for row, instrument in enumerate(instruments):
+            far = min(1.0, math.hypot(instrument.tip[0] - tip[0], instrument.tip[1] - tip[1]) / scale)
+            overlap = _overlap(footprint, instrument.footprint) if same_grid else 1.0 - far
+            agree = not track.votes or _elected(track.votes) == instrument.class_id
+            cost = config.overlap_weight * (1 - overlap) + config.tip_weight * far
+            cost += 0.0 if agree else config.class_weight
+            if cost <= config.max_cost:
+                costs[row, column] = cost
+    rows, columns = linear_sum_assignment(costs)
+    return {int(r): tracks[int(c)] for r, c in zip(rows, columns, strict=True) if costs[r, c] < _NEVER}
 
 
-def _moved(footprint: ByteArray | None, shift: tuple[float, float], view: NetworkView) -> ByteArray | None:
-    """A footprint on the logit grid, translated by whole nodes; `shift` is in full-size pixels."""
+def _moved(footprint: ByteArray | None, move: tuple[float, float], view: NetworkView) -> ByteArray | None:
+    """A footprint shifted by the whole nodes nearest to a motion in frame pixels; what leaves the grid is lost."""
     if footprint is None:
         return None
-    node = view.network_size[0] / footprint.shape[0]
-    dx, dy = (round(value * view.scale / node) for value in shift)
-    if dx == 0 and dy == 0:
+    columns, rows = (round(distance * view.scale / STRIDE) for distance in move)
+    if columns == 0 and rows == 0:
         return footprint
-    matrix = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
-    return np.asarray(
-        cv2.warpAffine(footprint, matrix, (footprint.shape[1], footprint.shape[0]), flags=cv2.INTER_NEAREST), np.uint8
+    height, width = footprint.shape
+    shifted = np.zeros_like(footprint)
+    if abs(columns) < width and abs(rows) < height:
+        source = footprint[max(0, -rows) : height - max(0, rows), max(0, -columns) : width - max(0, columns)]
+        shifted[max(0, rows) : height + min(0, rows), max(0, columns) : width + min(0, columns)] = source
+    return shifted
+
+
+def _overlap(one: ByteArray | None, other: ByteArray | None) -> float:
+    """Intersection over union of two footprints."""
+    if one is None or other is None or one.shape != other.shape:
+        return 0.0
+    both = int(np.count_nonzero(one & other))
+    union = int(np.count_nonzero(one | other))
+    return both / union if union else 0.0
+
+
+def _begin(instrument: Instrument, track_id: int, stamp_ns: int, frame: int) -> Track:
+    return Track(
+        track_id=track_id,
+        instrument=instrument,
+        stamp_ns=stamp_ns,
+        first_frame=frame,
+        velocity=None,
+        areas=((stamp_ns, instrument.area),),
+        votes=((instrument.class_id, max(instrument.confidence, 1e-6)),),
     )
 
 
-def _overlap(first: ByteArray | None, second: ByteArray | None) -> float:
-    """Intersection over union of two footprints; 0 where one is missing or they lie on different grids."""
-    if first is None or second is None or first.shape != second.shape:
-        return 0.0
-    union = int(np.count_nonzero(first | second))
-    return int(np.count_nonzero(first & second)) / union if union else 0.0
+def _continue(track: Track, instrument: Instrument, stamp_ns: int, config: TrackConfig) -> Track:
+    seconds = (stamp_ns - track.stamp_ns) / _SECOND
+    velocity = track.velocity
+    if seconds > 0:
+        before, after = np.array(track.instrument.tip), np.array(instrument.tip)
+        measured = (after - before) / seconds
+        # The first motion is taken as it is; there is nothing yet to smooth it with.
+        share = 1.0 if velocity is None else 1 - math.exp(-seconds / config.velocity_time_s)
+        smoothed = (1 - share) * np.array(velocity or (0.0, 0.0)) + share * measured
+        velocity = (float(smoothed[0]), float(smoothed[1]))
+    decay = 0.5 ** (seconds / config.vote_half_life_s)
+    votes = {class_id: weight * decay for class_id, weight in track.votes}
+    votes[instrument.class_id] = votes.get(instrument.class_id, 0.0) + max(instrument.confidence, 1e-6)
+    window = config.visibility_window_s * _SECOND
+    recent = tuple((stamp, area) for stamp, area in track.areas if stamp_ns - stamp <= window)
+    return Track(
+        track_id=track.track_id,
+        instrument=instrument,
+        stamp_ns=stamp_ns,
+        first_frame=track.first_frame,
+        velocity=velocity,
+        areas=(*recent, (stamp_ns, instrument.area)),
+        votes=tuple((class_id, weight) for class_id, weight in votes.items() if weight > 1e-9),
+    )
+
+
+def _elected(votes: tuple[tuple[int, float], ...]) -> int:
+    return max(votes, key=lambda vote: (vote[1], -vote[0]))[0]
+
+
+def _tag(track: Track, frame: int) -> Instrument:
+    largest = max(area for _, area in track.areas)
+    return dataclasses.replace(
+        track.instrument,
+        class_id=_elected(track.votes),
+        visibility=float(track.instrument.area / largest) if largest > 0 else 1.0,
+        track_id=track.track_id,
+        age=frame - track.first_frame,
+        velocity=track.velocity or (0.0, 0.0),
+    )
