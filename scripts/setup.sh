@@ -11,7 +11,7 @@
 #
 # Every step is stamped with a hash of what it was made from, so a second run does only what changed.
 set -euo pipefail
-unset MAKEFLAGS MAKELEVEL PYTHONPATH PYTHONHOME VIRTUAL_ENV
+unset MAKEFLAGS MAKELEVEL PYTHONHOME VIRTUAL_ENV
 # shellcheck source=scripts/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 cd "$clip_rl_root"
@@ -94,6 +94,8 @@ choose_ros() {
     *) die "ROS=$ROS; it is auto, jazzy, kilted or none" ;;
   esac
   constraints=requirements/constraints.txt
+  # A sourced ROS is found through PYTHONPATH; everything else must come from .venv.
+  case $ros_mode in sourced:*) ;; *) unset PYTHONPATH ;; esac
   case $ros_mode in
     wheels:*)
       case $(uname -s)-$(uname -m) in
@@ -214,7 +216,7 @@ install_torch() {
   echo "torch==$version+cpu" >"$clip_rl_state/torch.txt"
   logged pip_install "torch==$version+cpu" ||
     logged pip_install --retries 1 --find-links "$torch_wheels/torch/" "torch==$version+cpu" ||
-    die "no CPU build of torch $version for Python $python_version: neither pip's package sources nor $torch_wheels/torch/ has one.
+    die "no CPU build of torch $version for Python $python_version from pip's package sources or $torch_wheels/torch/ (pip: $(grep '^ERROR' "$log" | tail -n 1)).
 setup: Use another Python (make setup PYTHON=...), name a folder with the wheel in PIP_FIND_LINKS, or take the CUDA build of about 3 GB: make setup TORCH=cuda. Log: $log"
   # The plain torchvision works beside CPU torch too (model/torchvision_compat.py), so it is the last resort.
   logged pip_install --no-deps "torchvision==$vision+cpu" ||
