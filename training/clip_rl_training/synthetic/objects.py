@@ -61,7 +61,7 @@ def add_thread(rng: np.random.Generator, tissue: Tissue, unit: float) -> None:
         length = unit * rng.uniform(0.15, 0.9) / steps
         path = np.cumsum(np.stack([np.cos(turns), np.sin(turns)], axis=1), axis=0) * length
         path += np.array([rng.uniform(0, width), rng.uniform(0, height)])
-        half = max(0.45, unit * rng.uniform(0.0012, 0.004))
+        half = max(0.75, unit * rng.uniform(0.0012, 0.004))
         _stamp(tissue, _ribbon(path, half), colors[int(rng.integers(5))], SCENE_THREAD, rng.uniform(0, 0.6), half)
 
 
@@ -126,7 +126,7 @@ def add_needle(rng: np.random.Generator, tissue: Tissue, unit: float) -> None:
     level = rng.uniform(0.25, 0.75)
     _stamp(
         tissue,
-        _ribbon(path, max(0.5, unit * rng.uniform(0.002, 0.005))),
+        _ribbon(path, max(0.9, unit * rng.uniform(0.002, 0.006))),
         (level, level, level),
         SCENE_NEEDLE,
         2.0,

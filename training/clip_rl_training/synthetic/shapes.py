@@ -14,15 +14,26 @@ Points = npt.NDArray[np.float64]
 """Polygon corners or path points, (N, 2) as x, y."""
 
 _SHIFT = 4
+_LARGE = 60_000
+"""Pixels from which a coarser grid will do."""
 
 
 def fill(size: tuple[int, int], outlines: Sequence[Points]) -> ByteArray:
-    """Anti-aliased coverage 0..255 of polygons, uint8 (H, W); a polygon inside another is a hole (even-odd rule)."""
-    canvas = np.zeros(size, np.uint8)
+    """Coverage 0..255 of polygons, uint8 (H, W); a polygon inside another is a hole (even-odd rule).
+
+    A pixel at (x, y) is the unit square round that point. Coverage is counted on a grid of 4x4 or, for large areas, 2x2
+    points per pixel: OpenCV's own anti-aliased filling widens every edge by three quarters of a pixel.
+    """
+    height, width = size
+    finer = 4 if height * width < _LARGE else 2
+    canvas = np.zeros((height * finer, width * finer), np.uint8)
     limit = float(1 << 14)
-    fixed = [np.round(np.clip(points, -limit, limit) * (1 << _SHIFT)).astype(np.int32) for points in outlines]
-    cv2.fillPoly(canvas, fixed, 255, cv2.LINE_AA, _SHIFT)
-    return canvas
+    fixed = [
+        np.round((((np.clip(points, -limit, limit) + 0.5) * finer) - 0.5) * (1 << _SHIFT)).astype(np.int32)
+        for points in outlines
+    ]
+    cv2.fillPoly(canvas, fixed, 255, cv2.LINE_8, _SHIFT)
+    return as_bytes(cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA))
 
 
 def fill_alpha(size: tuple[int, int], outlines: Sequence[Points], softness: float = 0.0) -> FloatArray:
