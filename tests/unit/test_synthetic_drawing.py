@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from clip_rl_training.synthetic import geometry, noise
 from clip_rl_training.synthetic.banks import texture_bank
 from clip_rl_training.synthetic.finishes import Finish, response_table
@@ -85,7 +84,7 @@ def test_jaws_are_mirror_images_that_meet_on_the_axis() -> None:
     assert upper[:, 1].min() == 0
     np.testing.assert_allclose(geometry.mirror(geometry.mirror(upper)), upper)
     slot = geometry.jaw_slot(5.0, 0.2, 0.8, 0.6, 0.3, 0.0)
-    assert 1.0 - 1e-9 <= slot[:, 0].min() and slot[:, 0].max() <= 4.0 + 1e-9
+    assert slot[:, 0].min() >= 1.0 - 1e-9 and slot[:, 0].max() <= 4.0 + 1e-9
     assert slot[:, 1].min() > 0 and slot[:, 1].max() < 0.6, "the opening lies inside the jaw"
 
 

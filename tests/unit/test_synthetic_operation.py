@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
-
 from clip_rl_training.synthetic.config import SceneConfig
 from clip_rl_training.synthetic.operation import SyntheticOperation, showcase
 
@@ -31,7 +31,7 @@ def test_masks_move_little_between_frames_and_far_over_seconds() -> None:
     for seed in range(4):
         video = SyntheticOperation(CONFIG, seed, 200)
         frames = [video.frame(i).type_map > 0 for i in (0, 1, 2, 3)]
-        for a, b in zip(frames, frames[1:], strict=False):
+        for a, b in itertools.pairwise(frames):
             if a.sum() > 0.02 * a.size:
                 assert (a & b).sum() / (a | b).sum() > 0.85
         later = video.frame(150).type_map > 0

@@ -7,7 +7,6 @@ import dataclasses
 import numpy as np
 import pytest
 from clip_rl_perception.labels import load_label_space
-
 from clip_rl_training.synthetic import TYPE_NAMES, SceneConfig, SyntheticFrame, random_clip, random_still
 from clip_rl_training.synthetic.frame import PROBE, SUCTION, scene_class
 from clip_rl_training.synthetic.scene import draw_scene, render

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from clip_rl_perception import cli
 from clip_rl_perception.evaluation.bag_source import BagSource
-
 from clip_rl_training.datasets.endovis2018 import open_endovis2018
 from clip_rl_training.synthetic import commands
 from clip_rl_training.synthetic.bag import START_NS, write_bag
