@@ -19,7 +19,7 @@ from clip_rl_perception.scene.content_area import ContentAreaTracker
 from clip_rl_perception.scene.instances import InstanceConfig
 from clip_rl_perception.scene.instruments import find_instruments
 from clip_rl_perception.scene.label_map import full_size_maps, grid_winners, warm_up
-from clip_rl_perception.scene.tracks import TrackConfig, TrackMemory, track
+from clip_rl_perception.scene.tracks import TrackConfig, TrackMemory, track_instruments
 from clip_rl_perception.scene.types import Box, ByteArray, ContentArea, FloatArray, NetworkView, Scene
 from clip_rl_perception.scene.validity import ValidityConfig, judge, measure_look
 from clip_rl_perception.scene.view import make_view, to_network
@@ -99,7 +99,7 @@ class PerceptionPipeline:
         warm_up()
 
     def with_classes(self, label_space: LabelSpace, text: FloatArray) -> PerceptionPipeline:
-        """The same engine with other classes; memory of earlier frames stays usable, but its tracks end."""
+        """The same engine with other classes; the memory of earlier frames stays usable."""
         return PerceptionPipeline(self.engine, label_space, text, self.calibration, self.config)
 
     def with_config(self, config: PipelineConfig) -> PerceptionPipeline:
@@ -167,7 +167,7 @@ class PerceptionPipeline:
             temperature=self.calibration.temperature,
             config=self.config.instruments,
         )
-        instruments, tracks = track(found, stamp_ns, view, self._tracks(memory), self.config.tracks)
+        instruments, tracks = track_instruments(found, stamp_ns, view, self._tracks(memory), self.config.tracks)
         novelty = self.calibration.novelty(output.embedding)
         validity, reason = judge(measure_look(network_rgb, view), novelty, output.truncated, self.config.validity)
         tagged = time.perf_counter()
@@ -200,11 +200,11 @@ class PerceptionPipeline:
             return None
         return memory.refined
 
-    def _tracks(self, memory: SceneMemory | None) -> TrackMemory | None:
-        """The identities alive; after a change of classes, only the numbers that were given already."""
-        if memory is None or self._same_classes(memory):
-            return None if memory is None else memory.tracks
-        return TrackMemory(next_id=memory.tracks.next_id)
+    def _tracks(self, memory: SceneMemory | None) -> TrackMemory:
+        """The identities alive; after a change of classes, without what they were called."""
+        if memory is None:
+            return TrackMemory()
+        return memory.tracks if self._same_classes(memory) else memory.tracks.without_classes()
 
     def _same_classes(self, memory: SceneMemory) -> bool:
         return memory.text is self.text or np.array_equal(memory.text, self.text)
