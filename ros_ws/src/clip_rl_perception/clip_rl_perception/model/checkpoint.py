@@ -7,31 +7,23 @@ precision exactly are stored in it (see `round_to_half_`), so a checkpoint loads
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import math
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
-from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelError, LabelSpace, label_space_from_dict
 from clip_rl_perception.model.calibration import Calibration as Calibration
+from clip_rl_perception.model.checkpoint_files import CheckpointError as CheckpointError
+from clip_rl_perception.model.checkpoint_files import read_description, read_tensors, require, sha256, write_files
 from clip_rl_perception.model.config import DEFAULT_TEMPLATES, ConfigError, SegmenterConfig
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.resources import ResourceError, share_path
-
-FORMAT = "clip-rl-checkpoint"
-FORMAT_VERSION = 1
-"""Raised when a reader of the old form would misread the new one."""
 
 _SAME_TEXT = 0.99
 """Least cosine between a stored text embedding and the one its prompts give; rounding of weights and of other CPUs is
@@ -41,10 +33,6 @@ _WEIGHTS = "segmenter."
 _TEXT = "text_embeddings"
 _NOVELTY_MEAN = "calibration.novelty_mean"
 _NOVELTY_STD = "calibration.novelty_std"
-
-
-class CheckpointError(ClipRlError):
-    """A checkpoint cannot be used; the message says which file, what differs and what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,42 +104,18 @@ def save_checkpoint(
     tensors[_TEXT] = text.detach()
     tensors[_NOVELTY_MEAN] = torch.from_numpy(np.ascontiguousarray(calibration.novelty_mean, np.float32))
     tensors[_NOVELTY_STD] = torch.from_numpy(np.ascontiguousarray(calibration.novelty_std, np.float32))
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise CheckpointError(f"{name} holds values that are not finite; not saved to {stem}")
-    stored = {name: _compact(tensor) for name, tensor in tensors.items()}
-    metadata = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+    content = {
         "architecture": segmenter.config.to_dict(),
         "label_space": label_space.to_dict(),
         "templates": list(templates),
-        "input_size": list(segmenter.config.input_size),
-        "normalisation": {"mean": list(segmenter.encoder.mean), "std": list(segmenter.encoder.std)},
+        **_summary(segmenter),
         "calibration": {
             "temperature": calibration.temperature,
             "novelty_limit": calibration.novelty_limit if math.isfinite(calibration.novelty_limit) else None,
         },
         "provenance": provenance,
     }
-    try:
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{stem.name}.", dir=stem.parent) as aside:
-            weights, description = Path(aside) / "weights", Path(aside) / "description"
-            save_file(stored, weights)
-            digest = _sha256(weights)
-            text_form = json.dumps({**metadata, "sha256": digest}, indent=2, allow_nan=False)
-            description.write_text(text_form + "\n", encoding="utf-8")
-            for part, suffix in ((weights, ".safetensors"), (description, ".json")):
-                part.chmod(0o644)
-                part.replace(stem.with_name(stem.name + suffix))
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"cannot write checkpoint {stem}: {error}") from error
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"checkpoint {stem}: provenance or calibration is not plain finite data: {error}"
-        ) from error
-    return digest[:12]
+    return write_files(stem, tensors, content)[:12]
 
 
 def resolve_checkpoint(path_or_name: str | Path) -> Path:
@@ -188,17 +152,17 @@ def load_checkpoint(path_or_name: str | Path, *, device: str | torch.device = "c
     """
     weights = resolve_checkpoint(path_or_name)
     description = weights.with_suffix(".json")
-    metadata = _read_description(description)
-    expected = _require(metadata, "sha256", str, description)
-    found = _sha256(weights)
+    metadata = read_description(description)
+    expected = require(metadata, "sha256", str, description)
+    found = sha256(weights)
     if found != expected:
         raise CheckpointError(
             f"{weights}: SHA-256 is {found[:12]}, {description.name} expects {expected[:12]}; "
             "the file is truncated or from another training: fetch both files again"
         )
     try:
-        label_space = label_space_from_dict(_require(metadata, "label_space", dict, description), str(description))
-        config = SegmenterConfig.from_dict(_require(metadata, "architecture", dict, description))
+        label_space = label_space_from_dict(require(metadata, "label_space", dict, description), str(description))
+        config = SegmenterConfig.from_dict(require(metadata, "architecture", dict, description))
         # The weights follow from the file; where they once came from must not be fetched again.
         pretrained = config.encoder.pretrained
         config = dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, pretrained=None))
@@ -208,13 +172,14 @@ def load_checkpoint(path_or_name: str | Path, *, device: str | torch.device = "c
         raise CheckpointError(str(error)) from error
     except ConfigError as error:
         raise CheckpointError(f"{description}: {error}") from error
+    _check_summary(metadata, segmenter, description)
     if pretrained is not None:
         encoder = dataclasses.replace(segmenter.config.encoder, pretrained=pretrained)
         segmenter.config = dataclasses.replace(segmenter.config, encoder=encoder)
-    tensors = _read_tensors(weights)
+    tensors = read_tensors(weights)
     text, mean, std = (_pop(tensors, name, weights) for name in (_TEXT, _NOVELTY_MEAN, _NOVELTY_STD))
     _load_weights(segmenter, tensors, weights)
-    templates = tuple(str(template) for template in _require(metadata, "templates", list, description))
+    templates = tuple(str(template) for template in require(metadata, "templates", list, description))
     _check_text(segmenter, label_space, text, templates, f"{description} does not belong to {weights.name}")
     if tuple(mean.shape) != (segmenter.embedding_dim,) or tuple(std.shape) != (segmenter.embedding_dim,):
         raise CheckpointError(
@@ -226,11 +191,27 @@ def load_checkpoint(path_or_name: str | Path, *, device: str | torch.device = "c
         label_space=label_space,
         text=text,
         calibration=_calibration(metadata, mean, std, description),
-        provenance=_require(metadata, "provenance", dict, description),
+        provenance=require(metadata, "provenance", dict, description),
         model_id=found[:12],
         path=weights,
         templates=templates,
     )
+
+
+def _check_summary(metadata: dict[str, Any], segmenter: ClipRlSegmenter, path: Path) -> None:
+    """Readers without torch rely on the summary of the architecture; raise `CheckpointError` where it is wrong."""
+    summary = _summary(segmenter)
+    for key, value in summary.items():
+        if metadata.get(key) != value:
+            found = metadata.get(key)
+            raise CheckpointError(f"{path}: '{key}' is {found!r}, which contradicts the architecture: {value!r}")
+
+
+def _summary(segmenter: ClipRlSegmenter) -> dict[str, Any]:
+    return {
+        "input_size": list(segmenter.config.input_size),
+        "normalisation": {"mean": list(segmenter.encoder.mean), "std": list(segmenter.encoder.std)},
+    }
 
 
 def _check_text(
@@ -253,60 +234,6 @@ def _check_text(
                 f"the text embedding of class '{entry.name}' is not what its prompts give (cosine {cosine:.2f}): "
                 f"{consequence}"
             )
-
-
-def _compact(tensor: Tensor) -> Tensor:
-    """The tensor in half precision if that changes no value, else as it is; contiguous, on the CPU."""
-    tensor = tensor.detach().cpu().contiguous()
-    if tensor.dtype == torch.float32:
-        half = tensor.half()
-        if torch.equal(half.float(), tensor):
-            return half
-    return tensor.clone()
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
-    return digest.hexdigest()
-
-
-def _read_description(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{path} is missing; a checkpoint is a .safetensors and a .json of the same name"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is not readable JSON: {error}; fetch both files again") from error
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise CheckpointError(f"{path} does not describe a checkpoint of this project: 'format' is not '{FORMAT}'")
-    if data.get("format_version") != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path} has format version {data.get('format_version')!r}; this version of clip-rl reads {FORMAT_VERSION}"
-        )
-    return data
-
-
-def _require(metadata: dict[str, Any], key: str, kind: type, path: Path) -> Any:
-    value = metadata.get(key)
-    if not isinstance(value, kind):
-        raise CheckpointError(f"{path}: '{key}' is missing or not a {kind.__name__}")
-    return value
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        with safe_open(path, framework="pt") as stream:
-            return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118  (not a mapping)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from error
 
 
 def _pop(tensors: dict[str, Tensor], name: str, path: Path) -> Tensor:
@@ -332,7 +259,7 @@ def _load_weights(segmenter: ClipRlSegmenter, tensors: dict[str, Tensor], path: 
 
 
 def _calibration(metadata: dict[str, Any], mean: Tensor, std: Tensor, path: Path) -> Calibration:
-    stored = _require(metadata, "calibration", dict, path)
+    stored = require(metadata, "calibration", dict, path)
     temperature, limit = stored.get("temperature"), stored.get("novelty_limit")
     if not isinstance(temperature, (int, float)) or not temperature > 0:
         raise CheckpointError(f"{path}: calibration temperature is {temperature!r}, expected a number above 0")
