@@ -101,7 +101,8 @@ def _wait_for(child: Child, event: str, stage: Stage, children: tuple[Child, ...
             _require_running(other)
         refused = node.log_lines("configure failed")
         if refused:
-            raise SessionError(f"the perception node cannot be configured: {_message(refused[-1])}")
+            reason = _message(refused[-1]).removeprefix("configure failed: ")
+            raise SessionError(f"the perception node cannot be configured: {reason}")
         if time.monotonic() > deadline:
             raise SessionError(f"the perception node is not active in time; its last words: {_last_words(node)}")
         stage.update(0, note="waiting for the model")

@@ -1,0 +1,152 @@
+"""`ros2 launch` for real: processes start, the node goes through its lifecycle, Ctrl-C ends everything."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+LIMIT_S = 120.0
+
+if shutil.which("ros2") is None or importlib.util.find_spec("launch_ros") is None:
+    pytest.skip("ROS 2's launch and ros2cli (in no Python registry) are missing", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny network with random weights."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "ros"))
+    try:
+        from harness import save_random_checkpoint
+    finally:
+        del sys.path[0]
+    return save_random_checkpoint(tmp_path_factory.mktemp("model") / "random")
+
+
+class Launched:
+    """A running `ros2 launch` in a ROS domain of its own."""
+
+    def __init__(self, log: Path, *arguments: str) -> None:
+        self.environment = {
+            **os.environ,
+            "ROS_DOMAIN_ID": str(random.randrange(1, 101)),
+            "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+            "OMP_NUM_THREADS": "1",
+            "PYTHONUNBUFFERED": "1",
+            "ROS_LOG_DIR": str(log.parent / "ros_log"),
+        }
+        self.log = log
+        with log.open("w") as stream:
+            self.process = subprocess.Popen(
+                ["ros2", "launch", "clip_rl_perception", *arguments],
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                env=self.environment,
+                start_new_session=True,
+            )
+
+    def ros2(self, *arguments: str) -> str:
+        """Output of another ros2 command in the same domain, without its daemon."""
+        result = subprocess.run(
+            ["ros2", *arguments], capture_output=True, text=True, env=self.environment, timeout=LIMIT_S, check=False
+        )
+        return result.stdout + result.stderr
+
+    def wait_for(self, text: str, count: int = 1) -> None:
+        """Until the log holds `text` so often."""
+        deadline = time.monotonic() + LIMIT_S
+        while self.log.read_text().count(text) < count:
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.1)
+
+    def wait_for_state(self, node: str, state: str) -> None:
+        """Until `ros2 lifecycle get` says so."""
+        deadline = time.monotonic() + LIMIT_S
+        while not (answer := self.ros2("lifecycle", "get", node, "--no-daemon")).startswith(state):
+            assert time.monotonic() < deadline, f"{node} is {answer!r}, not {state}\n{self.log.read_text()}"
+            time.sleep(0.5)
+
+    def end(self) -> str:
+        """Ctrl-C; returns the log. The launch must end by itself."""
+        # As a terminal does it: to the whole process group.
+        os.killpg(self.process.pid, signal.SIGINT)
+        self.process.wait(LIMIT_S)
+        return self.log.read_text()
+
+
+@pytest.fixture
+def launched(tmp_path: Path) -> Iterator[list[Launched]]:
+    """Everything that a test launches; ended afterwards, whatever happened."""
+    running: list[Launched] = []
+    yield running
+    for item in running:
+        if item.process.poll() is None:
+            os.killpg(item.process.pid, signal.SIGKILL)
+            item.process.wait()
+
+
+def test_autostart_makes_the_node_active(launched: list[Launched], checkpoint: Path, tmp_path: Path) -> None:
+    run = Launched(tmp_path / "launch.log", "perception.launch.py", f"model:={checkpoint}", "namespace:=scope")
+    launched.append(run)
+    run.wait_for_state("/scope/perception_node", "active [3]")
+    assert "model" in run.ros2("param", "list", "/scope/perception_node", "--no-daemon")
+    text = run.end()
+    assert run.process.returncode == 0, text
+    assert "process has finished cleanly" in text
+
+
+def test_without_autostart_a_manager_takes_the_node_through_its_states(
+    launched: list[Launched], checkpoint: Path, tmp_path: Path
+) -> None:
+    run = Launched(tmp_path / "launch.log", "perception.launch.py", f"model:={checkpoint}", "autostart:=false")
+    launched.append(run)
+    node = "/perception_node"
+    run.wait_for_state(node, "unconfigured [1]")
+    for transition, state in (
+        ("configure", "inactive [2]"),
+        ("activate", "active [3]"),
+        ("deactivate", "inactive [2]"),
+        ("cleanup", "unconfigured [1]"),
+    ):
+        assert "Transitioning successful" in run.ros2("lifecycle", "set", node, transition, "--no-daemon")
+        run.wait_for_state(node, state)
+    assert run.end()
+    assert run.process.returncode == 0
+
+
+def test_stereo_runs_two_nodes(launched: list[Launched], checkpoint: Path, tmp_path: Path) -> None:
+    run = Launched(tmp_path / "launch.log", "stereo.launch.py", f"model:={checkpoint}", "rig:=psm")
+    launched.append(run)
+    for side in ("left", "right"):
+        run.wait_for_state(f"/psm/{side}/perception_node", "active [3]")
+        information = run.ros2("node", "info", f"/psm/{side}/perception_node", "--no-daemon")
+        assert f"/psm/{side}/image_raw: sensor_msgs/msg/Image" in information
+        assert f"/psm/{side}/mask: sensor_msgs/msg/Image" in information
+    text = run.end()
+    assert text.count("process has finished cleanly") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("viewer:=foxglove",), "viewer"),
+        (("params_file:=/nowhere.yaml",), "params_file:=/nowhere.yaml does not exist"),
+    ],
+)
+def test_wrong_arguments_end_the_launch(
+    launched: list[Launched], tmp_path: Path, arguments: tuple[str, ...], reason: str
+) -> None:
+    run = Launched(tmp_path / "launch.log", "perception.launch.py", *arguments)
+    launched.append(run)
+    assert run.process.wait(LIMIT_S) == 1
+    assert reason in run.log.read_text()
