@@ -28,9 +28,10 @@ _FINEST = {"smooth": 16.0, "rough": 1.0, "ridged": 4.0, "cells": 4.0, "fibres": 
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """A random field, float32 (BANK_SIDE, BANK_SIDE)."""
+    """A random seamless field."""
 
     values: FloatArray
+    """float32, square; what is sampled finely is stored twice over in both directions, so that most views lie inside."""
     slope: float
     """Root mean square of its gradient per bank pixel."""
 
@@ -70,14 +71,15 @@ class TextureBank:
         group = self.fields[kind]
         field = group[int(rng.integers(len(group)))]
         angle = rng.uniform(0, 2 * np.pi)
-        offset = rng.uniform(0, BANK_SIDE, 2)
+        center = rng.uniform(0, BANK_SIDE, 2) + (field.values.shape[0] - BANK_SIDE) / 2
         step = BANK_SIDE / max(extent, 1.0)
         # Fields without fine structure are sampled on a coarser grid and enlarged: the same in a fraction of the time.
         reduce = int(np.clip(_FINEST[kind] / (4.0 * step * detail), 1, 6))
         height, width = size
         small = (max(2, -(-width // reduce)), max(2, -(-height // reduce)))
         cosine, sine = np.cos(angle) * step * reduce, np.sin(angle) * step * reduce
-        matrix = np.array([[cosine, -sine / stretch, offset[0]], [sine, cosine / stretch, offset[1]]], np.float64)
+        turn = np.array([[cosine, -sine / stretch], [sine, cosine / stretch]])
+        matrix = np.column_stack([turn, center - turn @ (np.array(small) / 2)])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         view = cv2.warpAffine(field.values, matrix, small, flags=flags, borderMode=cv2.BORDER_WRAP)
         if reduce > 1:
@@ -127,10 +129,11 @@ def _wrapped(tile: FloatArray, rng: np.random.Generator, size: tuple[int, int]) 
     return as_floats(tile[np.arange(top, top + height) % side][:, np.arange(left, left + width) % side])
 
 
-def _field(values: FloatArray) -> Field:
+def _field(values: FloatArray, copies: int = 1) -> Field:
     across = np.diff(values, axis=1)[:-1]
     down = np.diff(values, axis=0)[:, :-1]
-    return Field(values, float(np.sqrt(np.mean(across**2 + down**2)) + 1e-6))
+    slope = float(np.sqrt(np.mean(across**2 + down**2)) + 1e-6)
+    return Field(np.tile(values, (copies, copies)), slope)
 
 
 _GRAINS = ((22.0, 1.0), (11.0, 1.0), (6.5, 1.0), (14.0, 3.0), (9.0, 1.8))
@@ -144,14 +147,17 @@ def texture_bank(seed: int) -> TextureBank:
     side = BANK_SIDE
     kinds: dict[str, list[FloatArray]] = {
         "smooth": [noise.fractal(rng, side, 2, 4, 0.35) for _ in range(10)],
-        "rough": [noise.fractal(rng, side, 3, 8, 0.62) for _ in range(12)],
-        "ridged": [noise.ridged(rng, side, 3 + i % 4, 3 + i % 3) for i in range(12)],
+        "rough": [noise.fractal(rng, side, 3, 8, 0.62) for _ in range(10)],
+        "ridged": [noise.ridged(rng, side, 3 + i % 4, 3 + i % 3) for i in range(9)],
         "cells": [noise.cells(rng, side, int(count)) for count in (60, 110, 180, 260, 400, 700, 1100)],
-        "fibres": [noise.fibres(rng, side, 12 + 8 * (i % 4)) for i in range(8)],
+        "fibres": [noise.fibres(rng, side, 12 + 8 * (i % 4)) for i in range(6)],
         "vessels": [noise.vessel_tree(rng, side, 4 + 2 * i) for i in range(8)],
     }
     return TextureBank(
-        fields={kind: tuple(_field(values) for values in group) for kind, group in kinds.items()},
+        fields={
+            kind: tuple(_field(values, 1 if kind == "smooth" else 2) for values in group)
+            for kind, group in kinds.items()
+        },
         grains=tuple(_field(noise.grain(rng, GRAIN_SIDE, length, stretch)) for length, stretch in _GRAINS),
         sensor=rng.standard_normal((NOISE_SIDE, NOISE_SIDE), dtype=np.float32),
     )

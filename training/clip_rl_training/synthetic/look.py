@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from clip_rl_training.synthetic import effects
-from clip_rl_training.synthetic.banks import TextureBank
+from clip_rl_training.synthetic.banks import BANK_SIDE, TextureBank
 from clip_rl_training.synthetic.config import SceneConfig
 from clip_rl_training.synthetic.content import Content, apply_content
 from clip_rl_training.synthetic.frame import ByteArray, FloatArray
@@ -55,8 +55,9 @@ def draw_look(rng: np.random.Generator, config: SceneConfig, bank: TextureBank, 
         cast = np.exp(rng.normal(0, 0.25, 3))  # a greenish, bluish or brown picture
     smoky = rng.random() < config.smoke
     tint = rng.uniform(130, 235)
-    fields = bank.fields["rough"]
-    field = fields[int(rng.integers(len(fields)))].values[::8, ::8]
+    billows = bank.fields["rough"][int(rng.integers(len(bank.fields["rough"])))].values[:BANK_SIDE:8, :BANK_SIDE:8]
+    haze = bank.fields["smooth"][int(rng.integers(len(bank.fields["smooth"])))].values[:BANK_SIDE:8, :BANK_SIDE:8]
+    field = haze + billows * np.float32(rng.uniform(0.0, 0.5))
     weights = rng.dirichlet((2.0, 3.0, 1.5))
     noisy = rng.random() < (0.8 if gray else 0.6)
     return Look(

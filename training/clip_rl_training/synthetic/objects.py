@@ -88,7 +88,7 @@ def add_tubes(rng: np.random.Generator, tissue: Tissue, unit: float) -> None:
         path += np.array([rng.uniform(0, width), rng.uniform(0, height)]) - path[steps // 2]
         half = unit * float(np.exp(rng.uniform(np.log(0.006), np.log(0.05))))
         outline = _ribbon(path, half)
-        box = bounds(outline, (height, width), 4 + int(half))
+        box = bounds(outline, (height, width), 4 + int(3.5 * half))
         if box is None:
             continue
         left, top, right, bottom = box
@@ -168,7 +168,7 @@ def add_gauze(rng: np.random.Generator, tissue: Tissue, unit: float) -> None:
         rng.uniform(0, np.pi),
         rng.uniform(0.05, 0.25),
     )
-    box = bounds(outline, (height, width), 2 + int(0.03 * unit))
+    box = bounds(outline, (height, width), 2 + int(0.06 * unit))
     if box is None:
         return
     left, top, right, bottom = box

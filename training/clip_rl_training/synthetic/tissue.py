@@ -44,15 +44,19 @@ def _surface(
     relief, steep = bank.sample(rng, kind.relief, size, unit * rng.uniform(*kind.relief_extent), rng.uniform(0.6, 1.7))
     coarse, coarse_steep = bank.sample(rng, "smooth", size, unit * rng.uniform(1.2, 3.0))
     grain, grain_steep = bank.grain(rng, size, unit)
-    height = relief * (rng.uniform(*kind.relief_slope) / steep)
-    height += coarse * (rng.uniform(0.05, 0.30) / coarse_steep)
+    height = relief * np.float32(rng.uniform(*kind.relief_slope) / steep)
+    height += coarse * np.float32(rng.uniform(0.05, 0.30) / coarse_steep)
     height += grain * (rng.uniform(*kind.grain_slope) * rng.uniform(0.15, 1.0) / grain_steep)
 
-    mottle, _ = bank.sample(rng, "rough", size, unit * rng.uniform(0.8, 2.5), rng.uniform(0.6, 1.6), detail=0.25)
+    # Colour varies slowly: its index is worked out on half the grid.
+    half = (max(2, size[0] // 2), max(2, size[1] // 2))
+    mottle, _ = bank.sample(rng, "rough", half, 0.5 * unit * rng.uniform(0.8, 2.5), rng.uniform(0.6, 1.6), detail=0.5)
     tone = mottle * (38.0 * kind.mottle * rng.uniform(0.5, 1.3))
-    tone += relief * rng.uniform(8, 30) + grain * rng.uniform(0, 10) + coarse * rng.uniform(0, 25)
-    tone += rng.uniform(105, 150)
-    index = np.clip(tone, 0, 255).astype(np.uint8)
+    mix = relief * rng.uniform(8, 30)
+    mix += grain * rng.uniform(0, 10)
+    mix += coarse * rng.uniform(0, 25)
+    tone += cv2.resize(mix, (half[1], half[0]), interpolation=cv2.INTER_AREA) + np.float32(rng.uniform(105, 150))
+    index = cv2.resize(np.clip(tone, 0, 255).astype(np.uint8), (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
     table = tone_table(rng, kind, unusual)
     planes = [as_floats(cv2.LUT(index, np.ascontiguousarray(table[:, channel]))) for channel in range(3)]
 
@@ -142,7 +146,9 @@ def draw_tissue(
         long, ratio = unit * float(np.exp(rng.uniform(np.log(0.12), np.log(0.75)))), rng.uniform(0.25, 0.95)
         angle = rng.uniform(0, np.pi)
         outline = blob_outline(rng, center, long, long * ratio, angle, rng.uniform(0.02, 0.22))
-        margin = int(unit * 0.06) + 2
+        # Light comes from the lens: organs throw soft shadows to one side, and meet what lies behind in a thin crease.
+        drop, spread = rng.normal(0, 0.015, 2) * unit, unit * rng.uniform(0.01, 0.05)
+        margin = int(3 * spread + np.abs(drop).max()) + 2
         left, top = np.maximum(np.floor(outline.min(axis=0)).astype(int) - margin, 0)
         right, bottom = np.minimum(np.ceil(outline.max(axis=0)).astype(int) + margin, (width_px, height_px))
         if right - left < 8 or bottom - top < 8:
@@ -156,9 +162,7 @@ def draw_tissue(
         rho = _dome(inner, (center[0] - left, center[1] - top), (long, long * ratio), angle)
         bulge = rng.uniform(0.10, 0.7) * long * ratio
         organ_relief += np.sqrt(np.maximum(1.25 - rho, 0.02)) * bulge
-        # Light comes from the lens: organs throw soft shadows to one side, and meet what lies behind in a thin crease.
-        drop = rng.normal(0, 0.02, 2) * unit
-        contact = fill_alpha(inner, [local + drop], unit * rng.uniform(0.01, 0.06)) * rng.uniform(0.0, 0.7)
+        contact = fill_alpha(inner, [local + drop], spread) * rng.uniform(0.0, 0.7)
         openness[window] *= 1.0 - contact
         rim = np.clip(rho - 0.55, 0, 1) * rng.uniform(0.0, 0.8)
         openness[window] += alpha * (np.clip(1.0 - rim, 0.05, 1.0) - openness[window])
