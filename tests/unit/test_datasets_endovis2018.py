@@ -187,6 +187,17 @@ def test_type_from_the_releases(tmp_path: Path) -> None:
     assert dataset.label_space.names[4:7] == ("monopolar-curved-scissors", "ultrasound-probe", "suction-instrument")
 
 
+def test_type_of_synthetic_videos(tmp_path: Path) -> None:
+    trees.endovis2018(tmp_path, {"seq_101": [0]})
+    trees.write_rgb(tmp_path / "seq_101/types/frame000.png", trees.stripes(8))
+    dataset = open_dataset("endovis2018-type", tmp_path)
+    assert dataset.sequences == ("seq_101",) and dataset.splits == {}
+    assert (dataset[0][1] == trees.stripes(8)).all()
+    trees.write_rgb(tmp_path / "seq_101/types/frame000.png", trees.stripes(9))
+    with pytest.raises(CodingError, match=r"types/frame000\.png: value 8; expected 0 background"):
+        dataset[0]
+
+
 def test_type_instance_mistakes_are_named(tmp_path: Path) -> None:
     type_release(tmp_path)
     folder = tmp_path / "release/seq_2/instrument_labels_2017"

@@ -12,6 +12,8 @@ where the type mask is made as ISINet's organize2018.py makes it: suction instru
 colours, then every instance painted over in the order of file names. C is ISINet's raw id; vessel sealer (4), grasping
 retractor (5) and stapler (10) are no class of this protocol and stay background.
 
+Synthetic videos (``clip-rl synth``) have this layout too and hold seq_N/types/frameNNN.png instead, with our ids.
+
 Organised, as that script writes it: {train,val}/{images,annotations}/seqN_frameNNN.png (also seq_N_frameNNN.png) with
 one value per pixel. Repositories renumber the types, so the coding must be named:
 
@@ -101,6 +103,10 @@ def _open_releases(root: Path) -> SegmentationDataset:
     items: list[Item] = []
     scene, space = load_label_space("endovis2018"), load_label_space("endovis2018-type")
     for folder, sequence in sequence_folders(root, problems):
+        if (folder / "types").is_dir():
+            pairs = pair_files(images_in(folder / "left_frames"), images_in(folder / "types"), problems)
+            items += [Item(image, (mask,), sequence, frame) for frame, (image, mask) in pairs.items()]
+            continue
         instances = folder / "instrument_labels_2017"
         if not instances.is_dir():
             problems.append(f"{folder}: has no folder 'instrument_labels_2017'; expected ISINet's annotations there")
@@ -118,7 +124,8 @@ def _open_releases(root: Path) -> SegmentationDataset:
         ]
         problems += [f"{paths[0]}: instance of a frame that does not exist" for paths in by_frame.values()]
     splits = present(SPLITS, {item.sequence for item in items})
-    reader = _Instances(CodedMask(scene_coding(scene, scene)), _types_in_scene(scene, space))
+    typed = CodedMask(ValueCoding(CODINGS["surgicalsam"], dict(enumerate(space.names))))
+    reader = _Instances(CodedMask(scene_coding(scene, scene)), _types_in_scene(scene, space), typed)
     return SegmentationDataset("endovis2018-type", root, space, tuple(items), splits, reader, problems=tuple(problems))
 
 
@@ -136,8 +143,12 @@ class _Instances:
 
     scene: CodedMask
     types_in_scene: ByteArray
+    typed: CodedMask
+    """Reads the masks of synthetic videos, which hold the types as they are."""
 
     def __call__(self, item: Item) -> ByteArray:
+        if item.masks[0].parent.name == "types":
+            return self.typed(item)
         labels = np.asarray(self.types_in_scene[self.scene(item)], np.uint8)
         for path in item.masks[1:]:
             index = _type_of_instance(path)
