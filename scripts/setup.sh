@@ -191,6 +191,8 @@ make_environment() {
     say "an earlier set-up did not finish; starting .venv again"
   elif is_done environment "$wanted" && "$clip_rl_venv/bin/python" -c '' 2>/dev/null; then
     return
+  elif [ -e "$clip_rl_venv" ] && [ ! -d "$clip_rl_state" ]; then
+    die "$clip_rl_venv exists and was not made by this script; move it away first"
   fi
   say "making .venv with Python $python_version ($python)"
   rm -rf "$clip_rl_venv" ros_ws/build ros_ws/install ros_ws/log
