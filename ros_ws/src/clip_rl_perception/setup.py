@@ -1,4 +1,4 @@
-"""How colcon installs this ROS package (ament_python); pip installs the whole project from the root's pyproject.toml."""
+"""How colcon installs this ROS package (ament_python); pip installs the whole project from the root pyproject.toml."""
 
 from __future__ import annotations
 
