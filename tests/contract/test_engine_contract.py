@@ -1,0 +1,309 @@
+"""What every engine must do, whatever compiled it: the same tests over all engines that this machine can run."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from clip_rl_perception.engine.build import build_engine
+from clip_rl_perception.engine.load import engine_names, load_engine
+from clip_rl_perception.engine.protocol import ByteArray, Engine, EngineError, FloatArray
+from clip_rl_perception.engine.torch_engine import TorchEngine
+from clip_rl_perception.labels import load_label_space
+from clip_rl_perception.model.checkpoint import Calibration, Checkpoint, load_checkpoint, save_checkpoint
+from clip_rl_perception.model.config import SegmenterConfig
+from clip_rl_perception.model.segmenter import ClipRlSegmenter
+
+SIZE = (64, 96)
+GRID = (16, 24)
+TOLERANCE = {"fp32": 2e-3, "bf16": 0.5}
+"""Largest difference of logits from the reference."""
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """The tiny network, untrained, with a refiner that does act."""
+    torch.manual_seed(0)
+    segmenter = ClipRlSegmenter(SegmenterConfig.tiny()).eval()
+    with torch.no_grad():
+        segmenter.refiner.action_head.weight.normal_(std=2.0)
+        segmenter.refiner.from_flag.normal_()
+        assert segmenter.refiner.action_head.bias is not None
+        segmenter.refiner.action_head.bias.zero_()
+    space = load_label_space("endovis2018-type")
+    stem = tmp_path_factory.mktemp("checkpoint") / "model"
+    text = segmenter.encode_text(space)
+    save_checkpoint(stem, segmenter, space, text, Calibration.uncalibrated(segmenter.embedding_dim), {})
+    return load_checkpoint(stem)
+
+
+Maker = Callable[[Checkpoint, Path], Engine]
+
+
+def make_torch(checkpoint: Checkpoint, folder: Path) -> Engine:
+    return load_engine("torch", checkpoint, input_size=SIZE, threads=1)
+
+
+def make_torch_bf16(checkpoint: Checkpoint, folder: Path) -> Engine:
+    return load_engine("torch", checkpoint, input_size=SIZE, precision="bf16", threads=1)
+
+
+def make_openvino(checkpoint: Checkpoint, folder: Path) -> Engine:
+    directory = folder / "openvino"
+    if not directory.exists():
+        build_engine(
+            checkpoint, "openvino", directory, images=[image(9)], input_size=SIZE, precision="fp32", threads=1,
+            progress=lambda line: None,
+        )  # fmt: skip
+    return load_engine(directory, checkpoint, threads=1)
+
+
+MAKERS: dict[str, Maker] = {"torch": make_torch, "torch-bf16": make_torch_bf16, "openvino": make_openvino}
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("engines")
+
+
+@pytest.fixture(scope="module", params=sorted(MAKERS))
+def engine(request: pytest.FixtureRequest, checkpoint: Checkpoint, folder: Path) -> Iterator[Engine]:
+    name = str(request.param)
+    if name == "openvino" and importlib.util.find_spec("openvino") is None:
+        pytest.skip("the openvino package is not installed")
+    made = MAKERS[name](checkpoint, folder)
+    yield made
+    made.close()
+
+
+def image(seed: int = 0) -> ByteArray:
+    """Smooth random colours: something that a network reacts to."""
+    coarse = torch.rand(1, 3, 4, 6, generator=torch.Generator().manual_seed(seed))
+    smooth = torch.nn.functional.interpolate(coarse, SIZE, mode="bilinear", align_corners=False)
+    return np.ascontiguousarray((smooth[0].permute(1, 2, 0) * 255).byte().numpy())
+
+
+def text_rows(classes: int = 5, seed: int = 0) -> FloatArray:
+    rows = np.random.default_rng(seed).normal(size=(classes, 128)).astype(np.float32)
+    unit: FloatArray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit
+
+
+def log_softmax(logits: FloatArray) -> FloatArray:
+    shifted = logits - logits.max(axis=0, keepdims=True)
+    result: FloatArray = shifted - np.log(np.exp(shifted).sum(axis=0, keepdims=True))
+    return result
+
+
+def test_it_says_what_it_is(engine: Engine, checkpoint: Checkpoint) -> None:
+    assert isinstance(engine, Engine)
+    assert engine.info.input_size == SIZE
+    assert engine.info.stride == 4
+    assert engine.info.embedding_dim == 128
+    assert engine.info.model_id == checkpoint.model_id
+    assert engine.info.max_refine_steps == 4
+    assert "64x96" in engine.info.describe()
+
+
+@pytest.mark.parametrize("classes", [1, 2, 5, 50])
+def test_shapes_and_types_for_any_number_of_classes(engine: Engine, classes: int) -> None:
+    output = engine.infer(image(), text_rows(classes))
+    for values in (output.logits, output.refined):
+        assert values.shape == (classes, *GRID)
+        assert values.dtype == np.float32
+        assert np.isfinite(values).all()
+    np.testing.assert_allclose(np.exp(output.refined).sum(axis=0), 1.0, atol=2e-3)
+    assert output.embedding.shape == (128,)
+    assert output.embedding.dtype == np.float32
+    assert np.linalg.norm(output.embedding) == pytest.approx(1.0, abs=1e-2)
+    assert 0 <= output.steps <= 4
+    assert not output.truncated
+    assert output.network_ms > 0
+    assert output.refine_ms >= 0
+
+
+def test_logits_are_the_reference_ones(engine: Engine, checkpoint: Checkpoint) -> None:
+    rgb, text = image(1), text_rows()
+    with torch.inference_mode():
+        segmenter = checkpoint.segmenter
+        decoded = segmenter.decode(segmenter.prepare(torch.from_numpy(rgb)[None]), torch.from_numpy(text))
+    output = engine.infer(rgb, text, max_steps=0)
+    np.testing.assert_allclose(output.logits, decoded.logits[0].numpy(), atol=TOLERANCE[engine.info.precision])
+    np.testing.assert_allclose(output.embedding, decoded.embedding[0].numpy(), atol=0.05)
+
+
+def test_refinement_is_the_reference_one(engine: Engine, checkpoint: Checkpoint) -> None:
+    # Greedy actions flip where two are equally good, so almost all pixels must agree, not all; from lower precision
+    # the refiner starts elsewhere, so this holds for single precision only.
+    if engine.info.precision != "fp32":
+        pytest.skip("lower precision starts the refiner from other log-probabilities")
+    rgb, text = image(1), text_rows()
+    previous = log_softmax(np.random.default_rng(3).normal(size=(5, *GRID)).astype(np.float32))
+    with torch.inference_mode():
+        segmenter, rows = checkpoint.segmenter, torch.from_numpy(text)
+        decoded = segmenter.decode(segmenter.prepare(torch.from_numpy(rgb)[None]), rows)
+        expected = segmenter.refine(decoded, rows, torch.from_numpy(previous)[None], max_steps=2)
+    output = engine.infer(rgb, text, previous=previous, max_steps=2)
+    assert output.steps == expected.steps == 2
+    difference = np.abs(output.refined - expected.log_probs[0].numpy()).max(axis=0)
+    assert (difference < 1e-2).mean() > 0.98
+
+
+def test_same_input_same_output(engine: Engine) -> None:
+    first, second = engine.infer(image(), text_rows()), engine.infer(image(), text_rows())
+    np.testing.assert_array_equal(first.logits, second.logits)
+    np.testing.assert_array_equal(first.refined, second.refined)
+    np.testing.assert_array_equal(first.embedding, second.embedding)
+    assert first.steps == second.steps
+
+
+def test_results_outlive_the_next_frame_and_inputs_are_left_alone(engine: Engine) -> None:
+    rgb, text = image(), text_rows()
+    previous = log_softmax(np.random.default_rng(3).normal(size=(5, *GRID)).astype(np.float32))
+    given = rgb.copy(), text.copy(), previous.copy()
+    output = engine.infer(rgb, text, previous=previous)
+    kept = output.logits.copy(), output.refined.copy(), output.embedding.copy()
+    other = engine.infer(image(7), text_rows(seed=4), previous=output.refined)
+    assert not np.array_equal(other.logits, output.logits)
+    for values, before in zip((output.logits, output.refined, output.embedding), kept, strict=True):
+        np.testing.assert_array_equal(values, before)
+    for argument, copied in zip((rgb, text, previous), given, strict=True):
+        np.testing.assert_array_equal(argument, copied)
+
+
+def test_classes_change_by_text_alone(engine: Engine) -> None:
+    text = text_rows(5)
+    order = [3, 0, 4]
+    whole, part = engine.infer(image(), text, max_steps=0), engine.infer(image(), text[order], max_steps=0)
+    np.testing.assert_allclose(part.logits, whole.logits[order], atol=TOLERANCE[engine.info.precision])
+    other = engine.infer(image(), text_rows(5, seed=1), max_steps=0)
+    assert np.abs(other.logits - whole.logits).max() > 1.0
+    np.testing.assert_array_equal(other.embedding, whole.embedding)
+
+
+def test_without_steps_the_refined_values_are_the_decoders(engine: Engine) -> None:
+    output = engine.infer(image(), text_rows(), max_steps=0)
+    assert output.steps == 0
+    assert not output.truncated
+    np.testing.assert_allclose(output.refined, log_softmax(output.logits), atol=1e-4)
+
+
+def test_steps_are_limited_by_the_caller_and_by_training(engine: Engine) -> None:
+    free = engine.infer(image(), text_rows())
+    assert free.steps > 1
+    assert not np.allclose(free.refined, log_softmax(free.logits), atol=1e-2)
+    assert engine.infer(image(), text_rows(), max_steps=1).steps == 1
+    assert engine.infer(image(), text_rows(), max_steps=100).steps <= 4
+
+
+def test_a_spent_budget_gives_the_decoders_result_and_says_so(engine: Engine) -> None:
+    output = engine.infer(image(), text_rows(), budget_ms=0.0)
+    assert output.steps == 0
+    assert output.truncated
+    np.testing.assert_allclose(output.refined, log_softmax(output.logits), atol=1e-4)
+    ample, free = engine.infer(image(), text_rows(), budget_ms=1e9), engine.infer(image(), text_rows())
+    assert not ample.truncated
+    assert ample.steps == free.steps
+    np.testing.assert_array_equal(ample.refined, free.refined)
+
+
+def test_the_previous_frame_matters_and_only_then(engine: Engine) -> None:
+    first = engine.infer(image(), text_rows())
+    previous = log_softmax(np.random.default_rng(3).normal(size=(5, *GRID)).astype(np.float32))
+    with_previous = engine.infer(image(), text_rows(), previous=previous)
+    assert not np.array_equal(first.refined, with_previous.refined)
+    np.testing.assert_array_equal(first.logits, with_previous.logits)
+    again = engine.infer(image(), text_rows())
+    np.testing.assert_array_equal(first.refined, again.refined)
+
+
+def test_views_and_read_only_frames_are_taken(engine: Engine) -> None:
+    rgb = image()
+    expected = engine.infer(rgb, text_rows()).logits
+    frozen = rgb.copy()
+    frozen.setflags(write=False)
+    padded = np.zeros((SIZE[0] + 4, SIZE[1] + 6, 3), np.uint8)
+    padded[2:-2, 3:-3] = rgb
+    for variant in (frozen, padded[2:-2, 3:-3], np.ascontiguousarray(rgb[::-1, ::-1])[::-1, ::-1]):
+        np.testing.assert_array_equal(engine.infer(variant, text_rows()).logits, expected)
+
+
+@pytest.mark.parametrize(
+    ("rgb", "message"),
+    [
+        (np.zeros((96, 64, 3), np.uint8), r"rgb is uint8 \(96, 64, 3\); this engine takes uint8 \(64, 96, 3\)"),
+        (np.zeros((64, 96), np.uint8), "rgb is"),
+        (np.zeros((64, 96, 3), np.float32), "rgb is float32"),
+        (None, "rgb is NoneType"),
+    ],
+)
+def test_other_images_are_refused(engine: Engine, rgb: ByteArray, message: str) -> None:
+    with pytest.raises(EngineError, match=message):
+        engine.infer(rgb, text_rows())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        np.zeros((5, 64), np.float32),
+        np.zeros((5, 128), np.float64),
+        np.zeros((0, 128), np.float32),
+        np.zeros((255, 128), np.float32),
+        np.zeros(128, np.float32),
+    ],
+)
+def test_other_text_is_refused(engine: Engine, text: FloatArray) -> None:
+    with pytest.raises(EngineError, match=r"text is .*\(1\.\.254, 128\)"):
+        engine.infer(image(), text)
+
+
+@pytest.mark.parametrize("shape", [(4, *GRID), (5, 24, 16), GRID])
+def test_a_previous_frame_of_other_classes_or_size_is_refused(engine: Engine, shape: tuple[int, ...]) -> None:
+    with pytest.raises(EngineError, match=r"previous is .* must be float32 \(5, 16, 24\)"):
+        engine.infer(image(), text_rows(5), previous=np.zeros(shape, np.float32))
+    assert engine.infer(image(), text_rows(5)).logits.shape == (5, *GRID)
+
+
+@pytest.mark.parametrize("name", sorted(MAKERS))
+def test_a_closed_engine_refuses(name: str, checkpoint: Checkpoint, folder: Path) -> None:
+    if name == "openvino" and importlib.util.find_spec("openvino") is None:
+        pytest.skip("the openvino package is not installed")
+    engine = MAKERS[name](checkpoint, folder)
+    engine.close()
+    engine.close()
+    with pytest.raises(EngineError, match="closed"):
+        engine.infer(image(), text_rows())
+
+
+def test_weights_that_are_not_numbers_are_noticed(checkpoint: Checkpoint) -> None:
+    broken = ClipRlSegmenter(checkpoint.segmenter.config)
+    broken.load_state_dict(checkpoint.segmenter.state_dict())
+    with torch.no_grad():
+        broken.decoder.embed[0, 0] = float("nan")
+    engine = TorchEngine(Checkpoint(**{**vars(checkpoint), "segmenter": broken}), input_size=SIZE)
+    with pytest.raises(EngineError, match="logits are not finite"):
+        engine.infer(image(), text_rows())
+
+
+def test_unknown_engines_and_impossible_options(checkpoint: Checkpoint) -> None:
+    with pytest.raises(EngineError) as caught:
+        load_engine("tensorfloat", checkpoint)
+    assert "no engine 'tensorfloat'" in str(caught.value)
+    assert all(name in str(caught.value) for name in engine_names())
+    for options, message in (
+        ({"input_size": (60, 96)}, "multiples of 32"),
+        ({"precision": "fp8"}, "no precision 'fp8'"),
+        ({"threads": 0}, "at least 1"),
+        ({"device": "cuda:7"}, "device 'cuda:7' is not usable"),
+        ({"colour": "blue"}, "colour"),
+    ):
+        with pytest.raises(EngineError, match=message):
+            load_engine("torch", checkpoint, **options)
+
+
+def test_no_size_given_takes_the_checkpoints(checkpoint: Checkpoint) -> None:
+    assert load_engine("torch", checkpoint).info.input_size == SegmenterConfig.tiny().input_size
