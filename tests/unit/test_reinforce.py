@@ -102,7 +102,7 @@ def test_gradient_is_that_of_the_policy_gradient_theorem() -> None:
     config = reinforce.ReinforceConfig(normalise=False, value_weight=0.0, reward_scale=1.0)
     log_probs = torch.tensor([0.5, 0.5]).log()[None, :, None, None]
     track = reinforce.rollout(
-        Bandit(logits), log_probs, labels, steps=1, config=config, rewards=RewardConfig(cost=0.25),
+        Bandit(logits), log_probs, labels, steps=1, config=config, rewards=RewardConfig(hard_iou=0.0, cost=0.25),
         generator=torch.Generator().manual_seed(0),
     )  # fmt: skip
     loss, _ = reinforce.actor_critic_loss(track, labels, config=config, entropy_weight=0.0)
@@ -138,7 +138,7 @@ def train(refiner: Refiner, updates: int, mode: str) -> list[float]:
         if mode == "rl":
             loss, report = reinforce.reinforce(
                 bind(refiner, log_probs), log_probs, truth, steps=2, entropy_weight=weight,
-                config=config, rewards=RewardConfig(iou=0.2), generator=generator,
+                config=config, rewards=RewardConfig(), generator=generator,
             )  # fmt: skip
         else:
             loss, report = supervised_refinement(
@@ -194,7 +194,7 @@ def test_reported_reward_is_the_gain_of_the_rollout() -> None:
     config = reinforce.ReinforceConfig(reward_scale=1.0)
     track = reinforce.rollout(
         bind(refiner, log_probs), log_probs, truth, steps=3, config=config,
-        rewards=RewardConfig(iou=0.0, log_floor=-50.0, limit=1e9), generator=torch.Generator().manual_seed(0),
+        rewards=RewardConfig(log_probability=1.0, hard_iou=0.0, log_floor=-50.0, limit=1e9), generator=torch.Generator().manual_seed(0),
     )  # fmt: skip
     gained = track.last.gather(1, truth[:, None]) - log_probs.gather(1, truth[:, None])
     assert torch.stack(track.reward).sum(0).mean().item() == pytest.approx(gained.mean().item(), rel=1e-4)

@@ -15,14 +15,14 @@ def log_probs(foreground: list[list[float]]) -> torch.Tensor:
     return torch.stack((1 - p, p)).log()[None]
 
 
-BEFORE = log_probs([[0.5, 0.2, 0.9]])
+BEFORE = log_probs([[0.4, 0.2, 0.9]])
 AFTER = log_probs([[0.8, 0.1, 0.6]])
 LABELS = torch.tensor([[[1, 0, 255]]])
 
 
 def test_log_probability_gain_by_hand() -> None:
     gain = rewards.log_probability_gain(BEFORE, AFTER, LABELS)
-    assert gain[0, 0].tolist() == pytest.approx([math.log(0.8 / 0.5), math.log(0.9 / 0.8), 0.0], rel=1e-5)
+    assert gain[0, 0].tolist() == pytest.approx([math.log(0.8 / 0.4), math.log(0.9 / 0.8), 0.0], rel=1e-5)
 
 
 def test_log_probability_gain_is_cut_off_at_the_floor() -> None:
@@ -37,13 +37,13 @@ def test_soft_miou_by_hand() -> None:
     assert rewards.soft_miou(AFTER, LABELS).tolist() == pytest.approx([(class_0 + class_1) / 2], rel=1e-5)
 
 
-def test_soft_iou_credit_is_the_difference_reward() -> None:
+def test_iou_credit_is_the_difference_reward() -> None:
     generator = torch.Generator().manual_seed(3)
     before = torch.randn(2, 3, 4, 5, generator=generator).log_softmax(1)
     after = torch.randn(2, 3, 4, 5, generator=generator).log_softmax(1)
     labels = torch.randint(0, 3, (2, 4, 5), generator=generator)
     labels[0, 1, 2] = 255
-    credit = rewards.soft_iou_credit(before, after, labels)
+    credit = rewards.iou_credit(before, after, labels)
     full = rewards.soft_miou(after, labels)
     for image in range(2):
         labelled = int((labels[image] != 255).sum())
@@ -63,7 +63,18 @@ def test_mean_credit_follows_the_gain_of_the_image() -> None:
     before = logits.log_softmax(1)
     after = (logits + 0.05 * torch.randn(logits.shape, generator=generator)).log_softmax(1)
     gain = rewards.soft_miou(after, labels) - rewards.soft_miou(before, labels)
-    assert rewards.soft_iou_credit(before, after, labels).mean().item() == pytest.approx(gain.item(), rel=0.05)
+    assert rewards.iou_credit(before, after, labels).mean().item() == pytest.approx(gain.item(), rel=0.05)
+
+
+def test_hard_credit_by_hand() -> None:
+    # Truth 1 1 0 0. The second pixel turns from 0 to 1, the fourth from 0 to 1. After: class 0 has I = 1, U = 2 and class 1
+    # I = 2, U = 3. Undoing the second pixel makes them 1/3 and 1/3, undoing the fourth 2/2 and 2/2; 4 pixels labelled.
+    labels = torch.tensor([[[1, 1, 0, 0]]])
+    before = rewards.decided(log_probs([[0.9, 0.4, 0.2, 0.3]]))
+    after = rewards.decided(log_probs([[0.9, 0.6, 0.2, 0.7]]))
+    gain = (1 / 2 + 2 / 3) / 2
+    expected = [0.0, 4 * (gain - 1 / 3), 0.0, 4 * (gain - 1.0)]
+    assert rewards.iou_credit(before, after, labels)[0, 0].tolist() == pytest.approx(expected, abs=1e-5)
 
 
 def square(top: int, left: int) -> torch.Tensor:
@@ -99,11 +110,12 @@ def test_boundary_score_ignores_unlabelled_pixels() -> None:
 
 
 def test_step_reward_adds_up() -> None:
-    config = rewards.RewardConfig(log_probability=2.0, iou=0.5, boundary=0.0, cost=0.1)
+    config = rewards.RewardConfig(log_probability=2.0, iou=0.5, hard_iou=0.25, boundary=0.0, cost=0.1)
     actions = torch.tensor([[[1, 0, 1]]])
     expected = (
         2.0 * rewards.log_probability_gain(BEFORE, AFTER, LABELS)
-        + 0.5 * rewards.soft_iou_credit(BEFORE, AFTER, LABELS)
+        + 0.5 * rewards.iou_credit(BEFORE, AFTER, LABELS)
+        + 0.25 * torch.tensor([[[2 * (1.0 - (1 / 2 + 0) / 2), 0.0, 0.0]]])
         - torch.tensor([[[0.1, 0.0, 0.0]]])
     )
     assert torch.allclose(rewards.step_reward(BEFORE, AFTER, actions, LABELS, config), expected)
@@ -113,7 +125,7 @@ def test_boundary_reward_has_the_gain_as_its_mean() -> None:
     truth, moved = square(3, 3), square(3, 5)
     certain = 20.0 * torch.nn.functional.one_hot(truth, 2).permute(0, 3, 1, 2).float()
     off = 20.0 * torch.nn.functional.one_hot(moved, 2).permute(0, 3, 1, 2).float()
-    config = rewards.RewardConfig(log_probability=0.0, iou=0.0, boundary=1.0, boundary_tolerance=0)
+    config = rewards.RewardConfig(log_probability=0.0, hard_iou=0.0, boundary=1.0, limit=1e9, boundary_tolerance=0)
     actions = torch.zeros(1, 10, 10, dtype=torch.long)
     reward = rewards.step_reward(off.log_softmax(1), certain.log_softmax(1), actions, truth, config)
     gain = 1.0 - rewards.boundary_f_score(moved, truth, classes=2, tolerance=0)

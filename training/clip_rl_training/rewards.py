@@ -20,10 +20,12 @@ from clip_rl_training.losses import IGNORE
 class RewardConfig:
     """Weights of the three gains; the reward is their weighted sum."""
 
-    log_probability: float = 1.0
+    log_probability: float = 0.2
     """Per-pixel gain in log p(truth), nats."""
-    iou: float = 1.0
-    """Gain in soft mIoU, credited to pixels by `soft_iou_credit`."""
+    iou: float = 0.0
+    """Gain in soft mIoU, credited to pixels by `iou_credit`; confidence counts, so sharpening what is right pays."""
+    hard_iou: float = 1.0
+    """Gain in the mIoU of the chosen classes, credited likewise: what is measured in the end, and not differentiable."""
     boundary: float = 0.0
     """Gain in boundary F-score, shared by all pixels of the image near a boundary of truth or prediction."""
     boundary_tolerance: int = 1
@@ -56,14 +58,15 @@ def soft_miou(log_probs: Tensor, labels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def soft_iou_credit(before: Tensor, after: Tensor, labels: Tensor) -> Tensor:
+def iou_credit(before: Tensor, after: Tensor, labels: Tensor) -> Tensor:
     """What each pixel's change added to its image's soft mIoU, times the number of labelled pixels, (B, h, w).
 
     A difference reward (Wolpert & Tumer 2002, "Optimal payoff functions for members of collectives"; COMA, arXiv
     1705.08926, section 3): ``N (G(s') - G(s' with pixel i as in s))``. For soft IoU it has a closed form: with d =
     p'_i[c] - p_i[c], a pixel of class c adds ``I/U - (I-d)/U`` to IoU_c and any other adds ``I/U - I/(U-d)``, where I
     and U are taken after the step. Pixels share no blame for each other's actions, so the variance is that of a
-    per-pixel reward, while the mean over pixels is, to first order, the image's gain in soft mIoU.
+    per-pixel reward, while the mean over pixels is, to first order, the image's gain in soft mIoU. For sure pixels
+    (`decided`) soft mIoU is the mIoU itself.
     """
     p_before, truth = _masked(before, labels)
     p_after, _ = _masked(after, labels)
@@ -77,6 +80,12 @@ def soft_iou_credit(before: Tensor, after: Tensor, labels: Tensor) -> Tensor:
     labelled = (labels != IGNORE).sum(dim=(1, 2)).clamp(min=1)
     scale = labelled / present.sum(1).clamp(min=1)
     return torch.where(labels == IGNORE, 0.0, credit.sum(1) * scale[:, None, None])
+
+
+def decided(log_probs: Tensor) -> Tensor:
+    """Log-probabilities (B, K, h, w) of a pixel that is sure of its first class: 0 there, -inf elsewhere."""
+    chosen = functional.one_hot(log_probs.argmax(1), log_probs.shape[1]).permute(0, 3, 1, 2)
+    return chosen.to(log_probs.dtype).log()
 
 
 @torch.no_grad()
@@ -119,7 +128,9 @@ def step_reward(before: Tensor, after: Tensor, actions: Tensor, labels: Tensor, 
     """
     reward = config.log_probability * log_probability_gain(before, after, labels, floor=config.log_floor)
     if config.iou:
-        reward = reward + config.iou * soft_iou_credit(before, after, labels)
+        reward = reward + config.iou * iou_credit(before, after, labels)
+    if config.hard_iou:
+        reward = reward + config.hard_iou * iou_credit(decided(before), decided(after), labels)
     if config.boundary:
         reward = reward + config.boundary * _boundary_credit(before, after, labels, config.boundary_tolerance)
     if config.cost:
