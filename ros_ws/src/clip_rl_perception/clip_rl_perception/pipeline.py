@@ -8,14 +8,17 @@ caller may start anywhere, run two streams through one pipeline, or drop a resul
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
+from typing import Any
 
+import cv2
 import numpy as np
 
-from clip_rl_perception.engine.protocol import Engine, EngineError
+from clip_rl_perception.engine.protocol import Engine, EngineError, EngineOutput
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.model.calibration import Calibration
-from clip_rl_perception.scene.content_area import ContentAreaTracker
+from clip_rl_perception.scene.content_area import ContentAreaConfig, ContentAreaTracker
 from clip_rl_perception.scene.instances import InstanceConfig
 from clip_rl_perception.scene.instruments import find_instruments
 from clip_rl_perception.scene.label_map import full_size_maps, grid_winners, warm_up
@@ -39,6 +42,8 @@ class PipelineConfig:
     """Let the refiner recall the previous frame's result."""
     memory_s: float = 0.5
     """A previous frame older than this is not recalled, s of stamps."""
+    content: ContentAreaConfig = dataclasses.field(default_factory=ContentAreaConfig)
+    """How the content area is found; in force from the beginning of a stream."""
     instruments: InstanceConfig = dataclasses.field(default_factory=InstanceConfig)
     """What counts as an instrument."""
     tracks: TrackConfig = dataclasses.field(default_factory=TrackConfig)
@@ -126,15 +131,22 @@ class PerceptionPipeline:
             The scene and the memory for the next frame.
 
         Raises:
-            EngineError: the engine refuses or fails; `memory` is still good for the next frame.
+            EngineError: `rgb` is no such frame, or the engine refuses or fails; `memory` stays good for the next one.
         """
+        _check_frame(rgb)
+        try:
+            return self._process(rgb, stamp_ns, memory, want_confidence)
+        except (MemoryError, cv2.error) as error:
+            raise EngineError(f"a frame of {rgb.shape[1]}x{rgb.shape[0]} px: {_one_line(error)}") from error
+
+    def _process(
+        self, rgb: ByteArray, stamp_ns: int, memory: SceneMemory | None, want_confidence: bool
+    ) -> tuple[Scene, SceneMemory]:
         start = time.perf_counter()
-        content = memory.content if memory is not None else ContentAreaTracker()
-        area, content = (
-            content.update(rgb)
-            if self.config.crop_to_content
-            else (ContentArea(Box(0, 0, rgb.shape[1], rgb.shape[0])), content)
-        )
+        content = memory.content if memory is not None else ContentAreaTracker(self.config.content)
+        area = ContentArea(Box(0, 0, rgb.shape[1], rgb.shape[0]))
+        if self.config.crop_to_content:
+            area, content = content.update(rgb)
         view = make_view((rgb.shape[0], rgb.shape[1]), self.engine.info.input_size, area)
         network_rgb = to_network(rgb, view)
         preprocessed = time.perf_counter()
@@ -146,15 +158,13 @@ class PerceptionPipeline:
             max_steps=self.config.refine_steps,
             budget_ms=self.config.latency_budget_ms,
         )
+        self._check_output(output)
         inferred = time.perf_counter()
 
+        temperature = self.calibration.temperature
         winners = grid_winners(output.refined)
         label_map, confidence = full_size_maps(
-            output.refined,
-            view,
-            winners=winners,
-            temperature=self.calibration.temperature,
-            want_confidence=want_confidence,
+            output.refined, view, winners=winners, temperature=temperature, want_confidence=want_confidence
         )
         upsampled = time.perf_counter()
 
@@ -164,11 +174,13 @@ class PerceptionPipeline:
             label_map,
             view,
             self.label_space,
-            temperature=self.calibration.temperature,
+            temperature=temperature,
             config=self.config.instruments,
         )
         instruments, tracks = track_instruments(found, stamp_ns, view, self._tracks(memory), self.config.tracks)
         novelty = self.calibration.novelty(output.embedding)
+        if not math.isfinite(self.calibration.novelty_limit):
+            novelty = math.nan  # nothing was fitted: unknown, not zero
         validity, reason = judge(measure_look(network_rgb, view), novelty, output.truncated, self.config.validity)
         tagged = time.perf_counter()
 
@@ -190,6 +202,16 @@ class PerceptionPipeline:
         )
         return scene, SceneMemory(stamp_ns, view, output.refined, self.text, tracks, content)
 
+    def _check_output(self, output: EngineOutput) -> None:
+        """Hold an engine to its protocol: what follows relies on it, and a wrong shape would only fail there."""
+        info = self.engine.info
+        expected = (len(self.label_space), info.input_size[0] // info.stride, info.input_size[1] // info.stride)
+        if output.refined.dtype != np.float32 or output.refined.shape != expected:
+            got = f"{output.refined.dtype} {output.refined.shape}"
+            raise EngineError(f"engine {info.describe()} returned refined as {got}; expected float32 {expected}")
+        if not np.isfinite(output.refined).all():
+            raise EngineError(f"engine {info.describe()} returned log-probabilities that are not finite")
+
     def _previous(self, memory: SceneMemory | None, view: NetworkView, stamp_ns: int) -> FloatArray | None:
         """The previous result where it speaks of the same pixels, the same classes and a moment not long ago."""
         if memory is None or not self.config.use_previous_frame or memory.view != view:
@@ -208,3 +230,14 @@ class PerceptionPipeline:
 
     def _same_classes(self, memory: SceneMemory) -> bool:
         return memory.text is self.text or np.array_equal(memory.text, self.text)
+
+
+def _check_frame(rgb: Any) -> None:
+    if not isinstance(rgb, np.ndarray):
+        raise EngineError(f"a frame is a {type(rgb).__name__}; expected an array, uint8 (height, width, 3)")
+    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or min(rgb.shape) < 1:
+        raise EngineError(f"a frame is {rgb.dtype} {rgb.shape}; expected uint8 (height, width, 3)")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
