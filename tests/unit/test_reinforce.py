@@ -194,7 +194,8 @@ def test_reported_reward_is_the_gain_of_the_rollout() -> None:
     config = reinforce.ReinforceConfig(reward_scale=1.0)
     track = reinforce.rollout(
         bind(refiner, log_probs), log_probs, truth, steps=3, config=config,
-        rewards=RewardConfig(log_probability=1.0, hard_iou=0.0, log_floor=-50.0, limit=1e9), generator=torch.Generator().manual_seed(0),
+        rewards=RewardConfig(log_probability=1.0, hard_iou=0.0, log_floor=-50.0, limit=1e9),
+        generator=torch.Generator().manual_seed(0),
     )  # fmt: skip
     gained = track.last.gather(1, truth[:, None]) - log_probs.gather(1, truth[:, None])
     assert torch.stack(track.reward).sum(0).mean().item() == pytest.approx(gained.mean().item(), rel=1e-4)

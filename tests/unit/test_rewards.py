@@ -67,8 +67,8 @@ def test_mean_credit_follows_the_gain_of_the_image() -> None:
 
 
 def test_hard_credit_by_hand() -> None:
-    # Truth 1 1 0 0. The second pixel turns from 0 to 1, the fourth from 0 to 1. After: class 0 has I = 1, U = 2 and class 1
-    # I = 2, U = 3. Undoing the second pixel makes them 1/3 and 1/3, undoing the fourth 2/2 and 2/2; 4 pixels labelled.
+    # Truth 1 1 0 0. The second pixel turns from 0 to 1, the fourth from 0 to 1. After: class 0 has I = 1, U = 2 and
+    # class 1 I = 2, U = 3. Undoing the second makes them 1/3 and 1/3, undoing the fourth 2/2 and 2/2; 4 pixels count.
     labels = torch.tensor([[[1, 1, 0, 0]]])
     before = rewards.decided(log_probs([[0.9, 0.4, 0.2, 0.3]]))
     after = rewards.decided(log_probs([[0.9, 0.6, 0.2, 0.7]]))

@@ -67,7 +67,9 @@ class OptimizerConfig:
     learning_rate: float = 1e-3
     """Peak; the curriculum's `learning_rate` multiplies it."""
     encoder_factor: float = 1.0
-    """Factor on the learning rate of the image and text encoder; below 1 for pretrained ones."""
+    """Factor on the learning rate of the image encoder; below 1 for a pretrained one."""
+    text_factor: float = 0.1
+    """Factor on the learning rate of the text encoder: too large a rate makes all its embeddings alike."""
     refiner_factor: float = 1.0
     """Factor on the learning rate of the refiner."""
     weight_decay: float = 0.05

@@ -71,6 +71,7 @@ class TrainingModule(nn.Module):
             targets = stride_labels(labels)
             total, parts = self._supervised(logits, targets, class_weights)
             report.update(parts)
+            report["text_similarity"] = _mean_similarity(text)
             total = point.supervised_weight * total
             if point.contrastive_weight > 0:
                 contrastive = self._contrastive(embedding.float(), captions)
@@ -163,6 +164,13 @@ class TrainingModule(nn.Module):
             generator=generator,
             reference=reference,
         )
+
+
+def _mean_similarity(text: Tensor) -> float:
+    """Mean cosine between different classes' embeddings (K, D): near 1 no classifier can tell them apart."""
+    similarity = text.detach() @ text.detach().T
+    count = len(text)
+    return ((similarity.sum() - similarity.diagonal().sum()) / max(1, count * (count - 1))).item()
 
 
 def stride_labels(labels: Tensor) -> Tensor:

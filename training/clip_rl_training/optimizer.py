@@ -10,16 +10,16 @@ from torch import nn
 
 from clip_rl_training.config import OptimizerConfig
 
-_PARTS = ("encoder", "decoder", "refiner")
+_PARTS = ("encoder", "text", "decoder", "refiner")
 
 
 def part_of(name: str) -> str:
-    """Part of the network to which the parameter called `name` belongs: encoder (both towers), decoder or refiner."""
+    """Part of the network to which the parameter called `name` belongs: encoder, text, decoder or refiner."""
     name = name.removeprefix("segmenter.")
     head = name.split(".", 1)[0]
-    if head in ("encoder", "text", "logit_scale"):
-        return "encoder"
-    return "refiner" if head == "refiner" else "decoder"
+    if head in ("text", "logit_scale"):
+        return "text"
+    return head if head in ("encoder", "refiner") else "decoder"
 
 
 def build_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
@@ -40,18 +40,23 @@ def build_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.A
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, config: OptimizerConfig, factor: float) -> None:
     """Set every group's learning rate to the peak times `factor` times the part's own factor."""
-    own = {"encoder": config.encoder_factor, "decoder": 1.0, "refiner": config.refiner_factor}
+    own = {
+        "encoder": config.encoder_factor,
+        "text": config.text_factor,
+        "decoder": 1.0,
+        "refiner": config.refiner_factor,
+    }
     for group in optimizer.param_groups:
         group["lr"] = config.learning_rate * factor * own[group["part"]]
 
 
 def clip_gradients(module: nn.Module, limit: float) -> dict[str, float]:
-    """Clip the gradient norm of the network (encoder and decoder) and of the refiner to `limit`; returns both norms.
+    """Clip the gradient norm of the network (towers and decoder) and of the refiner to `limit`; returns both norms.
 
     A `limit` of 0 clips nothing.
     """
     norms = {}
-    for label, parts in (("network", ("encoder", "decoder")), ("refiner", ("refiner",))):
+    for label, parts in (("network", ("encoder", "text", "decoder")), ("refiner", ("refiner",))):
         parameters = [p for name, p in module.named_parameters() if part_of(name) in parts and p.grad is not None]
         if parameters:
             norm = torch.nn.utils.clip_grad_norm_(parameters, limit if limit > 0 else float("inf"))

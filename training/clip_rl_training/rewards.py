@@ -25,7 +25,7 @@ class RewardConfig:
     iou: float = 0.0
     """Gain in soft mIoU, credited to pixels by `iou_credit`; confidence counts, so sharpening what is right pays."""
     hard_iou: float = 1.0
-    """Gain in the mIoU of the chosen classes, credited likewise: what is measured in the end, and not differentiable."""
+    """Gain in the mIoU of the chosen classes, credited likewise: what is measured, and not differentiable."""
     boundary: float = 0.0
     """Gain in boundary F-score, shared by all pixels of the image near a boundary of truth or prediction."""
     boundary_tolerance: int = 1

@@ -313,7 +313,16 @@ class Trainer:
         )
 
 
-_SHOWN = ("loss", "cross_entropy", "dice", "contrastive", "refiner/reward", "refiner/entropy", "refiner/edited")
+_SHOWN = (
+    "loss",
+    "cross_entropy",
+    "dice",
+    "contrastive",
+    "text_similarity",
+    "refiner/reward",
+    "refiner/entropy",
+    "refiner/edited",
+)
 
 
 def _spoken(report: dict[str, float]) -> str:
