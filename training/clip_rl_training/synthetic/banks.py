@@ -31,7 +31,7 @@ class Field:
     """A random seamless field."""
 
     values: FloatArray
-    """float32, square; what is sampled finely is stored twice over in both directions, so that most views lie inside."""
+    """float32, square; what is sampled finely is stored twice over in both directions: most views then lie inside."""
     slope: float
     """Root mean square of its gradient per bank pixel."""
 

@@ -27,6 +27,10 @@ class SceneConfig:
     """Half the width of an instrument's shaft near its wrist."""
     unusual_colour: float = 0.12
     """Probability that tissue or an instrument gets any colour at all instead of a plausible one."""
+    backgrounds: tuple[str, ...] = ()
+    """Tissue kinds that may be the background, by name; none named: all."""
+    colour_cast: float = 0.07
+    """Deviation of the picture's white balance, natural logarithm per channel."""
     grayscale: float = 0.22
     """Probability of a grayscale scene (old archives and stereo rigs deliver those)."""
     overlay: float = 0.12

@@ -50,9 +50,9 @@ class Look:
 def draw_look(rng: np.random.Generator, config: SceneConfig, bank: TextureBank, unit: float) -> Look:
     """Draw a look. `unit` is the shorter image side, px."""
     gray = rng.random() < config.grayscale
-    cast = np.exp(rng.normal(0, 0.07, 3))
+    cast = np.exp(rng.normal(0, config.colour_cast, 3))
     if rng.random() < 0.08:
-        cast = np.exp(rng.normal(0, 0.25, 3))  # a greenish, bluish or brown picture
+        cast = np.exp(rng.normal(0, 3.5 * config.colour_cast, 3))  # a greenish, bluish or brown picture
     smoky = rng.random() < config.smoke
     tint = rng.uniform(130, 235)
     billows = bank.fields["rough"][int(rng.integers(len(bank.fields["rough"])))].values[:BANK_SIDE:8, :BANK_SIDE:8]

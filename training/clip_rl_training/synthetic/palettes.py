@@ -130,8 +130,8 @@ KINDS: tuple[TissueKind, ...] = (
         (((110, 28, 30), (196, 84, 78), (238, 150, 130)), ((120, 60, 40), (200, 140, 100), (236, 196, 150))),
         "rough",
         (0.6, 1.6),
-        (0.1, 0.32),
-        (0.04, 0.2),
+        (0.07, 0.24),
+        (0.024, 0.14),
         0.2,
         (0.6, 1.8),
         1.0,
@@ -171,8 +171,8 @@ KINDS: tuple[TissueKind, ...] = (
         ),
         "rough",
         (0.3, 1),
-        (0.32, 0.7),
-        (0.08, 0.3),
+        (0.22, 0.52),
+        (0.048, 0.21),
         0.25,
         (0.8, 2.2),
         1.4,
@@ -195,8 +195,8 @@ KINDS: tuple[TissueKind, ...] = (
         (((22, 12, 8), (86, 50, 30), (190, 150, 100)), ((30, 14, 12), (96, 42, 34), (176, 110, 80))),
         "rough",
         (0.3, 0.9),
-        (0.24, 0.56),
-        (0.06, 0.25),
+        (0.17, 0.42),
+        (0.036, 0.17),
         0.1,
         (0.4, 1.4),
         1.5,
@@ -218,10 +218,14 @@ KINDS: tuple[TissueKind, ...] = (
 """All tissue kinds."""
 
 
-def draw_kind(rng: np.random.Generator) -> TissueKind:
-    """A kind by its weight."""
-    weights = np.array([kind.weight for kind in KINDS])
-    return KINDS[int(rng.choice(len(KINDS), p=weights / weights.sum()))]
+def draw_kind(rng: np.random.Generator, names: tuple[str, ...] = ()) -> TissueKind:
+    """A kind by its weight, among `names` if any are given; raises `ValueError` that lists the kinds."""
+    unknown = sorted(set(names) - {kind.name for kind in KINDS})
+    if unknown:
+        raise ValueError(f"no tissue kinds {unknown}; known are {', '.join(kind.name for kind in KINDS)}")
+    kinds = [kind for kind in KINDS if not names or kind.name in names]
+    weights = np.array([kind.weight for kind in kinds])
+    return kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]
 
 
 def tone_table(rng: np.random.Generator, kind: TissueKind, unusual: float) -> FloatArray:

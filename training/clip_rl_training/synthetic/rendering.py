@@ -152,7 +152,7 @@ def draw_part(
         lean: Light direction as slopes along x and y of the image.
         ambient: Colour of the surroundings.
         gain: Brightness factor.
-        light: How the light fades over the image, (H, W).
+        light: How the light fades over the image, (H, W, 3), three equal channels.
         blur: Defocus, standard deviation in px.
         bank: Textures.
     """
@@ -181,8 +181,7 @@ def draw_part(
     color = cv2.warpPerspective(
         patch, to_image, (right - left, bottom - top), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
-    plane = light[top:bottom, left:right]
-    color = cv2.multiply(color, cv2.merge([plane, plane, plane]), scale=gain, dtype=cv2.CV_8U)
+    color = cv2.multiply(color, light[top:bottom, left:right], scale=gain, dtype=cv2.CV_8U)
     soft = coverage
     if blur > 0.4:
         soft = as_bytes(cv2.GaussianBlur(coverage, (0, 0), blur))

@@ -70,7 +70,7 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
     bank = texture_bank(config.bank_seed)
     margin = math.ceil(2.2 * config.camera_motion * unit + 0.03 * unit) if moving else 0
     canvas = (size[0] + 2 * margin, size[1] + 2 * margin)
-    tissue = draw_tissue(rng, bank, canvas, unit, config.unusual_colour)
+    tissue = draw_tissue(rng, bank, canvas, unit, config.unusual_colour, config.backgrounds)
     bloody = rng.random() < config.blood
     if bloody:
         add_blood(rng, bank, tissue, unit)
@@ -185,6 +185,7 @@ def render(state: SceneState, config: SceneConfig, time: float, seed: int | list
     image = background.copy()
     pieces = np.zeros(state.size, np.uint8)
     fade = fading(state.lamp, state.size, unit)
+    fade = as_floats(cv2.merge([fade, fade, fade]))
     center = np.array([state.size[1] / 2, state.size[0] / 2])
     for index, (placement, homographies) in enumerate(zip(state.placements, frames, strict=True)):
         end = transform(np.zeros((1, 2)), homographies[0])[0]

@@ -39,8 +39,8 @@ class Tissue:
 
 def _surface(
     rng: np.random.Generator, bank: TextureBank, kind: TissueKind, size: tuple[int, int], unit: float, unusual: float
-) -> tuple[list[FloatArray], FloatArray, float]:
-    """Colour planes, height (px) and gloss of one kind over a whole rectangle."""
+) -> tuple[list[FloatArray], FloatArray, FloatArray | np.float32, float]:
+    """Colour planes, height (px), openness and gloss of one kind over a whole rectangle."""
     relief, steep = bank.sample(rng, kind.relief, size, unit * rng.uniform(*kind.relief_extent), rng.uniform(0.6, 1.7))
     coarse, coarse_steep = bank.sample(rng, "smooth", size, unit * rng.uniform(1.2, 3.0))
     grain, grain_steep = bank.grain(rng, size, unit)
@@ -69,7 +69,11 @@ def _surface(
             for channel in range(3):
                 planes[channel] *= 1.0 - tree * (1.0 - color[channel])
             height += tree * (0.05 / max(tree_steep, 1e-4))
-    return planes, as_floats(height), float(rng.uniform(*kind.gloss))
+    shade = np.float32(1.0)
+    if kind.relief in ("ridged", "cells"):  # little light reaches into the creases between folds and lobules
+        deep = rng.uniform(0.1, 0.7)
+        shade = as_floats(np.clip(1.0 - deep * np.clip(-0.35 - relief, 0, 1.2), 0.1, 1.0))
+    return planes, as_floats(height), shade, float(rng.uniform(*kind.gloss))
 
 
 def _hollows(rng: np.random.Generator, bank: TextureBank, size: tuple[int, int], unit: float) -> FloatArray:
@@ -121,7 +125,12 @@ def _slopes(height: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def draw_tissue(
-    rng: np.random.Generator, bank: TextureBank, size: tuple[int, int], unit: float, unusual: float
+    rng: np.random.Generator,
+    bank: TextureBank,
+    size: tuple[int, int],
+    unit: float,
+    unusual: float,
+    backgrounds: tuple[str, ...] = (),
 ) -> Tissue:
     """Draw a scene's tissue.
 
@@ -131,14 +140,16 @@ def draw_tissue(
         size: (H, W) of the canvas.
         unit: Length in pixels that relative sizes refer to: the shorter side of the image.
         unusual: Probability that a tissue has any colour at all.
+        backgrounds: Kinds that the background may be, by name; none: all.
     """
     height_px, width_px = size
-    wall = draw_kind(rng)
-    planes, relief, gloss_level = _surface(rng, bank, wall, size, unit, unusual)
+    wall = draw_kind(rng, backgrounds)
+    planes, relief, shade, gloss_level = _surface(rng, bank, wall, size, unit, unusual)
     slope_x, slope_y = _slopes(relief)
     gloss = np.full(size, gloss_level, np.float32)
     classes = np.full(size, wall.scene_class if rng.random() < 0.5 else 0, np.uint8)
     openness = _hollows(rng, bank, size, unit)
+    openness *= shade
     names = [wall.name]
     for _ in range(int(rng.choice(5, p=(0.2, 0.3, 0.25, 0.15, 0.10)))):
         kind = draw_kind(rng) if rng.random() < 0.9 else KINDS[4]
@@ -158,14 +169,14 @@ def draw_tissue(
         local = outline - (left, top)
         soft = unit * rng.uniform(0.0005, 0.006)
         alpha = fill_alpha(inner, [local], soft)
-        organ, organ_relief, organ_gloss = _surface(rng, bank, kind, inner, unit, unusual)
+        organ, organ_relief, shade, organ_gloss = _surface(rng, bank, kind, inner, unit, unusual)
         rho = _dome(inner, (center[0] - left, center[1] - top), (long, long * ratio), angle)
         bulge = rng.uniform(0.10, 0.7) * long * ratio
         organ_relief += np.sqrt(np.maximum(1.25 - rho, 0.02)) * bulge
         contact = fill_alpha(inner, [local + drop], spread) * rng.uniform(0.0, 0.7)
         openness[window] *= 1.0 - contact
         rim = np.clip(rho - 0.55, 0, 1) * rng.uniform(0.0, 0.8)
-        openness[window] += alpha * (np.clip(1.0 - rim, 0.05, 1.0) - openness[window])
+        openness[window] += alpha * (np.clip(1.0 - rim, 0.05, 1.0) * shade - openness[window])
         for target, source in zip(planes, organ, strict=True):
             target[window] += alpha * (source - target[window])
         crease = rng.uniform(0.0, 0.5) if rng.random() < 0.4 else 0.0
@@ -186,16 +197,20 @@ def add_blood(rng: np.random.Generator, bank: TextureBank, tissue: Tissue, unit:
     for _ in range(int(rng.integers(1, 4))):
         extent = unit * float(np.exp(rng.uniform(np.log(0.04), np.log(0.45))))
         center = (rng.uniform(0, width), rng.uniform(0, height))
-        field, _ = bank.sample(rng, "rough", (height, width), unit * rng.uniform(0.4, 1.5), detail=0.3)
-        rho = _dome((height, width), center, (extent, extent * rng.uniform(0.4, 1.0)), rng.uniform(0, np.pi))
-        cover = np.clip((1.0 - np.sqrt(np.maximum(rho, 0)) + 0.35 * field) * rng.uniform(2, 14), 0, 1) * rng.uniform(
-            0.6, 1.0
-        )
+        left, top = max(0, int(center[0] - 2.2 * extent)), max(0, int(center[1] - 2.2 * extent))
+        right, bottom = min(width, int(center[0] + 2.2 * extent) + 2), min(height, int(center[1] + 2.2 * extent) + 2)
+        window = (slice(top, bottom), slice(left, right))
+        size = (bottom - top, right - left)
+        field, _ = bank.sample(rng, "rough", size, unit * rng.uniform(0.4, 1.5), detail=0.3)
+        radii = (extent, extent * rng.uniform(0.4, 1.0))
+        rho = _dome(size, (center[0] - left, center[1] - top), radii, rng.uniform(0, np.pi))
+        cover = (1.0 - np.sqrt(rho) + np.float32(0.35) * np.clip(field, -3, 3)) * np.float32(rng.uniform(2, 14))
+        cover = np.clip(cover, 0, 1) * np.float32(rng.uniform(0.6, 1.0))
         depth = rng.uniform(0, 1)
         color = (0.05 + 0.50 * depth, 0.01 + 0.05 * depth, 0.015 + 0.05 * depth)
         for plane, value in zip((tissue.red, tissue.green, tissue.blue), color, strict=True):
-            plane += cover * (value - plane)
+            plane[window] += cover * (np.float32(value) - plane[window])
         flat = 1.0 - 0.7 * cover
-        tissue.slope_x *= flat
-        tissue.slope_y *= flat
-        tissue.gloss += cover * 0.6
+        tissue.slope_x[window] *= flat
+        tissue.slope_y[window] *= flat
+        tissue.gloss[window] += cover * np.float32(0.6)
