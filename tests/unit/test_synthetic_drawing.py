@@ -41,7 +41,7 @@ def test_a_part_marks_exactly_the_pixels_it_covers_by_half() -> None:
     part = Part(1, square(-1, 1), WHITE, "plate", (square(-0.4, 0.4),))
     homography = np.array([[10.0, 0, 19.5], [0, 10.0, 19.5], [0, 0, 1]])
     image, pieces = np.zeros((40, 40, 3), np.uint8), np.zeros((40, 40), np.uint8)
-    light = np.ones((40, 40), np.float32)
+    light = np.ones((40, 40, 3), np.float32)
     draw_part(image, pieces, 7, part, homography, (0.0, 0.0), (0.5, 0.5, 0.5), 1.0, light, 0.0, texture_bank(0))
     expected = np.zeros((40, 40), np.bool_)
     expected[10:30, 10:30] = True
@@ -56,7 +56,7 @@ def test_a_part_marks_exactly_the_pixels_it_covers_by_half() -> None:
 def test_a_part_outside_the_picture_changes_nothing() -> None:
     image, pieces = np.zeros((40, 40, 3), np.uint8), np.zeros((40, 40), np.uint8)
     far = np.array([[10.0, 0, 400.0], [0, 10.0, 20.0], [0, 0, 1]])
-    light = np.ones((40, 40), np.float32)
+    light = np.ones((40, 40, 3), np.float32)
     draw_part(image, pieces, 7, Part(1, square(-1, 1), WHITE), far, (0, 0), (0, 0, 0), 1.0, light, 2.0, texture_bank(0))
     assert not image.any() and not pieces.any()
 
