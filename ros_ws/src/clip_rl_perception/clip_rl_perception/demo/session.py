@@ -89,7 +89,7 @@ def run_session(options: SessionOptions, folder: Path, *, first_stage: int, stag
         played = player.last("done") or {}
         problems += played.get("problems", [])
         if played.get("late"):
-            problems.append(f"{played['late']} frames were not decoded in time and were played later than their time")
+            problems.append(f"{played['late']} frames were played later than their time: this machine is too busy")
     return SessionResult(recording, stamps, tuple(problems), node_ended)
 
 

@@ -110,7 +110,7 @@ def play(node: PlayerNode, arguments: argparse.Namespace, stop: threading.Event)
                 break
             behind = time.monotonic() - due
             if behind > pace.period_s:
-                # Not decoded in time. The rest is played later rather than in a burst that no camera would send.
+                # Decoded late, or held up. The rest is played later, rather than in a burst that no camera would send.
                 start += behind
                 late += 1
                 worst_ms = max(worst_ms, behind * 1e3)
@@ -138,7 +138,7 @@ def play(node: PlayerNode, arguments: argparse.Namespace, stop: threading.Event)
         node.get_logger().warning(problem)
     if late:
         node.get_logger().warning(
-            f"{late} of {sent} frames were not decoded in time and played up to {worst_ms:.0f} ms after it"
+            f"{late} of {sent} frames were played late, by up to {worst_ms:.0f} ms: this machine is too busy"
         )
     events.emit("done", sent=sent, late=late, problems=node.source.problems)
     return 0
