@@ -69,7 +69,7 @@ def _surface(
             for channel in range(3):
                 planes[channel] *= 1.0 - tree * (1.0 - color[channel])
             height += tree * (0.05 / max(tree_steep, 1e-4))
-    shade = np.float32(1.0)
+    shade: FloatArray | np.float32 = np.float32(1.0)
     if kind.relief in ("ridged", "cells"):  # little light reaches into the creases between folds and lobules
         deep = rng.uniform(0.1, 0.7)
         shade = as_floats(np.clip(1.0 - deep * np.clip(-0.35 - relief, 0, 1.2), 0.1, 1.0))
