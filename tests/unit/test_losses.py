@@ -102,6 +102,13 @@ def test_equal_captions_are_not_negatives() -> None:
     assert losses.contrastive(separated, text, scale=100.0).item() > 0.4
 
 
+def test_text_spread_by_hand() -> None:
+    text = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
+    # Cosines 0.8, 0, 0.6; over the margin by 0.3, nothing, 0.1.
+    assert losses.text_spread(text, margin=0.5).item() == pytest.approx((0.09 + 0.01) / 3, rel=1e-5)
+    assert losses.text_spread(text[:1]).item() == 0.0
+
+
 def test_class_weights_by_hand() -> None:
     weights = losses.class_weights(torch.tensor([90, 10, 0]), power=0.5)
     raw = [math.sqrt(100 / 90), math.sqrt(10)]

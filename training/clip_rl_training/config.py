@@ -54,6 +54,8 @@ class LossConfig:
     """Soft Jaccard: the control without reinforcement."""
     lovasz: float = 0.0
     """Lovasz-softmax: the control without reinforcement."""
+    text_spread: float = 0.0
+    """Keeps the classes' text embeddings apart; for text towers that start from random weights."""
     smoothing: float = 0.0
     """Label smoothing of the cross-entropy."""
     class_power: float = 0.0

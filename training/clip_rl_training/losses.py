@@ -117,6 +117,21 @@ def contrastive(image: Tensor, text: Tensor, *, scale: Tensor | float, groups: T
     return 0.5 * (rows + columns) - floor
 
 
+def text_spread(text: Tensor, *, margin: float = 0.5) -> Tensor:
+    """Mean over pairs of classes of ``max(0, cos(t_i, t_j) - margin)^2``.
+
+    What all instruments have in common is learnt long before what tells them apart, and a text tower that starts from
+    random weights answers by giving them all one embedding, from which it hardly returns. This term keeps them apart.
+
+    Args:
+        text: float (K, D), unit rows.
+        margin: cosine above which two classes are too close.
+    """
+    count = len(text)
+    excess = (text @ text.T - margin).clamp(min=0.0).square()
+    return (excess.sum() - excess.diagonal().sum()) / max(1, count * (count - 1))
+
+
 def class_weights(pixels: Tensor, *, power: float) -> Tensor:
     """Class weights ``(1 / f_c)^power`` from pixel counts, scaled to mean 1 over seen classes, unseen classes get 1.
 

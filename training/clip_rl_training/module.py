@@ -72,6 +72,8 @@ class TrainingModule(nn.Module):
             total, parts = self._supervised(logits, targets, class_weights)
             report.update(parts)
             report["text_similarity"] = _mean_similarity(text)
+            if self.config.losses.text_spread > 0:
+                total = total + self.config.losses.text_spread * losses.text_spread(text)
             total = point.supervised_weight * total
             if point.contrastive_weight > 0:
                 contrastive = self._contrastive(embedding.float(), captions)
