@@ -133,6 +133,14 @@ def test_crossing_paths_do_not_swap_identities() -> None:
         assert by_id[1].tip == one.tip and by_id[2].tip == two.tip
 
 
+def test_a_trembling_tip_at_a_low_rate_keeps_its_identity() -> None:
+    """40 px to and fro in each frame: going on as before would be 80 px off every time."""
+    stream = Stream()
+    for step in range(10):
+        [tag] = stream.see(shaft((300 + 40 * (step % 2), 200 + 40 * (step % 2)), width=40))
+        assert tag.track_id == 1
+
+
 def test_classes_decide_when_places_do_not() -> None:
     stream = Stream()
     stream.see(shaft((300, 200), class_id=1), shaft((300, 280), class_id=2))

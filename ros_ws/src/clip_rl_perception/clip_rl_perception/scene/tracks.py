@@ -35,7 +35,7 @@ class TrackConfig:
     """A stamp this much before the last one is a clock set back (bag loop): identities begin anew, s."""
     coast_s: float = 0.2
     """Time constant with which the motion of an unseen track comes to rest, s."""
-    tip_scale: float = 0.15
+    tip_scale: float = 0.25
     """Distance of tips that counts as far, as a part of the frame's diagonal."""
     overlap_weight: float = 1.0
     """Weight of 1 - overlap in the cost."""
@@ -43,7 +43,7 @@ class TrackConfig:
     """Weight of the tip's distance over its scale, at most 1, in the cost."""
     class_weight: float = 0.4
     """Weight of disagreeing classes in the cost."""
-    max_cost: float = 1.6
+    max_cost: float = 1.7
     """Pairs that cost more are different instruments: no overlap costs 1, a far tip 1, another class 0.4."""
     velocity_time_s: float = 0.1
     """Time constant of the velocity's exponential smoothing, s."""
@@ -155,23 +155,31 @@ def _assign(
     scale = config.tip_scale * math.hypot(*view.frame_size)
     costs = np.full((len(instruments), len(tracks)), _NEVER)
     for column, track in enumerate(tracks):
-        seconds = (stamp_ns - track.stamp_ns) / _SECOND
-        # An instrument that is out of sight seldom goes on as it did: its motion dies away.
-        coasted = config.coast_s * (1 - math.exp(-seconds / config.coast_s))
-        velocity = track.velocity or (0.0, 0.0)
-        move = (velocity[0] * coasted, velocity[1] * coasted)
-        tip = (track.instrument.tip[0] + move[0], track.instrument.tip[1] + move[1])
-        footprint = _moved(track.instrument.footprint, move, view) if same_grid else None
-        for row, instrument in enumerate(instruments):
-            far = min(1.0, math.hypot(instrument.tip[0] - tip[0], instrument.tip[1] - tip[1]) / scale)
-            overlap = _overlap(footprint, instrument.footprint) if same_grid else 1.0 - far
-            agree = not track.votes or _elected(track.votes) == instrument.class_id
-            cost = config.overlap_weight * (1 - overlap) + config.tip_weight * far
-            cost += 0.0 if agree else config.class_weight
-            if cost <= config.max_cost:
-                costs[row, column] = cost
+        agreed = _elected(track.votes) if track.votes else None
+        for move in _possible_moves(track, stamp_ns, config):
+            tip = (track.instrument.tip[0] + move[0], track.instrument.tip[1] + move[1])
+            footprint = _moved(track.instrument.footprint, move, view) if same_grid else None
+            for row, instrument in enumerate(instruments):
+                far = min(1.0, math.hypot(instrument.tip[0] - tip[0], instrument.tip[1] - tip[1]) / scale)
+                overlap = _overlap(footprint, instrument.footprint) if same_grid else 1.0 - far
+                cost = config.overlap_weight * (1 - overlap) + config.tip_weight * far
+                cost += config.class_weight if agreed not in (None, instrument.class_id) else 0.0
+                if cost <= config.max_cost:
+                    costs[row, column] = min(costs[row, column], cost)
     rows, columns = linear_sum_assignment(costs)
     return {int(r): tracks[int(c)] for r, c in zip(rows, columns, strict=True) if costs[r, c] < _NEVER}
+
+
+def _possible_moves(track: Track, stamp_ns: int, config: TrackConfig) -> list[tuple[float, float]]:
+    """Where a track may have gone, px: it stopped, or it went on, coming to rest while it was out of sight.
+
+    The better of the two counts: at a low frame rate, or with a tip that trembles, going on is a poor guess.
+    """
+    if track.velocity is None:
+        return [(0.0, 0.0)]
+    seconds = (stamp_ns - track.stamp_ns) / _SECOND
+    coasted = config.coast_s * (1 - math.exp(-seconds / config.coast_s))
+    return [(0.0, 0.0), (track.velocity[0] * coasted, track.velocity[1] * coasted)]
 
 
 def _moved(footprint: ByteArray | None, move: tuple[float, float], view: NetworkView) -> ByteArray | None:
