@@ -49,7 +49,7 @@ def class_mapping(dataset: SegmentationDataset, space: LabelSpace, label_map: La
         truth = _truth_table(dataset, label_map)
     palette = np.zeros((256, 3), np.uint8)
     for index, name in enumerate(label_map.names):
-        known = [entry.color for entry in (*dataset.label_space.classes, *space.classes) if entry.name == name]
+        known = [entry.color for entry in (*space.classes, *dataset.label_space.classes) if entry.name == name]
         palette[index] = (known[0] if known and index else None) or distinct_color(index)
     palette[IGNORED] = (96, 96, 96)
     return ClassMapping(label_map.names, truth, label_map.prediction_table(space), label_map.unanswered(space), palette)
