@@ -86,4 +86,4 @@ def novelty_statistics(
     # The floor keeps a component that hardly varies from deciding alone.
     std = np.maximum(embeddings.std(axis=0), 1e-3)
     distances = np.sqrt(np.mean(((embeddings - mean) / std) ** 2, axis=1))
-    return mean.astype(np.float32), std.astype(np.float32), float(np.quantile(distances, quantile))
+    return mean.astype(np.float32), std.astype(np.float32), max(1e-6, float(np.quantile(distances, quantile)))
