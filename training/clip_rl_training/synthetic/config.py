@@ -41,7 +41,7 @@ class SceneConfig:
     """Probability of electrosurgical smoke."""
     blood: float = 0.35
     """Probability of blood pools and stains."""
-    occlusion: float = 0.25
+    occlusion: float = 0.15
     """Probability that tissue covers a piece of the instruments."""
     thread: float = 0.22
     """Probability of suture thread, of a needle, of clips and of gauze (each on its own)."""

@@ -26,6 +26,8 @@ class Finish:
     """Strength of lengthwise brushing and wear, 0 to 1."""
     speckle: float
     """Strength of fine grain, drops and dirt, 0 to 1."""
+    form: float = 1.0
+    """How much the shading follows the round form: matte worn surfaces look nearly flat, 0.2."""
 
 
 def _jitter(rng: np.random.Generator, color: tuple[float, float, float], amount: float) -> tuple[float, float, float]:
@@ -54,39 +56,33 @@ def steel(rng: np.random.Generator) -> Finish:
 
 
 def shaft_finish(rng: np.random.Generator, unusual: float) -> Finish:
-    """A shaft: black or grey carbon with lengthwise wear, anodised grey, steel, white or coloured sleeves."""
+    """A shaft: black or grey carbon with lengthwise wear, anodised grey, steel, white or coloured sleeves.
+
+    Half of them are matte: in recordings most shafts show no streak of light at all.
+    """
+    gloss = 0.0 if rng.random() < 0.5 else rng.uniform(0.05, 0.8)
+    width, form = rng.uniform(0.08, 0.5), rng.uniform(0.2, 1.0)
+    brush = rng.uniform(0, 1.0) ** 1.3
+    speckle = rng.uniform(0, 0.4)
     if rng.random() < unusual:
-        return Finish(
-            any_color(rng),
-            rng.uniform(0, 1.2),
-            rng.uniform(0.1, 0.5),
-            rng.uniform(0, 0.4),
-            rng.uniform(0, 0.5),
-            rng.uniform(0, 0.4),
-        )
-    choice = rng.choice(6, p=(0.32, 0.20, 0.18, 0.16, 0.08, 0.06))
+        return Finish(any_color(rng), gloss * 1.5, width, rng.uniform(0, 0.4), 0.5 * brush, speckle, form)
+    choice = rng.choice(6, p=(0.34, 0.24, 0.16, 0.10, 0.10, 0.06))
     if choice == 0:  # black, worn
-        base = _jitter(rng, (0.11, 0.105, 0.10), 0.4)
-        return Finish(
-            base, rng.uniform(0.1, 0.8), rng.uniform(0.1, 0.5), 0.05, rng.uniform(0.1, 0.9), rng.uniform(0, 0.4)
-        )
+        base = _jitter(rng, (0.10, 0.097, 0.092), 0.45)
+        return Finish(base, 0.7 * gloss, width, 0.05, brush, speckle, form)
     if choice == 1:  # grey, brushed
-        base = _jitter(rng, (0.34, 0.335, 0.31), 0.3)
-        return Finish(
-            base, rng.uniform(0.1, 0.7), rng.uniform(0.15, 0.5), 0.1, rng.uniform(0.1, 0.9), rng.uniform(0, 0.5)
-        )
+        base = _jitter(rng, (0.28, 0.275, 0.26), 0.35)
+        return Finish(base, gloss, width, 0.1, brush, speckle, form)
     if choice == 2:  # light grey, overexposed
-        base = _jitter(rng, (0.55, 0.545, 0.55), 0.2)
-        return Finish(
-            base, rng.uniform(0.1, 1.2), rng.uniform(0.15, 0.5), 0.15, rng.uniform(0.0, 0.6), rng.uniform(0, 0.5)
-        )
+        base = _jitter(rng, (0.52, 0.515, 0.52), 0.22)
+        return Finish(base, gloss, width, 0.15, 0.7 * brush, speckle, form)
     if choice == 3:
         return steel(rng)
     if choice == 4:  # blue-grey plastic
-        base = _jitter(rng, (0.42, 0.46, 0.50), 0.25)
-        return Finish(base, rng.uniform(0.1, 0.6), rng.uniform(0.1, 0.4), 0.0, 0.05, rng.uniform(0, 0.6))
+        base = _jitter(rng, (0.40, 0.44, 0.48), 0.25)
+        return Finish(base, gloss, width, 0.0, 0.05, 1.5 * speckle, form)
     base = _jitter(rng, (0.42, 0.36, 0.20), 0.3)  # brown or amber sleeve
-    return Finish(base, rng.uniform(0.1, 0.6), rng.uniform(0.1, 0.4), 0.0, 0.2, rng.uniform(0, 0.3))
+    return Finish(base, gloss, width, 0.0, 0.2, speckle, form)
 
 
 def plastic(rng: np.random.Generator, color: tuple[float, float, float]) -> Finish:

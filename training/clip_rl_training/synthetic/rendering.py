@@ -94,7 +94,7 @@ def paint_part(
     v = ((np.arange(rows, dtype=np.float32) + 0.5) / scale + v_low - middle) / max(half, 1e-3)
     v = np.clip(v, -0.985, 0.985)
     if part.profile == "round":
-        slope_v = (v / np.sqrt(1.0 - v * v))[:, None]
+        slope_v = (np.float32(part.finish.form) * v / np.sqrt(1.0 - v * v))[:, None]
     else:
         slope_v = (np.sign(v) * np.maximum(np.abs(v) - 0.45, 0.0) * 2.2)[:, None]
     height = np.zeros((rows, columns), np.float32)

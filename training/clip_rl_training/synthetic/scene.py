@@ -50,6 +50,8 @@ class SceneState:
     """In drawing order, the farthest first; instance i is the i-th, from 1."""
     exposure: tuple[float, ...]
     """Brightness factor per instrument."""
+    leans: tuple[tuple[float, float], ...]
+    """Where each instrument's light comes from beside the lamp's place, as slopes along x and y."""
     blur: tuple[float, ...]
     """Defocus per instrument, px."""
     shadow: tuple[float, float, float, float]
@@ -118,6 +120,7 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
         lamp=lamp,
         placements=tuple(placements),
         exposure=tuple(float(np.exp(rng.normal(-0.05, 0.35)) * np.clip(lamp.power, 0.6, 1.5)) for _ in range(count)),
+        leans=tuple((float(rng.normal(0, 0.4)), float(rng.normal(0, 0.4))) for _ in range(count)),
         blur=tuple(float(unit * rng.uniform(0.001, 0.008)) if blurred else 0.0 for blurred in defocused),
         shadow=(
             float(rng.normal(0, 0.05) * unit),
@@ -190,7 +193,7 @@ def render(state: SceneState, config: SceneConfig, time: float, seed: int | list
     for index, (placement, homographies) in enumerate(zip(state.placements, frames, strict=True)):
         end = transform(np.zeros((1, 2)), homographies[0])[0]
         away = (end - center) / unit - (state.lamp.x, state.lamp.y)
-        lean = (float(-0.5 * away[0]), float(-0.5 * away[1]))
+        lean = (float(-0.5 * away[0] + state.leans[index][0]), float(-0.5 * away[1] + state.leans[index][1]))
         gain = state.exposure[index]
         for number, (part, homography) in enumerate(zip(placement.design.parts, homographies, strict=True)):
             piece = (index + 1) * _PIECES_PER_INSTRUMENT + number
