@@ -140,10 +140,14 @@ def test_the_nearer_instrument_covers_the_farther_one() -> None:
         far, near = state.placements
         assert far.radius <= near.radius
         both = render(state, config, 0.0, 0).instance_map
-        alone = dataclasses.replace(state, placements=(near,), exposure=state.exposure[1:], blur=state.blur[1:])
+        alone = dataclasses.replace(
+            state, placements=(near,), exposure=state.exposure[1:], leans=state.leans[1:], blur=state.blur[1:]
+        )
         front = render(alone, config, 0.0, 0).instance_map > 0
         np.testing.assert_array_equal(both == 2, front)
-        hidden = dataclasses.replace(state, placements=(far,), exposure=state.exposure[:1], blur=state.blur[:1])
+        hidden = dataclasses.replace(
+            state, placements=(far,), exposure=state.exposure[:1], leans=state.leans[:1], blur=state.blur[:1]
+        )
         back = render(hidden, config, 0.0, 0).instance_map > 0
         np.testing.assert_array_equal(both == 1, back & ~front)
         checked += int((back & front).any())
