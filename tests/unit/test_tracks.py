@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -139,6 +140,23 @@ def test_a_trembling_tip_at_a_low_rate_keeps_its_identity() -> None:
     for step in range(10):
         [tag] = stream.see(shaft((300 + 40 * (step % 2), 200 + 40 * (step % 2)), width=40))
         assert tag.track_id == 1
+
+
+def test_instruments_that_meet_tip_to_tip_keep_to_their_sides() -> None:
+    """They come together, are one area for two frames, and part: who points where tells who is who."""
+
+    def facing_left(tip: tuple[float, float]) -> Instrument:
+        mirrored = shaft((FRAME[1] - tip[0], tip[1]))
+        assert mirrored.footprint is not None
+        return dataclasses.replace(mirrored, tip=tip, axis=(-1.0, 0.0), footprint=mirrored.footprint[:, ::-1])
+
+    stream = Stream()
+    for gap in (60, 30, 10):
+        stream.see(shaft((440 - gap, 300)), facing_left((440 + gap, 300)))
+    for _ in range(2):
+        stream.see(shaft((452, 300)))
+    tags = stream.see(facing_left((444, 300)), shaft((436, 300)))
+    assert [(tag.track_id, tag.axis[0]) for tag in tags] == [(1, 1.0), (2, -1.0)]
 
 
 def test_classes_decide_when_places_do_not() -> None:

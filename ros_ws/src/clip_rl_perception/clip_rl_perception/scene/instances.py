@@ -110,6 +110,8 @@ def find_instances(
     return found
 
 
+_NEARNESS = 0.015
+"""What a cell's distance from an entry counts, per cell, beside its distance from the shaft's line over the width."""
 _PARTS = 255
 """Group of all part classes; a whole class k is group k + 1; 0 is no instrument."""
 
@@ -220,8 +222,9 @@ def _owners(mask: BoolArray, pieces: IntArray, entries: list[_Entry]) -> npt.NDA
     """Which entry each cell of the mask belongs to, int64 (h, w); -1 outside the mask."""
     rows, columns = np.nonzero(mask)
     cells = np.stack([columns, rows], axis=-1).astype(np.float64)
-    # Widths differ: a cell belongs to the shaft that it lies deepest in.
+    # Widths differ: a cell belongs to the shaft that it lies deepest in; of two that meet head-on, to the nearer.
     off = np.stack([_off_line(cells, entry) / max(entry.length, 2) for entry in entries])
+    off += _NEARNESS * np.stack([np.hypot(*(cells - entry.place).T) for entry in entries])
     piece_of = pieces[rows, columns]
     for piece in np.unique(piece_of):
         inside = [i for i, entry in enumerate(entries) if entry.piece == piece]

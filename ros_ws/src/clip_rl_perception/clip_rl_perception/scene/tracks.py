@@ -2,8 +2,8 @@
 
 Each frame's instruments are assigned to the known tracks by the smallest total cost (the Hungarian method,
 scipy.optimize.linear_sum_assignment). A cost compares the footprint of the track, moved by its predicted motion, with
-the new footprint (overlap), the predicted tip with the new one, and the classes. Tracks live on unseen for a short
-while, so that an occlusion does not cost them their identity.
+the new footprint (overlap), the predicted tip with the new one, the axes and the classes. Tracks live on unseen for a
+short while, so that an occlusion does not cost them their identity.
 
 The class of a track is that with the most votes, a vote being a frame's confidence, halved every `vote_half_life_s`; so
 a tag's class does not flicker and may for some frames differ from the pixels under it in the mask.
@@ -41,10 +41,12 @@ class TrackConfig:
     """Weight of 1 - overlap in the cost."""
     tip_weight: float = 1.0
     """Weight of the tip's distance over its scale, at most 1, in the cost."""
+    axis_weight: float = 0.6
+    """Weight of (1 - cosine of the angle between the axes) / 2 in the cost: tips meet, but come from their own side."""
     class_weight: float = 0.4
     """Weight of disagreeing classes in the cost."""
-    max_cost: float = 1.7
-    """Pairs that cost more are different instruments: no overlap costs 1, a far tip 1, another class 0.4."""
+    max_cost: float = 1.9
+    """Pairs that cost more are different instruments."""
     velocity_time_s: float = 0.1
     """Time constant of the velocity's exponential smoothing, s."""
     vote_half_life_s: float = 0.5
@@ -163,6 +165,8 @@ def _assign(
                 far = min(1.0, math.hypot(instrument.tip[0] - tip[0], instrument.tip[1] - tip[1]) / scale)
                 overlap = _overlap(footprint, instrument.footprint) if same_grid else 1.0 - far
                 cost = config.overlap_weight * (1 - overlap) + config.tip_weight * far
+                facing = float(np.dot(instrument.axis, track.instrument.axis))
+                cost += config.axis_weight * (1 - facing) / 2
                 cost += config.class_weight if agreed not in (None, instrument.class_id) else 0.0
                 if cost <= config.max_cost:
                     costs[row, column] = min(costs[row, column], cost)
