@@ -97,6 +97,15 @@ def test_banner_says_why() -> None:
     assert plain.any()
 
 
+def test_a_name_at_the_top_stays_below_the_banner() -> None:
+    labels, rgb = np.zeros((1024, 1280), np.uint8), np.zeros((1024, 1280, 3), np.uint8)
+    tag = instrument(box=Box(100, 0, 300, 200), tip=(250.0, 199.0))
+    picture = draw_overlay(rgb, scene(labels, (tag,), Validity.DEGRADED, "dark"), SPACE)
+    banner = draw_banner(rgb.copy(), Validity.DEGRADED, "dark")
+    np.testing.assert_array_equal(picture[0, :, 0], 150)  # the whole banner
+    assert (picture[banner : banner + 10, 110:200] == 16).all(-1).any()  # the name's plate
+
+
 @pytest.mark.parametrize("size", [(16, 16), (16, 800), (800, 16), (1, 1)])
 def test_any_size_can_be_drawn(size: tuple[int, int]) -> None:
     rgb, labels = np.zeros((*size, 3), np.uint8), np.ones(size, np.uint8)

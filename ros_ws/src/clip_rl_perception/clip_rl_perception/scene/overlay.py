@@ -58,15 +58,18 @@ def draw_overlay(
     taken: list[Box] = []
     for tag in tags:
         _draw_geometry(picture, tag, _color(space, tag.class_id), unit)
+    if isinstance(result, Scene) and result.validity != Validity.OK:
+        taken.append(Box(0, 0, picture.shape[1], draw_banner(picture, result.validity, result.reason)))
     for tag in tags:
         _draw_name(picture, tag, space, unit, taken)
-    if isinstance(result, Scene) and result.validity != Validity.OK:
-        draw_banner(picture, result.validity, result.reason)
     return picture
 
 
-def draw_banner(picture: ByteArray, validity: Validity, reason: str) -> None:
-    """Write validity and reason across the top of a picture, in place; too long a reason ends in dots."""
+def draw_banner(picture: ByteArray, validity: Validity, reason: str) -> int:
+    """Write validity and reason across the top of a picture, in place; returns the banner's height, px.
+
+    Too long a reason ends in dots.
+    """
     height, width = picture.shape[:2]
     unit = max(0.35, min(height / 1024, width / 1000))
     text = _ascii(f"{validity.name.replace('_', ' ')}: {reason}" if reason else validity.name.replace("_", " "))
@@ -76,6 +79,7 @@ def draw_banner(picture: ByteArray, validity: Validity, reason: str) -> None:
     _, text_height, below = _text_size(text, unit)
     picture[: text_height + below + 2 * margin] = _BANNER_COLORS.get(validity, _DARK)
     _write(picture, text, (margin, text_height + margin), unit, _WHITE)
+    return text_height + below + 2 * margin
 
 
 def _tint(rgb: ByteArray, labels: ByteArray, space: LabelSpace, opacity: float) -> ByteArray:
