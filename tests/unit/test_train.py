@@ -97,6 +97,7 @@ def test_a_run_writes_a_checkpoint_that_loads(tmp_path: Path, capsys: pytest.Cap
     assert checkpoint.label_space.name == "endovis2018-type"
     assert checkpoint.provenance["steps"] == 4
     assert np.isfinite(checkpoint.calibration.novelty_limit)
+    assert str(tmp_path) not in (folder / "model.json").read_text(encoding="utf-8")
     stored = checkpoint.segmenter.state_dict()
     for name, value in trainer.module.segmenter.state_dict().items():
         assert torch.equal(stored[name], value), name

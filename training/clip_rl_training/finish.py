@@ -57,7 +57,17 @@ def finish(
     return model_id
 
 
+def _hardware(config: TrainConfig) -> str:
+    if config.accelerator != "cpu" and torch.cuda.is_available():
+        return f"{config.devices} x {torch.cuda.get_device_name()}"
+    threads = config.devices * torch.get_num_threads()
+    return f"{threads} thread{'s' if threads > 1 else ''} of a {platform.machine()} CPU"
+
+
 def _provenance(config: TrainConfig, scores: ValidationResult, seconds: float) -> dict[str, Any]:
+    settings = to_data(config)
+    # Where files lay on the training machine is nobody else's business and would not help them.
+    del settings["out"], settings["data"]["root"]
     return {
         "project": f"clip-rl {__version__}",
         "run": config.name,
@@ -65,10 +75,8 @@ def _provenance(config: TrainConfig, scores: ValidationResult, seconds: float) -
         "steps": config.steps,
         "images": config.steps * config.batch * config.devices,
         "hours": round(seconds / 3600, 2),
-        "hardware": f"{torch.get_num_threads()} CPU threads, {platform.machine()}"
-        if config.accelerator != "cuda"
-        else torch.cuda.get_device_name(),
+        "hardware": _hardware(config),
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
         "test_scores": {name: round(value, 4) for name, value in scores.scalars().items()},
-        "config": to_data(config),
+        "config": settings,
     }
