@@ -136,6 +136,12 @@ def test_controls_train(tmp_path: Path, mode: str) -> None:
         if not torch.equal(value, fresh.module.segmenter.refiner.state_dict()[name])
     ]
     assert bool(moved) == (mode == "supervised")
+    result = trainer.score()
+    if mode == "none":
+        assert result.steps == 0.0
+    if mode == "random":
+        assert result.steps == 4.0
+        assert result.edited > 0.5
 
 
 def test_ctrl_c_finishes_the_step_saves_and_resumes(

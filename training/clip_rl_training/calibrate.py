@@ -22,6 +22,8 @@ from torch import Tensor
 from clip_rl_training.data import Batch
 from clip_rl_training.losses import IGNORE, cross_entropy
 from clip_rl_training.module import stride_labels
+from clip_rl_training.reinforce import RefinerMode
+from clip_rl_training.validate import refine
 
 NOVELTY_QUANTILE = 0.995
 """Share of known scenes that count as known."""
@@ -36,9 +38,9 @@ def calibrate(
     label_space: LabelSpace,
     *,
     device: torch.device,
-    max_steps: int | None = None,
+    mode: RefinerMode = "rl",
 ) -> Calibration:
-    """Fit temperature and novelty on `batches`; the segmenter is in evaluation mode.
+    """Fit temperature and novelty on `batches`; the segmenter is in evaluation mode, `mode` as in `validate`.
 
     Raises:
         ValueError: no batch, or none with a labelled pixel.
@@ -48,7 +50,7 @@ def calibrate(
     log_probs, labels, embeddings = [], [], []
     for batch in batches:
         decoded = segmenter.decode(segmenter.prepare(batch.images.to(device)), text)
-        refined = segmenter.refine(decoded, text, max_steps=max_steps).log_probs
+        refined = refine(segmenter, decoded, text, mode=mode, generator=generator).log_probs
         truth = stride_labels(batch.labels).flatten()
         flat = refined.permute(0, 2, 3, 1).reshape(-1, refined.shape[1]).float().cpu()
         chosen = torch.randperm(len(truth), generator=generator)[: _PIXELS_PER_IMAGE * len(batch.labels)]

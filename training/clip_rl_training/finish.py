@@ -37,16 +37,19 @@ def finish(
     """
     space = load_label_space(next(iter(config.data.label_spaces)))
     device = next(segmenter.parameters()).device
-    max_steps = 0 if config.reinforce.mode == "none" else None
     segmenter.eval()
     round_to_half_(segmenter)
     say("calibrating on validation scenes")
     calibration = calibrate(
-        segmenter, validation_batches(config, stills, split=VALIDATION), space, device=device, max_steps=max_steps
+        segmenter,
+        validation_batches(config, stills, split=VALIDATION),
+        space,
+        device=device,
+        mode=config.reinforce.mode,
     )
     say("scoring test scenes")
     scores = validate(
-        segmenter, validation_batches(config, stills, split=TEST), space, device=device, max_steps=max_steps
+        segmenter, validation_batches(config, stills, split=TEST), space, device=device, mode=config.reinforce.mode
     )
     provenance = _provenance(config, scores, seconds)
     text = segmenter.encode_text(space)

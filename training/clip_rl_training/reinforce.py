@@ -30,12 +30,15 @@ from torch.nn import functional
 from clip_rl_training.losses import IGNORE
 from clip_rl_training.rewards import RewardConfig, soft_miou, step_reward
 
+RefinerMode = Literal["rl", "supervised", "random", "none"]
+"""How the refiner is trained."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ReinforceConfig:
     """The actor-critic, and which way the refiner is trained at all."""
 
-    mode: Literal["rl", "supervised", "random", "none"] = "rl"
+    mode: RefinerMode = "rl"
     """``rl``: this file; ``supervised``: cross-entropy through the T steps; ``random``: uniform actions, never trained;
     ``none``: no refiner. The last three are the controls."""
     discount: float = 0.95

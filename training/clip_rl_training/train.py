@@ -309,7 +309,7 @@ class Trainer:
             space,
             device=self.fabric.device,
             pictures=self.config.validation.pictures,
-            max_steps=0 if self.config.reinforce.mode == "none" else None,
+            mode=self.config.reinforce.mode,
         )
 
 

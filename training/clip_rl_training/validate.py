@@ -10,11 +10,13 @@ import numpy.typing as npt
 import torch
 from clip_rl_perception.evaluation.metrics import PooledMetrics
 from clip_rl_perception.labels import LabelSpace
-from clip_rl_perception.model.segmenter import ClipRlSegmenter
+from clip_rl_perception.model.actions import ACTIONS, Action
+from clip_rl_perception.model.segmenter import ClipRlSegmenter, DecoderOutput, RefinerOutput
 from torch import Tensor
 from torch.nn import functional
 
 from clip_rl_training.data import Batch
+from clip_rl_training.reinforce import RefinerMode
 
 ByteArray = npt.NDArray[np.uint8]
 
@@ -27,9 +29,9 @@ class ValidationResult(NamedTuple):
     refined: PooledMetrics
     """After greedy refinement."""
     steps: float
-    """Mean number of refinement steps executed per batch."""
+    """Mean number of refinement steps per image until every pixel kept."""
     edited: float
-    """Mean share of pixels that did not keep, over all steps."""
+    """Mean share of pixels that did not keep, over those steps."""
     pictures: list[ByteArray]
     """Image, truth, unrefined and refined side by side, uint8 RGB (H, 4 W, 3)."""
 
@@ -60,9 +62,13 @@ def validate(
     *,
     device: torch.device,
     pictures: int = 0,
-    max_steps: int | None = None,
+    mode: RefinerMode = "rl",
 ) -> ValidationResult:
-    """Score a segmenter in evaluation mode, at the labels' full size, by bilinear upsampling of log-probabilities."""
+    """Score a segmenter in evaluation mode, at the labels' full size, by bilinear upsampling of log-probabilities.
+
+    `mode` is how the refiner was trained: ``none`` takes no step, ``random`` draws its actions.
+    """
+    generator = torch.Generator().manual_seed(0)
     text = segmenter.encode_text(label_space)
     unrefined, refined = PooledMetrics(label_space.names), PooledMetrics(label_space.names)
     drawn: list[ByteArray] = []
@@ -70,7 +76,7 @@ def validate(
     for batch in batches:
         images = segmenter.prepare(batch.images.to(device))
         decoded = segmenter.decode(images, text)
-        output = segmenter.refine(decoded, text, max_steps=max_steps)
+        output = refine(segmenter, decoded, text, mode=mode, generator=generator)
         before = label_maps(decoded.logits.log_softmax(1), batch.labels.shape[1:])
         after = label_maps(output.log_probs, batch.labels.shape[1:])
         for index, truth in enumerate(batch.labels.numpy().astype(np.uint8)):
@@ -79,10 +85,32 @@ def validate(
             if len(drawn) < pictures:
                 image = batch.images[index].permute(1, 2, 0).numpy()
                 drawn.append(side_by_side(image, (truth, before[index], after[index]), label_space))
-        count += 1
-        steps += output.steps
-        edited += float(np.mean([float((step != 0).float().mean()) for step in output.actions] or [0.0]))
-    return ValidationResult(unrefined, refined, steps / max(1, count), edited / max(1, count), drawn)
+        count += len(images)
+        for actions in output.actions:
+            # An image whose pixels all keep is done, whatever the rest of the batch does.
+            active = (actions != Action.KEEP).flatten(1)
+            steps += active.any(1).sum().item()
+            edited += active.float().mean(1).sum().item()
+    return ValidationResult(unrefined, refined, steps / max(1, count), edited / max(1, steps), drawn)
+
+
+def refine(
+    segmenter: ClipRlSegmenter, decoded: DecoderOutput, text: Tensor, *, mode: RefinerMode, generator: torch.Generator
+) -> RefinerOutput:
+    """Refinement of a batch without previous frames: greedy, none at all, or the control with random actions."""
+    if mode == "none":
+        return segmenter.refine(decoded, text, max_steps=0)
+    if mode != "random":
+        return segmenter.refine(decoded, text)
+    log_probs = decoded.logits.log_softmax(1)
+    context = segmenter.refiner_context(decoded, text)
+    taken = []
+    for _ in range(segmenter.config.refiner.max_steps):
+        # RECALL, the last action, needs a previous frame.
+        drawn = torch.randint(0, len(ACTIONS) - 1, log_probs[:, 0].shape, generator=generator)
+        taken.append(drawn.to(log_probs.device))
+        log_probs = segmenter.refiner.act(log_probs, taken[-1], context)
+    return RefinerOutput(log_probs, len(taken), tuple(taken))
 
 
 def label_maps(log_probs: Tensor, size: tuple[int, ...] | torch.Size) -> ByteArray:
