@@ -73,13 +73,14 @@ def draw_banner(picture: ByteArray, validity: Validity, reason: str) -> int:
     height, width = picture.shape[:2]
     unit = max(0.35, min(height / 1024, width / 1000))
     text = _ascii(f"{validity.name.replace('_', ' ')}: {reason}" if reason else validity.name.replace("_", " "))
-    margin = max(2, round(10 * unit))
+    margin: int = max(2, round(10 * unit))
     while len(text) > 4 and _text_size(text, unit)[0] > width - 2 * margin:
         text = text[:-4].rstrip(" .") + "..."
     _, text_height, below = _text_size(text, unit)
-    picture[: text_height + below + 2 * margin] = _BANNER_COLORS.get(validity, _DARK)
+    banner = text_height + below + 2 * margin
+    picture[:banner] = _BANNER_COLORS.get(validity, _DARK)
     _write(picture, text, (margin, text_height + margin), unit, _WHITE)
-    return text_height + below + 2 * margin
+    return banner
 
 
 def _tint(rgb: ByteArray, labels: ByteArray, space: LabelSpace, opacity: float) -> ByteArray:
