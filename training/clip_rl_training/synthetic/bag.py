@@ -23,6 +23,9 @@ FRAME_ID = "camera"
 START_NS = 1_700_000_000_000_000_000
 """Stamp of the first frame; fixed, so that the same video is the same bag."""
 
+_FIXED_BYTES = 32_000
+"""Of a bag: message definitions, index and metadata.yaml."""
+
 _QUALITIES = (92, 88, 82, 75, 65, 50)
 
 
@@ -66,7 +69,7 @@ def write_bag(
     """
     if min(frames, workers) < 1 or seed < 0:
         raise SynthError(f"{frames} frames with {workers} workers, seed {seed}: expected at least 1, 1 and 0")
-    quality = _quality(operation_of(config, seed, frames).frame(0), limit_bytes / frames)
+    quality = _quality(operation_of(config, seed, frames).frame(0), (limit_bytes - _FIXED_BYTES) / frames)
     jobs = [_Job(config, seed, frames, index, quality) for index in range(frames)]
     step = 1e9 / config.rate
     with BagWriter(folder, overwrite=overwrite) as bag:
@@ -96,7 +99,7 @@ def _quality(frame: SyntheticFrame, budget: float) -> int:
         if len(_jpeg(frame, quality)) + labels < 0.9 * budget:
             return quality
     raise SynthError(
-        f"a frame of {frame.rgb.shape[1]}x{frame.rgb.shape[0]} does not fit into {budget / 1000:.0f} kB; "
+        f"a frame of {frame.rgb.shape[1]}x{frame.rgb.shape[0]} does not fit into the {max(0.0, budget) / 1000:.1f} kB it may take; "
         "write fewer seconds, smaller frames, or raise the limit"
     )
 
