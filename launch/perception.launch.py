@@ -91,6 +91,7 @@ def perception_node(values: dict[str, str]) -> LifecycleNode:
         remappings=[("image", values["image"]), ("image/compressed", f"{values['image']}/compressed")],
         output="screen",
         emulate_tty=True,
+        sigterm_timeout="20",  # the node finishes the frame in hand and frees the engine; it limits itself to 15 s
     )
 
 

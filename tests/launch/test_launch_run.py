@@ -54,27 +54,24 @@ class Launched:
                 start_new_session=True,
             )
 
-    def ros2(self, *arguments: str) -> str:
-        """Output of another ros2 command in the same domain, without its daemon."""
-        result = subprocess.run(
-            ["ros2", *arguments], capture_output=True, text=True, env=self.environment, timeout=LIMIT_S, check=False
-        )
-        return result.stdout + result.stderr
-
-    def wait_for(self, text: str, count: int = 1) -> None:
-        """Until the log holds `text` so often."""
+    def ros2(self, wanted: str, *arguments: str) -> None:
+        """Repeat another ros2 command in the same domain, without its daemon, until it answers `wanted`."""
         deadline = time.monotonic() + LIMIT_S
-        while self.log.read_text().count(text) < count:
-            assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.1)
-
-    def wait_for_state(self, node: str, state: str) -> None:
-        """Until `ros2 lifecycle get` says so."""
-        deadline = time.monotonic() + LIMIT_S
-        while not (answer := self.ros2("lifecycle", "get", node, "--no-daemon")).startswith(state):
-            assert time.monotonic() < deadline, f"{node} is {answer!r}, not {state}\n{self.log.read_text()}"
-            time.sleep(0.5)
+        while True:
+            result = subprocess.run(
+                ["ros2", *arguments, "--no-daemon", "--spin-time", "3"],
+                capture_output=True,
+                text=True,
+                env=self.environment,
+                timeout=LIMIT_S,
+                check=False,
+            )
+            answer = result.stdout + result.stderr
+            if wanted in answer:
+                return
+            told = f"ros2 {' '.join(arguments)} answered {answer!r}, not {wanted!r}\n{self.log.read_text()}"
+            assert self.process.poll() is None and "Traceback" not in answer, told
+            assert time.monotonic() < deadline, told
 
     def end(self) -> str:
         """Ctrl-C; returns the log. The launch must end by itself."""
@@ -98,8 +95,7 @@ def launched(tmp_path: Path) -> Iterator[list[Launched]]:
 def test_autostart_makes_the_node_active(launched: list[Launched], checkpoint: Path, tmp_path: Path) -> None:
     run = Launched(tmp_path / "launch.log", "perception.launch.py", f"model:={checkpoint}", "namespace:=scope")
     launched.append(run)
-    run.wait_for_state("/scope/perception_node", "active [3]")
-    assert "model" in run.ros2("param", "list", "/scope/perception_node", "--no-daemon")
+    run.ros2("active [3]", "lifecycle", "get", "/scope/perception_node")
     text = run.end()
     assert run.process.returncode == 0, text
     assert "process has finished cleanly" in text
@@ -111,16 +107,16 @@ def test_without_autostart_a_manager_takes_the_node_through_its_states(
     run = Launched(tmp_path / "launch.log", "perception.launch.py", f"model:={checkpoint}", "autostart:=false")
     launched.append(run)
     node = "/perception_node"
-    run.wait_for_state(node, "unconfigured [1]")
+    run.ros2("unconfigured [1]", "lifecycle", "get", node)
     for transition, state in (
         ("configure", "inactive [2]"),
         ("activate", "active [3]"),
         ("deactivate", "inactive [2]"),
         ("cleanup", "unconfigured [1]"),
     ):
-        assert "Transitioning successful" in run.ros2("lifecycle", "set", node, transition, "--no-daemon")
-        run.wait_for_state(node, state)
-    assert run.end()
+        run.ros2("Transitioning successful", "lifecycle", "set", node, transition)
+        run.ros2(state, "lifecycle", "get", node)
+    run.end()
     assert run.process.returncode == 0
 
 
@@ -128,10 +124,9 @@ def test_stereo_runs_two_nodes(launched: list[Launched], checkpoint: Path, tmp_p
     run = Launched(tmp_path / "launch.log", "stereo.launch.py", f"model:={checkpoint}", "rig:=psm")
     launched.append(run)
     for side in ("left", "right"):
-        run.wait_for_state(f"/psm/{side}/perception_node", "active [3]")
-        information = run.ros2("node", "info", f"/psm/{side}/perception_node", "--no-daemon")
-        assert f"/psm/{side}/image_raw: sensor_msgs/msg/Image" in information
-        assert f"/psm/{side}/mask: sensor_msgs/msg/Image" in information
+        run.ros2("active [3]", "lifecycle", "get", f"/psm/{side}/perception_node")
+        run.ros2(f"/psm/{side}/image_raw: sensor_msgs/msg/Image", "node", "info", f"/psm/{side}/perception_node")
+        run.ros2(f"/psm/{side}/mask: sensor_msgs/msg/Image", "node", "info", f"/psm/{side}/perception_node")
     text = run.end()
     assert text.count("process has finished cleanly") == 2
 
