@@ -23,7 +23,7 @@ FRAME_ID = "camera"
 START_NS = 1_700_000_000_000_000_000
 """Stamp of the first frame; fixed, so that the same video is the same bag."""
 
-_FIXED_BYTES = 32_000
+_FIXED_BYTES = 16_000
 """Of a bag: message definitions, index and metadata.yaml."""
 
 _QUALITIES = (92, 88, 82, 75, 65, 50)
@@ -99,7 +99,8 @@ def _quality(frame: SyntheticFrame, budget: float) -> int:
         if len(_jpeg(frame, quality)) + labels < 0.9 * budget:
             return quality
     raise SynthError(
-        f"a frame of {frame.rgb.shape[1]}x{frame.rgb.shape[0]} does not fit into the {max(0.0, budget) / 1000:.1f} kB it may take; "
+        f"a frame of {frame.rgb.shape[1]}x{frame.rgb.shape[0]} does not fit into its share of "
+        f"{max(0.0, budget) / 1000:.1f} kB; "
         "write fewer seconds, smaller frames, or raise the limit"
     )
 
