@@ -154,7 +154,7 @@ def test_bag_holds_images_truth_and_their_meaning(tmp_path: Path) -> None:
 
 def test_the_bag_keeps_to_its_limit_or_says_why_not(tmp_path: Path) -> None:
     config = showcase(96, 128, 25.0)
-    list(write_bag(tmp_path / "roomy", config, seed=1, frames=10))
+    list(write_bag(tmp_path / "roomy", config, seed=1, frames=20))
     best = _size(tmp_path / "roomy")
     list(write_bag(tmp_path / "tight", config, seed=1, frames=20, limit_bytes=best - best // 8))
     assert _size(tmp_path / "tight") < best - best // 8
