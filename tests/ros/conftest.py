@@ -30,7 +30,7 @@ if MISSING:
         print(f"tests/ros skipped: not importable: {', '.join(MISSING)}; source the ROS workspace first")
 
 else:
-    from harness import NodeProcess, Tester, save_random_checkpoint
+    from harness import RELIABLE_INPUT, NodeProcess, Rig, Tester, save_random_checkpoint
 
 
 @pytest.fixture(scope="session")
@@ -63,11 +63,29 @@ def tester(domain: int) -> Iterator[Tester]:
         yield tester
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def node(tester: Tester, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
-    """One perception_node process for a module, configured and active; no frame is stale on a slow machine."""
+    """One perception_node process for most tests, configured and active; no frame is stale on a slow machine."""
     log = tmp_path_factory.mktemp("node") / "node.log"
-    with NodeProcess(log, parameters={"model": str(checkpoint), "max_age_ms": 0.0}) as process:
+    parameters = {"model": str(checkpoint), "max_age_ms": 0.0, **RELIABLE_INPUT}
+    parameters["qos_overrides./image/compressed.subscription.reliability"] = "reliable"
+    with NodeProcess(log, parameters=parameters) as process:
         tester.transition("configure")
         tester.transition("activate")
         yield process
+
+
+@pytest.fixture(scope="session")
+def session_rig(tester: Tester, node: NodeProcess) -> Iterator[Rig]:
+    rig = Rig(tester)
+    rig.prime()
+    yield rig
+    rig.close()
+
+
+@pytest.fixture
+def rig(session_rig: Rig) -> Rig:
+    """A camera for `node` and what comes back, with nothing in the inboxes."""
+    for inbox in (session_rig.mask, session_rig.tags, session_rig.status):
+        inbox.clear()
+    return session_rig

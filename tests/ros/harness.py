@@ -15,6 +15,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import rclpy
 from builtin_interfaces.msg import Time
+from clip_rl_interfaces.msg import InstrumentTagArray, SceneStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter as ParameterMessage
@@ -26,7 +27,7 @@ from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
-GUARD_S = 60.0
+GUARD_S = 180.0
 POLL_S = 0.5
 RELIABLE = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=50, reliability=ReliabilityPolicy.RELIABLE)
 BEST_EFFORT = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -36,6 +37,8 @@ LATCHED = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
+RELIABLE_INPUT = {"qos_overrides./image.subscription.reliability": "reliable"}
+"""Parameters of a node, in the root namespace, that must get every single frame of a test."""
 TRANSITIONS = {
     "configure": Transition.TRANSITION_CONFIGURE,
     "activate": Transition.TRANSITION_ACTIVATE,
@@ -152,8 +155,8 @@ class Inbox:
         with self._changed:
             self._messages.clear()
 
-    def wait(self, wanted: Callable[[Any], bool] = lambda _: True, what: str = "a message") -> Any:
-        """The first message that is `wanted`, among those that came and those that will."""
+    def comes(self, wanted: Callable[[Any], bool], seconds: float) -> Any | None:
+        """The first message that is `wanted`, among those that came and those that come in time; else None."""
         found: list[Any] = []
 
         def look() -> bool:
@@ -161,10 +164,17 @@ class Inbox:
             return bool(found)
 
         with self._changed:
-            for _ in range(round(GUARD_S / POLL_S)):
-                if self._changed.wait_for(look, POLL_S):
-                    return found[0]
-                NodeProcess.check()
+            self._changed.wait_for(look, seconds)
+        return found[0] if found else None
+
+    def wait(self, wanted: Callable[[Any], bool] = lambda _: True, what: str = "a message") -> Any:
+        """The first message that is `wanted`, among those that came and those that will."""
+        for _ in range(round(GUARD_S / POLL_S)):
+            found = self.comes(wanted, POLL_S)
+            if found is not None:
+                return found
+            NodeProcess.check()
+        with self._changed:
             raise AssertionError(f"{what} did not come; got {len(self._messages)} others: {self._messages[-3:]}")
 
 
@@ -271,6 +281,58 @@ class Tester:
         self._stamp = max(self._stamp + 1, self.node.get_clock().now().nanoseconds)
         stamp = self._stamp + round(offset_s * 1e9)
         return Time(sec=stamp // 10**9, nanosec=stamp % 10**9)
+
+
+class Rig:
+    """A camera for one node, and the results that come back.
+
+    The node under test subscribes reliably (`RELIABLE_INPUT`), so that a single frame is never lost on its way; what
+    best effort does is tested with streams.
+    """
+
+    def __init__(self, tester: Tester, namespace: str = "", *, kind: type = Image, topic: str = "image") -> None:
+        root = f"/{namespace}" if namespace else ""
+        self.tester = tester
+        self.mask = tester.subscribe(Image, f"{root}/mask")
+        self.tags = tester.subscribe(InstrumentTagArray, f"{root}/instruments")
+        self.status = tester.subscribe(SceneStatus, f"{root}/status")
+        self.camera = tester.camera(f"{root}/{topic}", kind)
+
+    def prime(self, make: Callable[[], Any] | None = None) -> None:
+        """Send frames until every result has come once: DDS matches the two directions of a topic one by one."""
+        make = make or (lambda: image(picture(), self.tester.now()))
+        inboxes = (self.mask, self.tags, self.status)
+        for inbox in inboxes:
+            inbox.clear()
+        for _ in range(round(GUARD_S)):
+            message = make()
+            self.camera.publish(message)
+            if all(inbox.comes(lambda other, sent=message: other.header == sent.header, 1.0) for inbox in inboxes):
+                return
+            NodeProcess.check()
+        raise AssertionError("the node does not answer")
+
+    def send(self, message: Any) -> SceneStatus:
+        """Publish, and wait for this stamp's status."""
+        self.camera.publish(message)
+        status: SceneStatus = self.of(self.status, message)
+        return status
+
+    def of(self, inbox: Inbox, message: Any) -> Any:
+        """The message of `inbox` with the same header, to the nanosecond."""
+        return inbox.wait(lambda other: other.header == message.header, f"an answer to {message.header}")
+
+    def close(self) -> None:
+        """Take the camera and the subscriptions off the test's node."""
+        for inbox in (self.mask, self.tags, self.status):
+            self.tester.unsubscribe(inbox)
+        self.tester.node.destroy_publisher(self.camera)
+
+
+def later(stamp: Time, seconds: float) -> Time:
+    """A stamp so much later, or earlier."""
+    total = stamp.sec * 10**9 + stamp.nanosec + round(seconds * 1e9)
+    return Time(sec=total // 10**9, nanosec=total % 10**9)
 
 
 def picture(height: int = 60, width: int = 80, seed: int = 0) -> np.ndarray:

@@ -121,7 +121,7 @@ class NodeParameters:
         when=When.LIVE,
     )
     min_instrument_area: float = setting(
-        0.001,
+        0.0005,
         "Smallest instrument that gets a tag, as a fraction of the frame's content area.",
         when=When.LIVE,
         low=0.0,

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rclpy
 from clip_rl_interfaces.srv import SetClasses
@@ -28,16 +28,18 @@ from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelError, label_space_from_names
 from clip_rl_perception.nodes.declared_parameters import change_checker, declare_all, read, undeclared_overrides
 from clip_rl_perception.nodes.diagnostics import NodeState, diagnostic_array, judge
-from clip_rl_perception.nodes.frame_processor import FrameProcessor
 from clip_rl_perception.nodes.health import Health
 from clip_rl_perception.nodes.inputs import ImageInput
 from clip_rl_perception.nodes.messages import class_list_message, label_info_message
 from clip_rl_perception.nodes.outputs import Outputs
 from clip_rl_perception.nodes.parameters import ParameterError
 from clip_rl_perception.nodes.run import run
-from clip_rl_perception.nodes.session import Session
 from clip_rl_perception.nodes.watchdog import Watchdog
 from clip_rl_perception.nodes.worker import FrameCounter, FrameWorker
+
+if TYPE_CHECKING:
+    from clip_rl_perception.nodes.frame_processor import FrameProcessor
+    from clip_rl_perception.nodes.session import Session
 
 FINISH_S = 10.0
 """How long deactivation waits for the frame in hand."""
@@ -103,8 +105,11 @@ class PerceptionNode(LifecycleNode):
         self._phase, self._configure_error = "configuring", ""
         started = time.monotonic()
         try:
-            session = Session.load(self._settings)
+            # torch takes seconds to import: the node and its services are there at once, configuring waits for it
+            from clip_rl_perception.nodes.session import Session
+
             self._outputs = Outputs(self, self._on_incompatible)
+            session = Session.load(self._settings)
         except Exception as error:
             known = isinstance(error, (ClipRlError, EngineError, LabelError))
             text = " ".join(str(error).split())
@@ -124,6 +129,8 @@ class PerceptionNode(LifecycleNode):
     @guarded
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and begin to work."""
+        from clip_rl_perception.nodes.frame_processor import FrameProcessor
+
         assert self._session is not None and self._outputs is not None
         super().on_activate(state)
         self._counter = FrameCounter()
