@@ -183,6 +183,17 @@ def test_an_instrument_that_another_hides_in_the_middle_is_one() -> None:
     np.testing.assert_allclose(seen[1].tip, (330, 600), atol=5)
 
 
+def test_a_clasper_apart_from_its_wrist_belongs_to_it() -> None:
+    labels = bar(empty(), (-40, 300), (400, 300), 80, 1)
+    bar(labels, (420, 300), (500, 300), 30, 1)  # 20 px further: thin metal in between was missed
+    [seen] = find(labels)
+    np.testing.assert_allclose(seen.tip, (500, 300), atol=5)
+    bar(labels, (560, 300), (640, 300), 30, 1)  # 60 px further: something else
+    assert len(find(labels)) == 2
+    bar(labels, (420, 300), (500, 300), 30, 2)  # another class
+    assert len(find(labels)) == 3
+
+
 def test_an_instrument_across_the_whole_view_is_one() -> None:
     [seen] = find(bar(empty(), (-40, 300), (940, 380), 70, 1))
     assert seen.touches_border

@@ -36,6 +36,8 @@ class InstanceConfig:
     """A class, or a part behind an entry, that covers less than this of a connected area is not an instrument in it."""
     entry_gap: int = 3
     """Cells between two stretches of contact with the border that still count as one entry."""
+    fragment_gap: int = 3
+    """Cells between an instrument and a loose piece of the same class up to which they belong together."""
     straight: float = 0.94
     """Cosine of the angle up to which two opposite entries are the two ends of one instrument that crosses the view."""
 
@@ -52,6 +54,18 @@ class Instance:
     """Classes that it is made of: its own, or all part classes of the label space."""
     entry: FloatArray | None
     """Middle of its contact with the border of the content, (column, row); None when it touches nowhere."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Piece:
+    """An instrument or a fragment of one."""
+
+    mask: BoolArray
+    """(h, w)."""
+    group: int
+    """See `_group_table`."""
+    entry: FloatArray | None
+    """As in `Instance`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,33 +95,53 @@ def find_instances(
         Instruments with at least `config.min_area` of the content, largest first.
     """
     config = config or InstanceConfig()
-    part_ids = tuple(entry.id for entry in space.classes if entry.instrument and entry.part)
-    groups = _group_table(space)
-    grouped = groups[labels]
+    grouped = _group_table(space)[labels]
     count, areas, statistics, _ = cv2.connectedComponentsWithStats((grouped > 0).astype(np.uint8), connectivity=8)
     smallest = max(1.0, config.min_area * float(content.sum()))
     rim = _rim(content)
-    found: list[Instance] = []
+    found: list[_Piece] = []
     for index in range(1, count):
         left, top, width, height, cells = statistics[index].tolist()
-        if cells < smallest:
-            continue
         window = np.s_[top : top + height, left : left + width]
         area = areas[window] == index
-        for group, mask in _by_group(grouped[window], area, max(smallest, config.substantial * cells)):
+        least = min(float(cells), max(smallest, config.substantial * cells))
+        for group, mask in _by_group(grouped[window], area, least):
             for piece, entry in _by_entry(mask, rim[window] & mask, config):
-                size = int(piece.sum())
-                if size < smallest:
-                    continue
                 full = np.zeros(labels.shape, bool)
                 full[window] = piece
-                class_ids = part_ids if group == _PARTS else (group - 1,)
-                own = np.bincount(labels[full], minlength=256)
-                class_id = max(class_ids, key=lambda k: (int(own[k]), -k))
-                place = None if entry is None else entry + np.array([left, top], np.float64)
-                found.append(Instance(full, class_id, class_ids, place))
-    found.sort(key=lambda instance: -int(instance.mask.sum()))
-    return found
+                found.append(_Piece(full, group, None if entry is None else entry + np.array([left, top], np.float64)))
+    part_ids = tuple(entry.id for entry in space.classes if entry.instrument and entry.part)
+    instances = []
+    for joined in _join_fragments(found, config):
+        size = int(joined.mask.sum())
+        if size >= smallest:
+            class_ids = part_ids if joined.group == _PARTS else (joined.group - 1,)
+            own = np.bincount(labels[joined.mask], minlength=256)
+            class_id = max(class_ids, key=lambda k: (int(own[k]), -k))
+            instances.append((size, Instance(joined.mask, class_id, class_ids, joined.entry)))
+    return [instance for _, instance in sorted(instances, key=lambda pair: -pair[0])]
+
+
+def _join_fragments(pieces: list[_Piece], config: InstanceConfig) -> list[_Piece]:
+    """Give pieces without an entry to the instrument of their group that they lie beside: claspers to their wrist."""
+    whole = [piece for piece in pieces if piece.entry is not None]
+    loose = [piece for piece in pieces if piece.entry is None]
+    if not whole or not loose:
+        return pieces
+    size = 2 * (config.fragment_gap + 1) + 1
+    around = [cv2.dilate(piece.mask.astype(np.uint8), np.ones((size, size), np.uint8)).astype(bool) for piece in whole]
+    kept = []
+    for piece in loose:
+        touching = [
+            int((near & piece.mask).sum()) if other.group == piece.group else 0
+            for near, other in zip(around, whole, strict=True)
+        ]
+        best = int(np.argmax(touching))
+        if touching[best] > 0:
+            whole[best] = dataclasses.replace(whole[best], mask=whole[best].mask | piece.mask)
+        else:
+            kept.append(piece)
+    return whole + kept
 
 
 _NEARNESS = 0.015
