@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -41,8 +42,8 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def demo(*arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "clip_rl_perception.cli", "demo", *map(str, arguments)]
+def demo(*arguments: object, engine: str = "torch") -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "clip_rl_perception.cli", "demo", "--engine", engine, *map(str, arguments)]
     return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -85,11 +86,16 @@ def wait_for_frames(process: subprocess.Popen[str], out: Path, count: int) -> No
         time.sleep(0.05)
 
 
-def test_a_bag_comes_back_as_masks_video_and_report(bag: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_a_bag_comes_back_as_masks_video_and_report(
+    bag: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "out"
-    status, text = finish(demo("--bag", bag, "--model", checkpoint, "--out", out))
+    compiles = importlib.util.find_spec("openvino") is not None
+    monkeypatch.setenv("CLIP_RL_ENGINES", str(tmp_path / "engines"))
+    status, text = finish(demo("--bag", bag, "--model", checkpoint, "--out", out, engine="auto"))
     assert status == 0, text
     report = json.loads((out / "report.json").read_text())
+    assert report["engine"].startswith("openvino" if compiles else "torch"), text
     assert report["frames_sent"] == FRAMES
     assert report["masks_received"] + report["dropped"] == FRAMES
     assert report["masks_received"] > 0

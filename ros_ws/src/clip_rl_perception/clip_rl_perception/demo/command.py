@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
+from clip_rl_perception.demo.compile import can_compile, compile_network
 from clip_rl_perception.demo.progress import Stage
 from clip_rl_perception.demo.ros_environment import require_ros
 from clip_rl_perception.demo.session import SessionOptions, SessionResult, run_session
@@ -59,7 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
     require_ros()
     out: Path = arguments.out
     _clear(out)
-    stages = 4 if given is not None else 5
+    compiled = can_compile(arguments.engine)
+    stages = 4 + (given is None) + compiled
     if given is None:
         operation = SyntheticOperation(
             arguments.size, arguments.rate or 25.0, arguments.seconds or 10.0, arguments.seed
@@ -67,6 +69,9 @@ def run(arguments: argparse.Namespace) -> int:
         with Stage(1, stages, f"rendering a synthetic operation, {operation}") as stage:
             given = render(operation, out, stage)
         arguments.bag, arguments.rate, arguments.seconds = given, None, None
+    if compiled:
+        with Stage(stages - 4, stages, "compiling the network for this machine") as stage:
+            compile_network(arguments.model, stage)
     options = SessionOptions(
         source=given,
         transport=arguments.transport,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +21,6 @@ from clip_rl_perception.scene.validity import ValidityConfig
 
 ByteArray = npt.NDArray[np.uint8]
 
-DEFAULT_ENGINE = "torch"
-"""What the parameter value ``auto`` stands for."""
 WARM_UP_FRAMES = 2
 """The first run allocates and chooses algorithms, the second shows that the rest is quick."""
 
@@ -55,8 +54,12 @@ class Session:
         """Backend, precision and network size."""
 
     @classmethod
-    def load(cls, parameters: NodeParameters) -> Session:
+    def load(cls, parameters: NodeParameters, log: Callable[[str], None] = lambda line: None) -> Session:
         """Load, verify and warm up.
+
+        Args:
+            parameters: which model, engine and size.
+            log: told in a line each which engine was chosen and how it was verified.
 
         Raises:
             CheckpointError: the checkpoint is missing, damaged or contradicts itself.
@@ -64,10 +67,11 @@ class Session:
         """
         checkpoint = load_checkpoint(parameters.model)
         engine = load_engine(
-            DEFAULT_ENGINE if parameters.engine == "auto" else parameters.engine,
+            parameters.engine,
             checkpoint,
             input_size=parameters.size(),
             threads=parameters.threads or None,
+            log=log,
         )
         text = np.ascontiguousarray(checkpoint.text.cpu().numpy(), np.float32)
         pipeline = PerceptionPipeline(
