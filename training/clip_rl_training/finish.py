@@ -17,6 +17,7 @@ from clip_rl_training.calibrate import calibrate
 from clip_rl_training.config import TrainConfig
 from clip_rl_training.config_io import to_data
 from clip_rl_training.data import TEST, VALIDATION, Stills, validation_batches
+from clip_rl_training.keep_margin import choose_keep_margin_
 from clip_rl_training.model_card import model_card
 from clip_rl_training.validate import ValidationResult, validate
 
@@ -32,14 +33,18 @@ def finish(
 ) -> str:
     """Write model.safetensors, model.json and MODEL_CARD.md to `folder`; returns the model id.
 
-    Temperature and novelty are fitted on validation scenes, the card's scores come from test scenes. The network is
-    rounded to half precision first, so that what is scored is what is stored.
+    The margin of the keep action, temperature and novelty are fitted on validation scenes, the card's scores come from
+    test scenes. The network is rounded to half precision first, so that what is scored is what is stored.
     """
     space = load_label_space(next(iter(config.data.label_spaces)))
     device = next(segmenter.parameters()).device
     segmenter.eval()
-    round_to_half_(segmenter)
     say("calibrating on validation scenes")
+    if config.reinforce.mode in ("rl", "supervised"):
+        held_out = validation_batches(config, stills, split=VALIDATION)
+        margin, tried = choose_keep_margin_(segmenter, held_out, space, device=device)
+        say("keep margin " + ", ".join(f"{m}: mIoU {score:.4f}" for m, score in tried.items()) + f"; chosen {margin}")
+    round_to_half_(segmenter)
     calibration = calibrate(
         segmenter,
         validation_batches(config, stills, split=VALIDATION),
