@@ -74,9 +74,8 @@ class Launched:
             assert time.monotonic() < deadline, told
 
     def end(self) -> str:
-        """Ctrl-C; returns the log. The launch must end by itself."""
-        # As a terminal does it: to the whole process group.
-        os.killpg(self.process.pid, signal.SIGINT)
+        """SIGINT; returns the log. The launch, which passes the signal on, must end by itself."""
+        self.process.send_signal(signal.SIGINT)
         self.process.wait(LIMIT_S)
         return self.log.read_text()
 
