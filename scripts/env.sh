@@ -9,8 +9,8 @@
 clip_rl_enter() {
   local mode sourced
   mode=$(clip_rl_noted ros)
-  if [ -z "$mode" ] || [ ! -x "$clip_rl_venv/bin/python" ]; then
-    echo "env: nothing is set up in $clip_rl_root yet; run: make setup" >&2
+  if [ -z "$mode" ] || [ -z "$(clip_rl_noted done-everything)" ]; then
+    echo "env: $clip_rl_root is not set up yet, or not completely; run: make setup" >&2
     return 1
   fi
   sourced=$(clip_rl_sourced_ros)

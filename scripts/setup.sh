@@ -180,7 +180,17 @@ must() { # must MESSAGE COMMAND...
   die "$message; the whole log: $log"
 }
 
-pip_install() { "$clip_rl_venv/bin/python" -m pip install --constraint "$constraints" --progress-bar off "$@"; }
+# Run by `logged`. While pip writes packages, and after it was stopped at that, the mark `writing` says so.
+pip_install() {
+  local status=0 before
+  before=$(wc -l <"$log")
+  touch "$clip_rl_state/writing"
+  "$clip_rl_venv/bin/python" -m pip install --constraint "$constraints" --progress-bar off "$@" || status=$?
+  if [ "$status" = 0 ] || ! tail -n "+$before" "$log" | grep -q '^Installing collected packages'; then
+    rm -f "$clip_rl_state/writing"
+  fi
+  return "$status"
+}
 
 # --- the steps ------------------------------------------------------------------------------------------------------
 
@@ -196,12 +206,14 @@ make_environment() {
   fi
   say "making .venv with Python $python_version ($python)"
   rm -rf "$clip_rl_venv" ros_ws/build ros_ws/install ros_ws/log
-  mkdir -p "$clip_rl_state"
+  # What was chosen outlives an interruption of what follows.
+  note python "$python"
+  note torch "$torch"
+  [ "$may_fall_back" = yes ] || note ros "$ros_mode"
   case $ros_mode in sourced:*) options+=(--system-site-packages) ;; esac
   must "cannot make .venv with $python" "$python" -m venv "${options[@]}" "$clip_rl_venv"
   # So that colcon and file searches of a whole checkout leave it alone.
   touch "$clip_rl_venv/COLCON_IGNORE"
-  note python "$python"
   note done-environment "$wanted"
 }
 
@@ -233,7 +245,6 @@ install_packages() {
   if [ "$torch" = cpu ] && command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; then
     say "this machine has an NVIDIA GPU; to use it: make setup TORCH=cuda"
   fi
-  touch "$clip_rl_state/writing"
   must "cannot install pip and setuptools" pip_install pip setuptools
   install_torch
   must "cannot install the Python packages" \
@@ -242,7 +253,6 @@ install_packages() {
     must "a CUDA build of torch was installed although TORCH=cpu" \
       "$clip_rl_venv/bin/python" -c 'import torch; assert torch.version.cuda is None, torch.__version__'
   fi
-  rm -f "$clip_rl_state/writing"
   note torch "$torch"
   note done-packages "$wanted"
 }
@@ -252,7 +262,6 @@ install_ros_wheels() {
   is_done ros "$(hash_ros)" && return
   local options=(--constraint "$clip_rl_state/torch.txt")
   say "installing ROS 2 ${ros_mode#wheels:} from wheels"
-  touch "$clip_rl_state/writing"
   if [ "$may_fall_back" = no ] || ! logged pip_install "${options[@]}" --requirement requirements/ros-jazzy.txt; then
     if [ "$may_fall_back" = yes ]; then
       # pip resolves everything before it installs anything, so nothing of jazzy is in .venv.
@@ -265,7 +274,6 @@ install_ros_wheels() {
       pip_install "${options[@]}" --requirement "requirements/ros-${ros_mode#wheels:}.txt"
   fi
   must "cannot repair the CMake files of the ROS wheels" "$clip_rl_venv/bin/python" scripts/fix_ros_wheels.py
-  rm -f "$clip_rl_state/writing"
   note done-ros "$(hash_ros)"
 }
 
