@@ -108,6 +108,8 @@ class TrainConfig:
     """Optimiser steps; the curriculum stretches over them."""
     batch: int = 8
     """Images per step and process."""
+    note: str = ""
+    """What the model card is to say about this run beyond its numbers, for example that it was warm-started."""
     out: Path = Path("out/train")
     """Parent of the run's folder."""
     seed: int = 0

@@ -28,6 +28,7 @@ def model_card(
         f"- Trained on: synthetic endoscopic scenes only, labelled in {spaces}; no patient data",
         f"- Training: {provenance['steps']} steps, {provenance['images']} images, {provenance['hours']} h on "
         f"{provenance['hardware']}; refiner trained by: {config.reinforce.mode}",
+        *([f"- Note: {config.note}"] if config.note else []),
         f"- Calibration: temperature {calibration.temperature:.3f}, novelty limit {calibration.novelty_limit:.3f}",
         "",
         f"## Scores on {scores.refined.frames} synthetic test scenes (never trained on)",
@@ -52,7 +53,8 @@ def model_card(
         "## Limits",
         "",
         "- No real image was seen in training; scores on synthetic scenes say little about a given camera or patient.",
-        "- Instrument types are told apart by shape alone and often confused; instrument against not is more reliable.",
+        "- Instrument types look alike and are confused wherever the table above says so; instrument against not is the",
+        "  number to go by.",
         "- The novelty limit separates frames from synthetic scenes; it is no detector of every failure.",
         "",
     ]
