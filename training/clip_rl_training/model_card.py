@@ -53,8 +53,7 @@ def model_card(
         "## Limits",
         "",
         "- No real image was seen in training; scores on synthetic scenes say little about a given camera or patient.",
-        "- Instrument types look alike and are confused wherever the table above says so; instrument against not is the",
-        "  number to go by.",
+        "- Instrument types look alike and are confused wherever the table above says so.",
         "- The novelty limit separates frames from synthetic scenes; it is no detector of every failure.",
         "",
     ]
