@@ -134,5 +134,13 @@ def test_accuracy_between_spaces_that_differ() -> None:
     assert "instrument or not" in found["note"]
 
 
+def test_truth_is_drawn_in_the_only_instrument_class_of_the_model() -> None:
+    binary, types = load_label_space("binary"), load_label_space("endovis2018-type")
+    rgb = np.full((HEIGHT, WIDTH, 3), 60, np.uint8)
+    drawn = Accuracy(binary, types).truth_picture(rgb, box(5, 10))
+    assert np.array_equal(drawn, Accuracy(binary, binary).truth_picture(rgb, box(1, 10)))
+    assert not np.array_equal(drawn, Accuracy(types, types).truth_picture(rgb, box(5, 10)))
+
+
 def test_accuracy_without_frames_is_none() -> None:
     assert Accuracy(load_label_space("binary"), load_label_space("binary")).report() is None

@@ -59,12 +59,20 @@ class Accuracy:
         self.space = truth if self.same else label_space_from_names(["background", "instrument"], name="binary")
         self.pooled = PooledMetrics(self.space.names)
         self._tables = (_table(predicted, self.same), _table(truth, self.same))
-        self._names = (predicted.name, truth.name)
+        self._predicted, self._truth = predicted, truth
 
     def update(self, mask: ByteArray, labels: ByteArray) -> float:
         """Add a frame, uint8 (H, W) each; returns its mean IoU over the instruments seen or true, NaN if none."""
         confusion = self.pooled.update(self._tables[0][mask], self._tables[1][labels])
         return mean_of_present(class_iou(confusion)[1:])
+
+    def truth_picture(self, rgb: ByteArray, labels: ByteArray) -> ByteArray:
+        """The truth over the frame; where the model knows one instrument class only, in that class's colour."""
+        instruments = self._predicted.instrument_ids
+        if self.same or len(instruments) != 1:
+            return draw_overlay(rgb, labels, self._truth)
+        reduced = self._tables[1][labels]
+        return draw_overlay(rgb, np.where(reduced == 1, np.uint8(instruments[0]), reduced), self._predicted)
 
     def report(self) -> dict[str, Any] | None:
         """Plain data; None when no frame was compared."""
@@ -74,7 +82,7 @@ class Accuracy:
         report["label_space"] = self.space.name
         if not self.same:
             report["note"] = (
-                f"Classes of the model ({self._names[0]}) and of the truth ({self._names[1]}) differ: "
+                f"Classes of the model ({self._predicted.name}) and of the truth ({self._truth.name}) differ: "
                 "compared as instrument or not."
             )
         return report
@@ -124,7 +132,7 @@ def draw_run(
                 iou = math.nan
                 if accuracy is not None and frame.labels is not None:
                     iou = accuracy.update(mask, frame.labels)
-                chooser.offer(item, frame, shown, iou, truth)
+                chooser.offer(item, frame, shown, iou, accuracy)
                 if item.status is not None and item.status.validity != Validity.OK:
                     draw_banner(shown, item.status.validity, item.status.reason)
                 caption(shown, f"frame {item.index}   {item.latency_ms:.0f} ms")
@@ -196,7 +204,9 @@ class _StillChooser:
         self._kept: dict[int, Still] = {}
         self._worst: tuple[float, int, Still] | None = None
 
-    def offer(self, item: FrameOutcome, frame: Frame, overlay: ByteArray, iou: float, truth: LabelSpace | None) -> None:
+    def offer(
+        self, item: FrameOutcome, frame: Frame, overlay: ByteArray, iou: float, accuracy: Accuracy | None
+    ) -> None:
         """Take the frame if it is wanted; called once per frame with a mask."""
         worse = not math.isnan(iou) and (self._worst is None or iou < self._worst[0])
         if item.index not in self._wanted and not worse:
@@ -205,8 +215,8 @@ class _StillChooser:
         if not math.isnan(iou):
             title += f", instrument IoU {iou:.2f}"
         pictures = [("input", frame.rgb.copy()), ("what came back", overlay.copy())]
-        if frame.labels is not None and truth is not None:
-            pictures.append(("ground truth", draw_overlay(frame.rgb, frame.labels, truth, ())))
+        if frame.labels is not None and accuracy is not None:
+            pictures.append(("ground truth", accuracy.truth_picture(frame.rgb, frame.labels)))
         still = Still(title, tuple(pictures))
         if item.index in self._wanted:
             self._kept[item.index] = still
