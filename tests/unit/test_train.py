@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import errno
 import io
-import os
-import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -144,24 +144,36 @@ def test_controls_train(tmp_path: Path, mode: str) -> None:
         assert result.edited > 0.5
 
 
-def test_ctrl_c_finishes_the_step_saves_and_resumes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: train.Trainer
-) -> None:
-    configuration = config(tmp_path)
-    trainer = train.Trainer(configuration, Bars())
-    trainer.start(resume=False)
-    step = trainer._train_step
+INTERRUPTED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import test_train as tests
+trainer = tests.train.Trainer(tests.config(Path(sys.argv[2])), tests.Bars())
+trainer.start(resume=False)
+step = trainer._train_step
+def interrupted_step(batch):
+    if trainer.step == 2:
+        os.kill(os.getpid(), signal.SIGINT)
+    return step(batch)
+trainer._train_step = interrupted_step
+with tests.train._interrupts_flagged(trainer):
+    trainer.fit()
+print("ended after step", trainer.step)
+"""
+"""A training that gets Ctrl-C in its third step. In a process of its own, as signals belong to whole processes."""
 
-    def interrupted_step(batch: Any) -> dict[str, float]:
-        if trainer.step == 2:
-            os.kill(os.getpid(), signal.SIGINT)
-        return step(batch)
 
-    monkeypatch.setattr(trainer, "_train_step", interrupted_step)
-    with train._interrupts_flagged(trainer):
-        trainer.fit()
-    assert trainer.step == 3
-    assert_same_weights(whole, trained(configuration, resume=True))
+def test_ctrl_c_finishes_the_step_saves_and_resumes(tmp_path: Path, whole: train.Trainer) -> None:
+    child = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(Path(__file__).parent), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert child.returncode == 0, child.stderr
+    assert "ended after step 3" in child.stdout
+    assert_same_weights(whole, trained(config(tmp_path), resume=True))
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_last_good_state(tmp_path: Path) -> None:
