@@ -205,15 +205,20 @@ make_environment() {
     die "$clip_rl_venv exists and was not made by this script; move it away first"
   fi
   say "making .venv with Python $python_version ($python)"
-  rm -rf "$clip_rl_venv" ros_ws/build ros_ws/install ros_ws/log
-  # What was chosen outlives an interruption of what follows.
+  # The state stays, so that what was chosen, and that this is unfinished, outlives an interruption of what follows.
+  mkdir -p "$clip_rl_state"
+  rm -f "$clip_rl_state"/done-* "$log"
+  touch "$clip_rl_state/writing"
   note python "$python"
   note torch "$torch"
-  [ "$may_fall_back" = yes ] || note ros "$ros_mode"
+  if [ "$may_fall_back" = yes ]; then rm -f "$clip_rl_state/ros"; else note ros "$ros_mode"; fi
+  find "$clip_rl_venv" -mindepth 1 -maxdepth 1 ! -path "$clip_rl_state" -exec rm -rf {} +
+  rm -rf ros_ws/build ros_ws/install ros_ws/log
   case $ros_mode in sourced:*) options+=(--system-site-packages) ;; esac
   must "cannot make .venv with $python" "$python" -m venv "${options[@]}" "$clip_rl_venv"
   # So that colcon and file searches of a whole checkout leave it alone.
   touch "$clip_rl_venv/COLCON_IGNORE"
+  rm -f "$clip_rl_state/writing"
   note done-environment "$wanted"
 }
 
