@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from array import array
 from pathlib import Path
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from clip_rl_interfaces.msg import ClassList, SceneStatus
+from diagnostic_msgs.msg import DiagnosticArray
 from harness import LATCHED, NodeProcess, Rig, Tester, image, picture
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -148,6 +150,49 @@ def test_a_flood_is_dropped_and_counted(rig: Rig, tester: Tester) -> None:
     assert len(answered) == processed, "every processed frame has exactly one status"
 
 
+def test_diagnostics_tell_how_it_goes(rig: Rig, tester: Tester) -> None:
+    status = rig.send(image(picture(), tester.now()))
+    diagnostics = tester.subscribe(DiagnosticArray, "/diagnostics")
+
+    def tells(message: DiagnosticArray) -> bool:
+        parts = {part.name: part for part in message.status}
+        if set(parts) != {"perception_node: input", "perception_node: inference"}:
+            return False  # another node's
+        source, inference = (
+            {pair.key: pair.value for pair in parts[f"perception_node: {name}"].values}
+            for name in ("input", "inference")
+        )
+        return (
+            int(inference["processed"]) >= status.processed
+            and (inference["model"], inference["engine"]) == (status.model_id, status.engine)
+            and (inference["state"], source["topic"]) == ("active", "/image")
+            and float(inference["total p99 (ms)"]) > 0
+            and parts["perception_node: inference"].hardware_id == status.engine
+            and message.header.stamp.sec > 0
+        )
+
+    diagnostics.wait(tells, "diagnostics of the running node")
+    tester.unsubscribe(diagnostics)
+
+
 def test_novelty_is_a_number_or_unknown(rig: Rig, tester: Tester) -> None:
     status = rig.send(image(picture(), tester.now()))
     assert status.novelty >= 0 or math.isnan(status.novelty)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("vision_msgs") is None, reason="vision_msgs is not installed")
+def test_vision_msgs_are_published_too(rig: Rig, tester: Tester) -> None:
+    from vision_msgs.msg import Detection2DArray, LabelInfo
+
+    info = tester.subscribe(LabelInfo, "/label_info", LATCHED)
+    assert len(info.wait(what="the label info").class_map) > 1
+    tester.unsubscribe(info)
+    found = tester.subscribe(Detection2DArray, "/detections")
+    for _ in range(50):  # the node learns of the subscriber a moment later than this process
+        message = image(picture(), tester.now())
+        rig.send(message)
+        if found.comes(lambda other, sent=message: other.header == sent.header, 1.0):
+            break
+    detections, tags = rig.of(found, message), rig.of(rig.tags, message)
+    assert [d.id for d in detections.detections] == [str(tag.track_id) for tag in tags.instruments]
+    tester.unsubscribe(found)

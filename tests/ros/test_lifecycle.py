@@ -152,6 +152,36 @@ def test_network_size_is_the_engines(tester: Tester, unconfigured: NodeProcess) 
     assert tester.set_parameter("network_size", "", NODE).successful
 
 
+def test_a_slow_frame_is_reported_as_a_stall(tester: Tester, unconfigured: NodeProcess) -> None:
+    """A network input so large that no CPU is done in the shortest timeout."""
+    assert tester.set_parameter("network_size", "768x960", NODE).successful
+    assert tester.set_parameter("stall_timeout_s", 0.1, NODE).successful
+    tester.transition("configure", node=NODE)
+    tester.transition("activate", node=NODE)
+    diagnostics = tester.subscribe(DiagnosticArray, "/diagnostics")
+    rig = Rig(tester, "life")
+    rig.prime()
+
+    def stalled(message: DiagnosticArray) -> bool:
+        return any(
+            status.name == "life/perception_node: inference"
+            and status.level == b"\x02"
+            and "in work for" in status.message
+            for status in message.status
+        )
+
+    rig.send(image(picture(), tester.now()))
+    diagnostics.wait(stalled, "a diagnostic about the stall")
+    assert "a frame has been in work for" in unconfigured.text()
+    tester.wait(lambda: "the stalled frame returned" in unconfigured.text(), "the end of the stall")
+    rig.close()
+    tester.unsubscribe(diagnostics)
+    tester.transition("deactivate", node=NODE)
+    tester.transition("cleanup", node=NODE)
+    assert tester.set_parameter("network_size", "", NODE).successful
+    assert tester.set_parameter("stall_timeout_s", 2.0, NODE).successful
+
+
 def test_parameters_refuse_with_a_reason_and_keep_their_value(tester: Tester, unconfigured: NodeProcess) -> None:
     for name, value, phrase in (
         ("jpeg_quality", 0, "out of range"),

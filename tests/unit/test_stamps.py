@@ -48,6 +48,11 @@ def test_a_rejected_wild_stamp_leaves_the_timeline_alone() -> None:
     assert monitor.judge(940 * MS, **limits).good
 
 
+def test_simulated_time_without_a_clock_is_named() -> None:
+    verdict = StampMonitor().judge(5 * SECOND, 0, future_tolerance_ns=0, jump_ns=SECOND)
+    assert verdict.kind is StampKind.FUTURE and "/clock" in verdict.reason
+
+
 def test_one_frame_out_of_order() -> None:
     assert kinds([100, 140, 120, 180]) == [StampKind.GOOD, StampKind.GOOD, StampKind.OLDER, StampKind.GOOD]
 

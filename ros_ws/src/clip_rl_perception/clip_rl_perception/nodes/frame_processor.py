@@ -111,7 +111,7 @@ class FrameProcessor:
         """Report a frame that could not be processed; anything but our own errors is named by its type."""
         reason = " ".join(str(error).split())
         if not isinstance(error, (ClipRlError, EngineError)):
-            reason = f"{type(error).__name__}: {reason}"
+            reason = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
         self._reject(message.header, f"processing failed: {reason}")
 
     def _judge(self, stamp_ns: int, parameters: NodeParameters) -> StampVerdict:

@@ -52,11 +52,14 @@ class NodeParameters:
         "demo", "Checkpoint: a shipped model's name, or the path of a .safetensors file.", when=When.CONFIGURE
     )
     engine: str = setting(
-        "auto", "What runs the network: auto, torch, or the path of a built engine directory.", when=When.CONFIGURE
+        "auto",
+        "What runs the network: auto (the engine built for this model and size if there is one, else torch), torch, or "
+        "a directory made by clip-rl build-engine.",
+        when=When.CONFIGURE,
     )
     network_size: str = setting(
         "",
-        "Network input as HEIGHTxWIDTH in pixels, for example 352x448; empty: the checkpoint's own.",
+        "Network input as HEIGHTxWIDTH in pixels, for example 288x352; empty: the engine's own.",
         when=When.CONFIGURE,
     )
     threads: int = setting(

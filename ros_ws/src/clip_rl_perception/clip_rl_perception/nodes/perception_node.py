@@ -109,7 +109,7 @@ class PerceptionNode(LifecycleNode):
             from clip_rl_perception.nodes.session import Session
 
             self._outputs = Outputs(self, self._on_incompatible)
-            session = Session.load(self._settings)
+            session = Session.load(self._settings, log=self.get_logger().info)
         except Exception as error:
             known = isinstance(error, (ClipRlError, EngineError, LabelError))
             text = " ".join(str(error).split())

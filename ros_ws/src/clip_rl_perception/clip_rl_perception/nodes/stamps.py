@@ -79,7 +79,9 @@ class StampMonitor:
         future = StampVerdict(
             StampKind.FUTURE,
             f"stamp is {ahead / NANOSECONDS:.3f} s in the future of the node's clock "
-            f"(tolerance {future_tolerance_ns / NANOSECONDS:.3f} s); synchronise clocks or set use_sim_time",
+            f"(tolerance {future_tolerance_ns / NANOSECONDS:.3f} s); synchronise clocks or set use_sim_time"
+            if now_ns > 0
+            else "the node's clock stands at 0: use_sim_time is set and nothing has published /clock",
         )
         if ahead > future_tolerance_ns and reject_future:
             return future
