@@ -137,6 +137,14 @@ def test_unknown_words(commands: Path, capsys: pytest.CaptureFixture[str], given
     assert reason in error
 
 
+def test_an_unknown_command_where_none_is_installed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "entry_points", lambda group: [])
+    assert cli.main(["demo"]) == 2
+    assert "no commands are installed here; run: pip install -e ." in capsys.readouterr().err
+
+
 def test_wrong_arguments_of_a_command_are_2(commands: Path) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(["good", "--status", "x"])

@@ -100,9 +100,11 @@ def help_line(entry: EntryPoint) -> str:
 def _unknown(name: str, commands: dict[str, EntryPoint]) -> str:
     if name.startswith("-"):
         return f"unknown option '{name}'; see clip-rl --help"
+    if not commands:
+        return f"unknown command '{name}': no commands are installed here; run: pip install -e ."
     close = difflib.get_close_matches(name, commands, n=1)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
-    return f"unknown command '{name}'{hint} Known: {', '.join(commands) or 'none'}"
+    hint = f"; did you mean '{close[0]}'?" if close else "."
+    return f"unknown command '{name}'{hint} Known: {', '.join(commands)}"
 
 
 def _fail(program: str, message: str) -> int:
