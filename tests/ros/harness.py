@@ -80,13 +80,12 @@ class NodeProcess:
         arguments: list[str] | None = None,
     ) -> None:
         self.log = log
-        command = [sys.executable, "-m", "clip_rl_perception.nodes.perception_node", "--ros-args"]
+        command = [sys.executable, "-m", "clip_rl_perception.nodes.perception_node", "--ros-args", *(arguments or [])]
         for name, value in (parameters or {}).items():
             text = f'"{value}"' if isinstance(value, str) else str(value).lower()
             command += ["-p", f"{name}:={text}"]
         if namespace:
             command += ["-r", f"__ns:=/{namespace}"]
-        command += arguments or []
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         self._stream = log.open("w")
         self.process = subprocess.Popen(command, stdout=self._stream, stderr=subprocess.STDOUT, env=environment)
@@ -239,17 +238,24 @@ class Tester:
             client = self._clients[name] = self.node.create_client(kind, name)
         self.wait(client.service_is_ready, f"service {name}")
         done = threading.Event()
-        future = client.call_async(request)
-        future.add_done_callback(lambda _: done.set())
-        self.wait(done.is_set, f"an answer of service {name}")
-        return future.result()
+        for _ in range(3):
+            # A server that has not yet discovered the client's reader executes the request and loses the answer; the
+            # requests of these tests may be made twice, transitions see to it themselves.
+            future = client.call_async(request)
+            future.add_done_callback(lambda _: done.set())
+            if done.wait(ANSWER_S):
+                return future.result()
+            NodeProcess.check()
+        raise AssertionError(f"service {name} did not answer")
 
     def transition(self, label: str, *, node: str = "/perception_node", succeed: bool = True) -> None:
         """Ask for a lifecycle transition."""
         answer = self.call(
             ChangeState, f"{node}/change_state", ChangeState.Request(transition=Transition(id=TRANSITIONS[label]))
         )
-        assert answer.success is succeed, f"{label}: success is {answer.success}"
+        # Where the first answer was lost, the second says that there is nothing left to do.
+        reached = answer.success or (succeed and self.state(node) == REACHED.get(label))
+        assert reached is succeed, f"{label}: success is {answer.success}"
 
     def state(self, node: str = "/perception_node") -> str:
         """Label of the lifecycle state."""

@@ -9,20 +9,27 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from clip_rl_interfaces.msg import SceneStatus
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import NodeProcess, Rig, Tester, image, picture
 from rcl_interfaces.msg import ParameterType
+from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import Image
 
 NODE = "/life/perception_node"
+CONFIG = Path(__file__).resolve().parents[2] / "ros_ws/src/clip_rl_perception/config/perception.yaml"
 
 
 @pytest.fixture(scope="module")
 def process(tester: Tester, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
-    log = tmp_path_factory.mktemp("lifecycle") / "node.log"
-    parameters = {"model": str(checkpoint), "qos_overrides./life/image.subscription.reliability": "reliable"}
-    with NodeProcess(log, parameters=parameters, namespace="life") as process:
+    folder = tmp_path_factory.mktemp("lifecycle")
+    quality = {"/life/image": {"subscription": {"reliability": "reliable", "depth": 1}}}
+    own = folder / "own.yaml"
+    own.write_text(yaml.safe_dump({"/**": {"ros__parameters": {"qos_overrides": quality, "jpeg_quality": 77}}}))
+    files = ["--params-file", str(CONFIG), "--params-file", str(own)]
+    parameters = {"model": str(checkpoint)}
+    with NodeProcess(folder / "node.log", parameters=parameters, namespace="life", arguments=files) as process:
         yield process
 
 
@@ -206,6 +213,17 @@ def test_some_parameters_wait_for_cleanup(tester: Tester, unconfigured: NodeProc
     assert not result.successful and "clean up first" in result.reason
     assert tester.set_parameter("max_age_ms", 123.0, NODE).successful
     assert tester.set_parameter("max_age_ms", 500.0, NODE).successful
+
+
+def test_parameter_files_are_read_in_order(tester: Tester, unconfigured: NodeProcess) -> None:
+    """The shipped file first, then the user's own, which also overrides quality of service."""
+    assert tester.get_parameter("jpeg_quality", NODE).integer_value == 77
+    assert tester.get_parameter("overlay_opacity", NODE).double_value == 0.45
+    tester.transition("configure", node=NODE)
+    tester.transition("activate", node=NODE)
+    tester.wait(lambda: tester.node.count_subscribers("/life/image") == 1, "the subscription")
+    (endpoint,) = tester.node.get_subscriptions_info_by_topic("/life/image")
+    assert endpoint.qos_profile.reliability == ReliabilityPolicy.RELIABLE
 
 
 def test_descriptors_tell_meaning_range_and_moment(tester: Tester, unconfigured: NodeProcess) -> None:

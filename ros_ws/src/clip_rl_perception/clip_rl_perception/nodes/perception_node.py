@@ -105,10 +105,10 @@ class PerceptionNode(LifecycleNode):
         self._phase, self._configure_error = "configuring", ""
         started = time.monotonic()
         try:
+            self._outputs = Outputs(self, self._on_incompatible)
             # torch takes seconds to import: the node and its services are there at once, configuring waits for it
             from clip_rl_perception.nodes.session import Session
 
-            self._outputs = Outputs(self, self._on_incompatible)
             session = Session.load(self._settings, log=self.get_logger().info)
         except Exception as error:
             known = isinstance(error, (ClipRlError, EngineError, LabelError))
