@@ -28,6 +28,8 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from sensor_msgs.msg import CompressedImage, Image
 
 GUARD_S = 180.0
+ANSWER_S = 60.0
+"""After this a service's answer counts as lost; configuring takes seconds."""
 POLL_S = 0.5
 RELIABLE = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=50, reliability=ReliabilityPolicy.RELIABLE)
 BEST_EFFORT = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -46,6 +48,8 @@ TRANSITIONS = {
     "cleanup": Transition.TRANSITION_CLEANUP,
     "shutdown": Transition.TRANSITION_UNCONFIGURED_SHUTDOWN,
 }
+REACHED = {"configure": "inactive", "activate": "active", "deactivate": "inactive", "cleanup": "unconfigured"}
+"""Lifecycle state that a transition leads to."""
 Answer = TypeVar("Answer")
 
 
@@ -237,14 +241,18 @@ class Tester:
         if client is None:
             client = self._clients[name] = self.node.create_client(kind, name)
         self.wait(client.service_is_ready, f"service {name}")
-        done = threading.Event()
+        done, answers = threading.Event(), []
+
+        def answered(future: Any) -> None:
+            answers.append(future.result())
+            done.set()
+
         for _ in range(3):
             # A server that has not yet discovered the client's reader executes the request and loses the answer; the
             # requests of these tests may be made twice, transitions see to it themselves.
-            future = client.call_async(request)
-            future.add_done_callback(lambda _: done.set())
+            client.call_async(request).add_done_callback(answered)
             if done.wait(ANSWER_S):
-                return future.result()
+                return answers[0]
             NodeProcess.check()
         raise AssertionError(f"service {name} did not answer")
 
