@@ -84,7 +84,9 @@ class Children:
     def start(self, name: str, command: Sequence[str]) -> Child:
         """Start `command`; its standard error and what is no event on its standard output go to logs/`name`.log."""
         log = self._logs / f"{name}.log"
-        with log.open("w", encoding="utf-8") as errors:
+        log.write_text("", encoding="utf-8")
+        # Appending, as the reader does: with an offset of its own, the child would write over the reader's lines.
+        with log.open("a", encoding="utf-8") as errors:
             process = subprocess.Popen(
                 list(command),
                 stdin=subprocess.DEVNULL,
