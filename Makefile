@@ -13,6 +13,8 @@ TRANSPORT ?=
 OUT ?= out/demo
 # More arguments for pytest: make test PYTEST="tests/unit -k labels"
 PYTEST ?=
+# In a process of its own: it starts and ends workers, and signals whole processes.
+TRAINING_TESTS := tests/unit/test_train.py
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,7 +31,10 @@ demo: setup ## Film to masks through ROS 2; VIDEO=file|folder, BAG=folder, TRANS
 # A DDS domain of its own, so that nothing else on the network gets into the tests (domains up to 101 are safe on Linux).
 test: setup ## Run the tests with coverage of the packages that need no ROS
 	@. scripts/env.sh && export ROS_DOMAIN_ID=$${ROS_DOMAIN_ID:-$$((RANDOM % 90 + 10))} && \
-	  python -m pytest --cov --cov-report=term:skip-covered $$([ "$$(cat .venv/.clip_rl/ros)" != none ] || echo --ignore=tests/ros) $(PYTEST)
+	  ignore=$$([ "$$(cat .venv/.clip_rl/ros)" != none ] || echo --ignore=tests/ros) && \
+	  if [ -n '$(PYTEST)' ]; then python -m pytest --cov --cov-report=term:skip-covered $$ignore $(PYTEST); else \
+	    python -m pytest --cov --cov-report= $$ignore --ignore=$(TRAINING_TESTS) && \
+	    python -m pytest --cov --cov-append --cov-report=term:skip-covered $(TRAINING_TESTS); fi
 
 lint: setup ## Style, types of the packages that need no ROS, shell scripts
 	@. .venv/bin/activate && ruff check $(PYTHON_SOURCES) && ruff format --check $(PYTHON_SOURCES) && mypy && \
