@@ -1,10 +1,15 @@
 from __future__ import annotations
 
 import ctypes
+import signal
 import sys
 from collections.abc import Iterator
 
 import pytest
+
+# A shell's background jobs start with Ctrl-C ignored, and their children inherit it; tests of Ctrl-C need it back.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SS_DISABLE = 2
 """sigaltstack(2): run signal handlers on the ordinary stack."""
