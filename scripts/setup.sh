@@ -17,7 +17,7 @@ unset MAKEFLAGS MAKELEVEL PYTHONHOME VIRTUAL_ENV
 cd "$clip_rl_root"
 
 torch_wheels=https://download.pytorch.org/whl/cpu
-extras=cpu,training,dev
+extras=cpu,training,peers,dev
 log=$clip_rl_state/setup.log
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
 

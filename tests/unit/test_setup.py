@@ -69,7 +69,7 @@ def wanted(extras: tuple[str, ...], python: str) -> list[Requirement]:
 @pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize(
     ("constraints", "extras"),
-    [("constraints.txt", tuple(EXTRAS)), ("constraints-apt.txt", ("cpu", "training", "dev"))],
+    [("constraints.txt", tuple(EXTRAS)), ("constraints-apt.txt", ("cpu", "training", "peers", "dev"))],
 )
 def test_every_dependency_is_pinned_within_its_bounds(constraints: str, extras: tuple[str, ...], python: str) -> None:
     fixed = pins(constraints, python)
