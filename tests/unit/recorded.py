@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from clip_rl_perception.evaluation import message_types
 from clip_rl_perception.evaluation.bag_writer import BagWriter
-from clip_rl_perception.evaluation.recording import STAGES
+from clip_rl_perception.evaluation.replay.run_record import STAGES
 from clip_rl_perception.labels import LabelSpace, load_label_space
 
 START = 1_700_000_000_000_000_000

@@ -15,51 +15,63 @@ from clip_rl_perception.evaluation.metrics import IGNORED, ByteArray, CountArray
 BINS = 15
 """M, as in Guo et al. 2017."""
 
+# ceil(level / 255 * M) - 1 in integers: exact at the edges of bins. Level 0 belongs to the first bin.
+_BIN_OF_LEVEL = np.maximum((np.arange(256) * BINS + 254) // 255 - 1, 0)
+
+
+def calibration_table(prediction: ByteArray, truth: ByteArray, confidence: ByteArray) -> CountArray:
+    """Count one frame's pixels by bin of confidence.
+
+    Args:
+        prediction: class ids, uint8 (H, W). Pixels of value 255 carry no probability and are left out.
+        truth: class ids, uint8 (H, W). Pixels of value 255 are left out.
+        confidence: probability of the predicted class x 255, uint8 (H, W).
+
+    Returns:
+        int64 (M, 3): pixels, pixels that are right, and the sum of their confidence levels 0 to 255. Tables of frames
+        add up.
+
+    Raises:
+        MetricError: confidence of another dtype or shape.
+    """
+    if confidence.dtype != np.uint8 or confidence.shape != truth.shape:
+        raise MetricError(
+            f"confidence is {confidence.dtype} {confidence.shape}; expected uint8 {truth.shape}, probability x 255"
+        )
+    # (level, right or wrong) of every pixel in one histogram; excluded pixels go to a third column.
+    outcome = (prediction == truth).astype(np.uint16)
+    outcome[(truth == IGNORED) | (prediction == IGNORED)] = 2
+    levels = np.bincount((confidence.astype(np.uint16) * 3 + outcome).ravel(), minlength=256 * 3).reshape(256, 3)
+    pixels, correct = levels[:, 0] + levels[:, 1], levels[:, 1]
+    table = np.zeros((BINS, 3), np.int64)
+    for column, counts in enumerate((pixels, correct, pixels * np.arange(256))):
+        np.add.at(table[:, column], _BIN_OF_LEVEL, counts)
+    return table
+
 
 class CalibrationMetrics:
     """Streaming ECE from confidence maps of one byte per pixel (probability x 255)."""
 
     def __init__(self) -> None:
-        self._pixels: CountArray = np.zeros(256, np.int64)
-        self._correct: CountArray = np.zeros(256, np.int64)
+        self._table: CountArray = np.zeros((BINS, 3), np.int64)
 
     def update(self, prediction: ByteArray, truth: ByteArray, confidence: ByteArray) -> None:
-        """Add one frame.
+        """Add one frame; see `calibration_table`."""
+        self.add(calibration_table(prediction, truth, confidence))
 
-        Args:
-            prediction: class ids, uint8 (H, W). Pixels of value 255 carry no probability and are left out.
-            truth: class ids, uint8 (H, W). Pixels of value 255 are left out.
-            confidence: probability of the predicted class x 255, uint8 (H, W).
-
-        Raises:
-            MetricError: confidence of another dtype or shape.
-        """
-        if confidence.dtype != np.uint8 or confidence.shape != truth.shape:
-            raise MetricError(
-                f"confidence is {confidence.dtype} {confidence.shape}; expected uint8 {truth.shape}, probability x 255"
-            )
-        # (level, right or wrong) of every pixel in one histogram; excluded pixels go to a third column.
-        outcome = (prediction == truth).astype(np.uint16)
-        outcome[(truth == IGNORED) | (prediction == IGNORED)] = 2
-        table = np.bincount((confidence.astype(np.uint16) * 3 + outcome).ravel(), minlength=256 * 3).reshape(256, 3)
-        self._pixels += table[:, 0] + table[:, 1]
-        self._correct += table[:, 1]
+    def add(self, table: CountArray) -> None:
+        """Add one frame's `calibration_table`, int64 (M, 3)."""
+        self._table += table
 
     def reliability(self) -> tuple[FloatArray, FloatArray, CountArray]:
         """Mean confidence, mean correctness (NaN in empty bins) and pixels per bin: float64, float64, int64 (M,)."""
-        level = np.arange(256)
-        # ceil(level / 255 * M) - 1 in integers: exact at the edges of bins. Level 0 belongs to the first bin.
-        of_bin = np.maximum((level * BINS + 254) // 255 - 1, 0)
-        pixels = np.bincount(of_bin, self._pixels, BINS)
+        pixels = self._table[:, 0]
         means = []
-        for total in (
-            np.bincount(of_bin, self._pixels * (level / 255.0), BINS),
-            np.bincount(of_bin, self._correct, BINS),
-        ):
+        for total in (self._table[:, 2] / 255.0, self._table[:, 1]):
             mean = np.full(BINS, math.nan)
             np.divide(total, pixels, out=mean, where=pixels > 0)
             means.append(mean)
-        return means[0], means[1], pixels.astype(np.int64)
+        return means[0], means[1], pixels.copy()
 
     def ece(self) -> float:
         """Expected calibration error, 0 to 1; NaN without pixels."""

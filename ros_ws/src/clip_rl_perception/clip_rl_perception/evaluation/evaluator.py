@@ -7,22 +7,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from clip_rl_perception.evaluation.boundary import BoundaryMetrics
 from clip_rl_perception.evaluation.calibration import CalibrationMetrics
+from clip_rl_perception.evaluation.frame_measures import FrameMeasures, FrameMeter
 from clip_rl_perception.evaluation.frame_metrics import FrameMetrics
-from clip_rl_perception.evaluation.metrics import (
-    ByteArray,
-    CountArray,
-    FloatArray,
-    MetricError,
-    PooledMetrics,
-    class_iou,
-    frame_confusion,
-    mean_of_present,
-    to_json,
-)
+from clip_rl_perception.evaluation.metrics import ByteArray, MetricError, PooledMetrics, mean_of_present, to_json
 from clip_rl_perception.evaluation.sarrarp50 import SarRarp50Score
 from clip_rl_perception.evaluation.temporal import TemporalConsistency
 
@@ -59,7 +48,7 @@ class Evaluator:
         self.class_names = tuple(class_names)
         self.nsd_tau = nsd_tau
         self.scores: list[FrameScore] = []
-        self._settings = (boundary, temporal)
+        self._meter = FrameMeter(len(self.class_names), nsd_tau=nsd_tau, boundary=boundary, temporal=temporal)
         self._overall = _Part(self.class_names, nsd_tau)
         self._sequences: dict[str, _Part] = {}
         self._sarrarp50 = SarRarp50Score()
@@ -89,33 +78,26 @@ class Evaluator:
         Raises:
             MetricError: shapes or dtypes that do not fit, values outside the classes; names sequence and frame.
         """
-        boundary, temporal = self._settings
+        if sequence != self._last_sequence:
+            self._meter.reset()
+        self._last_sequence = sequence
         try:
-            confusion = frame_confusion(prediction, truth, len(self.class_names))
-            if sequence not in self._sequences:
-                self._sequences[sequence] = _Part(self.class_names, self.nsd_tau)
-            parts = (self._overall, self._sequences[sequence])
-            nsd, hd95 = self._overall.boundary.frame_values(prediction, truth, confusion) if boundary else (None, None)
-            for part in parts:
-                part.add(confusion, nsd, hd95)
-                if confidence is not None:
-                    part.calibration.update(prediction, truth, confidence)
+            measures = self._meter.measure(prediction, truth, confidence, rgb)
         except MetricError as error:
             raise MetricError(f"{sequence} {frame}: {error}".strip()) from error
-        if nsd is not None and len(self.class_names) > 1:
-            self._sarrarp50.add(sequence, confusion, nsd)
-        if temporal and self._temporal is not None and rgb is not None:
-            if sequence != self._last_sequence:
-                self._temporal.reset()
-            self._temporal.update(rgb, prediction, truth)
-        self._last_sequence = sequence
-        counted = int(confusion.sum())
-        score = FrameScore(
-            sequence=sequence,
-            frame=frame,
-            iou=mean_of_present(class_iou(confusion)[1:]),
-            pixels_wrong=1 - float(np.trace(confusion)) / counted if counted else math.nan,
-        )
+        return self.add(measures, sequence=sequence, frame=frame)
+
+    def add(self, measures: FrameMeasures, *, sequence: str = "", frame: str = "") -> FrameScore:
+        """Add one frame that is already measured; without truth only its temporal consistency counts."""
+        if sequence not in self._sequences:
+            self._sequences[sequence] = _Part(self.class_names, self.nsd_tau)
+        for part in (self._overall, self._sequences[sequence]):
+            part.add(measures)
+        if measures.confusion is not None and measures.nsd is not None and len(self.class_names) > 1:
+            self._sarrarp50.add(sequence, measures.confusion, measures.nsd)
+        if self._temporal is not None and measures.temporal is not None:
+            self._temporal.add(measures.temporal, measures.temporal_truth)
+        score = FrameScore(sequence, frame, measures.iou, measures.pixels_wrong)
         self.scores.append(score)
         return score
 
@@ -153,11 +135,15 @@ class _Part:
         self.boundary = BoundaryMetrics(len(class_names), nsd_tau)
         self.calibration = CalibrationMetrics()
 
-    def add(self, confusion: CountArray, nsd: FloatArray | None, hd95: FloatArray | None) -> None:
-        self.pooled.add(confusion)
-        self.framewise.add(confusion)
-        if nsd is not None and hd95 is not None:
-            self.boundary.add(nsd, hd95, confusion)
+    def add(self, measures: FrameMeasures) -> None:
+        if measures.confusion is None:
+            return
+        self.pooled.add(measures.confusion)
+        self.framewise.add(measures.confusion)
+        if measures.nsd is not None and measures.hd95 is not None:
+            self.boundary.add(measures.nsd, measures.hd95, measures.confusion)
+        if measures.calibration is not None:
+            self.calibration.add(measures.calibration)
 
     def report(self) -> dict[str, Any]:
         pooled = self.pooled.report()

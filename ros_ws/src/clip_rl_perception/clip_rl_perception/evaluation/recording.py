@@ -14,13 +14,11 @@ import numpy.typing as npt
 from clip_rl_perception.evaluation import message_types
 from clip_rl_perception.evaluation.bag_source import BagReader
 from clip_rl_perception.evaluation.frames import SourceError
+from clip_rl_perception.evaluation.replay.run_record import STAGES
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.scene.types import Box, Instrument, Validity
 
 ByteArray = npt.NDArray[np.uint8]
-
-STAGES = ("decode", "preprocess", "network", "refine", "postprocess", "tags", "publish", "total")
-"""Stages that SceneStatus times; its fields are called <stage>_ms."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,8 @@ from typing import Any
 
 from clip_rl_perception.evaluation import latency
 from clip_rl_perception.evaluation.host import host, versions
-from clip_rl_perception.evaluation.recording import STAGES, Recording, Status
+from clip_rl_perception.evaluation.recording import Recording, Status
+from clip_rl_perception.evaluation.replay.run_record import STAGES
 from clip_rl_perception.scene.types import Validity
 
 

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from clip_rl_perception.evaluation.metrics import IGNORED, ByteArray, PooledMetrics, frame_confusion
+from clip_rl_perception.evaluation.metrics import IGNORED, ByteArray, CountArray, PooledMetrics, frame_confusion
 
 FLOW_WIDTH = 480
 """Largest width at which flow is computed and maps are compared, px."""
@@ -31,18 +31,60 @@ _CONSISTENT = 1.5
 Flow = npt.NDArray[np.float32]
 
 
+class FramePairs:
+    """The frames of one stream of video, in order, each compared with the one before."""
+
+    def __init__(self, classes: int) -> None:
+        """`classes` is K with the background."""
+        self._classes = classes
+        self._previous: tuple[ByteArray, ...] | None = None
+
+    def reset(self) -> None:
+        """The next frame begins a new video: it forms no pair with the last one."""
+        self._previous = None
+
+    def measure(self, rgb: ByteArray, *maps: ByteArray) -> tuple[CountArray, ...] | None:
+        """Take the next frame; a change of size begins a new video.
+
+        Args:
+            rgb: uint8 (H, W, 3).
+            maps: class ids of the frame, uint8 (H, W) each: the prediction, the truth. 255 counts as background in the
+                warped map and is left out where the present one holds it.
+
+        Returns:
+            For each map the int64 (K, K) matrix of the present (rows) against the previous one warped to it; None for
+            the first frame of a video.
+        """
+        scale = min(1.0, FLOW_WIDTH / rgb.shape[1])
+        size = (round(rgb.shape[1] * scale), max(1, round(rgb.shape[0] * scale)))
+        grey = cv2.cvtColor(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+        labels = [np.asarray(cv2.resize(each, size, interpolation=cv2.INTER_NEAREST), np.uint8) for each in maps]
+        now = (np.asarray(grey, np.uint8), *labels)
+        before, self._previous = self._previous, now
+        if before is None or before[0].shape != now[0].shape or min(size) < 16:  # DIS needs a few pixels to work on
+            return None
+        flow, certain = backward_flow(before[0], now[0])
+        counts = []
+        for old, new in zip(before[1:], now[1:], strict=True):
+            warped = warp_labels(old, flow)
+            # Frame t plays the truth; an ignored pixel of either map is left out.
+            reference = np.where(certain & (warped != IGNORED), new, IGNORED).astype(np.uint8)
+            counts.append(frame_confusion(warped, reference, self._classes))
+        return tuple(counts)
+
+
 class TemporalConsistency:
     """Streaming temporal consistency of one stream of video frames, in order."""
 
     def __init__(self, class_names: tuple[str, ...]) -> None:
         self.pairs = 0
+        self._frames = FramePairs(len(class_names))
         self._pooled = PooledMetrics(class_names)
         self._pooled_truth = PooledMetrics(class_names)
-        self._previous: tuple[ByteArray, ByteArray, ByteArray] | None = None
 
     def reset(self) -> None:
         """The next frame begins a new video: it forms no pair with the last one."""
-        self._previous = None
+        self._frames.reset()
 
     def update(self, rgb: ByteArray, prediction: ByteArray, truth: ByteArray) -> None:
         """Add the next frame; a change of size begins a new video.
@@ -52,24 +94,16 @@ class TemporalConsistency:
             prediction: class ids, uint8 (H, W); 255 counts as background.
             truth: class ids, uint8 (H, W); pixels of value 255 are left out of the truth's own consistency.
         """
-        scale = min(1.0, FLOW_WIDTH / rgb.shape[1])
-        size = (round(rgb.shape[1] * scale), max(1, round(rgb.shape[0] * scale)))
-        grey = cv2.cvtColor(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
-        labels = [cv2.resize(each, size, interpolation=cv2.INTER_NEAREST) for each in (prediction, truth)]
-        now = (np.asarray(grey, np.uint8), np.asarray(labels[0], np.uint8), np.asarray(labels[1], np.uint8))
-        before, self._previous = self._previous, now
-        if before is None or before[0].shape != now[0].shape or min(size) < 16:  # DIS needs a few pixels to work on
-            return
+        counts = self._frames.measure(rgb, prediction, truth)
+        if counts is not None:
+            self.add(*counts)
+
+    def add(self, prediction: CountArray, truth: CountArray | None = None) -> None:
+        """Add one pair that is already counted by `FramePairs.measure`, int64 (K, K) each."""
         self.pairs += 1
-        flow, certain = backward_flow(before[0], now[0])
-        for pooled, old, new in (
-            (self._pooled, before[1], now[1]),
-            (self._pooled_truth, before[2], now[2]),
-        ):
-            warped = warp_labels(old, flow)
-            # Frame t plays the truth; an ignored pixel of either map is left out.
-            reference = np.where(certain & (warped != IGNORED), new, IGNORED).astype(np.uint8)
-            pooled.add(frame_confusion(warped, reference, len(pooled.class_names)))
+        self._pooled.add(prediction)
+        if truth is not None:
+            self._pooled_truth.add(truth)
 
     def consistency(self) -> float:
         """Mean IoU of warped and present predictions over the classes that occur; NaN without frame pairs."""
