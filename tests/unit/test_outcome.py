@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from clip_rl_perception.nodes.outcome import conclude
-from clip_rl_perception.nodes.stamps import StampKind, StampVerdict
+from clip_rl_perception.scene.outcome import conclude
+from clip_rl_perception.scene.stamps import StampKind, StampVerdict
 from clip_rl_perception.scene.types import Validity
 
 GOOD = StampVerdict(StampKind.GOOD, "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clip_rl_perception.nodes.stamps import StampKind, StampMonitor
+from clip_rl_perception.scene.stamps import StampKind, StampMonitor
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -29,13 +29,13 @@ from clip_rl_perception.nodes.messages import (
     status_message,
     tags_message,
 )
-from clip_rl_perception.nodes.outcome import conclude
 from clip_rl_perception.nodes.outputs import Outputs, wanted
 from clip_rl_perception.nodes.parameters import NodeParameters
 from clip_rl_perception.nodes.session import Session
-from clip_rl_perception.nodes.stamps import NANOSECONDS, StampMonitor, StampVerdict
 from clip_rl_perception.nodes.worker import FrameCounter
+from clip_rl_perception.scene.outcome import conclude
 from clip_rl_perception.scene.overlay import draw_overlay
+from clip_rl_perception.scene.stamps import NANOSECONDS, StampMonitor, StampVerdict
 from clip_rl_perception.scene.types import Scene, Validity
 
 ByteArray = npt.NDArray[np.uint8]

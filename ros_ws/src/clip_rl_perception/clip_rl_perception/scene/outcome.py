@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clip_rl_perception.nodes.stamps import StampKind, StampVerdict
+from clip_rl_perception.scene.stamps import StampKind, StampVerdict
 from clip_rl_perception.scene.types import Validity
 
 _RANK = {
