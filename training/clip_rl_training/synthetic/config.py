@@ -23,15 +23,15 @@ class SceneConfig:
     """Relative frequency of 0, 1, 2, ... instruments in a scene."""
     type_weights: tuple[float, ...] = (1.3, 1.3, 1.2, 1.2, 0.8, 0.8, 0.7)
     """Relative frequency of the seven types, in the order of their class ids 1 to 7."""
-    radius: Range = (0.022, 0.16)
+    radius: Range = (0.026, 0.18)
     """Half the width of an instrument's shaft near its wrist."""
-    unusual_colour: float = 0.12
+    unusual_colour: float = 0.06
     """Probability that tissue or an instrument gets any colour at all instead of a plausible one."""
     backgrounds: tuple[str, ...] = ()
     """Tissue kinds that may be the background, by name; none named: all."""
     colour_cast: float = 0.07
     """Deviation of the picture's white balance, natural logarithm per channel."""
-    grayscale: float = 0.22
+    grayscale: float = 0.28
     """Probability of a grayscale scene (old archives and stereo rigs deliver those)."""
     overlay: float = 0.12
     """Probability of on-screen text boxes as consoles draw them."""
@@ -45,11 +45,15 @@ class SceneConfig:
     """Probability that tissue covers a piece of the instruments."""
     thread: float = 0.22
     """Probability of suture thread, of a needle, of clips and of gauze (each on its own)."""
+    drapes: float = 0.16
+    """Probability of bright, smooth, featureless things at the rim: drapes, bags, overexposed fat. No instruments."""
+    phantoms: float = 0.30
+    """Probability of shadows thrown by instruments that are not in sight themselves."""
     motion_blur: float = 0.22
     """Probability of visible motion blur."""
     defocus: float = 0.30
     """Probability of a defocused scene or instrument."""
-    interlace: float = 0.02
+    interlace: float = 0.04
     """Probability of interlaced video."""
     compression: float = 0.30
     """Probability of JPEG artefacts."""

@@ -28,6 +28,8 @@ class Finish:
     """Strength of fine grain, drops and dirt, 0 to 1."""
     form: float = 1.0
     """How much the shading follows the round form: matte worn surfaces look nearly flat, 0.2."""
+    tint: float = 0.0
+    """Share of the tissue's hue that it takes on, 0 to 1: pale shafts look pink between pink walls."""
 
 
 def _jitter(rng: np.random.Generator, color: tuple[float, float, float], amount: float) -> tuple[float, float, float]:
@@ -58,24 +60,26 @@ def steel(rng: np.random.Generator) -> Finish:
 def shaft_finish(rng: np.random.Generator, unusual: float) -> Finish:
     """A shaft: black or grey carbon with lengthwise wear, anodised grey, steel, white or coloured sleeves.
 
-    Half of them are matte: in recordings most shafts show no streak of light at all.
+    Half of them are matte: in recordings most shafts show no streak of light at all. Pale and middling ones are as
+    frequent as black ones: near the lens even black carbon is lit to a light, grainy gray.
     """
     gloss = 0.0 if rng.random() < 0.5 else rng.uniform(0.05, 0.8)
-    width, form = rng.uniform(0.08, 0.5), rng.uniform(0.2, 1.0)
+    width, form = rng.uniform(0.08, 0.5), rng.uniform(0.15, 1.0)
     brush = rng.uniform(0, 1.0) ** 1.3
-    speckle = rng.uniform(0, 0.4)
+    speckle = rng.uniform(0, 0.4) if rng.random() < 0.6 else rng.uniform(0.3, 1.2)
+    tint = rng.uniform(0, 0.9) if rng.random() < 0.6 else 0.0
     if rng.random() < unusual:
         return Finish(any_color(rng), gloss * 1.5, width, rng.uniform(0, 0.4), 0.5 * brush, speckle, form)
-    choice = rng.choice(6, p=(0.34, 0.24, 0.16, 0.10, 0.10, 0.06))
+    choice = rng.choice(6, p=(0.27, 0.24, 0.25, 0.09, 0.10, 0.05))
     if choice == 0:  # black, worn
         base = _jitter(rng, (0.10, 0.097, 0.092), 0.45)
-        return Finish(base, 0.7 * gloss, width, 0.05, brush, speckle, form)
+        return Finish(base, 0.7 * gloss, width, 0.05, brush, speckle, form, tint)
     if choice == 1:  # grey, brushed
         base = _jitter(rng, (0.28, 0.275, 0.26), 0.35)
-        return Finish(base, gloss, width, 0.1, brush, speckle, form)
+        return Finish(base, gloss, width, 0.1, brush, speckle, form, tint)
     if choice == 2:  # light grey, overexposed
-        base = _jitter(rng, (0.52, 0.515, 0.52), 0.22)
-        return Finish(base, gloss, width, 0.15, 0.7 * brush, speckle, form)
+        base = _jitter(rng, (0.52, 0.515, 0.52), 0.3)
+        return Finish(base, gloss, width, 0.15, 0.7 * brush, speckle, form, tint)
     if choice == 3:
         return steel(rng)
     if choice == 4:  # blue-grey plastic
@@ -112,7 +116,9 @@ def response_table(rng: np.random.Generator, finish: Finish, ambient: tuple[floa
     for _ in range(5):
         mirrored += rng.uniform(-0.8, 1.0) * np.exp(-(((lean - rng.uniform(-1.6, 1.6)) / rng.uniform(0.05, 0.35)) ** 2))
     columns = []
+    grey = max(sum(ambient) / 3.0, 0.02)
     for base, surround in zip(finish.base, ambient, strict=True):
+        base *= 1.0 + finish.tint * (min(surround / grey, 2.5) - 1.0)
         color = base * diffuse * (1.0 + finish.mirror * mirrored) + highlight * 0.75
         color += finish.mirror * 0.35 * surround * np.abs(lean) / 2.0
         columns.append(color)

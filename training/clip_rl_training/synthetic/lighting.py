@@ -36,8 +36,8 @@ def draw_lamp(rng: np.random.Generator) -> Lamp:
     warm = rng.normal(0, 0.06)
     green = rng.normal(0, 0.03)
     return Lamp(
-        x=rng.normal(0, 0.22),
-        y=rng.normal(0, 0.2),
+        x=rng.normal(0, 0.35 if rng.random() < 0.4 else 0.2),
+        y=rng.normal(0, 0.3 if rng.random() < 0.4 else 0.2),
         tilt=rng.uniform(0.2, 1.1),
         falloff=float(np.exp(rng.uniform(np.log(0.15), np.log(4.0)))),
         power=1.0,

@@ -156,6 +156,34 @@ def add_clips(rng: np.random.Generator, tissue: Tissue, unit: float) -> None:
         )
 
 
+def add_drape(rng: np.random.Generator, tissue: Tissue, unit: float) -> None:
+    """A bright smooth thing that reaches in from the rim: drape, retrieval bag, glove, overexposed fat."""
+    height, width = tissue.red.shape
+    extent = unit * rng.uniform(0.15, 0.6)
+    angle = rng.uniform(0, 2 * np.pi)
+    center = (width * (0.5 + 0.55 * np.cos(angle)), height * (0.5 + 0.55 * np.sin(angle)))
+    outline = blob_outline(rng, center, extent, extent * rng.uniform(0.25, 0.8), angle + np.pi / 2, 0.12)
+    box = bounds(outline, (height, width), 2 + int(0.06 * unit))
+    if box is None:
+        return
+    left, top, right, bottom = box
+    window = (slice(top, bottom), slice(left, right))
+    inner = (bottom - top, right - left)
+    local = outline - (left, top)
+    alpha = fill_alpha(inner, [local], unit * rng.uniform(0.001, 0.015))
+    tissue.open[window] *= 1.0 - rng.uniform(0, 0.6) * fill_alpha(inner, [local], 0.03 * unit)
+    colors = ((1.0, 0.98, 0.96), (0.95, 0.82, 0.74), (0.80, 0.86, 0.95), (0.30, 0.55, 0.62), (0.95, 0.90, 0.70))
+    color = np.array(colors[int(rng.choice(5, p=(0.4, 0.25, 0.15, 0.08, 0.12)))]) * rng.uniform(0.6, 1.5)
+    for plane, value in zip((tissue.red, tissue.green, tissue.blue), color, strict=True):
+        plane[window] += alpha * (np.float32(value) - plane[window])
+    keep = 1.0 - np.float32(rng.uniform(0.6, 1.0)) * alpha
+    tissue.slope_x[window] *= keep
+    tissue.slope_y[window] *= keep
+    tissue.open[window] += alpha * (1.0 - tissue.open[window])
+    tissue.gloss[window] += alpha * (np.float32(rng.uniform(0.1, 1.0)) - tissue.gloss[window])
+    tissue.classes[window][alpha > 0.5] = SCENE_TISSUE
+
+
 def add_gauze(rng: np.random.Generator, tissue: Tissue, unit: float) -> None:
     """A piece of gauze: white or blood-stained weave; background in every label space."""
     height, width = tissue.red.shape

@@ -107,6 +107,9 @@ def paint_part(
     tone += grain * (0.12 * finish.speckle + 0.03)
     if finish.speckle > 0.3:
         tone += (0.5 * finish.speckle) * (grain > 1.7)
+    if part.joint == "shaft":  # towards its entry a shaft comes nearer to lens and lamp, or leaves the light
+        u = (np.arange(columns, dtype=np.float32) / scale + u_low)[None, :]
+        tone *= np.exp(np.clip(np.minimum(u, 0) * np.float32(-0.1 * rng.normal(0.1, 0.35)), -0.9, 0.7))
     for detail in part.details:
         if detail.kind != "band":
             _add_detail(detail, height, tone, scale, (float(u_low), float(v_low)), rng)

@@ -48,6 +48,8 @@ class SceneState:
     lamp: Lamp
     placements: tuple[Placement, ...]
     """In drawing order, the farthest first; instance i is the i-th, from 1."""
+    phantoms: tuple[Placement, ...]
+    """Instruments of which only shadows are seen."""
     exposure: tuple[float, ...]
     """Brightness factor per instrument."""
     leans: tuple[tuple[float, float], ...]
@@ -79,6 +81,8 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
     for add in (objects.add_tubes, objects.add_thread, objects.add_needle, objects.add_clips, objects.add_gauze):
         if rng.random() < config.thread * 0.5:
             add(rng, tissue, unit)
+    if rng.random() < config.drapes:
+        objects.add_drape(rng, tissue, unit)
     tissue = dataclasses.replace(tissue, names=(*tissue.names, *(("blood",) if bloody else ())))
 
     counts = np.array(config.instrument_counts, np.float64)
@@ -98,6 +102,12 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
             draw_placement(rng, design, size, radius, config.instrument_motion * unit, float(sides[index]))
         )
     placements.sort(key=lambda placement: placement.radius)
+    phantoms = []
+    if rng.random() < config.phantoms:
+        for _ in range(int(rng.integers(1, 3))):
+            design = draw_design(rng, 1 + int(rng.choice(7, p=weights / weights.sum())), 0.0)
+            radius = float(np.clip(scale * np.exp(rng.normal(0.2, 0.4)), *config.radius)) * unit
+            phantoms.append(draw_placement(rng, design, size, radius, config.instrument_motion * unit))
     flap = None
     if placements and rng.random() < config.occlusion:
         chosen = placements[int(rng.integers(count))]
@@ -111,6 +121,7 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
             rng.uniform(0, np.pi),
             0.15,
         )
+    far = 0.12 if rng.random() < 0.4 else 0.05  # how high instruments stand over the tissue
     defocused = rng.random(count) < config.defocus * 0.6
     lamp = exposed(draw_lamp(rng), tissue, unit, float(np.clip(rng.normal(0.36, 0.11), 0.08, 0.7)))
     return SceneState(
@@ -119,13 +130,14 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
         camera=draw_camera(rng, config, margin) if moving else None,
         lamp=lamp,
         placements=tuple(placements),
+        phantoms=tuple(phantoms),
         exposure=tuple(float(np.exp(rng.normal(-0.05, 0.35)) * np.clip(lamp.power, 0.6, 1.5)) for _ in range(count)),
         leans=tuple((float(rng.normal(0, 0.4)), float(rng.normal(0, 0.4))) for _ in range(count)),
         blur=tuple(float(unit * rng.uniform(0.001, 0.008)) if blurred else 0.0 for blurred in defocused),
         shadow=(
-            float(rng.normal(0, 0.05) * unit),
-            float(rng.normal(0.02, 0.05) * unit),
-            float(rng.uniform(0.004, 0.04) * unit),
+            float(rng.normal(0, far) * unit),
+            float(rng.normal(0.02, far) * unit),
+            float(rng.uniform(0.004, 0.05) * unit),
             float(rng.uniform(0.1, 0.9)),
         ),
         flap=flap,
@@ -140,21 +152,24 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
     )
 
 
-def _shadow(state: SceneState, frames: list[list[Points]], offset: Points) -> FloatArray | None:
-    """Light left on the tissue behind instruments, (H, W), from silhouettes on a quarter grid."""
-    if not frames:
+def _shadow(state: SceneState, frames: list[list[Points]], time: float) -> FloatArray | None:
+    """Light left on the tissue behind instruments, (H, W), from silhouettes on a quarter grid; `frames` as placed."""
+    thrown = [(placement, homographies) for placement, homographies in zip(state.placements, frames, strict=True)]
+    thrown += [(phantom, part_homographies(phantom, time)) for phantom in state.phantoms]
+    if not thrown:
         return None
     height, width = state.size
     small = (max(8, height // 4), max(8, width // 4))
     factor = np.array([small[1] / width, small[0] / height])
-    dark = np.zeros(small, np.float32)
-    for placement, homographies in zip(state.placements, frames, strict=True):
+    offset = np.array(state.shadow[:2])
+    dark = np.zeros(small, np.uint8)
+    for placement, homographies in thrown:
         for part, homography in zip(placement.design.parts, homographies, strict=True):
-            outline = (transform(part.outline, homography) + offset) * factor
-            dark = np.maximum(dark, fill_alpha(small, [outline]))
+            outline = np.clip((transform(part.outline, homography) + offset) * factor, -8192, 8192)
+            cv2.fillPoly(dark, [np.round(outline * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
     blurred = cv2.GaussianBlur(dark, (0, 0), max(0.5, state.shadow[2] / 4))
-    full = cv2.resize(blurred, (width, height), interpolation=cv2.INTER_LINEAR)
-    return as_floats(1.0 - np.float32(state.shadow[3]) * full)
+    full = as_floats(cv2.resize(blurred, (width, height), interpolation=cv2.INTER_LINEAR))
+    return as_floats(1.0 - np.float32(state.shadow[3] / 255.0) * full)
 
 
 def _stain(image: ByteArray, pieces: ByteArray, state: SceneState, bank: TextureBank) -> None:
@@ -183,7 +198,7 @@ def render(state: SceneState, config: SceneConfig, time: float, seed: int | list
     unit = float(min(state.size))
     tissue = state.tissue if state.camera is None else view_tissue(state.tissue, state.camera, state.size, time)
     frames = [part_homographies(placement, time) for placement in state.placements]
-    shade = _shadow(state, frames, np.array(state.shadow[:2]))
+    shade = _shadow(state, frames, time)
     background = light_tissue(tissue, state.lamp, unit, shade)
     image = background.copy()
     pieces = np.zeros(state.size, np.uint8)

@@ -80,7 +80,7 @@ def _hollows(rng: np.random.Generator, bank: TextureBank, size: tuple[int, int],
     """Openness (H, W): creases, dark hollows and deep regions from which no light returns."""
     height, width = size
     openness = np.ones(size, np.float32)
-    if rng.random() < 0.5:
+    if rng.random() < 0.3:
         crease, _ = bank.sample(rng, "ridged", size, unit * rng.uniform(0.8, 2.5), rng.uniform(0.5, 2.0), 0.4)
         strength = rng.uniform(0.15, 0.7)
         openness -= strength * np.clip(-0.6 - crease, 0, 1)
@@ -154,7 +154,7 @@ def draw_tissue(
     for _ in range(int(rng.choice(5, p=(0.2, 0.3, 0.25, 0.15, 0.10)))):
         kind = draw_kind(rng) if rng.random() < 0.9 else KINDS[4]
         center = (rng.uniform(-0.05, 1.05) * width_px, rng.uniform(-0.05, 1.05) * height_px)
-        long, ratio = unit * float(np.exp(rng.uniform(np.log(0.12), np.log(0.75)))), rng.uniform(0.25, 0.95)
+        long, ratio = unit * float(np.exp(rng.uniform(np.log(0.14), np.log(1.1)))), rng.uniform(0.25, 0.95)
         angle = rng.uniform(0, np.pi)
         outline = blob_outline(rng, center, long, long * ratio, angle, rng.uniform(0.02, 0.22))
         # Light comes from the lens: organs throw soft shadows to one side, and meet what lies behind in a thin crease.
@@ -167,7 +167,7 @@ def draw_tissue(
         window = (slice(top, bottom), slice(left, right))
         inner = (int(bottom - top), int(right - left))
         local = outline - (left, top)
-        soft = unit * rng.uniform(0.0005, 0.006)
+        soft = unit * (rng.uniform(0.0005, 0.006) if rng.random() < 0.6 else rng.uniform(0.006, 0.04))
         alpha = fill_alpha(inner, [local], soft)
         organ, organ_relief, shade, organ_gloss = _surface(rng, bank, kind, inner, unit, unusual)
         rho = _dome(inner, (center[0] - left, center[1] - top), (long, long * ratio), angle)
