@@ -265,6 +265,38 @@ def test_autostart_and_a_clean_end_mid_stream(
         tester.unsubscribe(status)
 
 
+def shared_memory_of(process: NodeProcess) -> set[Path]:
+    """Fast DDS's files in shared memory that the process has open: its own, and those of peers it talks to."""
+    entry = Path("/proc") / str(process.process.pid)
+    mapped = {line.split()[-1] for line in (entry / "maps").read_text().splitlines() if "/dev/shm/" in line}
+    opened = {str(link.readlink()) for link in (entry / "fd").iterdir() if link.is_symlink()}
+    return {Path(name) for name in mapped | opened if name.startswith("/dev/shm/") and "fast" in name}
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="looks into Linux's /dev/shm")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signalled_node_leaves_no_shared_memory_behind(
+    tester: Tester, checkpoint: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """It ends without the interpreter's own clean-up; its DDS participant must be gone before."""
+    there = set(Path("/dev/shm").iterdir())
+    name = f"gone_{number.name.lower()}"
+    with NodeProcess(
+        tmp_path / "log", parameters={"model": str(checkpoint), "autostart": True}, namespace=name
+    ) as process:
+        rig = Rig(tester, name)
+        rig.prime()
+        own = shared_memory_of(process) - there
+        process.process.send_signal(number)  # and again: who ends a process group may signal twice
+        assert process.end(number) == 0, process.text()
+        assert "Traceback" not in process.text()
+        # The port that it listened on is this process's too, until it has heard of the end.
+        tester.wait(lambda: not any(file.exists() for file in own), f"the end of {sorted(own)}")
+        rig.close()
+    if not own:
+        pytest.skip("this middleware does not use shared memory")
+
+
 @pytest.mark.parametrize(
     ("parameters", "phrase"),
     [

@@ -33,7 +33,7 @@ from clip_rl_perception.nodes.inputs import ImageInput
 from clip_rl_perception.nodes.messages import class_list_message, label_info_message
 from clip_rl_perception.nodes.outputs import Outputs
 from clip_rl_perception.nodes.parameters import ParameterError
-from clip_rl_perception.nodes.run import run
+from clip_rl_perception.nodes.run import leave, run
 from clip_rl_perception.nodes.watchdog import Watchdog
 from clip_rl_perception.nodes.worker import FrameCounter, FrameWorker
 
@@ -318,15 +318,15 @@ class PerceptionNode(LifecycleNode):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point of the executable `perception_node`; returns the exit status."""
+    """Entry point of the executable `perception_node`: exit status 0 after a signal, 2 for an impossible parameter."""
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     try:
-        node = PerceptionNode()
+        status = run(PerceptionNode(), threads=EXECUTOR_THREADS)
     except ParameterError as error:
         sys.stderr.write(f"perception_node: {error}\n")
         rclpy.try_shutdown()
         return 2
-    return run(node, threads=EXECUTOR_THREADS)
+    leave(status)
 
 
 if __name__ == "__main__":
