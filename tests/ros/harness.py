@@ -22,6 +22,7 @@ from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import ParameterType, ParameterValue, SetParametersResult
 from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
 from rclpy.client import Client
+from rclpy.exceptions import InvalidHandle
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
@@ -193,7 +194,7 @@ class Tester:
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
         self._clients: dict[str, Client] = {}
-        self._thread = threading.Thread(target=self.executor.spin, daemon=True)
+        self._thread = threading.Thread(target=self._spin, daemon=True)
         self._stamp = 0
 
     def __enter__(self) -> Tester:
@@ -205,6 +206,15 @@ class Tester:
         self._thread.join(GUARD_S)
         self.node.destroy_node()
         rclpy.shutdown(context=self.context)
+
+    def _spin(self) -> None:
+        while self.context.ok():
+            try:
+                self.executor.spin()
+                return
+            except InvalidHandle:
+                # rclpy issue 1355: the test destroyed an entity that the executor was about to look at; go on
+                continue
 
     # ------------------------------------------------------------ topics
 
