@@ -58,7 +58,7 @@ def run(node: ClosableNode, *, threads: int) -> int:
             stop.set()
 
     spinning = threading.Thread(target=spin, name="clip_rl_executor", daemon=True)
-    # In force until the process is gone: who ends a process group may signal twice, and ending is not to be interrupted.
+    # In force until the process is gone: who ends a process group may signal twice, and the ending must go on.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     spinning.start()
