@@ -26,7 +26,9 @@ BELOW: dict[str, set[str]] = {
     "evaluation": {*GROUND, "labels", "scene", "model", "engine", "pipeline"},
 }
 SHELL = {*GROUND, "labels", "scene", "model", "engine", "pipeline", "evaluation"}
-BELOW |= dict.fromkeys(("nodes", "demo", "cli", "command", "training"), SHELL)
+BELOW |= dict.fromkeys(("nodes", "session", "cli", "training"), SHELL)
+STARTS_NODES = {*SHELL, "session"}
+BELOW |= dict.fromkeys(("demo", "command"), STARTS_NODES)
 
 ROS = {
     "rclpy", "rcl_interfaces", "sensor_msgs", "std_msgs", "std_srvs", "geometry_msgs", "diagnostic_msgs",

@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
-from clip_rl_perception.demo import ros_environment
-from clip_rl_perception.demo.processes import Child, Children
-from clip_rl_perception.demo.progress import Stage
-from clip_rl_perception.demo.ros_environment import DOMAIN_VARIABLE, RosMissingError, child_environment
+from clip_rl_perception.session import ros_environment
+from clip_rl_perception.session.processes import Child, Children
+from clip_rl_perception.session.progress import Stage
+from clip_rl_perception.session.ros_environment import DOMAIN_VARIABLE, RosMissingError, child_environment
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="process groups and /proc as Linux has them")
 
@@ -85,7 +85,7 @@ def test_an_orderly_child_ends_on_sigint(tmp_path: Path) -> None:
 
 
 def test_leaving_ends_stubborn_children_and_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clip_rl_perception.demo.processes.GRACE_S", {signal.SIGINT: 0.2, signal.SIGTERM: 0.2})
+    monkeypatch.setattr("clip_rl_perception.session.processes.GRACE_S", {signal.SIGINT: 0.2, signal.SIGTERM: 0.2})
     ids: list[int] = []
     with pytest.raises(KeyboardInterrupt), Children(os.environ, tmp_path) as children:
         for ignored in (["SIGINT"], ["SIGINT", "SIGTERM"]):
@@ -100,7 +100,7 @@ def test_leaving_ends_stubborn_children_and_theirs(tmp_path: Path, monkeypatch: 
 PARENT = """
 import sys, time
 from pathlib import Path
-from clip_rl_perception.demo.processes import Children
+from clip_rl_perception.session.processes import Children
 with Children(dict(__import__("os").environ), Path(sys.argv[1])) as children:
     child = children.start("stubborn", [sys.executable, "-c", sys.argv[2]])
     while (found := child.last("ids")) is None:

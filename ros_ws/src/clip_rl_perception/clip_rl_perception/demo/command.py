@@ -18,9 +18,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from clip_rl_perception.demo.compile import can_compile, compile_network
-from clip_rl_perception.demo.progress import Stage
-from clip_rl_perception.demo.ros_environment import require_ros
-from clip_rl_perception.demo.session import SessionOptions, SessionResult, run_session
 from clip_rl_perception.demo.synthetic import SyntheticOperation, render
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.evaluation import report as reports
@@ -29,6 +26,9 @@ from clip_rl_perception.evaluation.pictures import Pictures, draw_run
 from clip_rl_perception.evaluation.recording import Recording, read_stamps
 from clip_rl_perception.evaluation.report_html import render as render_html
 from clip_rl_perception.evaluation.sources import open_source
+from clip_rl_perception.session.play import SessionOptions, SessionResult, run_session
+from clip_rl_perception.session.progress import Stage
+from clip_rl_perception.session.ros_environment import require_ros
 
 OUTPUTS = ("overlay.mp4", "report.html", "report.json", "frames.jsonl")
 

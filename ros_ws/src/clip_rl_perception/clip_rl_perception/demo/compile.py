@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 
-from clip_rl_perception.demo.progress import Stage
 from clip_rl_perception.engine.protocol import EngineError
+from clip_rl_perception.session.progress import Stage
 
 
 def can_compile(engine: str) -> bool:

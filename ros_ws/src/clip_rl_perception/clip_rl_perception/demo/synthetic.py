@@ -12,11 +12,11 @@ import sys
 import time
 from pathlib import Path
 
-from clip_rl_perception.demo.processes import Children
-from clip_rl_perception.demo.progress import Stage
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.evaluation.bag_source import BagSource
 from clip_rl_perception.evaluation.frames import SourceError
+from clip_rl_perception.session.processes import Children
+from clip_rl_perception.session.progress import Stage
 
 
 class SyntheticError(ClipRlError):

@@ -1,4 +1,4 @@
-"""The environment of the demo's ROS 2 processes: is ROS there, and a DDS domain of their own."""
+"""The environment of a session's ROS 2 processes: is ROS there, and a DDS domain of their own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.resources import share_path
 
 DOMAIN_VARIABLE = "CLIP_RL_DOMAIN_ID"
-"""Environment variable that fixes the demo's ROS domain; without it a free one is taken."""
+"""Environment variable that fixes the session's ROS domain; without it a free one is taken."""
 
 DOMAINS = range(1, 101)
 """Domains whose ports lie below Linux's ephemeral ports (docs.ros.org, About ROS_DOMAIN_ID)."""

@@ -7,10 +7,10 @@ import sys
 import time
 from pathlib import Path
 
-from clip_rl_perception.demo.processes import Child, Children
-from clip_rl_perception.demo.progress import Stage
-from clip_rl_perception.demo.ros_environment import child_environment
 from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.session.processes import Child, Children
+from clip_rl_perception.session.progress import Stage
+from clip_rl_perception.session.ros_environment import child_environment
 
 NAMESPACE = "/clip_rl_demo"
 

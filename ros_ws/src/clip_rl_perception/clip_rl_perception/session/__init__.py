@@ -1,0 +1,1 @@
+"""Nodes as processes of one run: started, watched, and ended for certain. Demo and online replay use it."""
