@@ -8,14 +8,32 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
-from rosbags.highlevel import AnyReader, AnyReaderError
+from rosbags.highlevel import AnyReader
 
+from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.evaluation import message_types
-from clip_rl_perception.evaluation.frames import BAG_SUFFIXES, DEFAULT_RATE, Frame, SourceError, SourceInfo, hash_files
-from clip_rl_perception.labels import LabelError, LabelSpace
+from clip_rl_perception.evaluation.bag_labels import (
+    StoredLabels,
+    base_topic,
+    class_list,
+    is_label_topic,
+    labels_beside,
+    space_coding,
+)
+from clip_rl_perception.evaluation.bag_reader import DESERIALIZE_ERRORS, BagReader, one_line
+from clip_rl_perception.evaluation.frames import (
+    BAG_SUFFIXES,
+    DEFAULT_RATE,
+    Frame,
+    LeftOut,
+    SourceError,
+    SourceInfo,
+    hash_files,
+)
+from clip_rl_perception.evaluation.mask_coding import MaskCoding
+from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.scene import encodings
 
 ByteArray = npt.NDArray[np.uint8]
@@ -40,6 +58,7 @@ class BagSource:
         rate_hz: float | None = None,
         topic: str | None = None,
         label_topic: str | None = None,
+        label_coding: MaskCoding | None = None,
     ) -> None:
         """Open the bag and choose topics.
 
@@ -47,22 +66,30 @@ class BagSource:
             path: bag folder or storage file.
             rate_hz: nominal rate; None: from the number of images and the time they span.
             topic: image topic, with or without ``/compressed``; None: the one with most images that can be decoded.
-            label_topic: ground truth; None: a topic whose last part is ``labels``, if there is one.
+            label_topic: ground truth; None: a topic whose last part is ``labels``, if there is one that belongs to the
+                images (see `bag_labels.labels_beside`).
+            label_coding: how labels are stored; None: ids of the bag's class list, or its colours.
 
         Raises:
             SourceError: not a readable bag, no such topic, no image topic; lists the topics found.
         """
         self.problems: list[str] = []
+        self.left_out: list[LeftOut] = []
         self._path = Path(path)
         with self._reader() as reader:
             listed = ", ".join(f"{name} ({topic.msgtype})" for name, topic in reader.topics.items()) or "none at all"
             images = image_topics(reader)
-            labels = [name for name in images if base_topic(name).rsplit("/", 1)[-1] == "labels"]
-            self._topic = self._choose(reader, [name for name in images if name not in labels], topic, listed)
-            self._label_topic = self._choose_labels(images, labels, label_topic, listed)
+            pictures = [name for name in images if not is_label_topic(name)]
+            self._topic = self._choose(reader, pictures, topic, listed)
+            labels = [name for name in images if is_label_topic(name)]
+            self._label_topic = self._choose_labels(images, labels, pictures, label_topic, listed)
             size, stamps = self._scan(reader, self._topic)
             count = reader.topics[self._topic].msgcount
-            label_space = self._label_space(reader)
+            label_space = self._label_space(reader, label_coding)
+            self.problems += reader.mended
+        self._labels = StoredLabels(label_space, label_coding)
+        self._known = space_coding(label_space) if label_space is not None else None
+        self._opening_problems = tuple(self.problems)
         if rate_hz is None:
             span = (stamps[-1] - stamps[0]) / 1e9
             rate_hz = (len(stamps) - 1) / span if len(stamps) > 1 and span > 0 else DEFAULT_RATE
@@ -74,28 +101,33 @@ class BagSource:
         return self._info
 
     def __iter__(self) -> Iterator[Frame]:
-        self.problems = []
+        self.problems, self.left_out = list(self._opening_problems), []
         waiting: collections.deque[_Message] = collections.deque()
-        labels: dict[
-            int, tuple[int, bytes]
-        ] = {}  # by stamp: time in the bag, message; only what may still be asked for
+        # By stamp: time in the bag, message; only what may still be asked for.
+        labels: dict[int, tuple[int, bytes]] = {}
+        index, last = 0, 0
         with self._reader() as reader:
             wanted = [item for item in reader.connections if item.topic in (self._topic, self._label_topic)]
             kinds = {item.topic: item.msgtype for item in wanted}
             deserialize = _Deserialize(reader, kinds)
             try:
                 for connection, time, data in reader.messages(wanted):
-                    message = _Message(time, message_types.stamp_in(data) or time, data)
+                    last = time
+                    stamp = message_types.stamp_in(data)
                     if connection.topic == self._label_topic:
-                        labels[message.stamp] = (time, data)
+                        labels[stamp or time] = (time, data)
                     else:
-                        waiting.append(message)
+                        waiting.append(_Message(index, time, stamp, data))
+                        index += 1
                     while waiting and self._ready(waiting[0], labels, time):
                         yield from self._frame(waiting.popleft(), labels, deserialize)
-                    for stamp in [key for key, (stored, _) in labels.items() if stored < time - LABEL_WAIT_NS]:
-                        del labels[stamp]
-            except AnyReaderError as error:
-                self.problems.append(f"{self._path}: reading ended early: {error}")
+                    for old in [key for key, (stored, _) in labels.items() if stored < time - LABEL_WAIT_NS]:
+                        del labels[old]
+            except SourceError as error:
+                self.problems.append(
+                    f"{self._path}: {self._topic}: reading ended early, after {index} images at {last / 1e9:.3f} s: "
+                    f"{one_line(error)}"
+                )
             while waiting:
                 yield from self._frame(waiting.popleft(), labels, deserialize)
 
@@ -106,29 +138,47 @@ class BagSource:
         return hash_files(sorted(file for file in self._path.iterdir() if file.suffix in (*BAG_SUFFIXES, ".zstd")))
 
     def _ready(self, image: _Message, labels: dict[int, tuple[int, bytes]], now: int) -> bool:
-        return self._label_topic is None or image.stamp in labels or now - image.time > LABEL_WAIT_NS
+        return self._label_topic is None or image.key in labels or now - image.time > LABEL_WAIT_NS
 
     def _frame(
         self, message: _Message, labels: dict[int, tuple[int, bytes]], deserialize: _Deserialize
     ) -> Iterator[Frame]:
-        place = f"{self._path}: {self._topic} at {message.stamp / 1e9:.3f} s"
+        """The frame; nothing where it cannot be decoded."""
+        place = f"{self._path}: {self._topic} at {message.key / 1e9:.3f} s"
         try:
             image = deserialize(self._topic, message.data)
             rgb = decode_image(image)
-        except (encodings.ImageError, AnyReaderError) as error:
-            self.problems.append(f"{place}: {error}; left out")
+        except (encodings.ImageError, *DESERIALIZE_ERRORS) as error:
+            self.problems.append(f"{place}: {one_line(error)}; left out")
+            self.left_out.append(LeftOut(message.index, message.key, one_line(error)))
             return
         truth = None
-        if (label := labels.get(message.stamp)) is not None and self._label_topic is not None:
+        if (label := labels.get(message.key)) is not None and self._label_topic is not None:
             try:
-                truth = decode_labels(deserialize(self._label_topic, label[1]))
+                truth = self._labels.decode(deserialize(self._label_topic, label[1]), "labels")
+                if self._known is not None:
+                    truth = self._known.decode(truth, "labels")
                 if truth.shape != rgb.shape[:2]:
                     raise SourceError(f"labels are {truth.shape} but the image is {rgb.shape[:2]}")
-            except (encodings.ImageError, AnyReaderError, SourceError) as error:
+            except (ClipRlError, *DESERIALIZE_ERRORS) as error:
                 truth = None
-                self.problems.append(f"{place}: labels: {error}; evaluated without")
-        encoded = None if hasattr(image, "encoding") else image.data.tobytes()
-        yield Frame(rgb, message.stamp, f"{self._topic}@{message.stamp}", truth, encoded)
+                text = one_line(error)
+                self.problems.append(
+                    f"{place}: {text if text.startswith('labels') else f'labels: {text}'}; evaluated without"
+                )
+        raw = hasattr(image, "encoding")
+        yield Frame(
+            rgb,
+            message.key,
+            f"{self._topic}@{message.key}",
+            truth,
+            None if raw else image.data.tobytes(),
+            index=message.index,
+            frame_id=image.header.frame_id,
+            recorded_ns=message.time,
+            stamped=message.stamp != 0,
+            encoding=str(image.encoding if raw else image.format),
+        )
 
     def _reader(self) -> BagReader:
         return BagReader(self._path)
@@ -143,9 +193,17 @@ class BagSource:
             raise SourceError(f"{self._path}: no image topic in this bag; topics found: {listed}")
         return max(names, key=lambda name: (reader.topics[name].msgcount, -names.index(name)))
 
-    def _choose_labels(self, images: list[str], labels: list[str], topic: str | None, listed: str) -> str | None:
+    def _choose_labels(
+        self, images: list[str], labels: list[str], pictures: list[str], topic: str | None, listed: str
+    ) -> str | None:
         if topic is None:
-            return labels[0] if labels else None
+            found = labels_beside(self._topic, labels, pictures)
+            if labels and found is None:
+                self.problems.append(
+                    f"{self._path}: no labels topic beside {self._topic}; it is evaluated without truth. "
+                    f"Labels found: {', '.join(labels)}"
+                )
+            return found
         for name in (topic, f"{topic}/compressed"):
             if name in images:
                 return name
@@ -155,67 +213,53 @@ class BagSource:
         """Size of the first image that decodes, and the first stamps, in order."""
         stamps: list[int] = []
         size, reason = None, "the topic is empty"
-        for connection, time, data in reader.messages(reader.topics[topic].connections):
-            stamps.append(message_types.stamp_in(data) or time)
-            if size is None:
-                try:
-                    size = decode_image(reader.deserialize(data, connection.msgtype)).shape[:2]
-                except (encodings.ImageError, AnyReaderError) as error:
-                    reason = str(error)
-            if size is not None and len(stamps) >= SCANNED:
-                break
+        try:
+            for connection, time, data in reader.messages(reader.topics[topic].connections):
+                stamps.append(message_types.stamp_in(data) or time)
+                if size is None:
+                    try:
+                        size = decode_image(reader.deserialize(data, connection.msgtype)).shape[:2]
+                    except (encodings.ImageError, *DESERIALIZE_ERRORS) as error:
+                        reason = one_line(error)
+                if size is not None and len(stamps) >= SCANNED:
+                    break
+        except SourceError as error:
+            reason = one_line(error)
         if size is None:
             raise SourceError(f"{self._path}: none of the {len(stamps)} images on {topic} can be decoded: {reason}")
         return (size[0], size[1]), sorted(stamps)
 
-    def _label_space(self, reader: AnyReader) -> LabelSpace | None:
-        if self._label_topic is None:
+    def _label_space(self, reader: AnyReader, coding: MaskCoding | None) -> LabelSpace | None:
+        if self._label_topic is None or coding is not None:
             return None
-        name = f"{base_topic(self._label_topic)}/classes"
-        if name in reader.topics and reader.topics[name].msgtype == message_types.CLASS_LIST:
-            for connection, _, data in reader.messages(reader.topics[name].connections):
-                try:
-                    return message_types.label_space_of(reader.deserialize(data, connection.msgtype))
-                except LabelError as error:
-                    raise SourceError(f"{self._path}: {name}: {error}") from error
-        self.problems.append(f"{self._path}: {self._label_topic} has no class list on {name}; labels are not used")
-        self._label_topic = None
-        return None
+        try:
+            space = class_list(reader, self._label_topic)
+        except SourceError as error:
+            raise SourceError(f"{self._path}: {error}") from error
+        if space is None:
+            name = f"{base_topic(self._label_topic)}/classes"
+            self.problems.append(
+                f"{self._path}: {self._label_topic} has no class list on {name}; labels are not used. "
+                "A label map would tell what they mean"
+            )
+            self._label_topic = None
+        return space
 
 
 @dataclasses.dataclass(frozen=True)
 class _Message:
+    index: int
+    """Among the images of the topic."""
     time: int
     """In the bag, ns."""
     stamp: int
-    """Header stamp, or `time` where that is zero, ns."""
+    """Header stamp, ns; 0 where the driver set none."""
     data: bytes
 
-
-class BagReader(AnyReader):
-    """AnyReader whose errors name the bag, and that does without metadata.yaml where there is one storage file."""
-
-    def __init__(self, path: Path) -> None:
-        """Find the bag at `path`; raises `SourceError`."""
-        # A folder that lost its metadata.yaml is still readable through its only storage file.
-        if path.is_dir() and not (path / "metadata.yaml").is_file():
-            stored = sorted(file for suffix in BAG_SUFFIXES for file in path.glob(f"*{suffix}"))
-            if len(stored) != 1:
-                raise SourceError(
-                    f"{path}: no metadata.yaml and {len(stored)} storage files; expected a rosbag2 folder"
-                )
-            path = stored[0]
-        try:
-            super().__init__([path], default_typestore=message_types.typestore())
-        except (AnyReaderError, OSError, ValueError) as error:
-            raise SourceError(f"{path}: not a readable rosbag2: {error}") from error
-
-    def open(self) -> None:
-        """Open; raises `SourceError`."""
-        try:
-            super().open()
-        except (AnyReaderError, OSError, ValueError, AssertionError, TypeError) as error:
-            raise SourceError(f"{self.paths[0]}: not a readable rosbag2: {error}") from error
+    @property
+    def key(self) -> int:
+        """Header stamp, or the time in the bag where that is zero, ns."""
+        return self.stamp or self.time
 
 
 class _Deserialize:
@@ -240,11 +284,6 @@ def image_topics(reader: AnyReader) -> list[str]:
     )
 
 
-def base_topic(topic: str) -> str:
-    """`topic` without image_transport's ``/compressed``."""
-    return topic.removesuffix("/compressed")
-
-
 def decode_image(message: Any) -> ByteArray:
     """uint8 RGB (H, W, 3) of an Image or CompressedImage message; raises `encodings.ImageError`."""
     if hasattr(message, "encoding"):
@@ -257,23 +296,3 @@ def decode_image(message: Any) -> ByteArray:
             data=message.data,
         )
     return encodings.compressed_to_rgb(message.data)
-
-
-def decode_labels(message: Any) -> ByteArray:
-    """uint8 (H, W) class ids of a mono8 Image or a single-channel PNG; raises `SourceError` or `ImageError`."""
-    if hasattr(message, "encoding"):
-        if message.encoding != "mono8":
-            raise SourceError(f"encoding is {message.encoding}; expected mono8 class ids")
-        view = encodings.image_view(
-            height=message.height,
-            width=message.width,
-            encoding="mono8",
-            step=message.step,
-            is_bigendian=False,
-            data=message.data,
-        )
-        return np.asarray(view, np.uint8)
-    labels = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if labels is None or labels.ndim != 2 or labels.dtype != np.uint8:
-        raise SourceError("not a PNG of one 8-bit channel")
-    return np.asarray(labels, np.uint8)

@@ -44,6 +44,28 @@ class Frame:
     """Ground truth, uint8 (H, W) class ids of the source's label space; 255 is not counted."""
     encoded: bytes | None = None
     """The JPEG or PNG file that `rgb` was decoded from, where there is one: it can be sent on as it is."""
+    index: int = -1
+    """Place among the images of its topic, folder or video, from 0, those that were left out counted."""
+    frame_id: str = ""
+    """Of the header; empty for videos and folders."""
+    recorded_ns: int | None = None
+    """Time in the bag, ns; None for videos and folders."""
+    stamped: bool = True
+    """False where the header stamp was zero and `stamp_ns` is the time in the bag."""
+    encoding: str = ""
+    """As the message says; empty for videos and folders."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LeftOut:
+    """One image that could not be read."""
+
+    index: int
+    """As in `Frame`."""
+    stamp_ns: int
+    """As in `Frame`."""
+    reason: str
+    """One line, without the place."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +92,8 @@ class FrameSource(Protocol):
 
     problems: list[str]
     """One line for everything left out in the last pass."""
+    left_out: list[LeftOut]
+    """The images left out in the last pass, in the order met."""
 
     @property
     def info(self) -> SourceInfo:

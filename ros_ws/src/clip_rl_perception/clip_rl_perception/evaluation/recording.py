@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_rl_perception.evaluation import message_types
-from clip_rl_perception.evaluation.bag_source import BagReader
+from clip_rl_perception.evaluation.bag_reader import BagReader
 from clip_rl_perception.evaluation.frames import SourceError
 from clip_rl_perception.evaluation.replay.run_record import STAGES
 from clip_rl_perception.labels import LabelSpace

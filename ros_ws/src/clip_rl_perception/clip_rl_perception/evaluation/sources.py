@@ -17,6 +17,7 @@ from clip_rl_perception.evaluation.frames import (
     DEFAULT_RATE,
     Frame,
     FrameSource,
+    LeftOut,
     SourceError,
     SourceInfo,
     hash_files,
@@ -34,6 +35,7 @@ class VideoSource:
     def __init__(self, path: str | Path, *, rate_hz: float | None = None) -> None:
         """Open `path` and read its first frame; `rate_hz` overrides the file's. Raises `SourceError`."""
         self.problems: list[str] = []
+        self.left_out: list[LeftOut] = []
         self._path = Path(path)
         capture = self._open()
         done, first = capture.read()
@@ -60,7 +62,7 @@ class VideoSource:
                 if not done:
                     break
                 rgb = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=bgr), np.uint8)
-                yield Frame(rgb, round(index * 1e9 / self._info.rate_hz), f"{self._path.name}#{index}")
+                yield Frame(rgb, round(index * 1e9 / self._info.rate_hz), f"{self._path.name}#{index}", index=index)
                 index += 1
         finally:
             capture.release()
@@ -104,6 +106,7 @@ class FolderSource:
             SourceError: no folder, no image in it, or none that decodes.
         """
         self.problems: list[str] = []
+        self.left_out: list[LeftOut] = []
         root = Path(path)
         if not root.is_dir():
             raise SourceError(f"{root}: no such folder")
@@ -131,15 +134,16 @@ class FolderSource:
         return self._info
 
     def __iter__(self) -> Iterator[Frame]:
-        self.problems = []
+        self.problems, self.left_out = [], []
         for index, file in enumerate(self._files):
             image = _read_image(file)
+            stamp = round(index * 1e9 / self._info.rate_hz)
             if image is None:
                 self.problems.append(f"{file}: cannot be decoded; left out")
+                self.left_out.append(LeftOut(index, stamp, f"{file.name} cannot be decoded"))
                 continue
             rgb, encoded = image
-            stamp = round(index * 1e9 / self._info.rate_hz)
-            yield Frame(rgb, stamp, file.name, self._read_labels(file, rgb), encoded)
+            yield Frame(rgb, stamp, file.name, self._read_labels(file, rgb), encoded, index)
 
     def sha256(self) -> str:
         """Hash over the files' names and bytes, in order."""
