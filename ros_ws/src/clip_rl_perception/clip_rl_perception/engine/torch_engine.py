@@ -1,35 +1,51 @@
-"""The reference engine: the network as torch runs it, in single precision on the CPU unless told otherwise."""
+"""The torch engine: the reference in single precision on the CPU, and CUDA with recorded graphs."""
 
 from __future__ import annotations
 
-import time
+import copy
+import dataclasses
 
-import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
 
-from clip_rl_perception.engine.budget import StepBudget
-from clip_rl_perception.engine.protocol import (
-    ByteArray,
-    EngineError,
-    EngineInfo,
-    EngineOutput,
-    FloatArray,
-    check_infer_arguments,
-)
-from clip_rl_perception.model.actions import Action
+from clip_rl_perception.engine.device_engine import DeviceEngine
+from clip_rl_perception.engine.device_graphs import Log, Program
+from clip_rl_perception.engine.graphs import DTYPES, CastNetworkGraph, MovingStepGraph
+from clip_rl_perception.engine.protocol import EngineError, EngineInfo
 from clip_rl_perception.model.checkpoint import Checkpoint
 from clip_rl_perception.model.config import ConfigError, check_input_size
-from clip_rl_perception.model.refiner import RefinerContext
-from clip_rl_perception.model.segmenter import STRIDE, ClipRlSegmenter
+from clip_rl_perception.model.segmenter import STRIDE, NetworkOutput
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-"""What the encoder and decoder may compute in; the refiner and all results are single precision."""
+PRECISIONS = tuple(DTYPES)
+"""What encoder and pyramid may compute in; classifier, refiner and all results are single precision."""
 
 
-class TorchEngine:
-    """A checkpoint run by torch at one input size; see `clip_rl_perception.engine.protocol.Engine`."""
+@dataclasses.dataclass(frozen=True)
+class TorchProgram:
+    """Both graphs as torch modules; see `clip_rl_perception.engine.device_graphs.Program`."""
+
+    network_graph: nn.Module
+    """`CastNetworkGraph`."""
+    step_graph: nn.Module
+    """`MovingStepGraph`."""
+    recordable: bool = True
+    """As `Program.recordable`."""
+
+    def network(self, images: Tensor, text: Tensor) -> NetworkOutput:
+        """As `Program.network`."""
+        output: NetworkOutput = self.network_graph(images, text)
+        return output
+
+    def step(
+        self, log_probs: Tensor, static: Tensor, text: Tensor, previous: Tensor, has_previous: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As `Program.step`."""
+        after, moved = self.step_graph(log_probs, static, text, previous, has_previous)
+        return after, moved
+
+
+class TorchEngine(DeviceEngine):
+    """A checkpoint run by torch at one input size."""
 
     def __init__(
         self,
@@ -38,20 +54,25 @@ class TorchEngine:
         precision: str = "fp32",
         threads: int | None = None,
         device: str | torch.device = "cpu",
+        record: bool = True,
+        log: Log = lambda line: None,
     ) -> None:
         """Prepare a checkpoint for inference.
 
         Args:
-            checkpoint: a loaded checkpoint; its network is moved to `device` and used, not copied.
+            checkpoint: a loaded checkpoint; its network is used, on a GPU a copy of it.
             input_size: (H, W), multiples of 32; None takes the checkpoint's.
-            precision: ``fp32`` or ``bf16``.
+            precision: ``fp32``, ``bf16`` or ``fp16``.
             threads: intra-operator threads of torch, a setting of the whole process; None leaves it.
             device: a torch device.
+            record: on a GPU, record CUDA graphs, and run without where that fails.
+            log: told when it fails.
 
         Raises:
             EngineError: an input size, precision, thread count or device that cannot be.
         """
-        size = checkpoint.segmenter.config.input_size if input_size is None else input_size
+        segmenter = checkpoint.segmenter.eval()
+        size = segmenter.config.input_size if input_size is None else input_size
         if precision not in PRECISIONS:
             raise EngineError(f"the torch engine has no precision '{precision}'; it has {', '.join(PRECISIONS)}")
         try:
@@ -62,106 +83,40 @@ class TorchEngine:
             if threads < 1:
                 raise EngineError(f"{threads} threads: at least 1 is needed")
             torch.set_num_threads(threads)
-        self._device = torch.device(device)
-        self._dtype = PRECISIONS[precision]
-        try:
-            self._segmenter: ClipRlSegmenter | None = checkpoint.segmenter.eval().to(self._device)
-        except (RuntimeError, AssertionError) as error:
-            raise EngineError(f"device '{device}' is not usable: {_one_line(error)}") from error
-        self._info = EngineInfo(
+        info = EngineInfo(
             backend="torch",
             precision=precision,
             input_size=(int(size[0]), int(size[1])),
             stride=STRIDE,
-            embedding_dim=self._segmenter.embedding_dim,
+            embedding_dim=segmenter.embedding_dim,
             model_id=checkpoint.model_id,
-            max_refine_steps=self._segmenter.config.refiner.max_steps,
+            max_refine_steps=segmenter.config.refiner.max_steps,
         )
-        self._budget = StepBudget()
-
-    @property
-    def info(self) -> EngineInfo:
-        """What this engine is."""
-        return self._info
-
-    @torch.inference_mode()
-    def infer(
-        self,
-        rgb: ByteArray,
-        text: FloatArray,
-        *,
-        previous: FloatArray | None = None,
-        max_steps: int | None = None,
-        budget_ms: float | None = None,
-    ) -> EngineOutput:
-        """Segment one network-sized image; see `Engine.infer`."""
-        if self._segmenter is None:
-            raise EngineError("this engine is closed; load it again")
-        check_infer_arguments(self._info, rgb, text, previous)
         try:
-            return self._run(self._segmenter, rgb, text, previous, max_steps, budget_ms)
-        except RuntimeError as error:  # torch.OutOfMemoryError is one, and CPU allocation failures are plain ones
-            if isinstance(error, EngineError) or "memory" not in str(error):
-                raise
-            raise EngineError(f"out of memory at {self._info.describe()}: {_one_line(error)}") from error
+            place = torch.device(device)
+            self._graph_modules: TorchProgram | None = _program(checkpoint, precision, info.input_size, place)
+            super().__init__(info, place, record=record, log=log)
+        except (RuntimeError, AssertionError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise EngineError(f"out of memory while loading {info.describe()} on '{device}'") from error
+            raise EngineError(f"device '{device}' is not usable: {' '.join(str(error).split())[:300]}") from error
 
     def close(self) -> None:
         """Let go of the network."""
-        self._segmenter = None
+        self._graph_modules = None
+        super().close()
 
-    def _run(
-        self,
-        segmenter: ClipRlSegmenter,
-        rgb: ByteArray,
-        text: FloatArray,
-        previous: FloatArray | None,
-        max_steps: int | None,
-        budget_ms: float | None,
-    ) -> EngineOutput:
-        start = time.perf_counter()
-        classes = self._tensor(text)
-        images = segmenter.prepare(self._tensor(rgb).unsqueeze(0))
-        with torch.autocast(self._device.type, dtype=self._dtype, enabled=self._dtype is not torch.float32):
-            decoded = segmenter.decode(images, classes)
-        decoded = type(decoded)(*(value.float() for value in decoded))
-        logits = decoded.logits[0].cpu().numpy()
-        if not np.isfinite(logits).all():
-            raise EngineError(
-                f"{self._info.describe()}: the network's logits are not finite; check the weights and precision"
-            )
-        log_probs = functional.log_softmax(decoded.logits, dim=1)
-        network_ms = (time.perf_counter() - start) * 1e3
-
-        limit = self._info.max_refine_steps if max_steps is None else min(max_steps, self._info.max_refine_steps)
-        loop = self._budget.begin(start, budget_ms)
-        context: RefinerContext | None = None
-        steps = 0
-        while steps < limit and loop.allows_step():
-            if context is None:
-                before = None if previous is None else self._tensor(previous).unsqueeze(0)
-                context = segmenter.refiner_context(decoded, classes, before)
-            after, actions = segmenter.refiner.step(log_probs, context)
-            settled = bool((actions == Action.KEEP).all())
-            loop.record_step()
-            if settled:
-                break
-            log_probs = after
-            steps += 1
-        return EngineOutput(
-            logits=logits,
-            refined=log_probs[0].cpu().numpy(),
-            embedding=decoded.embedding[0].cpu().numpy(),
-            steps=steps,
-            truncated=loop.truncated,
-            network_ms=network_ms,
-            refine_ms=loop.elapsed_ms(),
-        )
-
-    def _tensor(self, array: ByteArray | FloatArray) -> Tensor:
-        # Read-only arrays (images straight from messages) are copied: torch has no read-only tensors.
-        source = array if array.flags.writeable else array.copy()
-        return torch.from_numpy(np.ascontiguousarray(source)).to(self._device)
+    def _program(self, classes: int) -> Program:
+        assert self._graph_modules is not None
+        return self._graph_modules
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
+def _program(checkpoint: Checkpoint, precision: str, size: tuple[int, int], device: torch.device) -> TorchProgram:
+    """The graphs of a checkpoint on a device, in the memory layout that its convolutions like."""
+    away = device.type != "cpu"
+    network = CastNetworkGraph(checkpoint.segmenter, precision, size, own=away).eval()
+    step = MovingStepGraph(checkpoint.segmenter).eval()
+    if away:
+        network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        step = copy.deepcopy(step).to(device)
+    return TorchProgram(network, step)

@@ -169,15 +169,29 @@ class Refiner(nn.Module):
         return apply_actions(log_probs, actions, context.previous, sharpen=self.config.sharpen)
 
 
-def image_edges(images: Tensor) -> Tensor:
+class EdgeFilters(NamedTuple):
+    """The fixed filters of `image_edges`; graphs that may not copy from the host while they run hold them."""
+
+    luminance: Tensor
+    """Weights of red, green and blue, (1, 3, 1, 1)."""
+    gradients: Tensor
+    """Sobel filters along x and y, (2, 1, 3, 3)."""
+
+
+def edge_filters(like: Tensor) -> EdgeFilters:
+    """The filters of `image_edges` in the type and on the device of `like`."""
+    smooth, difference = like.new_tensor([0.25, 0.5, 0.25]), like.new_tensor([-1.0, 0.0, 1.0])
+    gradients = torch.stack([torch.outer(smooth, difference), torch.outer(difference, smooth)]).unsqueeze(1)
+    return EdgeFilters(like.new_tensor([0.299, 0.587, 0.114]).reshape(1, 3, 1, 1), gradients)
+
+
+def image_edges(images: Tensor, filters: EdgeFilters | None = None) -> Tensor:
     """Luminance and its gradients at stride 4, (B, 3, H/4, W/4), of RGB in [0, 1], (B, 3, H, W).
 
     Channels: mean luminance, mean and largest gradient magnitude (Sobel on the 2x2 mean), by fixed filters.
     """
-    weights = images.new_tensor([0.299, 0.587, 0.114]).reshape(1, 3, 1, 1)
+    weights, kernels = filters or edge_filters(images)
     luminance = functional.avg_pool2d(functional.conv2d(images, weights), 2)
-    smooth, difference = images.new_tensor([0.25, 0.5, 0.25]), images.new_tensor([-1.0, 0.0, 1.0])
-    kernels = torch.stack([torch.outer(smooth, difference), torch.outer(difference, smooth)]).unsqueeze(1)
     gradients = functional.conv2d(functional.pad(luminance, (1, 1, 1, 1), mode="replicate"), kernels)
     magnitude = (gradients.square().sum(dim=1, keepdim=True) + 1e-8).sqrt()
     return torch.cat(
