@@ -44,6 +44,9 @@ TINY: dict[str, Any] = {
 class Bars:
     """Scenes of one bright bar from the left border on a dark ground; the bar's colour tells its class."""
 
+    def available(self, split: int) -> int | None:
+        return None
+
     def frame(self, split: int, index: int) -> SyntheticFrame:
         rng = np.random.default_rng([split, index])
         rgb = rng.integers(20, 60, (80, 120, 3), dtype=np.uint8)
@@ -157,7 +160,7 @@ def interrupted_step(batch):
         os.kill(os.getpid(), signal.SIGINT)
     return step(batch)
 trainer._train_step = interrupted_step
-with tests.train._interrupts_flagged(trainer):
+with tests.train.interrupts_flagged(trainer):
     trainer.fit()
 print("ended after step", trainer.step)
 """

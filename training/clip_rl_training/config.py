@@ -23,13 +23,46 @@ from clip_rl_training.synthetic.config import SceneConfig
 
 
 @dataclasses.dataclass(frozen=True)
+class PartConfig:
+    """Part of a dataset, whole sequences."""
+
+    split: str = "all"
+    """Split of the dataset; see docs/evaluation.md."""
+    sequences: tuple[str, ...] = ()
+    """Of that split only these sequences; empty: all."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetConfig:
+    """Which real dataset, and which of its sequences for what."""
+
+    name: str = "folder"
+    """As in ``clip-rl eval --dataset``."""
+    label_map: str | None = None
+    """Label map by name or file; for ``folder`` only, which needs one."""
+    train: PartConfig = dataclasses.field(default_factory=PartConfig)
+    """Sequences to train on."""
+    validation: PartConfig | None = None
+    """Sequences to validate and calibrate on; None: training frames stand for them."""
+    test: PartConfig | None = None
+    """Sequences for the scores in the model card; None: those of `validation`."""
+    crop_content: bool = True
+    """Find the content area in every frame and crop to it, as the pipeline does; else whole frames are shown."""
+
+
+@dataclasses.dataclass(frozen=True)
 class DataConfig:
     """Where images come from."""
 
-    source: Literal["synthetic", "rendered"] = "synthetic"
-    """``synthetic``: scenes drawn while training, every one unseen; ``rendered``: scenes drawn ahead to `root`."""
+    source: Literal["synthetic", "rendered", "dataset"] = "synthetic"
+    """``synthetic``: scenes drawn while training, every one unseen; ``rendered``: scenes drawn ahead to `root`;
+    ``dataset``: frames of the `dataset` under `root`."""
     root: Path = Path("out/synth")
-    """Folder of rendered scenes; filled up to `stills` before training begins."""
+    """Folder of rendered scenes, filled up to `stills` before training begins; or the folder that holds the dataset."""
+    dataset: DatasetConfig = dataclasses.field(default_factory=DatasetConfig)
+    """Of source ``dataset``."""
+    cache_mb: int = 0
+    """Decoded frames of a dataset that each loading process keeps in memory, MiB."""
     stills: int = 4000
     """Scenes to render ahead."""
     scene: SceneConfig = dataclasses.field(default_factory=SceneConfig)
@@ -89,7 +122,7 @@ class ValidationConfig:
     """Scenes that are never trained on."""
 
     every: int = 500
-    """Steps between validations; one more comes at the end."""
+    """Steps between validations; one more comes at the end. 0 validates never."""
     frames: int = 64
     """Stills per validation."""
     pictures: int = 6
@@ -133,6 +166,9 @@ class TrainConfig:
     losses: LossConfig = dataclasses.field(default_factory=LossConfig)
     corruption: CorruptionConfig = dataclasses.field(default_factory=CorruptionConfig)
     rewards: RewardConfig = dataclasses.field(default_factory=RewardConfig)
+    classifier: Literal["text", "learned"] = "text"
+    """``learned``: the control without text, a free vector per class in place of its text's embedding. Such a network
+    knows its classes alone and is not written as a checkpoint."""
     reinforce: ReinforceConfig = dataclasses.field(default_factory=ReinforceConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     curriculum: Curriculum = dataclasses.field(default_factory=Curriculum)

@@ -7,10 +7,11 @@ processes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from clip_rl_perception.errors import ClipRlError
 from torch import Tensor
@@ -27,15 +28,37 @@ TRAINING, VALIDATION, TEST = range(3)
 _SCENE, _VIEW, _SPACE = range(3)
 
 
+ByteArray = npt.NDArray[np.uint8]
+
+
 class DataError(ClipRlError, ValueError):
     """Training data is not usable; the message names what and what was expected."""
+
+
+class DatasetFrame(NamedTuple):
+    """A labelled frame of a dataset."""
+
+    rgb: ByteArray
+    """uint8 (H, W, 3)."""
+    ids: ByteArray
+    """The dataset's own ids, uint8 (H, W), 255 = ignored."""
+    tables: Mapping[str, ByteArray]
+    """By label space: its ids by the dataset's, uint8 (256,)."""
+    content: npt.NDArray[np.bool_]
+    """Where the camera shows the patient, (H, W)."""
+    caption: str
+    """What the frame shows, in words."""
 
 
 class Stills(Protocol):
     """A source of labelled scenes."""
 
-    def frame(self, split: int, index: int) -> SyntheticFrame:
+    def frame(self, split: int, index: int) -> SyntheticFrame | DatasetFrame:
         """Scene number `index`, any int >= 0, of `TRAINING`, `VALIDATION` or `TEST`."""
+        ...
+
+    def available(self, split: int) -> int | None:
+        """How many different scenes the split has; None: as many as are asked for."""
         ...
 
 
@@ -59,12 +82,16 @@ class _Sample(NamedTuple):
     space: str
 
 
-def labels_in(frame: SyntheticFrame, space: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def labels_in(frame: SyntheticFrame | DatasetFrame, space: str) -> ByteArray:
     """A scene's labels in the named label space, uint8 (H, W).
 
     Raises:
-        DataError: a label space in which synthetic scenes are not labelled; lists those that exist.
+        DataError: a label space in which the scene is not labelled; lists those that exist.
     """
+    if isinstance(frame, DatasetFrame):
+        if space not in frame.tables:
+            raise DataError(f"frames have no labels in '{space}'; they have: {', '.join(frame.tables)}")
+        return np.asarray(frame.tables[space][frame.ids], np.uint8)
     if space == "endovis2018-type":
         return frame.type_map
     if space == "endovis2018":
@@ -126,10 +153,14 @@ class ValidationStills(Dataset[_Sample]):
         self._space = next(iter(config.data.label_spaces))
 
     def __len__(self) -> int:
-        return self._config.validation.frames
+        available = self._stills.available(self._split)
+        wanted = self._config.validation.frames
+        return wanted if available is None else min(wanted, available)
 
     def __getitem__(self, index: int) -> _Sample:
-        frame = self._stills.frame(self._split, index)
+        # Spread over the split: neighbouring frames of a video are nearly equal.
+        step = (self._stills.available(self._split) or len(self)) / len(self)
+        frame = self._stills.frame(self._split, int(index * step))
         image, labels = plain_view(
             frame.rgb, labels_in(frame, self._space), frame.content, size=self._config.model.input_size
         )
@@ -189,7 +220,7 @@ def _collate(samples: list[_Sample]) -> Batch:
     )
 
 
-def _planes(image: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Tensor:
+def _planes(image: ByteArray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 

@@ -19,24 +19,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clip_rl_training import losses
-from clip_rl_training.config import TrainConfig
+from clip_rl_training.config import LossConfig, TrainConfig
 from clip_rl_training.corrupt import corrupt_log_probs, drop_channels, previous_frame
 from clip_rl_training.curriculum import CurriculumPoint
 from clip_rl_training.reinforce import RefinerAgents, reinforce
 from clip_rl_training.supervised_refiner import supervised_refinement
 
 
-class TrainingModule(nn.Module):
-    """The segmenter and the losses that train it."""
+class LossModule(nn.Module):
+    """A network with its losses: what a `Trainer` trains."""
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
         self.config = config
-        self.segmenter = ClipRlSegmenter(config.model)
         self.spaces: dict[str, LabelSpace] = {name: load_label_space(name) for name in config.data.label_spaces}
-        self.reference = copy.deepcopy(self.segmenter.refiner) if config.reinforce.kl_weight > 0 else None
-        if self.reference is not None:
-            self.reference.requires_grad_(False)
 
     def forward(
         self,
@@ -59,9 +55,39 @@ class TrainingModule(nn.Module):
             generator: on the CPU; drives corruption and rollouts.
             class_weights: float (K,) or None.
         """
+        raise NotImplementedError
+
+
+class TrainingModule(LossModule):
+    """The segmenter and the losses that train it."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__(config)
+        self.segmenter = ClipRlSegmenter(config.model)
+        self.learned = nn.ParameterDict()
+        """Of the control without text: class vectors (K, D) by label space."""
+        if config.classifier == "learned":
+            for name, space in self.spaces.items():
+                vectors = torch.empty(len(space), self.segmenter.embedding_dim)
+                self.learned[name] = nn.Parameter(nn.init.orthogonal_(vectors))
+        self.reference = copy.deepcopy(self.segmenter.refiner) if config.reinforce.kl_weight > 0 else None
+        if self.reference is not None:
+            self.reference.requires_grad_(False)
+
+    def forward(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        captions: Sequence[str],
+        space: str,
+        point: CurriculumPoint,
+        generator: torch.Generator,
+        class_weights: Tensor | None = None,
+    ) -> tuple[Tensor, dict[str, float]]:
+        """As `LossModule.forward`."""
         net, report = self.segmenter, {}
         pixels = net.prepare(images)
-        text = encode_classes(net.text, self.spaces[space])
+        text = self.class_vectors(space)
         pyramid, embedding = net.encoder((pixels - net.mean) / net.std)
         features = net.decoder(pyramid)
         # Cosines times 14 and more lose too much in half precision; this part is cheap.
@@ -69,7 +95,7 @@ class TrainingModule(nn.Module):
             features, text = features.float(), text.float()
             logits = net.decoder.classify(features, text)
             targets = stride_labels(labels)
-            total, parts = self._supervised(logits, targets, class_weights)
+            total, parts = supervised_loss(logits, targets, self.config.losses, class_weights)
             report.update(parts)
             report["text_similarity"] = _mean_similarity(text)
             if self.config.losses.text_spread > 0:
@@ -80,37 +106,24 @@ class TrainingModule(nn.Module):
                 total = total + point.contrastive_weight * contrastive
                 report["contrastive"] = contrastive.item()
             if point.rl_weight > 0 and point.refine_steps > 0 and self.config.reinforce.mode in ("rl", "supervised"):
-                refinement, parts = self._refinement(
-                    features.detach(), pixels, text.detach(), targets, point, generator
-                )
+                refinement, parts = self.refinement(features.detach(), pixels, text.detach(), targets, point, generator)
                 total = total + point.rl_weight * refinement
                 report.update({f"refiner/{name}": value for name, value in parts.items()})
         report["loss"] = total.item()
         return total, report
 
-    def _supervised(
-        self, logits: Tensor, labels: Tensor, class_weights: Tensor | None
-    ) -> tuple[Tensor, dict[str, float]]:
-        weights = self.config.losses
-        total = logits.new_zeros(())
-        report: dict[str, float] = {}
+    def class_vectors(self, space: str) -> Tensor:
+        """What pixels are compared with, (K, D), unit rows, with gradient: texts' embeddings, or learned vectors."""
+        if self.config.classifier == "learned":
+            return functional.normalize(self.learned[space], dim=-1)
+        return encode_classes(self.segmenter.text, self.spaces[space])
 
-        def add(name: str, weight: float, loss: Callable[[], Tensor]) -> None:
-            nonlocal total
-            if weight > 0:
-                value = loss()
-                total = total + weight * value
-                report[name] = value.item()
-
-        add(
-            "cross_entropy",
-            weights.cross_entropy,
-            lambda: losses.cross_entropy(logits, labels, class_weights=class_weights, smoothing=weights.smoothing),
-        )
-        add("dice", weights.dice, lambda: losses.soft_dice(logits, labels))
-        add("iou", weights.iou, lambda: losses.soft_iou(logits, labels))
-        add("lovasz", weights.lovasz, lambda: losses.lovasz_softmax(logits, labels))
-        return total, report
+    @torch.no_grad()
+    def fixed_class_vectors(self, space: str) -> Tensor:
+        """The same as they are used after training, float32 (K, D), without dropout."""
+        if self.config.classifier == "learned":
+            return self.class_vectors(space).float()
+        return self.segmenter.encode_text(self.spaces[space])
 
     def _contrastive(self, embedding: Tensor, captions: Sequence[str]) -> Tensor:
         unique = sorted(set(captions))
@@ -120,7 +133,7 @@ class TrainingModule(nn.Module):
             embedding, text, scale=self.segmenter.logit_scale.clamp(max=4.6052).exp(), groups=groups
         )
 
-    def _refinement(
+    def refinement(
         self,
         features: Tensor,
         pixels: Tensor,
@@ -166,6 +179,38 @@ class TrainingModule(nn.Module):
             generator=generator,
             reference=reference,
         )
+
+
+def supervised_loss(
+    logits: Tensor, labels: Tensor, weights: LossConfig, class_weights: Tensor | None = None
+) -> tuple[Tensor, dict[str, float]]:
+    """Weighted sum of the supervised losses, and each of them for the log.
+
+    Args:
+        logits: float (B, K, h, w), any stride.
+        labels: int64 (B, h, w), 255 = ignored.
+        weights: of the losses.
+        class_weights: float (K,) for the cross-entropy, or None.
+    """
+    total = logits.new_zeros(())
+    report: dict[str, float] = {}
+
+    def add(name: str, weight: float, loss: Callable[[], Tensor]) -> None:
+        nonlocal total
+        if weight > 0:
+            value = loss()
+            total = total + weight * value
+            report[name] = value.item()
+
+    add(
+        "cross_entropy",
+        weights.cross_entropy,
+        lambda: losses.cross_entropy(logits, labels, class_weights=class_weights, smoothing=weights.smoothing),
+    )
+    add("dice", weights.dice, lambda: losses.soft_dice(logits, labels))
+    add("iou", weights.iou, lambda: losses.soft_iou(logits, labels))
+    add("lovasz", weights.lovasz, lambda: losses.lovasz_softmax(logits, labels))
+    return total, report
 
 
 def _mean_similarity(text: Tensor) -> float:

@@ -21,6 +21,7 @@ import numpy as np
 from clip_rl_training.config import TrainConfig
 from clip_rl_training.config_io import to_data
 from clip_rl_training.data import TEST, TRAINING, VALIDATION, DataError, Stills, scene_generator
+from clip_rl_training.dataset_stills import DatasetStills, open_parts
 from clip_rl_training.synthetic.config import SceneConfig
 from clip_rl_training.synthetic.frame import SyntheticFrame
 from clip_rl_training.synthetic.stills import random_still
@@ -36,6 +37,10 @@ class DrawnStills:
     def __init__(self, seed: int, scene: SceneConfig) -> None:
         self._seed = seed
         self._scene = scene
+
+    def available(self, split: int) -> int | None:
+        """No end of scenes."""
+        return None
 
     def frame(self, split: int, index: int) -> SyntheticFrame:
         """Scene `index` of `split`."""
@@ -55,6 +60,10 @@ class RenderedStills:
         self._training = training
         self._epoch = -1
         self._order = np.arange(training)
+
+    def available(self, split: int) -> int | None:
+        """Training scenes; of the others as many as were drawn ahead."""
+        return self._training if split == TRAINING else None
 
     def frame(self, split: int, index: int) -> SyntheticFrame:
         """Scene `index` of `split`; beyond the last training scene they come round again in another order."""
@@ -138,6 +147,15 @@ def render_ahead(
 def open_stills(config: TrainConfig, rank: int, say: Callable[[str], None]) -> Stills:
     """The source that `config.data` names; rank 0 draws what is missing."""
     data, held_out = config.data, config.validation.frames
+    if data.source == "dataset":
+        parts = open_parts(data.dataset, data.root)
+        return DatasetStills(
+            parts,
+            tuple(data.label_spaces),
+            seed=config.seed,
+            crop_content=data.dataset.crop_content,
+            cache_bytes=data.cache_mb << 20,
+        )
     if data.source == "synthetic":
         return DrawnStills(config.seed, data.scene)
     if rank == 0:

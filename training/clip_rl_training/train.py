@@ -16,7 +16,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from clip_rl_training.config_io import ConfigError, to_data
 from clip_rl_training.data import Batch, Stills, training_batches, validation_batches
 from clip_rl_training.finish import finish
 from clip_rl_training.losses import class_weights
-from clip_rl_training.module import TrainingModule, stride_labels
+from clip_rl_training.module import LossModule, TrainingModule, stride_labels
 from clip_rl_training.optimizer import build_optimizer, clip_gradients, set_learning_rate
 from clip_rl_training.run_state import TrainError, read_state, write_state
 from clip_rl_training.stills import open_stills
@@ -49,18 +49,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change one value, for example steps=500"
     )
+    parser.add_argument("--root", metavar="DIR", help="folder that holds the dataset, short for --set data.root=DIR")
     parser.add_argument("--resume", action="store_true", help="go on from OUT/NAME/state.pt")
     parser.add_argument("--stop-after", type=int, metavar="STEPS", help="pause after so many steps of this call")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train; 0 when done or paused, 130 after Ctrl-C (the state is saved)."""
-    config = load_config(arguments.config, arguments.set)
+    root = [f"data.root={arguments.root}"] if arguments.root else []
+    config = load_config(arguments.config, [*arguments.set, *root])
     if arguments.stop_after is not None and arguments.stop_after < 1:
         raise ConfigError(f"--stop-after {arguments.stop_after}: expected at least 1 step")
     trainer = Trainer(config)
     trainer.start(resume=arguments.resume)
-    with _interrupts_flagged(trainer):
+    with interrupts_flagged(trainer):
         trainer.fit(stop_after=arguments.stop_after)
     if trainer.interrupted:
         trainer.say(f"interrupted after step {trainer.step}; state saved, go on with --resume")
@@ -71,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _interrupts_flagged(trainer: Trainer) -> Iterator[None]:
+def interrupts_flagged(trainer: Trainer) -> Iterator[None]:
     """Ctrl-C lets the step in progress end and its state be saved; a second one ends at once, the last state kept."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -93,8 +95,20 @@ def _interrupts_flagged(trainer: Trainer) -> Iterator[None]:
 class Trainer:
     """One run: its network, optimiser, average, generators and step count."""
 
-    def __init__(self, config: TrainConfig, stills: Stills | None = None) -> None:
-        """Build network and optimiser; `stills` replaces the source that the configuration names."""
+    def __init__(
+        self,
+        config: TrainConfig,
+        stills: Stills | None = None,
+        *,
+        build: Callable[[TrainConfig], LossModule] = TrainingModule,
+    ) -> None:
+        """Build network and optimiser.
+
+        Args:
+            config: the run.
+            stills: replaces the source that the configuration names.
+            build: makes the network with its losses; a peer's, for comparison, in place of CLIP-RL's.
+        """
         self.config = config
         if config.threads:
             torch.set_num_threads(config.threads)
@@ -108,9 +122,10 @@ class Trainer:
         self.folder = config.out / config.name
         self.step = 0
         self.seconds = 0.0
+        self.cpu_seconds = 0.0
         self.interrupted = False
         torch.manual_seed(config.seed)
-        self.module = TrainingModule(config)
+        self.module: LossModule = build(config)
         if config.channels_last:
             self.module = self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = WeightAverage(self.module, config.optimizer.average)
@@ -154,15 +169,18 @@ class Trainer:
         last = config.steps if stop_after is None else min(config.steps, self.step + stop_after)
         writer = SummaryWriter(str(self.folder / "tensorboard")) if self.fabric.is_global_zero else None
         begun, first, before = time.monotonic(), self.step, self.seconds
+        cpu_begun, cpu_before = time.process_time(), self.cpu_seconds
         try:
             for batch in self._batches(last):
                 report = self._train_step(batch)
                 self.step += 1
                 elapsed = time.monotonic() - begun
                 self.seconds = before + elapsed
+                self.cpu_seconds = cpu_before + time.process_time() - cpu_begun
                 if self.step % config.log_every == 0 or self.step == last:
                     self._log(writer, report, (self.step - first) / elapsed)
-                if self.step % config.validation.every == 0 or self.step == config.steps:
+                every = config.validation.every
+                if every and (self.step % every == 0 or self.step == config.steps):
                     self._validate(writer)
                 if self.step % config.save_every == 0 or self.step == last or self.interrupted:
                     self.save()
@@ -177,6 +195,7 @@ class Trainer:
         state: dict[str, Any] = {
             "step": self.step,
             "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
             "generator": self.generator.get_state(),
             "pixels": self.pixels,
         }
@@ -191,14 +210,24 @@ class Trainer:
 
     def finish(self) -> None:
         """Calibrate, round, score and write the shippable checkpoint and its card, from the averaged weights."""
+        if self.config.classifier != "text":
+            self.say(
+                f"no checkpoint: classifier '{self.config.classifier}' is a control; {self.state_path} has weights"
+            )
+            return
         self.fabric.barrier()
         if self.fabric.is_global_zero:
-            if self.average.decay > 0:
-                self.module.load_state_dict(self.average.values)
+            assert isinstance(self.module, TrainingModule), "only CLIP-RL has a checkpoint"
+            self.take_average()
             finish(
                 self.config, self.module.segmenter, self.stills, folder=self.folder, seconds=self.seconds, say=self.say
             )
         self.fabric.barrier()
+
+    def take_average(self) -> None:
+        """Put the averaged weights, if an average is kept, into the network for good."""
+        if self.average.decay > 0:
+            self.module.load_state_dict(self.average.values)
 
     def _restore(self) -> None:
         state = read_state(self.folder / "state.pt")
@@ -219,6 +248,7 @@ class Trainer:
                 f"{self.state_path} is of step {own['step']}, state.pt of {state['step']}; start without --resume"
             )
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        self.cpu_seconds = float(state.get("cpu_seconds", 0.0))
         self.generator.set_state(own["generator"])
         self.pixels = dict(own["pixels"])
         self.say(f"resumed {self.folder} at step {self.step} of {self.config.steps}")
@@ -302,7 +332,8 @@ class Trainer:
     def score(self) -> ValidationResult:
         """Validate the module's present weights."""
         self.module.eval()
-        space = next(iter(self.module.spaces.values()))
+        assert isinstance(self.module, TrainingModule), "peers are scored by clip-rl compare"
+        name, space = next(iter(self.module.spaces.items()))
         return validate(
             self.module.segmenter,
             validation_batches(self.config, self.stills),
@@ -310,6 +341,7 @@ class Trainer:
             device=self.fabric.device,
             pictures=self.config.validation.pictures,
             mode=self.config.reinforce.mode,
+            text=self.module.fixed_class_vectors(name),
         )
 
 

@@ -63,13 +63,15 @@ def validate(
     device: torch.device,
     pictures: int = 0,
     mode: RefinerMode = "rl",
+    text: Tensor | None = None,
 ) -> ValidationResult:
     """Score a segmenter in evaluation mode, at the labels' full size, by bilinear upsampling of log-probabilities.
 
-    `mode` is how the refiner was trained: ``none`` takes no step, ``random`` draws its actions.
+    `mode` is how the refiner was trained: ``none`` takes no step, ``random`` draws its actions. `text` stands in for
+    the text embeddings of the label space, (K, D).
     """
     generator = torch.Generator().manual_seed(0)
-    text = segmenter.encode_text(label_space)
+    text = segmenter.encode_text(label_space) if text is None else text
     unrefined, refined = PooledMetrics(label_space.names), PooledMetrics(label_space.names)
     drawn: list[ByteArray] = []
     steps, edited, count = 0.0, 0.0, 0

@@ -45,6 +45,7 @@ def run_corruptions(
     frames: int,
     seed: int = 0,
     names: Sequence[str] = tuple(CORRUPTIONS),
+    severities: Sequence[int] = SEVERITIES,
 ) -> dict[str, Any]:
     """Evaluate under every corruption and severity; each frame stands alone.
 
@@ -55,6 +56,7 @@ def run_corruptions(
         frames: at most this many frames are used, spread evenly over the dataset; 0 means all.
         seed: of the random patterns; each frame has its own.
         names: corruptions.
+        severities: of each, out of 1 to 5.
 
     Returns:
         Plain data: frames, frame_list (digest), seed, clean {metrics}, results {corruption: {severity: metrics}},
@@ -70,9 +72,9 @@ def run_corruptions(
 
     results: dict[str, dict[str, Any]] = {name: {} for name in names}
     clean = measured(None)
-    with tqdm(total=len(names) * len(SEVERITIES), desc="corruptions", unit="run", disable=None) as bar:
+    with tqdm(total=len(names) * len(severities), desc="corruptions", unit="run", disable=None) as bar:
         for name in names:
-            for severity in SEVERITIES:
+            for severity in severities:
                 bar.set_postfix_str(f"{name} {severity}")
                 results[name][str(severity)] = measured(_damage(name, severity, seed))
                 bar.update()

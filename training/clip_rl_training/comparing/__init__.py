@@ -1,0 +1,1 @@
+"""Comparing networks that are trained alike: plan, training, measuring, statistics, report."""

@@ -1,0 +1,229 @@
+"""What is compared, as one typed dataclass read from YAML; presets lie in ``configs/compare``.
+
+    name: davinci-scenes
+    title: Leave one scene out
+    train: {...}                      # a training configuration (docs/training.md) without name, out and data.root
+    folds: [{name: scene_c, test: [scene_c]}]             # sequences; all others of the dataset are trained on
+    seeds: [0, 1, 2]
+    runs:
+      - {name: clip-rl}
+      - {name: unet-resnet18, peer: unet-resnet18, set: {optimizer: {learning_rate: 0.001}}}
+      - {name: rl, on: clip-rl, set: {steps: 200}}        # trains a refiner alone, on that run's segmenter
+
+``base: NAME`` in a file takes another preset and lays the file's own keys over it, mappings key by key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from clip_rl_perception.evaluation.peers import peer_names
+
+from clip_rl_training.config import TrainConfig, config_from_data
+from clip_rl_training.config_io import ConfigError, apply_overrides, from_data, load_yaml
+from clip_rl_training.corruptions import CORRUPTIONS
+
+
+@dataclasses.dataclass(frozen=True)
+class FoldConfig:
+    """One division of the sequences."""
+
+    name: str
+    """What it is called in tables and folders."""
+    test: tuple[str, ...]
+    """Sequences to test on."""
+    train: tuple[str, ...] = ()
+    """Sequences to train on; empty: all others."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """One contender: CLIP-RL, a control of it, or a peer."""
+
+    name: str
+    """What it is called in tables and folders."""
+    peer: str | None = None
+    """Name of a peer network; None: CLIP-RL."""
+    on: str | None = None
+    """Name of an earlier run of CLIP-RL whose encoder and decoder are taken as they are: only the refiner is trained.
+    They get no gradient from it in any case, so nothing is lost and controls of the refiner cost little."""
+    set: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Laid over the common training configuration."""
+    refine_steps: int | None = None
+    """Refinement steps at evaluation; None: as many as the network was made for; 0: the decoder alone."""
+    keep_margin: float = 0.0
+    """Added to the logit of the keep action at evaluation: the policy edits only where it is clearly for it."""
+    note: str = ""
+    """What the table says of it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    """How every contender is measured."""
+
+    tau: float = 3.0
+    """Tolerance of the NSD, px of the network's view."""
+    video: bool = False
+    """Also measure with frames following each other: the refiner may recall the previous one; temporal consistency."""
+    block: int = 25
+    """Consecutive frames of a sequence that count as one observation in tests of significance."""
+    corruption_frames: int = 0
+    """Frames per fold for the corruption benchmark, spread evenly; 0: no benchmark."""
+    corruptions: tuple[str, ...] = ()
+    """Corruptions of it; empty: all."""
+    severities: tuple[int, ...] = (1, 2, 3, 4, 5)
+    """Severities of it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CompareConfig:
+    """One comparison."""
+
+    name: str
+    """Name of the comparison: of its report and of its folder below ``out/compare`` unless `folder` says otherwise."""
+    title: str
+    """Headline of the report."""
+    train: dict[str, Any]
+    """The common training configuration, without name, out and data.root."""
+    folds: tuple[FoldConfig, ...]
+    """Divisions of the sequences, in the order in which they are run."""
+    runs: tuple[RunConfig, ...]
+    """Contenders, in the order of the tables."""
+    seeds: tuple[int, ...] = (0,)
+    """Each gives every contender new weights and new batches, the same batches to all of one seed."""
+    evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
+    tests: tuple[tuple[str, str], ...] = ()
+    """Pairs of runs whose difference is tested, first minus second."""
+    reference: str | None = None
+    """Run to which mean corruption errors are relative."""
+    about: str = ""
+    """What the report says before its tables."""
+    folder: str | None = None
+    """Folder below ``out/compare``; comparisons that share one share the runs that they have in common."""
+
+    def __post_init__(self) -> None:
+        names = [run.name for run in self.runs]
+        for what, values in (("runs", names), ("folds", [fold.name for fold in self.folds]), ("seeds", self.seeds)):
+            if not values or len(set(values)) != len(values):
+                raise ValueError(f"{what} are {list(values)}; expected at least one, none twice")
+        earlier: dict[str, RunConfig] = {}
+        for run in self.runs:
+            if run.peer is not None and run.peer not in peer_names():
+                raise ValueError(f"run '{run.name}': no peer '{run.peer}'; there are {', '.join(peer_names())}")
+            if run.on is not None and (run.peer or run.on not in earlier or earlier[run.on].peer or earlier[run.on].on):
+                raise ValueError(
+                    f"run '{run.name}': on is '{run.on}'; expected an earlier run that trains a whole CLIP-RL network"
+                )
+            earlier[run.name] = run
+        wanted = [*(name for pair in self.tests for name in pair), *([self.reference] if self.reference else [])]
+        unknown = sorted(set(wanted) - set(names))
+        if unknown:
+            raise ValueError(f"tests and reference name runs {', '.join(unknown)}; there are {', '.join(names)}")
+        strange = sorted(set(self.evaluation.corruptions) - set(CORRUPTIONS))
+        if strange:
+            raise ValueError(f"no corruptions {', '.join(strange)}; there are {', '.join(CORRUPTIONS)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One contender on one fold with one seed."""
+
+    run: RunConfig
+    fold: FoldConfig
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """Name of its folder."""
+        return f"{self.run.name}-{self.fold.name}-{self.seed}"
+
+
+def jobs_of(config: CompareConfig) -> list[Job]:
+    """Every job, in the order in which they are run: by seed, then fold, then run."""
+    return [Job(run, fold, seed) for seed in config.seeds for fold in config.folds for run in config.runs]
+
+
+def train_config(config: CompareConfig, job: Job, root: Path, out: Path, sequences: Sequence[str]) -> TrainConfig:
+    """The training configuration of a job.
+
+    Args:
+        config: the comparison.
+        job: of it.
+        root: folder that holds the dataset.
+        out: parent of the jobs' folders.
+        sequences: all sequences of the dataset.
+
+    Raises:
+        ConfigError: names the run and what is wrong with its configuration.
+    """
+    train = job.fold.train or tuple(name for name in sequences if name not in job.fold.test)
+    data = overlaid(config.train, job.run.set)
+    fixed = {
+        "name": job.key,
+        "out": str(out),
+        "seed": job.seed,
+        "data": {
+            "source": "dataset",
+            "root": str(root),
+            "dataset": {"train": {"sequences": list(train)}, "test": {"sequences": list(job.fold.test)}},
+        },
+        "validation": {"every": 0},
+    }
+    return config_from_data(overlaid(data, fixed), f"{config.name}: run '{job.run.name}'")
+
+
+def digest(config: CompareConfig, job: Job, sequences: Sequence[str]) -> str:
+    """Tells results apart that were made another way: of everything that defines the job, paths left out."""
+    data = {
+        "train": overlaid(config.train, job.run.set),
+        "run": {"peer": job.run.peer, "steps": job.run.refine_steps, "margin": job.run.keep_margin},
+        "fold": [sorted(job.fold.test), sorted(job.fold.train or set(sequences) - set(job.fold.test))],
+        "seed": job.seed,
+        "evaluation": dataclasses.asdict(config.evaluation),
+    }
+    if job.run.on:
+        base = next(run for run in config.runs if run.name == job.run.on)
+        data["on"] = digest(config, dataclasses.replace(job, run=base), sequences)
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def overlaid(base: Any, own: Any) -> Any:
+    """`own` laid over `base`: mappings key by key, everything else replaced."""
+    if isinstance(base, dict) and isinstance(own, dict):
+        return {key: overlaid(base.get(key), own[key]) if key in own else base[key] for key in {**base, **own}}
+    return own
+
+
+def load_compare_config(name_or_path: str, overrides: Sequence[str] = ()) -> CompareConfig:
+    """Read a preset by name or a YAML file by path, with ``key=value`` overrides.
+
+    Raises:
+        ConfigError: no such preset or file, unknown keys, wrong types; the message says which.
+    """
+    data, source = _read(name_or_path)
+    return from_data(CompareConfig, apply_overrides(data, overrides), source)
+
+
+def _read(name_or_path: str) -> tuple[Any, str]:
+    shipped = Path(str(resources.files("clip_rl_training"))) / "configs" / "compare" / f"{name_or_path}.yaml"
+    path = shipped if shipped.is_file() else Path(name_or_path)
+    if not path.is_file():
+        known = ", ".join(compare_config_names())
+        raise ConfigError(f"no comparison '{name_or_path}': neither a file nor one of {known}")
+    data = load_yaml(path)
+    if isinstance(data, dict) and "base" in data:
+        base, _ = _read(str(data.pop("base")))
+        data = overlaid(base, data)
+    return data, path.name
+
+
+def compare_config_names() -> list[str]:
+    """Names of the shipped comparisons, sorted."""
+    folder = Path(str(resources.files("clip_rl_training"))) / "configs" / "compare"
+    return sorted(path.stem for path in folder.glob("*.yaml"))

@@ -1,0 +1,138 @@
+"""Means, spreads and tests of significance over seeds, folds and blocks of frames.
+
+Neighbouring frames of a video are no independent observations, so a block of consecutive frames counts as one. Two runs
+are compared on the blocks that both were measured on:
+
+- the difference of their pooled scores, with a 95 % interval by paired bootstrap over blocks (`scipy.stats.bootstrap`);
+- a two-sided Wilcoxon signed-rank test of the blocks' own differences (`scipy.stats.wilcoxon`).
+
+Where several seeds were run, a block's counts are summed over them first: seeds see the same frames, so they do not add
+to the number of observations; their spread is given apart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+FloatArray = npt.NDArray[np.float64]
+Result = Mapping[str, Any]
+
+SCORES = {"iou": ("intersection", "union"), "nsd": ("nsd_sum", "nsd_frames")}
+"""Scores that pool over blocks, each a ratio of two sums."""
+
+LEAST_BLOCKS = 6
+"""With fewer blocks no two-sided signed-rank test can fall below 0.05."""
+
+
+def pooled(blocks: Iterable[Mapping[str, Any]], score: str) -> float:
+    """A score pooled over blocks; NaN where there is nothing to score."""
+    above, below = SCORES[score]
+    rows = list(blocks)
+    total = sum(row[below] for row in rows)
+    return float(sum(row[above] for row in rows) / total) if total else float("nan")
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """A score of one run over seeds, pooled over folds within a seed."""
+
+    mean: float
+    spread: float
+    """Standard deviation over seeds, NaN for one seed."""
+    seeds: int
+
+
+def summary(results: Sequence[Result], score: str, blocks: str = "blocks") -> Summary:
+    """Pool a run's results over folds for each seed; seeds that lack a fold which another one has are left out."""
+    folds = {result["fold"] for result in results}
+    by_seed: dict[int, list[Result]] = {}
+    for result in results:
+        by_seed.setdefault(result["seed"], []).append(result)
+    whole = [group for group in by_seed.values() if {result["fold"] for result in group} == folds]
+    values = [pooled((block for result in group for block in blocks_of(result, blocks)), score) for group in whole]
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+    return Summary(float(np.mean(values)) if values else float("nan"), spread, len(values))
+
+
+def blocks_of(result: Result, path: str = "blocks") -> list[dict[str, Any]]:
+    """Blocks of a result; `path` may be "video.blocks" for those measured as video."""
+    value: Any = result
+    for key in path.split("."):
+        value = value.get(key, {})
+    return list(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """First run minus second run, on what both were measured on."""
+
+    difference: float
+    """Of pooled scores."""
+    low: float
+    high: float
+    """95 % interval by bootstrap over blocks; NaN with fewer than two."""
+    p: float
+    """Of the signed-rank test; NaN with fewer than `LEAST_BLOCKS` blocks."""
+    blocks: int
+    pairs: int
+    """Pairs of jobs (fold, seed) that both runs have."""
+    spread: float
+    """Standard deviation of the pairs' differences; NaN for one pair."""
+
+
+def difference(
+    first: Sequence[Result], second: Sequence[Result], score: str, path: str = "blocks"
+) -> Difference | None:
+    """Compare two runs; None when they have no job in common.
+
+    Raises:
+        ValueError: jobs of the same fold and seed whose blocks differ.
+    """
+    ones = {(result["fold"], result["seed"]): blocks_of(result, path) for result in first}
+    others = {(result["fold"], result["seed"]): blocks_of(result, path) for result in second}
+    common = [key for key in ones if key in others and ones[key] and others[key]]
+    if not common:
+        return None
+    above, below = SCORES[score]
+    sums: dict[tuple[str, int], FloatArray] = {}
+    pairs = []
+    for key in common:
+        if [row["frames"] for row in ones[key]] != [row["frames"] for row in others[key]]:
+            raise ValueError(f"{key[0]}, seed {key[1]}: the runs were measured on different frames")
+        pairs.append(pooled(ones[key], score) - pooled(others[key], score))
+        for index, (one, other) in enumerate(zip(ones[key], others[key], strict=True)):
+            place = (key[0], index)
+            row = np.array([one[above], one[below], other[above], other[below]], np.float64)
+            sums[place] = sums.get(place, np.zeros(4)) + row
+    table = np.array([row for row in sums.values() if row[1] and row[3]])
+    if not len(table):
+        return None
+
+    def pooled_difference(a: Any, b: Any, c: Any, d: Any, axis: int = -1) -> Any:
+        return a.sum(axis) / b.sum(axis) - c.sum(axis) / d.sum(axis)
+
+    columns = tuple(table.T)
+    low = high = p = float("nan")
+    if len(table) > 1:
+        interval = stats.bootstrap(
+            columns, pooled_difference, paired=True, vectorized=True, method="percentile", rng=np.random.default_rng(0)
+        ).confidence_interval
+        low, high = float(interval.low), float(interval.high)
+    own = table[:, 0] / table[:, 1] - table[:, 2] / table[:, 3]
+    if len(table) >= LEAST_BLOCKS and np.any(own):
+        p = float(stats.wilcoxon(own).pvalue)
+    return Difference(
+        difference=float(pooled_difference(*columns)),
+        low=low,
+        high=high,
+        p=p,
+        blocks=len(table),
+        pairs=len(pairs),
+        spread=float(np.std(pairs, ddof=1)) if len(pairs) > 1 else float("nan"),
+    )
