@@ -152,5 +152,5 @@ def test_existing_folders_are_safe(tmp_path: Path) -> None:
 
 
 def test_unknown_encoding_is_named(tmp_path: Path) -> None:
-    with BagWriter(tmp_path / "bag") as bag, pytest.raises(BagError, match="'webp'; expected jpeg, png, rgb8 or bgr8"):
+    with BagWriter(tmp_path / "bag") as bag, pytest.raises(BagError, match="'webp'; expected jpeg, png, rgb8, bgr8"):
         bag.write_image(frame(), STAMP, encoding="webp")

@@ -1,9 +1,10 @@
-"""Writes frames, truth and results to a rosbag2 (mcap) without ROS: readable by `ros2 bag`, Foxglove and rosbags.
+"""Writes frames, truth and results to a rosbag2 without ROS: readable by `ros2 bag`, Foxglove and rosbags.
 
 Conventions that `bag_source` and the demo read back:
     <topic>                 sensor_msgs/Image            raw frames, or label ids as mono8
     <topic>/compressed      sensor_msgs/CompressedImage  the same as JPEG or PNG (labels: PNG of one channel, lossless)
     <labels>/classes        clip_rl_interfaces/ClassList what the label ids mean, transient local
+    <namespace>/camera_info sensor_msgs/CameraInfo       of the image with the same header stamp
 Labels belong to the image with the same header stamp.
 """
 
@@ -31,13 +32,19 @@ from rosbags.rosbag2.enums import CompressionFormat, CompressionMode
 
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.evaluation import message_types
+from clip_rl_perception.evaluation.camera_info import CAMERA_INFO, CameraModel
+from clip_rl_perception.evaluation.pixel_encoding import encode_pixels
 from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.scene.encodings import ENCODINGS, ImageError
 
 ByteArray = npt.NDArray[np.uint8]
 
 IMAGE_TOPIC = "/endoscope/image_raw"
 LABEL_TOPIC = "/endoscope/labels"
 FRAME_ID = "endoscope_optical"
+
+STORAGES: Final = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
+"""How a bag's messages are stored; sqlite3 was the default of ROS 2 until humble."""
 
 BAG_VERSION: Final = 8
 """rosbag2 metadata version: the newest that jazzy's tools read."""
@@ -70,27 +77,29 @@ class BagWriter:
     The bag is closed, and so readable, however the `with` block ends: what was written before an error or Ctrl-C stays.
     """
 
-    def __init__(self, path: str | Path, *, overwrite: bool = False, compress: bool = False) -> None:
+    def __init__(
+        self, path: str | Path, *, overwrite: bool = False, compress: bool = False, storage: str = "mcap"
+    ) -> None:
         """Create the bag.
 
         Args:
-            path: folder to create; its last part also names the .mcap file inside.
+            path: folder to create; its last part also names the storage file inside.
             overwrite: remove a bag that is there already. Anything else at `path` is never removed.
-            compress: zstd on the file's chunks; pays for raw masks and images, not for JPEG.
+            compress: zstd on the file's chunks (sqlite3: on every message); pays for raw masks and images, not for
+                JPEG.
+            storage: a key of `STORAGES`.
 
         Raises:
-            BagError: `path` exists, or the disk refuses.
+            BagError: `path` exists, the disk refuses, or there is no such storage.
         """
         self.path = Path(path)
-        if self.path.exists():
-            if not overwrite:
-                raise BagError(f"{self.path} exists already; name another folder or remove it first")
-            if not (self.path / "metadata.yaml").is_file() and not list(self.path.glob("*.mcap")):
-                raise BagError(f"{self.path} exists and is not a bag; it is not overwritten")
-            shutil.rmtree(self.path)
-        self._writer = Writer(self.path, version=BAG_VERSION, storage_plugin=StoragePlugin.MCAP)
+        if storage not in STORAGES:
+            raise BagError(f"no storage '{storage}'; known are {', '.join(STORAGES)}")
+        clear_for_bag(self.path, overwrite=overwrite)
+        self._writer = Writer(self.path, version=BAG_VERSION, storage_plugin=STORAGES[storage])
         if compress:
-            self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+            mode = CompressionMode.STORAGE if storage == "mcap" else CompressionMode.MESSAGE
+            self._writer.set_compression(mode, CompressionFormat.ZSTD)
         try:
             self._writer.open()
         except (OSError, WriterError) as error:
@@ -129,18 +138,21 @@ class BagWriter:
             stamp_ns: header stamp and time in the bag, ns since the epoch.
             topic: base topic; ``/compressed`` is appended for jpeg and png.
             frame_id: of the header.
-            encoding: ``jpeg``, ``png``, ``rgb8`` or ``bgr8``.
+            encoding: ``jpeg``, ``png``, or a raw one of `scene.encodings.ENCODINGS`.
             quality: of JPEG, 1 to 100.
         """
         if encoding in ("jpeg", "png"):
             parameters = [cv2.IMWRITE_JPEG_QUALITY, quality] if encoding == "jpeg" else [cv2.IMWRITE_PNG_COMPRESSION, 1]
             data = _encode(encoding, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), parameters)
             self.write_encoded(data, encoding, stamp_ns, topic=topic, frame_id=frame_id)
-        elif encoding in ("rgb8", "bgr8"):
-            pixels = rgb if encoding == "rgb8" else cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
-            self.write_raw(np.asarray(pixels, np.uint8), encoding, stamp_ns, topic=topic, frame_id=frame_id)
-        else:
-            raise BagError(f"images cannot be written as '{encoding}'; expected jpeg, png, rgb8 or bgr8")
+            return
+        if encoding not in ENCODINGS:
+            raise BagError(f"images cannot be written as '{encoding}'; expected jpeg, png, {', '.join(ENCODINGS)}")
+        try:
+            rows = encode_pixels(rgb, encoding)
+        except ImageError as error:
+            raise BagError(str(error)) from error
+        self._write_rows(rows, rgb.shape[1], encoding, stamp_ns, topic, frame_id)
 
     def write_encoded(
         self,
@@ -165,17 +177,8 @@ class BagWriter:
         self, pixels: ByteArray, encoding: str, stamp_ns: int, *, topic: str, frame_id: str = FRAME_ID
     ) -> None:
         """Write uint8 (H, W) or (H, W, C) pixels as they are, as sensor_msgs/Image of `encoding`."""
-        height, width = pixels.shape[:2]
-        message = message_types.typestore().types[message_types.IMAGE](
-            header=message_types.header(stamp_ns, frame_id),
-            height=height,
-            width=width,
-            encoding=encoding,
-            is_bigendian=0,
-            step=pixels.size // height,
-            data=np.ascontiguousarray(pixels).reshape(-1),
-        )
-        self.write_message(topic, message_types.IMAGE, message, stamp_ns)
+        rows = np.ascontiguousarray(pixels).reshape(pixels.shape[0], -1)
+        self._write_rows(rows, pixels.shape[1], encoding, stamp_ns, topic, frame_id)
 
     def write_labels(
         self,
@@ -199,6 +202,10 @@ class BagWriter:
         profile = qos(transient_local=True, depth=1)
         self.write_message(f"{topic}/classes", message_types.CLASS_LIST, message, stamp_ns, profile)
 
+    def write_camera_info(self, camera: CameraModel, stamp_ns: int, *, topic: str, frame_id: str = FRAME_ID) -> None:
+        """Write the camera's model for the image of this stamp."""
+        self.write_message(topic, CAMERA_INFO, camera.message(stamp_ns, frame_id), stamp_ns)
+
     def write_message(self, topic: str, msgtype: str, message: Any, time_ns: int, profile: Qos | None = None) -> None:
         """Write any message of `message_types.typestore()`; `time_ns` is its time in the bag."""
         data = message_types.typestore().serialize_cdr(message, msgtype)
@@ -218,6 +225,29 @@ class BagWriter:
             self._writer.write(connection, time_ns, data)
         except OSError as error:
             raise BagError(f"cannot write to bag {self.path}: {error.strerror}") from error
+
+    def _write_rows(self, rows: ByteArray, width: int, encoding: str, stamp_ns: int, topic: str, frame_id: str) -> None:
+        """Write uint8 (H, step) rows of bytes as sensor_msgs/Image."""
+        message = message_types.typestore().types[message_types.IMAGE](
+            header=message_types.header(stamp_ns, frame_id),
+            height=rows.shape[0],
+            width=width,
+            encoding=encoding,
+            is_bigendian=0,
+            step=rows.shape[1],
+            data=rows.reshape(-1),
+        )
+        self.write_message(topic, message_types.IMAGE, message, stamp_ns)
+
+
+def clear_for_bag(path: Path, *, overwrite: bool) -> None:
+    """Make room for a bag at `path`; raises `BagError` where something is there that must stay."""
+    if path.exists():
+        if not overwrite:
+            raise BagError(f"{path} exists already; name another folder or remove it first")
+        if not (path / "metadata.yaml").is_file() and not list(path.glob("*.mcap")):
+            raise BagError(f"{path} exists and is not a bag; it is not overwritten")
+        shutil.rmtree(path)
 
 
 def _encode(extension: str, pixels: Any, parameters: list[int]) -> bytes:
