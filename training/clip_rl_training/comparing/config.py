@@ -8,7 +8,7 @@
     runs:
       - {name: clip-rl}
       - {name: unet-resnet18, peer: unet-resnet18, set: {optimizer: {learning_rate: 0.001}}}
-      - {name: rl, on: clip-rl, set: {steps: 200}}        # trains a refiner alone, on that run's segmenter
+      - {name: rl, refines: clip-rl, set: {steps: 200}}        # trains a refiner alone, on that run's segmenter
 
 ``base: NAME`` in a file takes another preset and lays the file's own keys over it, mappings key by key.
 """
@@ -50,9 +50,11 @@ class RunConfig:
     """What it is called in tables and folders."""
     peer: str | None = None
     """Name of a peer network; None: CLIP-RL."""
-    on: str | None = None
+    refines: str | None = None
     """Name of an earlier run of CLIP-RL whose encoder and decoder are taken as they are: only the refiner is trained.
     They get no gradient from it in any case, so nothing is lost and controls of the refiner cost little."""
+    same_as: str | None = None
+    """Name of an earlier run whose trained network is measured again, with other `refine_steps` or `keep_margin`."""
     set: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Laid over the common training configuration."""
     refine_steps: int | None = None
@@ -116,9 +118,16 @@ class CompareConfig:
         for run in self.runs:
             if run.peer is not None and run.peer not in peer_names():
                 raise ValueError(f"run '{run.name}': no peer '{run.peer}'; there are {', '.join(peer_names())}")
-            if run.on is not None and (run.peer or run.on not in earlier or earlier[run.on].peer or earlier[run.on].on):
+            below = earlier.get(run.refines or "")
+            if run.refines is not None and (run.peer or below is None or below.peer or below.refines or below.same_as):
                 raise ValueError(
-                    f"run '{run.name}': on is '{run.on}'; expected an earlier run that trains a whole CLIP-RL network"
+                    f"run '{run.name}': refines is '{run.refines}'; expected an earlier run that trains a whole CLIP-RL network"
+                )
+            twin = earlier.get(run.same_as or "")
+            if run.same_as is not None and (run.peer or run.refines or run.set or twin is None or twin.same_as):
+                raise ValueError(
+                    f"run '{run.name}': same_as is '{run.same_as}'; expected an earlier run that trains, and no peer, "
+                    "refines or set beside it"
                 )
             earlier[run.name] = run
         wanted = [*(name for pair in self.tests for name in pair), *([self.reference] if self.reference else [])]
@@ -178,18 +187,39 @@ def train_config(config: CompareConfig, job: Job, root: Path, out: Path, sequenc
     return config_from_data(overlaid(data, fixed), f"{config.name}: run '{job.run.name}'")
 
 
-def digest(config: CompareConfig, job: Job, sequences: Sequence[str]) -> str:
-    """Tells results apart that were made another way: of everything that defines the job, paths left out."""
-    data = {
+def trained_by(config: CompareConfig, job: Job) -> Job:
+    """The job that trains the network of `job`: itself unless its run says `same_as`."""
+    return dataclasses.replace(job, run=run_named(config, job.run.same_as)) if job.run.same_as else job
+
+
+def run_named(config: CompareConfig, name: str) -> RunConfig:
+    """The run called `name`."""
+    return next(run for run in config.runs if run.name == name)
+
+
+def training_digest(config: CompareConfig, job: Job, sequences: Sequence[str]) -> str:
+    """Tells networks apart that were trained another way; where files lie does not enter."""
+    job = trained_by(config, job)
+    data: dict[str, Any] = {
         "train": overlaid(config.train, job.run.set),
-        "run": {"peer": job.run.peer, "steps": job.run.refine_steps, "margin": job.run.keep_margin},
+        "peer": job.run.peer,
         "fold": [sorted(job.fold.test), sorted(job.fold.train or set(sequences) - set(job.fold.test))],
         "seed": job.seed,
-        "evaluation": dataclasses.asdict(config.evaluation),
     }
-    if job.run.on:
-        base = next(run for run in config.runs if run.name == job.run.on)
-        data["on"] = digest(config, dataclasses.replace(job, run=base), sequences)
+    if job.run.refines:
+        data["refines"] = training_digest(
+            config, dataclasses.replace(job, run=run_named(config, job.run.refines)), sequences
+        )
+    return _digest(data)
+
+
+def measuring_digest(config: CompareConfig, job: Job) -> str:
+    """Tells measurements of one network apart."""
+    own = {"steps": job.run.refine_steps, "margin": job.run.keep_margin}
+    return _digest({"evaluation": dataclasses.asdict(config.evaluation), **own})
+
+
+def _digest(data: Any) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
 
 

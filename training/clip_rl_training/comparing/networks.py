@@ -156,10 +156,11 @@ def add_keep_margin_(module: TrainingModule, margin: float) -> None:
         bias[Action.KEEP] += margin
 
 
-def write_weights(path: Path, module: LossModule) -> None:
-    """The network's weights as safetensors, written aside and renamed."""
+def write_weights(path: Path, module: LossModule, *, only: str = "") -> None:
+    """The network's weights as safetensors, written aside and renamed; `only` those whose name begins so."""
     aside = path.with_name(f".{path.name}.part")
-    save_file({name: value.contiguous() for name, value in module.state_dict().items()}, aside)
+    kept = {name: value.contiguous() for name, value in module.state_dict().items() if name.startswith(only)}
+    save_file(kept, aside)
     aside.replace(path)
 
 

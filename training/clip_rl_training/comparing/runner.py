@@ -11,7 +11,16 @@ from typing import Any
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.evaluation.host import host, versions
 
-from clip_rl_training.comparing.config import CompareConfig, Job, RunConfig, digest, jobs_of, train_config
+from clip_rl_training.comparing.config import (
+    CompareConfig,
+    Job,
+    jobs_of,
+    measuring_digest,
+    run_named,
+    train_config,
+    trained_by,
+    training_digest,
+)
 from clip_rl_training.comparing.measure import measure
 from clip_rl_training.comparing.networks import (
     NetworkPredictor,
@@ -65,13 +74,13 @@ class Comparison:
         """Results of the jobs that are finished, by key.
 
         Raises:
-            CompareError: a result that was made with another configuration.
+            CompareError: a result that is damaged, or of a network that was trained another way.
         """
         found = {}
         for job in jobs_of(self.config):
-            path = self.out / job.key / "result.json"
+            path = self._result_path(job)
             if path.is_file():
-                found[job.key] = self._read(job, path)
+                found[job.key] = {**self._trained(job), **_read(path), "run": job.run.name}
         return found
 
     def run(self, only: Callable[[Job], bool] = lambda job: True, after: Callable[[], None] = lambda: None) -> None:
@@ -89,85 +98,110 @@ class Comparison:
             self._do(job)
             after()
 
-    def _read(self, job: Job, path: Path) -> dict[str, Any]:
-        try:
-            result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise CompareError(f"{path} is damaged ({error}); delete its folder and the job is done again") from error
-        if result.get("digest") != digest(self.config, job, self.sequences):
+    def _folder(self, job: Job) -> Path:
+        return self.out / trained_by(self.config, job).key
+
+    def _result_path(self, job: Job) -> Path:
+        return self._folder(job) / f"result-{measuring_digest(self.config, job)}.json"
+
+    def _trained(self, job: Job) -> dict[str, Any]:
+        """What is known of the job's trained network. Raises `CompareError` unless it was trained as configured."""
+        path = self._folder(job) / "trained.json"
+        if not path.is_file():
+            raise CompareError(f"{path} is missing: run '{trained_by(self.config, job).run.name}' is not finished")
+        facts = _read(path)
+        if facts.get("digest") != training_digest(self.config, job, self.sequences):
             raise CompareError(
-                f"{path.parent} was made with another configuration of run '{job.run.name}'; delete that folder, or "
+                f"{path.parent} was trained with another configuration of run '{job.run.name}'; delete that folder, or "
                 "choose another --out"
             )
-        return result
+        return facts
 
     def _do(self, job: Job) -> None:
-        config = train_config(self.config, job, self.root, self.out, self.sequences)
+        trainer = trained_by(self.config, job)
+        config = train_config(self.config, trainer, self.root, self.out, self.sequences)
         stills = open_stills(config, 0, self.say)
         assert isinstance(stills, DatasetStills)
-        folder = self.out / job.key
-        trained = config.reinforce.mode in ("rl", "supervised") or job.run.on is None
-        weights = self._weights_below(job) if job.run.on else None
+        module = self._network(trainer, config, stills)
+        if isinstance(module, TrainingModule) and job.run.keep_margin:
+            add_keep_margin_(module, job.run.keep_margin)
+        self.say(f"measuring on {len(stills.parts[TEST])} frames of {', '.join(job.fold.test)}")
+        chosen = config.data.dataset
+        label_map = find_label_map(chosen.label_map) if chosen.label_map else None
+        dataset = viewed(stills.parts[TEST], config.model.input_size, crop_content=chosen.crop_content)
+        mapping = class_mapping(dataset, next(iter(module.spaces.values())), label_map)
+        result = measure(
+            dataset,
+            lambda: NetworkPredictor(module, refine_steps=job.run.refine_steps),
+            mapping,
+            self.config.evaluation,
+            self.say,
+        )
+        _write(self._result_path(job), {**result, "host": host(), "versions": versions()})
+        metrics = result["metrics"]
+        iou, nsd = metrics["miou_no_background"], metrics["nsd"]
+        self.say(f"{job.key}: IoU {iou or 0.0:.3f}, NSD {nsd or 0.0:.3f}")
+
+    def _network(self, job: Job, config: TrainConfig, stills: DatasetStills) -> LossModule:
+        """The job's network as it is measured: read where it was trained before, else trained now."""
+        folder = self._folder(job)
+        below = read_weights(self._weights_below(job)) if job.run.refines else None
 
         def build(config: TrainConfig) -> LossModule:
             if job.run.peer:
                 return PeerModule(config, job.run.peer)
-            return TrainingModule(config) if weights is None else RefinerModule(config, weights)
+            return TrainingModule(config) if below is None else RefinerModule(config, below)
 
         trainer = Trainer(config, stills, build=build)
-        if trained:
+        if (folder / "trained.json").is_file():
+            self._trained(job)
+            trainer.module.load_state_dict(read_weights(folder / "weights.safetensors"), strict=below is None)
+            return trainer.module
+        # A refiner that acts at random or not at all has nothing to learn.
+        if below is None or config.reinforce.mode in ("rl", "supervised"):
             trainer.start(resume=(folder / "state.pt").is_file())
             with interrupts_flagged(trainer):
                 trainer.fit()
             if trainer.step < config.steps:
                 raise Interrupted
             trainer.take_average()
-        module = trainer.module
         folder.mkdir(parents=True, exist_ok=True)
-        if job.run.on is None:
-            write_weights(folder / "weights.safetensors", module)
-        if isinstance(module, TrainingModule) and job.run.keep_margin:
-            add_keep_margin_(module, job.run.keep_margin)
-        self.say(f"measuring on {len(stills.parts[TEST])} frames of {', '.join(job.fold.test)}")
-        label_map = find_label_map(config.data.dataset.label_map) if config.data.dataset.label_map else None
-        dataset = viewed(stills.parts[TEST], config.model.input_size, crop_content=config.data.dataset.crop_content)
-        result: dict[str, Any] = {
-            "run": job.run.name,
+        write_weights(folder / "weights.safetensors", trainer.module, only="segmenter.refiner." if below else "")
+        facts = {
             "fold": job.fold.name,
             "seed": job.seed,
-            "digest": digest(self.config, job, self.sequences),
-            "parameters": sum(parameter.numel() for parameter in used_parameters(module)),
+            "digest": training_digest(self.config, job, self.sequences),
+            "parameters": sum(parameter.numel() for parameter in used_parameters(trainer.module)),
             "steps": trainer.step,
             "images": trainer.step * config.batch,
             "seconds": round(trainer.seconds, 1),
             "cpu_seconds": round(trainer.cpu_seconds, 1),
-            **measure(
-                dataset,
-                lambda: NetworkPredictor(module, refine_steps=job.run.refine_steps),
-                class_mapping(dataset, next(iter(module.spaces.values())), label_map),
-                self.config.evaluation,
-                self.say,
-            ),
-            "host": host(),
-            "versions": versions(),
         }
-        aside = folder / ".result.json.part"
-        aside.write_text(json.dumps(result, allow_nan=False), encoding="utf-8")
-        aside.replace(folder / "result.json")
+        _write(folder / "trained.json", facts)
         (folder / "state.pt").unlink(missing_ok=True)
-        metrics = result["metrics"]
-        self.say(f"{job.key}: IoU {metrics['miou_no_background']:.3f}, NSD {metrics['nsd']:.3f}")
+        return trainer.module
 
-    def _weights_below(self, job: Job) -> dict[str, Any]:
-        base = dataclasses.replace(job, run=self._run(job.run.on))
-        path = self.out / base.key / "weights.safetensors"
-        if not path.is_file():
-            raise CompareError(f"{job.key} needs {path} of run '{job.run.on}', which is not finished")
-        self._read(base, path.with_name("result.json"))
-        return read_weights(path)
+    def _weights_below(self, job: Job) -> Path:
+        base = dataclasses.replace(job, run=run_named(self.config, str(job.run.refines)))
+        self._trained(base)
+        return self._folder(base) / "weights.safetensors"
 
-    def _run(self, name: str | None) -> RunConfig:
-        return next(run for run in self.config.runs if run.name == name)
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CompareError(f"{path} is damaged ({error}); delete its folder and the job is done again") from error
+    return data
+
+
+def _write(path: Path, data: dict[str, Any]) -> None:
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        aside.write_text(json.dumps(data, allow_nan=False), encoding="utf-8")
+        aside.replace(path)
+    except OSError as error:
+        raise CompareError(f"cannot write {path}: {error.strerror}; free space and run the same command") from error
 
 
 def used_parameters(module: LossModule) -> list[Any]:
