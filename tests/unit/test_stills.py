@@ -39,7 +39,7 @@ def test_scenes_on_disk_equal_drawn_ones(tmp_path: Path) -> None:
     # A second call draws only what is missing; other ranges are refused; a damaged scene is named.
     assert draw(tmp_path, 3) == []
     assert draw(tmp_path, 4)[0].startswith("drawing 1 scenes")
-    with pytest.raises(DataError, match="another seed or configuration"):
+    with pytest.raises(DataError, match="holds scenes of another scene than"):
         draw(tmp_path, 3, SceneConfig(height=64, width=96))
     (tmp_path / "test" / "000000.jpg").write_bytes(b"\xff\xd8 half")
     with pytest.raises(DataError, match=r"000000 is missing or damaged"):

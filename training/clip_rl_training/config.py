@@ -14,7 +14,7 @@ from typing import Any, Literal
 from clip_rl_perception.model.config import SegmenterConfig
 
 from clip_rl_training.augment import AugmentConfig
-from clip_rl_training.config_io import ConfigError, apply_overrides, from_data, load_yaml
+from clip_rl_training.config_io import ConfigError, apply_overrides, from_data, load_layers
 from clip_rl_training.corrupt import CorruptionConfig
 from clip_rl_training.curriculum import Curriculum, curriculum_from_data
 from clip_rl_training.reinforce import ReinforceConfig
@@ -71,6 +71,8 @@ class DataConfig:
     """Relative frequency of the label spaces; each batch is labelled in one. The first is validated and shipped."""
     workers: int = 1
     """Processes that load and augment images."""
+    close_ups: float = 0.0
+    """Share of the synthetic training scenes replaced by a close-up of one instrument, captioned by its type."""
     seed_offset: int = 0
     """First index of the training scenes; validation and test scenes have their own ranges of indices."""
 
@@ -185,14 +187,21 @@ class TrainConfig:
 def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> TrainConfig:
     """Read a preset by name or a YAML file by path, with ``key=value`` overrides.
 
+    ``base: NAME`` in a file takes another one and lays the file's own keys over it, mappings key by key.
+
     Raises:
         ConfigError: no such preset or file, unknown keys, wrong types; the message says which.
     """
+    path = _find(name_or_path)
+    return config_from_data(apply_overrides(load_layers(path, _find), overrides), path.name)
+
+
+def _find(name_or_path: str) -> Path:
     shipped = resources.files(__package__) / "configs" / f"{name_or_path}.yaml"
     path = Path(str(shipped)) if shipped.is_file() else Path(name_or_path)
     if not path.is_file():
         raise ConfigError(f"no configuration '{name_or_path}': neither a file nor one of {', '.join(config_names())}")
-    return config_from_data(apply_overrides(load_yaml(path), overrides), path.name)
+    return path
 
 
 def config_from_data(data: Any, source: str) -> TrainConfig:

@@ -23,10 +23,13 @@ from clip_rl_training.config_io import to_data
 from clip_rl_training.data import TEST, TRAINING, VALIDATION, DataError, Stills, scene_generator
 from clip_rl_training.dataset_stills import DatasetStills, open_parts
 from clip_rl_training.synthetic.config import SceneConfig
+from clip_rl_training.synthetic.crops import instrument_crop, nameable_instruments
 from clip_rl_training.synthetic.frame import SyntheticFrame
 from clip_rl_training.synthetic.stills import random_still
+from clip_rl_training.synthetic.version import generator_version
 
 _FOLDERS = {TRAINING: "training", VALIDATION: "validation", TEST: "test"}
+_CLOSE_UP = 0xC105E
 _OUTSIDE = 255
 """Instance value in files of pixels outside the content area."""
 
@@ -75,6 +78,33 @@ class RenderedStills:
         return read_still(self._root / _FOLDERS[split] / f"{index:06d}")
 
 
+class CloseUps:
+    """Synthetic scenes of which some training ones are replaced by a close-up of one instrument, captioned by its type.
+
+    Whole scenes teach where instruments are, close-ups which instrument it is: in a whole scene a tip is a few pixels,
+    and the caption names several. Validation and test scenes stay whole.
+    """
+
+    def __init__(self, scenes: DrawnStills | RenderedStills, share: float, *, seed: int) -> None:
+        """Wrap `scenes`; `share` of the training scenes that show an instrument's tip become close-ups."""
+        self._scenes = scenes
+        self._share = share
+        self._seed = seed
+
+    def available(self, split: int) -> int | None:
+        """As many as the scenes."""
+        return self._scenes.available(split)
+
+    def frame(self, split: int, index: int) -> SyntheticFrame:
+        """Scene or close-up `index` of `split`."""
+        frame = self._scenes.frame(split, index)
+        rng = np.random.default_rng([self._seed, split, _CLOSE_UP, index])
+        if split != TRAINING or rng.random() >= self._share:
+            return frame
+        instruments = nameable_instruments(frame)
+        return instrument_crop(frame, int(rng.choice(instruments)), rng) if instruments else frame
+
+
 def read_still(stem: Path) -> SyntheticFrame:
     """Read one scene; raises `DataError` that names a missing or damaged file."""
     image = cv2.imread(str(stem.with_suffix(".jpg")), cv2.IMREAD_COLOR)
@@ -115,12 +145,18 @@ def render_ahead(
     """Draw the first ``counts[split]`` scenes of each split to `root`, those that are not there yet.
 
     Raises:
-        DataError: `root` holds scenes of another seed or configuration, or the disk refuses.
+        DataError: `root` holds scenes of another seed, configuration or generator, or the disk refuses.
     """
-    described = {"seed": seed, "scene": to_data(scene)}
+    described = {"seed": seed, "scene": to_data(scene), "generator": generator_version()}
     note = root / "scenes.json"
-    if note.is_file() and json.loads(note.read_text(encoding="utf-8")) != described:
-        raise DataError(f"{root} holds scenes of another seed or configuration: choose another data.root or delete it")
+    if note.is_file():
+        held = json.loads(note.read_text(encoding="utf-8"))
+        if held != described:
+            other = ", ".join(name for name in described if held.get(name) != described[name])
+            raise DataError(
+                f"{root} holds scenes of another {other or 'kind'} than asked for: "
+                "choose another data.root or delete it"
+            )
     for split in counts:
         (root / _FOLDERS[split]).mkdir(parents=True, exist_ok=True)
     note.write_text(json.dumps(described), encoding="utf-8")
@@ -157,11 +193,15 @@ def open_stills(config: TrainConfig, rank: int, say: Callable[[str], None]) -> S
             cache_bytes=data.cache_mb << 20,
         )
     if data.source == "synthetic":
-        return DrawnStills(config.seed, data.scene)
+        return _with_close_ups(DrawnStills(config.seed, data.scene), config)
     if rank == 0:
         counts = {VALIDATION: held_out, TEST: held_out, TRAINING: data.stills}
         render_ahead(data.root, counts, seed=config.seed, scene=data.scene, workers=max(1, data.workers), say=say)
-    return RenderedStills(data.root, seed=config.seed, training=data.stills)
+    return _with_close_ups(RenderedStills(data.root, seed=config.seed, training=data.stills), config)
+
+
+def _with_close_ups(scenes: DrawnStills | RenderedStills, config: TrainConfig) -> Stills:
+    return CloseUps(scenes, config.data.close_ups, seed=config.seed) if config.data.close_ups > 0 else scenes
 
 
 @dataclasses.dataclass(frozen=True)

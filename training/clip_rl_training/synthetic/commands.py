@@ -1,6 +1,7 @@
 """`clip-rl synth`: render synthetic endoscopic videos with ground truth, as image folders or as a rosbag2.
 
 clip-rl synth frames --out DIR   videos in the layout of EndoVis 2018; run again to resume
+                                 --backgrounds DIR --cutouts DIR: of your own pictures; see user_images.py
 clip-rl synth bag --out DIR      one video as a rosbag2 (mcap) with JPEG images and label images
 """
 
@@ -23,6 +24,7 @@ from clip_rl_training.synthetic.bag import write_bag
 from clip_rl_training.synthetic.config import SceneConfig
 from clip_rl_training.synthetic.errors import SynthError
 from clip_rl_training.synthetic.operation import showcase
+from clip_rl_training.synthetic.user_images import load_backgrounds, load_cutouts
 from clip_rl_training.synthetic.write import write_sequences
 
 
@@ -39,6 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         command.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes, default one per core")
     frames.add_argument("--sequences", type=int, default=4, help="number of videos, default 4")
     frames.add_argument("--frames", type=int, default=50, help="frames per video, default 50")
+    frames.add_argument(
+        "--backgrounds", type=Path, metavar="DIR", help="your own pictures of tissue, in place of drawn tissue"
+    )
+    frames.add_argument(
+        "--cutouts", type=Path, metavar="DIR", help="your own instruments (RGBA PNG), in place of drawn instruments"
+    )
     bag.add_argument("--seconds", type=float, default=10.0, help="length, default 10")
     bag.add_argument("--overwrite", action="store_true", help="replace a bag that is there already")
 
@@ -60,7 +68,9 @@ def run(arguments: argparse.Namespace) -> int:
                 overwrite=arguments.overwrite,
             )
         else:
-            config = dataclasses.replace(SceneConfig(), height=height, width=width, rate=arguments.rate)
+            config = _with_own_pictures(
+                SceneConfig(height=height, width=width, rate=arguments.rate), arguments.backgrounds, arguments.cutouts
+            )
             progress = write_sequences(
                 arguments.out,
                 config,
@@ -74,6 +84,17 @@ def run(arguments: argparse.Namespace) -> int:
         raise error if isinstance(error, SynthError) else SynthError(str(error)) from error
     print(f"wrote {arguments.out}", file=sys.stderr)
     return 0
+
+
+def _with_own_pictures(config: SceneConfig, backgrounds: Path | None, cutouts: Path | None) -> SceneConfig:
+    """The configuration with the user's folders, each read once here: what is wrong with them is said at the start."""
+    if backgrounds is not None:
+        load_backgrounds(str(backgrounds.resolve()))
+        config = dataclasses.replace(config, background_folder=str(backgrounds.resolve()))
+    if cutouts is not None:
+        load_cutouts(str(cutouts.resolve()))
+        config = dataclasses.replace(config, cutout_folder=str(cutouts.resolve()))
+    return config
 
 
 def _show(progress: Iterator[tuple[int, int]]) -> None:

@@ -29,6 +29,10 @@ class SceneConfig:
     """Probability that tissue or an instrument gets any colour at all instead of a plausible one."""
     backgrounds: tuple[str, ...] = ()
     """Tissue kinds that may be the background, by name; none named: all."""
+    background_folder: str = ""
+    """Folder of the user's own pictures of tissue, in place of drawn tissue; empty: tissue is drawn."""
+    cutout_folder: str = ""
+    """Folder of the user's own instruments cut out, in place of drawn instruments; empty: instruments are drawn."""
     colour_cast: float = 0.07
     """Deviation of the picture's white balance, natural logarithm per channel."""
     grayscale: float = 0.28

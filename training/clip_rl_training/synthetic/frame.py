@@ -75,11 +75,11 @@ class SyntheticFrame:
     rgb: ByteArray
     """Image, uint8 (H, W, 3), R, G, B."""
     type_map: ByteArray
-    """Instrument types, ids of label space endovis2018-type."""
+    """Instrument types, ids of label space endovis2018-type; 255 for a cut-out instrument of unknown type."""
     scene_map: ByteArray
-    """Scene classes, ids of label space endovis2018."""
+    """Scene classes, ids of label space endovis2018; 255 where an instrument's parts are not known."""
     part_map: ByteArray
-    """Instrument parts, ids of label space endovis2017-parts; non-zero exactly where `type_map` is.
+    """Instrument parts, ids of label space endovis2017-parts; non-zero exactly where `type_map` is, 255 if not known.
 
     Suction instrument: the whole tube is shaft. Ultrasound probe: rod shaft, joint wrist, transducer head clasper.
     """

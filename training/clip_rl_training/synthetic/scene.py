@@ -7,15 +7,19 @@ import math
 
 import cv2
 import numpy as np
+from clip_rl_perception.labels import UNLABELLED
 
 from clip_rl_training.synthetic import objects
 from clip_rl_training.synthetic.banks import TextureBank, texture_bank
 from clip_rl_training.synthetic.camera import Camera, draw_camera, view_tissue
 from clip_rl_training.synthetic.config import SceneConfig
 from clip_rl_training.synthetic.content import Content, draw_content
+from clip_rl_training.synthetic.cutouts import PlacedCutout, cutout_matrix, cutout_silhouette, draw_cutout, place_cutout
 from clip_rl_training.synthetic.designs import draw_design
 from clip_rl_training.synthetic.frame import (
+    PROBE,
     SCENE_CLAMPS,
+    SUCTION,
     TYPE_NAMES,
     ByteArray,
     FloatArray,
@@ -29,7 +33,8 @@ from clip_rl_training.synthetic.lighting import Lamp, draw_lamp, exposed, fading
 from clip_rl_training.synthetic.look import Look, develop, draw_look
 from clip_rl_training.synthetic.rendering import draw_part
 from clip_rl_training.synthetic.shapes import Points, blob_outline, fill_alpha, transform
-from clip_rl_training.synthetic.tissue import Tissue, add_blood, draw_tissue
+from clip_rl_training.synthetic.tissue import Tissue, add_blood, draw_tissue, photographed_tissue
+from clip_rl_training.synthetic.user_images import load_backgrounds, load_cutouts
 
 _PIECES_PER_INSTRUMENT = 16
 """Piece number = 16 * instance + part index; 0 is tissue."""
@@ -50,6 +55,8 @@ class SceneState:
     """In drawing order, the farthest first; instance i is the i-th, from 1."""
     phantoms: tuple[Placement, ...]
     """Instruments of which only shadows are seen."""
+    cutouts: tuple[PlacedCutout, ...]
+    """The user's instruments, over the drawn ones; their instances follow on."""
     exposure: tuple[float, ...]
     """Brightness factor per instrument."""
     leans: tuple[tuple[float, float], ...]
@@ -74,7 +81,11 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
     bank = texture_bank(config.bank_seed)
     margin = math.ceil(2.2 * config.camera_motion * unit + 0.03 * unit) if moving else 0
     canvas = (size[0] + 2 * margin, size[1] + 2 * margin)
-    tissue = draw_tissue(rng, bank, canvas, unit, config.unusual_colour, config.backgrounds)
+    if config.background_folder:
+        pictures = load_backgrounds(config.background_folder)
+        tissue = photographed_tissue(rng, pictures[int(rng.integers(len(pictures)))], canvas)
+    else:
+        tissue = draw_tissue(rng, bank, canvas, unit, config.unusual_colour, config.backgrounds)
     bloody = rng.random() < config.blood
     if bloody:
         add_blood(rng, bank, tissue, unit)
@@ -88,11 +99,19 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
     counts = np.array(config.instrument_counts, np.float64)
     count = int(rng.choice(len(counts), p=counts / counts.sum()))
     weights = np.array(config.type_weights, np.float64)
-    placements = []
+    placements, cutouts = [], []
+    seeds = load_cutouts(config.cutout_folder) if config.cutout_folder else ()
     low, high = np.log(config.radius[0]), np.log(config.radius[1])
     scale = float(np.exp(low + (high - low) * rng.beta(2.0, 1.5)))
     sides = rng.permutation(8)[:count] * (np.pi / 4) + rng.uniform(0, np.pi / 4, count)
     for index in range(count):
+        if seeds:
+            radius = float(np.clip(scale * np.exp(rng.normal(0, 0.3)), *config.radius)) * unit
+            seed = seeds[int(rng.integers(len(seeds)))]
+            cutouts.append(
+                place_cutout(rng, seed, size, radius, config.instrument_motion * unit * moving, float(sides[index]))
+            )
+            continue
         type_id = 1 + int(rng.choice(7, p=weights / weights.sum()))
         design = draw_design(rng, type_id, config.unusual_colour)
         radius = float(np.clip(scale * np.exp(rng.normal(0, 0.3)), *config.radius)) * unit
@@ -109,13 +128,15 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
             radius = float(np.clip(scale * np.exp(rng.normal(0.2, 0.4)), *config.radius)) * unit
             phantoms.append(draw_placement(rng, design, size, radius, config.instrument_motion * unit))
     flap = None
-    if placements and rng.random() < config.occlusion:
-        chosen = placements[int(rng.integers(count))]
-        offset = rng.normal(0, 3.0, 2) * chosen.radius
+    ends = [(placed.joint, placed.radius) for placed in placements]
+    ends += [(placed.tip, 0.1 * placed.reach) for placed in cutouts]
+    if ends and rng.random() < config.occlusion:
+        end, radius = ends[int(rng.integers(count))]
+        offset = rng.normal(0, 3.0, 2) * radius
         extent = unit * rng.uniform(0.05, 0.22)
         flap = blob_outline(
             rng,
-            (chosen.joint[0] + offset[0], chosen.joint[1] + offset[1]),
+            (end[0] + offset[0], end[1] + offset[1]),
             extent,
             extent * rng.uniform(0.3, 0.8),
             rng.uniform(0, np.pi),
@@ -131,6 +152,7 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
         lamp=lamp,
         placements=tuple(placements),
         phantoms=tuple(phantoms),
+        cutouts=tuple(cutouts),
         exposure=tuple(float(np.exp(rng.normal(-0.05, 0.35)) * np.clip(lamp.power, 0.6, 1.5)) for _ in range(count)),
         leans=tuple((float(rng.normal(0, 0.4)), float(rng.normal(0, 0.4))) for _ in range(count)),
         blur=tuple(float(unit * rng.uniform(0.001, 0.008)) if blurred else 0.0 for blurred in defocused),
@@ -156,7 +178,7 @@ def _shadow(state: SceneState, frames: list[list[Points]], time: float) -> Float
     """Light left on the tissue behind instruments, (H, W), from silhouettes on a quarter grid; `frames` as placed."""
     thrown = [(placement, homographies) for placement, homographies in zip(state.placements, frames, strict=True)]
     thrown += [(phantom, part_homographies(phantom, time)) for phantom in state.phantoms]
-    if not thrown:
+    if not thrown and not state.cutouts:
         return None
     height, width = state.size
     small = (max(8, height // 4), max(8, width // 4))
@@ -167,6 +189,10 @@ def _shadow(state: SceneState, frames: list[list[Points]], time: float) -> Float
         for part, homography in zip(placement.design.parts, homographies, strict=True):
             outline = np.clip((transform(part.outline, homography) + offset) * factor, -8192, 8192)
             cv2.fillPoly(dark, [np.round(outline * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+    for placed in state.cutouts:
+        matrix = cutout_matrix(placed, time)
+        matrix = np.column_stack([matrix[:, :2], matrix[:, 2] + offset]) * factor[:, None]
+        dark = as_bytes(np.maximum(dark, cutout_silhouette(placed, matrix, small)))
     blurred = cv2.GaussianBlur(dark, (0, 0), max(0.5, state.shadow[2] / 4))
     full = as_floats(cv2.resize(blurred, (width, height), interpolation=cv2.INTER_LINEAR))
     return as_floats(1.0 - np.float32(state.shadow[3] / 255.0) * full)
@@ -213,6 +239,9 @@ def render(state: SceneState, config: SceneConfig, time: float, seed: int | list
         for number, (part, homography) in enumerate(zip(placement.design.parts, homographies, strict=True)):
             piece = (index + 1) * _PIECES_PER_INSTRUMENT + number
             draw_part(image, pieces, piece, part, homography, lean, state.ambient, gain, fade, state.blur[index], bank)
+    for index, placed in enumerate(state.cutouts, start=len(frames)):
+        first = (index + 1) * _PIECES_PER_INSTRUMENT
+        draw_cutout(image, pieces, first, placed, time, state.exposure[index], fade, state.blur[index])
     if state.stains[0] > 0:
         _stain(image, pieces, state, bank)
     classes = tissue.classes
@@ -240,6 +269,14 @@ def _labelled(
                 continue
             types[piece], parts[piece], instances[piece] = placement.design.type_id, part.part_id, index + 1
             scenes[piece] = scene_class(placement.design.type_id, part.part_id)
+    for index, placed in enumerate(state.cutouts, start=len(state.placements)):
+        type_id = placed.cutout.type_id
+        for part_id in range(4):  # 0: parts are not known
+            piece = (index + 1) * _PIECES_PER_INSTRUMENT + part_id
+            types[piece], instances[piece] = type_id, index + 1
+            parts[piece] = part_id or UNLABELLED
+            known = part_id > 0 or type_id in (PROBE, SUCTION)
+            scenes[piece] = scene_class(type_id, part_id) if known else UNLABELLED
     inside = content.astype(np.uint8)
     scene_map = np.where(pieces > 0, cv2.LUT(pieces, scenes), classes) * inside
     type_map = as_bytes(cv2.LUT(pieces, types) * inside)
@@ -258,9 +295,10 @@ def _labelled(
 def caption(state: SceneState, type_map: ByteArray) -> str:
     """What is visible, in plain English, for example "bipolar forceps and suction instrument over liver with smoke"."""
     sparse = type_map[::2, ::2]
-    seen = np.bincount(sparse.ravel(), minlength=8)
+    seen = np.bincount(sparse.ravel(), minlength=256)
     least = 0.0005 * sparse.size
     names = [TYPE_NAMES[i - 1] for i in range(1, 8) if seen[i] > least]
+    names += ["surgical instrument"] if seen[UNLABELLED] > least else []
     tools = (
         "no instruments" if not names else names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
     )

@@ -191,6 +191,47 @@ def draw_tissue(
     )
 
 
+def photographed_tissue(rng: np.random.Generator, picture: ByteArray, size: tuple[int, int]) -> Tissue:
+    """A picture of tissue as a scene's tissue: cropped, turned, mirrored and recoloured at random, flat and matte.
+
+    Its light is in the picture already, so the surface faces the lamp everywhere.
+
+    Args:
+        rng: Source of randomness.
+        picture: RGB (H0, W0, 3), of any size.
+        size: (H, W) of the canvas.
+    """
+    rows, columns = picture.shape[:2]
+    zoom = max(size[0] / rows, size[1] / columns) * float(np.exp(rng.uniform(0.0, 0.6)))
+    angle = rng.normal(0, 0.25) + np.pi * (rng.random() < 0.15)
+    linear = zoom * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear = linear @ np.diag([rng.choice([-1.0, 1.0]), 1.0])
+    slack = np.maximum(np.array([columns, rows]) - np.array([size[1], size[0]]) / zoom, 0) / 2
+    center = np.array([columns, rows]) / 2 + rng.uniform(-1, 1, 2) * slack
+    matrix = np.column_stack([linear, np.array([size[1], size[0]]) / 2 - linear @ center])
+    view = cv2.warpAffine(
+        picture, matrix, (size[1], size[0]), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    )
+    level = np.linspace(0, 1, 256) ** float(np.exp(rng.normal(0, 0.2)))
+    table = level[:, None] * np.exp(rng.normal(0, 0.07, 3))
+    red, green, blue = (
+        as_floats(cv2.LUT(np.ascontiguousarray(view[..., channel]), table[:, channel].astype(np.float32)))
+        for channel in range(3)
+    )
+    flat = np.zeros(size, np.float32)
+    return Tissue(
+        red,
+        green,
+        blue,
+        flat,
+        flat.copy(),
+        np.ones(size, np.float32),
+        flat.copy(),
+        np.zeros(size, np.uint8),
+        ("tissue",),
+    )
+
+
 def add_blood(rng: np.random.Generator, bank: TextureBank, tissue: Tissue, unit: float) -> None:
     """Pools and smears of blood, from bright red to clotted black, glossy and flat; changes `tissue` in place."""
     height, width = tissue.red.shape

@@ -26,11 +26,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-from clip_rl_perception.labels import load_label_space
+from clip_rl_perception.labels import UNLABELLED, load_label_space
 
 from clip_rl_training.synthetic.config import SceneConfig
 from clip_rl_training.synthetic.errors import SynthError
-from clip_rl_training.synthetic.frame import ByteArray, SyntheticFrame
+from clip_rl_training.synthetic.frame import SCENE_SHAFT, ByteArray, SyntheticFrame
 from clip_rl_training.synthetic.operation import SyntheticOperation
 
 FIRST_SEQUENCE = 101
@@ -133,7 +133,7 @@ def sequence_folder(root: Path, sequence: int) -> Path:
 def write_frame(folder: Path, index: int, frame: SyntheticFrame) -> None:
     """Write image and labels of one frame; each file is written aside and renamed, so that none is ever half there."""
     name = f"frame{index:03d}.png"
-    colors = np.ascontiguousarray(load_label_space("endovis2018").palette)
+    colors = scene_colors()
     maps: dict[str, ByteArray] = {
         "left_frames": frame.rgb,
         "labels": np.ascontiguousarray(colors[frame.scene_map]),
@@ -154,6 +154,15 @@ def write_frame(folder: Path, index: int, frame: SyntheticFrame) -> None:
         except OSError as error:
             aside.unlink(missing_ok=True)
             raise SynthError(f"cannot write {target}: {error.strerror}") from error
+
+
+def scene_colors() -> ByteArray:
+    """Colours by scene class, (256, 3); where an instrument's parts are not known, which the coding lacks, shaft's."""
+    colors = np.zeros((256, 3), np.uint8)
+    palette = load_label_space("endovis2018").palette
+    colors[: len(palette)] = palette
+    colors[UNLABELLED] = palette[SCENE_SHAFT]
+    return colors
 
 
 def _prepare(root: Path, config: SceneConfig, seed: int) -> None:

@@ -1,0 +1,93 @@
+"""Close-ups of single instruments, cut out of whole scenes: what their names are learned from and tested on."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from clip_rl_training.synthetic.frame import (
+    PART_CLASPER,
+    PART_WRIST,
+    SUCTION,
+    TYPE_NAMES,
+    FloatArray,
+    SyntheticFrame,
+    as_floats,
+)
+
+LEAST_PIXELS = 60
+"""Pixels of its tip that an instrument must show to be told from others."""
+
+
+def nameable_instruments(frame: SyntheticFrame, least: int = LEAST_PIXELS) -> list[int]:
+    """Instance ids whose tip is in sight with at least `least` pixels, rising.
+
+    The tip is clasper and wrist, and both must show: shafts look alike. A suction tube is nothing but its tube; it
+    counts where its end lies in the picture.
+    """
+    found = []
+    for instance in np.unique(frame.instance_map):
+        if instance == 0:
+            continue
+        mask = frame.instance_map == instance
+        if int(frame.type_map[mask][0]) == SUCTION:
+            if mask.sum() >= 4 * least and _borders_touched(mask) == 1:
+                found.append(int(instance))
+            continue
+        parts = frame.part_map[mask]
+        if (parts == PART_CLASPER).sum() >= least and (parts == PART_WRIST).sum() >= least // 3:
+            found.append(int(instance))
+    return found
+
+
+def _borders_touched(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> int:
+    return sum(bool(edge.any()) for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
+
+
+def instrument_crop(frame: SyntheticFrame, instance: int, rng: np.random.Generator) -> SyntheticFrame:
+    """A close-up of one instrument's tip with some of its surroundings; the caption names its type alone.
+
+    Args:
+        frame: The scene.
+        instance: One of `nameable_instruments`.
+        rng: Draws how close and how far off the centre.
+    """
+    mask = frame.instance_map == instance
+    type_id = int(frame.type_map[mask][0])
+    box = _tip_box(mask, frame.part_map, type_id)
+    extent = max(float((box[2:] - box[:2]).max()), 24.0)
+    side = min(extent * rng.uniform(1.25, 2.2), float(min(mask.shape)))
+    center = (box[:2] + box[2:]) / 2 + rng.uniform(-0.12, 0.12, 2) * side
+    height, width = mask.shape
+    left = int(np.clip(center[0] - side / 2, 0, width - side))
+    top = int(np.clip(center[1] - side / 2, 0, height - side))
+    window = (slice(top, top + int(side)), slice(left, left + int(side)))
+    return dataclasses.replace(
+        frame,
+        rgb=np.ascontiguousarray(frame.rgb[window]),
+        type_map=np.ascontiguousarray(frame.type_map[window]),
+        scene_map=np.ascontiguousarray(frame.scene_map[window]),
+        part_map=np.ascontiguousarray(frame.part_map[window]),
+        instance_map=np.ascontiguousarray(frame.instance_map[window]),
+        content=np.ascontiguousarray(frame.content[window]),
+        caption=f"a photo of a {TYPE_NAMES[type_id - 1]} in endoscopic surgery",
+    )
+
+
+def _tip_box(
+    mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
+    parts: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
+    type_id: int,
+) -> FloatArray:
+    """Left, top, right, bottom of what tells the type."""
+    if type_id == SUCTION:
+        # The end of the tube: the pixels farthest from the border it comes in by.
+        rows, columns = np.nonzero(mask)
+        height, width = mask.shape
+        distance = np.minimum.reduce((rows, columns, height - 1 - rows, width - 1 - columns))
+        near = np.flatnonzero(distance >= distance.max() * 0.6)
+        rows, columns = rows[near], columns[near]
+    else:
+        rows, columns = np.nonzero(mask & (parts >= PART_WRIST))
+    return as_floats([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
