@@ -82,6 +82,36 @@ def load_yaml(path: Path) -> Any:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
 
 
+def load_layers(path: Path, find: Callable[[str], Path]) -> Any:
+    """Read a YAML file; where it says ``base: NAME``, its keys are laid over those of that file, which `find` finds.
+
+    Raises:
+        ConfigError: names a file that is missing, malformed or its own base.
+    """
+    layers: list[Any] = []
+    seen: list[Path] = []
+    while True:
+        if path in seen:
+            raise ConfigError(f"{path.name}: base leads back to it by way of {', '.join(p.name for p in seen)}")
+        seen.append(path)
+        data = load_yaml(path)
+        layers.append(data)
+        if not isinstance(data, dict) or "base" not in data:
+            break
+        path = find(str(data.pop("base")))
+    result = layers.pop()
+    while layers:
+        result = overlaid(result, layers.pop())
+    return result
+
+
+def overlaid(base: Any, own: Any) -> Any:
+    """`own` laid over `base`: mappings key by key, everything else replaced."""
+    if isinstance(base, dict) and isinstance(own, dict):
+        return {key: overlaid(base.get(key), own[key]) if key in own else base[key] for key in {**base, **own}}
+    return own
+
+
 def apply_overrides(data: Any, overrides: Sequence[str]) -> Any:
     """`data` with ``key.subkey=value`` applied; values are YAML. Raises `ConfigError` for malformed assignments."""
     result = _copy(data)

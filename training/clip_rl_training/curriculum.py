@@ -115,6 +115,8 @@ class CurriculumPoint(NamedTuple):
     """Severity, 0..1, of photometric and geometric augmentation of the images."""
     resolution: float
     """Factor on the network's input size, rounded to multiples of 32: small images early cost less."""
+    difficulty: float
+    """Which scenes are shown, 0..1: at 0 the easiest of a few candidates for every sample, at 1 all as they come."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +132,7 @@ class Curriculum:
     corruption: Schedule = OFF
     augmentation: Schedule = FULL
     resolution: Schedule = FULL
+    difficulty: Schedule = FULL
 
     def at(self, step: int, total: int) -> CurriculumPoint:
         """Values at `step` of `total` steps; `refine_steps` is rounded to the nearest whole number."""

@@ -20,12 +20,16 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from clip_rl_training.augment import augment, plain_view
 from clip_rl_training.config import TrainConfig
 from clip_rl_training.curriculum import CurriculumPoint
+from clip_rl_training.difficulty import candidates, difficulty
 from clip_rl_training.synthetic.frame import SyntheticFrame
 
 TRAINING, VALIDATION, TEST = range(3)
 """Scenes never cross these: they enter the seed of every scene."""
 
 _SCENE, _VIEW, _SPACE = range(3)
+
+_FAR = 1_000_003
+"""Distance of candidates for one sample: prime, and longer than any training, so that none is shown by another."""
 
 
 ByteArray = npt.NDArray[np.uint8]
@@ -130,7 +134,7 @@ class TrainingStream(Dataset[_Sample]):
         point = self.at(index)
         choice = np.random.default_rng([config.seed, _SPACE, step])
         space = str(choice.choice(self._spaces, p=self._shares))
-        frame = self._stills.frame(TRAINING, index + config.data.seed_offset)
+        frame = self._scene(index, space, point.difficulty)
         image, labels = augment(
             frame.rgb,
             labels_in(frame, space),
@@ -141,6 +145,14 @@ class TrainingStream(Dataset[_Sample]):
             severity=point.augmentation,
         )
         return _Sample(_planes(image), torch.from_numpy(labels), frame.caption, space)
+
+    def _scene(self, index: int, space: str, level: float) -> SyntheticFrame | DatasetFrame:
+        """Scene of a sample: number `index`, or the easiest of it and others far away in the stream."""
+        first = index + self._config.data.seed_offset
+        scenes = [self._stills.frame(TRAINING, first + place * _FAR) for place in range(candidates(level))]
+        if len(scenes) == 1:
+            return scenes[0]
+        return min(scenes, key=lambda scene: difficulty(labels_in(scene, space)))
 
 
 class ValidationStills(Dataset[_Sample]):

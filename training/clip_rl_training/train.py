@@ -26,6 +26,7 @@ import lightning_fabric
 import numpy as np
 import torch
 import yaml
+from clip_rl_perception.errors import ClipRlError
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
@@ -262,7 +263,14 @@ class Trainer:
             rank=self.fabric.global_rank,
             processes=self.fabric.world_size,
         )
-        yield from loader
+        try:
+            yield from loader
+        except ClipRlError as error:
+            text = str(error)
+            if "Original Traceback" in text:
+                # A loading process sends its whole traceback along; what the user can mend is its last line.
+                text = text.strip().splitlines()[-1].partition(": ")[2]
+            raise TrainError(f"{text}; training stops at step {self.step}") from error
 
     def _train_step(self, batch: Batch) -> dict[str, float]:
         config = self.config

@@ -26,7 +26,7 @@ from typing import Any
 from clip_rl_perception.evaluation.peers import peer_names
 
 from clip_rl_training.config import TrainConfig, config_from_data
-from clip_rl_training.config_io import ConfigError, apply_overrides, from_data, load_yaml
+from clip_rl_training.config_io import ConfigError, apply_overrides, from_data, load_layers, overlaid
 from clip_rl_training.corruptions import CORRUPTIONS
 
 
@@ -121,7 +121,7 @@ class CompareConfig:
             below = earlier.get(run.refines or "")
             if run.refines is not None and (run.peer or below is None or below.peer or below.refines or below.same_as):
                 raise ValueError(
-                    f"run '{run.name}': refines is '{run.refines}'; expected an earlier run that trains a whole CLIP-RL network"
+                    f"run '{run.name}': refines is '{run.refines}'; expected an earlier run of a whole CLIP-RL network"
                 )
             twin = earlier.get(run.same_as or "")
             if run.same_as is not None and (run.peer or run.refines or run.set or twin is None or twin.same_as):
@@ -223,34 +223,23 @@ def _digest(data: Any) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def overlaid(base: Any, own: Any) -> Any:
-    """`own` laid over `base`: mappings key by key, everything else replaced."""
-    if isinstance(base, dict) and isinstance(own, dict):
-        return {key: overlaid(base.get(key), own[key]) if key in own else base[key] for key in {**base, **own}}
-    return own
-
-
 def load_compare_config(name_or_path: str, overrides: Sequence[str] = ()) -> CompareConfig:
     """Read a preset by name or a YAML file by path, with ``key=value`` overrides.
 
     Raises:
         ConfigError: no such preset or file, unknown keys, wrong types; the message says which.
     """
-    data, source = _read(name_or_path)
-    return from_data(CompareConfig, apply_overrides(data, overrides), source)
+    path = _find(name_or_path)
+    return from_data(CompareConfig, apply_overrides(load_layers(path, _find), overrides), path.name)
 
 
-def _read(name_or_path: str) -> tuple[Any, str]:
+def _find(name_or_path: str) -> Path:
     shipped = Path(str(resources.files("clip_rl_training"))) / "configs" / "compare" / f"{name_or_path}.yaml"
     path = shipped if shipped.is_file() else Path(name_or_path)
     if not path.is_file():
         known = ", ".join(compare_config_names())
         raise ConfigError(f"no comparison '{name_or_path}': neither a file nor one of {known}")
-    data = load_yaml(path)
-    if isinstance(data, dict) and "base" in data:
-        base, _ = _read(str(data.pop("base")))
-        data = overlaid(base, data)
-    return data, path.name
+    return path
 
 
 def compare_config_names() -> list[str]:
