@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,11 @@ class BagSource:
         """What this source is."""
         return self._info
 
+    @property
+    def has_labels(self) -> bool:
+        """True where a topic with ground truth belongs to the images."""
+        return self._label_topic is not None
+
     def __iter__(self) -> Iterator[Frame]:
         self.problems, self.left_out = list(self._opening_problems), []
         waiting: collections.deque[_Message] = collections.deque()
@@ -111,17 +117,17 @@ class BagSource:
             kinds = {item.topic: item.msgtype for item in wanted}
             deserialize = _Deserialize(reader, kinds)
             try:
-                for connection, time, data in reader.messages(wanted):
-                    last = time
+                for connection, recorded, data in reader.messages(wanted):
+                    last = recorded
                     stamp = message_types.stamp_in(data)
                     if connection.topic == self._label_topic:
-                        labels[stamp or time] = (time, data)
+                        labels[stamp or recorded] = (recorded, data)
                     else:
-                        waiting.append(_Message(index, time, stamp, data))
+                        waiting.append(_Message(index, recorded, stamp, data))
                         index += 1
-                    while waiting and self._ready(waiting[0], labels, time):
+                    while waiting and self._ready(waiting[0], labels, recorded):
                         yield from self._frame(waiting.popleft(), labels, deserialize)
-                    for old in [key for key, (stored, _) in labels.items() if stored < time - LABEL_WAIT_NS]:
+                    for old in [key for key, (stored, _) in labels.items() if stored < recorded - LABEL_WAIT_NS]:
                         del labels[old]
             except SourceError as error:
                 self.problems.append(
@@ -145,6 +151,7 @@ class BagSource:
     ) -> Iterator[Frame]:
         """The frame; nothing where it cannot be decoded."""
         place = f"{self._path}: {self._topic} at {message.key / 1e9:.3f} s"
+        begun = time.perf_counter()
         try:
             image = deserialize(self._topic, message.data)
             rgb = decode_image(image)
@@ -152,6 +159,7 @@ class BagSource:
             self.problems.append(f"{place}: {one_line(error)}; left out")
             self.left_out.append(LeftOut(message.index, message.key, one_line(error)))
             return
+        decode_ms = (time.perf_counter() - begun) * 1e3
         truth = None
         if (label := labels.get(message.key)) is not None and self._label_topic is not None:
             try:
@@ -178,6 +186,7 @@ class BagSource:
             recorded_ns=message.time,
             stamped=message.stamp != 0,
             encoding=str(image.encoding if raw else image.format),
+            decode_ms=decode_ms,
         )
 
     def _reader(self) -> BagReader:
@@ -214,8 +223,8 @@ class BagSource:
         stamps: list[int] = []
         size, reason = None, "the topic is empty"
         try:
-            for connection, time, data in reader.messages(reader.topics[topic].connections):
-                stamps.append(message_types.stamp_in(data) or time)
+            for connection, recorded, data in reader.messages(reader.topics[topic].connections):
+                stamps.append(message_types.stamp_in(data) or recorded)
                 if size is None:
                     try:
                         size = decode_image(reader.deserialize(data, connection.msgtype)).shape[:2]

@@ -54,6 +54,8 @@ class Frame:
     """False where the header stamp was zero and `stamp_ns` is the time in the bag."""
     encoding: str = ""
     """As the message says; empty for videos and folders."""
+    decode_ms: float = 0.0
+    """From the stored bytes to `rgb`, ms."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,7 @@ from clip_rl_perception.evaluation.report import FrameOutcome
 from clip_rl_perception.evaluation.report_html import Still
 from clip_rl_perception.evaluation.video_writer import VideoWriter
 from clip_rl_perception.labels import LabelSpace, label_space_from_names
-from clip_rl_perception.scene.overlay import draw_banner, draw_overlay
+from clip_rl_perception.scene.overlay import draw_banner, draw_caption, draw_overlay
 from clip_rl_perception.scene.types import Validity
 
 ByteArray = npt.NDArray[np.uint8]
@@ -135,24 +135,13 @@ def draw_run(
                 chooser.offer(item, frame, shown, iou, accuracy)
                 if item.status is not None and item.status.validity != Validity.OK:
                     draw_banner(shown, item.status.validity, item.status.reason)
-                caption(shown, f"frame {item.index}   {item.latency_ms:.0f} ms")
+                draw_caption(shown, f"frame {item.index}   {item.latency_ms:.0f} ms")
             elif shown is None:
                 shown = frame.rgb
             writer.write(shown)
             progress(index + 1, len(results))
     report = accuracy.report() if accuracy is not None else None
     return Pictures(chooser.stills(), report, writer.codec, writer.frames)
-
-
-def caption(rgb: ByteArray, text: str) -> None:
-    """Write one line of `text` into the lower left corner, in place."""
-    scale = max(0.4, rgb.shape[0] / 1400)
-    (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-    margin = round(10 * scale)
-    left, base = margin * 2, rgb.shape[0] - margin * 2 - below
-    corner = rgb[base - height - margin : base + below + margin, left - margin : left + width + margin]
-    corner[:] = corner // 4
-    cv2.putText(rgb, text, (left, base), cv2.FONT_HERSHEY_SIMPLEX, scale, (240, 240, 240), 1, cv2.LINE_AA)
 
 
 def _table(space: LabelSpace, same: bool) -> ByteArray:

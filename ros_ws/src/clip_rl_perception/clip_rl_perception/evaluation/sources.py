@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,11 +59,13 @@ class VideoSource:
         index = 0
         try:
             while True:
+                begun = time.perf_counter()
                 done, bgr = capture.read()
                 if not done:
                     break
                 rgb = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=bgr), np.uint8)
-                yield Frame(rgb, round(index * 1e9 / self._info.rate_hz), f"{self._path.name}#{index}", index=index)
+                stamp, decode_ms = round(index * 1e9 / self._info.rate_hz), (time.perf_counter() - begun) * 1e3
+                yield Frame(rgb, stamp, f"{self._path.name}#{index}", index=index, decode_ms=decode_ms)
                 index += 1
         finally:
             capture.release()
@@ -136,14 +139,16 @@ class FolderSource:
     def __iter__(self) -> Iterator[Frame]:
         self.problems, self.left_out = [], []
         for index, file in enumerate(self._files):
+            begun = time.perf_counter()
             image = _read_image(file)
+            decode_ms = (time.perf_counter() - begun) * 1e3
             stamp = round(index * 1e9 / self._info.rate_hz)
             if image is None:
                 self.problems.append(f"{file}: cannot be decoded; left out")
                 self.left_out.append(LeftOut(index, stamp, f"{file.name} cannot be decoded"))
                 continue
             rgb, encoded = image
-            yield Frame(rgb, stamp, file.name, self._read_labels(file, rgb), encoded, index)
+            yield Frame(rgb, stamp, file.name, self._read_labels(file, rgb), encoded, index, decode_ms=decode_ms)
 
     def sha256(self) -> str:
         """Hash over the files' names and bytes, in order."""

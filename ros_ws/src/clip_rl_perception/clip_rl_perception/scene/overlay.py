@@ -65,6 +65,17 @@ def draw_overlay(
     return picture
 
 
+def draw_caption(picture: ByteArray, text: str) -> None:
+    """Write one line of `text` into the lower left corner, in place."""
+    scale = max(0.4, picture.shape[0] / 1400)
+    (width, height), below = cv2.getTextSize(text, _FONT, scale, 1)
+    margin = round(10 * scale)
+    left, base = margin * 2, picture.shape[0] - margin * 2 - below
+    corner = picture[base - height - margin : base + below + margin, left - margin : left + width + margin]
+    corner[:] = corner // 4
+    cv2.putText(picture, text, (left, base), _FONT, scale, (240, 240, 240), 1, cv2.LINE_AA)
+
+
 def draw_banner(picture: ByteArray, validity: Validity, reason: str) -> int:
     """Write validity and reason across the top of a picture, in place; returns the banner's height, px.
 

@@ -1,0 +1,116 @@
+"""What a replay writes beside its report: the output bag and the overlay video. Both are readable however it ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from clip_rl_perception.evaluation import message_types, scene_messages
+from clip_rl_perception.evaluation.bag_labels import base_topic
+from clip_rl_perception.evaluation.bag_writer import BagWriter, qos
+from clip_rl_perception.evaluation.frames import Frame
+from clip_rl_perception.evaluation.replay.observer import SeenFrame
+from clip_rl_perception.evaluation.replay.run_record import FrameRecord
+from clip_rl_perception.evaluation.video_writer import VideoWriter
+from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.scene.overlay import draw_banner, draw_caption, draw_overlay
+from clip_rl_perception.scene.types import Validity
+
+FRAME_ID = "endoscope_optical"
+"""Of the headers that frames of videos and folders get."""
+
+
+def namespaces(topics: list[str]) -> dict[str, str]:
+    """Namespace of the outputs by image topic: the topic's own, as a launched node has; the topic where they clash."""
+    parents = {topic: base_topic(topic).rpartition("/")[0] for topic in topics}
+    taken = list(parents.values())
+    return {topic: parent if taken.count(parent) == 1 else base_topic(topic) for topic, parent in parents.items()}
+
+
+class OutputBag:
+    """A bag of mask, confidence, instruments and status per image topic, and the classes, as the node publishes them.
+
+    Every message has the header of its image, untouched, and the image's time in the bag: both bags play in step.
+    """
+
+    def __init__(self, path: Path, topics: list[str], space: LabelSpace, model_id: str, engine: str) -> None:
+        """Create the bag; one left by an earlier replay is replaced. Raises `BagError`."""
+        self._bag = BagWriter(path, overwrite=True, compress=True)
+        self._namespaces = namespaces(topics)
+        self._space, self._model_id, self._engine = space, model_id, engine
+        self._counts: dict[str, list[int]] = {topic: [0, 0] for topic in topics}
+        self._started: set[str] = set()
+
+    def write(self, record: FrameRecord, seen: SeenFrame, frame: Frame | None) -> None:
+        """Write what there is of a frame; `frame` is None where it could not be decoded. Raises `BagError`."""
+        stamp = record.stamp_ns
+        time = frame.recorded_ns if frame is not None and frame.recorded_ns is not None else stamp
+        header_stamp = stamp if frame is None or frame.stamped else 0
+        header = message_types.header(header_stamp, (frame.frame_id if frame is not None else "") or FRAME_ID)
+        namespace = self._namespaces[record.topic]
+        if record.topic not in self._started:
+            self._started.add(record.topic)
+            classes = message_types.class_list(self._space, stamp)
+            profile = qos(transient_local=True, depth=1)
+            self._bag.write_message(f"{namespace}/classes", message_types.CLASS_LIST, classes, time, profile)
+        self._counts[record.topic][record.kind != "mask"] += 1
+        if seen.mask is not None:
+            self._write(f"{namespace}/mask", message_types.IMAGE, scene_messages.image(header, seen.mask), time)
+            tags = scene_messages.tags(header, seen.instruments, self._space, self._model_id)
+            self._write(f"{namespace}/instruments", message_types.INSTRUMENTS, tags, time)
+        if seen.confidence is not None:
+            image = scene_messages.image(header, seen.confidence)
+            self._write(f"{namespace}/confidence", message_types.IMAGE, image, time)
+        processed, invalid = self._counts[record.topic]
+        status = scene_messages.status(header, record, (processed, invalid), self._model_id, self._engine)
+        self._write(f"{namespace}/status", message_types.STATUS, status, time)
+
+    def close(self) -> None:
+        """Write the index."""
+        self._bag.close()
+
+    def _write(self, topic: str, kind: str, message: Any, time: int) -> None:
+        self._bag.write_message(topic, kind, message, time)
+
+
+class OverlayVideos:
+    """One overlay video per stream: ``overlay.mp4``, or ``overlay-<topic>.mp4`` where there are several."""
+
+    def __init__(self, folder: Path, rates: dict[str, float]) -> None:
+        """`rates`: frames per second by stream key (sequence and topic joined)."""
+        self._folder, self._rates = folder, rates
+        self._writers: dict[str, VideoWriter] = {}
+        self.files: dict[str, Path] = {}
+        """By stream key."""
+
+    def write(self, stream: str, seen: SeenFrame) -> None:
+        """Append a frame; one without a mask is shown as it came, with its reason. Raises `VideoError`."""
+        if seen.rgb is None:
+            return
+        record = seen.record
+        if seen.mask is not None:
+            picture = draw_overlay(seen.rgb, seen.mask, seen.space, seen.instruments)
+        else:
+            picture = seen.rgb.copy()
+        if record.validity not in (None, "ok"):
+            draw_banner(picture, Validity[str(record.validity).upper()], record.reason)
+        text = f"frame {record.index}"
+        if record.measures is not None and record.measures.iou == record.measures.iou:
+            text += f"   IoU {record.measures.iou:.2f}"
+        draw_caption(picture, text)
+        writer = self._writers.get(stream)
+        if writer is None:
+            name = "overlay.mp4" if len(self._rates) == 1 else f"overlay-{_file_name(stream)}.mp4"
+            self.files[stream] = self._folder / name
+            size = (picture.shape[0], picture.shape[1])
+            writer = self._writers[stream] = VideoWriter(self._folder / name, size, self._rates[stream])
+        writer.write(picture)
+
+    def close(self) -> None:
+        """Finish the files."""
+        for writer in self._writers.values():
+            writer.close()
+
+
+def _file_name(stream: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in stream).strip("_")
