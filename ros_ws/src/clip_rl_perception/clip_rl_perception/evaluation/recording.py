@@ -83,7 +83,7 @@ class Recording:
         if connection.msgtype == message_types.STATUS:
             self.statuses.append(_status(message, time))
         elif connection.msgtype == message_types.INSTRUMENTS:
-            tags = tuple(_instrument(tag) for tag in message.instruments)
+            tags = tuple(instrument_of(tag) for tag in message.instruments)
             self.instruments[message_types.stamp_of(message)] = tags
         elif connection.msgtype == message_types.CLASS_LIST:
             self.label_space = message_types.label_space_of(message)
@@ -110,7 +110,8 @@ def _status(message: Any, received_ns: int) -> Status:
     )
 
 
-def _instrument(tag: Any) -> Instrument:
+def instrument_of(tag: Any) -> Instrument:
+    """The scene's Instrument of an InstrumentTag, rosbags' or rclpy's."""
     return Instrument(
         class_id=int(tag.class_id),
         confidence=float(tag.confidence),
