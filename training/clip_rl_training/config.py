@@ -210,6 +210,6 @@ def config_from_data(data: Any, source: str) -> TrainConfig:
 
 
 def config_names() -> list[str]:
-    """Names of the shipped presets, sorted."""
-    folder = resources.files(__package__) / "configs"
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    """Names of the shipped presets, sorted; files that begin with "_" are parts of presets."""
+    files = [entry.name for entry in (resources.files(__package__) / "configs").iterdir()]
+    return sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml") and name[0] != "_")

@@ -83,6 +83,8 @@ def open_parts(config: DatasetConfig, root: Path) -> dict[int, SegmentationDatas
     Raises:
         DatasetError: no such dataset, split or sequence; an empty part; parts that share a sequence.
     """
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; say with --root where dataset '{config.name}' lies")
     label_map = find_label_map(config.label_map) if config.label_map else None
     dataset = open_dataset(config.name, root, label_map=label_map)
     parts = {TRAINING: _part(dataset, config.train, "train")}

@@ -18,7 +18,7 @@ from clip_rl_training.config import TrainConfig
 from clip_rl_training.config_io import to_data
 from clip_rl_training.data import TEST, VALIDATION, Stills, validation_batches
 from clip_rl_training.keep_margin import choose_keep_margin_
-from clip_rl_training.model_card import model_card
+from clip_rl_training.model_card import model_card, trained_on
 from clip_rl_training.validate import ValidationResult, validate
 
 
@@ -79,7 +79,7 @@ def _provenance(config: TrainConfig, scores: ValidationResult, seconds: float) -
     return {
         "project": f"clip-rl {__version__}",
         "run": config.name,
-        "trained_on": "synthetic endoscopic scenes only",
+        "trained_on": trained_on(config),
         "steps": config.steps,
         "images": config.steps * config.batch * config.devices,
         "hours": round(seconds / 3600, 2),

@@ -25,13 +25,13 @@ def model_card(
         f"- Model id: `{model_id}` (first 12 hex digits of the SHA-256 of the weights)",
         f"- Network: {config.model.encoder.name} encoder, FPN decoder with text classifier, per-pixel refiner "
         f"(up to {config.model.refiner.max_steps} steps), input {size}",
-        f"- Trained on: synthetic endoscopic scenes only, labelled in {spaces}; no patient data",
+        f"- Trained on: {trained_on(config)}, labelled in {spaces}",
         f"- Training: {provenance['steps']} steps, {provenance['images']} images, {provenance['hours']} h on "
         f"{provenance['hardware']}; refiner trained by: {config.reinforce.mode}",
         *([f"- Note: {config.note}"] if config.note else []),
         f"- Calibration: temperature {calibration.temperature:.3f}, novelty limit {calibration.novelty_limit:.3f}",
         "",
-        f"## Scores on {scores.refined.frames} synthetic test scenes (never trained on)",
+        f"## Scores on {scores.refined.frames} {_tested_on(config)}",
         "",
         "| | unrefined | refined |",
         "|---|---|---|",
@@ -52,12 +52,44 @@ def model_card(
         "",
         "## Limits",
         "",
-        "- No real image was seen in training; scores on synthetic scenes say little about a given camera or patient.",
+        *_limits(config),
         "- Instrument types look alike and are confused wherever the table above says so.",
-        "- The novelty limit separates frames from synthetic scenes; it is no detector of every failure.",
         "",
     ]
     return "\n".join(lines)
+
+
+def trained_on(config: TrainConfig) -> str:
+    """What the network was trained on, in words."""
+    if config.data.source != "dataset":
+        return "synthetic endoscopic scenes only, no patient data"
+    dataset = config.data.dataset
+    sequences = f", sequences {', '.join(dataset.train.sequences)}" if dataset.train.sequences else ""
+    return f"dataset {dataset.name}, split {dataset.train.split}{sequences}"
+
+
+def _tested_on(config: TrainConfig) -> str:
+    if config.data.source != "dataset":
+        return "synthetic test scenes (never trained on)"
+    dataset = config.data.dataset
+    part = dataset.test or dataset.validation
+    if part is None:
+        return f"frames of {dataset.name} (trained on: no other part was named)"
+    how = "" if dataset.test is not None else ", also used to calibrate and to choose the margin of the keep action"
+    sequences = f", sequences {', '.join(part.sequences)}" if part.sequences else ""
+    return f"frames of {dataset.name}, split {part.split}{sequences} (never trained on{how})"
+
+
+def _limits(config: TrainConfig) -> list[str]:
+    if config.data.source == "dataset":
+        return [
+            "- Scores on one dataset say little about another camera, operation or patient.",
+            "- The novelty limit separates frames from those of this dataset; it is no detector of every failure.",
+        ]
+    return [
+        "- No real image was seen in training; scores on synthetic scenes say little about a given camera or patient.",
+        "- The novelty limit separates frames from synthetic scenes; it is no detector of every failure.",
+    ]
 
 
 def _class_rows(unrefined: PooledMetrics, refined: PooledMetrics) -> list[str]:
