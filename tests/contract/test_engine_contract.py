@@ -2,95 +2,46 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from clip_rl_perception.engine.build import build_engine
+from clip_rl_perception.engine import golden
 from clip_rl_perception.engine.load import engine_names, load_engine
 from clip_rl_perception.engine.protocol import ByteArray, Engine, EngineError, FloatArray
 from clip_rl_perception.engine.torch_engine import TorchEngine
-from clip_rl_perception.labels import load_label_space
-from clip_rl_perception.model.checkpoint import Calibration, Checkpoint, load_checkpoint, save_checkpoint
+from clip_rl_perception.model.checkpoint import Checkpoint
 from clip_rl_perception.model.config import SegmenterConfig
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
+from engine_cases import CASES, GRID, SIZE, Case, image, text_rows
 
-SIZE = (64, 96)
-GRID = (16, 24)
-TOLERANCE = {"fp32": 2e-3, "bf16": 0.5}
+TOLERANCE = {"fp32": 2e-3, "fp16": 0.1, "bf16": 0.5, "int8": 3.0}
 """Largest difference of logits from the reference."""
+AGREEMENT = {"fp32": 0.9999, "fp16": 0.99, "bf16": 0.95, "int8": 0.8}
+"""Least share of pixels with the reference's label, of an untrained decoder, whose classes lie close together."""
 
 
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    """The tiny network, untrained, with a refiner that does act."""
-    torch.manual_seed(0)
-    segmenter = ClipRlSegmenter(SegmenterConfig.tiny()).eval()
-    with torch.no_grad():
-        segmenter.refiner.action_head.weight.normal_(std=2.0)
-        segmenter.refiner.from_flag.normal_()
-        assert segmenter.refiner.action_head.bias is not None
-        segmenter.refiner.action_head.bias.zero_()
-    space = load_label_space("endovis2018-type")
-    stem = tmp_path_factory.mktemp("checkpoint") / "model"
-    text = segmenter.encode_text(space)
-    save_checkpoint(stem, segmenter, space, text, Calibration.uncalibrated(segmenter.embedding_dim), {})
-    return load_checkpoint(stem)
+def case_parameters() -> list[Any]:
+    """Every engine; those of a GPU marked."""
+    gpu = ("cuda", "tensorrt")
+    return [pytest.param(name, marks=[pytest.mark.gpu] if case.backend in gpu else []) for name, case in CASES.items()]
 
 
-Maker = Callable[[Checkpoint, Path], Engine]
+def case_here(name: str) -> Case:
+    case = CASES[name]
+    if reason := case.missing():
+        pytest.skip(reason)
+    return case
 
 
-def make_torch(checkpoint: Checkpoint, folder: Path) -> Engine:
-    return load_engine("torch", checkpoint, input_size=SIZE, threads=1)
-
-
-def make_torch_bf16(checkpoint: Checkpoint, folder: Path) -> Engine:
-    return load_engine("torch", checkpoint, input_size=SIZE, precision="bf16", threads=1)
-
-
-def make_openvino(checkpoint: Checkpoint, folder: Path) -> Engine:
-    directory = folder / "openvino"
-    if not directory.exists():
-        build_engine(
-            checkpoint, "openvino", directory, images=[image(9)], input_size=SIZE, precision="fp32", threads=1,
-            progress=lambda line: None,
-        )  # fmt: skip
-    return load_engine(directory, checkpoint, threads=1)
-
-
-MAKERS: dict[str, Maker] = {"torch": make_torch, "torch-bf16": make_torch_bf16, "openvino": make_openvino}
-
-
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("engines")
-
-
-@pytest.fixture(scope="module", params=sorted(MAKERS))
+@pytest.fixture(scope="module", params=case_parameters())
 def engine(request: pytest.FixtureRequest, checkpoint: Checkpoint, folder: Path) -> Iterator[Engine]:
-    name = str(request.param)
-    if name == "openvino" and importlib.util.find_spec("openvino") is None:
-        pytest.skip("the openvino package is not installed")
-    made = MAKERS[name](checkpoint, folder)
+    made = case_here(str(request.param)).make(checkpoint, folder)
     yield made
     made.close()
-
-
-def image(seed: int = 0) -> ByteArray:
-    """Smooth random colours: something that a network reacts to."""
-    coarse = torch.rand(1, 3, 4, 6, generator=torch.Generator().manual_seed(seed))
-    smooth = torch.nn.functional.interpolate(coarse, SIZE, mode="bilinear", align_corners=False)
-    return np.ascontiguousarray((smooth[0].permute(1, 2, 0) * 255).byte().numpy())
-
-
-def text_rows(classes: int = 5, seed: int = 0) -> FloatArray:
-    rows = np.random.default_rng(seed).normal(size=(classes, 128)).astype(np.float32)
-    unit: FloatArray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    return unit
 
 
 def log_softmax(logits: FloatArray) -> FloatArray:
@@ -109,7 +60,7 @@ def test_it_says_what_it_is(engine: Engine, checkpoint: Checkpoint) -> None:
     assert "64x96" in engine.info.describe()
 
 
-@pytest.mark.parametrize("classes", [1, 2, 5, 50])
+@pytest.mark.parametrize("classes", [1, 2, 5, 12, 50])
 def test_shapes_and_types_for_any_number_of_classes(engine: Engine, classes: int) -> None:
     output = engine.infer(image(), text_rows(classes))
     for values in (output.logits, output.refined):
@@ -134,6 +85,16 @@ def test_logits_are_the_reference_ones(engine: Engine, checkpoint: Checkpoint) -
     output = engine.infer(rgb, text, max_steps=0)
     np.testing.assert_allclose(output.logits, decoded.logits[0].numpy(), atol=TOLERANCE[engine.info.precision])
     np.testing.assert_allclose(output.embedding, decoded.embedding[0].numpy(), atol=0.05)
+
+
+def test_golden_frames_agree(engine: Engine, checkpoint: Checkpoint) -> None:
+    reference = TorchEngine(checkpoint, input_size=SIZE)
+    frames = golden.reference_outputs(reference, [image(seed) for seed in range(4)], text_rows())
+    # Without the refiner, whose random policy makes of one other bit another picture.
+    decoded = np.stack([log_softmax(logits) for logits in frames.logits])
+    result = golden.measure(engine, golden.GoldenFrames(frames.images, frames.text, frames.logits, decoded, steps=0))
+    assert result.label_agreement >= AGREEMENT[engine.info.precision]
+    assert result.logit_error <= TOLERANCE[engine.info.precision] / 3
 
 
 def test_refinement_is_the_reference_one(engine: Engine, checkpoint: Checkpoint) -> None:
@@ -268,11 +229,9 @@ def test_a_previous_frame_of_other_classes_or_size_is_refused(engine: Engine, sh
     assert engine.infer(image(), text_rows(5)).logits.shape == (5, *GRID)
 
 
-@pytest.mark.parametrize("name", sorted(MAKERS))
+@pytest.mark.parametrize("name", case_parameters())
 def test_a_closed_engine_refuses(name: str, checkpoint: Checkpoint, folder: Path) -> None:
-    if name == "openvino" and importlib.util.find_spec("openvino") is None:
-        pytest.skip("the openvino package is not installed")
-    engine = MAKERS[name](checkpoint, folder)
+    engine = case_here(name).make(checkpoint, folder)
     engine.close()
     engine.close()
     with pytest.raises(EngineError, match="closed"):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clip_rl_perception.engine.manifest import Manifest
 from clip_rl_perception.engine.protocol import ByteArray, Engine, EngineError
-from clip_rl_perception.model.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from clip_rl_perception.model.checkpoint import Checkpoint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,8 +23,10 @@ class Backend:
     """Precisions that engines can be built in."""
     default_precision: Callable[[], str]
     """The best of them on this machine."""
+    compiler_versions: Callable[[], dict[str, str]]
+    """Libraries that an engine built now would be bound to; raises `EngineError` where they are missing."""
     versions: Callable[[], dict[str, str]]
-    """Libraries that an engine is bound to; raises `EngineError` where they are missing."""
+    """Libraries that can run engines here; raises `EngineError` where there are none."""
     device: Callable[[], dict[str, str]]
     """What an engine is bound to of this machine."""
     write_graphs: Callable[[Checkpoint, tuple[int, int], str, Path, Sequence[ByteArray]], None]
@@ -49,6 +54,7 @@ def _openvino() -> Backend:
         name="openvino",
         precisions=tuple(openvino_engine.PRECISIONS),
         default_precision=openvino_engine.default_precision,
+        compiler_versions=openvino_engine.versions,
         versions=openvino_engine.versions,
         device=openvino_engine.device,
         write_graphs=openvino_build.write_graphs,

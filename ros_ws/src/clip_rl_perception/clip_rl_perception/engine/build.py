@@ -9,33 +9,21 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from clip_rl_perception.engine import golden as gate
 from clip_rl_perception.engine.backends import Backend, backend_named
-from clip_rl_perception.engine.manifest import MANIFEST_FILE, Bounds, Manifest, sha256_of, write_manifest
+from clip_rl_perception.engine.manifest import BOUNDS, MANIFEST_FILE, Bounds, Manifest, sha256_of, write_manifest
+from clip_rl_perception.engine.progress import Progress, stage
 from clip_rl_perception.engine.protocol import ByteArray, EngineError
 from clip_rl_perception.engine.torch_engine import TorchEngine
 from clip_rl_perception.model.checkpoint import Checkpoint
 from clip_rl_perception.model.config import ConfigError, check_input_size
 from clip_rl_perception.model.segmenter import STRIDE
 
-Progress = Callable[[str], None]
-"""Called with one line at every stage, and at least every `HEARTBEAT_S` seconds within one."""
-
-HEARTBEAT_S = 4.0
-
-BOUNDS = {
-    "fp32": Bounds(label_agreement=0.9999, logit_error=1e-3),
-    "bf16": Bounds(label_agreement=0.99, logit_error=0.25),
-    "fp16": Bounds(label_agreement=0.995, logit_error=0.1),
-    "int8": Bounds(label_agreement=0.97, logit_error=1.0),
-}
-"""What each precision must reach on its golden frames."""
+HOLD_OUT_EVERY = 4
+"""Of the calibration frames, every fourth is kept from calibration and shows what it costs."""
 
 
 def build_engine(
@@ -49,6 +37,7 @@ def build_engine(
     threads: int | None = None,
     bounds: Bounds | None = None,
     calibration: Sequence[ByteArray] = (),
+    options: Sequence[str] = (),
     progress: Progress = print,
 ) -> Manifest:
     """Build an engine directory.
@@ -62,11 +51,12 @@ def build_engine(
         precision: None takes the backend's default on this machine.
         threads: CPU threads of the engine while it is measured.
         bounds: what the gate must hold; None takes the precision's of `BOUNDS`.
-        calibration: network-sized RGB frames for int8.
+        calibration: network-sized RGB frames for int8; every `HOLD_OUT_EVERY`-th is held out to measure its cost.
+        options: words of the user's command that belong into the command which builds the engine again.
         progress: told of every stage.
 
     Returns:
-        The manifest, with what the gate measured.
+        The manifest, with what was measured.
 
     Raises:
         EngineError: unknown backend or precision, unusable size, missing library, a disk that refuses, or golden frames
@@ -83,6 +73,13 @@ def build_engine(
         raise EngineError(f"backend {backend} has no precision '{precision}'; it has {', '.join(chosen.precisions)}")
     if not images:
         raise EngineError("no golden frames: at least one image is needed; give some with --frames")
+    held_out = calibration[HOLD_OUT_EVERY - 1 :: HOLD_OUT_EVERY]
+    if precision == "int8" and not held_out:
+        raise EngineError(
+            f"int8 needs at least {HOLD_OUT_EVERY} frames to calibrate on, got {len(calibration)}; "
+            "give them with --calibration"
+        )
+    versions, device = chosen.compiler_versions(), chosen.device()
     if out.exists() and not (out / MANIFEST_FILE).is_file():
         raise EngineError(f"{out} exists and is not an engine directory; choose another --out or remove it")
     try:
@@ -92,10 +89,23 @@ def build_engine(
     except OSError as error:
         raise EngineError(f"cannot write beside {out}: {error.strerror}") from error
     try:
-        manifest = _build_into(
-            aside, checkpoint, chosen, size, precision, images, calibration, threads, bounds or BOUNDS[precision],
-            _command(checkpoint, backend, size, precision, out), progress,
-        )  # fmt: skip
+        shape = Manifest(
+            backend=backend,
+            precision=precision,
+            input_size=size,
+            stride=STRIDE,
+            embedding_dim=checkpoint.segmenter.embedding_dim,
+            max_refine_steps=checkpoint.segmenter.config.refiner.max_steps,
+            model_id=checkpoint.model_id,
+            weights_sha256=sha256_of(checkpoint.path),
+            versions=versions,
+            device=device,
+            files={},
+            bounds=bounds or BOUNDS[precision],
+            build_options=list(options),
+        )
+        fitting = [frame for number, frame in enumerate(calibration, start=1) if number % HOLD_OUT_EVERY]
+        manifest = _build_into(aside, shape, checkpoint, chosen, images, fitting, held_out, threads, progress)
         _replace(aside, out)
     except OSError as error:
         raise EngineError(f"cannot write {out}: {error}") from error
@@ -107,80 +117,50 @@ def build_engine(
 
 def _build_into(
     directory: Path,
+    manifest: Manifest,
     checkpoint: Checkpoint,
     backend: Backend,
-    size: tuple[int, int],
-    precision: str,
     images: Sequence[ByteArray],
     calibration: Sequence[ByteArray],
+    held_out: Sequence[ByteArray],
     threads: int | None,
-    bounds: Bounds,
-    command: str,
     progress: Progress,
 ) -> Manifest:
+    size, precision = manifest.input_size, manifest.precision
     text = checkpoint.text.cpu().float().numpy()
-    reference = TorchEngine(checkpoint, input_size=size, precision="fp32")
-    with _stage(f"reference outputs of {len(images)} golden frames (torch fp32)", progress):
-        golden = gate.make_golden(reference, images, text)
+    quantised = precision == "int8"
+    with stage(f"reference outputs of {len(images)} golden frames (torch fp32)", progress):
+        reference = TorchEngine(checkpoint, input_size=size, precision="fp32")
+        golden = gate.reference_outputs(reference, images, text)
         gate.save_golden(directory, golden)
-    with _stage(f"compile for {backend.name} {precision} {size[0]}x{size[1]}", progress):
+        kept_back = gate.reference_outputs(reference, held_out, text) if quantised else None
+    with stage(f"compile for {backend.name} {precision} {size[0]}x{size[1]}", progress):
         backend.write_graphs(checkpoint, size, precision, directory, calibration)
-    manifest = Manifest(
-        backend=backend.name,
-        precision=precision,
-        input_size=size,
-        stride=STRIDE,
-        embedding_dim=checkpoint.segmenter.embedding_dim,
-        max_refine_steps=checkpoint.segmenter.config.refiner.max_steps,
-        model_id=checkpoint.model_id,
-        weights_sha256=sha256_of(checkpoint.path),
-        versions=backend.versions(),
-        device=backend.device(),
-        files={path.name: sha256_of(path) for path in sorted(directory.iterdir())},
-        bounds=bounds,
-        rebuild_command=command,
-    )
-    with _stage("golden frames on the compiled engine", progress):
+    manifest = dataclasses.replace(manifest, files={path.name: sha256_of(path) for path in sorted(directory.iterdir())})
+    with stage("golden frames on the compiled engine", progress):
         engine = backend.open(directory, manifest, threads)
         try:
             result = gate.measure(engine, golden)
+            cost = gate.measure(engine, kept_back) if kept_back is not None else None
         finally:
             engine.close()
-    failure = result.failure(bounds)
+    progress(f"{precision} against FP32 on {len(images)} golden frames: {result.describe()}")
+    measured = dataclasses.asdict(result)
+    if cost is not None:
+        progress(
+            f"{precision} against FP32 on {len(held_out)} frames held out of {len(held_out) + len(calibration)} "
+            f"calibration frames: {cost.describe()}"
+        )
+        measured |= {f"held_out_{name}": value for name, value in dataclasses.asdict(cost).items()}
+    failure = result.failure(manifest.bounds)
     if failure:
         raise EngineError(
             f"{backend.name} {precision} does not reproduce this model: {failure}. Use another --precision, "
             "or accept it with --min-agreement / --max-logit-error if you know why"
         )
-    measured = {**dataclasses.asdict(result)}
     manifest = dataclasses.replace(manifest, measured=measured)
     write_manifest(directory, manifest)
-    progress(
-        f"golden frames: labels agree on {result.label_agreement:.4%} of pixels, logits differ by "
-        f"{result.logit_error:.3g} RMS"
-    )
     return manifest
-
-
-@contextmanager
-def _stage(name: str, progress: Progress) -> Iterator[None]:
-    """Report a stage's begin and end, and every few seconds between: compiling must not look like hanging."""
-    start = time.monotonic()
-    done = threading.Event()
-
-    def heartbeat() -> None:
-        while not done.wait(HEARTBEAT_S):
-            progress(f"  {name}: {time.monotonic() - start:.0f} s so far")
-
-    progress(name)
-    thread = threading.Thread(target=heartbeat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-    progress(f"  {name}: done in {time.monotonic() - start:.1f} s")
 
 
 def _replace(aside: Path, out: Path) -> None:
@@ -190,12 +170,9 @@ def _replace(aside: Path, out: Path) -> None:
         return
     retired = aside.with_name(aside.name + ".old")
     out.rename(retired)
-    aside.rename(out)
+    try:
+        aside.rename(out)
+    except OSError:
+        retired.rename(out)
+        raise
     shutil.rmtree(retired, ignore_errors=True)
-
-
-def _command(checkpoint: Checkpoint, backend: str, size: tuple[int, int], precision: str, out: Path) -> str:
-    return (
-        f"clip-rl build-engine --checkpoint {checkpoint.path.with_suffix('')} --backend {backend} "
-        f"--size {size[0]}x{size[1]} --precision {precision} --out {out}"
-    )

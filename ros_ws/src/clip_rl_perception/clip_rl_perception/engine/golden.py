@@ -42,8 +42,17 @@ class GateResult:
 
     label_agreement: float
     """Share of pixels with the reference's refined label, over all golden frames."""
+    label_iou: float
+    """Mean over the reference's classes of the IoU between the engine's labels and the reference's."""
     logit_error: float
     """Root mean square difference of decoder logits."""
+
+    def describe(self) -> str:
+        """One phrase, for progress lines."""
+        return (
+            f"labels agree on {self.label_agreement:.4%} of pixels, mIoU with FP32's labels {self.label_iou:.4%}, "
+            f"logits differ by {self.logit_error:.3g} RMS"
+        )
 
     def failure(self, bounds: Bounds) -> str | None:
         """None when within `bounds`, else a phrase that names the measure, its value and its limit."""
@@ -55,7 +64,7 @@ class GateResult:
         return None
 
 
-def make_golden(reference: Engine, images: Sequence[ByteArray], text: FloatArray) -> GoldenFrames:
+def reference_outputs(reference: Engine, images: Sequence[ByteArray], text: FloatArray) -> GoldenFrames:
     """Run `reference`, the FP32 torch engine, on network-sized `images` and keep its outputs."""
     steps = reference.info.max_refine_steps
     outputs = [reference.infer(image, text, max_steps=steps) for image in images]
@@ -70,29 +79,39 @@ def make_golden(reference: Engine, images: Sequence[ByteArray], text: FloatArray
 
 def measure(engine: Engine, golden: GoldenFrames) -> GateResult:
     """Run `engine` on the golden frames and compare. Raises `EngineError` where the engine itself fails."""
-    agree, total, squares, count = 0, 0, 0.0, 0
+    classes = golden.text.shape[0]
+    confusion = np.zeros((classes, classes), np.int64)
+    squares = 0.0
     for image, logits, refined in zip(golden.images, golden.logits, golden.refined, strict=True):
         output = engine.infer(image, golden.text, max_steps=golden.steps)
-        agree += int(np.count_nonzero(output.refined.argmax(0) == refined.argmax(0)))
-        total += refined[0].size
+        pairs = refined.argmax(axis=0) * classes + output.refined.argmax(axis=0)
+        confusion += np.bincount(pairs.ravel(), minlength=classes * classes).reshape(classes, classes)
         squares += float(np.square(output.logits.astype(np.float64) - logits).sum())
-        count += logits.size
-    return GateResult(label_agreement=agree / total, logit_error=float(np.sqrt(squares / count)))
+    same, there = np.diag(confusion), confusion.sum(axis=1) > 0
+    union = confusion.sum(axis=0) + confusion.sum(axis=1) - same
+    return GateResult(
+        label_agreement=float(same.sum() / confusion.sum()),
+        label_iou=float(np.mean(same[there] / union[there])),
+        logit_error=float(np.sqrt(squares / golden.logits.size)),
+    )
 
 
 def save_golden(directory: Path, golden: GoldenFrames) -> None:
     """Write the golden frames into an engine directory."""
     arrays = {field.name: getattr(golden, field.name) for field in dataclasses.fields(golden) if field.name != "steps"}
     arrays["steps"] = np.array([golden.steps], np.int64)
-    safetensors.numpy.save_file(arrays, directory / GOLDEN_FILE)
+    try:
+        safetensors.numpy.save_file(arrays, directory / GOLDEN_FILE)
+    except safetensors.SafetensorError as error:  # also what a full disk is called there
+        raise EngineError(f"golden frames cannot be written to {directory}: {error}") from error
 
 
 def load_golden(directory: Path) -> GoldenFrames:
-    """Read the golden frames of an engine directory. Raises `EngineError` when missing or damaged."""
+    """Read the golden frames of an engine directory. Raises `EngineError` when missing, damaged or of odd shapes."""
     path = directory / GOLDEN_FILE
     try:
         arrays = safetensors.numpy.load_file(path)
-        return GoldenFrames(
+        golden = GoldenFrames(
             images=arrays["images"],
             text=arrays["text"],
             logits=arrays["logits"],
@@ -100,4 +119,12 @@ def load_golden(directory: Path) -> GoldenFrames:
             steps=int(arrays["steps"][0]),
         )
     except (OSError, KeyError, IndexError, safetensors.SafetensorError) as error:
-        raise EngineError(f"golden frames {path} cannot be read ({error}); build the engine again") from error
+        raise EngineError(f"golden frames {path} cannot be read ({error})") from error
+    if (
+        not len(golden.images)
+        or len(golden.images) != len(golden.logits)
+        or golden.logits.shape != golden.refined.shape
+    ):
+        shapes = golden.images.shape, golden.logits.shape, golden.refined.shape
+        raise EngineError(f"golden frames {path} contradict themselves: images, logits, refined are {shapes}")
+    return golden

@@ -7,15 +7,23 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from clip_rl_perception.engine import golden as gate
 from clip_rl_perception.engine.backends import backend_named
 from clip_rl_perception.engine.build import build_engine
-from clip_rl_perception.engine.manifest import MANIFEST_FILE, read_manifest, rebuild_hint, sha256_of, verify_manifest
+from clip_rl_perception.engine.manifest import (
+    build_command,
+    read_manifest,
+    rebuild_hint,
+    sha256_of,
+    verify_manifest,
+)
 from clip_rl_perception.engine.protocol import ByteArray, Engine, EngineError
 from clip_rl_perception.engine.torch_engine import TorchEngine
 from clip_rl_perception.model.checkpoint import Checkpoint
 
-NAMES = ("auto", "torch")
+NAMES = ("auto", "cuda", "torch")
 """What `load_engine` takes besides a directory."""
 
 Log = Callable[[str], None]
@@ -34,21 +42,24 @@ def load_engine(
     precision: str | None = None,
     threads: int | None = None,
     build_if_missing: bool = False,
-    golden_images: Sequence[ByteArray] = (),
+    golden_images: Callable[[tuple[int, int]], Sequence[ByteArray]] = lambda size: (),
     log: Log = lambda line: None,
     **options: Any,
 ) -> Engine:
     """Load an engine for a checkpoint.
 
     Args:
-        name_or_dir: ``torch``: the reference engine, needs no build. A directory: the engine built there, if manifest
-            and golden frames hold. ``auto``: the engine at `default_engine_dir` if one is there, else torch.
+        name_or_dir: ``torch``: the reference engine on the CPU, needs no build. ``cuda``: torch on the GPU with
+            recorded graphs, needs none either. A directory: the engine built there, if manifest and golden frames
+            hold. ``auto``: the engine at `default_engine_dir` if one is there, else ``cuda`` where there is a GPU,
+            else ``torch``.
         checkpoint: a loaded checkpoint.
         input_size: (H, W) in pixels, multiples of 32; None takes the engine's, or the checkpoint's.
-        precision: None takes the engine's own, for torch ``fp32``.
+        precision: None takes the engine's own, for torch ``fp32``, for cuda ``bf16``.
         threads: CPU threads; None leaves the library's choice.
-        build_if_missing: build with OpenVINO where ``auto`` or the directory finds none; logs its progress.
-        golden_images: network-sized frames for such a build.
+        build_if_missing: build with OpenVINO where ``auto`` or the directory finds nothing; logs its progress. An
+            engine that is there and cannot be used is refused all the same.
+        golden_images: gives network-sized frames of a size (H, W) for such a build.
         log: told what is being done, a line at a time.
         options: passed on to the torch engine, for example ``device``.
 
@@ -57,34 +68,31 @@ def load_engine(
             weights, or that fails its golden frames. The message says what differs and which command rebuilds it.
     """
     name = str(name_or_dir)
-    if name == "torch":
-        return _torch(checkpoint, input_size, precision, threads, options)
+    if name in ("torch", "cuda"):
+        return _torch(name, checkpoint, input_size, precision, threads, log, options)
     size = input_size or checkpoint.segmenter.config.input_size
-    if name == "auto":
-        directory = default_engine_dir(checkpoint.model_id, size)
-        if not (directory / MANIFEST_FILE).is_file() and not build_if_missing:
-            log(
-                f"no compiled engine at {directory}; running torch. Faster: clip-rl build-engine "
-                f"--checkpoint {checkpoint.path.with_suffix('')} --backend openvino"
+    directory = default_engine_dir(checkpoint.model_id, size) if name == "auto" else Path(name).absolute()
+    if name != "auto" and os.sep not in name and not directory.exists():
+        known = ", ".join(engine_names())
+        raise EngineError(f"no engine '{name}': expected {known} or a directory made by clip-rl build-engine")
+    if not directory.exists():
+        command = build_command(checkpoint.path, "openvino", size, directory, precision=precision)
+        if build_if_missing:
+            log(f"no engine at {directory}: building one, as build_if_missing asks")
+            build_engine(
+                checkpoint,
+                "openvino",
+                directory,
+                images=golden_images(size),
+                input_size=size,
+                precision=precision,
+                threads=threads,
+                progress=log,
             )
-            return _torch(checkpoint, input_size, precision, threads, options)
-    else:
-        directory = Path(name)
-        if os.sep not in name and not directory.exists():
-            known = ", ".join(engine_names())
-            raise EngineError(f"no engine '{name}': expected {known} or a directory made by clip-rl build-engine")
-    if build_if_missing and not (directory / MANIFEST_FILE).is_file():
-        log(f"no engine at {directory}: building one, as build_if_missing asks")
-        build_engine(
-            checkpoint,
-            "openvino",
-            directory,
-            images=golden_images,
-            input_size=size,
-            precision=precision,
-            threads=threads,
-            progress=log,
-        )
+        elif name == "auto":
+            device = "cuda" if torch.cuda.is_available() else "torch"
+            log(f"no compiled engine at {directory}; running {device}. Build one with: {command}")
+            return _torch(device, checkpoint, input_size, precision, threads, log, options)
     return open_engine(directory, checkpoint, input_size=input_size, precision=precision, threads=threads, log=log)
 
 
@@ -98,7 +106,18 @@ def open_engine(
     log: Log = lambda line: None,
 ) -> Engine:
     """Open an engine directory: manifest, files, then the golden frames on the engine itself; see `load_engine`."""
-    manifest = read_manifest(directory)
+    config = checkpoint.segmenter.config
+    asked_size = input_size or config.input_size
+    command = build_command(checkpoint.path, "openvino", asked_size, directory, precision=precision)
+    manifest = read_manifest(directory, command)
+    command = build_command(
+        checkpoint.path,
+        manifest.backend,
+        input_size or manifest.input_size,
+        directory,
+        precision=precision or manifest.precision,
+        options=manifest.build_options,
+    )
     backend = backend_named(manifest.backend)
     verify_manifest(
         directory,
@@ -106,30 +125,31 @@ def open_engine(
         weights_sha256=sha256_of(checkpoint.path),
         versions=backend.versions(),
         device=backend.device(),
+        command=command,
     )
     for asked, built, what in (
         (input_size, manifest.input_size, "input size"),
         (precision, manifest.precision, "precision"),
+        (config.refiner.max_steps, manifest.max_refine_steps, "refinement steps"),
+        (checkpoint.segmenter.embedding_dim, manifest.embedding_dim, "embedding width"),
     ):
         if asked is not None and asked != built:
-            raise EngineError(
-                f"engine {directory} has {what} {built}, asked for was {asked}; {rebuild_hint(manifest, directory)}"
-            )
-    golden = gate.load_golden(directory)
-    engine = backend.open(directory, manifest, threads)
+            raise EngineError(f"engine {directory} has {what} {built}, asked for is {asked}. {rebuild_hint(command)}")
+    try:
+        golden = gate.load_golden(directory)
+        engine = backend.open(directory, manifest, threads)
+    except EngineError as error:
+        raise EngineError(f"{error}. {rebuild_hint(command)}") from error
     try:
         result = gate.measure(engine, golden)
-    except EngineError:
+    except EngineError as error:
         engine.close()
-        raise
+        raise EngineError(f"engine {directory} fails on its golden frames: {error}. {rebuild_hint(command)}") from error
     failure = result.failure(manifest.bounds)
     if failure:
         engine.close()
-        raise EngineError(f"engine {directory} fails its golden frames: {failure}. {rebuild_hint(manifest, directory)}")
-    log(
-        f"engine {directory} verified: labels of its golden frames agree on {result.label_agreement:.4%}, "
-        f"logits within {result.logit_error:.3g} RMS"
-    )
+        raise EngineError(f"engine {directory} fails its golden frames: {failure}. {rebuild_hint(command)}")
+    log(f"engine {directory} verified: on its golden frames, {result.describe()}")
     return engine
 
 
@@ -141,13 +161,18 @@ def default_engine_dir(model_id: str, input_size: tuple[int, int]) -> Path:
 
 
 def _torch(
+    name: str,
     checkpoint: Checkpoint,
     input_size: tuple[int, int] | None,
     precision: str | None,
     threads: int | None,
+    log: Log,
     options: dict[str, Any],
 ) -> Engine:
+    if name == "cuda":
+        options = {"device": "cuda", **options}
+    precision = precision or ("bf16" if name == "cuda" else "fp32")
     try:
-        return TorchEngine(checkpoint, input_size=input_size, precision=precision or "fp32", threads=threads, **options)
+        return TorchEngine(checkpoint, input_size=input_size, precision=precision, threads=threads, log=log, **options)
     except TypeError as error:
-        raise EngineError(f"engine 'torch': {error}") from error
+        raise EngineError(f"engine '{name}': {error}") from error

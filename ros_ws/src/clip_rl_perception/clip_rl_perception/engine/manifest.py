@@ -11,13 +11,14 @@ import dataclasses
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from clip_rl_perception.engine.protocol import EngineError, EngineInfo
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Of the engine directory; raised when its layout or meaning changes."""
 
 MANIFEST_FILE = "manifest.json"
@@ -31,6 +32,15 @@ class Bounds:
     """Least share of golden pixels whose refined label equals the reference's, [0, 1]."""
     logit_error: float = 0.5
     """Largest root mean square difference of decoder logits, in logits."""
+
+
+BOUNDS = {
+    "fp32": Bounds(label_agreement=0.9999, logit_error=1e-3),
+    "bf16": Bounds(label_agreement=0.99, logit_error=0.25),
+    "fp16": Bounds(label_agreement=0.995, logit_error=0.1),
+    "int8": Bounds(label_agreement=0.97, logit_error=1.0),
+}
+"""What each precision must reach on its golden frames."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,9 +72,9 @@ class Manifest:
     bounds: Bounds = dataclasses.field(default_factory=Bounds)
     """Limits for the golden-frame gate."""
     measured: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    """What the gate measured when the engine was built."""
-    rebuild_command: str = ""
-    """The command that builds this engine again."""
+    """What was measured against FP32 when the engine was built: on the golden frames, and for int8 on held-out ones."""
+    build_options: Sequence[str] = ()
+    """Words of the command that built it beside checkpoint, backend, size, precision and place."""
     format_version: int = FORMAT_VERSION
     """Layout of the directory."""
 
@@ -87,33 +97,44 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
     (directory / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
 
 
-def read_manifest(directory: Path) -> Manifest:
+def read_manifest(directory: Path, command: str) -> Manifest:
     """Read the manifest of an engine directory.
+
+    Args:
+        directory: made by ``clip-rl build-engine``.
+        command: the one that would build it, for the error's end.
 
     Raises:
         EngineError: the directory or its manifest is missing, is not JSON, is of another format, or lacks a field.
     """
     path = directory / MANIFEST_FILE
     if not directory.is_dir():
-        raise EngineError(f"no engine directory at {directory}; build one with: {BUILD_HINT} --out {directory}")
+        raise EngineError(f"no engine directory at {directory}; build it with: {command}")
     if not path.is_file():
-        raise EngineError(f"{directory} has no {MANIFEST_FILE}: not a finished engine; {rebuild_hint(None, directory)}")
+        raise EngineError(f"{directory} has no {MANIFEST_FILE}: not a finished engine; build it with: {command}")
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise EngineError(f"{path} is damaged ({error}); {rebuild_hint(None, directory)}") from error
+    except (OSError, ValueError) as error:  # neither text nor JSON is a ValueError
+        raise EngineError(f"{path} is damaged ({error}). {rebuild_hint(command)}") from error
     found = data.get("format_version") if isinstance(data, dict) else None
     if found != FORMAT_VERSION:
-        hint = rebuild_hint(None, directory)
-        raise EngineError(f"{path} is of format {found}, this version reads {FORMAT_VERSION}; {hint}")
-    fields = {field.name for field in dataclasses.fields(Manifest)}
+        raise EngineError(f"{path} is of format {found}, this version reads {FORMAT_VERSION}. {rebuild_hint(command)}")
     try:
-        values = {name: data[name] for name in fields}
-        values["input_size"] = tuple(int(value) for value in values["input_size"])
-        values["bounds"] = Bounds(**values["bounds"])
+        values = {field.name: data[field.name] for field in dataclasses.fields(Manifest)}
+        for name, kind in _PLAIN_FIELDS.items():
+            if type(values[name]) is not kind:
+                raise TypeError(f"{name} is {values[name]!r}")
+        height, width = (int(value) for value in values["input_size"])
+        values |= {"input_size": (height, width), "bounds": Bounds(**values["bounds"])}
         return Manifest(**values)
     except (KeyError, TypeError, ValueError) as error:
-        raise EngineError(f"{path} lacks or garbles a field ({error}); {rebuild_hint(None, directory)}") from error
+        raise EngineError(f"{path} lacks or garbles a field ({error}). {rebuild_hint(command)}") from error
+
+
+_PLAIN_FIELDS = {
+    "backend": str, "precision": str, "stride": int, "embedding_dim": int, "max_refine_steps": int, "model_id": str,
+    "weights_sha256": str, "versions": dict, "device": dict, "files": dict, "measured": dict, "build_options": list,
+}  # fmt: skip
 
 
 def verify_manifest(
@@ -123,6 +144,7 @@ def verify_manifest(
     weights_sha256: str,
     versions: Mapping[str, str],
     device: Mapping[str, str],
+    command: str,
 ) -> None:
     """Check that an engine belongs to these weights, libraries and this machine, and that its files are whole.
 
@@ -132,13 +154,14 @@ def verify_manifest(
         weights_sha256: of the checkpoint that the node was told to run.
         versions: of the libraries at hand, by the manifest's names.
         device: this machine, in the form of `describe_cpu` or the backend's own.
+        command: the one that rebuilds the engine here.
 
     Raises:
         EngineError: one line that lists every difference and the command that rebuilds the engine.
     """
     differences = []
     if manifest.weights_sha256 != weights_sha256:
-        differences.append(f"weights {manifest.model_id}, checkpoint has {weights_sha256[:12]}")
+        differences.append(f"built of weights {manifest.weights_sha256[:12]}, the checkpoint has {weights_sha256[:12]}")
     differences += _mapping_differences("built with", manifest.versions, versions)
     differences += _mapping_differences("built for", manifest.device, device)
     for name, expected in sorted(manifest.files.items()):
@@ -148,18 +171,44 @@ def verify_manifest(
         elif sha256_of(path) != expected:
             differences.append(f"file {name} is damaged (hash differs from the manifest)")
     if differences:
-        raise EngineError(
-            f"engine {directory} cannot run here: {'; '.join(differences)}. {rebuild_hint(manifest, directory)}"
-        )
+        raise EngineError(f"engine {directory} cannot run here: {'; '.join(differences)}. {rebuild_hint(command)}")
 
 
-BUILD_HINT = "clip-rl build-engine --checkpoint CHECKPOINT --backend BACKEND"
+def build_command(
+    checkpoint: Path,
+    backend: str,
+    input_size: tuple[int, int],
+    out: Path,
+    *,
+    precision: str | None = None,
+    options: Sequence[str] = (),
+) -> str:
+    """The command that builds an engine, as a shell takes it.
+
+    Args:
+        checkpoint: its safetensors file.
+        backend: ``openvino`` or ``tensorrt``.
+        input_size: (H, W).
+        out: engine directory.
+        precision: None leaves it to the machine.
+        options: further words, for example ``--frames VIDEO`` (`Manifest.build_options`).
+    """
+    words = [
+        "clip-rl",
+        "build-engine",
+        "--checkpoint",
+        str(checkpoint.absolute().with_suffix("")),
+        "--backend",
+        backend,
+    ]
+    words += ["--size", f"{input_size[0]}x{input_size[1]}"]
+    words += ["--precision", precision] if precision else []
+    return shlex.join([*words, *options, "--out", str(out.absolute())])
 
 
-def rebuild_hint(manifest: Manifest | None, directory: Path) -> str:
-    """The command that makes the engine again, as the end of an error line."""
-    command = manifest.rebuild_command if manifest is not None else ""
-    return f"rebuild it with: {command or f'{BUILD_HINT} --out {directory}'}"
+def rebuild_hint(command: str) -> str:
+    """The end of an error line."""
+    return f"Rebuild it with: {command}"
 
 
 def sha256_of(path: Path) -> str:

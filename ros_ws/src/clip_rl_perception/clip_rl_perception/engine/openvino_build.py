@@ -1,7 +1,10 @@
-"""From a checkpoint to OpenVINO graphs: the network and the refinement step, converted by way of a torch trace."""
+"""From a checkpoint to OpenVINO graphs: the network and the policy, converted by way of a torch trace."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from clip_rl_perception.engine.openvino_engine import NETWORK_FILE, STEP_FILE
+from clip_rl_perception.engine.openvino_engine import NETWORK_FILE, POLICY_FILE, SHARPEN
+from clip_rl_perception.engine.openvino_graphs import PixelMajorNetwork, PolicyGraph
 from clip_rl_perception.engine.protocol import ByteArray, EngineError
 from clip_rl_perception.model.checkpoint import Checkpoint
-from clip_rl_perception.model.segmenter import STRIDE, NetworkGraph, StepGraph
+from clip_rl_perception.model.segmenter import STRIDE
+
+FLOATING = (r"^aten::.*", r"^__module\.segmenter\.encoder/aten::.*", r".*\.refiner\..*")
+"""Operators, by the names that tracing gives them, that int8 leaves alone: what the graph does beside encoder and
+pyramid (classifier, edges), the global embedding's length, and what the refiner reads."""
 
 
 def write_graphs(
@@ -23,7 +31,7 @@ def write_graphs(
     directory: Path,
     calibration: Sequence[ByteArray] = (),
 ) -> None:
-    """Write ``network.xml`` and ``step.xml`` with their weights into `directory`.
+    """Write ``network.xml`` and ``policy.xml`` with their weights into `directory`.
 
     Args:
         checkpoint: the network; converted on the CPU in single precision.
@@ -35,51 +43,59 @@ def write_graphs(
     Raises:
         EngineError: a missing library, or int8 without frames.
     """
-    import openvino
-
+    try:
+        import openvino
+    except ImportError as error:
+        raise EngineError(
+            f"openvino is not installed ({error}); install it with: pip install 'clip-rl[cpu]'"
+        ) from error
     if precision == "int8" and not calibration:
-        raise EngineError("int8 needs frames to calibrate on; give some with --frames")
+        raise EngineError("int8 needs frames to calibrate on; give some with --calibration")
     segmenter = checkpoint.segmenter.cpu().float().eval()
     segmenter.encoder.fix_size(input_size)
     height, width = input_size
     image = torch.zeros((1, height, width, 3), dtype=torch.uint8)
     text = checkpoint.text.cpu().float()
-    network, step = NetworkGraph(segmenter).eval(), StepGraph(segmenter).eval()
+    network, policy = PixelMajorNetwork(segmenter).eval(), PolicyGraph(segmenter).eval()
+    h, w = height // STRIDE, width // STRIDE
+    state = torch.zeros(1, h, w, segmenter.refiner.dynamic_channels)
     with torch.inference_mode(), warnings.catch_warnings():
         # Tracing warns about every shape check; sizes are static here by design.
         warnings.simplefilter("ignore")
         sample = network(image, text)
-        previous, flag = torch.zeros_like(sample.log_probs), torch.zeros(1, 1, 1, 1)
         network_model = openvino.convert_model(network, example_input=(image, text))
-        step_model = openvino.convert_model(
-            step, example_input=(sample.log_probs, sample.static, sample.text, previous, flag)
-        )
+        policy_model = openvino.convert_model(policy, example_input=(state, sample.static, torch.zeros(1, 1, 1, 1)))
     # Everything static but the number of classes, which is -1 until the engine meets a class list.
     network_model.reshape({0: [1, height, width, 3], 1: [-1, text.shape[1]]})
-    h, w = height // STRIDE, width // STRIDE
-    step_model.reshape(
-        {
-            0: [1, -1, h, w],
-            1: list(sample.static.shape),
-            2: [-1, sample.text.shape[1]],
-            3: [1, -1, h, w],
-            4: [1, 1, 1, 1],
-        }
-    )
+    policy_model.reshape({0: list(state.shape), 1: list(sample.static.shape), 2: [1, 1, 1, 1]})
+    policy_model.set_rt_info(str(segmenter.refiner.config.sharpen), SHARPEN)
     if precision == "int8":
         network_model = _quantise(network_model, calibration, text.numpy())
-    openvino.save_model(network_model, directory / NETWORK_FILE, compress_to_fp16=False)
-    openvino.save_model(step_model, directory / STEP_FILE, compress_to_fp16=False)
+    try:
+        openvino.save_model(network_model, directory / NETWORK_FILE, compress_to_fp16=False)
+        openvino.save_model(policy_model, directory / POLICY_FILE, compress_to_fp16=False)
+    except RuntimeError as error:
+        raise EngineError(f"graphs cannot be written to {directory}: {' '.join(str(error).split())[-300:]}") from error
 
 
 def _quantise(model: Any, frames: Sequence[ByteArray], text: np.ndarray[Any, Any]) -> Any:
-    """Post-training quantisation of the network graph; the refiner stays in floating point."""
+    """Post-training quantisation of encoder and pyramid; classifier and refiner stay in floating point."""
     try:
         import nncf
     except ImportError as error:
-        raise EngineError(f"int8 needs the nncf package ({error}); pip install nncf") from error
+        raise EngineError(
+            f"int8 needs the nncf package ({error}); install it with: pip install 'clip-rl[int8]'"
+        ) from error
+    nncf.set_log_level(logging.ERROR)
     model.reshape({0: list(model.input(0).partial_shape.to_shape()), 1: list(text.shape)})
     dataset = nncf.Dataset(list(frames), lambda frame: [frame[None], text])
-    quantised = nncf.quantize(model, dataset, subset_size=len(frames), preset=nncf.QuantizationPreset.MIXED)
+    with contextlib.redirect_stdout(sys.stderr):  # progress bars
+        quantised = nncf.quantize(
+            model,
+            dataset,
+            subset_size=len(frames),
+            preset=nncf.QuantizationPreset.MIXED,
+            ignored_scope=nncf.IgnoredScope(patterns=list(FLOATING), validate=False),
+        )
     quantised.reshape({0: list(quantised.input(0).partial_shape.to_shape()), 1: [-1, text.shape[1]]})
     return quantised

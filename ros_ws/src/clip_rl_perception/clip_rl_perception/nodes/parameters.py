@@ -53,8 +53,14 @@ class NodeParameters:
     )
     engine: str = setting(
         "auto",
-        "What runs the network: auto (the engine built for this model and size if there is one, else torch), torch, or "
-        "a directory made by clip-rl build-engine.",
+        "What runs the network: auto (the engine built for this model and size if there is one, else torch, on a GPU if "
+        "there is one), torch (CPU), cuda (torch on a GPU), or a directory made by clip-rl build-engine.",
+        when=When.CONFIGURE,
+    )
+    build_if_missing: bool = setting(
+        False,
+        "Where no engine is built for this model and size, build one with OpenVINO while configuring, logging progress; "
+        "takes a minute or more. An engine that is there but does not fit is refused all the same.",
         when=When.CONFIGURE,
     )
     network_size: str = setting(

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from clip_rl_perception.engine.load import load_engine
 from clip_rl_perception.engine.protocol import Engine
+from clip_rl_perception.evaluation.golden_frames import golden_images
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.model.checkpoint import Checkpoint, load_checkpoint
 from clip_rl_perception.nodes.parameters import NodeParameters
@@ -59,7 +60,7 @@ class Session:
 
         Args:
             parameters: which model, engine and size.
-            log: told in a line each which engine was chosen and how it was verified.
+            log: told in a line each which engine was chosen, how building it goes, and how it was verified.
 
         Raises:
             CheckpointError: the checkpoint is missing, damaged or contradicts itself.
@@ -71,6 +72,8 @@ class Session:
             checkpoint,
             input_size=parameters.size(),
             threads=parameters.threads or None,
+            build_if_missing=parameters.build_if_missing,
+            golden_images=golden_images,
             log=log,
         )
         text = np.ascontiguousarray(checkpoint.text.cpu().numpy(), np.float32)

@@ -1,0 +1,101 @@
+"""What engine tests share: a small checkpoint whose refiner does act, engines of it, frames and classes for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import torch
+from clip_rl_perception.engine.build import build_engine
+from clip_rl_perception.engine.load import load_engine
+from clip_rl_perception.engine.manifest import Bounds
+from clip_rl_perception.engine.protocol import ByteArray, Engine, FloatArray
+from clip_rl_perception.labels import load_label_space
+from clip_rl_perception.model.checkpoint import Calibration, Checkpoint, save_checkpoint
+from clip_rl_perception.model.config import SegmenterConfig
+from clip_rl_perception.model.segmenter import ClipRlSegmenter
+
+SIZE = (64, 96)
+GRID = (16, 24)
+ANYTHING = Bounds(label_agreement=0.0, logit_error=100.0)
+"""An untrained network's labels hang on the last bit; the tests compare logits themselves."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """An engine that may run here."""
+
+    name: str
+    backend: str
+    precision: str
+
+    def missing(self) -> str:
+        """Why it cannot run here; empty when it can."""
+        if self.backend in ("cuda", "tensorrt") and not torch.cuda.is_available():
+            return "needs an NVIDIA GPU"
+        needed = {"openvino": ["openvino"], "tensorrt": ["torch_tensorrt"]}.get(self.backend, [])
+        needed = [*needed, "nncf"] if self.precision == "int8" else needed
+        absent = [package for package in needed if importlib.util.find_spec(package) is None]
+        return f"not installed: {', '.join(absent)}" if absent else ""
+
+    def make(self, checkpoint: Checkpoint, folder: Path) -> Engine:
+        """Load it, built once per `folder`."""
+        if self.backend in ("torch", "cuda"):
+            return load_engine(self.backend, checkpoint, input_size=SIZE, precision=self.precision, threads=1)
+        directory = folder / self.name
+        if not directory.exists():
+            build_engine(
+                checkpoint,
+                self.backend,
+                directory,
+                images=[image(9)],
+                calibration=[image(seed) for seed in range(8)],
+                input_size=SIZE,
+                precision=self.precision,
+                threads=1,
+                bounds=ANYTHING,
+                progress=lambda line: None,
+            )
+        return load_engine(directory, checkpoint, threads=1)
+
+
+CASES = {
+    f"{backend}-{precision}": Case(f"{backend}-{precision}", backend, precision)
+    for backend, precisions in {
+        "torch": ("fp32", "bf16", "fp16"),
+        "cuda": ("fp32", "bf16", "fp16"),
+        "openvino": ("fp32", "bf16", "int8"),
+        "tensorrt": ("fp32", "bf16", "fp16"),
+    }.items()
+    for precision in precisions
+}
+
+
+def save_acting_checkpoint(stem: Path, seed: int = 0) -> Path:
+    """The tiny network, untrained, with a refiner that does act; returns the weights' path."""
+    torch.manual_seed(seed)
+    segmenter = ClipRlSegmenter(SegmenterConfig.tiny()).eval()
+    with torch.no_grad():
+        segmenter.refiner.action_head.weight.normal_(std=2.0)
+        segmenter.refiner.from_flag.normal_()
+        assert segmenter.refiner.action_head.bias is not None
+        segmenter.refiner.action_head.bias.zero_()
+    space = load_label_space("endovis2018-type")
+    text = segmenter.encode_text(space)
+    save_checkpoint(stem, segmenter, space, text, Calibration.uncalibrated(segmenter.embedding_dim), {})
+    return stem.with_suffix(".safetensors")
+
+
+def image(seed: int = 0) -> ByteArray:
+    """Smooth random colours: something that a network reacts to."""
+    coarse = torch.rand(1, 3, 4, 6, generator=torch.Generator().manual_seed(seed))
+    smooth = torch.nn.functional.interpolate(coarse, SIZE, mode="bilinear", align_corners=False)
+    return np.ascontiguousarray((smooth[0].permute(1, 2, 0) * 255).byte().numpy())
+
+
+def text_rows(classes: int = 5, seed: int = 0) -> FloatArray:
+    rows = np.random.default_rng(seed).normal(size=(classes, 128)).astype(np.float32)
+    unit: FloatArray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit
