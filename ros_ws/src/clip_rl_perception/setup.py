@@ -43,6 +43,7 @@ setup(
         ],
         # The robot's part of the commands in pyproject.toml.
         "clip_rl.commands": [
+            f"bag = {PACKAGE}.bag",
             f"build-engine = {PACKAGE}.build_engine",
             f"demo = {PACKAGE}.demo.command",
             f"info = {PACKAGE}.info",

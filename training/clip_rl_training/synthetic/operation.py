@@ -9,9 +9,10 @@ import numpy as np
 
 from clip_rl_training.synthetic.config import SceneConfig
 from clip_rl_training.synthetic.frame import SyntheticFrame
-from clip_rl_training.synthetic.scene import draw_scene, render
+from clip_rl_training.synthetic.scene import SceneState, draw_scene, render
+from clip_rl_training.synthetic.stereo import StereoGeometry, geometry_of, right_eye
 
-_SCENE, _FRAME = 0, 1
+_SCENE, _FRAME, _RIGHT_FRAME = 0, 1, 2
 
 
 class SyntheticOperation:
@@ -47,9 +48,21 @@ class SyntheticOperation:
 
     def frame(self, index: int) -> SyntheticFrame:
         """Frame number `index`, 0 to len - 1; raises `IndexError` beyond."""
+        return self._render(self._state, index, _FRAME)
+
+    def right_frame(self, index: int) -> SyntheticFrame:
+        """What the right eye of a stereo endoscope sees at the time of `frame(index)`."""
+        return self._render(right_eye(self._state), index, _RIGHT_FRAME)
+
+    @property
+    def stereo(self) -> StereoGeometry:
+        """Focal length and depths of the pair."""
+        return geometry_of(self._state)
+
+    def _render(self, state: SceneState, index: int, noise: int) -> SyntheticFrame:
         if not 0 <= index < self._frames:
             raise IndexError(f"frame {index} of a video of {self._frames} frames")
-        return render(self._state, self.config, index / self.config.rate, [self.seed, _FRAME, index])
+        return render(state, self.config, index / self.config.rate, [self.seed, noise, index])
 
 
 def showcase(height: int, width: int, rate: float) -> SceneConfig:

@@ -146,14 +146,7 @@ def compressed_to_rgb(data: Any) -> ByteArray:
         ImageError: empty, neither JPEG nor PNG, truncated, too large, or not decodable.
     """
     content = bytes(data)
-    if not content:
-        raise ImageError("compressed image has no data; expected a JPEG or PNG file")
-    measure = _measure_function(content)
-    try:
-        height, width = measure(content)
-    except (IndexError, struct.error):
-        raise ImageError(f"compressed image is truncated: its {len(content)} bytes end inside the header") from None
-    _check_size(height, width)
+    height, width = compressed_size(content)
     try:
         decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
@@ -163,6 +156,20 @@ def compressed_to_rgb(data: Any) -> ByteArray:
     if decoded is None or decoded.shape != (height, width, 3):
         raise ImageError(f"compressed image of {len(content)} bytes does not decode: the file is damaged")
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def compressed_size(data: Any) -> tuple[int, int]:
+    """(height, width) of a JPEG or PNG file's bytes, px, undecoded; raises `ImageError` as `compressed_to_rgb` does."""
+    content = bytes(data)
+    if not content:
+        raise ImageError("compressed image has no data; expected a JPEG or PNG file")
+    measure = _measure_function(content)
+    try:
+        height, width = measure(content)
+    except (IndexError, struct.error):
+        raise ImageError(f"compressed image is truncated: its {len(content)} bytes end inside the header") from None
+    _check_size(height, width)
+    return height, width
 
 
 def _measure_function(content: bytes) -> Callable[[bytes], tuple[int, int]]:
