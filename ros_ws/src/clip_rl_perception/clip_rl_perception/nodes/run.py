@@ -16,7 +16,7 @@ from typing import NoReturn, Protocol
 
 import rclpy
 from rclpy.exceptions import InvalidHandle
-from rclpy.executors import MultiThreadedExecutor
+from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.node import Node
 
 END_LIMIT_S = 15.0
@@ -39,7 +39,7 @@ def run(node: ClosableNode, *, threads: int) -> int:
     """Spin `node` until a signal comes; returns the exit status: 0 after a signal, 1 after a crash of the executor."""
     stop = threading.Event()
     crashed = threading.Event()
-    executor = MultiThreadedExecutor(num_threads=threads)
+    executor = SingleThreadedExecutor() if threads == 1 else MultiThreadedExecutor(num_threads=threads)
     executor.add_node(node)
 
     def spin() -> None:
