@@ -14,9 +14,10 @@ from clip_rl_perception.evaluation.bag_inputs import BagInput
 from clip_rl_perception.evaluation.camera_info import pinhole
 from clip_rl_perception.evaluation.frames import DEFAULT_RATE, Frame, LeftOut, SourceError, SourceInfo, hash_files
 from clip_rl_perception.labels import load_label_space
+from clip_rl_perception.scene.encodings import ImageError, compressed_size
 
 from clip_rl_training.datasets import DATASETS, Item, SegmentationDataset, open_dataset
-from clip_rl_training.datasets.base import read_image
+from clip_rl_training.datasets.base import ByteArray, read_image
 from clip_rl_training.label_maps import find_label_map
 from clip_rl_training.synthetic.config import SceneConfig
 from clip_rl_training.synthetic.frame import SyntheticFrame
@@ -122,18 +123,16 @@ class DatasetSource:
         except ClipRlError as error:
             self.problems.append(f"{error}; written without labels")
             return Frame(self._cropped(read_image(item.image)), 0, item.image.name)
-        whole = self._dataset.crop_of((rgb.shape[0], rgb.shape[1])) is None
-        encoded = item.image.read_bytes() if whole and _sendable(item.image, rgb) else None
-        return Frame(rgb, 0, item.image.name, labels, encoded)
+        return Frame(rgb, 0, item.image.name, labels, _encoded(item.image, rgb))
 
     def _right_frame(self, item: Item) -> Frame:
         if item.image.parent.name != "left_frames":
             raise SourceError(f"{item.image}: no right image: it does not lie in a folder left_frames")
-        return Frame(
-            self._cropped(read_image(item.image.parents[1] / "right_frames" / item.image.name)), 0, item.image.name
-        )
+        path = item.image.parents[1] / "right_frames" / item.image.name
+        rgb = self._cropped(read_image(path))
+        return Frame(rgb, 0, path.name, None, _encoded(path, rgb))
 
-    def _cropped(self, rgb: np.ndarray) -> np.ndarray:
+    def _cropped(self, rgb: ByteArray) -> ByteArray:
         crop = self._dataset.crop_of((rgb.shape[0], rgb.shape[1]))
         if crop is None:
             return rgb
@@ -183,13 +182,13 @@ class _Job:
     space: str
 
 
-def _render(job: _Job) -> tuple[np.ndarray, np.ndarray]:
+def _render(job: _Job) -> tuple[ByteArray, ByteArray]:
     operation: SyntheticOperation = operation_of(job.config, job.seed, job.frames)
     frame = operation.right_frame(job.index) if job.right else operation.frame(job.index)
     return frame.rgb, _LABELS[job.space](frame)
 
 
-_LABELS: dict[str, Callable[[SyntheticFrame], np.ndarray]] = {
+_LABELS: dict[str, Callable[[SyntheticFrame], ByteArray]] = {
     "endovis2018-type": lambda frame: frame.type_map,
     "endovis2018": lambda frame: frame.scene_map,
     "endovis2017-parts": lambda frame: frame.part_map,
@@ -221,8 +220,13 @@ def _moved(matrix: tuple[float, ...], pixels: float) -> tuple[float, ...]:
     return (*matrix[:2], matrix[2] + pixels, *matrix[3:])
 
 
-def _sendable(path: Path, rgb: np.ndarray) -> bool:
-    return path.suffix.lower() in (".png", ".jpg", ".jpeg") and rgb.ndim == 3
+def _encoded(path: Path, rgb: ByteArray) -> bytes | None:
+    """The file's bytes, where they are a JPEG or PNG of the whole of `rgb` that can be sent on as it is."""
+    content = path.read_bytes()
+    try:
+        return content if compressed_size(content) == rgb.shape[:2] else None
+    except ImageError:
+        return None
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -183,7 +183,7 @@ def _tell(made: MadeBag, seconds: float) -> None:
     extras += [f"{made.pairs} stereo pairs"] if made.pairs else []
     print(f"{made.path}: {', '.join([f'{made.frames} frames', *extras])}, {size:.1f} MB in {seconds:.1f} s")
     for line in made.problems[:SHOWN]:
-        print(f"  left out: {line}", file=sys.stderr)
+        print(f"  note: {line}", file=sys.stderr)
     if len(made.problems) > SHOWN:
         print(f"  ... and {len(made.problems) - SHOWN} more", file=sys.stderr)
 
