@@ -15,6 +15,7 @@ import numpy as np
 
 from clip_rl_perception.engine.budget import StepBudget
 from clip_rl_perception.engine.manifest import Manifest, describe_cpu
+from clip_rl_perception.engine.openvino_refiner import CpuRefiner
 from clip_rl_perception.engine.protocol import (
     ByteArray,
     EngineError,
@@ -25,12 +26,13 @@ from clip_rl_perception.engine.protocol import (
 )
 
 NETWORK_FILE = "network.xml"
-STEP_FILE = "step.xml"
+POLICY_FILE = "policy.xml"
+SHARPEN = "sharpen"
+"""Key in the policy graph's metadata: exponent of the sharpen action."""
+CLASS_COUNTS_KEPT = 3
+"""Graphs compiled for so many numbers of classes stay ready; the oldest gives way."""
 PRECISIONS = {"fp32": "f32", "bf16": "bf16", "int8": "bf16"}
 """Engine precision to OpenVINO's inference precision; an int8 graph carries its own quantisation."""
-
-KEEP = 0
-"""The policy's action that changes nothing (model.actions.Action.KEEP, which needs torch to import)."""
 
 
 def versions() -> dict[str, str]:
@@ -77,10 +79,11 @@ class OpenVinoEngine:
         try:
             self._core = openvino.Core()
             self._network = self._core.read_model(directory / NETWORK_FILE)
-            self._step = self._core.read_model(directory / STEP_FILE)
+            self._policy = self._core.read_model(directory / POLICY_FILE)
+            self._sharpen = float(self._policy.get_rt_info(SHARPEN).value)
         except RuntimeError as error:
             raise EngineError(f"the graphs in {directory} cannot be read: {_first_line(error)}") from error
-        self._requests: dict[int, tuple[Any, Any]] = {}
+        self._compiled: dict[int, _Compiled] = {}
         self._budget = StepBudget()
         self._closed = False
 
@@ -103,35 +106,35 @@ class OpenVinoEngine:
             raise EngineError("this engine is closed; load it again")
         check_infer_arguments(self._info, rgb, text, previous)
         try:
-            network, step = self._compiled(text.shape[0])
+            compiled = self._compiled_for(text.shape[0])
             start = time.perf_counter()
-            logits, log_probs, embedding, static, projected = _outputs(network, [rgb[None], text])
+            logits, log_probs, embedding, projected = compiled.run(rgb, text)
             if not np.isfinite(logits).all():
                 raise EngineError(
                     f"{self._info.describe()}: the network's logits are not finite; check the weights and precision"
                 )
             network_ms = (time.perf_counter() - start) * 1e3
-            recalled = np.zeros_like(log_probs) if previous is None else previous[None]
-            has_previous = np.full((1, 1, 1, 1), previous is not None, np.float32)
             limit = self._info.max_refine_steps if max_steps is None else min(max_steps, self._info.max_refine_steps)
             loop = self._budget.begin(start, budget_ms)
+            refiner = compiled.refiner
             steps = 0
+            # Also where no step will run: it brings the log-probabilities into the order of the result.
+            refiner.begin(log_probs, projected, previous)
             while steps < limit and loop.allows_step():
-                after, actions = _outputs(step, [log_probs, static, projected, recalled, has_previous])
+                moved = refiner.step()
                 loop.record_step()
-                if not (actions != KEEP).any():
+                if moved == 0:
                     break
-                # The result lives in the request, which the next step overwrites while it reads its input.
-                log_probs = after.copy()
                 steps += 1
+            refined = refiner.result()
         except RuntimeError as error:
             if isinstance(error, EngineError):
                 raise
             raise EngineError(f"{self._info.describe()}: {_first_line(error)}") from error
         return EngineOutput(
-            logits=logits[0].copy(),
-            refined=log_probs[0].copy() if steps == 0 else log_probs[0],
-            embedding=embedding[0].copy(),
+            logits=logits,
+            refined=refined,
+            embedding=embedding,
             steps=steps,
             truncated=loop.truncated,
             network_ms=network_ms,
@@ -141,37 +144,45 @@ class OpenVinoEngine:
     def close(self) -> None:
         """Free the compiled graphs."""
         self._closed = True
-        self._requests.clear()
+        self._compiled.clear()
 
-    def _compiled(self, classes: int) -> tuple[Any, Any]:
-        """Requests of both graphs for a number of classes; the last few numbers are kept."""
-        if classes not in self._requests:
-            if len(self._requests) >= 3:
-                self._requests.pop(next(iter(self._requests)))
+    def _compiled_for(self, classes: int) -> _Compiled:
+        """Both graphs for a number of classes; the last few numbers are kept."""
+        if classes not in self._compiled:
+            if len(self._compiled) >= CLASS_COUNTS_KEPT:
+                self._compiled.pop(next(iter(self._compiled)))
             height, width = self._info.input_size
-            h, w = height // self._info.stride, width // self._info.stride
-            static, projected = self._step.input(1).partial_shape, self._step.input(2).partial_shape
             self._network.reshape({0: [1, height, width, 3], 1: [classes, self._info.embedding_dim]})
-            self._step.reshape(
-                {
-                    0: [1, classes, h, w],
-                    1: list(static.to_shape()),
-                    2: [classes, projected[1].get_length()],
-                    3: [1, classes, h, w],
-                    4: [1, 1, 1, 1],
-                }
-            )
-            self._requests[classes] = (
-                self._core.compile_model(self._network, "CPU", self._config).create_infer_request(),
-                self._core.compile_model(self._step, "CPU", self._config).create_infer_request(),
-            )
-        return self._requests[classes]
+            network = self._core.compile_model(self._network, "CPU", self._config).create_infer_request()
+            policy = self._core.compile_model(self._policy, "CPU", self._config).create_infer_request()
+            self._compiled[classes] = _Compiled(network, policy, self._info, classes, self._sharpen)
+        return self._compiled[classes]
 
 
-def _outputs(request: Any, inputs: list[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
-    """Run a request without copying: results are views into it, valid until its next run."""
-    results = request.infer(inputs, share_inputs=True, share_outputs=True)
-    return [results[index] for index in range(len(results))]
+class _Compiled:
+    """The network's request for K classes, bound to its memory, and the refiner that reads its results there."""
+
+    def __init__(self, network: Any, policy: Any, info: EngineInfo, classes: int, sharpen: float) -> None:
+        import openvino
+
+        height, width = info.input_size
+        self._network = network
+        self._image: ByteArray = np.zeros((1, height, width, 3), np.uint8)
+        self._text: FloatArray = np.zeros((classes, info.embedding_dim), np.float32)
+        self._inputs = [openvino.Tensor(array, shared_memory=True) for array in (self._image, self._text)]
+        grid = (height // info.stride, width // info.stride)
+        self.refiner = CpuRefiner(policy, network.get_output_tensor(3), classes, grid, sharpen)
+
+    def run(self, rgb: ByteArray, text: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Logits (K, h, w) and embedding (D,), copies; log-probabilities (h, w, K) and projected text (K, E), views."""
+        np.copyto(self._image[0], rgb)
+        np.copyto(self._text, text)
+        for index, tensor in enumerate(self._inputs):
+            self._network.set_input_tensor(index, tensor)
+        self._network.start_async()
+        self._network.wait()
+        logits, log_probs, embedding, _, projected = (self._network.get_output_tensor(index).data for index in range(5))
+        return logits[0].copy(), log_probs[0], embedding[0].copy(), projected
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,0 +1,111 @@
+"""The network and the policy as OpenVINO's CPU plugin runs them fastest: the same functions, laid out for it.
+
+Pixels stay the outer and channels the inner dimension wherever a graph begins or ends, which is how its convolutions
+keep maps in memory, so nothing is reordered. Notation as in `model.segmenter`; S channels of the refiner's state, A
+actions.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from clip_rl_perception.model.refiner import RefinerState, edge_filters
+from clip_rl_perception.model.segmenter import ClipRlSegmenter
+
+
+class PixelMajorOutput(NamedTuple):
+    """Result of `PixelMajorNetwork`."""
+
+    logits: Tensor
+    """(1, K, h, w)."""
+    log_probs: Tensor
+    """Log-softmax of `logits`, (1, h, w, K)."""
+    embedding: Tensor
+    """(1, D)."""
+    static: Tensor
+    """For `PolicyGraph`, (1, h, w, width)."""
+    text: Tensor
+    """Text embeddings projected for the refiner's state, (K, E)."""
+
+
+class PixelMajorNetwork(nn.Module):
+    """`model.segmenter.NetworkGraph` but for the order of dimensions and rounding."""
+
+    def __init__(self, segmenter: ClipRlSegmenter) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+        mean, std = segmenter.mean.reshape(1, 1, 1, 3), segmenter.std.reshape(1, 1, 1, 3)
+        embed = segmenter.decoder.embed.detach().double()
+        values, vectors = torch.linalg.eigh(embed.T @ embed)
+        root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+        filters = edge_filters(segmenter.mean)
+        # Weights of the luminance and the mean of 2x2 pixels in one convolution of bytes.
+        luminance = (filters.luminance / (255.0 * 4)).expand(1, 3, 2, 2).contiguous()
+        for name, value in {
+            "scale": 1 / (255.0 * std),
+            "shift": -mean / std,
+            "root": root.float()[:, :, None, None].contiguous(),
+            "luminance": luminance,
+            "gradients": filters.gradients,
+        }.items():
+            self.register_buffer(name, value.detach().clone(), persistent=False)
+
+    scale: Tensor
+    shift: Tensor
+    root: Tensor
+    luminance: Tensor
+    gradients: Tensor
+
+    def forward(self, images: Tensor, text: Tensor) -> PixelMajorOutput:
+        """Of one uint8 image (1, H, W, 3) and text embeddings (K, D)."""
+        pixels = images.to(torch.float32)
+        pyramid, embedding = self.segmenter.encoder((pixels * self.scale + self.shift).permute(0, 3, 1, 2))
+        features = self.segmenter.decoder(pyramid)
+        logits = self._classify(features, text)
+        log_probs = functional.log_softmax(logits, dim=3)
+        static = self._static(features, pixels.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return PixelMajorOutput(
+            logits.permute(0, 3, 1, 2), log_probs, embedding, static, self.segmenter.refiner.project(text)
+        )
+
+    def _classify(self, features: Tensor, text: Tensor) -> Tensor:
+        """`Decoder.classify` as (1, h, w, K); |E f| is |R f| with R the root of E'E, a convolution by constants."""
+        height, width = features.shape[2:]
+        squared = functional.conv2d(features, self.root).square().sum(dim=1).reshape(1, height, width, 1)
+        inverse_length = torch.rsqrt(squared.clamp(min=1e-6)) * self.segmenter.decoder.scale()
+        weights = functional.normalize(text, dim=-1) @ self.segmenter.decoder.embed
+        pixels = features.permute(0, 2, 3, 1).reshape(height * width, -1)
+        return (pixels @ weights.T).reshape(1, height, width, -1) * inverse_length
+
+    def _static(self, features: Tensor, pixels: Tensor) -> Tensor:
+        """`Refiner.context(...).static`, (1, width, h, w); features are scaled after they are reduced, not before."""
+        luminance = functional.conv2d(pixels, self.luminance, stride=2)
+        gradients = functional.conv2d(functional.pad(luminance, (1, 1, 1, 1), mode="replicate"), self.gradients)
+        magnitude = (gradients.square().sum(dim=1, keepdim=True) + 1e-8).sqrt()
+        edges = [
+            functional.avg_pool2d(luminance, 2),
+            functional.avg_pool2d(magnitude, 2),
+            functional.max_pool2d(magnitude, 2),
+        ]
+        inverse_size = torch.rsqrt(features.square().mean(dim=1, keepdim=True) + 1e-6)
+        reduced = self.segmenter.refiner.reduce(features) * inverse_size
+        static: Tensor = self.segmenter.refiner.from_static(torch.cat([reduced, *edges], dim=1))
+        return static
+
+
+class PolicyGraph(nn.Module):
+    """The refiner's policy alone; `engine.refine_kernels` makes its input and applies its actions."""
+
+    def __init__(self, segmenter: ClipRlSegmenter) -> None:
+        super().__init__()
+        self.refiner = segmenter.refiner
+
+    def forward(self, dynamic: Tensor, static: Tensor, has_previous: Tensor) -> Tensor:
+        """Action logits (1, h, w, A) of a state (1, h, w, S), the static map (1, h, w, width), a flag (1, 1, 1, 1)."""
+        state = RefinerState(dynamic.permute(0, 3, 1, 2), static.permute(0, 3, 1, 2), has_previous)
+        logits: Tensor = self.refiner(state).action_logits
+        return logits.permute(0, 2, 3, 1)

@@ -1,0 +1,106 @@
+"""The compiled refinement step against the torch one that was trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from clip_rl_perception.engine import refine_kernels as kernels
+from clip_rl_perception.model.actions import PROBABILITY_FLOOR, Action, apply_actions
+from clip_rl_perception.model.config import RefinerConfig
+from clip_rl_perception.model.refiner import Refiner, RefinerContext
+from torch import Tensor
+
+GRID = (6, 8)
+PIXELS = GRID[0] * GRID[1]
+
+
+def log_probs_of(classes: int, seed: int) -> Tensor:
+    torch.manual_seed(seed)
+    return torch.log_softmax(torch.randn(1, classes, *GRID) * 2, dim=1)
+
+
+def pixel_major(values: Tensor) -> np.ndarray[Any, Any]:
+    return np.ascontiguousarray(values[0].flatten(1).T.numpy())
+
+
+def context_of(refiner: Refiner, classes: int, previous: Tensor | None) -> RefinerContext:
+    text = torch.nn.functional.normalize(torch.randn(classes, 16), dim=-1)
+    return refiner.context(torch.randn(1, 8, *GRID), torch.rand(1, 3, *GRID), text, previous)
+
+
+def observed(log_probs: Tensor, context: RefinerContext) -> np.ndarray[Any, Any]:
+    state = np.full((PIXELS, kernels.FIXED_CHANNELS + context.text.shape[1]), np.nan, np.float32)
+    values, before = pixel_major(log_probs), np.exp(pixel_major(context.previous))
+    text = np.ascontiguousarray(context.text.T.numpy())
+    everywhere = np.arange(PIXELS, dtype=np.int32)
+    flag = bool(context.has_previous.item())
+    kernels.observe(values, np.exp(values), text, before, flag, everywhere, PIXELS, state)
+    return state
+
+
+def act(actions: Tensor, log_probs: Tensor, previous: Tensor, sharpen: float = 2.0) -> tuple[Any, Any, Any]:
+    """Log-probabilities, probabilities and moved pixels after the given actions."""
+    logits = torch.nn.functional.one_hot(actions[0].flatten(), len(Action)).float().numpy()
+    values, before = pixel_major(log_probs), pixel_major(previous)
+    probs, moved = np.exp(values), np.zeros(PIXELS, np.int32)
+    fresh = np.zeros_like(values)
+    count = kernels.act(logits, values, probs, before, np.exp(before), GRID, np.float32(sharpen), moved, fresh)
+    return values, probs, moved[:count]
+
+
+def test_the_constants_are_the_models() -> None:
+    names = ("KEEP", "SHARPEN", "FLATTEN", "PROMOTE", "NORTH", "SOUTH", "EAST", "WEST", "MEAN", "RECALL")
+    assert [getattr(kernels, name) for name in names] == [int(action) for action in Action]
+    assert [name.rpartition("_")[2] for name in Action.__members__] == list(names)
+    assert pytest.approx(PROBABILITY_FLOOR) == float(kernels.FLOOR)
+    refiner = Refiner(8, 16, RefinerConfig(text_channels=3))
+    assert refiner.dynamic_channels == kernels.FIXED_CHANNELS + 3
+
+
+@pytest.mark.parametrize("with_previous", [False, True])
+@pytest.mark.parametrize("classes", [1, 2, 5, 50])
+@torch.inference_mode()
+def test_the_state_is_the_trained_one(classes: int, with_previous: bool) -> None:
+    refiner = Refiner(8, 16, RefinerConfig())
+    log_probs = log_probs_of(classes, 0)
+    log_probs[..., 2, 3] = -np.log(classes)  # ties: every class is first
+    context = context_of(refiner, classes, log_probs_of(classes, 1) if with_previous else None)
+    expected = pixel_major(refiner.observe(log_probs, context).dynamic)
+    np.testing.assert_allclose(observed(log_probs, context), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("action", list(Action))
+@pytest.mark.parametrize("classes", [1, 2, 5, 50])
+def test_each_action_does_what_it_was_trained_to_do(action: Action, classes: int) -> None:
+    log_probs, previous = log_probs_of(classes, 2), log_probs_of(classes, 3)
+    log_probs[..., 1, 1] = -np.log(classes)
+    actions = torch.full((1, *GRID), int(action))
+    expected = pixel_major(apply_actions(log_probs, actions, previous))
+    values, probs, moved = act(actions, log_probs, previous)
+    np.testing.assert_allclose(values, expected, atol=2e-5, rtol=1e-5)
+    np.testing.assert_allclose(probs, np.exp(expected), atol=1e-6, rtol=1e-5)
+    assert len(moved) == (0 if action == Action.KEEP else PIXELS)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_mixed_actions_all_read_the_values_before_the_step(seed: int) -> None:
+    log_probs, previous = log_probs_of(4, seed), log_probs_of(4, seed + 100)
+    actions = torch.randint(0, len(Action), (1, *GRID), generator=torch.Generator().manual_seed(seed))
+    values, _, moved = act(actions, log_probs, previous, sharpen=1.5)
+    np.testing.assert_allclose(
+        values, pixel_major(apply_actions(log_probs, actions, previous, sharpen=1.5)), atol=2e-5, rtol=1e-5
+    )
+    assert moved.tolist() == torch.nonzero(actions.flatten() != Action.KEEP).flatten().tolist()
+    kept = actions.flatten().numpy() == Action.KEEP
+    np.testing.assert_array_equal(values[kept], pixel_major(log_probs)[kept])
+
+
+def test_of_equally_good_actions_the_first_is_taken() -> None:
+    log_probs = pixel_major(log_probs_of(3, 0))
+    before, moved = log_probs.copy(), np.zeros(PIXELS, np.int32)
+    arguments = (log_probs, np.exp(log_probs), before, np.exp(before), GRID, np.float32(2), moved, before.copy())
+    assert kernels.act(np.zeros((PIXELS, len(Action)), np.float32), *arguments) == 0
+    np.testing.assert_array_equal(log_probs, before)
