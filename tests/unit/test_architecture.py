@@ -25,7 +25,8 @@ BELOW: dict[str, set[str]] = {
     "pipeline": {*GROUND, "labels", "scene", "model", "engine"},
     "evaluation": {*GROUND, "labels", "scene", "model", "engine", "pipeline"},
 }
-SHELL = {*GROUND, "labels", "scene", "model", "engine", "pipeline", "evaluation"}
+BELOW["viewer"] = {*GROUND, "labels", "scene", "evaluation"}
+SHELL = {*GROUND, "labels", "scene", "model", "engine", "pipeline", "evaluation", "viewer"}
 BELOW |= dict.fromkeys(("nodes", "session", "cli", "training"), SHELL)
 STARTS_NODES = {*SHELL, "session"}
 BELOW |= dict.fromkeys(("demo", "command"), STARTS_NODES)
@@ -40,6 +41,7 @@ FORBIDDEN: dict[str, set[str]] = dict.fromkeys(set(BELOW) - {"nodes"}, ROS)
 FORBIDDEN["scene"] = ROS | NETWORK
 FORBIDDEN["labels"] = ROS | NETWORK | {"cv2"}
 FORBIDDEN["model"] = ROS | {"cv2"}
+FORBIDDEN["viewer"] = ROS | NETWORK
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,6 +21,7 @@ from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.nodes.health import Health
 from clip_rl_perception.nodes.image_codec import ImageError, decode_message
+from clip_rl_perception.nodes.markers import MarkerPlane, cleared, marker_array
 from clip_rl_perception.nodes.messages import (
     FrameTimes,
     detections_message,
@@ -35,6 +36,7 @@ from clip_rl_perception.nodes.session import Session
 from clip_rl_perception.nodes.worker import FrameCounter
 from clip_rl_perception.scene.outcome import conclude
 from clip_rl_perception.scene.overlay import draw_overlay
+from clip_rl_perception.scene.pinhole import Pinhole
 from clip_rl_perception.scene.stamps import NANOSECONDS, StampMonitor, StampVerdict
 from clip_rl_perception.scene.types import Scene, Validity
 
@@ -52,6 +54,7 @@ class FrameProcessor:
         parameters: gives the parameters in force; asked once per frame.
         now_ns: the node's clock, ns.
         warn: logs one line, throttled.
+        camera: the calibrated camera of an image of (width, height); None where there is none.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class FrameProcessor:
         parameters: Callable[[], NodeParameters],
         now_ns: Callable[[], int],
         warn: Callable[[str], None],
+        camera: Callable[[int, int], Pinhole | None] = lambda width, height: None,
     ) -> None:
         self._session = session
         self._outputs = outputs
@@ -72,6 +76,7 @@ class FrameProcessor:
         self._parameters = parameters
         self._now_ns = now_ns
         self._warn = warn
+        self._camera = camera
         self._stamps = StampMonitor()
         self._forget = threading.Event()
         self._taken_up = 0.0
@@ -161,6 +166,10 @@ class FrameProcessor:
     def _publish_pictures(
         self, header: Any, rgb: ByteArray, scene: Scene, labels: LabelSpace, parameters: NodeParameters
     ) -> None:
+        if self._outputs.markers is not None and wanted(self._outputs.markers):
+            plane = self._marker_plane(rgb.shape[1], rgb.shape[0], parameters)
+            usable = scene.validity in (Validity.OK, Validity.DEGRADED)
+            self._outputs.markers.publish(marker_array(header, scene.instruments, labels, plane, usable=usable))
         raw, compressed = wanted(self._outputs.overlay), wanted(self._outputs.overlay_compressed)
         if not (raw or compressed):
             return
@@ -171,11 +180,17 @@ class FrameProcessor:
         if compressed:
             self._outputs.overlay_compressed.publish(jpeg_message(header, picture, parameters.jpeg_quality))
 
+    def _marker_plane(self, width: int, height: int, parameters: NodeParameters) -> MarkerPlane:
+        camera = self._camera(width, height) or Pinhole.assumed(width, height, parameters.marker_fov_deg)
+        return MarkerPlane(camera, parameters.marker_depth_m, (width, height))
+
     def _reject(self, header: Any, reason: str) -> None:
         self._warn(reason)
         self._counter.add(invalid=1)
         age_ms = (self._now_ns() - header.stamp.sec * NANOSECONDS - header.stamp.nanosec) / 1e6
         self._report(header, Validity.INVALID_INPUT, reason, None, FrameTimes(), age_ms)
+        if self._outputs.markers is not None and wanted(self._outputs.markers):
+            self._outputs.markers.publish(cleared(header))
 
     def _report(
         self, header: Any, validity: Validity, reason: str, scene: Scene | None, times: FrameTimes, age_ms: float

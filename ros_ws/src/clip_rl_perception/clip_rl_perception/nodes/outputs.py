@@ -13,6 +13,7 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 
+from clip_rl_perception.nodes.markers import markers_available
 from clip_rl_perception.nodes.messages import vision_msgs_available
 
 RESULT_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5, reliability=ReliabilityPolicy.RELIABLE)
@@ -60,6 +61,13 @@ class Outputs:
         self.overlay = self._publisher(Image, "overlay", VIEW_QOS)
         self.overlay_compressed = self._publisher(CompressedImage, "overlay/compressed", VIEW_QOS)
         self.classes = self._publisher(ClassList, "classes", LATCHED_QOS)
+        self.markers: Publisher | None = None
+        if markers_available():
+            from visualization_msgs.msg import MarkerArray
+
+            self.markers = self._publisher(MarkerArray, "markers", VIEW_QOS)
+        else:
+            node.get_logger().info("visualization_msgs is not installed: no markers")
         self.detections: Publisher | None = None
         self.label_info: Publisher | None = None
         if vision_msgs_available():

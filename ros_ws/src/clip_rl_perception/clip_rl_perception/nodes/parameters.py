@@ -53,14 +53,14 @@ class NodeParameters:
     )
     engine: str = setting(
         "auto",
-        "What runs the network: auto (the engine built for this model and size if there is one, else torch, on a GPU if "
-        "there is one), torch (CPU), cuda (torch on a GPU), or a directory made by clip-rl build-engine.",
+        "What runs the network: auto (the engine built for this model and size if there is one, else torch, on a GPU "
+        "if there is one), torch (CPU), cuda (torch on a GPU), or a directory made by clip-rl build-engine.",
         when=When.CONFIGURE,
     )
     build_if_missing: bool = setting(
         False,
-        "Where no engine is built for this model and size, build one with OpenVINO while configuring, logging progress; "
-        "takes a minute or more. An engine that is there but does not fit is refused all the same.",
+        "Where no engine is built for this model and size, build one with OpenVINO while configuring, logging "
+        "progress; takes a minute or more. An engine that is there but does not fit is refused all the same.",
         when=When.CONFIGURE,
     )
     network_size: str = setting(
@@ -146,6 +146,20 @@ class NodeParameters:
         0.45, "Opacity of class colours in the overlay, 0 to 1.", when=When.LIVE, low=0.0, high=1.0
     )
     jpeg_quality: int = setting(80, "JPEG quality of overlay/compressed, percent.", when=When.LIVE, low=1, high=100)
+    marker_depth_m: float = setting(
+        0.1,
+        "Distance from the camera of the plane on which markers are drawn, m.",
+        when=When.LIVE,
+        low=0.001,
+        high=100.0,
+    )
+    marker_fov_deg: float = setting(
+        70.0,
+        "Horizontal field of view that markers assume where camera_info brings no calibration, degrees.",
+        when=When.LIVE,
+        low=1.0,
+        high=175.0,
+    )
 
     def size(self) -> tuple[int, int] | None:
         """`network_size` as (H, W); None when the checkpoint decides."""

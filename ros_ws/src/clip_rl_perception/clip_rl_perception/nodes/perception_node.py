@@ -26,6 +26,7 @@ from std_srvs.srv import Trigger
 from clip_rl_perception.engine.protocol import EngineError
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelError, label_space_from_names
+from clip_rl_perception.nodes.camera_info import CameraInfoInput
 from clip_rl_perception.nodes.declared_parameters import change_checker, declare_all, read, undeclared_overrides
 from clip_rl_perception.nodes.diagnostics import NodeState, diagnostic_array, judge
 from clip_rl_perception.nodes.health import Health
@@ -85,6 +86,7 @@ class PerceptionNode(LifecycleNode):
         self._worker: FrameWorker[Any] | None = None
         self._watchdog: Watchdog | None = None
         self._input: ImageInput | None = None
+        self._camera_info: CameraInfoInput | None = None
         self._counter = FrameCounter()
         self._health = Health()
         self._image_group = MutuallyExclusiveCallbackGroup()
@@ -135,6 +137,9 @@ class PerceptionNode(LifecycleNode):
         super().on_activate(state)
         self._counter = FrameCounter()
         self._health.begin(time.monotonic())
+        if self._outputs.markers is not None:
+            self._camera_info = CameraInfoInput(self, self._image_group)
+        camera_info = self._camera_info
         self._processor = FrameProcessor(
             self._session,
             self._outputs,
@@ -143,6 +148,7 @@ class PerceptionNode(LifecycleNode):
             parameters=lambda: self._settings,
             now_ns=lambda: self.get_clock().now().nanoseconds,
             warn=lambda text: self.get_logger().warning(text, throttle_duration_sec=2.0),
+            camera=lambda width, height: camera_info.pinhole(width, height) if camera_info is not None else None,
         )
         self._processor.forget()
         self._watchdog = Watchdog(
@@ -205,6 +211,9 @@ class PerceptionNode(LifecycleNode):
             self._input.close()
             self._health.event(self._input.topic, "")
             self._input = None
+        if self._camera_info is not None:
+            self._camera_info.close()
+            self._camera_info = None
         finished = self._worker.stop(FINISH_S) if self._worker is not None else True
         self._worker, self._watchdog, self._processor = None, None, None
         if not finished:
