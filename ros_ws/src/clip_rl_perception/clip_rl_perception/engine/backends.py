@@ -62,4 +62,19 @@ def _openvino() -> Backend:
     )
 
 
-_LOADERS: dict[str, Callable[[], Backend]] = {"openvino": _openvino}
+def _tensorrt() -> Backend:
+    from clip_rl_perception.engine import tensorrt_build, tensorrt_engine, tensorrt_library
+
+    return Backend(
+        name="tensorrt",
+        precisions=tensorrt_build.PRECISIONS,
+        default_precision=tensorrt_library.default_precision,
+        compiler_versions=tensorrt_library.compiler_versions,
+        versions=tensorrt_library.versions,
+        device=tensorrt_library.device,
+        write_graphs=tensorrt_build.write_graphs,
+        open=tensorrt_engine.TensorRtEngine,
+    )
+
+
+_LOADERS: dict[str, Callable[[], Backend]] = {"openvino": _openvino, "tensorrt": _tensorrt}

@@ -1,0 +1,132 @@
+"""From a checkpoint to serialized TensorRT engines, by way of torch.export and torch-tensorrt (dynamo).
+
+What is written are TensorRT's own plans, not torch-tensorrt modules: those are pickles, and loading one runs code. The
+number of classes stays open between `FEWEST_CLASSES` and `MOST_CLASSES`.
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from clip_rl_perception.engine.graphs import DTYPES, CastNetworkGraph, MovingStepGraph
+from clip_rl_perception.engine.protocol import ByteArray, EngineError
+from clip_rl_perception.engine.tensorrt_library import import_compiler
+from clip_rl_perception.model.checkpoint import Checkpoint
+
+PRECISIONS = tuple(DTYPES)
+
+FEWEST_CLASSES, MOST_CLASSES = 2, 254
+"""Range of the open dimension: exporting takes a dimension of 1 for a constant; `TensorRtProgram` serves one class."""
+
+
+class Graph(NamedTuple):
+    """A module ready for export."""
+
+    name: str
+    """``network`` or ``step``."""
+    module: nn.Module
+    inputs: dict[str, Tensor]
+    """Sample inputs in the order of the module's arguments."""
+    class_dims: dict[str, int]
+    """Which dimension of which input is the number of classes."""
+
+
+def graphs_for_export(
+    checkpoint: Checkpoint, input_size: tuple[int, int], precision: str, device: torch.device
+) -> list[Graph]:
+    """Network and step of a checkpoint, copied to `device`, with sample inputs of its own classes."""
+    network = CastNetworkGraph(checkpoint.segmenter, precision, input_size, own=True).eval().to(device)
+    step = copy.deepcopy(MovingStepGraph(checkpoint.segmenter)).eval().to(device)
+    image = torch.zeros((1, *input_size, 3), dtype=torch.uint8, device=device)
+    text = checkpoint.text.float().to(device)
+    if text.shape[0] < FEWEST_CLASSES:
+        text = text.expand(FEWEST_CLASSES, -1).contiguous()
+    with torch.no_grad():
+        sample = network(image, text)
+    step_inputs = {
+        "log_probs": sample.log_probs,
+        "static": sample.static,
+        "text": sample.text,
+        "previous": torch.zeros_like(sample.log_probs),
+        "has_previous": torch.zeros(1, 1, 1, 1, device=device),
+    }
+    return [
+        Graph("network", network, {"images": image, "text": text}, {"text": 0}),
+        Graph("step", step, step_inputs, {"log_probs": 1, "text": 0, "previous": 1}),
+    ]
+
+
+def export(graph: Graph) -> torch.export.ExportedProgram:
+    """The graph of aten operators, its number of classes open."""
+    classes = torch.export.Dim("classes", min=FEWEST_CLASSES, max=MOST_CLASSES)
+    dynamic = {name: {graph.class_dims[name]: classes} if name in graph.class_dims else None for name in graph.inputs}
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.export.export(graph.module, tuple(graph.inputs.values()), dynamic_shapes=dynamic, strict=False)
+
+
+def write_graphs(
+    checkpoint: Checkpoint,
+    input_size: tuple[int, int],
+    precision: str,
+    directory: Path,
+    calibration: Sequence[ByteArray] = (),
+) -> None:
+    """Write ``network.engine`` and ``step.engine`` for the current GPU into `directory`.
+
+    Args:
+        checkpoint: the network.
+        input_size: (H, W).
+        precision: ``fp32``, ``bf16`` or ``fp16``.
+        directory: where to.
+        calibration: not used.
+
+    Raises:
+        EngineError: a missing library, an operator that TensorRT has not, or a build that fails.
+    """
+    compiler, _ = import_compiler()
+    device = torch.device("cuda", torch.cuda.current_device())
+    for graph in graphs_for_export(checkpoint, input_size, precision, device):
+        try:
+            plan = _compile(compiler, graph, device)
+        except Exception as error:  # torch-tensorrt raises many kinds, some of them bare
+            reason = " ".join(str(error).split())[:400] or type(error).__name__
+            raise EngineError(f"TensorRT cannot compile the {graph.name} graph: {reason}") from error
+        (directory / f"{graph.name}.engine").write_bytes(plan)
+
+
+def _compile(compiler: Any, graph: Graph, device: torch.device) -> bytes:
+    inputs = []
+    for name, sample in graph.inputs.items():
+        shapes = {"shape": tuple(sample.shape)}
+        if name in graph.class_dims:
+            usual = sample.shape[graph.class_dims[name]]
+            shapes = {
+                key: tuple(count if at == graph.class_dims[name] else size for at, size in enumerate(sample.shape))
+                for key, count in (("min_shape", FEWEST_CLASSES), ("opt_shape", usual), ("max_shape", MOST_CLASSES))
+            }
+        inputs.append(compiler.Input(**shapes, dtype=sample.dtype))
+    with tempfile.TemporaryDirectory() as folder:
+        # Strong typing is the only mode: types are those of the cast model. The timing cache lies at a fixed place in
+        # the temporary folder by default, where any user could have put one.
+        plan = compiler.dynamo.convert_exported_program_to_serialized_trt_engine(
+            export(graph),
+            inputs=inputs,
+            device=compiler.Device(gpu_id=device.index),
+            require_full_compilation=True,
+            attn_bias_is_causal=False,
+            disable_tf32=True,
+            truncate_double=False,
+            cache_built_engines=False,
+            reuse_cached_engines=False,
+            timing_cache_path=str(Path(folder) / "timing.cache"),
+        )
+    return bytes(plan)

@@ -1,0 +1,172 @@
+"""The TensorRT engine: serialized plans run by TensorRT's own runtime, on buffers that are torch tensors.
+
+Loading needs the runtime alone, not torch-tensorrt, and runs no code from the engine directory. The standard flavour is
+recorded as CUDA graphs like torch; the RTX flavour, which compiles kernels when shapes are known, records them itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clip_rl_perception.engine.device_engine import DeviceEngine
+from clip_rl_perception.engine.device_graphs import Log, Program
+from clip_rl_perception.engine.manifest import Manifest
+from clip_rl_perception.engine.protocol import EngineError
+from clip_rl_perception.engine.tensorrt_library import FLAVOURS, import_flavour
+from clip_rl_perception.model.segmenter import NetworkOutput
+
+NETWORK_FILE = "network.engine"
+STEP_FILE = "step.engine"
+INPUTS = {
+    NETWORK_FILE: ("images", "text"),
+    STEP_FILE: ("log_probs", "static", "text", "previous", "has_previous"),
+}
+"""Names of a plan's inputs in the order of the graph's arguments; outputs are ``output0`` and so on."""
+OUTPUTS = {NETWORK_FILE: 5, STEP_FILE: 2}
+"""How many outputs a plan has."""
+
+
+class TensorRtEngine(DeviceEngine):
+    """An engine directory run by TensorRT; see `clip_rl_perception.engine.protocol.Engine`."""
+
+    def __init__(
+        self, directory: Path, manifest: Manifest, threads: int | None = None, log: Log = lambda line: None
+    ) -> None:
+        """Deserialize the plans of `directory`; `threads` means nothing to a GPU.
+
+        Raises:
+            EngineError: the flavour's runtime is missing, or refuses the plans.
+        """
+        flavour = next((name for name in FLAVOURS if name in manifest.versions), None)
+        if flavour is None:
+            raise EngineError(
+                f"the manifest names no TensorRT flavour, only {', '.join(manifest.versions) or 'nothing'}"
+            )
+        self._flavour = flavour
+        self._library = import_flavour(flavour)
+        device = torch.device("cuda", torch.cuda.current_device())
+        super().__init__(manifest.info(), device, log=log)
+        self._runtime = self._library.Runtime(self._library.Logger(self._library.Logger.WARNING))
+        self._plans = {name: self._read(directory / name) for name in INPUTS}
+
+    def close(self) -> None:
+        """Free plans and buffers."""
+        super().close()
+        self._plans.clear()
+
+    def _read(self, path: Path) -> Any:
+        try:
+            plan = self._runtime.deserialize_cuda_engine(path.read_bytes())
+        except (OSError, RuntimeError) as error:
+            raise EngineError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+        if plan is None:
+            raise EngineError(f"{self._flavour} {self._library.__version__} refuses {path}")
+        found = {plan.get_tensor_name(index) for index in range(plan.num_io_tensors)}
+        wanted = {*INPUTS[path.name], *output_names(path.name)}
+        if found != wanted:
+            raise EngineError(f"{path} has inputs and outputs {sorted(found)}; expected {sorted(wanted)}")
+        return plan
+
+    def _program(self, classes: int) -> Program:
+        return TensorRtProgram(self._library, self._plans, recordable=self._flavour == "tensorrt")
+
+
+def output_names(file: str) -> list[str]:
+    """Names of a plan's outputs, in order."""
+    return [f"output{index}" for index in range(OUTPUTS[file])]
+
+
+class TensorRtProgram:
+    """Both plans with contexts of their own; see `clip_rl_perception.engine.device_graphs.Program`.
+
+    Plans take two classes or more. One class alone is run as two equal ones, and nothing can be refined about it.
+    """
+
+    def __init__(self, library: ModuleType, plans: dict[str, Any], *, recordable: bool) -> None:
+        self.recordable = recordable
+        self._network, self._step = (PlanRun(library, plans[name], INPUTS[name], output_names(name)) for name in INPUTS)
+
+    def network(self, images: Tensor, text: Tensor) -> NetworkOutput:
+        """As `Program.network`."""
+        if text.shape[0] > 1:
+            return NetworkOutput(*self._network([images, text]))
+        output = NetworkOutput(*self._network([images, text.expand(2, -1).contiguous()]))
+        logits = output.logits[:, :1].contiguous()
+        return output._replace(logits=logits, log_probs=torch.zeros_like(logits), text=output.text[:1])
+
+    def step(
+        self, log_probs: Tensor, static: Tensor, text: Tensor, previous: Tensor, has_previous: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As `Program.step`."""
+        if log_probs.shape[1] == 1:
+            return log_probs, log_probs.new_zeros(1)
+        after, moved = self._step([log_probs, static, text, previous, has_previous])
+        return after, moved
+
+
+class PlanRun:
+    """A plan's execution context and its output buffers, which every run overwrites."""
+
+    def __init__(self, library: ModuleType, plan: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+        self._library = library
+        self._plan = plan
+        self._inputs, self._outputs = tuple(inputs), tuple(outputs)
+        self._context = plan.create_execution_context(*_runtime_config(library, plan))
+        if self._context is None:
+            raise EngineError("TensorRT cannot create an execution context: out of GPU memory?")
+        self._shapes: list[torch.Size] = []
+        self._results: list[Tensor] = []
+
+    def __call__(self, arguments: Sequence[Tensor]) -> list[Tensor]:
+        """Run on the current stream; arguments are contiguous and on the device."""
+        if [argument.shape for argument in arguments] != self._shapes:
+            self._bind(arguments)
+        for name, argument in zip(self._inputs, arguments, strict=True):
+            self._context.set_tensor_address(name, argument.data_ptr())
+        if not self._context.execute_async_v3(torch.cuda.current_stream().cuda_stream):
+            raise EngineError("TensorRT could not launch the network; its log says why")
+        return self._results
+
+    def _bind(self, arguments: Sequence[Tensor]) -> None:
+        """Tell the context the shapes and give it buffers for the results."""
+        for name, argument in zip(self._inputs, arguments, strict=True):
+            if not self._context.set_input_shape(name, tuple(argument.shape)):
+                raise EngineError(f"the plan does not take {name} of {tuple(argument.shape)}")
+        self._results = []
+        for name in self._outputs:
+            dtype = torch_dtype(self._library, self._plan.get_tensor_dtype(name))
+            shape = tuple(self._context.get_tensor_shape(name))
+            self._results.append(torch.empty(shape, dtype=dtype, device=arguments[0].device))
+            self._context.set_tensor_address(name, self._results[-1].data_ptr())
+        self._shapes = [argument.shape for argument in arguments]
+
+
+def torch_dtype(library: ModuleType, dtype: Any) -> torch.dtype:
+    """TensorRT's type as torch's. Raises `EngineError` for one that no graph of ours has."""
+    known = {
+        library.DataType.FLOAT: torch.float32,
+        library.DataType.HALF: torch.float16,
+        library.DataType.BF16: torch.bfloat16,
+        library.DataType.INT32: torch.int32,
+        library.DataType.INT64: torch.int64,
+        library.DataType.UINT8: torch.uint8,
+    }
+    if dtype not in known:
+        raise EngineError(f"the plan has a tensor of type {dtype}; expected one of {sorted(map(str, known))}")
+    return known[dtype]
+
+
+def _runtime_config(library: ModuleType, plan: Any) -> list[Any]:
+    """For the RTX flavour: kernels for the shapes at hand at once, not later in mid-stream, and graphs of its own."""
+    if not hasattr(library, "CudaGraphStrategy"):
+        return []
+    config = plan.create_runtime_config()
+    config.cuda_graph_strategy = library.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+    config.dynamic_shapes_kernel_specialization_strategy = library.DynamicShapesKernelSpecializationStrategy.EAGER
+    return [config]
