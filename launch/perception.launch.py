@@ -7,6 +7,7 @@ ros2 launch clip_rl_perception perception.launch.py image:=/camera/image_raw nam
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from launch_ros.actions import LifecycleNode, Node
 
 PACKAGE = "clip_rl_perception"
 NODE = "perception_node"
-VIEWERS = ("none", "rviz", "rqt")
-OUTPUTS = ("mask", "confidence", "overlay", "instruments", "status", "classes")
+VIEWERS = ("none", "rviz", "rqt", "rerun")
+OUTPUTS = ("mask", "confidence", "overlay", "markers")
+"""Topics of the node that rviz/perception.rviz shows."""
 
 ARGUMENTS = [
     DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node and its topics."),
@@ -47,7 +49,25 @@ ARGUMENTS = [
         description="true: the node configures and activates itself. "
         "false: it waits for a lifecycle manager or `ros2 lifecycle set`.",
     ),
-    DeclareLaunchArgument("viewer", default_value="none", choices=list(VIEWERS), description="What to look with."),
+    DeclareLaunchArgument(
+        "viewer",
+        default_value="none",
+        choices=list(VIEWERS),
+        description="What to look with: rviz and rqt on this machine's screen, rerun in a browser.",
+    ),
+    DeclareLaunchArgument(
+        "viewer_port", default_value="9090", description="rerun: TCP port of the page; the next one carries its data."
+    ),
+    DeclareLaunchArgument(
+        "viewer_address",
+        default_value="127.0.0.1",
+        description="rerun: address to serve on; 0.0.0.0 shows the images to every machine that reaches this one.",
+    ),
+    DeclareLaunchArgument(
+        "fixed_frame",
+        default_value="endoscope_optical",
+        description="rviz: frame_id of the images, in which markers are drawn.",
+    ),
 ]
 
 
@@ -88,17 +108,29 @@ def perception_node(values: dict[str, str]) -> LifecycleNode:
         name=NODE,
         namespace=values["namespace"],
         parameters=[values["params_file"], {**overrides, "autostart": values["autostart"] == "true"}],
-        remappings=[("image", values["image"]), ("image/compressed", f"{values['image']}/compressed")],
+        remappings=[*image_remappings(values), ("camera_info", camera_info(values["image"]))],
         output="screen",
         emulate_tty=True,
         sigterm_timeout="20",  # the node finishes the frame in hand and frees the engine; it limits itself to 15 s
     )
 
 
+def image_remappings(values: dict[str, str]) -> list[tuple[str, str]]:
+    """The input's names, for the node and for whoever looks at the same images."""
+    return [("image", values["image"]), ("image/compressed", f"{values['image']}/compressed")]
+
+
+def camera_info(image: str) -> str:
+    """Where image_transport has the CameraInfo of an image topic: beside it."""
+    return f"{image.rpartition('/')[0]}/camera_info" if "/" in image else "camera_info"
+
+
 def viewer(values: dict[str, str]) -> list[Node]:
-    """RViz or rqt_image_view on the topics of this node."""
+    """RViz, rqt_image_view or the live page on the topics of this node."""
     if values["viewer"] == "none":
         return []
+    if values["viewer"] == "rerun":
+        return [live_page(values)]
     package, executable = {"rviz": ("rviz2", "rviz2"), "rqt": ("rqt_image_view", "rqt_image_view")}[values["viewer"]]
     try:
         get_package_prefix(package)
@@ -112,14 +144,36 @@ def viewer(values: dict[str, str]) -> list[Node]:
         return [Node(package=package, executable=executable, namespace=values["namespace"], arguments=["overlay"])]
     config = str(Path(get_package_share_directory(PACKAGE)) / "rviz" / "perception.rviz")
     # The view speaks of /overlay and so on; in a namespace these become the topics of that namespace.
-    remappings = [(f"/{name}", name) for name in OUTPUTS] + [("/image", values["image"])]
+    remappings = [(f"/{name}", name) for name in OUTPUTS]
+    remappings += [("/image", values["image"]), ("/camera_info", camera_info(values["image"]))]
     return [
         Node(
             package=package,
             executable=executable,
             name="rviz",
             namespace=values["namespace"],
-            arguments=["-d", config],
+            arguments=["-d", config, "-f", values["fixed_frame"]],
             remappings=remappings,
         )
     ]
+
+
+def live_page(values: dict[str, str]) -> Node:
+    """The Rerun page; its process subscribes only while a browser has it open."""
+    if importlib.util.find_spec("rerun") is None:
+        raise RuntimeError("viewer:=rerun needs rerun-sdk, which is not installed: pip install 'rerun-sdk>=0.39,<0.42'")
+    if not values["viewer_port"].isdigit():
+        raise RuntimeError(f"viewer_port:={values['viewer_port']} is not a TCP port, for example 9090")
+    parameters: dict[str, str | int] = {"port": int(values["viewer_port"]), "address": values["viewer_address"]}
+    if values["transport"]:
+        parameters["image_transport"] = values["transport"]
+    return Node(
+        package=PACKAGE,
+        executable="rerun_viewer_node",
+        name="rerun_viewer",
+        namespace=values["namespace"],
+        parameters=[parameters],
+        remappings=image_remappings(values),
+        output="screen",
+        emulate_tty=True,
+    )

@@ -15,7 +15,7 @@ from ament_index_python.packages import get_package_share_directory
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, GroupAction, IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import LaunchConfiguration
+from launch.substitutions import LaunchConfiguration, PythonExpression
 
 SHARE = Path(get_package_share_directory("clip_rl_perception"))
 SIDES = ("left", "right")
@@ -42,10 +42,24 @@ ARGUMENTS = [
         description="true: the nodes configure and activate themselves.",
     ),
     DeclareLaunchArgument(
-        "viewer", default_value="none", choices=["none", "rviz", "rqt"], description="What to look with, per side."
+        "viewer",
+        default_value="none",
+        choices=["none", "rviz", "rqt", "rerun"],
+        description="What to look with, per side.",
+    ),
+    DeclareLaunchArgument(
+        "viewer_port", default_value="9090", description="rerun: port of the left page; the right one is two higher."
+    ),
+    DeclareLaunchArgument(
+        "viewer_address", default_value="127.0.0.1", description="rerun: address to serve on, see perception.launch.py."
+    ),
+    DeclareLaunchArgument(
+        "fixed_frame", default_value="endoscope_optical", description="rviz: frame_id of the images of both sides."
     ),
 ]
-PASSED_ON = ("image", "model", "engine", "transport", "params_file", "autostart", "viewer")
+PASSED_ON = (
+    "image", "model", "engine", "transport", "params_file", "autostart", "viewer", "viewer_address", "fixed_frame",
+)  # fmt: skip
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -55,7 +69,9 @@ def generate_launch_description() -> LaunchDescription:
 
 def one_side(side: str) -> GroupAction:
     """perception.launch.py for one camera; the group keeps its arguments to itself."""
-    arguments = {name: LaunchConfiguration(name) for name in PASSED_ON}
+    arguments: dict[str, object] = {name: LaunchConfiguration(name) for name in PASSED_ON}
+    port = LaunchConfiguration("viewer_port")
+    arguments["viewer_port"] = port if side == "left" else PythonExpression(["int('", port, "') + 2"])
     return GroupAction(
         [
             IncludeLaunchDescription(

@@ -16,8 +16,10 @@ ROOT = Path(__file__).resolve().parents[2]
 LAUNCH = ROOT / "launch"
 RVIZ = ROOT / "ros_ws" / "src" / "clip_rl_perception" / "rviz" / "perception.rviz"
 
-PERCEPTION = ["namespace", "image", "model", "engine", "transport", "params_file", "autostart", "viewer"]
-STEREO = ["rig", "image", "model", "engine", "transport", "params_file", "autostart", "viewer"]
+COMMON = ["image", "model", "engine", "transport", "params_file", "autostart", "viewer"]
+VIEWER = ["viewer_port", "viewer_address", "fixed_frame"]
+PERCEPTION = ["namespace", *COMMON, *VIEWER]
+STEREO = ["rig", *COMMON, *VIEWER]
 
 
 def installed() -> bool:
@@ -64,10 +66,16 @@ def test_the_ros_package_links_to_the_launch_files() -> None:
     assert (ROOT / "ros_ws" / "src" / "clip_rl_perception" / "launch").resolve() == LAUNCH
 
 
-def test_rviz_shows_topics_of_the_node() -> None:
+def test_rviz_topics_are_mapped_into_the_namespace() -> None:
     displays = yaml.safe_load(RVIZ.read_text(encoding="utf-8"))["Visualization Manager"]["Displays"]
-    topics = {display["Topic"]["Value"] for display in displays}
-    assert topics == {"/image", "/overlay", "/mask", "/confidence"}
+    topics = {display["Topic"]["Value"].removeprefix("/") for display in displays}
+    tree = ast.parse((LAUNCH / "perception.launch.py").read_text(encoding="utf-8"))
+    (mapped,) = [
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "OUTPUTS"
+    ]
+    assert topics == {"image", *mapped}
 
 
 # ---- with ROS 2's launch
@@ -192,6 +200,35 @@ def test_wrong_arguments_are_named() -> None:
 
 
 @needs_launch
+def test_camera_info_lies_beside_the_image() -> None:
+    from launch_ros.actions import LifecycleNode
+
+    for image, expected in (("image", "camera_info"), ("/davinci/left/image_raw", "/davinci/left/camera_info")):
+        (node,) = [action for action in started(image=image) if isinstance(action, LifecycleNode)]
+        assert f"camera_info:={expected}" in command(node)
+
+
+@needs_launch
+def test_live_page() -> None:
+    if importlib.util.find_spec("rerun") is None:
+        with pytest.raises(RuntimeError, match="viewer:=rerun needs rerun-sdk.*pip install"):
+            started(viewer="rerun")
+        return
+    (page,) = [
+        action
+        for action in started(viewer="rerun", viewer_port="9190", namespace="scope", image="/cam/image_raw")
+        if "rerun" in str(getattr(action, "node_executable", ""))
+    ]
+    line = command(page)
+    assert Path(line[0]).name == "rerun_viewer_node"
+    assert "__ns:=/scope" in line
+    assert "image:=/cam/image_raw" in line
+    assert parameters(line) == {"port": 9190, "address": "127.0.0.1"}
+    with pytest.raises(RuntimeError, match="viewer_port:=no is not a TCP port"):
+        started(viewer="rerun", viewer_port="no")
+
+
+@needs_launch
 def test_viewer_that_is_not_installed_is_named() -> None:
     from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 
@@ -202,7 +239,9 @@ def test_viewer_that_is_not_installed_is_named() -> None:
             started(viewer="rviz")
     else:
         (viewer,) = [action for action in started(viewer="rviz") if "rviz2" in str(action.node_executable)]
-        assert any(part.endswith("perception.rviz") for part in command(viewer))
+        line = command(viewer)
+        assert any(part.endswith("perception.rviz") for part in line)
+        assert line[line.index("-f") + 1] == "endoscope_optical"
 
 
 @needs_launch
@@ -227,5 +266,5 @@ def test_stereo_includes_both_sides() -> None:
                 ): perform_substitutions(context, normalize_to_list_of_substitutions(value))
                 for name, value in include.launch_arguments
             }
-            namespaces.append((values["namespace"], values["image"]))
-    assert namespaces == [("psm/left", "image_raw"), ("psm/right", "image_raw")]
+            namespaces.append((values["namespace"], values["image"], values["viewer_port"]))
+    assert namespaces == [("psm/left", "image_raw", "9090"), ("psm/right", "image_raw", "9092")]
