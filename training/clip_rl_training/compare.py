@@ -53,7 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     def chosen(job: Job) -> bool:
         return job.run.name in wanted["run"] and job.fold.name in wanted["fold"] and str(job.seed) in wanted["seed"]
 
-    command = ["clip-rl", "compare", "--config", arguments.config, "--root", "DIR"]
+    # Where files lie here is of no use to a reader.
+    command = ["clip-rl", "compare", "--config", Path(arguments.config).name, "--root", "DIR"]
     command += [part for value in arguments.set for part in ("--set", value)]
 
     def report() -> None:
