@@ -211,7 +211,7 @@ def test_camera_info_lies_beside_the_image() -> None:
 @needs_launch
 def test_live_page() -> None:
     if importlib.util.find_spec("rerun") is None:
-        with pytest.raises(RuntimeError, match="viewer:=rerun needs rerun-sdk.*pip install"):
+        with pytest.raises(RuntimeError, match=r"viewer:=rerun needs rerun-sdk.*pip install"):
             started(viewer="rerun")
         return
     (page,) = [
