@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,22 @@ class Status:
     invalid: int
     model_id: str
     engine: str
+    novelty: float | None = None
+    """Above 1 is out of distribution; None if unknown."""
+    age_ms: float | None = None
+    """Node clock minus header stamp at publishing, ms."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """One frame as it was sent to the node."""
+
+    index: int
+    """Place among the images of its topic, folder or video, those that cannot be read counted."""
+    stamp_ns: int
+    """Header stamp that it was sent with, ns."""
+    published_ns: int
+    """When it was published, or arrived beside the node, on the wall clock, ns."""
 
 
 class Recording:
@@ -51,6 +68,8 @@ class Recording:
         self.path = Path(path)
         self.mask_received_ns: dict[int, int] = {}
         """When each mask was received, by header stamp; ns."""
+        self.confidence_stamps: set[int] = set()
+        """Header stamps of the confidence maps that were recorded, ns."""
         self.repeated_masks = 0
         """Masks whose stamp had been seen before."""
         self.statuses: list[Status] = []
@@ -64,19 +83,28 @@ class Recording:
 
     def masks(self) -> Iterator[tuple[int, ByteArray]]:
         """(header stamp, uint8 (H, W) class ids) in the order received."""
+        return self._images("mask")
+
+    def confidences(self) -> Iterator[tuple[int, ByteArray]]:
+        """(header stamp, uint8 (H, W) probability x 255) in the order received; none where they were not recorded."""
+        return self._images("confidence")
+
+    def _images(self, name: str) -> Iterator[tuple[int, ByteArray]]:
         with BagReader(self.path) as reader:
-            for connection in [item for item in reader.connections if _is_mask(item)]:
+            for connection in [item for item in reader.connections if _is_image(item, name)]:
                 for _, _, data in reader.messages([connection]):
                     message: Any = reader.deserialize(data, connection.msgtype)
                     pixels = message.data.reshape(message.height, message.step)[:, : message.width]
                     yield message_types.stamp_of(message), np.asarray(pixels, np.uint8)
 
     def _take(self, connection: Any, time: int, data: bytes, reader: BagReader) -> None:
-        if _is_mask(connection):
+        if _is_image(connection, "mask"):
             stamp = message_types.stamp_in(data)
             self.repeated_masks += stamp in self.mask_received_ns
             self.mask_received_ns[stamp] = time
             return
+        if _is_image(connection, "confidence"):
+            self.confidence_stamps.add(message_types.stamp_in(data))
         if not connection.msgtype.startswith("clip_rl_interfaces/"):
             return
         message: Any = reader.deserialize(data, connection.msgtype)
@@ -89,8 +117,8 @@ class Recording:
             self.label_space = message_types.label_space_of(message)
 
 
-def _is_mask(connection: Any) -> bool:
-    return bool(connection.msgtype == message_types.IMAGE and connection.topic.rsplit("/", 1)[-1] == "mask")
+def _is_image(connection: Any, name: str) -> bool:
+    return bool(connection.msgtype == message_types.IMAGE and connection.topic.rsplit("/", 1)[-1] == name)
 
 
 def _status(message: Any, received_ns: int) -> Status:
@@ -107,6 +135,8 @@ def _status(message: Any, received_ns: int) -> Status:
         invalid=int(message.invalid),
         model_id=message.model_id,
         engine=message.engine,
+        novelty=None if math.isnan(message.novelty) else float(message.novelty),
+        age_ms=float(message.age_ms),
     )
 
 
@@ -132,5 +162,17 @@ def read_stamps(path: str | Path) -> dict[int, int]:
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
         return {int(entry["stamp_ns"]): int(entry["index"]) for entry in map(json.loads, lines)}
+    except (OSError, ValueError, KeyError) as error:
+        raise SourceError(f"{path}: not a table of published frames: {error}") from error
+
+
+def read_published(path: str | Path) -> list[Published]:
+    """The player's table (`--stamps`), or the evaluator's of images that arrived. Raises `SourceError`."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        return [
+            Published(int(entry["source_index"]), int(entry["stamp_ns"]), int(entry["published_ns"]))
+            for entry in map(json.loads, lines)
+        ]
     except (OSError, ValueError, KeyError) as error:
         raise SourceError(f"{path}: not a table of published frames: {error}") from error

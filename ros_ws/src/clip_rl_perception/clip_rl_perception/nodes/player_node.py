@@ -1,8 +1,9 @@
 """Plays a video, a folder of images or a bag over DDS in real time, as a camera driver would.
 
 Frames are decoded ahead in a thread and stamped at the moment they are published: the header stamp says when the
-"camera" delivered the frame, so that latency is receive time minus stamp. `--stamps FILE` receives one JSON line for
-each frame published: its index in the source, its new stamp and its stamp in the source.
+"camera" delivered the frame, so that latency is receive time minus stamp. With `--keep-stamps` a bag's messages go out
+byte for byte instead, with their own stamps and simulated time, as `ros2 bag play --clock` would send them. `--stamps
+FILE` receives one JSON line for each frame published: its index in the source, stamp, time of publishing.
 
     ros2 run clip_rl_perception player_node video.mp4 --ros-args -r image:=/camera/image_raw
 """
@@ -10,17 +11,17 @@ each frame published: its index in the source, its new stamp and its stamp in th
 from __future__ import annotations
 
 import argparse
-import array
+import contextlib
+import itertools
 import json
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TextIO
 
-import cv2
 import rclpy
 from rclpy.duration import Duration
 from rclpy.node import Node
@@ -30,11 +31,15 @@ from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
 
 from clip_rl_perception.errors import ClipRlError
-from clip_rl_perception.evaluation.frames import Frame, FrameSource
+from clip_rl_perception.evaluation.bag_make import START_NS
+from clip_rl_perception.evaluation.frames import FrameSource
 from clip_rl_perception.evaluation.pacing import Pace
 from clip_rl_perception.evaluation.prefetch import Prefetch
 from clip_rl_perception.evaluation.sources import open_source
 from clip_rl_perception.nodes import events
+from clip_rl_perception.nodes.answers import Answers
+from clip_rl_perception.nodes.outgoing import Outgoing, as_recorded, made_of, type_of
+from clip_rl_perception.nodes.sim_clock import SimClock
 
 EXIT_NOBODY = 3
 """Exit status when nobody subscribed in time."""
@@ -44,94 +49,44 @@ CAMERA_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5, reliability=Re
 
 
 class PlayerNode(Node):
-    """Publishes the frames of a source on `image`, or as JPEG or PNG on `image/compressed`."""
+    """Publishes on `image`, or on `image/compressed`."""
 
-    def __init__(self, source: FrameSource, *, transport: str, encoding: str, frame_id: str) -> None:
-        """Create the publisher; `transport` is ``raw`` or ``compressed``, `encoding` of raw images rgb8 or bgr8."""
+    def __init__(self, source: FrameSource, outgoing: Iterable[Outgoing], kind: type) -> None:
+        """Create the publisher.
+
+        Args:
+            source: what is played.
+            outgoing: its frames as they are sent; made in the prefetch thread.
+            kind: Image or CompressedImage of rclpy.
+        """
         super().__init__("player")
-        self.source = source
-        self._compressed, self._encoding, self._frame_id = transport == "compressed", encoding, frame_id
-        kind, topic = (CompressedImage, "image/compressed") if self._compressed else (Image, "image")
+        self.source, self.outgoing = source, outgoing
+        topic = "image/compressed" if kind is CompressedImage else "image"
         self.image_publisher = self.create_publisher(kind, topic, CAMERA_QOS)
-
-    def messages(self, limit: int | None) -> Iterator[tuple[int, Frame, Any]]:
-        """(index, frame, message without stamp) of the first `limit` frames; made in the prefetch thread."""
-        for index, frame in enumerate(self.source):
-            if index == limit:
-                return
-            yield index, frame, self._compressed_message(frame) if self._compressed else self._raw_message(frame)
-
-    def _raw_message(self, frame: Frame) -> Image:
-        pixels = frame.rgb if self._encoding == "rgb8" else cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR)
-        height, width, channels = pixels.shape
-        message = Image(height=height, width=width, encoding=self._encoding, step=width * channels)
-        message.header.frame_id = self._frame_id
-        # rclpy takes array('B') as it is; every other type is copied byte by byte through Python.
-        data = array.array("B")
-        data.frombytes(memoryview(pixels.reshape(-1)))
-        message.data = data
-        return message
-
-    def _compressed_message(self, frame: Frame) -> CompressedImage:
-        content = frame.encoded
-        if content is None:
-            content = cv2.imencode(".jpg", cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])[
-                1
-            ]
-        kind = "png" if bytes(content[:4]) == b"\x89PNG" else "jpeg"
-        message = CompressedImage(format=f"bgr8; {kind} compressed bgr8")
-        message.header.frame_id = self._frame_id
-        data = array.array("B")
-        data.frombytes(memoryview(content).cast("B"))
-        message.data = data
-        return message
 
 
 def play(node: PlayerNode, arguments: argparse.Namespace, stop: threading.Event) -> int:
     """Wait for a subscriber, then publish every frame at its time; returns the exit status."""
     limit = None if arguments.seconds is None else max(1, round(arguments.seconds * node.source.info.rate_hz))
-    pace = Pace(node.source.info.rate_hz, speed=arguments.speed, fixed=arguments.rate is not None)
-    sent, late, worst_ms = 0, 0, 0.0
-    with (
-        Prefetch(
-            node.messages(limit), limit_bytes=arguments.buffer_mb << 20, size=lambda item: len(item[2].data)
-        ) as frames,
-        open(arguments.stamps or "/dev/null", "w", encoding="utf-8") as stamps,  # noqa: PTH123
-    ):
-        if not _wait_for_subscribers(node, arguments, stop):
+    with contextlib.ExitStack() as stack:
+        frames = stack.enter_context(
+            Prefetch(
+                itertools.islice(node.outgoing, limit),
+                limit_bytes=arguments.buffer_mb << 20,
+                size=lambda item: item.size,
+            )
+        )
+        stamps = stack.enter_context(open(arguments.stamps or "/dev/null", "w", encoding="utf-8"))  # noqa: PTH123
+        answers = stack.enter_context(contextlib.closing(Answers(node))) if arguments.lockstep else None
+        clock = None
+        if arguments.keep_stamps:
+            clock = stack.enter_context(contextlib.closing(SimClock(node, speed=arguments.speed)))
+        if not _wait_for_subscribers(node, answers, arguments, stop):
             return 0 if stop.is_set() else EXIT_NOBODY
         frames.wait_filled(arguments.fill_seconds)
         stop.wait(arguments.settle_seconds)
         events.emit("started", topic=node.image_publisher.topic_name)
-        start = time.monotonic()
-        for index, frame, message in frames:
-            due = start + pace.due(frame.stamp_ns)
-            if stop.wait(max(0.0, due - time.monotonic())):
-                break
-            behind = time.monotonic() - due
-            if behind > pace.period_s:
-                # Decoded late, or held up. The rest is played later, rather than in a burst that no camera would send.
-                start += behind
-                late += 1
-                worst_ms = max(worst_ms, behind * 1e3)
-            now = node.get_clock().now()
-            message.header.stamp = now.to_msg()
-            node.image_publisher.publish(message)
-            sent += 1
-            stamps.write(
-                json.dumps(
-                    {
-                        "index": index,
-                        "stamp_ns": now.nanoseconds,
-                        "source_stamp_ns": frame.stamp_ns,
-                        "name": frame.name,
-                    }
-                )
-                + "\n"
-            )
-            stamps.flush()
-            if sent % 10 == 0:
-                events.emit("progress", sent=sent)
+        sent, late, worst_ms, unanswered = _publish(node, frames, stamps, arguments, clock, answers, stop)
         node.image_publisher.wait_for_all_acked(Duration(seconds=1.0))
         stop.wait(arguments.settle_seconds)
     for problem in node.source.problems:
@@ -140,14 +95,75 @@ def play(node: PlayerNode, arguments: argparse.Namespace, stop: threading.Event)
         node.get_logger().warning(
             f"{late} of {sent} frames were played late, by up to {worst_ms:.0f} ms: this machine is too busy"
         )
-    events.emit("done", sent=sent, late=late, problems=node.source.problems)
+    if unanswered:
+        node.get_logger().warning(f"{unanswered} of {sent} frames were not answered in {arguments.answer_seconds:g} s")
+    events.emit("done", sent=sent, late=late, unanswered=unanswered, problems=node.source.problems)
     return 0
 
 
-def _wait_for_subscribers(node: PlayerNode, arguments: argparse.Namespace, stop: threading.Event) -> bool:
+def _publish(
+    node: PlayerNode,
+    frames: Iterator[Outgoing],
+    stamps: TextIO,
+    arguments: argparse.Namespace,
+    clock: SimClock | None,
+    answers: Answers | None,
+    stop: threading.Event,
+) -> tuple[int, int, float, int]:
+    """Returns frames sent, how many of them late, by how much at worst (ms), and how many were not answered."""
+    pace = Pace(node.source.info.rate_hz, speed=arguments.speed, fixed=arguments.rate is not None)
+    sent, late, worst_ms, unanswered = 0, 0, 0.0, 0
+    start = time.monotonic()
+    for frame in frames:
+        stamp = frame.stamp_ns + (START_NS if arguments.keep_stamps and not isinstance(frame.message, bytes) else 0)
+        if clock is not None:
+            clock.until(stamp)
+        due = start + pace.due(frame.stamp_ns)
+        if stop.wait(max(0.0, due - time.monotonic())):
+            break
+        behind = time.monotonic() - due
+        if behind > pace.period_s:
+            # Decoded late, or held up. The rest is played later, rather than in a burst that no camera would send.
+            start += behind
+            if answers is None:  # who waits for answers is never late
+                late += 1
+                worst_ms = max(worst_ms, behind * 1e3)
+        if clock is not None:
+            clock.show(stamp)
+        else:
+            stamp = node.get_clock().now().nanoseconds
+        if not isinstance(frame.message, bytes):
+            frame.message.header.stamp.sec, frame.message.header.stamp.nanosec = divmod(stamp, 1_000_000_000)
+        if answers is not None:
+            answers.expect()
+        published = time.time_ns()
+        node.image_publisher.publish(frame.message)
+        sent += 1
+        row = {
+            "index": frame.index,
+            "source_index": frame.source_index,
+            "stamp_ns": stamp,
+            "published_ns": published,
+            "source_stamp_ns": frame.stamp_ns,
+            "name": frame.name,
+        }
+        stamps.write(json.dumps(row) + "\n")
+        stamps.flush()
+        if answers is not None and not answers.wait(stamp, stop, arguments.answer_seconds):
+            unanswered += 1
+        if sent % 10 == 0:
+            events.emit("progress", sent=sent)
+    return sent, late, worst_ms, unanswered
+
+
+def _wait_for_subscribers(
+    node: PlayerNode, answers: Answers | None, arguments: argparse.Namespace, stop: threading.Event
+) -> bool:
     events.emit("waiting", topic=node.image_publisher.topic_name)
     deadline = time.monotonic() + arguments.wait_seconds
-    while node.image_publisher.get_subscription_count() < arguments.subscribers:
+    while node.image_publisher.get_subscription_count() < arguments.subscribers or (
+        answers is not None and not answers.connected()
+    ):
         if stop.wait(0.05):
             return False
         if time.monotonic() > deadline:
@@ -170,6 +186,13 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--rate", type=float, help="frames per second instead of the source's own")
     result.add_argument("--speed", type=float, default=1.0, help="times the source's own rate")
     result.add_argument("--seconds", type=float, help="play only so much of the source")
+    result.add_argument(
+        "--keep-stamps",
+        action="store_true",
+        help="publish a bag's messages byte for byte with their own stamps, and simulated time on /clock",
+    )
+    result.add_argument("--lockstep", action="store_true", help="publish a frame when the node has answered the last")
+    result.add_argument("--answer-seconds", type=float, default=10.0, help="how long to wait for an answer")
     result.add_argument("--stamps", type=Path, help="file for one JSON line per published frame")
     result.add_argument("--buffer-mb", type=int, default=512, help="memory for frames that are decoded ahead")
     result.add_argument("--fill-seconds", type=float, default=10.0, help="most time to decode ahead before the start")
@@ -181,6 +204,16 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
+def _outgoing(source: FrameSource, arguments: argparse.Namespace) -> tuple[Iterable[Outgoing], type]:
+    """What to send, and as which type."""
+    if arguments.keep_stamps and source.info.kind == "bag":
+        topic = source.info.topic
+        return as_recorded(arguments.source, topic, source.problems), type_of(arguments.source, topic)
+    compressed = arguments.transport == "compressed"
+    made = made_of(source, compressed=compressed, encoding=arguments.encoding, frame_id=arguments.frame_id)
+    return made, CompressedImage if compressed else Image
+
+
 def main(args: list[str] | None = None) -> None:
     """Entry point of `ros2 run clip_rl_perception player_node`."""
     given = sys.argv if args is None else args
@@ -190,11 +223,12 @@ def main(args: list[str] | None = None) -> None:
         signal.signal(number, lambda *_: stop.set())
     try:
         source = open_source(arguments.source, rate_hz=arguments.rate, topic=arguments.topic)
+        outgoing, kind = _outgoing(source, arguments)
     except ClipRlError as error:
         print(f"player: {error}", file=sys.stderr)
         sys.exit(2)
     rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
-    node = PlayerNode(source, transport=arguments.transport, encoding=arguments.encoding, frame_id=arguments.frame_id)
+    node = PlayerNode(source, outgoing, kind)
     try:
         status = play(node, arguments, stop)
     except ClipRlError as error:

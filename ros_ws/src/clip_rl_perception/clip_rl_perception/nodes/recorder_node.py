@@ -40,6 +40,9 @@ TOPICS: dict[str, tuple[Any, str, bool]] = {
 }
 """Recorded by default: topic -> (rclpy type, type name, transient local)."""
 
+CONFIDENCE: dict[str, tuple[Any, str, bool]] = {"confidence": (Image, message_types.IMAGE, False)}
+"""Recorded when asked for: whoever subscribes to it makes the node compute it."""
+
 MAX_WAITING_BYTES = 512 << 20
 """Most bytes that may wait for the disk; beyond it messages are lost, counted and reported."""
 
@@ -47,10 +50,11 @@ MAX_WAITING_BYTES = 512 << 20
 class RecorderNode(Node):
     """Subscribes to the perception node's outputs and hands their bytes to a writer thread."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, name: str = "recorder", confidence: bool = False) -> None:
         """Create the bag at `path` and subscribe; raises `BagError`."""
-        super().__init__("recorder")
-        self.counts = dict.fromkeys(TOPICS, 0)
+        super().__init__(name)
+        self._kinds = {**TOPICS, **(CONFIDENCE if confidence else {})}
+        self.counts = dict.fromkeys(self._kinds, 0)
         self.lost = 0
         self.failure: str | None = None
         self._bag = BagWriter(path, compress=True)
@@ -58,7 +62,7 @@ class RecorderNode(Node):
         self._waiting_bytes = 0
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._write, name="writer")
-        self._topics = {name: self._subscribe(name) for name in TOPICS}
+        self._topics = {name: self._subscribe(name) for name in self._kinds}
         self._thread.start()
 
     def ready(self) -> bool:
@@ -72,7 +76,7 @@ class RecorderNode(Node):
         self._bag.close()
 
     def _subscribe(self, name: str) -> Any:
-        kind, _, latched = TOPICS[name]
+        kind, _, latched = self._kinds[name]
         profile = QoSProfile(
             history=HistoryPolicy.KEEP_LAST,
             depth=1 if latched else 50,
@@ -94,7 +98,7 @@ class RecorderNode(Node):
     def _write(self) -> None:
         while (item := self._waiting.get()) is not None:
             name, now, data = item
-            _, msgtype, latched = TOPICS[name]
+            _, msgtype, latched = self._kinds[name]
             profile = qos(transient_local=True, depth=1) if latched else qos()
             if self.failure is None:
                 try:
@@ -110,13 +114,16 @@ def main(args: list[str] | None = None) -> None:
     given = sys.argv if args is None else args
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("path", type=Path, help="rosbag2 folder to create")
+    parser.add_argument(
+        "--confidence", action="store_true", help="record the confidence too; the node then computes it"
+    )
     arguments = parser.parse_args(remove_ros_args(given)[1:])
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
     try:
-        node = RecorderNode(arguments.path)
+        node = RecorderNode(arguments.path, confidence=arguments.confidence)
     except ClipRlError as error:
         print(f"recorder: {error}", file=sys.stderr)
         rclpy.try_shutdown()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from clip_rl_perception.errors import ClipRlError
@@ -42,6 +43,16 @@ class SessionOptions:
     """Frames per second instead of the source's own."""
     seconds: float | None = None
     """Play only so much of the source."""
+    speed: float = 1.0
+    """Times the source's own rate."""
+    keep_stamps: bool = False
+    """Send a bag's messages as they were recorded, with their own stamps, on simulated time."""
+    lockstep: bool = False
+    """Send a frame when the node has answered the one before: none is dropped."""
+    confidence: bool = False
+    """Record the confidence too; the node then computes it."""
+    parameters: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Further parameters of the node, values as on a ROS command line."""
     start_timeout_s: float = 180.0
     """How long the node may take to become active, s."""
 
@@ -70,7 +81,8 @@ def run_session(options: SessionOptions, folder: Path, *, first_stage: int, stag
     recording, stamps = folder / "recording", folder / "frames.jsonl"
     with Children(child_environment(), folder / "logs") as children:
         with Stage(first_stage, stages, "starting the perception node") as stage:
-            recorder = children.start("recorder", _node_command("recorder_node", [str(recording)]))
+            record = [str(recording), *(["--confidence"] if options.confidence else [])]
+            recorder = children.start("recorder", _node_command("recorder_node", record))
             node = children.start("perception_node", _node_command("perception_node", [], _node_parameters(options)))
             deadline = time.monotonic() + options.start_timeout_s
             # The node's publishers exist as soon as it is configured; frames played before would return unrecorded.
@@ -88,6 +100,8 @@ def run_session(options: SessionOptions, folder: Path, *, first_stage: int, stag
             problems.append(f"the recorder lost {done['lost']} messages: the disk is slower than the topics")
         played = player.last("done") or {}
         problems += played.get("problems", [])
+        if played.get("unanswered"):
+            problems.append(f"{played['unanswered']} frames were never answered by the node")
         if played.get("late"):
             problems.append(f"{played['late']} frames were played later than their time: this machine is too busy")
     return SessionResult(recording, stamps, tuple(problems), node_ended)
@@ -164,6 +178,8 @@ def _node_parameters(options: SessionOptions) -> tuple[str, ...]:
         "model": f"'{options.model}'",
         "engine": f"'{options.engine}'",
         "image_transport": options.transport,
+        **({"use_sim_time": "true"} if options.keep_stamps else {}),
+        **options.parameters,
     }
     return tuple(part for name, value in values.items() for part in ("-p", f"{name}:={value}"))
 
@@ -174,4 +190,11 @@ def _player_arguments(options: SessionOptions, stamps: Path) -> list[str]:
     for name, value in (("topic", options.topic), ("rate", options.rate_hz), ("seconds", options.seconds)):
         if value is not None:
             arguments += [f"--{name}", str(value)]
+    if options.speed != 1.0:
+        arguments += ["--speed", str(options.speed)]
+    arguments += [f"--{name}" for name, wanted in _SWITCHES.items() if getattr(options, wanted)]
     return arguments
+
+
+_SWITCHES = {"keep-stamps": "keep_stamps", "lockstep": "lockstep"}
+"""Options of the player that are on or off -> fields of `SessionOptions`."""
