@@ -1,0 +1,181 @@
+"""Online replay: a bag through the real node over DDS gives what offline replay gives for the frames processed."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from clip_rl_perception.evaluation import message_types
+from clip_rl_perception.evaluation.bag_writer import BagWriter
+from clip_rl_perception.evaluation.recording import read_published
+from clip_rl_perception.evaluation.replay.inputs import InputOptions, open_inputs
+from clip_rl_perception.evaluation.replay.model import ModelOptions, load_model
+from clip_rl_perception.evaluation.replay.offline import OfflineOptions, OfflineReplay
+from clip_rl_perception.evaluation.replay.online import OnlineOptions
+from clip_rl_perception.evaluation.replay.run_record import RunRecord
+from clip_rl_perception.evaluation.replay.scoring import accuracy_report
+from clip_rl_perception.labels import load_label_space
+from clip_rl_perception.session.online import OnlineReplayOptions, replay_online
+from clip_rl_perception.session.play import SessionError
+from harness import picture
+
+START = 1_700_000_000_000_000_000
+STEP = 40_000_000
+FRAMES = 12
+TOPIC = "/endoscope/image_raw"
+
+
+@pytest.fixture(autouse=True)
+def own_domain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIP_RL_DOMAIN_ID", "")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def write(path: Path, *, labels: bool = True, encoding: str = "bgr8") -> Path:
+    """Frames of changing pictures, with truth of the random network's own classes."""
+    with BagWriter(path) as bag:
+        if labels:
+            bag.write_label_space(load_label_space("endovis2018-type"), START)
+        for index in range(FRAMES):
+            bag.write_image(picture(96, 128, seed=index // 3), START + index * STEP, encoding=encoding)
+            if labels:
+                truth = np.zeros((96, 128), np.uint8)
+                truth[30:60, 20 + index : 60 + index] = 1 + index % 2
+                bag.write_labels(truth, START + index * STEP)
+    return path
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("online") / "operation")
+
+
+def online(path: Path, checkpoint: Path, out: Path, **options: Any) -> RunRecord:
+    out.mkdir()
+    options = {"model": str(checkpoint), "engine": "torch", **options}
+    return replay_online(InputOptions((path,)), OnlineReplayOptions(**options), OnlineOptions(), out)
+
+
+def offline(path: Path, checkpoint: Path, stamps: frozenset[int] | None = None) -> RunRecord:
+    with load_model(ModelOptions(model=str(checkpoint), engine="torch")) as model:
+        inputs = open_inputs(InputOptions((path,)), model.space)
+        return OfflineReplay(inputs, model, OfflineOptions(only_stamps=stamps)).run("", {})
+
+
+def masks(run: RunRecord) -> dict[int, str | None]:
+    return {frame.stamp_ns: frame.mask_sha256 for frame in run.frames if frame.kind == "mask"}
+
+
+def accuracy(run: RunRecord) -> dict[str, Any]:
+    report = accuracy_report(run.frames, run.evaluated, run.nsd_tau)
+    assert report is not None
+    return report
+
+
+@pytest.mark.parametrize("encoding", ["bgr8", "jpeg"])
+def test_in_lockstep_every_frame_is_as_offline(domain: int, checkpoint: Path, tmp_path: Path, encoding: str) -> None:
+    path = write(tmp_path / "operation", encoding=encoding)
+    there = online(path, checkpoint, tmp_path / "out", lockstep=True, confidence=True)
+    here = offline(path, checkpoint)
+    assert len(masks(there)) == FRAMES, [frame.kind for frame in there.frames]
+    assert masks(there) == masks(here), "masks differ"
+    assert accuracy(there) == accuracy(here)
+    assert there.problems == () and there.complete and there.mode == "online"
+    assert there.model_id == here.model_id and there.engine == here.engine
+    assert there.evaluated == here.evaluated
+    assert all(frame.latency_ms is not None and frame.latency_ms > 0 for frame in there.frames)
+    assert [frame.index for frame in there.frames] == list(range(FRAMES))
+    # On simulated time, that of the recording: no frame is years old.
+    assert all(frame.age_ms is not None and 0 <= frame.age_ms <= STEP / 1e6 for frame in there.frames)
+    assert {frame.validity for frame in there.frames} == {frame.validity for frame in here.frames}
+
+
+def test_of_frames_that_were_dropped_the_rest_is_as_offline(
+    domain: int, checkpoint: Path, bag: Path, tmp_path: Path
+) -> None:
+    """Fifty times too fast: the node takes what it can."""
+    there = online(bag, checkpoint, tmp_path / "out", speed=50.0)
+    assert [frame.index for frame in there.frames] == list(range(FRAMES)), "frames sent without a mask must be listed"
+    done = masks(there)
+    assert done, there.problems
+    here = offline(bag, checkpoint, frozenset(done))
+    assert masks(here) == done
+    theirs, ours = accuracy(there), accuracy(here)
+    for report in (theirs, ours):  # the confidence was not asked for online
+        report.pop("ece")
+        for part in report["sequences"].values():
+            part.pop("ece")
+    assert theirs == ours
+    assert {row.stamp_ns for row in read_published(tmp_path / "out/frames.jsonl")} == {
+        START + index * STEP for index in range(FRAMES)
+    }
+
+
+def test_without_truth_there_is_no_accuracy(domain: int, checkpoint: Path, tmp_path: Path) -> None:
+    path = write(tmp_path / "operation", labels=False)
+    run = online(path, checkpoint, tmp_path / "out", lockstep=True, seconds=0.2)
+    assert len(run.frames) == len(masks(run)) == 5
+    assert accuracy_report(run.frames, run.evaluated, run.nsd_tau) is None
+    assert run.source["ground_truth"] == "none"
+
+
+def damaged(path: Path) -> Path:
+    """A bag with an image of an unknown encoding, one whose bytes are missing, zero and repeated stamps."""
+    good = picture(96, 128)
+    types = message_types.typestore().types
+
+    def image(stamp: int, encoding: str = "rgb8", size: int = good.size) -> Any:
+        return types[message_types.IMAGE](
+            header=message_types.header(stamp, "endoscope"),
+            height=96,
+            width=128,
+            encoding=encoding,
+            is_bigendian=0,
+            step=384,
+            data=good.reshape(-1)[:size].copy(),
+        )
+
+    messages = [
+        image(START),
+        image(START + STEP, "rgb7"),
+        image(START + 2 * STEP, size=1000),
+        image(START + 3 * STEP),
+        image(0),
+        image(START + 5 * STEP),
+        image(START + 5 * STEP),
+        image(START + 7 * STEP),
+    ]
+    with BagWriter(path) as bag:
+        for index, message in enumerate(messages):
+            bag.write_message(TOPIC, message_types.IMAGE, message, START + index * STEP)
+    return path
+
+
+def test_bad_frames_reach_the_node_and_are_listed(domain: int, checkpoint: Path, tmp_path: Path) -> None:
+    run = online(damaged(tmp_path / "operation"), checkpoint, tmp_path / "out", lockstep=True)
+    kinds = [frame.kind for frame in run.frames]
+    assert kinds == ["mask", "invalid", "invalid", "mask", "mask", "mask", "dropped", "mask"]
+    assert "encoding 'rgb7' is not known" in run.frames[1].reason
+    assert run.frames[4].stamp_ns == START + 4 * STEP, "the time in the bag stands in for a stamp of zero"
+    text = "\n".join(run.problems)
+    for phrase in ("encoding 'rgb7' is not known", "1000 bytes", "stamp repeats"):
+        assert phrase in text, text
+
+
+def test_a_node_that_cannot_start_is_named(domain: int, bag: Path, tmp_path: Path) -> None:
+    with pytest.raises(SessionError, match=r"cannot be configured: .*nowhere"):
+        online(bag, tmp_path / "nowhere.safetensors", tmp_path / "out")
+
+
+def test_zero_stamps_are_replaced_in_the_bytes() -> None:
+    """CDR of both byte orders; all other bytes stay."""
+    from clip_rl_perception.nodes.outgoing import _stamped
+
+    for order, flag in ((">", 0), ("<", 1)):
+        data = bytes([0, flag, 0, 0]) + struct.pack(f"{order}iI", 0, 0) + b"rest"
+        changed = _stamped(data, 5_000_000_007)
+        assert message_types.stamp_in(changed) == 5_000_000_007
+        assert changed[:4] == data[:4] and changed[12:] == data[12:]
