@@ -16,12 +16,16 @@ import math
 import cv2
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial import cKDTree
 
 from clip_rl_perception.evaluation.metrics import IGNORED, ByteArray, CountArray, FloatArray, MetricError
 
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 DistanceArray = npt.NDArray[np.float32]
+
+_FEW_POINTS = 30_000
+"""Up to so many boundary pixels a search tree is quicker than the distance of every pixel; a ragged mask has more."""
 
 
 def mask_boundary(mask: ByteArray) -> ByteArray:
@@ -41,14 +45,28 @@ def surface_distances(prediction: ByteArray, truth: ByteArray) -> tuple[Distance
         For every boundary pixel of the prediction the distance to the truth's boundary, and the other way round;
         float32, infinite where the other mask is empty.
     """
-    columns = np.flatnonzero((prediction | truth).any(axis=0))
-    rows = np.flatnonzero((prediction | truth).any(axis=1))
-    if not columns.size:
+    x, y, width, height = cv2.boundingRect(prediction | truth)
+    if not width:
         return np.zeros(0, np.float32), np.zeros(0, np.float32)
     # Only the joint bounding box matters: outside it both masks are background, as is everything beyond the image.
-    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    box = np.s_[y : y + height, x : x + width]
     edges = [mask_boundary(np.ascontiguousarray(mask[box])) for mask in (prediction, truth)]
+    points = [_points(edge) for edge in edges]
+    if max(len(each) for each in points) <= _FEW_POINTS:
+        return _distances_to(points[0], points[1]), _distances_to(points[1], points[0])
     return _distances_at(edges[0], edges[1]), _distances_at(edges[1], edges[0])
+
+
+def _points(edge: ByteArray) -> DistanceArray:
+    """(x, y) of the pixels of a boundary, float32 (N, 2)."""
+    found = cv2.findNonZero(edge)
+    return np.zeros((0, 2), np.float32) if found is None else found.reshape(-1, 2).astype(np.float32)
+
+
+def _distances_to(points: DistanceArray, edge: DistanceArray) -> DistanceArray:
+    if not len(edge):
+        return np.full(len(points), math.inf, np.float32)
+    return np.asarray(cKDTree(edge).query(points)[0], np.float32)
 
 
 def _distances_at(points: ByteArray, edge: ByteArray) -> DistanceArray:
@@ -109,11 +127,13 @@ class BoundaryMetrics:
             confusion: of this frame, int64 (K, K); tells which classes occur.
         """
         nsd, hd95 = np.full(self.classes, math.nan), np.full(self.classes, math.nan)
-        counted = truth != IGNORED
+        counted = truth != IGNORED if (truth == IGNORED).any() else None
         for index in range(1, self.classes):
             if not (confusion[index].any() or confusion[:, index].any()):
                 continue
-            wanted = (prediction == index) & counted
+            wanted = prediction == index
+            if counted is not None:
+                wanted &= counted
             forward, backward = surface_distances(wanted.view(np.uint8), (truth == index).view(np.uint8))
             nsd[index] = nsd_from_distances(forward, backward, self.tau)
             hd95[index] = hd95_from_distances(forward, backward)

@@ -14,6 +14,7 @@ the ceiling that flow errors and real appearance changes allow.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import cv2
@@ -57,7 +58,8 @@ class FramePairs:
         """
         scale = min(1.0, FLOW_WIDTH / rgb.shape[1])
         size = (round(rgb.shape[1] * scale), max(1, round(rgb.shape[0] * scale)))
-        grey = cv2.cvtColor(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+        # Grey first: a third of the pixels to shrink, and the same picture but for rounding.
+        grey = cv2.resize(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)
         labels = [np.asarray(cv2.resize(each, size, interpolation=cv2.INTER_NEAREST), np.uint8) for each in maps]
         now = (np.asarray(grey, np.uint8), *labels)
         before, self._previous = self._previous, now
@@ -133,7 +135,7 @@ def backward_flow(before: ByteArray, now: ByteArray) -> tuple[Flow, npt.NDArray[
     x, y = _source(backward)
     returned = cv2.remap(forward, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-    return backward, inside & (np.linalg.norm(backward + returned, axis=2) <= _CONSISTENT)
+    return backward, inside & (cv2.magnitude(*cv2.split(backward + returned)) <= _CONSISTENT)
 
 
 def warp_labels(labels: ByteArray, flow: Flow) -> ByteArray:
@@ -143,6 +145,12 @@ def warp_labels(labels: ByteArray, flow: Flow) -> ByteArray:
 
 
 def _source(flow: Flow) -> tuple[Flow, Flow]:
-    height, width = flow.shape[:2]
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    x, y = _grid(flow.shape[0], flow.shape[1])
     return x + flow[..., 0], y + flow[..., 1]
+
+
+@functools.lru_cache(maxsize=8)
+def _grid(height: int, width: int) -> tuple[Flow, Flow]:
+    """Column and row of every pixel, float32 (H, W) each; shared, do not change them."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    return x, y

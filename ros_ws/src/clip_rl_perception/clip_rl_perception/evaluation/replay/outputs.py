@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
+
+import cv2
+import numpy as np
 
 from clip_rl_perception.evaluation import message_types, scene_messages
 from clip_rl_perception.evaluation.bag_labels import base_topic
 from clip_rl_perception.evaluation.bag_writer import BagWriter, qos
 from clip_rl_perception.evaluation.frames import Frame
+from clip_rl_perception.evaluation.metrics import ByteArray
 from clip_rl_perception.evaluation.replay.observer import SeenFrame
 from clip_rl_perception.evaluation.replay.run_record import FrameRecord
 from clip_rl_perception.evaluation.video_writer import VideoWriter
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.scene.overlay import draw_banner, draw_caption, draw_overlay
-from clip_rl_perception.scene.types import Validity
+from clip_rl_perception.scene.types import Box, Instrument, Validity
 
+VIDEO_WIDTH = 720
+"""Widest overlay video, px: drawing and encoding full-size frames would take longer than inferring them."""
 FRAME_ID = "endoscope_optical"
 """Of the headers that frames of videos and folders get."""
 
@@ -76,9 +83,9 @@ class OutputBag:
 class OverlayVideos:
     """One overlay video per stream: ``overlay.mp4``, or ``overlay-<topic>.mp4`` where there are several."""
 
-    def __init__(self, folder: Path, rates: dict[str, float]) -> None:
-        """`rates`: frames per second by stream key (sequence and topic joined)."""
-        self._folder, self._rates = folder, rates
+    def __init__(self, folder: Path, rates: dict[str, float], *, width: int = VIDEO_WIDTH) -> None:
+        """`rates`: frames per second by stream key (sequence and topic joined); `width`: widest video, px."""
+        self._folder, self._rates, self._width = folder, rates, width
         self._writers: dict[str, VideoWriter] = {}
         self.files: dict[str, Path] = {}
         """By stream key."""
@@ -88,10 +95,7 @@ class OverlayVideos:
         if seen.rgb is None:
             return
         record = seen.record
-        if seen.mask is not None:
-            picture = draw_overlay(seen.rgb, seen.mask, seen.space, seen.instruments)
-        else:
-            picture = seen.rgb.copy()
+        picture = overlay_at(seen, self._width)
         if record.validity not in (None, "ok"):
             draw_banner(picture, Validity[str(record.validity).upper()], record.reason)
         text = f"frame {record.index}"
@@ -110,6 +114,24 @@ class OverlayVideos:
         """Finish the files."""
         for writer in self._writers.values():
             writer.close()
+
+
+def overlay_at(seen: SeenFrame, width: int) -> ByteArray:
+    """The overlay of a frame, drawn at a size of at most `width` px across; the frame itself where it has no mask."""
+    assert seen.rgb is not None
+    height, full = seen.rgb.shape[:2]
+    scale = min(1.0, width / full)
+    size = (round(full * scale), max(1, round(height * scale)))
+    rgb = seen.rgb if scale == 1.0 else np.asarray(cv2.resize(seen.rgb, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+    if seen.mask is None:
+        return rgb.copy()
+    mask = seen.mask if scale == 1.0 else np.asarray(cv2.resize(seen.mask, size, interpolation=cv2.INTER_NEAREST))
+    return draw_overlay(rgb, np.asarray(mask, np.uint8), seen.space, [_scaled(tag, scale) for tag in seen.instruments])
+
+
+def _scaled(tag: Instrument, scale: float) -> Instrument:
+    box = Box(*(round(value * scale) for value in (tag.box.x, tag.box.y, tag.box.width, tag.box.height)))
+    return dataclasses.replace(tag, box=box, tip=(tag.tip[0] * scale, tag.tip[1] * scale), area=tag.area * scale**2)
 
 
 def _file_name(stream: str) -> str:

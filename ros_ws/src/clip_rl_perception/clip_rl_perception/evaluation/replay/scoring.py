@@ -83,8 +83,10 @@ class FrameScorer:
         Raises:
             MetricError: truth or confidence of another size, ids outside the classes.
         """
-        prediction = self.mapping.prediction[mask] if self.mapping is not None else mask
-        evaluated = self.mapping.truth[truth] if self.mapping is not None and truth is not None else None
+        prediction, evaluated = mask, None
+        if self.mapping is not None:
+            prediction = _looked_up(self.mapping.prediction, mask)
+            evaluated = _looked_up(self.mapping.truth, truth) if truth is not None else None
         meter = self._meters.get(stream)
         if meter is None:
             meter = self._meters[stream] = FrameMeter(len(self.names), **self._settings)
@@ -100,6 +102,12 @@ def accuracy_report(frames: Iterable[FrameRecord], names: Sequence[str], nsd_tau
             evaluator.add(frame.measures, sequence=frame.sequence, frame=str(frame.index))
             scored |= frame.measures.confusion is not None
     return evaluator.report() if scored else None
+
+
+def _looked_up(table: ByteArray, ids: ByteArray) -> ByteArray:
+    if (table == np.arange(256)).all():
+        return ids
+    return np.asarray(cv2.LUT(ids, table), np.uint8)
 
 
 def at_size(mask: ByteArray, shape: tuple[int, ...]) -> ByteArray:
