@@ -77,6 +77,20 @@ def test_report_and_pictures(checkpoint: Path, root: Path, tmp_path: Path, capsy
     assert not list(tmp_path.rglob("*.part"))
 
 
+def test_other_names_are_measured_beside_the_classes_own(checkpoint: Path, root: Path, tmp_path: Path) -> None:
+    report_file = tmp_path / "out.json"
+    assert run(*base(checkpoint, root), "--json", report_file, "--synonyms", "held_out") == 0
+    report = json.loads(report_file.read_text())
+    other = report["synonyms"]
+    assert other["texts"]["clip-applier"] == [
+        "a photo of a hem-o-lok clip applicator in endoscopic surgery",
+        "a hem-o-lok clip applicator",
+    ]
+    assert other["kept"] == pytest.approx(other["miou"] / report["miou"])
+    # Other texts, other embeddings, another prediction by an untrained network.
+    assert other["miou"] != report["miou"]
+
+
 def test_without_json_the_report_is_printed(checkpoint: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*base(checkpoint, root), "--sequences", "b", "--video", "--rate", 10) == 0
     report = json.loads(capsys.readouterr().out)

@@ -73,6 +73,9 @@ class DataConfig:
     """Processes that load and augment images."""
     close_ups: float = 0.0
     """Share of the synthetic training scenes replaced by a close-up of one instrument, captioned by its type."""
+    synonyms: str | None = None
+    """File of other names for classes, shipped (``train``) or a path: every step draws one prompt per class from the
+    class's own and these, so that the text tower learns names and not labels."""
     seed_offset: int = 0
     """First index of the training scenes; validation and test scenes have their own ranges of indices."""
 

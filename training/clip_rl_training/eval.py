@@ -30,6 +30,7 @@ from clip_rl_training.evaluating.pipeline_predictor import DEFAULT_RATE, Pipelin
 from clip_rl_training.evaluating.robustness import mean_corruption_error, read_baseline, run_corruptions
 from clip_rl_training.evaluating.worst import WorstFrames
 from clip_rl_training.label_maps import find_label_map, label_map_names
+from clip_rl_training.synonyms import Synonyms, load_synonyms
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--checkpoint", required=True, help="path, or the name of a shipped one, for example demo")
     model.add_argument("--engine", default="torch", help="torch, auto or an engine directory (default: %(default)s)")
     model.add_argument("--classes", metavar="NAME_OR_FILE", help="label space that replaces the checkpoint's classes")
+    model.add_argument(
+        "--synonyms",
+        metavar="NAME_OR_FILE",
+        help="measure again with other names for the classes (shipped: held_out) and tell what is kept",
+    )
     model.add_argument(
         "--refine-steps", type=int, metavar="N", help="at most N refinement steps; 0 is the decoder alone"
     )
@@ -78,6 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
     _check_arguments(arguments)
     baseline = read_baseline(arguments.baseline) if arguments.baseline else None
     label_map = find_label_map(arguments.label_map) if arguments.label_map else None
+    synonyms = load_synonyms(arguments.synonyms) if arguments.synonyms else None
     dataset = open_dataset(arguments.dataset, arguments.root, label_map=label_map).split(arguments.split)
     if arguments.sequences:
         dataset = dataset.only([name.strip() for name in arguments.sequences.split(",")], "--sequences")
@@ -104,6 +111,8 @@ def run(arguments: argparse.Namespace) -> int:
             )
             if baseline is not None:
                 report["corruptions"].update(mean_corruption_error(report["corruptions"], *baseline))
+    if synonyms is not None:
+        report["synonyms"] = _renamed(arguments, dataset, synonyms, mapping, report)
     text = json.dumps(report, indent=2, allow_nan=False)
     if arguments.json is None:
         print(text)
@@ -111,6 +120,41 @@ def run(arguments: argparse.Namespace) -> int:
         write_text(arguments.json, text + "\n")
         print(summary(report))
     return 0
+
+
+def _renamed(
+    arguments: argparse.Namespace,
+    dataset: SegmentationDataset,
+    synonyms: Synonyms,
+    mapping: ClassMapping,
+    report: dict[str, Any],
+) -> dict[str, Any]:
+    """Scores with the classes' other names, and the share of the mIoU that is kept."""
+    with load_predictor(
+        arguments.checkpoint,
+        arguments.engine,
+        classes=arguments.classes,
+        synonyms=synonyms,
+        refine_steps=arguments.refine_steps,
+        threads=arguments.threads,
+        rate_hz=arguments.rate,
+    ) as predictor:
+        evaluator = Evaluator(mapping.names, nsd_tau=arguments.tau)
+        evaluate(dataset, predictor, mapping, evaluator, video=arguments.video, title="other names")
+        texts = {entry.name: list(entry.texts()) for entry in predictor.label_space.classes}
+    found = evaluator.report()
+
+    def kept(metric: str) -> float | None:
+        before, after = report[metric], found[metric]
+        return after / before if before and after is not None else None
+
+    return {
+        "file": arguments.synonyms,
+        "texts": texts,
+        **{key: found[key] for key in ("miou", "miou_no_background", "dice", "nsd")},
+        "kept": kept("miou"),
+        "kept_no_background": kept("miou_no_background"),
+    }
 
 
 def summary(report: dict[str, Any]) -> str:
@@ -132,6 +176,9 @@ def summary(report: dict[str, Any]) -> str:
         f"HD95 {shown(entry['hd95'], '.1f')} px  in {entry['frames']} frames"
         for name, entry in report["classes"].items()
     ]
+    if "synonyms" in report:
+        other = report["synonyms"]
+        lines.append(f"with other names: mIoU {shown(other['miou'])}, {shown(other['kept'], '.0%')} of it kept")
     if "corruptions" in report:
         corruptions = report["corruptions"]
         line = f"corruptions: mean error {shown(corruptions['mean_error'])} on {corruptions['frames']} frames"

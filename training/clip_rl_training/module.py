@@ -24,6 +24,7 @@ from clip_rl_training.corrupt import corrupt_log_probs, drop_channels, previous_
 from clip_rl_training.curriculum import CurriculumPoint
 from clip_rl_training.reinforce import RefinerAgents, reinforce
 from clip_rl_training.supervised_refiner import supervised_refinement
+from clip_rl_training.synonyms import drawn, load_synonyms
 
 
 class LossModule(nn.Module):
@@ -64,6 +65,7 @@ class TrainingModule(LossModule):
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
         self.segmenter = ClipRlSegmenter(config.model)
+        self.synonyms = load_synonyms(config.data.synonyms) if config.data.synonyms else None
         self.learned = nn.ParameterDict()
         """Of the control without text: class vectors (K, D) by label space."""
         if config.classifier == "learned":
@@ -87,7 +89,7 @@ class TrainingModule(LossModule):
         """As `LossModule.forward`."""
         net, report = self.segmenter, {}
         pixels = net.prepare(images)
-        text = self.class_vectors(space)
+        text = self.class_vectors(space, generator)
         pyramid, embedding = net.encoder((pixels - net.mean) / net.std)
         features = net.decoder(pyramid)
         # Cosines times 14 and more lose too much in half precision; this part is cheap.
@@ -112,17 +114,23 @@ class TrainingModule(LossModule):
         report["loss"] = total.item()
         return total, report
 
-    def class_vectors(self, space: str) -> Tensor:
-        """What pixels are compared with, (K, D), unit rows, with gradient: texts' embeddings, or learned vectors."""
+    def class_vectors(self, space: str, generator: torch.Generator) -> Tensor:
+        """What pixels are compared with, (K, D), unit rows, with gradient: texts' embeddings, or learned vectors.
+
+        With synonyms, `generator` draws one text per class.
+        """
         if self.config.classifier == "learned":
             return functional.normalize(self.learned[space], dim=-1)
-        return encode_classes(self.segmenter.text, self.spaces[space])
+        classes = self.spaces[space]
+        if self.synonyms is not None:
+            classes = drawn(classes, self.synonyms, generator)
+        return encode_classes(self.segmenter.text, classes)
 
     @torch.no_grad()
     def fixed_class_vectors(self, space: str) -> Tensor:
         """The same as they are used after training, float32 (K, D), without dropout."""
         if self.config.classifier == "learned":
-            return self.class_vectors(space).float()
+            return functional.normalize(self.learned[space], dim=-1).float()
         return self.segmenter.encode_text(self.spaces[space])
 
     def _contrastive(self, embedding: Tensor, captions: Sequence[str]) -> Tensor:

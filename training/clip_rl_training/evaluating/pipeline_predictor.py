@@ -13,6 +13,7 @@ from clip_rl_perception.pipeline import PerceptionPipeline, PipelineConfig, Scen
 
 from clip_rl_training.datasets.base import ByteArray
 from clip_rl_training.evaluating.loop import Prediction
+from clip_rl_training.synonyms import Synonyms, renamed
 
 DEFAULT_RATE = 25.0
 """Frames per second of video whose frames carry no stamps, Hz."""
@@ -73,6 +74,7 @@ def load_predictor(
     engine: str = "torch",
     *,
     classes: str | None = None,
+    synonyms: Synonyms | None = None,
     refine_steps: int | None = None,
     threads: int | None = None,
     rate_hz: float = DEFAULT_RATE,
@@ -83,6 +85,7 @@ def load_predictor(
         checkpoint: path, or the name of a shipped one.
         engine: torch, auto or an engine directory.
         classes: label space by name or file whose prompts replace the checkpoint's classes; None keeps them.
+        synonyms: other names by class: their prompts replace those of the classes, which keep their names in reports.
         refine_steps: most refinement steps; None takes what the model was trained for.
         threads: CPU threads; None leaves the library's choice.
         rate_hz: frames per second of video.
@@ -91,9 +94,12 @@ def load_predictor(
         CheckpointError: missing or damaged.
         EngineError: no such engine, or not for this model and machine.
         LabelError: no such label space.
+        ConfigError: a class without synonym.
     """
     space = load_label_space(classes) if classes else None
     loaded = load_checkpoint(checkpoint)
+    if synonyms is not None:
+        space = renamed(space or loaded.label_space, synonyms)
     text = loaded.text
     if space is not None:
         text = loaded.segmenter.encode_text(space, loaded.templates)

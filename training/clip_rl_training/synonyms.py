@@ -1,0 +1,76 @@
+"""Other names for classes: drawn in training, so that texts and not labels are learned; held out for evaluation.
+
+A YAML file maps class names to lists of other names. Each becomes a prompt by `TEMPLATES`. Classes keep their own name
+in reports; only what the text tower reads changes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+
+import torch
+from clip_rl_perception.labels import LabelSpace
+
+from clip_rl_training.config_io import ConfigError, load_yaml
+
+TEMPLATES = ("a photo of a {name} in endoscopic surgery", "a {name}")
+"""A name becomes these prompts."""
+
+Synonyms = Mapping[str, tuple[str, ...]]
+
+
+def load_synonyms(name_or_path: str) -> Synonyms:
+    """Other names by class name, from a shipped file by name or any file.
+
+    Raises:
+        ConfigError: no such file, or not a mapping to lists; says which.
+    """
+    folder = Path(str(resources.files("clip_rl_training"))) / "configs" / "synonyms"
+    shipped = folder / f"{name_or_path}.yaml"
+    path = shipped if shipped.is_file() else Path(name_or_path)
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+        raise ConfigError(f"no synonyms '{name_or_path}': neither a file nor one of {known}")
+    data = load_yaml(path)
+    if not isinstance(data, dict) or not data:
+        raise ConfigError(f"{path.name}: expected a mapping from class names to lists of other names")
+    found = {}
+    for name, others in data.items():
+        if not isinstance(others, list) or not others or not all(isinstance(o, str) and o.strip() for o in others):
+            raise ConfigError(f"{path.name}: '{name}' has {others!r}; expected a list of other names")
+        found[str(name)] = tuple(others)
+    return found
+
+
+def prompts_of(name: str) -> tuple[str, ...]:
+    """The prompts of a name."""
+    return tuple(template.replace("{name}", name) for template in TEMPLATES)
+
+
+def renamed(space: LabelSpace, synonyms: Synonyms) -> LabelSpace:
+    """`space` with the prompts of `synonyms` in place of its own; classes keep their names.
+
+    Raises:
+        ConfigError: a class without synonym: all are to be renamed, or the result says little.
+    """
+    missing = [entry.name for entry in space.classes if entry.name not in synonyms]
+    if missing:
+        raise ConfigError(f"synonyms lack {', '.join(missing)} of label space '{space.name}'; give each another name")
+    classes = tuple(
+        dataclasses.replace(entry, prompts=tuple(p for name in synonyms[entry.name] for p in prompts_of(name)))
+        for entry in space.classes
+    )
+    return LabelSpace(space.name, classes)
+
+
+def drawn(space: LabelSpace, synonyms: Synonyms, generator: torch.Generator) -> LabelSpace:
+    """`space` with one prompt per class, drawn from its own and those of its synonyms."""
+    classes = []
+    for entry in space.classes:
+        texts = [*entry.texts(), *(p for name in synonyms.get(entry.name, ()) for p in prompts_of(name))]
+        index = int(torch.randint(len(texts), (), generator=generator))
+        classes.append(dataclasses.replace(entry, prompts=(texts[index],)))
+    return LabelSpace(space.name, tuple(classes))
