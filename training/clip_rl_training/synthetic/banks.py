@@ -22,7 +22,7 @@ NOISE_SIDE = 1536
 """Side of the sensor noise tile, px."""
 
 
-_FINEST = {"smooth": 16.0, "rough": 1.0, "ridged": 4.0, "cells": 4.0, "fibres": 2.0, "vessels": 2.0}
+_FINEST = {"smooth": 16.0, "rough": 3.0, "ridged": 6.0, "cells": 6.0, "fibres": 4.0, "vessels": 4.0}
 """Shortest wavelength that matters, bank px, by kind of field."""
 
 
@@ -120,10 +120,12 @@ def _enlarged(view: FloatArray, size: tuple[int, int], factor: int) -> FloatArra
 
 
 def _wrapped(tile: FloatArray, rng: np.random.Generator, size: tuple[int, int]) -> FloatArray:
-    """A random crop of a square seamless tile, wrapped round where it reaches beyond."""
+    """A random crop of a square seamless tile, wrapped round where it is smaller than the crop."""
     side = tile.shape[0]
     height, width = size
-    top, left = int(rng.integers(0, side)), int(rng.integers(0, side))
+    # A crop that wraps is gathered point by point, which costs more than what is done with it: only where it must.
+    top = int(rng.integers(0, side - height + 1 if height <= side else side))
+    left = int(rng.integers(0, side - width + 1 if width <= side else side))
     if top + height <= side and left + width <= side:
         return tile[top : top + height, left : left + width]
     return as_floats(tile[np.arange(top, top + height) % side][:, np.arange(left, left + width) % side])

@@ -69,18 +69,16 @@ def equalize(image: ByteArray, share: float) -> ByteArray:
 
 def motion_blur(image: ByteArray, length: float, angle: float) -> ByteArray:
     """Blur along a line of `length` px at `angle` rad: the mean of shifted copies, doubled in number by each step."""
-    steps = max(1, int(np.ceil(np.log2(max(length, 2.0)))))
-    size = (image.shape[1], image.shape[0])
-    reach = length / 2
-    for _ in range(steps):
-        dx, dy = np.cos(angle) * reach / 2, np.sin(angle) * reach / 2
-        ahead, behind = (
-            cv2.warpAffine(
-                image, np.array([[1, 0, sign * dx], [0, 1, sign * dy]]), size, borderMode=cv2.BORDER_REPLICATE
-            )
-            for sign in (1.0, -1.0)
-        )
-        image = as_bytes(cv2.addWeighted(ahead, 0.5, behind, 0.5, 0))
+    height, width = image.shape[:2]
+    reach = length / 4
+    while reach >= 0.5:
+        dx, dy = round(float(np.cos(angle)) * reach), round(float(np.sin(angle)) * reach)
+        if (dx, dy) != (0, 0):
+            x, y = abs(dx), abs(dy)
+            wide = cv2.copyMakeBorder(image, y, y, x, x, cv2.BORDER_REPLICATE)
+            ahead = wide[y + dy : y + dy + height, x + dx : x + dx + width]
+            behind = wide[y - dy : y - dy + height, x - dx : x - dx + width]
+            image = as_bytes(cv2.addWeighted(ahead, 0.5, behind, 0.5, 0))
         reach /= 2
     return image
 
@@ -117,7 +115,9 @@ def compress(image: ByteArray, quality: int) -> ByteArray:
 def soften(image: ByteArray, factor: float) -> ByteArray:
     """Resolution lost by scaling down by `factor` and up again."""
     height, width = image.shape[:2]
-    small = cv2.resize(image, (max(8, int(width / factor)), max(8, int(height / factor))), interpolation=cv2.INTER_AREA)
+    # Below 2 bilinear sampling skips next to nothing, at a fifth of the cost.
+    reduced = (max(8, int(width / factor)), max(8, int(height / factor)))
+    small = cv2.resize(image, reduced, interpolation=cv2.INTER_AREA if factor > 2 else cv2.INTER_LINEAR)
     return as_bytes(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR))
 
 

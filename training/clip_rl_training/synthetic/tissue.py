@@ -45,17 +45,18 @@ def _surface(
     coarse, coarse_steep = bank.sample(rng, "smooth", size, unit * rng.uniform(1.2, 3.0))
     grain, grain_steep = bank.grain(rng, size, unit)
     height = relief * np.float32(rng.uniform(*kind.relief_slope) / steep)
-    height += coarse * np.float32(rng.uniform(0.05, 0.30) / coarse_steep)
-    height += grain * (rng.uniform(*kind.grain_slope) * rng.uniform(0.15, 1.0) / grain_steep)
+    height = as_floats(cv2.scaleAdd(coarse, rng.uniform(0.05, 0.30) / coarse_steep, height))
+    fine = rng.uniform(*kind.grain_slope) * rng.uniform(0.15, 1.0) / grain_steep
+    height = as_floats(cv2.scaleAdd(grain, fine, height))
 
     # Colour varies slowly: its index is worked out on half the grid.
     half = (max(2, size[0] // 2), max(2, size[1] // 2))
     mottle, _ = bank.sample(rng, "rough", half, 0.5 * unit * rng.uniform(0.8, 2.5), rng.uniform(0.6, 1.6), detail=0.5)
-    tone = mottle * (38.0 * kind.mottle * rng.uniform(0.5, 1.3))
-    mix = relief * rng.uniform(8, 30)
-    mix += grain * rng.uniform(0, 10)
-    mix += coarse * rng.uniform(0, 25)
-    tone += cv2.resize(mix, (half[1], half[0]), interpolation=cv2.INTER_AREA) + np.float32(rng.uniform(105, 150))
+    tone: FloatArray = mottle * np.float32(38.0 * kind.mottle * rng.uniform(0.5, 1.3))
+    for field, strength in ((relief, rng.uniform(8, 30)), (grain, rng.uniform(0, 10)), (coarse, rng.uniform(0, 25))):
+        sparse = cv2.resize(field, (half[1], half[0]), interpolation=cv2.INTER_NEAREST)
+        tone = as_floats(cv2.scaleAdd(sparse, strength, tone))
+    tone += np.float32(rng.uniform(105, 150))
     index = cv2.resize(np.clip(tone, 0, 255).astype(np.uint8), (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
     table = tone_table(rng, kind, unusual)
     planes = [as_floats(cv2.LUT(index, np.ascontiguousarray(table[:, channel]))) for channel in range(3)]
@@ -177,12 +178,13 @@ def draw_tissue(
         openness[window] *= 1.0 - contact
         rim = np.clip(rho - 0.55, 0, 1) * rng.uniform(0.0, 0.8)
         openness[window] += alpha * (np.clip(1.0 - rim, 0.05, 1.0) * shade - openness[window])
+        beta = 1.0 - alpha
         for target, source in zip(planes, organ, strict=True):
-            target[window] += alpha * (source - target[window])
+            target[window] = cv2.blendLinear(source, target[window], alpha, beta)
         crease = rng.uniform(0.0, 0.5) if rng.random() < 0.4 else 0.0
         lift = organ_relief + alpha * np.float32(crease * 0.02 * unit)
         for target, source in zip((slope_x, slope_y), _slopes(lift), strict=True):
-            target[window] += alpha * (source - target[window])
+            target[window] = cv2.blendLinear(source, target[window], alpha, beta)
         gloss[window] += alpha * (organ_gloss - gloss[window])
         classes[window][alpha > 0.5] = kind.scene_class
         names.append(kind.name)
