@@ -117,6 +117,8 @@ def _build(library: ModuleType, graph: Graph) -> tuple[int, int, float]:
 
 
 def _write_onnx(graph: Graph, path: Path) -> None:
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # a fused attention that ONNX has no operator for
     try:
         with torch.no_grad(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
@@ -133,6 +135,8 @@ def _write_onnx(graph: Graph, path: Path) -> None:
         raise EngineError(
             f"the {graph.name} graph cannot be written as ONNX: {reason} (the onnx package is needed)"
         ) from error
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 class _Logger:
