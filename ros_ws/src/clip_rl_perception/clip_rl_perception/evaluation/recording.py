@@ -49,12 +49,12 @@ class Status:
 class Published:
     """One frame as it was sent to the node."""
 
-    index: int
-    """Place among the images of its topic, folder or video, those that cannot be read counted."""
+    index: int | None
+    """Place among the images of its topic, folder or video, those that cannot be read counted; None: by its stamp."""
     stamp_ns: int
     """Header stamp that it was sent with, ns."""
-    published_ns: int
-    """When it was published, or arrived beside the node, on the wall clock, ns."""
+    published_ns: int | None
+    """When it was published, or arrived beside the node, on the wall clock, ns; None if unknown."""
 
 
 class Recording:
@@ -167,7 +167,7 @@ def read_stamps(path: str | Path) -> dict[int, int]:
 
 
 def read_published(path: str | Path) -> list[Published]:
-    """The player's table (`--stamps`), or the evaluator's of images that arrived. Raises `SourceError`."""
+    """The player's table of published frames, `--stamps`. Raises `SourceError`."""
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
         return [

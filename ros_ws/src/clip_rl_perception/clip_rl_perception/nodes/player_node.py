@@ -161,8 +161,10 @@ def _wait_for_subscribers(
 ) -> bool:
     events.emit("waiting", topic=node.image_publisher.topic_name)
     deadline = time.monotonic() + arguments.wait_seconds
-    while node.image_publisher.get_subscription_count() < arguments.subscribers or (
-        answers is not None and not answers.connected()
+    while (
+        node.image_publisher.get_subscription_count() < arguments.subscribers
+        or (answers is not None and not answers.connected())
+        or node.count_subscribers("mask") < arguments.listeners
     ):
         if stop.wait(0.05):
             return False
@@ -200,6 +202,7 @@ def parser() -> argparse.ArgumentParser:
         "--settle-seconds", type=float, default=0.5, help="pause before the first and after the last frame"
     )
     result.add_argument("--subscribers", type=int, default=1, help="subscribers to wait for")
+    result.add_argument("--listeners", type=int, default=0, help="subscribers of `mask` to wait for")
     result.add_argument("--wait-seconds", type=float, default=60.0, help="how long to wait for them")
     return result
 

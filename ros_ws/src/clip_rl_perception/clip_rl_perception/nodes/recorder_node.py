@@ -25,11 +25,12 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.evaluation import message_types
 from clip_rl_perception.evaluation.bag_writer import BagWriter, qos
+from clip_rl_perception.evaluation.recording import Published
 from clip_rl_perception.nodes import events
 
 TOPICS: dict[str, tuple[Any, str, bool]] = {
@@ -47,17 +48,50 @@ MAX_WAITING_BYTES = 512 << 20
 """Most bytes that may wait for the disk; beyond it messages are lost, counted and reported."""
 
 
+INPUTS: dict[str, tuple[Any, str, bool]] = {
+    "image": (Image, message_types.IMAGE, False),
+    "image/compressed": (CompressedImage, message_types.COMPRESSED_IMAGE, False),
+    "labels": (Image, message_types.IMAGE, False),
+    "labels/compressed": (CompressedImage, message_types.COMPRESSED_IMAGE, False),
+    "labels/classes": (ClassList, message_types.CLASS_LIST, True),
+}
+"""What goes into the node, and its truth: recorded apart where there is no bag that holds them."""
+
+IMAGES = ("image", "image/compressed")
+"""The node's input, one or the other."""
+
+
 class RecorderNode(Node):
     """Subscribes to the perception node's outputs and hands their bytes to a writer thread."""
 
-    def __init__(self, path: Path, *, name: str = "recorder", confidence: bool = False) -> None:
-        """Create the bag at `path` and subscribe; raises `BagError`."""
+    def __init__(
+        self,
+        path: Path,
+        *,
+        name: str = "recorder",
+        confidence: bool = False,
+        arrivals: bool = False,
+        inputs: Path | None = None,
+    ) -> None:
+        """Create the bag at `path` and subscribe; raises `BagError`.
+
+        Args:
+            path: bag of the node's outputs.
+            name: of this node.
+            confidence: record the confidence too.
+            arrivals: note when each image arrives here.
+            inputs: bag of `INPUTS`; None: they are not recorded.
+        """
         super().__init__(name)
-        self._kinds = {**TOPICS, **(CONFIDENCE if confidence else {})}
+        self.arrivals: list[Published] = []
+        """Images as they arrived here, where that was asked for."""
+        heard = INPUTS if inputs is not None else {name: INPUTS[name] for name in IMAGES} if arrivals else {}
+        self._kinds = {**TOPICS, **(CONFIDENCE if confidence else {}), **heard}
         self.counts = dict.fromkeys(self._kinds, 0)
         self.lost = 0
         self.failure: str | None = None
         self._bag = BagWriter(path, compress=True)
+        self._input_bag = BagWriter(inputs) if inputs is not None else None
         self._waiting: queue.SimpleQueue[tuple[str, int, bytes] | None] = queue.SimpleQueue()
         self._waiting_bytes = 0
         self._lock = threading.Lock()
@@ -67,26 +101,38 @@ class RecorderNode(Node):
 
     def ready(self) -> bool:
         """True as soon as somebody publishes each topic."""
-        return all(self.count_publishers(item.topic_name) > 0 for item in self._topics.values())
+        return all(self.count_publishers(self._topics[name].topic_name) > 0 for name in TOPICS)
+
+    def image_publishers(self) -> int:
+        """Who publishes the node's input now."""
+        return sum(self.count_publishers(self._topics[name].topic_name) for name in IMAGES if name in self._topics)
 
     def close(self) -> None:
         """Write everything that has arrived, then close the bag."""
         self._waiting.put(None)
         self._thread.join()
         self._bag.close()
+        if self._input_bag is not None:
+            self._input_bag.close()
 
     def _subscribe(self, name: str) -> Any:
         kind, _, latched = self._kinds[name]
+        loose = name in INPUTS and not latched  # cameras may offer best effort only
         profile = QoSProfile(
             history=HistoryPolicy.KEEP_LAST,
             depth=1 if latched else 50,
-            reliability=ReliabilityPolicy.RELIABLE,
+            reliability=ReliabilityPolicy.BEST_EFFORT if loose else ReliabilityPolicy.RELIABLE,
             durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
         )
         return self.create_subscription(kind, name, lambda data: self._received(name, data), profile, raw=True)
 
     def _received(self, name: str, data: bytes) -> None:
         now = time.time_ns()
+        if name in IMAGES:
+            self.arrivals.append(Published(None, message_types.stamp_in(data), now))
+            if self._input_bag is None:
+                self.counts[name] += 1
+                return
         with self._lock:
             if self._waiting_bytes + len(data) > MAX_WAITING_BYTES:
                 self.lost += 1
@@ -101,8 +147,9 @@ class RecorderNode(Node):
             _, msgtype, latched = self._kinds[name]
             profile = qos(transient_local=True, depth=1) if latched else qos()
             if self.failure is None:
+                bag = self._input_bag if name in INPUTS and self._input_bag is not None else self._bag
                 try:
-                    self._bag.write_serialized(self._topics[name].topic_name, msgtype, data, now, profile)
+                    bag.write_serialized(self._topics[name].topic_name, msgtype, data, now, profile)
                 except ClipRlError as error:
                     self.failure = str(error)
             with self._lock:

@@ -94,7 +94,7 @@ class OnlineEvaluation:
         """Judge every frame that was sent; the arguments are as of `OfflineReplay.run`."""
         for line in self._inputs.problems:
             self.problems.add(line)
-        sent = {row.index: row for row in self._published}
+        rows = _Rows(self._published)
         records: list[FrameRecord] = []
         check: StreamCheck | None = None
         taken: set[int] = set()
@@ -107,7 +107,7 @@ class OnlineEvaluation:
                     continue
                 if check is None:
                     check = StreamCheck(str(stream.path), stream.topic, stream.source.info.rate_hz)
-                row = sent.get(content.index)
+                row = rows.of(content)
                 if row is None:
                     continue
                 if isinstance(content, Frame):
@@ -118,7 +118,7 @@ class OnlineEvaluation:
                 taken.add(row.stamp_ns)
                 records.append(seen.record)
                 self._show(seen)
-                self._progress(len(records), len(sent))
+                self._progress(len(records), len(self._published))
         for observer in self._observers:
             self._tell(observer, observer.close)
         self._check_stamps()
@@ -128,7 +128,7 @@ class OnlineEvaluation:
         status = self._statuses.get(row.stamp_ns) if first else None
         received = self._recording.mask_received_ns.get(row.stamp_ns) if first else None
         record = FrameRecord(
-            index=row.index,
+            index=content.index,
             topic=stream.topic,
             sequence=stream.sequence,
             stamp_ns=content.stamp_ns,
@@ -148,7 +148,7 @@ class OnlineEvaluation:
         scored = self._score(stream, content, full, confidence)
         record = dataclasses.replace(
             record,
-            latency_ms=(received - row.published_ns) / 1e6,
+            latency_ms=(received - row.published_ns) / 1e6 if row.published_ns is not None else None,
             received_ns=received,
             instruments=tuple(SeenInstrument.of(tag) for tag in sorted(tags, key=lambda tag: tag.track_id)),
             mask_sha256=mask_hash(mask),
@@ -255,6 +255,26 @@ class ByStamp:
             if len(self._early) > self.KEPT:
                 del self._early[next(iter(self._early))]
         return None
+
+
+class _Rows:
+    """What was sent, by the frames of the input."""
+
+    def __init__(self, published: Sequence[Published]) -> None:
+        self._by_index = {row.index: row for row in published if row.index is not None}
+        self._by_stamp = {row.stamp_ns: row for row in published if row.index is None}
+        self._span = (min(self._by_stamp, default=0), max(self._by_stamp, default=-1))
+
+    def of(self, content: Frame | LeftOut) -> Published | None:
+        """The row of a frame; None where it was not sent.
+
+        Where only arrivals beside the node are known, a frame between the first and the last of them was sent too.
+        """
+        if self._by_index:
+            return self._by_index.get(content.index)
+        stamp = content.stamp_ns
+        between = self._span[0] <= stamp <= self._span[1]
+        return self._by_stamp.get(stamp, Published(None, stamp, None) if between else None)
 
 
 def _kind_without_mask(status: Status | None) -> Any:
