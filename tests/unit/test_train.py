@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import errno
 import io
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -177,6 +179,49 @@ def test_ctrl_c_finishes_the_step_saves_and_resumes(tmp_path: Path, whole: train
     assert child.returncode == 0, child.stderr
     assert "ended after step 3" in child.stdout
     assert_same_weights(whole, trained(config(tmp_path), resume=True))
+
+
+SPREAD = """
+import hashlib, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import test_train as tests
+def trained(folder, resume=False, stop_after=None):
+    trainer = tests.train.Trainer(tests.config(Path(sys.argv[2]) / folder, "devices=2", "batch=1"), tests.Bars())
+    trainer.start(resume=resume)
+    trainer.fit(stop_after=stop_after)
+    digest = hashlib.sha256()
+    for name, value in trainer.module.named_parameters():
+        digest.update(name.encode() + value.detach().numpy().tobytes())
+    fabric = trainer.fabric
+    print(f"{folder} {fabric.global_rank}/{fabric.world_size} step {trainer.step} {digest.hexdigest()}", flush=True)
+    return trainer
+trained("once").finish()
+trained("twice", stop_after=2)
+trained("twice", resume=True)
+"""
+"""A training on two processes, as torchrun starts it."""
+
+
+def test_two_processes_train_one_network_and_resume_to_the_same_weights(tmp_path: Path) -> None:
+    (tmp_path / "spread.py").write_text(SPREAD)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    child = subprocess.run(
+        [*command, str(tmp_path / "spread.py"), str(Path(__file__).parent), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert child.returncode == 0, child.stderr[-3000:]
+    found = sorted(re.findall(r"(once|twice) (\d)/2 step (\d) (\w+)", child.stdout))
+    assert [(folder, rank, step) for folder, rank, step, _ in found] == [
+        (folder, rank, step) for folder, steps in (("once", "4"), ("twice", "24")) for rank in "01" for step in steps
+    ]
+    paused = {digest for _, _, step, digest in found if step == "2"}
+    whole = {digest for _, _, step, digest in found if step == "4"}
+    assert len(paused) == len(whole) == 1 and paused != whole
+    assert load_checkpoint(tmp_path / "once/tiny/model").provenance["images"] == 8
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_last_good_state(tmp_path: Path) -> None:
