@@ -129,7 +129,8 @@ class PlanRun:
             self._bind(arguments)
         for name, argument in zip(self._inputs, arguments, strict=True):
             self._context.set_tensor_address(name, argument.data_ptr())
-        if not self._context.execute_async_v3(torch.cuda.current_stream().cuda_stream):
+        stream = torch.cuda.current_stream().cuda_stream if arguments[0].is_cuda else 0
+        if not self._context.execute_async_v3(stream):
             raise EngineError("TensorRT could not launch the network; its log says why")
         return self._results
 
