@@ -30,6 +30,7 @@ SHELL = {*GROUND, "labels", "scene", "model", "engine", "pipeline", "evaluation"
 BELOW |= dict.fromkeys(("nodes", "session", "cli", "training"), SHELL)
 STARTS_NODES = {*SHELL, "session"}
 BELOW |= dict.fromkeys(("demo", "command"), STARTS_NODES)
+BELOW["bench"] = {*STARTS_NODES, "demo"}
 
 ROS = {
     "rclpy", "rcl_interfaces", "sensor_msgs", "std_msgs", "std_srvs", "geometry_msgs", "diagnostic_msgs",
@@ -185,7 +186,7 @@ def tree(root: Path, files: dict[str, str]) -> dict[str, Path]:
         ({"engine/a.py": "from clip_rl_perception import pipeline\n", "pipeline.py": ""}, "engine stands below"),
         ({"demo/a.py": "import clip_rl_perception.nodes.run\n", "nodes/run.py": ""}, "demo stands below"),
         ({"nodes/a.py": "if True:\n    from clip_rl_training import train\n"}, "nodes stands below"),
-        ({"bench.py": "def add_arguments(p): ...\ndef run(a): ...\nfrom . import demo\n", "demo.py": ""}, "command"),
+        ({"measure.py": "def add_arguments(p): ...\ndef run(a): ...\nfrom . import demo\n", "demo.py": ""}, "command"),
         ({"helpers.py": ""}, "clip_rl_perception.helpers belongs to no floor"),
     ],
 )  # fmt: skip

@@ -1,0 +1,159 @@
+"""How near the network comes to what this machine can do: measured ceilings, counted work.
+
+Roofline model: Williams, Waterman, Patterson 2009. A network of F operations that moves B bytes cannot take less than
+max(F / peak, B / bandwidth).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from clip_rl_perception.model.checkpoint import Checkpoint
+
+ELEMENT_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1}
+"""Bytes of a weight or an activation."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What a network has to do for one frame."""
+
+    flops: int
+    """Multiplications and additions of convolutions and matrix products, two for each pair."""
+    elements: int
+    """Weights, inputs and outputs of each of those layers: what must pass through memory if nothing is fused."""
+    parameters: int
+    """Weights."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Ceilings:
+    """What was measured of the machine."""
+
+    gflops: dict[str, float]
+    """Best rate of a large matrix product by precision, 1e9 operations/s."""
+    bandwidth_gb_s: float
+    """STREAM triad on arrays far larger than the caches, 1e9 bytes/s."""
+
+
+def bound_ms(work: Work, ceilings: Ceilings, precision: str) -> dict[str, float]:
+    """Least time for `work`: by arithmetic, by memory, and the larger of the two, ms."""
+    arithmetic = work.flops / (ceilings.gflops[precision] * 1e9) * 1e3
+    memory = work.elements * ELEMENT_BYTES[precision] / (ceilings.bandwidth_gb_s * 1e9) * 1e3
+    return {"arithmetic": arithmetic, "memory": memory, "bound": max(arithmetic, memory)}
+
+
+@torch.inference_mode()
+def network_work(checkpoint: Checkpoint, size: tuple[int, int]) -> Work:
+    """Work of encoder and decoder at an input size (H, W), batch 1."""
+    segmenter, text = checkpoint.segmenter.eval(), checkpoint.text.float()
+    images = torch.zeros(1, 3, *size)
+    return count_work(segmenter, lambda: segmenter.decode(images, text))
+
+
+def count_work(module: nn.Module, call: Callable[[], object]) -> Work:
+    """Work of one `call` that runs parts of `module`."""
+    elements = parameters = 0
+
+    def count(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        nonlocal elements, parameters
+        weights = sum(value.numel() for value in layer.parameters(recurse=False))
+        parameters += weights
+        tensors = [value for value in (*inputs, output) if isinstance(value, Tensor)]
+        elements += weights + sum(value.numel() for value in tensors)
+
+    kinds = (nn.Conv2d, nn.Linear, nn.MultiheadAttention)
+    hooks = [layer.register_forward_hook(count) for layer in module.modules() if isinstance(layer, kinds)]
+    counter = FlopCounterMode(display=False)
+    try:
+        with counter:
+            call()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return Work(int(counter.get_total_flops()), elements, parameters)
+
+
+def measure_ceilings(device: str = "cpu", *, size: int = 1024, seconds: float = 1.0) -> Ceilings:
+    """Measure this machine with torch, and on a CPU with OpenVINO as well: the better rate counts.
+
+    Args:
+        device: ``cpu`` or ``cuda``.
+        size: edge of the square matrices.
+        seconds: time for each measurement.
+    """
+    gflops = {}
+    for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        rates = [_torch_matmul(device, dtype, size, seconds)]
+        if device == "cpu":
+            rates.append(_openvino_matmul(precision, size, seconds))
+        gflops[precision] = round(max(rates), 1)
+    gflops["fp16"] = gflops["bf16"]
+    return Ceilings(gflops, round(_triad(device, seconds), 2))
+
+
+def best_seconds(call: Callable[[], object], seconds: float) -> float:
+    """Shortest of the calls made within `seconds`, at least five, after one that does not count."""
+    call()
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < 5 or time.perf_counter() < end:
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+@torch.inference_mode()
+def _torch_matmul(device: str, dtype: torch.dtype, size: int, seconds: float) -> float:
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    out = torch.empty(size, size, dtype=dtype, device=device)
+
+    def call() -> None:
+        torch.mm(left, right, out=out)
+        if device != "cpu":
+            torch.cuda.synchronize()
+
+    return 2 * size**3 / best_seconds(call, seconds) / 1e9
+
+
+def _openvino_matmul(precision: str, size: int, seconds: float) -> float:
+    """The same through OpenVINO's runtime; 0 where it is not installed."""
+    try:
+        import openvino
+        from openvino import opset13 as ops
+    except ImportError:
+        return 0.0
+    left = ops.parameter([size, size], np.float32)
+    weights = ops.constant(np.random.default_rng(0).normal(size=(size, size)).astype(np.float32))
+    model = openvino.Model([ops.matmul(left, weights, False, False)], [left])
+    config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
+    request = openvino.Core().compile_model(model, "CPU", config).create_infer_request()
+
+    def call() -> None:
+        request.start_async()
+        request.wait()
+
+    return float(2 * size**3 / best_seconds(call, seconds) / 1e9)
+
+
+@torch.inference_mode()
+def _triad(device: str, seconds: float) -> float:
+    """Rate of a = b + s c on 3 x 256 MB; bytes as STREAM counts them: two reads, one write."""
+    count = 1 << 26
+    a, b, c = (torch.ones(count, device=device) for _ in range(3))
+
+    def call() -> None:
+        torch.add(b, c, alpha=3.0, out=a)
+        if device != "cpu":
+            torch.cuda.synchronize()
+
+    return 3 * 4 * count / best_seconds(call, seconds) / 1e9
