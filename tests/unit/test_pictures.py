@@ -1,20 +1,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from clip_rl_perception.evaluation import opencv_log, report
-from clip_rl_perception.evaluation.bag_writer import BagWriter
-from clip_rl_perception.evaluation.pictures import Accuracy, draw_run
-from clip_rl_perception.evaluation.recording import Recording
-from clip_rl_perception.evaluation.sources import open_source
+from clip_rl_perception.evaluation import opencv_log
+from clip_rl_perception.evaluation.class_mapping import mapping_of_spaces
+from clip_rl_perception.evaluation.replay.observer import SeenFrame
+from clip_rl_perception.evaluation.replay.outputs import OverlayObserver, overlay_at
+from clip_rl_perception.evaluation.replay.picture_book import PictureBook, error_map, paint
+from clip_rl_perception.evaluation.replay.scoring import FrameScorer
 from clip_rl_perception.evaluation.video_writer import VideoError, VideoWriter, letterbox
 from clip_rl_perception.labels import load_label_space
-from recorded import stamp, status, write_recording
+from runs import frame, missing
 
 HEIGHT, WIDTH = 96, 128
+SPACE = load_label_space("endovis2018-type")
 
 
 def decoded(path: Path) -> list[np.ndarray]:
@@ -62,85 +65,87 @@ def box(value: int, left: int, width: int = 20) -> np.ndarray:
     return labels
 
 
-def write_source(path: Path, count: int, space_name: str = "endovis2018-type") -> None:
-    with BagWriter(path) as bag:
-        bag.write_label_space(load_label_space(space_name), stamp(0))
-        for index in range(count):
-            bag.write_image(np.full((HEIGHT, WIDTH, 3), 60, np.uint8), stamp(index), encoding="png")
-            bag.write_labels(box(1, 10), stamp(index))
+def seen(index: int, left: int | None, **fields: Any) -> SeenFrame:
+    """A frame with an instrument at `left`, its truth at 10; None: no mask."""
+    mask = box(1, left) if left is not None else None
+    truth = box(1, 10)
+    rgb = np.full((HEIGHT, WIDTH, 3), 60, np.uint8)
+    mapping = mapping_of_spaces(SPACE, SPACE)
+    measures = FrameScorer(SPACE, mapping).score("t", mask, truth).measures if mask is not None else None
+    given = {"measures": measures, **fields}
+    record = frame(index, **given) if mask is not None else missing(index, "invalid", **fields)
+    return SeenFrame(record, rgb, mask, (), SPACE, truth=truth, prediction=mask, palette=mapping.palette)
 
 
-def test_each_mask_is_drawn_on_its_own_frame(tmp_path: Path) -> None:
-    write_source(tmp_path / "bag", 12)
-    # Frames 3 and 4 have no mask; the masks of 6 and 7 arrive in the wrong order.
-    order = [0, 1, 2, 5, 7, 6, *range(8, 12)]
-    masks = [(index, box(1, 10 + 4 * index), 20.0) for index in order]
-    recording = Recording(write_recording(tmp_path / "rec", masks, [status(index) for index in order]))
-    stamps = {stamp(index): index for index in range(12)}
-    results = report.outcomes(stamps, recording)
-    told: list[tuple[int, int]] = []
-    pictures = draw_run(
-        open_source(tmp_path / "bag"),
-        results,
-        recording,
-        tmp_path / "v.mp4",
-        progress=lambda done, total: told.append((done, total)),
-    )
-    assert told == [(done, 12) for done in range(1, 13)]
-    frames = decoded(tmp_path / "v.mp4")
-    assert len(frames) == pictures.frames == 12
-    for index, frame in enumerate(frames):
-        shown = 2 if index in (3, 4) else index  # the last picture stays until the next mask
-        green = frame[50, :, 1].astype(int) - frame[50, :, 0]
+def test_each_mask_is_drawn_on_its_own_frame_and_stays_until_the_next(tmp_path: Path) -> None:
+    video = OverlayObserver(tmp_path / "overlay.mp4", 25.0)
+    for index in (0, 1, 2, *range(5, 10)):  # 3, 4 and the last two never came back
+        video.on_frame(seen(index, 10 + 4 * index))
+    video.fill(12)
+    assert video.finish() in ("h264", "mpeg4")
+    frames = decoded(tmp_path / "overlay.mp4")
+    assert len(frames) == video.frames == 12
+    for index, picture in enumerate(frames):
+        shown = 2 if index in (3, 4) else min(index, 9)
+        green = picture[50, :, 1].astype(int) - picture[50, :, 0]
         columns = np.flatnonzero(green > 40)
         assert columns[0] == pytest.approx(10 + 4 * shown, abs=3)
         assert columns[-1] == pytest.approx(29 + 4 * shown, abs=3)
 
 
-def test_accuracy_and_stills(tmp_path: Path) -> None:
-    write_source(tmp_path / "bag", 12)
-    # Shifted by 0, 10 and 20 of 20 columns: IoU 1, 1/3 and 0.
-    shift = {index: 0 for index in range(12)} | {4: 10, 10: 20}
-    masks = [(index, box(1, 10 + shift[index]), 20.0) for index in range(12)]
-    recording = Recording(write_recording(tmp_path / "rec", masks))
-    results = report.outcomes({stamp(index): index for index in range(12)}, recording)
-    pictures = draw_run(open_source(tmp_path / "bag"), results, recording, tmp_path / "v.mp4")
-    assert pictures.metrics is not None
-    iou = (10 * 20 + 10) / (10 * 20 + 30 + 40)  # in columns of 20 pixels
-    assert pictures.metrics["classes"]["bipolar-forceps"]["iou"] == pytest.approx(iou)
-    assert pictures.metrics["frames"] == 12
-    titles = [still.title for still in pictures.stills]
-    assert len(titles) == 5
-    assert titles[-1].startswith("Frame 10,") and titles[-1].endswith("instrument IoU 0.00 (lowest of all)")
-    assert [name for name, _ in pictures.stills[0].pictures] == ["input", "what came back", "ground truth"]
+def test_overlays_are_drawn_at_the_size_of_the_video() -> None:
+    big = seen(0, 10)
+    small = overlay_at(big, WIDTH // 2)
+    assert small.shape == (HEIGHT // 2, WIDTH // 2, 3)
+    assert small[25, 10, 1] > small[25, 10, 0] + 20  # the instrument, scaled
+    assert (overlay_at(seen(0, None), WIDTH) == 60).all()
 
 
-def test_masks_of_another_size_are_scaled(tmp_path: Path) -> None:
-    write_source(tmp_path / "bag", 2)
-    masks = [(index, np.ascontiguousarray(box(1, 10)[::2, ::2]), 20.0) for index in range(2)]
-    recording = Recording(write_recording(tmp_path / "rec", masks))
-    results = report.outcomes({stamp(index): index for index in range(2)}, recording)
-    pictures = draw_run(open_source(tmp_path / "bag"), results, recording, tmp_path / "v.mp4")
-    assert pictures.metrics is not None and pictures.metrics["miou"] == 1.0
+def test_the_book_keeps_the_worst_the_slowest_and_some_between() -> None:
+    book = PictureBook(worst=2, slowest=1, unsteady=1, even=3)
+    shifts = {4: 10, 17: 20, 30: 15}
+    for index in range(40):
+        book.on_frame(seen(index, 10 + shifts.get(index, 0), latency_ms=500.0 if index == 9 else 20.0))
+    found = {picture.record.index: picture for picture in book.pictures()}
+    assert [picture.record.index for picture in book.pictures()][:3] == [17, 30, 9]
+    assert found[17].reasons == ("lowest IoU",) and found[30].reasons == ("lowest IoU, place 2",)
+    assert found[9].reasons == ("slowest",)
+    assert 4 not in found or not found[4].reasons
+    assert 6 <= len(found) <= 9  # three with a reason, three to six at even steps
+    assert [name for name, _ in found[17].images] == ["input", "what came back", "ground truth", "errors"]
 
 
-def test_accuracy_between_spaces_that_differ() -> None:
-    accuracy = Accuracy(load_label_space("endovis2018-type"), load_label_space("binary"))
-    truth = box(1, 10)
-    assert accuracy.update(box(5, 10), truth) == 1.0  # any instrument is an instrument
-    found = accuracy.report()
-    assert found is not None
-    assert set(found["classes"]) == {"background", "instrument"}
-    assert "instrument or not" in found["note"]
+def test_the_book_keeps_no_more_however_long_the_run() -> None:
+    book = PictureBook()
+    for index in range(400):
+        book.on_frame(seen(index, 10 + index % 30, latency_ms=float(index)))
+    assert len(book.pictures()) <= 6 + 3 + 2 + 8
+    assert len(book._kept) == len(book.pictures())
 
 
-def test_truth_is_drawn_in_the_only_instrument_class_of_the_model() -> None:
-    binary, types = load_label_space("binary"), load_label_space("endovis2018-type")
-    rgb = np.full((HEIGHT, WIDTH, 3), 60, np.uint8)
-    drawn = Accuracy(binary, types).truth_picture(rgb, box(5, 10))
-    assert np.array_equal(drawn, Accuracy(binary, binary).truth_picture(rgb, box(1, 10)))
-    assert not np.array_equal(drawn, Accuracy(types, types).truth_picture(rgb, box(5, 10)))
+def test_the_first_of_each_validity_and_refused_frames_are_shown() -> None:
+    book = PictureBook(even=1)
+    for index in range(12):
+        validity = "out_of_body" if index in (5, 6) else "ok"
+        book.on_frame(seen(index, 10, validity=validity, reason="looks at the room" if validity != "ok" else ""))
+    book.on_frame(seen(12, None, validity="invalid_input", reason="the engine failed"))
+    found = {picture.record.index: picture for picture in book.pictures()}
+    assert found[5].reasons[-1] == "first that is out of body" and 6 not in found
+    assert found[12].reasons == ("refused",) and [name for name, _ in found[12].images] == ["input"]
 
 
-def test_accuracy_without_frames_is_none() -> None:
-    assert Accuracy(load_label_space("binary"), load_label_space("binary")).report() is None
+def test_error_map_tells_kinds_of_errors_apart() -> None:
+    truth = np.array([[1, 1, 0, 1, 0, 255]], np.uint8)
+    prediction = np.array([[1, 0, 1, 2, 255, 1]], np.uint8)
+    colors = error_map(np.full((1, 6, 3), 100, np.uint8), prediction, truth)[0]
+    right, missed, false, other, nothing, ignored = colors.astype(int)
+    assert right.argmax() == 1 and missed.argmax() == 2 and false.argmax() == 0
+    assert other[0] > 150 and other[1] > 100 > other[2]
+    assert len(set(nothing.tolist())) == 1 and ignored.max() < nothing.max()
+
+
+def test_truth_is_painted_in_its_colours_and_leaves_the_rest() -> None:
+    rgb = np.full((1, 3, 3), 100, np.uint8)
+    palette = mapping_of_spaces(SPACE, SPACE).palette
+    painted = paint(rgb, np.array([[0, 1, 255]], np.uint8), palette)
+    assert (painted[0, 0] == 100).all() and not (painted[0, 1] == 100).all()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
@@ -12,36 +13,26 @@ import pytest
 from clip_rl_perception.evaluation import latency, plots, report, report_html
 from clip_rl_perception.evaluation.frames import SourceError
 from clip_rl_perception.evaluation.recording import Recording, read_stamps
+from clip_rl_perception.evaluation.replay.picture_book import Picture
+from clip_rl_perception.evaluation.replay.record_json import ReportError, frame_from_json, frame_to_json, read_run
+from clip_rl_perception.evaluation.replay.report_files import write_report
+from clip_rl_perception.evaluation.replay.run_record import STAGES, RunRecord
+from clip_rl_perception.evaluation.report_axis import anchor
 from clip_rl_perception.labels import load_label_space
-from clip_rl_perception.scene.types import Validity
-from recorded import PERIOD, START, stamp, status, write_recording
+from recorded import PERIOD, stamp, status, write_recording
+from runs import frame, missing, run_of, scored_run
 
 MASK = np.zeros((6, 8), np.uint8)
-SOURCE = {"kind": "video", "name": "<operation> & co.mp4", "width": 8, "height": 6, "rate_hz": 25.0}
 
 
-def make(tmp_path: Path) -> tuple[dict[int, int], Recording]:
+def ten_frames() -> RunRecord:
     """Ten frames: 0..5 with masks 10, 20, .. 60 ms late, 6 invalid, 7 and 8 replaced by newer ones, 9 lost."""
-    masks = [(index, MASK + index, 10.0 * (index + 1)) for index in range(6)]
-    statuses = [status(index, scale=1.0 + (index == 5)) for index in range(6)]
-    statuses[2] = status(2, validity=1, reason="refinement cut short")
-    statuses.append(status(6, validity=5, reason="step 3 is too small", dropped=2))
-    recording = Recording(write_recording(tmp_path / "rec", masks, statuses))
-    return {stamp(index): index for index in range(10)}, recording
-
-
-def summarise(tmp_path: Path, metrics: dict | None = None) -> tuple[dict, list[report.FrameOutcome]]:
-    stamps, recording = make(tmp_path)
-    summary = report.summary(
-        stamps,
-        recording,
-        input_sha256="ab" * 32,
-        source=SOURCE,
-        transport="raw",
-        metrics=metrics,
-        problems=["x.png: no"],
-    )
-    return summary, report.outcomes(stamps, recording)
+    frames = [frame(index) for index in range(6)]
+    frames[2] = frame(2, validity="degraded", reason="refinement cut short")
+    frames[5] = frame(5, stage_ms={stage: 2.0 * (place + 1) for place, stage in enumerate(STAGES)})
+    frames.append(missing(6, "invalid", validity="invalid_input", reason="step 3 is too small"))
+    frames += [missing(index) for index in range(7, 10)]
+    return run_of(frames, replaced=2, problems=("x.png: no",))
 
 
 def test_percentiles_are_interpolated() -> None:
@@ -57,8 +48,8 @@ def test_rate() -> None:
     assert latency.rate_hz([5, 5]) is None
 
 
-def test_summary(tmp_path: Path) -> None:
-    summary, _ = summarise(tmp_path)
+def test_summary() -> None:
+    summary = report.summary(ten_frames())
     assert (summary["frames_sent"], summary["masks_received"], summary["dropped"]) == (10, 6, 4)
     assert summary["drops"] == {"replaced_by_newer": 2, "invalid": 1, "lost": 1}
     assert summary["latency_ms"] == {"p50": 35.0, "p95": 57.5, "p99": 59.5, "max": 60.0}
@@ -72,44 +63,54 @@ def test_summary(tmp_path: Path) -> None:
     assert summary["validity"] == {"ok": 5, "degraded": 1, "invalid_input": 1}
     assert summary["reasons"] == {"refinement cut short": 1, "step 3 is too small": 1}
     assert (summary["model_id"], summary["engine"]) == ("0123456789ab", "torch fp32 288x352")
-    assert summary["refine_steps"] == 2.0
+    assert summary["refine_steps"] == 2.0 and summary["refine_steps_histogram"] == {"2": 6}
     assert summary["metrics"] is None
     assert summary["input_sha256"] == "ab" * 32
-    assert summary["wrong_stamps"] == 0
     assert summary["problems"] == ["x.png: no"]
-    assert {"clip_rl", "numpy", "python", "opencv"} <= set(summary["versions"])
+    # Latency grows by 10 ms from mask to mask; stamps are exactly even.
+    assert summary["jitter_ms"]["latency"]["p50"] == 10.0 and summary["jitter_ms"]["input"]["max"] == 0.0
 
 
-def test_outcomes(tmp_path: Path) -> None:
-    _, results = summarise(tmp_path)
-    assert [item.kind for item in results] == ["mask"] * 6 + ["invalid", "dropped", "dropped", "dropped"]
-    assert [item.index for item in results] == list(range(10))
-    assert results[3].latency_ms == pytest.approx(40.0)
-    assert results[2].status is not None and results[2].status.validity == Validity.DEGRADED
-
-
-def test_masks_with_wrong_stamps_are_counted_and_not_taken_for_masks(tmp_path: Path) -> None:
-    masks = [(0, MASK, 10.0), (0, MASK, 15.0), (1, MASK, 10.0)]
-    recording = Recording(write_recording(tmp_path / "rec", masks, extra_stamps=[START - 5, START + 7]))
-    stamps = {stamp(index): index for index in range(3)}
-    summary = report.summary(stamps, recording, input_sha256="", source=SOURCE, transport="raw", metrics=None)
-    assert summary["masks_received"] == 2
-    assert summary["wrong_stamps"] == 3  # two that no frame had, one repeated
-    assert summary["problems"] == ["3 masks carry a stamp that no frame had, or had before"]
-
-
-def test_no_mask_at_all(tmp_path: Path) -> None:
-    recording = Recording(write_recording(tmp_path / "rec", []))
-    stamps = {stamp(0): 0}
-    summary = report.summary(stamps, recording, input_sha256="", source=SOURCE, transport="raw", metrics=None)
+def test_no_mask_at_all() -> None:
+    run = run_of([missing(0)], model_id=None, engine=None)
+    summary = report.summary(run)
     assert (summary["masks_received"], summary["fps"], summary["model_id"]) == (0, None, None)
     assert report.verdict(summary) == "No mask came back for 1 frames."
-    page = report_html.render(summary, report.outcomes(stamps, recording))
-    assert "No mask came back" in page
+    assert "No mask came back" in report_html.render(summary, run)
+    assert "No mask came of 1 frames" in report.verdict(report.summary(run_of([missing(0)], mode="offline")))
+
+
+def test_accuracy_of_shifted_squares() -> None:
+    # 20 px wide squares beside the truth by 0 and 10 px: 400 and 200 px in common of 400 and 600.
+    summary = report.summary(scored_run([0] * 50 + [10] * 50))
+    metrics = summary["metrics"]
+    iou = (400 + 200) / (400 + 600)
+    assert metrics["classes"]["bipolar-forceps"]["iou"] == pytest.approx(iou)
+    assert metrics["isi_iou"] == pytest.approx((1 + 1 / 3) / 2)
+    low, high = metrics["intervals"]["classes"]["bipolar-forceps"]["iou"]
+    assert low < iou < high and 0.05 < high - low < 0.7
+    assert metrics["intervals"]["over"] == "blocks of 10 frames" and metrics["intervals"]["units"] == 10
+    assert "mean IoU 0.7" in report.verdict(summary) and "95 % between" in report.verdict(summary)
+
+
+def test_tracks_tell_how_long_they_live() -> None:
+    found = report.summary(scored_run([0] * 23))["tracks"]
+    assert (found["count"], found["median_frames"], found["short"]) == (3, 10.0, 1)
+    assert found["list"][2] == {
+        "stream": "operation0", "id": 3, "class_id": 1, "first": 20, "last": 22, "frames": 3
+    }  # fmt: skip
+
+
+def test_sequences_stay_apart_in_jitter_and_tracks() -> None:
+    summary = report.summary(scored_run([0] * 40, sequences=4))
+    # Each sequence begins at the same stamp again: steps between them would be far from 40 ms.
+    assert summary["jitter_ms"]["input"]["max"] == 0.0
+    assert {life["stream"] for life in summary["tracks"]["list"]} == {f"operation{n}" for n in range(4)}
 
 
 def test_masks_are_read_back(tmp_path: Path) -> None:
-    _, recording = make(tmp_path)
+    masks_in = [(index, MASK + index, 10.0 * (index + 1)) for index in range(6)]
+    recording = Recording(write_recording(tmp_path / "rec", masks_in, [status(index) for index in range(6)]))
     masks = list(recording.masks())
     assert [found for found, _ in masks] == [stamp(index) for index in range(6)]
     assert all(np.array_equal(mask, MASK + index) for index, (_, mask) in enumerate(masks))
@@ -126,7 +127,7 @@ def test_stamps_table(tmp_path: Path) -> None:
 
 
 def test_json_is_written_whole_and_finite(tmp_path: Path) -> None:
-    summary, _ = summarise(tmp_path)
+    summary = report.summary(ten_frames())
     report.write_json(summary, tmp_path / "report.json")
     assert json.loads((tmp_path / "report.json").read_text()) == summary
     before = (tmp_path / "report.json").read_text()
@@ -134,6 +135,42 @@ def test_json_is_written_whole_and_finite(tmp_path: Path) -> None:
         report.write_json({"fps": math.nan}, tmp_path / "report.json")
     assert (tmp_path / "report.json").read_text() == before
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
+
+
+def test_a_report_reads_back_as_the_run_that_it_tells_of(tmp_path: Path) -> None:
+    run = scored_run([0, 3, 10, 25] * 5, sequences=2, problems=("one line",), complete=False, wall_s=1.5)
+    written = write_report(run, tmp_path / "out")
+    again = read_run(written.json)
+    assert report.summary(again) == report.summary(run) == written.summary
+    assert [frame_to_json(item) for item in again.frames] == [frame_to_json(item) for item in run.frames]
+    assert again.output_sha256 == run.output_sha256
+    for one, other in zip(run.frames, again.frames, strict=True):
+        assert (one.measures.confusion == other.measures.confusion).all()
+        np.testing.assert_allclose(one.measures.nsd, other.measures.nsd, atol=1e-6)
+    lone = missing(3, "invalid", reason="no")
+    alone = frame_from_json(json.loads(json.dumps(frame_to_json(lone))), 8)
+    assert dataclasses.asdict(alone) == dataclasses.asdict(lone)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "not JSON"), ("[]", "format is None"), ('{"format": "other"}', "format is other"), (None, "No such file")],
+)
+def test_what_is_no_report_is_refused_in_one_line(tmp_path: Path, text: str | None, message: str) -> None:
+    path = tmp_path / "report.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ReportError, match=message):
+        read_run(path)
+
+
+def test_half_a_report_is_refused(tmp_path: Path) -> None:
+    path = write_report(scored_run([0] * 4), tmp_path).json
+    data = json.loads(path.read_text())
+    del data["evaluated"]
+    path.write_text(json.dumps(data))
+    with pytest.raises(ReportError, match="not a whole report: KeyError: 'evaluated'"):
+        read_run(path)
 
 
 class Page(HTMLParser):
@@ -166,42 +203,53 @@ class Page(HTMLParser):
         self.text.append(data)
 
 
-METRICS = {
-    "frames": 6,
-    "miou": 0.71234,
-    "miou_no_background": 0.6,
-    "dice": 0.8,
-    "classes": {
-        "background": {"iou": 0.9, "dice": 0.95, "frames": 6},
-        "bipolar-forceps": {"iou": 0.6, "dice": 0.8, "frames": 4},
-        "clip-applier": {"iou": None, "dice": None, "frames": 0},
-    },
-}
-
-
-def test_page_is_whole_and_opens_offline(tmp_path: Path) -> None:
-    summary, results = summarise(tmp_path, METRICS)
+def test_page_is_whole_and_opens_offline() -> None:
+    run = ten_frames()
+    summary = report.summary(run)
     picture = np.full((90, 1200, 3), (200, 30, 30), np.uint8)
-    stills = [report_html.Still("Frame <1>", (("input", picture), ("what came back", picture)))]
-    space = load_label_space("endovis2018-type")
-    page = Page(report_html.render(summary, results, stills, space=space, video="overlay.mp4"))
-    assert [link for link in page.links if not link.startswith("data:image/jpeg;base64,")] == ["overlay.mp4"]
-    assert len(page.links) == 3
-    text = " ".join(page.text)
-    assert "<operation> & co.mp4" in text
-    assert "Frame <1>" in text
-    assert "6 of 10 frames came back with a mask" in text
-    assert "0.712" in text
-    assert "bipolar-forceps" in text
-    assert "2 replaced" not in text and "replaced by a newer frame before it was taken up: 2" in text
-    assert "step 3 is too small: 1 frames" in text
-    assert "not a medical device" in text
-    assert not re.search(r"https?://|@import|url\(", report_html.render(summary, results, stills))
+    pictures = [Picture(run.frames[5], ("slowest",), (("input", picture), ("what came back", picture)))]
+    text = report_html.render(summary, run, pictures, videos=["overlay.mp4"])
+    page = Page(text)
+    fragment = f"#{anchor(run.frames[5])}"
+    assert {link for link in page.links if not link.startswith("data:image/jpeg;base64,")} == {"overlay.mp4", fragment}
+    assert sum(link.startswith("data:") for link in page.links) == 2
+    words = " ".join(page.text)
+    assert "<operation> & co.mp4" in words
+    assert "Frame 5" in words and "slowest" in words
+    assert "6 of 10 frames came back with a mask" in words
+    assert "replaced by a newer frame before it was taken up: 2" in words
+    assert "step 3 is too small: 1 frames" in words
+    assert "not a medical device" in words
+    assert not re.search(r"https?://|@import|url\(", text)
 
 
-def test_class_that_never_occurs_is_left_out_of_the_table(tmp_path: Path) -> None:
-    summary, results = summarise(tmp_path, METRICS)
-    assert "clip-applier" not in report_html.render(summary, results)
+def test_peaks_lead_to_their_frames() -> None:
+    run = scored_run([0, 2, 4, 15] * 10)
+    worst = run.frames[3]
+    pictures = [Picture(worst, ("lowest IoU",), (("input", np.zeros((9, 9, 3), np.uint8)),))]
+    text = report_html.render(report.summary(run), run, pictures)
+    # From IoU, latency, consistency, novelty and the number of instruments.
+    assert text.count(f'<a href="#{anchor(worst)}">') == 5
+    assert text.count(f'id="{anchor(worst)}"') == 1
+
+
+def test_everything_measured_is_on_the_page() -> None:
+    run = scored_run([0, 2, 4, 15] * 20, sequences=8, unanswered=("clip-applier",), complete=False)
+    words = " ".join(Page(report_html.render(report.summary(run), run)).text)
+    for expected in (
+        "Interrupted:",
+        "mIoU without background", "NSD", "HD95", "Challenge IoU", "mcIoU", "eps-mIoU", "ECE", "temporal consistency",
+        "bootstrap over 8 sequences", "operation7", "answers to clip-applier",
+        "jitter", "Refinement steps", "Instruments over time", "Novelty", "encoder and decoder",
+    ):  # fmt: skip
+        assert expected in words, expected
+    assert "bipolar-forceps" in words and "prograsp-forceps" not in words  # a class that never occurs has no row
+
+
+def test_a_long_run_makes_a_small_page() -> None:
+    run = run_of([frame(index, latency_ms=20.0 + index % 7) for index in range(6000)])
+    text = report_html.render(report.summary(run), run)
+    assert len(text) < 1_500_000
 
 
 def test_plots_are_valid_and_in_bounds() -> None:
@@ -212,6 +260,9 @@ def test_plots_are_valid_and_in_bounds() -> None:
         plots.histogram(values),
         plots.stages({"network": 20.0, "refine": 5.0, "none": 0.0}),
         plots.strip([(0.0, 1.0, "v-ok", "ok"), (1.0, 2.0, "v-dropped", "dropped")], 2.0),
+        plots.course(times, {"a": [*values[:20], None, *values[21:]], "b": values}, links={3: "x", 20: "y"}, unit="ms"),
+        plots.lives([("#1", [(0.0, 1.0), (1.5, 2.0)], "red", "a < b")], 2.0),
+        plots.whiskers([("a", 0.5, (0.4, 0.6), "red", "n"), ("b", None, None, "blue", "n")]),
     ]
     for drawing in drawings:
         root = ElementTree.fromstring(drawing)
@@ -227,6 +278,7 @@ def test_plots_are_valid_and_in_bounds() -> None:
 def test_plots_of_nothing() -> None:
     assert plots.histogram([]) == ""
     assert plots.stages({}) == ""
+    assert plots.course([0.0], {"a": [None]}) == plots.lives([], 1.0) == plots.whiskers([]) == ""
     assert ElementTree.fromstring(plots.scatter([], [], lines={})) is not None
 
 

@@ -48,6 +48,8 @@ setup(
             f"build-engine = {PACKAGE}.build_engine",
             f"demo = {PACKAGE}.demo.command",
             f"info = {PACKAGE}.info",
+            f"replay = {PACKAGE}.replay",
+            f"report = {PACKAGE}.report_command",
         ],
     },
 )

@@ -10,7 +10,9 @@ CLIP_RL_DOMAIN_ID fixes the ROS domain; without it a free one is taken.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import re
+import shlex
 import shutil
 import signal
 import sys
@@ -22,10 +24,15 @@ from clip_rl_perception.demo.synthetic import SyntheticOperation, render
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.evaluation import report as reports
 from clip_rl_perception.evaluation.frames import FrameSource, SourceError
-from clip_rl_perception.evaluation.pictures import Pictures, draw_run
-from clip_rl_perception.evaluation.recording import Recording, read_stamps
-from clip_rl_perception.evaluation.report_html import render as render_html
+from clip_rl_perception.evaluation.recording import Recording, read_published
+from clip_rl_perception.evaluation.replay.inputs import InputOptions, open_inputs
+from clip_rl_perception.evaluation.replay.online import OnlineEvaluation, OnlineOptions
+from clip_rl_perception.evaluation.replay.outputs import OverlayObserver
+from clip_rl_perception.evaluation.replay.picture_book import PictureBook
+from clip_rl_perception.evaluation.replay.problems import ProblemLog
+from clip_rl_perception.evaluation.replay.report_files import write_report
 from clip_rl_perception.evaluation.sources import open_source
+from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.session.play import SessionOptions, SessionResult, run_session
 from clip_rl_perception.session.progress import Stage
 from clip_rl_perception.session.ros_environment import require_ros
@@ -104,37 +111,42 @@ def _open(arguments: argparse.Namespace, path: Path) -> FrameSource:
 def _report(
     source: FrameSource, result: SessionResult, options: SessionOptions, out: Path, stages: int
 ) -> dict[str, Any]:
-    """Draw, measure and write everything; returns what report.json holds."""
-    stamps, recording = read_stamps(result.stamps), Recording(result.recording)
-    results = reports.outcomes(stamps, recording)
-    pictures = Pictures((), None, "none", 0)
+    """Draw, measure and write everything; returns what report.json holds but its frames."""
+    recording, published = Recording(result.recording), read_published(result.stamps)
+    space = recording.label_space
+    topics = (source.info.topic,) if source.info.topic else ()
+    input_options = InputOptions((source.info.path,), topics=topics, rate_hz=options.rate_hz)
+    # Without a class list there are no masks either, and nothing speaks of classes.
+    inputs = open_inputs(input_options, space or load_label_space("binary"))
+    problems = ProblemLog()
+    for line in result.problems:
+        problems.add(line)
+    book = PictureBook()
+    video = OverlayObserver(out / "overlay.mp4", source.info.rate_hz, width=max(2, source.info.size[1]))
     with Stage(stages - 1, stages, "drawing the overlay video") as stage:
-        if recording.mask_received_ns and recording.label_space is not None:
-            pictures = draw_run(source, results, recording, out / "overlay.mp4", progress=stage.update)
-            stage.result(f"{pictures.frames} frames, {pictures.codec}")
-    with Stage(stages, stages, "writing the report"):
-        info = source.info
-        summary = reports.summary(
-            stamps,
+        evaluation = OnlineEvaluation(
             recording,
-            input_sha256=source.sha256(),
-            source={
-                "kind": info.kind,
-                "name": info.path.name,
-                "width": info.size[1],
-                "height": info.size[0],
-                "rate_hz": round(info.rate_hz, 3),
-                **({"topic": info.topic} if info.topic else {}),
-            },
-            transport=options.transport,
-            metrics=pictures.metrics,
-            problems=[*result.problems, *source.problems],
+            published,
+            inputs,
+            space or load_label_space("binary"),
+            OnlineOptions(
+                title="CLIP-RL demo",
+                transport=options.transport,
+                parameters={"model": options.model, "engine": options.engine, "transport": options.transport},
+                command=shlex.join(["clip-rl", *sys.argv[1:]]),
+            ),
+            observers=[book, video],
+            problems=problems,
+            progress=lambda done, total: stage.update(done, total or done),
         )
-        reports.write_json(summary, out / "report.json")
-        video = "overlay.mp4" if pictures.frames else None
-        page = render_html(summary, results, pictures.stills, space=recording.label_space, video=video)
-        reports.write_text(out / "report.html", page)
-    return summary
+        run = evaluation.run(source.sha256(), inputs.describe(input_options))
+        video.fill(len(run.frames))
+        codec = video.finish()
+        if video.frames:
+            stage.result(f"{video.frames} frames, {codec}")
+    with Stage(stages, stages, "writing the report"):
+        run = dataclasses.replace(run, mode="demo", label_space=space)
+        return write_report(run, out, book, videos=[out / "overlay.mp4"] if video.frames else []).summary
 
 
 def text_summary(summary: dict[str, Any], out: Path) -> str:

@@ -115,6 +115,10 @@ class FrameMetrics:
         """What the ISINet code prints as "mIoU": summed intersections over summed unions, frames without P left out."""
         return self._isinet_intersection / self._isinet_union if self._isinet_union else math.nan
 
+    def isinet_sums(self) -> tuple[int, int]:
+        """Summed intersections and unions that `isinet_miou` divides, pixels."""
+        return self._isinet_intersection, self._isinet_union
+
     def scene_iou(self) -> float:
         """STswinCL's scene IoU; NaN when no frame has foreground in its truth."""
         return self._scene_iou.value()

@@ -1,130 +1,178 @@
-"""The result of playing frames through the node, as data: what came back, when, and how good it was.
+"""report.json: a run summed up as plain data. report.html (see `report_html`) shows the same with pictures.
 
-report.json holds `summary`; report.html (see `report_html`) shows the same with pictures.
+One summary for offline replay, online replay and the demo: everything is a function of the `RunRecord`.
 """
 
 from __future__ import annotations
 
 import collections
-import dataclasses
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from clip_rl_perception.evaluation import latency
-from clip_rl_perception.evaluation.host import host, versions
-from clip_rl_perception.evaluation.recording import Recording, Status
-from clip_rl_perception.evaluation.replay.run_record import STAGES
-from clip_rl_perception.scene.types import Validity
+from clip_rl_perception.evaluation.metrics import to_json
+from clip_rl_perception.evaluation.replay.bootstrap import accuracy_intervals
+from clip_rl_perception.evaluation.replay.record_json import frame_to_json
+from clip_rl_perception.evaluation.replay.run_record import FORMAT, STAGES, FrameRecord, RunRecord
+from clip_rl_perception.evaluation.replay.scoring import accuracy_report
+from clip_rl_perception.evaluation.temporal import TemporalConsistency
 
 
-@dataclasses.dataclass(frozen=True)
-class FrameOutcome:
-    """What became of one published frame."""
-
-    index: int
-    """In the source."""
-    stamp_ns: int
-    """Header stamp: when it was published."""
-    latency_ms: float | None
-    """From the stamp to the arrival of its mask, same clock, ms; None where no mask came."""
-    status: Status | None
-    """What the node said of it; None where it said nothing: replaced by a newer frame or lost on the way."""
-
-    @property
-    def kind(self) -> str:
-        """``mask``, ``invalid`` (rejected by the node) or ``dropped``."""
-        if self.latency_ms is not None:
-            return "mask"
-        if self.status is not None and self.status.validity == Validity.INVALID_INPUT:
-            return "invalid"
-        return "dropped"
-
-
-def outcomes(stamps: Mapping[int, int], recording: Recording) -> list[FrameOutcome]:
-    """One `FrameOutcome` per published frame, in order; `stamps` maps header stamps in ns to indices in the source."""
-    statuses = {status.stamp_ns: status for status in recording.statuses}
-    result = []
-    for stamp, index in sorted(stamps.items()):
-        received = recording.mask_received_ns.get(stamp)
-        delay = (received - stamp) / 1e6 if received is not None else None
-        result.append(FrameOutcome(index, stamp, delay, statuses.get(stamp)))
-    return result
-
-
-def wrong_stamps(stamps: Mapping[int, int], recording: Recording) -> int:
-    """Masks that carry a stamp no published frame had, or one that an earlier mask had."""
-    return sum(stamp not in stamps for stamp in recording.mask_received_ns) + recording.repeated_masks
-
-
-def summary(
-    stamps: Mapping[int, int],
-    recording: Recording,
-    *,
-    input_sha256: str,
-    source: Mapping[str, Any],
-    transport: str,
-    metrics: Mapping[str, Any] | None,
-    problems: Sequence[str] = (),
-) -> dict[str, Any]:
-    """Everything that report.json holds.
-
-    Args:
-        stamps: header stamp of every published frame, ns -> its index in the source.
-        recording: what the node published.
-        input_sha256: of the source.
-        source: plain data that describes the source.
-        transport: ``raw`` or ``compressed``.
-        metrics: accuracy, where there is ground truth.
-        problems: one line for everything that was left out or went wrong on the way.
+def summary(run: RunRecord) -> dict[str, Any]:
+    """Everything that report.json holds but the frames, which `full` adds.
 
     Returns:
-        Plain data: frames_sent, masks_received (of frames that were sent), dropped (sent without a mask), fps (masks a
-        second), latency_ms (header stamp to mask received), stage_ms (by stage, over frames that were processed),
-        metrics, model_id, input_sha256, versions, and beside these drops by reason, validity, engine, input, host.
+        Plain data without NaN: frames_sent, masks_received, dropped (sent without a mask), fps (masks a second),
+        latency_ms, stage_ms (by stage, over frames with a mask), metrics (`accuracy_report` with ``intervals``, or
+        None), temporal, tracks, jitter_ms, age_ms, validity, reasons, refine_steps, drops by reason, model_id, engine,
+        input, input_sha256, output_sha256, parameters, host, versions, problems, and what else `RunRecord` names.
     """
-    results = outcomes(stamps, recording)
-    delays = [item.latency_ms for item in results if item.latency_ms is not None]
-    received = [recording.mask_received_ns[item.stamp_ns] for item in results if item.latency_ms is not None]
-    processed = [item.status for item in results if item.kind == "mask" and item.status is not None]
-    dropped = len(results) - len(delays)
-    invalid = sum(item.kind == "invalid" for item in results)
-    replaced = min(dropped - invalid, max((status.dropped for status in recording.statuses), default=0))
-    last = recording.statuses[-1] if recording.statuses else None
-    wrong = wrong_stamps(stamps, recording)
-    lines = list(problems)
-    if wrong:
-        lines.append(f"{wrong} masks carry a stamp that no frame had, or had before")
+    masks = [frame for frame in run.frames if frame.kind == "mask"]
+    invalid = sum(frame.kind == "invalid" for frame in run.frames)
+    dropped = len(run.frames) - len(masks)
+    replaced = min(dropped - invalid, run.replaced)
+    steps = [frame.refine_steps for frame in masks if frame.refine_steps is not None]
     return {
-        "frames_sent": len(results),
-        "masks_received": len(delays),
+        "format": FORMAT,
+        "title": run.title,
+        "mode": run.mode,
+        "complete": run.complete,
+        "started": run.started,
+        "command": run.command,
+        "wall_s": None if run.wall_s is None else round(run.wall_s, 3),
+        "frames_sent": len(run.frames),
+        "masks_received": len(masks),
         "dropped": dropped,
-        "fps": latency.rate_hz(received),
-        "latency_ms": latency.percentiles(delays),
-        "stage_ms": {stage: latency.percentiles([status.stage_ms[stage] for status in processed]) for stage in STAGES},
-        "metrics": dict(metrics) if metrics is not None else None,
-        "model_id": last.model_id if last is not None else None,
-        "input_sha256": input_sha256,
-        "versions": versions(),
-        "engine": last.engine if last is not None else None,
+        "fps": latency.rate_hz([frame.received_ns for frame in masks if frame.received_ns is not None]),
+        "latency_ms": latency.percentiles([frame.latency_ms for frame in masks if frame.latency_ms is not None]),
+        "age_ms": latency.percentiles([frame.age_ms for frame in masks if frame.age_ms is not None]),
+        "jitter_ms": jitter(run),
+        "stage_ms": {
+            stage: latency.percentiles([frame.stage_ms[stage] for frame in masks if stage in frame.stage_ms])
+            for stage in STAGES
+        },
+        "metrics": metrics(run),
+        "temporal": temporal(run),
+        "tracks": tracks(run.frames),
+        "model_id": run.model_id,
+        "input_sha256": run.input_sha256,
+        "output_sha256": run.output_sha256,
+        "versions": dict(run.versions),
+        "engine": run.engine,
+        "engine_manifest": run.engine_manifest,
+        "parameters": dict(run.parameters),
         "drops": {"replaced_by_newer": replaced, "invalid": invalid, "lost": dropped - invalid - replaced},
-        "wrong_stamps": wrong,
-        "validity": dict(
-            collections.Counter(item.status.validity.name.lower() for item in results if item.status is not None)
-        ),
-        "reasons": dict(
-            collections.Counter(
-                item.status.reason for item in results if item.status is not None and item.status.reason
-            )
-        ),
-        "refine_steps": sum(status.refine_steps for status in processed) / len(processed) if processed else None,
-        "transport": transport,
-        "input": dict(source),
-        "host": host(),
-        "problems": lines,
+        "wrong_stamps": run.wrong_stamps,
+        "validity": dict(collections.Counter(frame.validity for frame in run.frames if frame.validity is not None)),
+        "reasons": dict(collections.Counter(frame.reason for frame in run.frames if frame.reason)),
+        "refine_steps": sum(steps) / len(steps) if steps else None,
+        "refine_steps_histogram": {str(step): count for step, count in sorted(collections.Counter(steps).items())},
+        "transport": run.transport,
+        "input": dict(run.source),
+        "host": dict(run.host),
+        "problems": list(run.problems),
+        "label_space": run.label_space.to_dict() if run.label_space is not None else None,
+        "evaluated": list(run.evaluated),
+        "evaluated_note": run.evaluated_note,
+        "unanswered": list(run.unanswered),
+        "nsd_tau": run.nsd_tau,
     }
+
+
+def full(run: RunRecord) -> dict[str, Any]:
+    """`summary` and, under ``frames``, every frame: what report.json holds and `record_json.read_run` reads."""
+    return {**summary(run), "frames": [frame_to_json(frame) for frame in run.frames]}
+
+
+def metrics(run: RunRecord) -> dict[str, Any] | None:
+    """Accuracy per class, per sequence and overall with intervals; None without ground truth."""
+    report = accuracy_report(run.frames, run.evaluated, run.nsd_tau)
+    if report is None:
+        return None
+    report["intervals"] = accuracy_intervals(run.frames, run.evaluated)
+    if run.evaluated_note:
+        report["note"] = run.evaluated_note
+    return report
+
+
+def temporal(run: RunRecord) -> dict[str, Any]:
+    """Temporal consistency, with or without truth: consistency, truth (its own, the ceiling), pairs of frames."""
+    pooled = TemporalConsistency(run.evaluated or ("background",))
+    for frame in run.frames:
+        if frame.measures is not None and frame.measures.temporal is not None:
+            pooled.add(frame.measures.temporal, frame.measures.temporal_truth)
+    return {
+        "consistency": to_json(pooled.consistency()),
+        "truth": to_json(pooled.truth_consistency()),
+        "pairs": pooled.pairs,
+    }
+
+
+def jitter(run: RunRecord) -> dict[str, dict[str, float | None]]:
+    """How unsteady times are, percentiles in ms.
+
+    input: deviation of steps between stamps from their median, per topic; latency: change of latency from mask to mask.
+    """
+    steps: list[float] = []
+    changes: list[float] = []
+    for frames in by_stream(run.frames).values():
+        gaps = np.diff([frame.stamp_ns for frame in frames]) / 1e6
+        steps += np.abs(gaps - np.median(gaps)).tolist() if len(gaps) else []
+        delays = [frame.latency_ms for frame in frames if frame.latency_ms is not None]
+        changes += np.abs(np.diff(delays)).tolist()
+    return {"input": latency.percentiles(steps), "latency": latency.percentiles(changes)}
+
+
+def tracks(frames: Sequence[FrameRecord]) -> dict[str, Any]:
+    """Identities over the run: how many, how long they live, and each one's life.
+
+    Keys: count, median_frames, short (lives of fewer than 5 frames: likely false), list of {stream, id, class_id (the
+    most frequent), first, last (places in the stream's frames), frames}.
+    """
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    for stream, members in by_stream(frames).items():
+        for frame in members:
+            for tag in frame.instruments:
+                if not tag.track_id:
+                    continue
+                entry = found.setdefault(
+                    (stream, tag.track_id),
+                    {"stream": stream, "id": tag.track_id, "first": frame.index, "seen": collections.Counter()},
+                )
+                entry["last"] = frame.index
+                entry["seen"][tag.class_id] += 1
+    lives = [
+        {
+            "stream": entry["stream"],
+            "id": entry["id"],
+            "class_id": entry["seen"].most_common(1)[0][0],
+            "first": entry["first"],
+            "last": entry["last"],
+            "frames": sum(entry["seen"].values()),
+        }
+        for entry in found.values()
+    ]
+    lengths = [life["frames"] for life in lives]
+    return {
+        "count": len(lives),
+        "median_frames": float(np.median(lengths)) if lengths else None,
+        "short": sum(length < 5 for length in lengths),
+        "list": lives,
+    }
+
+
+def by_stream(frames: Sequence[FrameRecord]) -> dict[str, list[FrameRecord]]:
+    """Frames of each sequence, in order, by its name; topics of one bag are sequences of their own."""
+    streams: dict[str, list[FrameRecord]] = {}
+    for frame in frames:
+        streams.setdefault(frame.sequence, []).append(frame)
+    return streams
 
 
 def write_json(report: Mapping[str, Any], path: str | Path) -> None:
@@ -140,18 +188,32 @@ def write_text(path: Path, text: str) -> None:
 
 
 def verdict(report: Mapping[str, Any]) -> str:
-    """One sentence that says how it went."""
+    """One or two sentences that say how it went."""
     sent, masks = report["frames_sent"], report["masks_received"]
+    interrupted = "" if report.get("complete", True) else "Interrupted: what follows is what was done until then. "
+    offline = report.get("mode") == "offline"
     if not masks:
-        return f"No mask came back for {sent} frames."
+        return f"{interrupted}No mask came {'of' if offline else 'back for'} {sent} frames."
     times = report["latency_ms"]
-    text = (
-        f"{masks} of {sent} frames came back with a mask, {times['p50']:.0f} ms after their stamp at the median and "
-        f"{times['p99']:.0f} ms at the 99th percentile"
-    )
+    if offline:
+        text = f"{masks} of {sent} frames gave a mask"
+        if times["p50"] is not None:
+            text += f", in {times['p50']:.0f} ms at the median and {times['p99']:.0f} ms at the 99th percentile"
+    else:
+        text = f"{masks} of {sent} frames came back with a mask"
+        if times["p50"] is not None:
+            text += f", {times['p50']:.0f} ms after their stamp at the median and {times['p99']:.0f} ms"
+            text += " at the 99th percentile"
     if report["fps"] is not None:
         text += f", at {report['fps']:.1f} masks a second"
-    metrics = report["metrics"]
-    if metrics and metrics.get("miou") is not None:
-        text += f"; mean IoU {metrics['miou']:.3f} against ground truth"
-    return text + "."
+    found = report["metrics"]
+    if found and found.get("miou") is not None:
+        text += f"; mean IoU {found['miou']:.3f}{_plus_minus(found)} against ground truth"
+    return interrupted + text + "."
+
+
+def _plus_minus(found: Mapping[str, Any]) -> str:
+    limits = (found.get("intervals") or {}).get("miou")
+    if not limits or math.isclose(limits[0], limits[1]):
+        return ""
+    return f" (95 % between {limits[0]:.3f} and {limits[1]:.3f})"

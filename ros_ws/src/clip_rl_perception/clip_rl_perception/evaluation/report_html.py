@@ -2,298 +2,158 @@
 
 from __future__ import annotations
 
-import base64
-import dataclasses
-import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import cv2
-import numpy as np
-import numpy.typing as npt
-
-from clip_rl_perception.evaluation import plots
-from clip_rl_perception.evaluation.report import FrameOutcome, verdict
-from clip_rl_perception.evaluation.report_style import CSS
+from clip_rl_perception.evaluation import html_parts as h
+from clip_rl_perception.evaluation import report_accuracy, report_timing
+from clip_rl_perception.evaluation.replay.picture_book import ERROR_COLORS, Picture
+from clip_rl_perception.evaluation.replay.run_record import RunRecord
+from clip_rl_perception.evaluation.report import verdict
+from clip_rl_perception.evaluation.report_axis import anchor, axis_of
 from clip_rl_perception.labels import LabelSpace
 
-ByteArray = npt.NDArray[np.uint8]
-
-PICTURE_WIDTH = 640
-"""Widest picture that is embedded, px."""
-
-_STAGE_TEXT = {
-    "decode": "message to RGB",
-    "preprocess": "content area, crop, resize",
-    "network": "encoder and decoder",
-    "refine": "refinement steps",
-    "postprocess": "full-size label map",
-    "tags": "instruments, tracks, validity",
-    "publish": "fill and hand over messages",
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Still:
-    """One frame shown in the report."""
-
-    title: str
-    pictures: tuple[tuple[str, ByteArray], ...]
-    """(caption, uint8 RGB): input, overlay, and truth where there is any."""
+PROBLEMS_SHOWN = 60
+"""Lines of what was left out that the page shows; report.json has all."""
+FRAMES_FIRST = 4
+"""Pictures that stand at the top; the others stand before the end."""
 
 
 def render(
-    report: Mapping[str, Any],
-    results: Sequence[FrameOutcome],
-    stills: Sequence[Still] = (),
-    *,
-    space: LabelSpace | None = None,
-    title: str = "CLIP-RL demo",
-    video: str | None = None,
+    report: Mapping[str, Any], run: RunRecord, pictures: Sequence[Picture] = (), *, videos: Sequence[str] = ()
 ) -> str:
     """The page.
 
     Args:
-        report: `report.summary`.
-        results: `report.outcomes`, in order.
-        stills: frames to show.
-        space: classes of the masks, for names and colours.
-        title: heading.
-        video: relative path of the overlay video to link to.
+        report: `report.summary` of the run.
+        run: the run itself, for what is drawn over time.
+        pictures: frames to show, the worst first.
+        videos: relative paths of overlay videos to link to.
     """
     source = report["input"]
     facts = [
         str(source.get("name", "")),
         f"{source['width']} x {source['height']}" if "width" in source else "",
         f"{source['rate_hz']:.4g} Hz" if "rate_hz" in source else "",
-        f"{report['transport']} images",
+        f"{report['transport']} images" if report["transport"] != "file" else "offline",
         str(report["engine"] or ""),
         f"model {report['model_id']}" if report["model_id"] else "",
     ]
+    axis = axis_of(run, pictures)
+    frames, more_frames = _frames(pictures, run.label_space, videos)
     sections = [
         _tiles(report),
-        _section("Frames", _stills(stills, space), _video(video)) if stills else "",
-        _latency(report, results),
-        _stages(report),
-        _outcome(report, results),
-        _accuracy(report, space),
+        _problems(report),
+        report_accuracy.accuracy(report, run, axis),
+        frames,
+        report_timing.latency(report, run, axis),
+        report_timing.stages(report),
+        report_timing.outcome(report, run, axis),
+        report_accuracy.steadiness(report, run, axis),
+        report_timing.track_lives(report["tracks"], run, axis),
+        more_frames,
         _run(report),
     ]
-    return (
-        "<!doctype html>\n"
-        f'<html lang="en"><head><meta charset="utf-8"><title>{_e(title)}</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta name="color-scheme" content="light dark"><style>{CSS}</style></head><body><main>'
-        f"<header><h1>{_e(title)}</h1><p class=facts>{_e(' · '.join(fact for fact in facts if fact))}</p>"
-        f"<p class=verdict>{_e(verdict(report))}</p></header>"
-        + "".join(sections)
-        + "<footer>Research software, not a medical device.</footer></main></body></html>\n"
-    )
+    return h.page(report["title"], facts, verdict(report), sections)
 
 
 def _tiles(report: Mapping[str, Any]) -> str:
     times, metrics = report["latency_ms"], report["metrics"] or {}
     sent, masks = report["frames_sent"], report["masks_received"]
-    tiles = [
-        ("Masks", f"{masks}", f"of {sent} frames sent"),
-        ("Rate", _number(report["fps"], 1), "masks a second"),
-        ("Latency, median", _number(times["p50"], 1), "ms, stamp to mask"),
-        ("Latency, 99 %", _number(times["p99"], 1), f"ms; worst {_number(times['max'], 1)}"),
-        ("Dropped", f"{report['dropped']}", f"{100 * report['dropped'] / sent:.1f} % of frames" if sent else ""),
+    offline = report["mode"] == "offline"
+    lost = "Refused" if offline else "Dropped"
+    share = f"{100 * report['dropped'] / sent:.1f} % of frames" if sent else ""
+    cells = [
+        ("Masks", f"{masks}", f"of {sent} frames"),
+        ("Rate", h.number(report["fps"], 1), "masks a second" + (", as fast as it goes" if offline else "")),
+        ("Latency, median", h.number(times["p50"], 1), "ms, image to mask" if offline else "ms, stamp to mask"),
+        ("Latency, 99 %", h.number(times["p99"], 1), f"ms; worst {h.number(times['max'], 1)}"),
+        (lost, f"{report['dropped']}", share),
     ]
     if metrics.get("miou") is not None:
-        tiles.append(
-            ("Mean IoU", _number(metrics["miou"], 3), f"{_number(metrics['miou_no_background'], 3)} instruments")
-        )
-    cells = "".join(
-        f"<div><dt>{_e(name)}</dt><dd>{_e(value)}</dd><p>{_e(note)}</p></div>" for name, value, note in tiles
+        small = f"{h.number(metrics['miou_no_background'], 3)} without background"
+        cells.append(("Mean IoU", h.number(metrics["miou"], 3), small))
+    elif report["temporal"]["consistency"] is not None:
+        cells.append(("Consistency", h.number(report["temporal"]["consistency"], 3), "frame to frame, 1 is steady"))
+    return h.tiles(cells)
+
+
+def _problems(report: Mapping[str, Any]) -> str:
+    lines = report["problems"]
+    if not lines:
+        return ""
+    items = "".join(f"<li>{h.escape(line)}</li>" for line in lines[:PROBLEMS_SHOWN])
+    more = h.note(f"and {len(lines) - PROBLEMS_SHOWN} more in report.json") if len(lines) > PROBLEMS_SHOWN else ""
+    body = f"<ul class=note>{items}</ul>{more}"
+    if len(lines) > 6:
+        body = f"<details><summary>{len(lines)} lines</summary>{body}</details>"
+    return h.section("Left out or unusual", body)
+
+
+def _frames(pictures: Sequence[Picture], space: LabelSpace | None, videos: Sequence[str]) -> tuple[str, str]:
+    """The section of the frames that matter most, and that of the others."""
+    many = len({picture.record.sequence for picture in pictures}) > 1
+    rows = [_still(picture, many=many) for picture in pictures]
+    links = ", ".join(f'<a href="{h.escape(path)}">{h.escape(path)}</a>' for path in videos)
+    video = f"<p class=note>The whole sequence: {links}</p>" if links else ""
+    errors = any(len(picture.images) > 3 for picture in pictures)
+    key = (_legend(space) + (_error_legend() if errors else "")) if rows else ""
+    first = "".join(rows[:FRAMES_FIRST])
+    return h.section("Frames", key, first, video), h.section("More frames", *rows[FRAMES_FIRST:])
+
+
+def _still(picture: Picture, *, many: bool) -> str:
+    record = picture.record
+    facts = [f"{record.stamp_ns / 1e9 % 1e6:.2f} s"]
+    measures = record.measures
+    if measures is not None and measures.iou == measures.iou:
+        facts.append(f"IoU {measures.iou:.2f}")
+    if record.latency_ms is not None:
+        facts.append(f"{record.latency_ms:.0f} ms")
+    if record.validity not in (None, "ok"):
+        facts.append(f"{str(record.validity).replace('_', ' ')}: {record.reason}")
+    why = f" <span class=why>{h.escape('; '.join(picture.reasons))}</span>" if picture.reasons else ""
+    name = f"{record.sequence} frame {record.index}" if many else f"Frame {record.index}"
+    title = f"{h.escape(', '.join([name, *facts]))}{why}"
+    images = "".join(
+        f'<figure><img src="{h.data_uri(rgb)}" alt="{h.escape(caption)} of {h.escape(name)}">'
+        f"<figcaption>{h.escape(caption)}</figcaption></figure>"
+        for caption, rgb in picture.images
     )
-    return f"<dl class=tiles>{cells}</dl>"
-
-
-def _stills(stills: Sequence[Still], space: LabelSpace | None) -> str:
-    rows = []
-    for still in stills:
-        pictures = "".join(
-            f'<figure><img src="{_data_uri(rgb)}" alt="{_e(caption)} of {_e(still.title)}">'
-            f"<figcaption>{_e(caption)}</figcaption></figure>"
-            for caption, rgb in still.pictures
-        )
-        rows.append(f"<div class=still><h3>{_e(still.title)}</h3><div class=pictures>{pictures}</div></div>")
-    return _legend(space) + "".join(rows)
+    return f'<div class=still id="{anchor(record)}"><h3>{title}</h3><div class=pictures>{images}</div></div>'
 
 
 def _legend(space: LabelSpace | None) -> str:
     if space is None:
         return ""
-    keys = "".join(
-        f'<span><i style="background:rgb{entry.color}"></i>{_e(entry.name)}</span>'
-        for entry in space.classes
-        if any(entry.color)
-    )
+    keys = "".join(f"<span>{h.swatch(entry.color, entry.name)}</span>" for entry in space.classes if any(entry.color))
     return f"<p class=legend>{keys}</p>"
 
 
-def _video(path: str | None) -> str:
-    return f'<p class=note>The whole sequence: <a href="{_e(path)}">{_e(path)}</a></p>' if path else ""
-
-
-def _latency(report: Mapping[str, Any], results: Sequence[FrameOutcome]) -> str:
-    shown = [item for item in results if item.latency_ms is not None]
-    if not shown:
-        return ""
-    start = results[0].stamp_ns
-    delays = [float(item.latency_ms or 0.0) for item in shown]
-    scatter = plots.scatter(
-        [(item.stamp_ns - start) / 1e9 for item in shown],
-        delays,
-        lines={name: report["latency_ms"][name] for name in ("p50", "p95", "p99")},
-        events=[
-            ((item.stamp_ns - start) / 1e9, f"frame {item.index}: {item.kind}")
-            for item in results
-            if item.kind != "mask"
-        ],
-        names=[f"frame {item.index}" for item in shown],
-    )
-    note = "One point per mask: header stamp (the moment of publishing) to arrival in another process, same clock."
-    if len(shown) < len(results):
-        note += " Marks below the axis are frames without a mask."
-    return _section("Latency", scatter, plots.histogram(delays), f"<p class=note>{note}</p>")
-
-
-def _stages(report: Mapping[str, Any]) -> str:
-    stages = {name: times for name, times in report["stage_ms"].items() if name != "total" and times["p50"] is not None}
-    if not stages:
-        return ""
-    bar = plots.stages({name: times["p50"] for name, times in stages.items()})
-    rows = [
-        (f'<i class="s{index}"></i>{_e(name)}', _e(_STAGE_TEXT.get(name, "")), *_times(times))
-        for index, (name, times) in enumerate(stages.items())
-    ]
-    rows.append(("total", "taken up for processing until published", *_times(report["stage_ms"]["total"])))
-    table = _table(("stage", "", "median ms", "95 %", "99 %", "max"), rows, text_columns=2)
-    return _section("Inside the node", bar, table)
-
-
-def _outcome(report: Mapping[str, Any], results: Sequence[FrameOutcome]) -> str:
-    if not results:
-        return ""
-    start = results[0].stamp_ns
-    period = (results[-1].stamp_ns - start) / 1e9 / max(1, len(results) - 1) or 0.04
-    ends = [*((item.stamp_ns - start) / 1e9 for item in results[1:]), (results[-1].stamp_ns - start) / 1e9 + period]
-    runs: list[tuple[float, float, str, str, int, int]] = []  # start, end, style, what, first and last frame
-    for item, end in zip(results, ends, strict=True):
-        style, what = _style(item)
-        if runs and runs[-1][2:4] == (style, what):
-            runs[-1] = (runs[-1][0], end, style, what, runs[-1][4], item.index)
-        else:
-            runs.append(((item.stamp_ns - start) / 1e9, end, style, what, item.index, item.index))
-    segments = [
-        (begin, end, style, f"frames {first} to {last}: {what}" if last > first else f"frame {first}: {what}")
-        for begin, end, style, what, first, last in runs
-    ]
-    drops = report["drops"]
-    counts = [
-        *((f"v-{name}", name.replace("_", " "), count) for name, count in sorted(report["validity"].items())),
-        ("v-dropped", "replaced by a newer frame before it was taken up", drops["replaced_by_newer"]),
-        ("v-dropped", "lost on the way", drops["lost"]),
-    ]
-    keys = "".join(f'<span><i class="{style}"></i>{_e(text)}: {count}</span>' for style, text, count in counts if count)
-    reasons = "".join(
-        f"<li>{_e(reason)}: {count} frames</li>" for reason, count in list(report["reasons"].items())[:12]
-    )
-    return _section(
-        "Drops and validity",
-        plots.strip(segments, ends[-1]),
-        f"<p class=legend>{keys}</p>",
-        f"<ul class=note>{reasons}</ul>" if reasons else "",
-    )
-
-
-def _style(item: FrameOutcome) -> tuple[str, str]:
-    if item.kind == "dropped":
-        return "v-dropped", "dropped"
-    if item.status is None:
-        return "v-ok", "mask, no status"
-    name = item.status.validity.name.lower()
-    return f"v-{name}", name.replace("_", " ") + (f": {item.status.reason}" if item.status.reason else "")
-
-
-def _accuracy(report: Mapping[str, Any], space: LabelSpace | None) -> str:
-    metrics = report["metrics"]
-    if not metrics:
-        return ""
-    colors = {entry.name: entry.color for entry in space.classes} if space else {}
-    rows: list[tuple[str, ...]] = [
-        (
-            (f'<i style="background:rgb{colors[name]}"></i>' if any(colors.get(name, ())) else "<i></i>") + _e(name),
-            _number(values["iou"], 3),
-            _number(values["dice"], 3),
-            str(values["frames"]),
-        )
-        for name, values in metrics["classes"].items()
-        if values["frames"] or values["iou"] is not None
-    ]
-    rows.append(("mean of classes", _number(metrics["miou"], 3), "", ""))
-    rows.append(("mean without background", _number(metrics["miou_no_background"], 3), _number(metrics["dice"], 3), ""))
-    note = f"Pooled over all pixels of {metrics['frames']} frames that have both a mask and ground truth."
-    if metrics.get("note"):
-        note += f" {metrics['note']}"
-    table = _table(("class", "IoU", "Dice", "frames with it"), rows, text_columns=1)
-    return _section("Accuracy against ground truth", table, f"<p class=note>{_e(note)}</p>")
+def _error_legend() -> str:
+    keys = "".join(f"<span>{h.swatch(color, name)}</span>" for name, color in ERROR_COLORS.items())
+    return f"<p class=legend>errors: &nbsp;{keys}</p>"
 
 
 def _run(report: Mapping[str, Any]) -> str:
-    rows: list[tuple[str, ...]] = [
-        *((_e(f"input {key}"), _e(value)) for key, value in report["input"].items()),
-        ("input SHA-256", f"<code>{_e(report['input_sha256'])}</code>"),
-        ("model", _e(report["model_id"] or "unknown")),
-        ("engine", _e(report["engine"] or "unknown")),
-        ("refinement steps, mean", _number(report["refine_steps"], 2)),
-        ("masks with a wrong stamp", str(report["wrong_stamps"])),
-        *((_e(name), _e(value)) for name, value in report["host"].items()),
-        *((_e(name), _e(value)) for name, value in report["versions"].items()),
-    ]
-    problems = "".join(f"<li>{_e(line)}</li>" for line in report["problems"][:50])
-    return _section(
+    hashes = {
+        "input SHA-256": report["input_sha256"],
+        "SHA-256 over all masks": report["output_sha256"],
+        "model": report["model_id"],
+        "engine": report["engine"],
+        "refinement steps, mean": h.number(report["refine_steps"], 2),
+        "masks with a wrong stamp": report["wrong_stamps"],
+        "started": report["started"],
+        "took": f"{report['wall_s']:.1f} s" if report["wall_s"] is not None else None,
+        "command": report["command"],
+    }
+    manifest = report["engine_manifest"]
+    return h.section(
         "This run",
-        f"<h3>Left out or unusual</h3><ul class=note>{problems}</ul>" if problems else "",
-        f"<details><summary>Input, model, versions, host</summary>{_table(('', ''), rows, text_columns=2)}</details>",
+        h.facts_table({name: value for name, value in hashes.items() if value not in (None, "")}),
+        f"<details><summary>Input and parameters</summary>{h.facts_table({'input': report['input']})}"
+        f"{h.facts_table(report['parameters'])}</details>",
+        f"<details><summary>Engine manifest</summary>{h.facts_table(manifest)}</details>" if manifest else "",
+        f"<details><summary>Host and versions</summary>{h.facts_table(report['host'])}"
+        f"{h.facts_table(report['versions'])}</details>",
     )
-
-
-def _section(title: str, *parts: str) -> str:
-    return f"<section><h2>{_e(title)}</h2>{''.join(parts)}</section>"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int) -> str:
-    """Cells are HTML already; the first `text_columns` are text, the others numbers."""
-
-    def line(cells: Sequence[str], tag: str) -> str:
-        return "".join(
-            f"<{tag}{'' if index < text_columns else ' class=n'}>{cell}</{tag}>" for index, cell in enumerate(cells)
-        )
-
-    top = f"<thead><tr>{line(head, 'th')}</tr></thead>" if any(head) else ""
-    body = "".join(f"<tr>{line(row, 'td')}</tr>" for row in rows)
-    return f"<div class=scroll><table>{top}<tbody>{body}</tbody></table></div>"
-
-
-def _times(times: Mapping[str, float | None]) -> tuple[str, ...]:
-    return tuple(_number(times[name], 2) for name in ("p50", "p95", "p99", "max"))
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _e(value: Any) -> str:
-    return html.escape(str(value))
-
-
-def _data_uri(rgb: ByteArray) -> str:
-    if rgb.shape[1] > PICTURE_WIDTH:
-        size = (PICTURE_WIDTH, max(1, round(rgb.shape[0] * PICTURE_WIDTH / rgb.shape[1])))
-        rgb = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])
-    return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"

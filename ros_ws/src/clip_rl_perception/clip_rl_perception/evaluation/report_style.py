@@ -4,10 +4,10 @@ from __future__ import annotations
 
 CSS = """
 :root{--bg:#fafaf8;--card:#fff;--text:#1d2327;--soft:#5d676f;--line:#e3e5e4;--grid:#ececea;--accent:#0b7285;
---mark:#9a3412;--drop:#c2410c;--s0:#94a3b8;--s1:#60a5fa;--s2:#0b7285;--s3:#7c3aed;--s4:#d97706;--s5:#65a30d;--s6:#be185d;
+--mark:#9a3412;--peak:#d9480f;--drop:#c2410c;--s0:#94a3b8;--s1:#60a5fa;--s2:#0b7285;--s3:#7c3aed;--s4:#d97706;--s5:#65a30d;--s6:#be185d;
 --ok:#2f9e6e;--degraded:#d9a406;--stale:#e07b1a;--out:#8b5cf6;--invalid:#b91c1c;--dropped:#c3c8cc}
 @media(prefers-color-scheme:dark){:root{--bg:#121517;--card:#1a1e21;--text:#e6e9eb;--soft:#98a2a9;--line:#2b3136;
---grid:#24292d;--accent:#4cc2d6;--mark:#fb923c;--drop:#fb923c;--s0:#7b8794;--s1:#60a5fa;--s2:#4cc2d6;--s3:#a78bfa;
+--grid:#24292d;--accent:#4cc2d6;--mark:#fb923c;--peak:#ff8c42;--drop:#fb923c;--s0:#7b8794;--s1:#60a5fa;--s2:#4cc2d6;--s3:#a78bfa;
 --s4:#f5b041;--s5:#a3d65c;--s6:#f472b6;--ok:#3fbf8a;--degraded:#e5b93a;--stale:#f0954a;--out:#a78bfa;--invalid:#ef5350;
 --dropped:#474e54}}
 *{box-sizing:border-box}
@@ -38,6 +38,24 @@ svg .mark{stroke:var(--mark);stroke-dasharray:4 4;opacity:.7}
 svg .dot{fill:var(--accent);opacity:.75}
 svg .bar{fill:var(--accent)}
 svg .drop{fill:var(--drop)}
+svg .peak{fill:var(--peak);stroke:var(--card);stroke-width:1.5;cursor:pointer}
+svg a:hover .peak{stroke:var(--text)}
+svg path{fill:none;stroke-width:1.6;stroke-linejoin:round;stroke-linecap:round}
+svg .c0{stroke:var(--accent)}svg .c1{stroke:var(--s4)}svg .c2{stroke:var(--s3)}svg .c3{stroke:var(--s5)}
+svg .c4{stroke:var(--s6)}
+svg .part{stroke:var(--soft);stroke-dasharray:2 3;opacity:.6}
+svg .whisker{stroke:var(--text);stroke-width:1.5}
+svg .label{font-size:13px;fill:var(--text)}
+.still{scroll-margin-top:12px;padding:10px;margin:0 -10px;border-radius:8px}
+.still:target{outline:2px solid var(--peak)}
+.why{font-weight:400;color:var(--mark)}
+.good{color:var(--ok);font-weight:600}.bad{color:var(--invalid);font-weight:600}
+nav{display:flex;flex-wrap:wrap;gap:4px 18px;font-size:14px;margin:0 0 16px}
+h4{font-size:13px;font-weight:600;margin:16px 0 8px}
+.two{display:grid;grid-template-columns:repeat(auto-fit,minmax(360px,1fr));gap:0 28px}
+.keys i.c0{background:var(--accent)}.keys i.c1{background:var(--s4)}.keys i.c2{background:var(--s3)}
+.keys i.c3{background:var(--s5)}
+.ci{color:var(--soft);font-size:12.5px}
 .note{color:var(--soft);font-size:13px;margin:8px 0 0}
 ul.note{padding-left:18px}
 .legend{display:flex;flex-wrap:wrap;gap:4px 16px;font-size:13px;color:var(--soft);margin:0 0 14px}

@@ -47,6 +47,8 @@ class OnlineOptions:
     """UTC, ISO 8601."""
     wall_s: float | None = None
     """How long playing took, s."""
+    transport: str = "raw"
+    """``raw`` or ``compressed``: how images travelled."""
     title: str = "CLIP-RL online replay"
     """Heading of the report."""
     command: str = ""
@@ -89,6 +91,7 @@ class OnlineEvaluation:
         self._statuses = {status.stamp_ns: status for status in recording.statuses}
         self._masks = ByStamp(recording.masks())
         self._confidences = ByStamp(recording.confidences())
+        self._wrong_stamps = 0
 
     def run(self, input_sha256: str, source: dict[str, Any]) -> RunRecord:
         """Judge every frame that was sent; the arguments are as of `OfflineReplay.run`."""
@@ -198,6 +201,7 @@ class OnlineEvaluation:
     def _check_stamps(self) -> None:
         stamps = {row.stamp_ns for row in self._published}
         wrong = sum(stamp not in stamps for stamp in self._recording.mask_received_ns)
+        self._wrong_stamps = wrong + self._recording.repeated_masks
         if wrong:
             self.problems.add(f"{wrong} masks carry a stamp that no frame had")
         if self._recording.repeated_masks:
@@ -228,6 +232,9 @@ class OnlineEvaluation:
             wall_s=options.wall_s,
             started=started,
             command=options.command,
+            transport=options.transport,
+            replaced=max((status.dropped for status in self._recording.statuses), default=0),
+            wrong_stamps=self._wrong_stamps,
         )
 
 

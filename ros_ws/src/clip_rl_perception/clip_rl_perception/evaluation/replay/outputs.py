@@ -87,6 +87,7 @@ class OverlayVideos:
         """`rates`: frames per second by stream key (sequence and topic joined); `width`: widest video, px."""
         self._folder, self._rates, self._width = folder, rates, width
         self._writers: dict[str, VideoWriter] = {}
+        self._last: dict[str, ByteArray] = {}
         self.files: dict[str, Path] = {}
         """By stream key."""
 
@@ -98,22 +99,71 @@ class OverlayVideos:
         picture = overlay_at(seen, self._width)
         if record.validity not in (None, "ok"):
             draw_banner(picture, Validity[str(record.validity).upper()], record.reason)
-        text = f"frame {record.index}"
+        texts = [f"frame {record.index}"]
+        if record.latency_ms is not None:
+            texts.append(f"{record.latency_ms:.0f} ms")
         if record.measures is not None and record.measures.iou == record.measures.iou:
-            text += f"   IoU {record.measures.iou:.2f}"
-        draw_caption(picture, text)
+            texts.append(f"IoU {record.measures.iou:.2f}")
+        draw_caption(picture, "   ".join(texts))
         writer = self._writers.get(stream)
         if writer is None:
             name = "overlay.mp4" if len(self._rates) == 1 else f"overlay-{_file_name(stream)}.mp4"
             self.files[stream] = self._folder / name
             size = (picture.shape[0], picture.shape[1])
             writer = self._writers[stream] = VideoWriter(self._folder / name, size, self._rates[stream])
+        # A picture stays until the next one, as who watched the overlay saw it; a mask is never drawn on another frame.
+        self.fill(stream, record.index)
+        self._last[stream] = picture
         writer.write(picture)
+
+    def fill(self, stream: str, frames: int) -> None:
+        """Repeat the last picture until the video of `stream` has so many frames; nothing before the first one."""
+        writer, last = self._writers.get(stream), self._last.get(stream)
+        while writer is not None and last is not None and writer.frames < frames:
+            writer.write(last)
+
+    @property
+    def frames(self) -> int:
+        """Pictures written, in all videos."""
+        return sum(writer.frames for writer in self._writers.values())
+
+    @property
+    def codec(self) -> str:
+        """Of the videos; empty before the first frame."""
+        return next((writer.codec for writer in self._writers.values()), "")
 
     def close(self) -> None:
         """Finish the files."""
         for writer in self._writers.values():
             writer.close()
+
+
+class OverlayObserver:
+    """A `FrameObserver` that writes the overlay video of a single stream, one picture per frame of the source."""
+
+    def __init__(self, path: Path, rate_hz: float, *, width: int = VIDEO_WIDTH) -> None:
+        """`path` ends in ``overlay.mp4``."""
+        self._videos = OverlayVideos(path.parent, {"": rate_hz}, width=width)
+        self.frames = 0
+        """Pictures written."""
+
+    def on_frame(self, frame: SeenFrame) -> None:
+        """Append a frame."""
+        self._videos.write("", frame)
+        self.frames = self._videos.frames
+
+    def fill(self, frames: int) -> None:
+        """Repeat the last picture until the video has so many frames."""
+        self._videos.fill("", frames)
+        self.frames = self._videos.frames
+
+    def close(self) -> None:
+        """Nothing: the caller may still `fill`, and ends with `finish`."""
+
+    def finish(self) -> str:
+        """Finish the file; returns its codec, empty where no frame came."""
+        self._videos.close()
+        return self._videos.codec
 
 
 def overlay_at(seen: SeenFrame, width: int) -> ByteArray:

@@ -23,8 +23,13 @@ WIDTH = 640
 WORST, SLOWEST, UNSTEADY, EVEN = 6, 3, 2, 4
 """How many frames are shown: of lowest IoU, slowest, least consistent with the frame before, at even steps."""
 
-_RIGHT, _FALSE, _MISSED, _OTHER = (46, 160, 110), (214, 64, 48), (52, 110, 220), (236, 178, 30)
-"""Error map: right, seen but not there, there but not seen, the wrong class; RGB."""
+ERROR_COLORS = {
+    "right": (46, 160, 110),
+    "seen but not there": (214, 64, 48),
+    "there but not seen": (52, 110, 220),
+    "wrong class": (236, 178, 30),
+}
+"""Of the error map, RGB."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -141,12 +146,13 @@ def error_map(rgb: ByteArray, prediction: ByteArray, truth: ByteArray) -> ByteAr
     predicted = np.where(prediction == IGNORED, 0, prediction)
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) // 2 + 20
     result = np.repeat(np.asarray(grey, np.uint8)[..., None], 3, axis=2)
-    for where, color in (
-        ((truth == predicted) & (truth != 0), _RIGHT),
-        ((truth == 0) & (predicted != 0), _FALSE),
-        ((truth != 0) & (predicted == 0), _MISSED),
-        ((truth != 0) & (predicted != 0) & (truth != predicted), _OTHER),
-    ):
+    places = (
+        (truth == predicted) & (truth != 0),
+        (truth == 0) & (predicted != 0),
+        (truth != 0) & (predicted == 0),
+        (truth != 0) & (predicted != 0) & (truth != predicted),
+    )
+    for where, color in zip(places, ERROR_COLORS.values(), strict=True):
         result[where] = (result[where] * 0.25 + np.array(color) * 0.75).astype(np.uint8)
     result[truth == IGNORED] = (30, 30, 34)
     return result
