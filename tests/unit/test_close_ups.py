@@ -41,6 +41,8 @@ def test_an_instrument_is_nameable_by_its_tip_alone() -> None:
     # A suction tube has no other parts; what crosses the whole picture shows no end.
     assert nameable_instruments(one_instrument(6, {1: shaft})) == [1]
     assert nameable_instruments(one_instrument(6, {1: np.s_[40:60, :]})) == []
+    # A cut-out of unknown type has no name, whatever it shows.
+    assert nameable_instruments(one_instrument(255, {1: shaft, 2: wrist, 3: jaws})) == []
 
 
 def test_a_close_up_holds_the_tip_and_says_its_type() -> None:

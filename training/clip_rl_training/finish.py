@@ -76,6 +76,8 @@ def _provenance(config: TrainConfig, scores: ValidationResult, seconds: float) -
     settings = to_data(config)
     # Where files lay on the training machine is nobody else's business and would not help them.
     del settings["out"], settings["data"]["root"]
+    for folder in ("background_folder", "cutout_folder"):
+        settings["data"]["scene"].pop(folder)
     return {
         "project": f"clip-rl {__version__}",
         "run": config.name,

@@ -31,7 +31,10 @@ def nameable_instruments(frame: SyntheticFrame, least: int = LEAST_PIXELS) -> li
         if instance == 0:
             continue
         mask = frame.instance_map == instance
-        if int(frame.type_map[mask][0]) == SUCTION:
+        type_id = int(frame.type_map[mask][0])
+        if type_id > len(TYPE_NAMES):  # a cut-out of unknown type
+            continue
+        if type_id == SUCTION:
             if mask.sum() >= 4 * least and _borders_touched(mask) == 1:
                 found.append(int(instance))
             continue

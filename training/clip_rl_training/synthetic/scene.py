@@ -144,7 +144,10 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
         )
     far = 0.12 if rng.random() < 0.4 else 0.05  # how high instruments stand over the tissue
     defocused = rng.random(count) < config.defocus * 0.6
-    lamp = exposed(draw_lamp(rng), tissue, unit, float(np.clip(rng.normal(0.36, 0.11), 0.08, 0.7)))
+    lamp = draw_lamp(rng)
+    if config.background_folder:  # a photograph brings its own light: only a little more on top
+        lamp = dataclasses.replace(lamp, tilt=0.25 * lamp.tilt, falloff=0.25 * lamp.falloff)
+    lamp = exposed(lamp, tissue, unit, float(np.clip(rng.normal(0.36, 0.11), 0.08, 0.7)))
     return SceneState(
         size=size,
         tissue=tissue,

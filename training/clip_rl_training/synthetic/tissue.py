@@ -196,7 +196,7 @@ def draw_tissue(
 def photographed_tissue(rng: np.random.Generator, picture: ByteArray, size: tuple[int, int]) -> Tissue:
     """A picture of tissue as a scene's tissue: cropped, turned, mirrored and recoloured at random, flat and matte.
 
-    Its light is in the picture already, so the surface faces the lamp everywhere.
+    Its light and its relief are in the picture already.
 
     Args:
         rng: Source of randomness.

@@ -61,36 +61,28 @@ class Cutout:
     """Its width: across at the entry, or the shorter side of its box."""
 
 
+@functools.lru_cache(maxsize=4)
 def load_backgrounds(folder: str) -> tuple[ByteArray, ...]:
-    """The pictures of a folder, RGB, sorted by name.
+    """The pictures of a folder, RGB, sorted by name; kept in memory.
 
     Raises:
         SynthError: no such folder, no picture in it, or one that cannot be read.
     """
-    return _backgrounds(folder)
+    root = _folder(folder, "backgrounds")
+    files = [path for path in sorted(root.iterdir()) if path.suffix.lower() in _PICTURES]
+    if not files:
+        raise SynthError(f"{root} holds no pictures; expected {', '.join(_PICTURES)} of tissue without instruments")
+    return tuple(np.ascontiguousarray(_read(path, cv2.IMREAD_COLOR)[..., ::-1]) for path in files)
 
 
+@functools.lru_cache(maxsize=4)
 def load_cutouts(folder: str) -> tuple[Cutout, ...]:
-    """The cut-outs of a folder and its subfolders, sorted by name.
+    """The cut-outs of a folder and its subfolders, sorted by name; kept in memory.
 
     Raises:
         SynthError: no such folder, no PNG in it, one without alpha, empty, of unknown class, or with parts that do not
             fit; names the file and what was expected.
     """
-    return _cutouts(folder)
-
-
-@functools.lru_cache(maxsize=4)
-def _backgrounds(folder: str) -> tuple[ByteArray, ...]:
-    root = _folder(folder, "backgrounds")
-    files = [path for path in sorted(root.iterdir()) if path.suffix.lower() in _PICTURES]
-    if not files:
-        raise SynthError(f"{root} holds no pictures; expected {', '.join(_PICTURES)} of tissue without instruments")
-    return tuple(_read(path, cv2.IMREAD_COLOR)[..., ::-1] for path in files)
-
-
-@functools.lru_cache(maxsize=4)
-def _cutouts(folder: str) -> tuple[Cutout, ...]:
     root = _folder(folder, "cut-outs")
     named = _named_classes(root)
     files = [path for path in sorted(root.rglob("*.png")) if not path.name.endswith(".parts.png")]
