@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo replay test lint clean
 
 PACKAGE := ros_ws/src/clip_rl_perception
 PYTHON_SOURCES := $(PACKAGE) training tests launch scripts benchmarks
@@ -10,7 +10,12 @@ PYTHON_SOURCES := $(PACKAGE) training tests launch scripts benchmarks
 VIDEO ?=
 BAG ?=
 TRANSPORT ?=
-OUT ?= out/demo
+OUT ?=
+# make replay BAG=operation RATE=0.5 LABELS=masks LABEL_MAP=map.yaml LOCKSTEP=1
+RATE ?= 1.0
+LABELS ?=
+LABEL_MAP ?=
+LOCKSTEP ?=
 # More arguments for pytest: make test PYTEST="tests/unit -k labels"
 PYTEST ?=
 # In a process of its own: it starts and ends workers, and signals whole processes.
@@ -26,7 +31,12 @@ setup: ## Make .venv, get ROS 2 where none is sourced, build the workspace
 
 demo: setup ## Film to masks through ROS 2; VIDEO=file|folder, BAG=folder, TRANSPORT=raw|compressed, OUT=out/demo
 	@. scripts/env.sh && clip-rl demo $(if $(VIDEO),--video '$(VIDEO)') $(if $(BAG),--bag '$(BAG)') \
-	  $(if $(TRANSPORT),--transport '$(TRANSPORT)') --out '$(OUT)'
+	  $(if $(TRANSPORT),--transport '$(TRANSPORT)') --out '$(or $(OUT),out/demo)'
+
+replay: setup ## A recording through the node, and a report; BAG=folder, RATE=1.0, LABELS=folder, LOCKSTEP=1, OUT=out/replay
+	@[ -n '$(BAG)' ] || { echo 'make replay: name a recording, for example make replay BAG=operation' >&2; exit 2; }
+	@. scripts/env.sh && clip-rl replay '$(BAG)' --online --speed '$(RATE)' $(if $(LABELS),--labels '$(LABELS)') \
+	  $(if $(LABEL_MAP),--label-map '$(LABEL_MAP)') $(if $(LOCKSTEP),--lockstep) --out '$(or $(OUT),out/replay)'
 
 # A DDS domain of its own, so that nothing else on the network gets into the tests (domains up to 101 are safe on Linux).
 test: setup ## Run the tests with coverage of the packages that need no ROS

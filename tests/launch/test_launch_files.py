@@ -20,6 +20,8 @@ COMMON = ["image", "model", "engine", "transport", "params_file", "autostart", "
 VIEWER = ["viewer_port", "viewer_address", "fixed_frame"]
 PERCEPTION = ["namespace", *COMMON, *VIEWER]
 STEREO = ["rig", *COMMON, *VIEWER]
+REPLAY = ["bag", "topic", "rate", "lockstep", "labels", "label_map", "out", "play", "model", "engine", "viewer"]
+REPLAY += ["params_file"]
 
 
 def installed() -> bool:
@@ -49,7 +51,7 @@ def declared(file: Path) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize(("name", "arguments"), [("perception", PERCEPTION), ("stereo", STEREO)])
+@pytest.mark.parametrize(("name", "arguments"), [("perception", PERCEPTION), ("stereo", STEREO), ("replay", REPLAY)])
 def test_arguments(name: str, arguments: list[str]) -> None:
     assert declared(LAUNCH / f"{name}.launch.py") == arguments
 
@@ -268,3 +270,68 @@ def test_stereo_includes_both_sides() -> None:
             }
             namespaces.append((values["namespace"], values["image"], values["viewer_port"]))
     assert namespaces == [("psm/left", "image_raw", "9090"), ("psm/right", "image_raw", "9092")]
+
+
+def replay_commands(bag: Path, out: Path, **arguments: str) -> dict[str, list[str]]:
+    """Command lines of what replay.launch.py starts beside the included perception.launch.py, by executable."""
+    from launch import LaunchContext
+    from launch.actions import DeclareLaunchArgument, GroupAction, OpaqueFunction
+    from launch_ros.actions import Node
+
+    context = LaunchContext()
+    context.launch_configurations.update({"bag": str(bag), "out": str(out), **arguments})
+    actions: list = []
+    for entity in load("replay").generate_launch_description().entities:
+        if isinstance(entity, DeclareLaunchArgument | OpaqueFunction):
+            actions += entity.execute(context) or []
+    (group,) = [action for action in actions if isinstance(action, GroupAction)]
+    lines = [command(action) for action in group.get_sub_entities() if isinstance(action, Node)]
+    return {Path(line[0]).name: line for line in lines}
+
+
+@pytest.fixture
+def bag(tmp_path: Path) -> Path:
+    import numpy as np
+    from clip_rl_perception.evaluation.bag_writer import BagWriter
+
+    with BagWriter(tmp_path / "operation") as writer:
+        writer.write_image(np.zeros((24, 32, 3), np.uint8), 1_700_000_000_000_000_000)
+    return tmp_path / "operation"
+
+
+@needs_launch
+def test_replay_starts_a_player_and_an_evaluator_on_the_topic_of_the_bag(bag: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "report.html").write_text("old")
+    lines = replay_commands(bag, out, rate="0.5", lockstep="true", labels="/masks")
+    assert set(lines) == {"player_node", "evaluator_node"}
+    player, evaluator = lines["player_node"], lines["evaluator_node"]
+    assert player[player.index("--speed") + 1] == "0.5" and "--lockstep" in player and "--keep-stamps" in player
+    assert evaluator[evaluator.index("--labels") + 1] == "/masks"
+    for line in (player, evaluator):
+        assert "image/compressed:=/endoscope/image_raw/compressed" in line
+        assert line[line.index("--stamps") + 1] == str(out / "frames.jsonl")
+    assert not (out / "report.html").exists(), "an old report must not pass for this run's"
+
+
+@needs_launch
+def test_replay_without_a_player(bag: Path, tmp_path: Path) -> None:
+    lines = replay_commands(bag, tmp_path / "out", play="false")
+    assert set(lines) == {"evaluator_node"}
+    assert "--stamps" not in lines["evaluator_node"]
+
+
+@needs_launch
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"bag": "/nowhere"}, "/nowhere"),
+        ({"topic": "/other"}, "no images on topic /other"),
+        ({"rate": "fast"}, "rate:=fast is not a number above 0"),
+        ({"rate": "0"}, "rate:=0 is not a number above 0"),
+    ],
+)
+def test_replay_names_what_cannot_be_played(bag: Path, tmp_path: Path, arguments: dict[str, str], reason: str) -> None:
+    with pytest.raises(RuntimeError, match=reason):
+        replay_commands(**{"bag": bag, "out": tmp_path / "out", **arguments})  # type: ignore[arg-type]

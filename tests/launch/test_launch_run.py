@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import random
 import shutil
@@ -13,7 +14,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from clip_rl_perception.evaluation.bag_writer import BagWriter
+from clip_rl_perception.labels import load_label_space
 
 LIMIT_S = 120.0
 
@@ -127,6 +131,60 @@ def test_stereo_runs_two_nodes(launched: list[Launched], checkpoint: Path, tmp_p
         run.ros2(f"/psm/{side}/mask: sensor_msgs/msg/Image", "node", "info", f"/psm/{side}/perception_node")
     text = run.end()
     assert run.process.returncode == 0 and "Traceback" not in text, text
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight frames of noise with truth, in the random network's own classes."""
+    path, start = tmp_path_factory.mktemp("bag") / "operation", 1_700_000_000_000_000_000
+    random_numbers = np.random.default_rng(0)
+    with BagWriter(path) as writer:
+        writer.write_label_space(load_label_space("endovis2018-type"), start)
+        for index in range(8):
+            stamp = start + index * 100_000_000
+            writer.write_image(random_numbers.integers(0, 256, (96, 128, 3), np.uint8), stamp, encoding="bgr8")
+            writer.write_labels(np.full((96, 128), 1, np.uint8), stamp)
+    return path
+
+
+def test_replay_writes_a_report_and_ends_by_itself(
+    launched: list[Launched], checkpoint: Path, bag: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run = Launched(
+        tmp_path / "launch.log",
+        "replay.launch.py",
+        f"bag:={bag}",
+        f"model:={checkpoint}",
+        "engine:=torch",
+        "lockstep:=true",
+        f"out:={out}",
+    )
+    launched.append(run)
+    assert run.process.wait(LIMIT_S) == 0, run.log.read_text()
+    text = run.log.read_text()
+    assert "Traceback" not in text, text
+    report = json.loads((out / "report.json").read_text())
+    assert [frame["kind"] for frame in report["frames"]] == ["mask"] * 8, text
+    assert report["metrics"]["frames"] == 8
+    assert (out / "report.html").is_file()
+
+
+def test_replay_judges_what_somebody_else_plays(
+    launched: list[Launched], checkpoint: Path, bag: Path, tmp_path: Path
+) -> None:
+    """As with `ros2 bag play --clock`: the evaluator waits, and ends when playing is over."""
+    out = tmp_path / "out"
+    arguments = (f"bag:={bag}", f"model:={checkpoint}", "engine:=torch", "play:=false", f"out:={out}")
+    run = Launched(tmp_path / "launch.log", "replay.launch.py", *arguments)
+    launched.append(run)
+    run.ros2("active [3]", "lifecycle", "get", "/perception_node")
+    player = [sys.executable, "-m", "clip_rl_perception.nodes.player_node", str(bag), "--keep-stamps", "--lockstep"]
+    player += ["--ros-args", "-r", "image:=/endoscope/image_raw"]
+    subprocess.run(player, env=run.environment, timeout=LIMIT_S, check=True, capture_output=True)
+    assert run.process.wait(LIMIT_S) == 0, run.log.read_text()
+    report = json.loads((out / "report.json").read_text())
+    assert sum(frame["kind"] == "mask" for frame in report["frames"]) == 8, run.log.read_text()
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import dataclasses
 import shlex
+import shutil
 import signal
 import sys
 import threading
@@ -35,6 +36,7 @@ from clip_rl_perception.evaluation.replay.problems import ProblemLog
 from clip_rl_perception.evaluation.replay.report_files import write_report
 from clip_rl_perception.evaluation.replay.run_record import RunRecord
 from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.session import online_command
 
 BAG, FILES = "perception", ("report.html", "report.json")
 
@@ -72,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="JSON",
         help="only frames that gave a mask in that report, by their stamp",
     )
+    online_command.add_arguments(parser)
     parser.add_argument("--view", action="store_true", help="show every frame on a live page in a browser (rerun-sdk)")
     parser.add_argument("--view-port", type=int, default=9090, help="TCP port of the page; the next one carries data")
 
@@ -109,6 +112,8 @@ def replay(arguments: argparse.Namespace, observers: Sequence[FrameObserver] = (
     for path in options.paths:
         if not path.exists():
             raise ClipRlError(f"{path}: no such file or folder; expected a rosbag2, a video or a folder of images")
+    if arguments.online:
+        return _online(arguments, options, required, observers)
     # Imported here: torch takes seconds, and what is wrong with the arguments is said before.
     from clip_rl_perception.evaluation.replay.model import ModelOptions, load_model
     from clip_rl_perception.evaluation.replay.offline import OfflineOptions, OfflineReplay
@@ -162,13 +167,28 @@ def replay(arguments: argparse.Namespace, observers: Sequence[FrameObserver] = (
             f"clip-rl replay: interrupted after {len(record.frames)} frames; the report tells of them", file=sys.stderr
         )
         return 128 + interrupted[0]
-    verdicts = requirements.check(required, written.summary) if required else ()
-    for verdict in verdicts:
-        print(f"  {verdict}")
-    if not written.summary["masks_received"]:
-        print("clip-rl replay: no frame gave a mask", file=sys.stderr)
-        return 1
-    return int(not all(verdict.holds for verdict in verdicts))
+    return _status(required, written.summary)
+
+
+def _online(
+    arguments: argparse.Namespace,
+    options: InputOptions,
+    required: Sequence[requirements.Requirement],
+    observers: Sequence[FrameObserver],
+) -> int:
+    out: Path = arguments.out
+    _clear(out, online_command.OUTPUTS)
+    problems, book = ProblemLog(lambda line: print(f"note: {line}", file=sys.stderr)), PictureBook()
+    command = shlex.join(["clip-rl", *sys.argv[1:]])
+    record = online_command.replay(
+        arguments, options, out, command=command, observers=[book, *observers], problems=problems
+    )
+    written = write_report(record, out, book)
+    _summarise(written.summary, record, out, problems)
+    if not record.complete:
+        print("clip-rl replay: not played to its end; the report tells of what came back", file=sys.stderr)
+        return online_command.INCOMPLETE
+    return _status(required, written.summary)
 
 
 class Progress:
@@ -265,6 +285,17 @@ def _summarise(summary: dict[str, object], record: RunRecord, out: Path, problem
     print(f"  report    {out / 'report.html'}")
 
 
+def _status(required: Sequence[requirements.Requirement], summary: dict[str, object]) -> int:
+    """Exit status of a run that was not interrupted; prints how the requirements fared."""
+    verdicts = requirements.check(required, summary) if required else ()
+    for verdict in verdicts:
+        print(f"  {verdict}")
+    if not summary["masks_received"]:
+        print("clip-rl replay: no frame gave a mask", file=sys.stderr)
+        return 1
+    return int(not all(verdict.holds for verdict in verdicts))
+
+
 def _known_metrics(mapping: TruthMapping | None, space: LabelSpace) -> list[str]:
     """What can be required of this run; asked before it begins, so that a misspelt name costs nothing."""
     evaluated = mapping.names if mapping is not None else space.names
@@ -281,12 +312,17 @@ def _stamps(path: Path | None) -> frozenset[int] | None:
     return frozenset(frame.stamp_ns for frame in read_run(path).frames if frame.kind == "mask")
 
 
-def _clear(out: Path) -> None:
+def _clear(out: Path, further: Sequence[str] = ()) -> None:
     """Remove what an earlier replay left, so that nothing old can pass for this one's result."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         for file in [*(out / name for name in FILES), *out.glob("overlay*.mp4")]:
             file.unlink(missing_ok=True)
+        for place in (out / name for name in further):
+            if place.is_dir():
+                shutil.rmtree(place)
+            else:
+                place.unlink(missing_ok=True)
     except OSError as error:
         raise ClipRlError(f"cannot write to {out}: {error.strerror}; name another folder with --out") from error
 

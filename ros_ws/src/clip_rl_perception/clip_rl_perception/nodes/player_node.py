@@ -163,8 +163,9 @@ def _wait_for_subscribers(
     deadline = time.monotonic() + arguments.wait_seconds
     while (
         node.image_publisher.get_subscription_count() < arguments.subscribers
-        or (answers is not None and not answers.connected())
-        or node.count_subscribers("mask") < arguments.listeners
+        or (answers is not None and not (answers.connected() and _node_listens(node)))
+        or (arguments.listeners and not _node_listens(node))
+        or node.count_subscribers(node.resolve_topic_name("mask")) < arguments.listeners
     ):
         if stop.wait(0.05):
             return False
@@ -175,6 +176,14 @@ def _wait_for_subscribers(
             )
             return False
     return True
+
+
+def _node_listens(node: PlayerNode) -> bool:
+    """True as soon as the node that publishes `status` subscribes to the image: viewers do not count."""
+    status = node.get_publishers_info_by_topic(node.resolve_topic_name("status"))
+    answering = {(info.node_namespace, info.node_name) for info in status}
+    listening = node.get_subscriptions_info_by_topic(node.image_publisher.topic_name)
+    return any((info.node_namespace, info.node_name) in answering for info in listening)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -202,7 +211,9 @@ def parser() -> argparse.ArgumentParser:
         "--settle-seconds", type=float, default=0.5, help="pause before the first and after the last frame"
     )
     result.add_argument("--subscribers", type=int, default=1, help="subscribers to wait for")
-    result.add_argument("--listeners", type=int, default=0, help="subscribers of `mask` to wait for")
+    result.add_argument(
+        "--listeners", type=int, default=0, help="subscribers of `mask`, and the perception node, to wait for"
+    )
     result.add_argument("--wait-seconds", type=float, default=60.0, help="how long to wait for them")
     return result
 

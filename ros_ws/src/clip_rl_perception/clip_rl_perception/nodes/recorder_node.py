@@ -105,7 +105,7 @@ class RecorderNode(Node):
 
     def image_publishers(self) -> int:
         """Who publishes the node's input now."""
-        return sum(self.count_publishers(self._topics[name].topic_name) for name in IMAGES if name in self._topics)
+        return sum(self.count_publishers(self.resolve_topic_name(name)) for name in IMAGES)
 
     def close(self) -> None:
         """Write everything that has arrived, then close the bag."""

@@ -6,12 +6,15 @@ ended, this process matches masks to frames and truth by stamp; `evaluation.repl
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from clip_rl_perception.evaluation.bag_reader import BagReader
 from clip_rl_perception.evaluation.frames import SourceError
@@ -123,6 +126,7 @@ def replay_online(
                 measured,
                 parameters={**_asked(session, options), **measured.parameters},
                 complete=complete,
+                transport=session.transport,
                 started=started.isoformat(timespec="seconds"),
                 wall_s=wall_s,
             ),
@@ -133,10 +137,28 @@ def replay_online(
         return evaluation.run(inputs.sha256(), inputs.describe(what))
 
 
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends playing as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _play(session: SessionOptions, folder: Path, log: ProblemLog) -> bool:
     """False when playing ended before the input did."""
     try:
-        result = run_session(session, folder, first_stage=1, stages=STAGES)
+        with _terminated_as_interrupted():
+            result = run_session(session, folder, first_stage=1, stages=STAGES)
     except KeyboardInterrupt:
         if not (folder / "recording" / "metadata.yaml").is_file() or not (folder / "frames.jsonl").is_file():
             raise

@@ -1,0 +1,155 @@
+"""A recording through the perception node at its own rate, on simulated time, and a report of what came back.
+
+ros2 launch clip_rl_perception replay.launch.py bag:=operation rate:=0.5 out:=out/replay
+
+With play:=false something else plays the recording, for example `ros2 bag play operation --clock`; the evaluator waits
+for it. Everything ends when playing is over and out/report.html is written. `--show-args` lists the arguments.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from ament_index_python.packages import get_package_share_directory
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+from launch.actions import (
+    DeclareLaunchArgument,
+    GroupAction,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    RegisterEventHandler,
+    Shutdown,
+)
+from launch.event_handlers import OnProcessExit
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node, SetParameter
+
+PACKAGE = "clip_rl_perception"
+
+ARGUMENTS = [
+    DeclareLaunchArgument("bag", description="The recording: a rosbag2 folder, or one of its files."),
+    DeclareLaunchArgument("topic", default_value="", description="Image topic of the bag. Empty: the one with most."),
+    DeclareLaunchArgument("rate", default_value="1.0", description="Times the recording's own rate."),
+    DeclareLaunchArgument(
+        "lockstep",
+        default_value="false",
+        choices=["true", "false"],
+        description="true: the next frame is sent when the node has answered, so that every frame is processed.",
+    ),
+    DeclareLaunchArgument("labels", default_value="", description="Folder of masks. Empty: the bag's labels topic."),
+    DeclareLaunchArgument("label_map", default_value="", description="File that says what mask values mean."),
+    DeclareLaunchArgument("out", default_value="out/replay", description="Folder for the report; replaced."),
+    DeclareLaunchArgument(
+        "play",
+        default_value="true",
+        choices=["true", "false"],
+        description="false: something else plays the recording, with /clock.",
+    ),
+    DeclareLaunchArgument("model", default_value="", description="As in perception.launch.py."),
+    DeclareLaunchArgument("engine", default_value="", description="As in perception.launch.py."),
+    DeclareLaunchArgument("viewer", default_value="none", description="As in perception.launch.py."),
+    DeclareLaunchArgument(
+        "params_file",
+        default_value=str(Path(get_package_share_directory(PACKAGE)) / "config" / "perception.yaml"),
+        description="As in perception.launch.py.",
+    ),
+]
+
+OUTPUTS = ("recording", "frames.jsonl", "report.html", "report.json")
+"""What an earlier run left in `out`, removed so that nothing old can pass for this run's result."""
+
+
+def generate_launch_description() -> LaunchDescription:
+    """The launch description that `ros2 launch` asks for."""
+    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=start)])
+
+
+def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """Everything that depends on the arguments' values."""
+    values = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
+    topic, compressed = input_of(values)
+    out = Path(values["out"])
+    out.mkdir(parents=True, exist_ok=True)
+    for name in OUTPUTS:
+        if (out / name).is_dir():
+            shutil.rmtree(out / name)
+        else:
+            (out / name).unlink(missing_ok=True)
+    judge = evaluator(values, out, topic)
+    actions: list[LaunchDescriptionEntity] = [
+        SetParameter("use_sim_time", True),
+        perception(values, topic, compressed),
+        judge,
+        RegisterEventHandler(OnProcessExit(target_action=judge, on_exit=[Shutdown(reason="the report is written")])),
+    ]
+    if values["play"] == "true":
+        play = player(values, out, topic)
+        actions += [play, RegisterEventHandler(OnProcessExit(target_action=play, on_exit=end_if_failed))]
+    return [GroupAction(actions, scoped=False)]
+
+
+def input_of(values: dict[str, str]) -> tuple[str, bool]:
+    """Image topic without /compressed, and whether its images are compressed; raises where there is nothing to play."""
+    from clip_rl_perception.errors import ClipRlError
+    from clip_rl_perception.evaluation.bag_source import BagSource
+
+    try:
+        topic = BagSource(values["bag"], topic=values["topic"] or None).info.topic
+        if float(values["rate"]) <= 0:
+            raise ValueError
+    except ClipRlError as error:
+        raise RuntimeError(str(error)) from None
+    except ValueError:
+        raise RuntimeError(f"rate:={values['rate']} is not a number above 0") from None
+    return topic.removesuffix("/compressed"), topic.endswith("/compressed")
+
+
+def perception(values: dict[str, str], topic: str, compressed: bool) -> IncludeLaunchDescription:
+    """The node on the recording's own topic."""
+    given = {name: values[name] for name in ("model", "engine", "viewer", "params_file")}
+    given |= {"image": topic, "transport": "compressed" if compressed else "raw"}
+    source = PythonLaunchDescriptionSource(str(Path(__file__).resolve().with_name("perception.launch.py")))
+    return IncludeLaunchDescription(source, launch_arguments=list(given.items()))
+
+
+def player(values: dict[str, str], out: Path, topic: str) -> Node:
+    """Plays the recording with simulated time once the node and the evaluator listen."""
+    arguments = [values["bag"], "--keep-stamps", "--topic", topic, "--speed", values["rate"]]
+    arguments += ["--stamps", str(out / "frames.jsonl"), "--listeners", "1", "--wait-seconds", "300"]
+    if values["lockstep"] == "true":
+        arguments.append("--lockstep")
+    return Node(
+        package=PACKAGE,
+        executable="player_node",
+        arguments=arguments,
+        remappings=[("image", topic), ("image/compressed", f"{topic}/compressed")],
+        output="screen",
+        parameters=[{"use_sim_time": False}],
+    )
+
+
+def evaluator(values: dict[str, str], out: Path, topic: str) -> Node:
+    """Notes what comes back, and writes the report when playing is over."""
+    arguments = [str(out), "--bag", values["bag"], "--topic", topic]
+    if values["play"] == "true":
+        arguments += ["--stamps", str(out / "frames.jsonl")]
+    for name, flag in (("labels", "--labels"), ("label_map", "--label-map")):
+        arguments += [flag, values[name]] if values[name] else []
+    return Node(
+        package=PACKAGE,
+        executable="evaluator_node",
+        arguments=arguments,
+        remappings=[("image", topic), ("image/compressed", f"{topic}/compressed")],
+        output="screen",
+        parameters=[{"use_sim_time": False}],
+        sigterm_timeout="600",  # after Ctrl-C it still judges what came until then
+        sigkill_timeout="600",
+    )
+
+
+def end_if_failed(event: object, context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """A player that could not play ends everything; after one that did the evaluator goes on by itself."""
+    status = getattr(event, "returncode", 0)
+    return [Shutdown(reason=f"the player ended with status {status}")] if status else []
