@@ -288,7 +288,8 @@ def test_replay_is_shown_only_while_somebody_looks() -> None:
                 view.on_frame(seen)
                 time.sleep(0.05)
         view.close()
+        view.stay()  # the client is gone, so it returns
     finally:
-        view.stay()
+        view.stop()
     with pytest.raises(ConnectionError):
         socket.create_connection(("127.0.0.1", port))

@@ -25,7 +25,7 @@ def layout(rerun: Any, *, live: bool) -> Any:
 
     Args:
         rerun: the module.
-        live: plots show the last seconds and follow; else the whole recording by its stamps.
+        live: plots show the last seconds; else the whole recording, by its stamps.
     """
     views = rerun.blueprint
     ranges = None
@@ -56,8 +56,6 @@ def layout(rerun: Any, *, live: bool) -> Any:
             plots,
             column_shares=[3, 2],
         ),
-        views.TimePanel(
-            state="collapsed", timeline=SHOWN if live else STAMP, play_state="following" if live else "paused"
-        ),
+        views.TimePanel(state="collapsed", timeline=SHOWN if live else STAMP, play_state="following"),
         collapse_panels=True,
     )

@@ -1,15 +1,17 @@
 """`clip-rl replay --view`: the replay on a live page, frame by frame as it is processed.
 
     view = ReplayView(port=9090)
-    view.wait()                      # until a browser has the page open, so that nothing is missed
-    ... the replay, with `view` as an observer ...
-    view.stay()                      # until the browser leaves
+    view.wait()  # until a browser has the page open, so that nothing is missed
+    ...          # the replay, with `view` as an observer
+    view.stay()  # until the browser leaves
+    view.stop()
 
 Frames are shown while somebody looks, and cost nothing while nobody does.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -100,14 +102,16 @@ class ReplayView:
         self._server.stream.flush(timeout_sec=5.0)
 
     def stay(self) -> None:
-        """Return when nobody looks any more, at once where nobody does; then the page is gone."""
-        try:
-            if self._server.viewers():
-                self._tell("the replay is over; its page stays until it is closed (or Ctrl-C)")
+        """Return when nobody looks any more, at once where nobody does, or on Ctrl-C."""
+        if self._server.viewers():
+            self._tell("the replay is over; its page stays until it is closed (or Ctrl-C)")
+        with contextlib.suppress(KeyboardInterrupt):
             while self._server.viewers():
                 time.sleep(_LOOK_PERIOD_S)
-        finally:
-            self._server.close()
+
+    def stop(self) -> None:
+        """Take the page away."""
+        self._server.close()
 
     def _somebody_looks(self) -> bool:
         now = time.monotonic()
