@@ -56,6 +56,37 @@ def test_iou_credit_is_the_difference_reward() -> None:
     assert credit[0, 1, 2].item() == 0.0
 
 
+def test_lone_credit_is_what_one_pixel_adds_to_the_image_as_it_was() -> None:
+    generator = torch.Generator().manual_seed(3)
+    before = torch.randn(2, 3, 4, 5, generator=generator).log_softmax(1)
+    after = torch.randn(2, 3, 4, 5, generator=generator).log_softmax(1)
+    labels = torch.randint(0, 3, (2, 4, 5), generator=generator)
+    labels[0, 1, 2] = 255
+    credit = rewards.lone_iou_credit(before, after, labels)
+    at_first = rewards.soft_miou(before, labels)
+    for image in range(2):
+        labelled = int((labels[image] != 255).sum())
+        for row in range(4):
+            for column in range(5):
+                alone = before.clone()
+                alone[image, :, row, column] = after[image, :, row, column]
+                expected = labelled * (rewards.soft_miou(alone, labels) - at_first)[image]
+                assert credit[image, row, column].item() == pytest.approx(expected.item(), abs=1e-4)
+    assert credit[0, 1, 2].item() == 0.0
+
+
+def test_lone_reward_of_a_single_change_is_the_step_reward() -> None:
+    before = torch.randn(1, 3, 4, 5, generator=torch.Generator().manual_seed(1)).log_softmax(1)
+    after = before.clone()
+    after[0, :, 2, 3] = before[0, :, 2, 3].flip(0)
+    actions = torch.zeros(1, 4, 5, dtype=torch.int64)
+    actions[0, 2, 3] = 4
+    labels = torch.randint(0, 3, (1, 4, 5), generator=torch.Generator().manual_seed(2))
+    config = rewards.RewardConfig(log_probability=0.3, iou=0.5, hard_iou=1.0, cost=0.1, limit=100.0)
+    alone = rewards.lone_reward(before, after, actions, labels, config)
+    assert torch.allclose(alone, rewards.step_reward(before, after, actions, labels, config), atol=1e-5)
+
+
 def test_mean_credit_follows_the_gain_of_the_image() -> None:
     generator = torch.Generator().manual_seed(4)
     logits = torch.randn(1, 3, 16, 16, generator=generator)

@@ -10,6 +10,12 @@ reward is what the pixel gained.
     reward   r_t(i)   gain in log p(truth), plus shares of the image's gain in soft mIoU and boundary score (rewards.py)
     end      after T steps; T comes from the curriculum
 
+With `all_actions` the reward of the step itself is not sampled: what every action would gain at a pixel is worked out
+(`rewards.lone_reward`) and its expectation under the policy is differentiated, as in the all-action gradient of Sutton
+et al. 2001 ("Comparing policy-gradient algorithms") and mean actor-critic (Allen et al. 2017, arXiv 1709.00503); only
+what follows from the step is left to the sampled action. A rare edit that helps is then seen wherever it would help,
+not only where it happened to be drawn, and the policy does not settle for keeping everything.
+
 Left out on purpose. PPO's clipped ratio (arXiv 1707.06347): every batch is used for one gradient step, so the ratio is
 1 and clipping would never act. PixelRL's reward map convolution: the value head sees a neighbourhood already.
 Asynchronous actors (A3C): one batch of thousands of pixels is decorrelated enough; what remains is A2C.
@@ -28,7 +34,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from clip_rl_training.losses import IGNORE
-from clip_rl_training.rewards import RewardConfig, soft_miou, step_reward
+from clip_rl_training.rewards import RewardConfig, lone_reward, soft_miou, step_reward
 
 RefinerMode = Literal["rl", "supervised", "random", "none"]
 """How the refiner is trained."""
@@ -49,6 +55,9 @@ class ReinforceConfig:
     """Weight of the value head's error."""
     normalise: bool = True
     """Divide advantages by their standard deviation over the batch."""
+    all_actions: bool = False
+    """Work out what every action would gain at once instead of sampling it; rewards shared by pixels (`boundary`) are
+    not told apart by action and still come from the sampled one."""
     image_baseline: bool = False
     """Subtract each image's mean advantage per step: an image-level baseline."""
     kl_weight: float = 0.0
@@ -106,6 +115,10 @@ class Trajectory:
     """a_t, int64 (B, h, w)."""
     last: Tensor
     """Log-probabilities after step T, (B, K, h, w)."""
+    policy: list[Tensor] = dataclasses.field(default_factory=list)
+    """With `all_actions`: pi(. | s_t), (B, A, h, w), with gradient."""
+    alone: list[Tensor] = dataclasses.field(default_factory=list)
+    """With `all_actions`: what each action would gain at one pixel alone, (B, A, h, w), scaled."""
 
 
 def rollout(
@@ -143,13 +156,26 @@ def rollout(
         with torch.no_grad():
             after = agents.apply(before, actions)
             track.reward.append(config.reward_scale * step_reward(before, after, actions, labels, rewards))
+            if config.all_actions:
+                track.alone.append(config.reward_scale * _alone(agents, before, labels, log_policy.shape[1], rewards))
             if reference is not None:
                 wanted = reference.decide(before)[0].float().log_softmax(1)
+        if config.all_actions:
+            track.policy.append(log_policy.exp())
         if reference is not None:
             track.divergence.append((log_policy.exp() * (log_policy - wanted)).sum(1))
         track.actions.append(actions)
         track.last = after
     return track
+
+
+def _alone(agents: Agents, before: Tensor, labels: Tensor, count: int, rewards: RewardConfig) -> Tensor:
+    """What each of `count` actions would gain at each pixel alone, (B, A, h, w)."""
+    gains = []
+    for index in range(count):
+        actions = torch.full_like(labels, index)
+        gains.append(lone_reward(before, agents.apply(before, actions), actions, labels, rewards))
+    return torch.stack(gains, dim=1)
 
 
 def generalised_advantages(
@@ -190,13 +216,26 @@ def actor_critic_loss(
         return torch.stack([(term * valid).sum() for term in terms]).sum() / (pixels * len(terms))
 
     advantages, returns = generalised_advantages(track.reward, track.value, discount=config.discount, decay=config.gae)
+    expected = []
+    if track.alone:
+        means = [(policy.detach() * alone).sum(1) for policy, alone in zip(track.policy, track.alone, strict=True)]
+        expected = [alone - mean[:, None] for alone, mean in zip(track.alone, means, strict=True)]
+        # The step's own gain is in `expected`; the sampled action answers for the rest.
+        own = [alone.gather(1, a[:, None]).squeeze(1) for alone, a in zip(track.alone, track.actions, strict=True)]
+        advantages = [a - (o - mean_) for a, o, mean_ in zip(advantages, own, means, strict=True)]
     if config.image_baseline:
         per_image = valid.sum(dim=(1, 2), keepdim=True).clamp(min=1.0)
         advantages = [a - (a * valid).sum(dim=(1, 2), keepdim=True) / per_image for a in advantages]
     if config.normalise:
-        spread = mean([a.square() for a in advantages]).sqrt()
+        # With all actions the variance of what a sampled action would have gained is added to that of the rest.
+        drawn = [(p.detach() * e.square()).sum(1) for p, e in zip(track.policy, expected, strict=False)]
+        squares = [a.square() + d for a, d in zip(advantages, drawn, strict=True)] if drawn else None
+        spread = mean(squares or [a.square() for a in advantages]).sqrt()
         advantages = [a / (spread + 1e-6) for a in advantages]
+        expected = [e / (spread + 1e-6) for e in expected]
     policy_loss = mean([-log_policy * a for log_policy, a in zip(track.log_policy, advantages, strict=True)])
+    if expected:
+        policy_loss = policy_loss - mean([(p * e).sum(1) for p, e in zip(track.policy, expected, strict=True)])
     value_loss = mean(
         [functional.huber_loss(v, r, reduction="none") for v, r in zip(track.value, returns, strict=True)]
     )

@@ -82,6 +82,25 @@ def iou_credit(before: Tensor, after: Tensor, labels: Tensor) -> Tensor:
     return torch.where(labels == IGNORE, 0.0, credit.sum(1) * scale[:, None, None])
 
 
+@torch.no_grad()
+def lone_iou_credit(before: Tensor, after: Tensor, labels: Tensor) -> Tensor:
+    """What each pixel's change alone would add to its image's soft mIoU, times the labelled pixels, (B, h, w).
+
+    As `iou_credit`, seen from before the step: ``N (G(s with pixel i as in s') - G(s))``. A pixel of class c adds
+    ``d / U`` to IoU_c, any other adds ``I / (U + d) - I / U``, with I and U of the state before.
+    """
+    p_before, truth = _masked(before, labels)
+    p_after, _ = _masked(after, labels)
+    overlap, union, present = _soft_counts(p_before, truth)
+    change = p_after - p_before
+    overlap, union = overlap[..., None, None], union[..., None, None].clamp(min=1e-6)
+    others = overlap / (union + change).clamp(min=1e-6) - overlap / union
+    credit = torch.where(truth > 0, change / union, others) * present[..., None, None]
+    labelled = (labels != IGNORE).sum(dim=(1, 2)).clamp(min=1)
+    scale = labelled / present.sum(1).clamp(min=1)
+    return torch.where(labels == IGNORE, 0.0, credit.sum(1) * scale[:, None, None])
+
+
 def decided(log_probs: Tensor) -> Tensor:
     """Log-probabilities (B, K, h, w) of a pixel that is sure of its first class: 0 there, -inf elsewhere."""
     chosen = functional.one_hot(log_probs.argmax(1), log_probs.shape[1]).permute(0, 3, 1, 2)
@@ -133,6 +152,19 @@ def step_reward(before: Tensor, after: Tensor, actions: Tensor, labels: Tensor, 
         reward = reward + config.hard_iou * iou_credit(decided(before), decided(after), labels)
     if config.boundary:
         reward = reward + config.boundary * _boundary_credit(before, after, labels, config.boundary_tolerance)
+    if config.cost:
+        reward = reward - config.cost * (actions != 0)
+    return torch.where(labels == IGNORE, 0.0, reward.clamp(-config.limit, config.limit))
+
+
+@torch.no_grad()
+def lone_reward(before: Tensor, after: Tensor, actions: Tensor, labels: Tensor, config: RewardConfig) -> Tensor:
+    """Reward that each pixel's action would bring if it alone acted, (B, h, w); as `step_reward` without `boundary`."""
+    reward = config.log_probability * log_probability_gain(before, after, labels, floor=config.log_floor)
+    if config.iou:
+        reward = reward + config.iou * lone_iou_credit(before, after, labels)
+    if config.hard_iou:
+        reward = reward + config.hard_iou * lone_iou_credit(decided(before), decided(after), labels)
     if config.cost:
         reward = reward - config.cost * (actions != 0)
     return torch.where(labels == IGNORE, 0.0, reward.clamp(-config.limit, config.limit))
