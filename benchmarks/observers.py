@@ -1,7 +1,9 @@
 """Does who watches the node change its latency? A second viewer, a second evaluator, a slow disk, measured.
 
     clip-rl bag make --synthetic --seconds 10 --out /tmp/operation
-    python benchmarks/observers.py /tmp/operation --rate 10 --seconds 8 --rounds 3 [--json out.json]
+    python benchmarks/observers.py /tmp/operation --rate 12 --seconds 7 --rounds 2 --samples /tmp/samples.json
+
+`--samples` keeps the frames' times after every round; run again with the same file, it adds rounds to those in it.
 
 One perception node runs throughout. In every round the recording is played once under each condition, in another order:
 
@@ -97,7 +99,7 @@ def play(children: Children, arguments: argparse.Namespace, condition: str, fold
     for child in watching:
         wait_for(child, "ready")
     player = [sys.executable, "-m", "clip_rl_perception.nodes.player_node", str(arguments.bag)]
-    player += ["--rate", str(arguments.rate), "--seconds", str(arguments.seconds), "--fill-seconds", "3"]
+    player += ["--rate", str(arguments.rate), "--seconds", str(arguments.seconds), "--fill-seconds", "1"]
     done = children.start("player", player)
     wait_for(done, "done")
     for child in watching:
@@ -184,6 +186,14 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def read_samples(path: Path | None) -> list[dict[str, list[Sample]]]:
+    """Rounds that were measured before."""
+    if path is None or not path.exists():
+        return []
+    rounds = json.loads(path.read_text(encoding="utf-8"))
+    return [{name: [Sample(*values) for values in item[name]] for name in item} for item in rounds]
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -193,14 +203,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--model", default="demo")
     parser.add_argument("--engine", default="auto")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--samples", type=Path, help="file of the frames' times, read and added to")
     arguments = parser.parse_args()
-    order = random.Random(0)
+    rounds = read_samples(arguments.samples)
+    order = random.Random(len(rounds))
     with tempfile.TemporaryDirectory() as scratch, Children(child_environment(), Path(scratch) / "logs") as children:
         node = [sys.executable, "-m", "clip_rl_perception.nodes.perception_node", "--ros-args", "-p", "autostart:=true"]
         node += ["-p", f"model:={arguments.model}", "-p", f"engine:={arguments.engine}"]
         children.start("perception_node", node)
-        rounds: list[dict[str, list[Sample]]] = []
         # The first pass warms everything up and does not count.
         play(children, argparse.Namespace(**{**vars(arguments), "seconds": 2.0}), "baseline", Path(scratch) / "warm")
         for number in range(arguments.rounds):
@@ -209,10 +219,10 @@ def main() -> None:
                 found[condition] = play(children, arguments, condition, Path(scratch) / f"{number}-{condition}")
                 print(f"round {number + 1}, {condition}: {len(found[condition])} frames", file=sys.stderr, flush=True)
             rounds.append(found)
-    result = judge(rounds)
-    print(table(result))
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+            if arguments.samples is not None:
+                plain = [{name: list(map(dataclasses.astuple, item[name])) for name in item} for item in rounds]
+                arguments.samples.write_text(json.dumps(plain) + "\n", encoding="utf-8")
+    print(table(judge(rounds)))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
+
 from clip_rl_training.synthetic.kinematics import Placement
 from clip_rl_training.synthetic.scene import SceneState
 
@@ -22,6 +24,8 @@ TISSUE_MM = 100.0
 """Depth of the tissue, mm; farther where an instrument would lie behind it."""
 BEHIND = 1.15
 """Least depth of the tissue over that of the farthest instrument."""
+CUTOUT_DEPTH = 0.75
+"""Depth of cut-outs of real instruments, whose size in millimetres is not known, over that of the tissue."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +66,16 @@ def right_eye(state: SceneState) -> SceneState:
         )
         for placement, shift in zip(state.placements, shifts, strict=True)
     )
+    aside = geometry.tissue_disparity * (1.0 / CUTOUT_DEPTH - 1.0)
+    cutouts = tuple(
+        dataclasses.replace(
+            placed,
+            pivot=(placed.pivot[0] - aside, placed.pivot[1]),
+            matrix=placed.matrix - np.array([[0.0, 0.0, aside], [0.0, 0.0, 0.0]]),
+        )
+        for placed in state.cutouts
+    )
     # Shadows lie on the tissue, which does not shift.
     back = sum(shifts) / len(shifts) if shifts else 0.0
     shadow = (state.shadow[0] + back, *state.shadow[1:])
-    return dataclasses.replace(state, placements=placements, shadow=shadow)
+    return dataclasses.replace(state, placements=placements, cutouts=cutouts, shadow=shadow)
