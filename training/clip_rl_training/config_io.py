@@ -106,9 +106,10 @@ def load_layers(path: Path, find: Callable[[str], Path]) -> Any:
 
 
 def overlaid(base: Any, own: Any) -> Any:
-    """`own` laid over `base`: mappings key by key, everything else replaced."""
+    """`own` laid over `base`: mappings key by key, everything else replaced; null takes a key of `base` away."""
     if isinstance(base, dict) and isinstance(own, dict):
-        return {key: overlaid(base.get(key), own[key]) if key in own else base[key] for key in {**base, **own}}
+        merged = {key: overlaid(base.get(key), own[key]) if key in own else base[key] for key in {**base, **own}}
+        return {key: value for key, value in merged.items() if value is not None or key not in own}
     return own
 
 

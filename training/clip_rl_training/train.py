@@ -296,8 +296,7 @@ class Trainer:
         if self.average.decay > 0:
             self.average.update(self.module)
         report["learning_rate"] = config.optimizer.learning_rate * point.learning_rate
-        report["rl_weight"], report["refine_steps"] = point.rl_weight, float(point.refine_steps)
-        report["corruption"], report["entropy_weight"] = point.corruption, point.entropy
+        report |= {f"curriculum/{name}": float(value) for name, value in point._asdict().items()}
         return report
 
     def _class_weights(self, batch: Batch) -> Tensor | None:

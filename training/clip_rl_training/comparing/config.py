@@ -10,7 +10,8 @@
       - {name: unet-resnet18, peer: unet-resnet18, set: {optimizer: {learning_rate: 0.001}}}
       - {name: rl, refines: clip-rl, set: {steps: 200}}        # trains a refiner alone, on that run's segmenter
 
-``base: NAME`` in a file takes another preset and lays the file's own keys over it, mappings key by key.
+``base: NAME`` in a file takes another preset and lays the file's own keys over it, mappings key by key; null takes a
+key of the base away.
 """
 
 from __future__ import annotations

@@ -15,6 +15,9 @@ from clip_rl_training.comparing.plots import plot_corruptions, plot_folds
 from clip_rl_training.comparing.statistics import Result
 from clip_rl_training.config_io import to_data
 
+_NAMED = 6
+"""Unfinished runs that a report names."""
+
 
 def write_report(config: CompareConfig, results: Mapping[str, Result], folder: Path, *, command: str) -> Path:
     """Write the report of the finished jobs; returns the Markdown file.
@@ -60,11 +63,14 @@ def _lines(
     lines += ["Made by", "", f"    {command}", ""]
     if finished < wanted:
         missing = [job.key for job in jobs_of(config) if not _has(runs, job.run.name, job.fold.name, job.seed)]
-        lines += [f"**{finished} of {wanted} runs are finished; not yet: {', '.join(missing)}.**", ""]
+        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        named = f"{', '.join(missing[:_NAMED])}{more}"
+        lines += [f"**{finished} of {wanted} runs are finished; not yet: {named}. The same command goes on.**", ""]
     lines += [*tables.main_table(config, runs), ""]
     lines += [
         "IoU and NSD in percent, pooled over all test frames of a seed, mean and standard deviation over seeds; "
-        "measured in the network's view. CPU and wall time are those of training alone, per fold.",
+        "measured in the network's view. CPU and wall time are those of training, per fold; of a run that trains a "
+        "refiner alone they come on top of the network's.",
         "",
     ]
     if len(config.folds) > 1:
