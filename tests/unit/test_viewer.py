@@ -203,7 +203,7 @@ def test_rejected_frame_shows_no_older_mask(tmp_path: Path) -> None:
     assert values(cleared, "Clear:is_recursive") == [False]
     assert values(last, "SegmentationImage:buffer") == [] and values(last, "Boxes2D:labels") == []
     assert len(values(last, "Image:buffer")) == 1
-    texts = [values(row, "TextLog:text")[0] for row in rows[layout.LOG]]
+    texts = [values(row, "TextLog:text")[0] for row in sorted(rows[layout.LOG], key=lambda row: row[layout.SHOWN])]
     assert "INVALID_INPUT: step 7" in texts and texts[-1] == "OK"
 
 
