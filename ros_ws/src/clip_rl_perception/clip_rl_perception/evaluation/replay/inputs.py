@@ -229,7 +229,7 @@ def _with_truth(
     problems += [
         f"{stream.path}: {stream.topic or 'it'} has no ground truth; it is replayed without"
         for stream, truth in zip(streams, spaces, strict=True)
-        if truth is None
+        if truth is None and not any("evaluated without truth" in line for line in stream.source.problems)
     ]
     return mapping_of_spaces(space, known[0]), streams
 
