@@ -41,6 +41,9 @@ from clip_rl_perception.nodes.answers import Answers
 from clip_rl_perception.nodes.outgoing import Outgoing, as_recorded, made_of, type_of
 from clip_rl_perception.nodes.sim_clock import SimClock
 
+LEAD_S = 0.005
+"""A frame's time is on /clock so long before the frame is published, s: else its stamp would be in the future."""
+
 EXIT_NOBODY = 3
 """Exit status when nobody subscribed in time."""
 
@@ -113,13 +116,16 @@ def _publish(
     """Returns frames sent, how many of them late, by how much at worst (ms), and how many were not answered."""
     pace = Pace(node.source.info.rate_hz, speed=arguments.speed, fixed=arguments.rate is not None)
     sent, late, worst_ms, unanswered = 0, 0, 0.0, 0
-    start = time.monotonic()
+    start = time.monotonic() + LEAD_S
     for frame in frames:
         stamp = frame.stamp_ns + (START_NS if arguments.keep_stamps and not isinstance(frame.message, bytes) else 0)
         if clock is not None:
             clock.until(stamp)
         due = start + pace.due(frame.stamp_ns)
-        if stop.wait(max(0.0, due - time.monotonic())):
+        if clock is not None:
+            stop.wait(max(0.0, due - LEAD_S - time.monotonic()))
+            clock.show(stamp)
+        if stop.wait(max(LEAD_S if clock is not None else 0.0, due - time.monotonic())):
             break
         behind = time.monotonic() - due
         if behind > pace.period_s:
@@ -128,9 +134,7 @@ def _publish(
             if answers is None:  # who waits for answers is never late
                 late += 1
                 worst_ms = max(worst_ms, behind * 1e3)
-        if clock is not None:
-            clock.show(stamp)
-        else:
+        if clock is None:
             stamp = node.get_clock().now().nanoseconds
         if not isinstance(frame.message, bytes):
             frame.message.header.stamp.sec, frame.message.header.stamp.nanosec = divmod(stamp, 1_000_000_000)
