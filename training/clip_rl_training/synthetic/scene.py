@@ -156,7 +156,10 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
         placements=tuple(placements),
         phantoms=tuple(phantoms),
         cutouts=tuple(cutouts),
-        exposure=tuple(float(np.exp(rng.normal(-0.05, 0.35)) * np.clip(lamp.power, 0.6, 1.5)) for _ in range(count)),
+        exposure=tuple(
+            float(np.exp(rng.normal(-0.05, 0.35)) * np.clip(lamp.power, 0.6, 1.5) * _nearness(radius / unit))
+            for _, radius in ends
+        ),
         leans=tuple((float(rng.normal(0, 0.4)), float(rng.normal(0, 0.4))) for _ in range(count)),
         blur=tuple(float(unit * rng.uniform(0.001, 0.008)) if blurred else 0.0 for blurred in defocused),
         shadow=(
@@ -175,6 +178,11 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
             float(tissue.blue[::16, ::16].mean()),
         ),
     )
+
+
+def _nearness(radius: float) -> float:
+    """How much brighter an instrument is for being near the lamp, by its half-width over the image side."""
+    return float(np.clip(np.sqrt(radius / 0.08), 0.75, 1.5))
 
 
 def _shadow(state: SceneState, frames: list[list[Points]], time: float) -> FloatArray | None:
