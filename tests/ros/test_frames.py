@@ -40,7 +40,7 @@ def offline_label_map(checkpoint: Path, rgb: np.ndarray) -> np.ndarray:
     parameters = NodeParameters(model=str(checkpoint))
     session = Session.load(parameters)
     try:
-        scene, _ = session.process(rgb, 10**18, parameters, want_confidence=False)
+        scene, _ = session.process(session.prepare(rgb), 10**18, parameters, want_confidence=False)
         return scene.label_map
     finally:
         session.close()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from clip_rl_perception.nodes import image_codec
 from clip_rl_perception.nodes.image_codec import ImageError, decode_message, fill_compressed, fill_image, to_bytes
-from clip_rl_perception.scene.encodings import image_to_rgb
+from clip_rl_perception.scene.encodings import contiguous_rgb, image_to_rgb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,6 +27,22 @@ def test_raw_message() -> None:
     message = image()
     expected = np.frombuffer(message.data, np.uint8).reshape(4, 6, 3)[..., ::-1]
     np.testing.assert_array_equal(decode_message(message), expected)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_view_saves_the_copy_and_shows_the_same(compressed: bool) -> None:
+    if compressed:
+        message = types.SimpleNamespace(format="", data=None)
+        fill_compressed(message, np.random.default_rng(0).integers(0, 256, (16, 24, 3), np.uint8))
+    else:
+        message = image()
+    view = decode_message(message, as_view=True)
+    assert view.strides[2] == -1
+    np.testing.assert_array_equal(view, decode_message(message))
+    turned = contiguous_rgb(view)
+    assert turned.flags.c_contiguous
+    np.testing.assert_array_equal(turned, view)
+    assert contiguous_rgb(turned) is turned
 
 
 def test_compressed_message_round_trip() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,7 @@ from clip_rl_perception.nodes.watchdog import Watchdog
 from clip_rl_perception.nodes.worker import FrameCounter, FrameCounts, FrameWorker
 
 GUARD_S = 30.0
+UNREADABLE = 99
 
 
 class Bench:
@@ -28,11 +30,19 @@ class Bench:
         self.recovered = threading.Event()
         self.counter = FrameCounter()
         self.watchdog = Watchdog(limit_s, stalled=self._on_stall, recovered=self._on_recovery)
-        self.worker: FrameWorker[int] = FrameWorker(
-            self._process, failed=self._failed, watchdog=self.watchdog, counter=self.counter
+        self.prepared: list[int] = []
+        self.worker: FrameWorker[int, str] = FrameWorker(
+            self._prepare, self._process, failed=self._failed, watchdog=self.watchdog, counter=self.counter
         )
 
-    def _process(self, frame: int) -> None:
+    def _prepare(self, frame: int) -> str:
+        self.prepared.append(frame)
+        if frame == UNREADABLE:
+            raise KeyError("unreadable")
+        return f"prepared {frame}"
+
+    def _process(self, frame: int, prepared: str) -> None:
+        assert prepared == f"prepared {frame}"
         self.taken.append(frame)
         self.entered.release()
         assert self.gate.acquire(timeout=GUARD_S)
@@ -82,6 +92,48 @@ def test_only_the_newest_waits_and_the_others_are_counted(bench: Bench) -> None:
     assert bench.taken == [1, 4]
     assert bench.worker.stop(GUARD_S)
     assert bench.counter.counts == FrameCounts(received=4, processed=2, dropped=2, invalid=0)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + GUARD_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_the_waiting_frame_is_prepared_while_another_is_in_work(bench: Bench) -> None:
+    bench.worker.submit(1)
+    bench.wait_taken()
+    bench.worker.submit(2)
+    until(lambda: bench.prepared == [1, 2])  # although 1 is still in work
+    bench.worker.submit(3)
+    until(lambda: bench.prepared == [1, 2, 3])
+    bench.finish_one()
+    bench.wait_taken()
+    bench.finish_one()
+    assert bench.taken == [1, 3]
+    assert bench.prepared == [1, 2, 3], "nothing is prepared twice"
+    assert bench.worker.stop(GUARD_S)
+    assert bench.counter.counts == FrameCounts(received=3, processed=2, dropped=1, invalid=0)
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_frame_that_cannot_be_prepared_is_reported_in_its_turn(bench: Bench, ahead: bool) -> None:
+    if ahead:
+        bench.worker.submit(1)
+        bench.wait_taken()
+    bench.worker.submit(UNREADABLE)
+    until(lambda: UNREADABLE in bench.prepared)
+    if ahead:
+        assert bench.failures == []
+        bench.finish_one()
+    assert bench.finished.acquire(timeout=GUARD_S)
+    assert [frame for frame, _ in bench.failures] == [UNREADABLE]
+    bench.worker.submit(4)
+    bench.wait_taken()
+    bench.finish_one()
+    assert bench.worker.stop(GUARD_S)
+    assert bench.counter.counts.invalid == 1
 
 
 def test_stop_waits_for_the_frame_in_hand_and_drops_the_waiting_one(bench: Bench) -> None:
@@ -175,8 +227,9 @@ def test_watchdog_on_a_hand_driven_clock() -> None:
 def test_counts_add_up_under_a_flood_from_many_threads() -> None:
     counter = FrameCounter()
     watchdog = Watchdog(GUARD_S, stalled=lambda _: None, recovered=lambda _: None)
-    worker: FrameWorker[int] = FrameWorker(
-        lambda frame: counter.add(processed=1) and None if frame % 3 else counter.add(invalid=1) and None,
+    worker: FrameWorker[int, int] = FrameWorker(
+        lambda frame: frame,
+        lambda frame, _: counter.add(processed=1) and None if frame % 3 else counter.add(invalid=1) and None,
         failed=lambda frame, error: None,
         watchdog=watchdog,
         counter=counter,

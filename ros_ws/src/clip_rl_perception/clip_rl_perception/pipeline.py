@@ -70,6 +70,22 @@ class SceneMemory:
     """What is known about the content area."""
 
 
+@dataclasses.dataclass(frozen=True)
+class PreparedFrame:
+    """A frame on its way into the network; what may be done while the network still works on the one before."""
+
+    rgb: ByteArray
+    """The frame, uint8 (height, width, 3)."""
+    view: NetworkView
+    """How the network sees it."""
+    network_rgb: ByteArray
+    """What the network sees, uint8 (H, W, 3)."""
+    content: ContentAreaTracker
+    """What is known about the content area after this frame."""
+    preprocess_ms: float
+    """Time that this took, ms."""
+
+
 class PerceptionPipeline:
     """An engine and all that makes scenes of its results. Holds no state between frames."""
 
@@ -133,24 +149,51 @@ class PerceptionPipeline:
         Raises:
             EngineError: `rgb` is no such frame, or the engine refuses or fails; `memory` stays good for the next one.
         """
+        prepared = self.prepare(rgb, memory.content if memory is not None else None)
+        return self.process_prepared(prepared, stamp_ns, memory, want_confidence=want_confidence)
+
+    def prepare(self, rgb: ByteArray, content: ContentAreaTracker | None = None) -> PreparedFrame:
+        """The first part of `process`, safe on another thread than the rest: find the content area, crop, resize.
+
+        Args:
+            rgb: as in `process`.
+            content: what is known from the frame before; None begins a stream.
+
+        Raises:
+            EngineError: `rgb` is no such frame, or too large for the memory.
+        """
         _check_frame(rgb)
+        start = time.perf_counter()
+        tracker = ContentAreaTracker(self.config.content) if content is None else content
+        area = ContentArea(Box(0, 0, rgb.shape[1], rgb.shape[0]))
         try:
-            return self._process(rgb, stamp_ns, memory, want_confidence)
+            if self.config.crop_to_content:
+                area, tracker = tracker.update(rgb)
+            view = make_view((rgb.shape[0], rgb.shape[1]), self.engine.info.input_size, area)
+            network_rgb = to_network(rgb, view)
         except (MemoryError, cv2.error) as error:
-            raise EngineError(f"a frame of {rgb.shape[1]}x{rgb.shape[0]} px: {_one_line(error)}") from error
+            raise _too_much(rgb, error) from error
+        return PreparedFrame(rgb, view, network_rgb, tracker, (time.perf_counter() - start) * 1e3)
+
+    def process_prepared(
+        self,
+        prepared: PreparedFrame,
+        stamp_ns: int,
+        memory: SceneMemory | None = None,
+        *,
+        want_confidence: bool = False,
+    ) -> tuple[Scene, SceneMemory]:
+        """The rest of `process`, whose arguments, results and errors it has."""
+        try:
+            return self._process(prepared, stamp_ns, memory, want_confidence)
+        except (MemoryError, cv2.error) as error:
+            raise _too_much(prepared.rgb, error) from error
 
     def _process(
-        self, rgb: ByteArray, stamp_ns: int, memory: SceneMemory | None, want_confidence: bool
+        self, prepared: PreparedFrame, stamp_ns: int, memory: SceneMemory | None, want_confidence: bool
     ) -> tuple[Scene, SceneMemory]:
+        view, network_rgb = prepared.view, prepared.network_rgb
         start = time.perf_counter()
-        content = memory.content if memory is not None else ContentAreaTracker(self.config.content)
-        area = ContentArea(Box(0, 0, rgb.shape[1], rgb.shape[0]))
-        if self.config.crop_to_content:
-            area, content = content.update(rgb)
-        view = make_view((rgb.shape[0], rgb.shape[1]), self.engine.info.input_size, area)
-        network_rgb = to_network(rgb, view)
-        preprocessed = time.perf_counter()
-
         output = self.engine.infer(
             network_rgb,
             self.text,
@@ -194,13 +237,13 @@ class PerceptionPipeline:
             view=view,
             refined=output.refined,
             refine_steps=output.steps,
-            preprocess_ms=(preprocessed - start) * 1e3,
-            network_ms=(inferred - preprocessed) * 1e3 - output.refine_ms,
+            preprocess_ms=prepared.preprocess_ms,
+            network_ms=(inferred - start) * 1e3 - output.refine_ms,
             refine_ms=output.refine_ms,
             postprocess_ms=(upsampled - inferred) * 1e3,
             tags_ms=(tagged - upsampled) * 1e3,
         )
-        return scene, SceneMemory(stamp_ns, view, output.refined, self.text, tracks, content)
+        return scene, SceneMemory(stamp_ns, view, output.refined, self.text, tracks, prepared.content)
 
     def _check_output(self, output: EngineOutput) -> None:
         """Hold an engine to its protocol: what follows relies on it, and a wrong shape would only fail there."""
@@ -237,6 +280,10 @@ def _check_frame(rgb: Any) -> None:
         raise EngineError(f"a frame is a {type(rgb).__name__}; expected an array, uint8 (height, width, 3)")
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or min(rgb.shape) < 1:
         raise EngineError(f"a frame is {rgb.dtype} {rgb.shape}; expected uint8 (height, width, 3)")
+
+
+def _too_much(rgb: ByteArray, error: Exception) -> EngineError:
+    return EngineError(f"a frame of {rgb.shape[1]}x{rgb.shape[0]} px: {_one_line(error)}")
 
 
 def _one_line(error: Exception) -> str:

@@ -32,8 +32,9 @@ from clip_rl_perception.nodes.messages import (
 )
 from clip_rl_perception.nodes.outputs import Outputs, wanted
 from clip_rl_perception.nodes.parameters import NodeParameters
-from clip_rl_perception.nodes.session import Session
+from clip_rl_perception.nodes.session import PreparedInput, Session
 from clip_rl_perception.nodes.worker import FrameCounter
+from clip_rl_perception.scene.encodings import contiguous_rgb
 from clip_rl_perception.scene.outcome import conclude
 from clip_rl_perception.scene.overlay import draw_overlay
 from clip_rl_perception.scene.pinhole import Pinhole
@@ -43,8 +44,23 @@ from clip_rl_perception.scene.types import Scene, Validity
 ByteArray = npt.NDArray[np.uint8]
 
 
+@dataclasses.dataclass(frozen=True)
+class DecodedMessage:
+    """An image message on its way into the network."""
+
+    taken_up: float
+    """When work on it began, `time.monotonic`, s."""
+    image: PreparedInput | None
+    """None where the message could not be decoded."""
+    error: str = ""
+    """Why not, one line."""
+    decode_ms: float = 0.0
+
+
 class FrameProcessor:
     """What the worker runs. `process` and `failed` come from the inference thread, `forget` from any.
+
+    `prepare` may run on a thread of its own, for the next frame while `process` has this one.
 
     Args:
         session: model, engine and classes.
@@ -85,20 +101,28 @@ class FrameProcessor:
         """Before the next frame, drop tracks, the previous result and the stamps seen."""
         self._forget.set()
 
-    def process(self, message: Any) -> None:
-        """Handle a sensor_msgs/Image or CompressedImage; counts it and publishes its status in any case."""
-        self._taken_up = time.monotonic()
+    def prepare(self, message: Any) -> DecodedMessage:
+        """Decode a sensor_msgs/Image or CompressedImage, crop and resize it; publishes nothing."""
+        start = time.monotonic()
+        try:
+            rgb = decode_message(message, as_view=True)
+        except ImageError as error:
+            return DecodedMessage(start, None, str(error))
+        decode_ms = (time.monotonic() - start) * 1e3
+        return DecodedMessage(start, self._session.prepare(rgb), decode_ms=decode_ms)
+
+    def process(self, message: Any, prepared: DecodedMessage) -> None:
+        """Handle a message that `prepare` has prepared; counts it and publishes its status in any case."""
+        self._taken_up = prepared.taken_up
         parameters = self._parameters()
         if self._forget.is_set():
             self._forget.clear()
             self._stamps.reset()
             self._session.forget()
-        try:
-            rgb = decode_message(message)
-        except ImageError as error:
-            self._reject(message.header, str(error))
+        if prepared.image is None:
+            self._reject(message.header, prepared.error)
             return
-        times = FrameTimes(decode=self._elapsed_ms())
+        times = FrameTimes(decode=prepared.decode_ms)
         stamp_ns = message.header.stamp.sec * NANOSECONDS + message.header.stamp.nanosec
         verdict = self._judge(stamp_ns, parameters)
         if verdict.forget:
@@ -109,8 +133,8 @@ class FrameProcessor:
                 self._reject(message.header, verdict.reason)
                 return
         want_confidence = wanted(self._outputs.confidence)
-        scene, labels = self._session.process(rgb, stamp_ns, parameters, want_confidence=want_confidence)
-        self._publish(message.header, stamp_ns, rgb, scene, labels, verdict, times, parameters)
+        scene, labels = self._session.process(prepared.image, stamp_ns, parameters, want_confidence=want_confidence)
+        self._publish(message.header, stamp_ns, prepared.image.frame.rgb, scene, labels, verdict, times, parameters)
 
     def failed(self, message: Any, error: Exception) -> None:
         """Report a frame that could not be processed; anything but our own errors is named by its type."""
@@ -173,7 +197,7 @@ class FrameProcessor:
         raw, compressed = wanted(self._outputs.overlay), wanted(self._outputs.overlay_compressed)
         if not (raw or compressed):
             return
-        picture = draw_overlay(rgb, scene, labels, opacity=parameters.overlay_opacity)
+        picture = draw_overlay(contiguous_rgb(rgb), scene, labels, opacity=parameters.overlay_opacity)
         if raw:
             pixels = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), np.uint8)
             self._outputs.overlay.publish(image_message(header, pixels, "bgr8"))

@@ -28,11 +28,12 @@ OUTPUT_CHANNELS = {"mono8": 1, "bgr8": 3, "rgb8": 3}
 __all__ = ["ImageError", "decode_message", "fill_compressed", "fill_image", "to_bytes"]
 
 
-def decode_message(message: Any) -> ByteArray:
+def decode_message(message: Any, *, as_view: bool = False) -> ByteArray:
     """RGB pixels of a sensor_msgs/Image or sensor_msgs/CompressedImage.
 
     Args:
         message: anything with the fields of one of the two.
+        as_view: allow a view with turned channels, see `scene.encodings.image_to_rgb`.
 
     Returns:
         uint8 RGB, (height, width, 3); for rgb8 a read-only view of the message's data.
@@ -41,7 +42,7 @@ def decode_message(message: Any) -> ByteArray:
         ImageError: the frame is not usable; one line says why.
     """
     if hasattr(message, "format"):
-        return compressed_to_rgb(message.data)
+        return compressed_to_rgb(message.data, as_view=as_view)
     fields = {
         "height": message.height,
         "width": message.width,
@@ -55,7 +56,7 @@ def decode_message(message: Any) -> ByteArray:
         if bridge is not None:
             image_view(**fields)  # its errors say what is wrong; cv_bridge's do not
             return np.asarray(bridge(message, "rgb8"), np.uint8)
-    return image_to_rgb(**fields)
+    return image_to_rgb(**fields, as_view=as_view)
 
 
 def fill_image(message: Any, pixels: ByteArray, encoding: str) -> None:

@@ -83,7 +83,7 @@ class PerceptionNode(LifecycleNode):
         self._session_lock = threading.Lock()
         self._outputs: Outputs | None = None
         self._processor: FrameProcessor | None = None
-        self._worker: FrameWorker[Any] | None = None
+        self._worker: FrameWorker[Any, Any] | None = None
         self._watchdog: Watchdog | None = None
         self._input: ImageInput | None = None
         self._camera_info: CameraInfoInput | None = None
@@ -155,7 +155,11 @@ class PerceptionNode(LifecycleNode):
             self._settings.stall_timeout_s, stalled=self._on_stalled, recovered=self._on_recovered
         )
         self._worker = FrameWorker(
-            self._processor.process, failed=self._on_failed, watchdog=self._watchdog, counter=self._counter
+            self._processor.prepare,
+            self._processor.process,
+            failed=self._on_failed,
+            watchdog=self._watchdog,
+            counter=self._counter,
         )
         self._publish_classes()
         self._worker.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import threading
 from collections.abc import Callable
@@ -15,7 +16,8 @@ from clip_rl_perception.evaluation.golden_frames import golden_images
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.model.checkpoint import Checkpoint, load_checkpoint
 from clip_rl_perception.nodes.parameters import NodeParameters
-from clip_rl_perception.pipeline import PerceptionPipeline, PipelineConfig, SceneMemory
+from clip_rl_perception.pipeline import PerceptionPipeline, PipelineConfig, PreparedFrame, SceneMemory
+from clip_rl_perception.scene.content_area import ContentAreaTracker
 from clip_rl_perception.scene.instances import InstanceConfig
 from clip_rl_perception.scene.types import Scene
 from clip_rl_perception.scene.validity import ValidityConfig
@@ -37,10 +39,19 @@ def pipeline_config(parameters: NodeParameters) -> PipelineConfig:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class PreparedInput:
+    """A prepared frame and the stream that it was prepared for."""
+
+    frame: PreparedFrame
+    stream: int
+    """Counts what `Session.forget` begins."""
+
+
 class Session:
     """One model on one engine, and one stream through it.
 
-    `process` and `forget` are called by one thread at a time; `prepare_classes` and `use_classes` by any other.
+    `process` and `forget` are called by one thread at a time; `prepare`, `prepare_classes` and `use_classes` by any.
     """
 
     def __init__(self, checkpoint: Checkpoint, engine: Engine, pipeline: PerceptionPipeline) -> None:
@@ -49,6 +60,9 @@ class Session:
         self._pipeline = pipeline
         self._swap = threading.Lock()
         self._memory: SceneMemory | None = None
+        self._preparing = threading.Lock()
+        self._content: ContentAreaTracker | None = None
+        self._stream = 0
         self.model_id = checkpoint.model_id
         """First 12 hex digits of the checkpoint's SHA-256."""
         self.engine_name = engine.info.describe()
@@ -91,13 +105,25 @@ class Session:
         """Classes in force."""
         return self._pipeline.label_space
 
+    def prepare(self, rgb: ByteArray) -> PreparedInput:
+        """What can be done with the next frame while the last one is still being processed.
+
+        Raises:
+            EngineError: as of `PerceptionPipeline.prepare`.
+        """
+        with self._preparing:
+            stream = self._stream
+            frame = self._pipeline.prepare(rgb, self._content)
+            self._content = frame.content
+        return PreparedInput(frame, stream)
+
     def process(
-        self, rgb: ByteArray, stamp_ns: int, parameters: NodeParameters, *, want_confidence: bool
+        self, prepared: PreparedInput, stamp_ns: int, parameters: NodeParameters, *, want_confidence: bool
     ) -> tuple[Scene, LabelSpace]:
         """Make a scene of the next frame, and say with which classes.
 
         Args:
-            rgb: uint8 (height, width, 3), RGB.
+            prepared: the frame, from `prepare`; one that was prepared before a `forget` is prepared again.
             stamp_ns: of the frame; one before the last frame's counts as the last one's for tracks.
             parameters: those in force for this frame.
             want_confidence: also make the confidence map.
@@ -113,12 +139,19 @@ class Session:
         memory = self._memory
         if memory is not None:
             stamp_ns = max(stamp_ns, memory.stamp_ns)
-        scene, self._memory = pipeline.process(rgb, stamp_ns, memory, want_confidence=want_confidence)
+        if prepared.stream != self._stream:
+            prepared = self.prepare(prepared.frame.rgb)
+        scene, self._memory = pipeline.process_prepared(
+            prepared.frame, stamp_ns, memory, want_confidence=want_confidence
+        )
         return scene, pipeline.label_space
 
     def forget(self) -> None:
-        """The next frame begins a stream: no previous result, track ids from 1."""
+        """The next frame begins a stream: no previous result, track ids from 1, nothing known of the content area."""
         self._memory = None
+        with self._preparing:
+            self._content = None
+            self._stream += 1
 
     def prepare_classes(self, labels: LabelSpace) -> npt.NDArray[np.float32]:
         """Text embeddings of new classes, (K, D); takes its time and changes nothing."""

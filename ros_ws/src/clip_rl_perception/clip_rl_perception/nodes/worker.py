@@ -1,6 +1,8 @@
 """The newest frame only: a slot of one between the executor and the inference thread. No ROS.
 
 The message callback hands over and returns; what is still in the slot when a newer frame comes is dropped and counted.
+While inference is busy, a second thread prepares the frame in the slot (decoding, resizing), and does so again when a
+newer one takes its place: the newest frame is in the network as soon as the network is free.
 At every moment received = processed + invalid + dropped + (frame in the slot) + (frame in hand).
 """
 
@@ -15,6 +17,7 @@ from typing import Generic, TypeVar
 from clip_rl_perception.nodes.watchdog import Watchdog
 
 Frame = TypeVar("Frame")
+Prepared = TypeVar("Prepared")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,32 +59,51 @@ class FrameCounter:
             return self._counts
 
 
-class FrameWorker(Generic[Frame]):
+class _Waiting(Generic[Frame, Prepared]):
+    """A frame in the slot, and how far its preparation is."""
+
+    def __init__(self, frame: Frame) -> None:
+        self.frame = frame
+        self.begun = False
+        self.done = threading.Event()
+        self.prepared: list[Prepared] = []
+        """One, when it is done."""
+        self.error: Exception | None = None
+
+
+class FrameWorker(Generic[Frame, Prepared]):
     """Runs `process` on a thread of its own, always on the newest frame. Starts once and stops once.
 
     Args:
-        process: handles one frame and counts it as processed or invalid in `counter`.
-        failed: gets the frame and the exception when `process` raises; counts the frame; the worker goes on.
+        prepare: what `process` needs of a frame; never runs twice at a time, on frames in the order of their arrival.
+        process: handles one prepared frame and counts it as processed or invalid in `counter`.
+        failed: gets the frame and the exception when one of the two raises; counts the frame; the worker goes on.
         watchdog: told when a frame is taken up and put down.
         counter: where received and dropped frames are counted.
     """
 
     def __init__(
         self,
-        process: Callable[[Frame], None],
+        prepare: Callable[[Frame], Prepared],
+        process: Callable[[Frame, Prepared], None],
         *,
         failed: Callable[[Frame, Exception], None],
         watchdog: Watchdog,
         counter: FrameCounter,
     ) -> None:
+        self._prepare = prepare
         self._process = process
         self._failed = failed
         self._watchdog = watchdog
         self._counter = counter
         self._changed = threading.Condition()
-        self._slot: list[Frame] = []
+        self._slot: list[_Waiting[Frame, Prepared]] = []
         self._running = False
+        self._busy = False
+        """True while `process` runs."""
+        self._preparing = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._ahead: threading.Thread | None = None
 
     def start(self) -> None:
         """Take frames from now on."""
@@ -90,7 +112,9 @@ class FrameWorker(Generic[Frame]):
         self._running = True
         self._watchdog.start()
         self._thread = threading.Thread(target=self._run, name="clip_rl_inference", daemon=True)
+        self._ahead = threading.Thread(target=self._run_ahead, name="clip_rl_prepare", daemon=True)
         self._thread.start()
+        self._ahead.start()
 
     def submit(self, frame: Frame) -> None:
         """Hand over a frame and return at once. A stopped worker ignores it, uncounted."""
@@ -98,8 +122,8 @@ class FrameWorker(Generic[Frame]):
             if not self._running:
                 return
             self._counter.add(received=1, dropped=len(self._slot))
-            self._slot = [frame]
-            self._changed.notify()
+            self._slot = [_Waiting(frame)]
+            self._changed.notify_all()
 
     def stop(self, timeout_s: float | None = None) -> bool:
         """Take no more frames, drop the waiting one, and wait for the one in hand.
@@ -111,11 +135,12 @@ class FrameWorker(Generic[Frame]):
             self._running = False
             self._counter.add(dropped=len(self._slot))
             self._slot = []
-            self._changed.notify()
+            self._changed.notify_all()
         finished = True
-        if self._thread is not None:
-            self._thread.join(timeout_s)
-            finished = not self._thread.is_alive()
+        for thread in (self._thread, self._ahead):
+            if thread is not None:
+                thread.join(timeout_s)
+                finished = finished and not thread.is_alive()
         self._watchdog.stop()
         return finished
 
@@ -131,11 +156,46 @@ class FrameWorker(Generic[Frame]):
                 self._changed.wait_for(lambda: self._slot or not self._running)
                 if not self._running:
                     return
-                frame = self._slot.pop()
+                waiting = self._slot.pop()
+                mine, waiting.begun = not waiting.begun, True
             self._watchdog.begin()
             try:
-                self._process(frame)
+                if mine:
+                    self._prepare_one(waiting)
+                waiting.done.wait()
+                if waiting.error is not None:
+                    raise waiting.error
+                self._set_busy(True)
+                self._process(waiting.frame, waiting.prepared[0])
             except Exception as error:
-                self._report(frame, error)
+                self._report(waiting.frame, error)
             finally:
+                self._set_busy(False)
                 self._watchdog.end()
+
+    def _run_ahead(self) -> None:
+        """Prepare what waits while `process` is busy."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: not self._running or (self._busy and self._slot and not self._slot[0].begun)
+                )
+                if not self._running:
+                    return
+                waiting = self._slot[0]
+                waiting.begun = True
+            self._prepare_one(waiting)
+
+    def _prepare_one(self, waiting: _Waiting[Frame, Prepared]) -> None:
+        try:
+            with self._preparing:  # the other thread may still be at a frame that was replaced
+                waiting.prepared.append(self._prepare(waiting.frame))
+        except Exception as error:  # raised again by the thread that takes the frame up
+            waiting.error = error
+        finally:
+            waiting.done.set()
+
+    def _set_busy(self, busy: bool) -> None:
+        with self._changed:
+            self._busy = busy
+            self._changed.notify_all()

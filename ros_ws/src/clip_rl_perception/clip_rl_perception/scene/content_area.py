@@ -91,8 +91,10 @@ def _small_brightness(rgb: ByteArray, side: int) -> tuple[ByteArray, float]:
     height, width = rgb.shape[:2]
     scale = min(1.0, side / max(height, width))
     size = (max(8, round(width * scale)), max(8, round(height * scale)))
+    # OpenCV would copy a view with turned channels; their order does not matter here.
+    frame = rgb[..., ::-1] if rgb.strides[2] == -1 else rgb
     # Every third pixel or so, averaged: reading all of a large frame would take longer than the rest.
-    sampled = cv2.resize(rgb, (min(width, 3 * size[0]), min(height, 3 * size[1])), interpolation=cv2.INTER_NEAREST)
+    sampled = cv2.resize(frame, (min(width, 3 * size[0]), min(height, 3 * size[1])), interpolation=cv2.INTER_NEAREST)
     small = cv2.resize(sampled, size, interpolation=cv2.INTER_AREA)
     return _brightest(np.asarray(small, np.uint8)), scale
 

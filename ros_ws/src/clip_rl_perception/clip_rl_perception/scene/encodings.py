@@ -64,6 +64,13 @@ _CONVERSIONS = {
 }
 
 
+def contiguous_rgb(rgb: ByteArray) -> ByteArray:
+    """`rgb` itself, or a copy where it is a view with turned channels, which OpenCV's functions would copy slowly."""
+    if rgb.strides[2] == -1:
+        return np.asarray(cv2.cvtColor(rgb[..., ::-1], cv2.COLOR_BGR2RGB), np.uint8)
+    return rgb
+
+
 class ImageError(ClipRlError, ValueError):
     """A frame is not usable; the message is one line: what was wrong, what was expected."""
 
@@ -111,11 +118,16 @@ def image_view(
     return view
 
 
-def image_to_rgb(*, height: int, width: int, encoding: str, step: int, is_bigendian: bool, data: Any) -> ByteArray:
+def image_to_rgb(
+    *, height: int, width: int, encoding: str, step: int, is_bigendian: bool, data: Any, as_view: bool = False
+) -> ByteArray:
     """Turn raw pixels into RGB; arguments and errors as for `image_view`.
 
     16-bit pixels are scaled so that 65535 becomes 255 (as ROS 2's cv_bridge does); grey is repeated in three channels;
     alpha is dropped; Bayer mosaics are interpolated bilinearly; YUV 4:2:2 is BT.601 in video range.
+
+    With `as_view`, bgr8 comes as a view with turned channels, `bgr[..., ::-1]`: `scene.view.to_network` takes it as it
+    is, OpenCV would copy it (see `contiguous_rgb`).
 
     Returns:
         uint8 RGB, (height, width, 3); for rgb8 a read-only view of `data`, for every other encoding a new array.
@@ -123,13 +135,15 @@ def image_to_rgb(*, height: int, width: int, encoding: str, step: int, is_bigend
     view = image_view(height=height, width=width, encoding=encoding, step=step, is_bigendian=is_bigendian, data=data)
     if encoding == "rgb8":
         return view  # type: ignore[return-value]
+    if encoding == "bgr8" and as_view:
+        return view[..., ::-1]  # type: ignore[return-value]
     if view.dtype != np.uint8:
         native = np.ascontiguousarray(view, np.uint16)
         view = np.asarray(cv2.convertScaleAbs(native, alpha=255.0 / 65535.0), np.uint8)
     return np.asarray(cv2.cvtColor(view, _CONVERSIONS[encoding]), np.uint8)
 
 
-def compressed_to_rgb(data: Any) -> ByteArray:
+def compressed_to_rgb(data: Any, *, as_view: bool = False) -> ByteArray:
     """Decode a JPEG or PNG file's bytes.
 
     The size in the file's header is checked before anything is decoded, and files that end too early are refused even
@@ -138,9 +152,10 @@ def compressed_to_rgb(data: Any) -> ByteArray:
 
     Args:
         data: any byte buffer.
+        as_view: as of `image_to_rgb`: spare the last copy.
 
     Returns:
-        uint8 RGB, (height, width, 3), a new array.
+        uint8 RGB, (height, width, 3), a new array, or a view of one with turned channels.
 
     Raises:
         ImageError: empty, neither JPEG nor PNG, truncated, too large, or not decodable.
@@ -155,6 +170,8 @@ def compressed_to_rgb(data: Any) -> ByteArray:
         ) from None
     if decoded is None or decoded.shape != (height, width, 3):
         raise ImageError(f"compressed image of {len(content)} bytes does not decode: the file is damaged")
+    if as_view:
+        return np.asarray(decoded, np.uint8)[..., ::-1]
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
 
 

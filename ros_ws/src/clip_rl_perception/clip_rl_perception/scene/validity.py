@@ -72,20 +72,22 @@ def measure_look(network_rgb: ByteArray, view: NetworkView) -> FrameLook:
         network_rgb: uint8 (H, W, 3), from `to_network`.
         view: how it was made; padding and what lies outside the content are left out.
     """
-    pixels = _content_pixels(network_rgb, view)
-    high, low = pixels.max(axis=1).astype(np.float64), pixels.min(axis=1).astype(np.float64)
+    # Planes, not pixels: a maximum along an axis of 3 takes numpy ten times as long.
+    red, green, blue = np.ascontiguousarray(_content_pixels(network_rgb, view).T)
+    cool = np.maximum(green, blue)
+    high, low = np.maximum(red, cool), np.minimum(np.minimum(red, green), blue)
     judged = (high >= 24) & (low < 245)
-    spread = high - low
-    colored = judged & (spread > 0.15 * high)
-    warm = pixels[:, 0] >= np.maximum(pixels[:, 1], pixels[:, 2])
-    count, number = int(judged.sum()), int(colored.sum())
+    spread, most = (high - low).astype(np.float32), high.astype(np.float32)
+    colored = judged & (spread > np.float32(0.15) * most)
+    warm = red >= cool
+    count, number = int(np.count_nonzero(judged)), int(np.count_nonzero(colored))
     return FrameLook(
-        brightness=float(high.mean()),
-        contrast=float(high.std()),
-        glare=float(np.mean(low >= 250)),
-        saturation=float(np.mean(spread[judged] / high[judged])) if count else 0.0,
-        tissue=float(np.mean(warm[colored])) if number else 1.0,
-        cold=float(np.sum(colored & ~warm) / count) if count else 0.0,
+        brightness=float(most.mean(dtype=np.float64)),
+        contrast=float(most.std(dtype=np.float64)),
+        glare=float(np.count_nonzero(low >= 250) / low.size),
+        saturation=float(np.mean(spread[judged] / most[judged])) if count else 0.0,
+        tissue=float(np.count_nonzero(warm & colored) / number) if number else 1.0,
+        cold=float(np.count_nonzero(colored & ~warm) / count) if count else 0.0,
         detail=_detail(network_rgb, view),
     )
 

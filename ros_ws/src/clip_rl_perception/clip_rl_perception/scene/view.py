@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from clip_rl_perception.scene.block_mean import block_mean, can_take
 from clip_rl_perception.scene.types import Box, ByteArray, ContentArea, NetworkView
 
 PAD_RGB = (123, 117, 104)
@@ -72,11 +73,11 @@ def shown_size(view: NetworkView) -> tuple[int, int]:
 def to_network(rgb: ByteArray, view: NetworkView, out: ByteArray | None = None) -> ByteArray:
     """Draw the frame as the network sees it.
 
-    Shrinking averages: whole pixel blocks first (`cv2.INTER_AREA`), the rest of the way bilinear, at the exact
+    Shrinking averages: whole pixel blocks first (as `cv2.INTER_AREA`), the rest of the way bilinear, at the exact
     `view.scale` rather than at a ratio of rounded sizes, so that `network_to_frame` holds to a hundredth of a pixel.
 
     Args:
-        rgb: uint8 (height, width, 3) of `view.frame_size`; strided views are fine.
+        rgb: uint8 (height, width, 3) of `view.frame_size`; strided views are fine, `bgr[..., ::-1]` costs nothing.
         view: how to show it.
         out: uint8 (H, W, 3), C-contiguous, to write into; None makes a new one.
 
@@ -93,12 +94,19 @@ def to_network(rgb: ByteArray, view: NetworkView, out: ByteArray | None = None) 
     _expect("out", out, (height, width, 3))
     crop = view.crop
     image = rgb[crop.y : crop.y + crop.height, crop.x : crop.x + crop.width]
+    reversed_channels = image.strides[2] == -1
+    if reversed_channels:  # a view of BGR as RGB: turned round when it is small
+        image = image[..., ::-1]
     factor = max(1, math.floor(1.0 / view.scale))
     factor_x, factor_y = min(factor, crop.width), min(factor, crop.height)
-    if factor_x > 1 or factor_y > 1:
+    if max(factor_x, factor_y) > 2 and can_take(image, factor_x, factor_y):
+        image = block_mean(image, factor_x, factor_y)
+    elif factor_x > 1 or factor_y > 1:
         blocks = image[: crop.height // factor_y * factor_y, : crop.width // factor_x * factor_x]
         image = _scale(blocks, 1.0 / factor_x, 1.0 / factor_y, cv2.INTER_AREA)
     image = _scale(image, view.scale * factor_x, view.scale * factor_y, cv2.INTER_LINEAR)
+    if reversed_channels:
+        image = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
     shown_height, shown_width = shown_size(view)
     top, left = view.pad_y, view.pad_x

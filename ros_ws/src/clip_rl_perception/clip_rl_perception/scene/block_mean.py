@@ -1,0 +1,84 @@
+# mypy: disable-error-code="no-untyped-def, no-any-return, no-untyped-call"
+"""Shrinking a frame by whole pixel blocks: the mean of each block, rounded, as `cv2.INTER_AREA` gives it.
+
+Rows are summed first, as long vectors, then columns; one thread so is faster than OpenCV is with two, and the other
+core stays free for the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+
+from clip_rl_perception.scene.types import ByteArray
+
+LARGEST = 15
+"""Largest block side: the sum of a block's column must fit 16 bits, and that of a block 32."""
+
+
+def block_mean(image: ByteArray, factor_x: int, factor_y: int) -> ByteArray:
+    """Mean of blocks of `factor_y` x `factor_x` pixels.
+
+    Args:
+        image: uint8 (height, width, 3); rows may be apart, pixels in a row may not. What makes no whole block is left.
+        factor_x: 1 to `LARGEST`.
+        factor_y: the same.
+
+    Returns:
+        uint8 (height // factor_y, width // factor_x, 3), halves rounded up.
+    """
+    height, width = image.shape[0] // factor_y, image.shape[1] // factor_x
+    out = np.empty((height, width, 3), np.uint8)
+    rows = image.reshape(image.shape[0], -1) if image.flags.c_contiguous else _as_rows(image)
+    _block_mean(rows, factor_x, factor_y, out)
+    return out
+
+
+def can_take(image: ByteArray, factor_x: int, factor_y: int) -> bool:
+    """Whether `block_mean` takes this image and these factors."""
+    return bool(max(factor_x, factor_y) <= LARGEST and image.strides[1:] == (3, 1) and image.strides[0] > 0)
+
+
+def _as_rows(image: ByteArray) -> ByteArray:
+    """(height, width, 3) with gaps between rows as (height, 3 * width), without a copy."""
+    shape, strides = (image.shape[0], 3 * image.shape[1]), (image.strides[0], 1)
+    return np.lib.stride_tricks.as_strided(image, shape, strides, writeable=False)
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile with numba, without the GIL; keep the machine code on disk where a place for it can be found."""
+    try:
+        return numba.njit(nogil=True, error_model="numpy", cache=True)(function)
+    except RuntimeError:  # no writable cache folder: compiled anew in each process
+        return numba.njit(nogil=True, error_model="numpy")(function)
+
+
+@_compiled
+def _block_mean(rows, factor_x, factor_y, out):
+    height, width, _ = out.shape
+    used = 3 * width * factor_x
+    count = np.uint32(factor_x * factor_y)
+    half = np.uint32(count // 2)
+    # Division by a constant as a product: exact for sums below 2^16.
+    inverse = np.uint64(((1 << 32) + count - 1) // count)
+    sums = np.empty(used, np.uint16)
+    for y in range(height):
+        first = y * factor_y
+        for i in range(used):
+            sums[i] = rows[first, i]
+        for dy in range(1, factor_y):
+            for i in range(used):
+                sums[i] += rows[first + dy, i]
+        for x in range(width):
+            base = 3 * x * factor_x
+            red, green, blue = half, half, half
+            for dx in range(factor_x):
+                red += sums[base + 3 * dx]
+                green += sums[base + 3 * dx + 1]
+                blue += sums[base + 3 * dx + 2]
+            out[y, x, 0] = (np.uint64(red) * inverse) >> np.uint64(32)
+            out[y, x, 1] = (np.uint64(green) * inverse) >> np.uint64(32)
+            out[y, x, 2] = (np.uint64(blue) * inverse) >> np.uint64(32)
