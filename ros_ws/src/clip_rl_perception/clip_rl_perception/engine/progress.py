@@ -10,7 +10,7 @@ from contextlib import contextmanager
 Progress = Callable[[str], None]
 """Called with one line at every stage's begin and end, and every `HEARTBEAT_S` seconds within one."""
 
-HEARTBEAT_S = 4.0
+HEARTBEAT_S = 3.0
 """Below the 5 s that are promised: a heartbeat may come late on a busy machine."""
 
 
