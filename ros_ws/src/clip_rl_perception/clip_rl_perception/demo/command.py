@@ -156,7 +156,7 @@ def text_summary(summary: dict[str, Any], out: Path) -> str:
     if summary["masks_received"]:
         stages = {name: values["p50"] for name, values in summary["stage_ms"].items() if values["p50"] is not None}
         rows = {
-            "latency": "   ".join(f"{name} {value:.1f}" for name, value in times.items()) + "   ms, stamp to mask",
+            "latency": "   ".join(f"{name} {value:.1f}" for name, value in times.items()) + "   ms, publishing to mask",
             "stages": "   ".join(f"{name} {value:.1f}" for name, value in stages.items()) + "   ms, median",
             "validity": ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in summary["validity"].items()),
             "model": f"{summary['model_id']} on {summary['engine']}",

@@ -202,7 +202,7 @@ def verdict(report: Mapping[str, Any]) -> str:
     else:
         text = f"{masks} of {sent} frames came back with a mask"
         if times["p50"] is not None:
-            text += f", {times['p50']:.0f} ms after their stamp at the median and {times['p99']:.0f} ms"
+            text += f", {times['p50']:.0f} ms after they were published at the median and {times['p99']:.0f} ms"
             text += " at the 99th percentile"
     if report["fps"] is not None:
         text += f", at {report['fps']:.1f} masks a second"

@@ -66,7 +66,7 @@ def _tiles(report: Mapping[str, Any]) -> str:
     cells = [
         ("Masks", f"{masks}", f"of {sent} frames"),
         ("Rate", h.number(report["fps"], 1), "masks a second" + (", as fast as it goes" if offline else "")),
-        ("Latency, median", h.number(times["p50"], 1), "ms, image to mask" if offline else "ms, stamp to mask"),
+        ("Latency, median", h.number(times["p50"], 1), "ms, image to mask" if offline else "ms, publishing to mask"),
         ("Latency, 99 %", h.number(times["p99"], 1), f"ms; worst {h.number(times['max'], 1)}"),
         (lost, f"{report['dropped']}", share),
     ]

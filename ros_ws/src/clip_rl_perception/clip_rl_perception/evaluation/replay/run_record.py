@@ -5,7 +5,7 @@ Offline replay, online replay and the demo all fill the same `RunRecord`; the re
 
 | | offline | online, demo |
 |---|---|---|
-| latency_ms | reading the message's pixels to the finished mask | header stamp to the arrival of the mask |
+| latency_ms | reading the message's pixels to the finished mask | publishing to the arrival of the mask |
 | age_ms | None | what the node said: its clock minus the stamp when it published |
 | dropped | frames the run never came to | frames without a mask: replaced by a newer one, or lost |
 """
