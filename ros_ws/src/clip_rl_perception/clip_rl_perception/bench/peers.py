@@ -60,6 +60,7 @@ class OpenVinoPeer:
         config: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
         }
         self.name = f"peer {name} {precision} {size[0]}x{size[1]}"

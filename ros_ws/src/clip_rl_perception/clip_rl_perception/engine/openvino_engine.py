@@ -72,6 +72,8 @@ class OpenVinoEngine:
         self._config: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
+            # Bound to cores, its threads would wait behind whatever runs there: other nodes, DDS, the camera driver.
+            "ENABLE_CPU_PINNING": False,
             "INFERENCE_PRECISION_HINT": PRECISIONS.get(manifest.precision, "f32"),
         }
         if threads is not None:

@@ -7,8 +7,10 @@ import math
 import threading
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from clip_rl_perception.engine.load import load_engine
 from clip_rl_perception.engine.protocol import Engine
@@ -80,6 +82,8 @@ class Session:
             CheckpointError: the checkpoint is missing, damaged or contradicts itself.
             EngineError: no such engine, or not with this model and size.
         """
+        # What OpenCV still does here is small; its threads would only take the cores from the network's.
+        cv2.setNumThreads(1)
         checkpoint = load_checkpoint(parameters.model)
         engine = load_engine(
             parameters.engine,
@@ -94,6 +98,8 @@ class Session:
         pipeline = PerceptionPipeline(
             engine, checkpoint.label_space, text, checkpoint.calibration, pipeline_config(parameters)
         )
+        if engine.info.backend != "torch":
+            torch.set_num_threads(1)  # it only encodes new classes, beside a stream
         session = cls(checkpoint, engine, pipeline)
         frame = np.zeros((*engine.info.input_size, 3), np.uint8)
         for _ in range(WARM_UP_FRAMES):

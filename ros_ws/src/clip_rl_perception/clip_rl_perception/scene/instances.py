@@ -104,6 +104,11 @@ def find_instances(
         left, top, width, height, cells = statistics[index].tolist()
         window = np.s_[top : top + height, left : left + width]
         area = areas[window] == index
+        if cells < smallest:  # no instrument by itself: a fragment of one beside it, or nothing
+            full = np.zeros(labels.shape, bool)
+            full[window] = area
+            found.append(_Piece(full, int(np.bincount(grouped[window][area]).argmax()), None))
+            continue
         least = min(float(cells), max(smallest, config.substantial * cells))
         for group, mask in _by_group(grouped[window], area, least):
             for piece, entry in _by_entry(mask, rim[window] & mask, config):
