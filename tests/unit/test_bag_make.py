@@ -154,6 +154,15 @@ def test_a_bag_keeps_its_stamps(tmp_path: Path) -> None:
         assert before.labels is not None and after.labels is not None and (before.labels == after.labels).all()
 
 
+def test_a_bag_is_spaced_anew_where_a_rate_is_given(tmp_path: Path) -> None:
+    make_bag(open_path(folder(tmp_path / "scene"), rate_hz=7.0), tmp_path / "first", MakeOptions())
+    out = tmp_path / "second"
+    assert clip_rl("make", tmp_path / "first", "--out", out, "--rate", "10", "--start", "5", "--namespace", "/") == 0
+    source = BagSource(out)
+    assert source.info.topic == "/image_raw/compressed" and source.info.label_space is not None
+    assert [frame.stamp_ns for frame in source] == [5_000_000_000 + index * 100_000_000 for index in range(4)]
+
+
 def test_masks_that_do_not_fit_are_named_and_the_rest_is_written(tmp_path: Path) -> None:
     root = folder(tmp_path / "scene")
     write_rgb(root / "masks/frame1.png", np.full((24, 32), 7, np.uint8))
@@ -255,6 +264,8 @@ def test_synthetic_scenes_with_two_eyes(tmp_path: Path) -> None:
         (["nowhere"], "no such file or folder"),
         (["scene", "--encoding", "bgr16"], "no encoding 'bgr16'"),
         (["scene", "--quality", "0"], "--quality 0 is out of range"),
+        (["scene", "--start", "-1"], "not negative"),
+        (["scene", "--namespace", "a b"], "expected a ROS name"),
         (["scene", "--frames", "0"], "at least 1"),
         (["scene", "--stereo"], "--right"),
         (["scene", "--label-map", "nowhere.yaml"], "no label map 'nowhere.yaml'"),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -122,6 +123,11 @@ def _options(arguments: argparse.Namespace) -> MakeOptions:
         raise SourceError(
             f"no encoding '{arguments.encoding}'; known are {AS_STORED}, jpeg, png, {', '.join(ENCODINGS)}"
         )
+    if arguments.start is not None and arguments.start < 0:
+        raise SourceError(f"--start {arguments.start:g}: stamps are seconds since 1970, not negative")
+    namespace = "/" + arguments.namespace.strip("/")
+    if re.fullmatch(r"/|(/[A-Za-z_][A-Za-z0-9_]*)+", namespace) is None:
+        raise SourceError(f"--namespace '{arguments.namespace}': expected a ROS name such as /endoscope or /psm/left")
     if arguments.frames is not None and arguments.frames < 1:
         raise SourceError(f"--frames {arguments.frames}: at least 1 is needed")
     files = [file for file in (arguments.camera, arguments.right_camera) if file is not None]
@@ -130,11 +136,12 @@ def _options(arguments: argparse.Namespace) -> MakeOptions:
     keep = arguments.source is not None and arguments.source.exists() and is_bag(arguments.source)
     start = None if keep else START_NS
     return MakeOptions(
-        namespace="/" + arguments.namespace.strip("/"),
+        namespace=namespace,
         encoding=arguments.encoding,
         quality=arguments.quality,
         labels=arguments.label_encoding,
         start_ns=round(arguments.start * 1e9) if arguments.start is not None else start,
+        rate_hz=arguments.rate,
         frames=arguments.frames,
         storage=arguments.storage,
         compress=arguments.compress,

@@ -39,6 +39,8 @@ class MakeOptions:
     """png (<labels>/compressed), mono8 (raw), or none."""
     start_ns: int | None = START_NS
     """Stamp of a source's time 0, ns; None keeps the stamps of the source, which a bag has."""
+    rate_hz: float | None = None
+    """Spaces the frames of a bag anew; None keeps the bag's stamps. Other sources are opened at the rate wanted."""
     frames: int | None = None
     """Most frames to write."""
     storage: str = "mcap"
@@ -121,16 +123,20 @@ def _write(
         frames = stack.enter_context(_ahead(entry.frames))
         others = _ByIndex(stack.enter_context(_ahead(entry.right))) if entry.right is not None else None
         offset: int | None = None
+        of_bag, first, first_index = False, 0, 0
         for frame in frames:
             if options.frames is not None and counts[0] == options.frames:
                 break
             if offset is None:
                 # A bag's own stamps begin anywhere; all others are counted from 0.
-                first = frame.stamp_ns if entry.frames.info.kind == "bag" else 0
+                of_bag = entry.frames.info.kind == "bag"
+                first, first_index = frame.stamp_ns if of_bag else 0, frame.index
                 offset = options.start_ns - first if options.start_ns is not None else 0
                 if space is not None:
                     bag.write_label_space(space, frame.stamp_ns + offset, topic=left.labels)
             stamp = frame.stamp_ns + offset
+            if of_bag and options.rate_hz is not None:
+                stamp = first + offset + round((frame.index - first_index) * 1e9 / options.rate_hz)
             other = others.get(frame.index) if others is not None else None
             left.write(frame, stamp)
             if right is not None and other is not None:
