@@ -161,6 +161,8 @@ class FailingProgram:
         (torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate"), "out of memory at torch fp32 64x96: CUDA"),
         (MemoryError(), "out of memory at torch fp32 64x96: MemoryError. Free memory, or use a smaller"),
         (RuntimeError("CUDA error:\nan illegal"), "torch fp32 64x96 failed: CUDA error: an illegal"),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), "torch fp32 64x96 failed: CUDA error"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory at torch fp32 64x96"),
         (EngineError("the plan does not take it"), "the plan does not take it"),
     ],
 )

@@ -116,7 +116,10 @@ def test_missing_libraries_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
     for call in (import_compiler, tensorrt_library.versions, lambda: import_flavour("tensorrt_rtx")):
-        with pytest.raises(EngineError, match=r"cannot be imported \(libnvinfer.so.11 is not here\); install it with"):
+        with pytest.raises(
+            EngineError,
+            match=r"cannot be imported \(libnvinfer.so.11 is not here\); on a PyTorch for CUDA: pip install",
+        ):
             call()
 
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from clip_rl_perception.engine.backends import backend_names
+from clip_rl_perception.engine.backends import backend_named, backend_names
 from clip_rl_perception.engine.manifest import BOUNDS, Bounds
 from clip_rl_perception.engine.progress import stage
 from clip_rl_perception.engine.protocol import EngineError
@@ -67,10 +67,11 @@ def run(arguments: argparse.Namespace) -> int:
         for result in check(checkpoint, size, arguments.precision or "bf16", _say):
             print(result.describe())
         return 0
+    precision = arguments.precision or backend_named(arguments.backend).default_precision()
     with stage("read frames", _say):
         images = golden_images(size, arguments.frames, SHIPPED_FRAMES)
         source = arguments.calibration or arguments.frames
-        calibration = golden_images(size, source, CALIBRATION_FRAMES) if arguments.precision == "int8" else []
+        calibration = golden_images(size, source, CALIBRATION_FRAMES) if precision == "int8" else []
     out = arguments.out or default_engine_dir(checkpoint.model_id, size)
     manifest = build_engine(
         checkpoint,
@@ -78,9 +79,9 @@ def run(arguments: argparse.Namespace) -> int:
         out,
         images=images,
         input_size=size,
-        precision=arguments.precision,
+        precision=precision,
         threads=arguments.threads,
-        bounds=_bounds(arguments),
+        bounds=_bounds(arguments, BOUNDS[precision]),
         calibration=calibration,
         options=_options(arguments),
         progress=_say,
@@ -113,10 +114,7 @@ def _options(arguments: argparse.Namespace) -> Sequence[str]:
     return words
 
 
-def _bounds(arguments: argparse.Namespace) -> Bounds | None:
-    if arguments.min_agreement is None and arguments.max_logit_error is None:
-        return None
-    usual = BOUNDS[arguments.precision] if arguments.precision else Bounds()
+def _bounds(arguments: argparse.Namespace, usual: Bounds) -> Bounds:
     return Bounds(
         label_agreement=usual.label_agreement if arguments.min_agreement is None else arguments.min_agreement,
         logit_error=usual.logit_error if arguments.max_logit_error is None else arguments.max_logit_error,

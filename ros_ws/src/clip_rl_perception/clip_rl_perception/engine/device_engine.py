@@ -7,6 +7,7 @@ while the first step is computed. Notation as in `protocol`.
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Iterator
 
@@ -23,6 +24,9 @@ from clip_rl_perception.engine.protocol import (
     FloatArray,
     check_infer_arguments,
 )
+
+_OUT_OF_MEMORY = re.compile("out of memory|allocate memory")
+"""In plain RuntimeErrors: of CUDA's libraries, and of torch's CPU allocator."""
 
 CLASS_COUNTS_KEPT = 3
 """Graphs of so many numbers of classes stay ready; the oldest gives way."""
@@ -175,7 +179,7 @@ class DeviceEngine:
 
     def _failure(self, error: BaseException) -> EngineError:
         what = self._info.describe()
-        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "memory" in str(error):
+        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or _OUT_OF_MEMORY.search(str(error)):
             self._graphs.clear()  # what can be freed is; the next frame begins anew
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()

@@ -46,9 +46,7 @@ def write_graphs(
     try:
         import openvino
     except ImportError as error:
-        raise EngineError(
-            f"openvino is not installed ({error}); install it with: pip install 'clip-rl[cpu]'"
-        ) from error
+        raise EngineError(f"openvino is not installed ({error}); install it with: pip install openvino") from error
     if precision == "int8" and not calibration:
         raise EngineError("int8 needs frames to calibrate on; give some with --calibration")
     segmenter = checkpoint.segmenter.cpu().float().eval()
@@ -83,9 +81,7 @@ def _quantise(model: Any, frames: Sequence[ByteArray], text: np.ndarray[Any, Any
     try:
         import nncf
     except ImportError as error:
-        raise EngineError(
-            f"int8 needs the nncf package ({error}); install it with: pip install 'clip-rl[int8]'"
-        ) from error
+        raise EngineError(f"int8 needs the nncf package ({error}); install it with: pip install nncf onnx") from error
     nncf.set_log_level(logging.ERROR)
     model.reshape({0: list(model.input(0).partial_shape.to_shape()), 1: list(text.shape)})
     dataset = nncf.Dataset(list(frames), lambda frame: [frame[None], text])

@@ -16,7 +16,7 @@ from clip_rl_perception.engine.protocol import EngineError
 FLAVOURS = ("tensorrt", "tensorrt_rtx")
 """Python modules of the runtimes."""
 
-INSTALL = "install it with: pip install 'clip-rl[tensorrt]' on a PyTorch for CUDA"
+INSTALL = "on a PyTorch for CUDA: pip install torch-tensorrt-rtx, or torch-tensorrt for the standard flavour"
 
 
 def import_flavour(flavour: str) -> ModuleType:
