@@ -1,0 +1,351 @@
+"""Write the tables of docs/ros_interface.md from the code: topics, QoS, parameters, messages, diagnostics, launch.
+
+    python scripts/ros_interface.py            # rewrite the file
+    python scripts/ros_interface.py --check    # exit status 1 if it is not current
+
+Tables stand between `<!-- table: NAME -->` and `<!-- end -->`; everything else is written by hand. Needs no ROS: what
+only ROS could import is read from its source. What the code cannot know, such as what a control node should do, stands
+in scripts/ros_interface_texts.py; a topic, status code or diagnostics key that has no text there, or a text without
+one, is an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import dataclasses
+import difflib
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "ros_ws" / "src" / "clip_rl_perception" / "clip_rl_perception"
+MESSAGES = ROOT / "ros_ws" / "src" / "clip_rl_interfaces"
+DOCUMENT = ROOT / "docs" / "ros_interface.md"
+sys.path[:0] = [str(PACKAGE.parent), str(Path(__file__).parent)]
+
+import ros_interface_texts as texts  # noqa: E402
+from clip_rl_perception.labels import label_space_names, load_label_space  # noqa: E402
+from clip_rl_perception.nodes.diagnostics import NodeState, judge  # noqa: E402
+from clip_rl_perception.nodes.health import Health  # noqa: E402
+from clip_rl_perception.nodes.parameters import FIELDS, When  # noqa: E402
+from clip_rl_perception.nodes.viewer_parameters import VIEWER_FIELDS  # noqa: E402
+from clip_rl_perception.scene.types import Validity  # noqa: E402
+
+_BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+class DriftError(Exception):
+    """Code and texts speak of different things."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Topic:
+    """A topic as its source declares it."""
+
+    name: str
+    type: str
+    qos: str
+
+
+# ---------------------------------------------------------------- reading sources
+
+
+def _imports(tree: ast.AST) -> dict[str, str]:
+    """Imported message and service classes -> "package/Name"."""
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.endswith((".msg", ".srv")):
+            found.update({alias.name: f"{node.module.split('.')[0]}/{alias.name}" for alias in node.names})
+    return found
+
+
+def _profiles(tree: ast.AST) -> dict[str, str]:
+    """Constants that are QoSProfile(...) -> words."""
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and _name(node.value.func) == "QoSProfile":
+            given = {keyword.arg: ast.unparse(keyword.value).split(".")[-1] for keyword in node.value.keywords}
+            durability = given.get("durability", "VOLATILE").lower().replace("_", " ")
+            words = f"{given['reliability'].lower().replace('_', ' ')}, {durability}, depth {given['depth']}"
+            found[_name(node.targets[0])] = words
+    return found
+
+
+def _name(node: ast.AST) -> str:
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+
+
+def _calls(tree: ast.AST, function: str) -> list[ast.Call]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _name(node.func) == function]
+
+
+def parse(path: Path) -> ast.Module:
+    """A source file's tree."""
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def published(outputs: Path, node: Path) -> list[Topic]:
+    """Topics that Outputs and the node itself publish."""
+    tree = parse(outputs)
+    kinds, profiles = _imports(tree), _profiles(tree)
+    found = []
+    for call in _calls(tree, "_publisher"):
+        kind, topic, profile = call.args
+        found.append(Topic(ast.literal_eval(topic), kinds[_name(kind)], profiles[_name(profile)]))
+    tree = parse(node)
+    for call in _calls(tree, "create_publisher"):
+        kind, topic, depth = call.args
+        qos = f"reliable, volatile, depth {ast.literal_eval(depth)}"
+        found.append(Topic(ast.literal_eval(topic), _imports(tree)[_name(kind)], qos))
+    return found
+
+
+def subscribed(inputs: Path, camera_info: Path) -> list[Topic]:
+    """Topics that the node subscribes to."""
+    tree = parse(inputs)
+    kinds, profiles = _imports(tree), _profiles(tree)
+    (table,) = [
+        node.value for node in ast.walk(tree) if isinstance(node, ast.AnnAssign) and _name(node.target) == "TRANSPORTS"
+    ]
+    assert isinstance(table, ast.Dict)
+    found = []
+    for entry in table.values:
+        assert isinstance(entry, ast.Tuple)
+        kind, topic = entry.elts
+        found.append(Topic(ast.literal_eval(topic), kinds[_name(kind)], profiles["IMAGE_QOS"]))
+    tree = parse(camera_info)
+    (call,) = _calls(tree, "create_subscription")
+    (qos,) = _profiles(tree).values()
+    return [*found, Topic(ast.literal_eval(call.args[1]), _imports(tree)[_name(call.args[0])], qos)]
+
+
+def services(node: Path) -> list[tuple[str, str]]:
+    """(name, type) of the node's own services."""
+    tree = parse(node)
+    kinds = _imports(tree)
+    return [(ast.literal_eval(call.args[1]), kinds[_name(call.args[0])]) for call in _calls(tree, "create_service")]
+
+
+def message_fields(path: Path) -> list[tuple[str, str, str]]:
+    """(name, type, comment) of the fields and constants of a .msg file."""
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        declaration, _, comment = line.partition("#")
+        words = declaration.split(None, 1)
+        if len(words) == 2:
+            found.append((words[1].strip(), words[0], comment.strip()))
+    return found
+
+
+def launch_arguments(path: Path) -> list[tuple[str, str, str]]:
+    """(name, default, description) of a launch file."""
+    found = []
+    for call in _calls(parse(path), "DeclareLaunchArgument"):
+        given = {keyword.arg: keyword.value for keyword in call.keywords}
+        default = given.get("default_value")
+        if default is None:
+            shown = "*required*"
+        elif isinstance(default, ast.Constant):
+            shown = f"`{default.value}`" if default.value else ""
+        else:
+            shown = "`config/perception.yaml`" if "perception.yaml" in ast.unparse(default) else "?"
+        choices = given.get("choices")
+        text = ast.literal_eval(given["description"])
+        if isinstance(choices, ast.List):
+            text += f" One of: {', '.join(ast.literal_eval(choices))}."
+        found.append((ast.literal_eval(call.args[0]), shown, text))
+    return found
+
+
+# ---------------------------------------------------------------- tables
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    names = list(head)
+    lines = [names, ["---"] * len(names), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _described(kind: str, names: Iterable[str], described: dict[str, Any]) -> None:
+    """Raise when the code has what the texts lack, or the other way round."""
+    known = set(names)
+    missing, extra = sorted(known - set(described)), sorted(set(described) - known)
+    if missing or extra:
+        raise DriftError(
+            f"{kind}: without a text in scripts/ros_interface_texts.py: {missing}; texts of what is gone: {extra}"
+        )
+
+
+def inputs_table() -> str:
+    """What the node subscribes to."""
+    topics = subscribed(PACKAGE / "nodes" / "inputs.py", PACKAGE / "nodes" / "camera_info.py")
+    _described("inputs", (topic.name for topic in topics), texts.INPUTS)
+    rows = [[f"`{topic.name}`", topic.type, topic.qos, texts.INPUTS[topic.name]] for topic in topics]
+    return _table(("topic", "type", "QoS", "what"), rows)
+
+
+def outputs_table(outputs: Path = PACKAGE / "nodes" / "outputs.py") -> str:
+    """What the node publishes."""
+    topics = published(outputs, PACKAGE / "nodes" / "perception_node.py")
+    _described("outputs", (topic.name for topic in topics), texts.OUTPUTS)
+    rows = [[f"`{topic.name}`", topic.type, topic.qos, *texts.OUTPUTS[topic.name]] for topic in topics]
+    return _table(("topic", "type", "QoS", "when", "what"), rows)
+
+
+def services_table() -> str:
+    """The node's own services."""
+    found = services(PACKAGE / "nodes" / "perception_node.py")
+    _described("services", (name for name, _ in found), texts.SERVICES)
+    return _table(("service", "type", "what"), [[f"`{name}`", kind, texts.SERVICES[name]] for name, kind in found])
+
+
+def status_table() -> str:
+    """Status codes, from SceneStatus.msg, and what to do on each."""
+    meanings = {
+        name.split("=")[0]: (int(name.split("=")[1]), comment)
+        for name, _, comment in message_fields(MESSAGES / "msg" / "SceneStatus.msg")
+        if "=" in name
+    }
+    if {name: value for name, (value, _) in meanings.items()} != {kind.name: kind.value for kind in Validity}:
+        raise DriftError(f"SceneStatus.msg has {meanings}, scene/types.py {list(Validity)}")
+    _described("status codes", meanings, texts.STATUS)
+    rows = [[str(value), f"`{name}`", _sentence(text), texts.STATUS[name]] for name, (value, text) in meanings.items()]
+    return _table(("value", "name", "meaning", "a control node"), rows)
+
+
+def fields_table(message: str) -> str:
+    """Fields of one of our messages, from its file."""
+    rows = [
+        [f"`{name}`", kind, _sentence(comment)]
+        for name, kind, comment in message_fields(MESSAGES / "msg" / f"{message}.msg")
+        if "=" not in name
+    ]
+    return _table(("field", "type", "meaning"), rows)
+
+
+def parameters_table(when: When) -> str:
+    """The node's parameters that may change at this time."""
+    return _parameters({name: field for name, field in FIELDS.items() if field.metadata["when"] is when})
+
+
+def viewer_table() -> str:
+    """Parameters of the viewer node."""
+    return _parameters(VIEWER_FIELDS)
+
+
+def _parameters(fields: dict[str, dataclasses.Field[Any]]) -> str:
+    rows = []
+    for name, field in fields.items():
+        low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
+        bounds = ", ".join(f"`{choice}`" for choice in choices) if choices else f"{low:g} to {high:g}" if high else ""
+        default = str(field.default).lower() if isinstance(field.default, bool) else repr(field.default)
+        kind = {"str": "string", "int": "integer", "float": "double", "bool": "bool"}[type(field.default).__name__]
+        rows.append([f"`{name}`", kind, f"`{default}`", bounds, field.metadata["meaning"]])
+    return _table(("parameter", "type", "default", "possible", "meaning"), rows)
+
+
+def lifecycle_table() -> str:
+    """What the node does in its transitions."""
+    defined = {
+        node.name.removeprefix("on_")
+        for node in ast.walk(parse(PACKAGE / "nodes" / "perception_node.py"))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("on_")
+    }
+    _described("transitions", defined, texts.TRANSITIONS)
+    return _table(("transition", "from, to", "what"), [[f"`{n}`", *row] for n, row in texts.TRANSITIONS.items()])
+
+
+def diagnostics_table() -> str:
+    """Keys of both diagnostic statuses."""
+    state = NodeState(lifecycle="active", summary=Health().summary(1.0), events={"/image": "text"})
+    rows, seen = [], []
+    for report in judge(state):
+        for key in report.values:
+            general = re.sub(r"^frames [A-Z_]+$", "frames CODE", re.sub(r"^event: .*$", "event: TOPIC", key))
+            general = re.sub(r" (p50|p95|p99|max) \(ms\)$", " p50, p95, p99, max (ms)", general)
+            if (report.component, general) not in seen:
+                seen.append((report.component, general))
+    _described("diagnostics", (f"{component}: {key}" for component, key in seen), texts.DIAGNOSTICS)
+    for component, key in seen:
+        rows.append([component, f"`{key}`", texts.DIAGNOSTICS[f"{component}: {key}"]])
+    return _table(("status", "key", "value"), rows)
+
+
+def launch_table(name: str) -> str:
+    """Arguments of a launch file."""
+    rows = launch_arguments(ROOT / "launch" / f"{name}.launch.py")
+    return _table(("argument", "default", "what"), [[f"`{argument}`", *rest] for argument, *rest in rows])
+
+
+def labels_table() -> str:
+    """The shipped label spaces: ids, names, which are instruments."""
+    rows = []
+    for name in label_space_names():
+        space = load_label_space(name)
+        shown = (f"{c.id} **{c.name}**" if c.instrument else f"{c.id} {c.name}" for c in space.classes)
+        rows.append([f"`{space.name}`", ", ".join(shown)])
+    return _table(("label space", "ids and names (bold: instrument or part of one, gets tags)"), rows)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "inputs": inputs_table,
+    "outputs": outputs_table,
+    "status": status_table,
+    "SceneStatus": lambda: fields_table("SceneStatus"),
+    "InstrumentTag": lambda: fields_table("InstrumentTag"),
+    "ClassList": lambda: fields_table("ClassList"),
+    "services": services_table,
+    "parameters-start": lambda: parameters_table(When.START),
+    "parameters-configure": lambda: parameters_table(When.CONFIGURE),
+    "parameters-live": lambda: parameters_table(When.LIVE),
+    "lifecycle": lifecycle_table,
+    "diagnostics": diagnostics_table,
+    "launch-perception": lambda: launch_table("perception"),
+    "launch-stereo": lambda: launch_table("stereo"),
+    "launch-replay": lambda: launch_table("replay"),
+    "viewer": viewer_table,
+    "labels": labels_table,
+}
+
+
+def render(text: str) -> str:
+    """The document with every table as the code has it now.
+
+    Raises:
+        DriftError: a table has no place in the document, a place no table, or code and texts differ.
+    """
+    _described("tables of the document", (match[2] for match in _BLOCK.finditer(text)), dict(TABLES))
+    return _BLOCK.sub(lambda match: f"{match[1]}{TABLES[match[2]]()}{match[3]}", text)
+
+
+def main() -> int:
+    """Rewrite or check; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit status 1 if the file is not current")
+    arguments = parser.parse_args()
+    before = DOCUMENT.read_text(encoding="utf-8")
+    try:
+        after = render(before)
+    except DriftError as error:
+        print(f"ros_interface: {error}", file=sys.stderr)
+        return 1
+    if before == after:
+        return 0
+    if arguments.check:
+        sys.stderr.writelines(difflib.unified_diff(before.splitlines(True), after.splitlines(True), "file", "code"))
+        return 1
+    DOCUMENT.write_text(after, encoding="utf-8")
+    print(f"wrote {DOCUMENT.relative_to(ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
