@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ctypes
 import dataclasses
 import enum
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from clip_rl_perception import build_engine
 from clip_rl_perception.engine import tensorrt_engine, tensorrt_library
 from clip_rl_perception.engine.device_engine import DeviceEngine
 from clip_rl_perception.engine.device_graphs import Program
@@ -104,6 +106,22 @@ def test_an_operator_that_tensorrt_has_not_is_named(monkeypatch: pytest.MonkeyPa
     )
     with pytest.raises(EngineError, match=r"network graph .*(fft|DFT)"):
         list(check(checkpoint, SIZE, "fp32", lambda line: None))
+
+
+def test_check_is_a_command_for_tensorrt_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    build_engine.add_arguments(parser)
+    with pytest.raises(EngineError, match="--check is for --backend tensorrt"):
+        build_engine.run(parser.parse_args(["--check", "--backend", "openvino"]))
+    with pytest.raises(EngineError, match="--size '12': expected HEIGHTxWIDTH in pixels, for example 288x352"):
+        build_engine.run(parser.parse_args(["--backend", "tensorrt", "--size", "12"]))
+    if importlib.util.find_spec("tensorrt_rtx") is None:
+        with pytest.raises(EngineError, match="tensorrt_rtx cannot be imported"):
+            build_engine.run(parser.parse_args(["--check", "--backend", "tensorrt", "--size", "64x96"]))
+    elif importlib.util.find_spec("onnx") is not None:
+        assert build_engine.run(parser.parse_args(["--check", "--backend", "tensorrt", "--size", "64x96"])) == 0
+        network, step = capsys.readouterr().out.splitlines()
+        assert network.startswith("network bf16 64x96, ") and step.startswith("step bf16 64x96, ")
 
 
 def test_missing_libraries_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,9 +129,15 @@ class OpenVinoEngine:
                     break
                 steps += 1
             refined = refiner.result()
+        except EngineError:
+            raise
+        except MemoryError as error:
+            self._compiled.clear()  # what can be freed is; the next frame begins anew
+            raise EngineError(
+                f"out of memory at {self._info.describe()}: {_first_line(error)}. "
+                "Free memory, or use a smaller network size"
+            ) from error
         except RuntimeError as error:
-            if isinstance(error, EngineError):
-                raise
             raise EngineError(f"{self._info.describe()}: {_first_line(error)}") from error
         return EngineOutput(
             logits=logits,
