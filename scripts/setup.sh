@@ -17,7 +17,7 @@ unset MAKEFLAGS MAKELEVEL PYTHONHOME VIRTUAL_ENV
 cd "$clip_rl_root"
 
 torch_wheels=https://download.pytorch.org/whl/cpu
-extras=cpu,training,peers,dev
+extras=cpu,training,peers,viewer,dev
 log=$clip_rl_state/setup.log
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
 
@@ -106,6 +106,7 @@ choose_ros() {
     sourced:*)
       "$python" -c 'import rclpy' 2>/dev/null || die "rclpy of ${ros_mode#sourced:} does not import in $python (Python $python_version); use the Python that this ROS was built for: make setup PYTHON=/usr/bin/python3"
       constraints=requirements/constraints-apt.txt
+      extras=${extras/viewer,/} # rerun-sdk needs NumPy 2
       ;;
   esac
 }
