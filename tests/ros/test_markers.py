@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import os
 from pathlib import Path
 from typing import Any
 
@@ -179,3 +180,23 @@ def test_rviz_asks_for_what_the_node_publishes(tester: Tester, node: NodeProcess
             (info,) = of_node
             assert topic["Reliability Policy"] in ("Best Effort", info.qos_profile.reliability.name.title()), name
             assert topic["Durability Policy"] in ("Volatile",), name
+
+
+def test_without_visualization_msgs_there_are_no_markers_and_one_line_says_so(
+    tester: Tester, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util\n"
+        "find = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, package=None: "
+        "None if name == 'visualization_msgs' else find(name, package)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    parameters = {"model": str(checkpoint), "engine": "torch"}
+    with NodeProcess(tmp_path / "node.log", parameters=parameters, namespace="bare") as process:
+        tester.transition("configure", node="/bare/perception_node")
+        tester.transition("activate", node="/bare/perception_node")
+        tester.wait(lambda: tester.node.count_publishers("/bare/mask") > 0, "the node's publishers")
+        assert tester.node.count_publishers("/bare/markers") == 0
+        assert tester.node.count_subscribers("/bare/camera_info") == 0
+        assert process.text().count("visualization_msgs is not installed: no markers") == 1
