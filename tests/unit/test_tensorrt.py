@@ -17,6 +17,7 @@ import pytest
 import torch
 from clip_rl_perception import build_engine
 from clip_rl_perception.engine import tensorrt_engine, tensorrt_library
+from clip_rl_perception.engine.backends import backend_named
 from clip_rl_perception.engine.device_engine import DeviceEngine
 from clip_rl_perception.engine.device_graphs import Program
 from clip_rl_perception.engine.protocol import EngineError, EngineInfo
@@ -146,7 +147,7 @@ def test_building_needs_a_gpu_and_says_what_can_be_checked(monkeypatch: pytest.M
     for call in (compiler_versions, tensorrt_library.device):
         with pytest.raises(EngineError, match=r"needs an NVIDIA GPU, and torch .* sees none; .* --check"):
             call()
-    assert tensorrt_library.default_precision() == "bf16"
+    assert backend_named("tensorrt").default_precision() == "bf16"
 
 
 # ---------------------------------------------------------------- running plans: TensorRT's interface over torch

@@ -64,11 +64,12 @@ def _openvino() -> Backend:
 
 def _tensorrt() -> Backend:
     from clip_rl_perception.engine import tensorrt_build, tensorrt_engine, tensorrt_library
+    from clip_rl_perception.engine.graphs import default_gpu_precision
 
     return Backend(
         name="tensorrt",
         precisions=tensorrt_build.PRECISIONS,
-        default_precision=tensorrt_library.default_precision,
+        default_precision=default_gpu_precision,
         compiler_versions=tensorrt_library.compiler_versions,
         versions=tensorrt_library.versions,
         device=tensorrt_library.device,

@@ -21,6 +21,11 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Engine precision to the type that encoder and pyramid compute in."""
 
 
+def default_gpu_precision() -> str:
+    """``bf16``: the range of single precision at half its size; GPUs before Ampere are quick in ``fp16`` only."""
+    return "bf16" if not torch.cuda.is_available() or torch.cuda.get_device_capability() >= (8, 0) else "fp16"
+
+
 class CastNetworkGraph(nn.Module):
     """As `NetworkGraph`, with encoder and pyramid in a precision of choice; the segmenter is left as it is."""
 

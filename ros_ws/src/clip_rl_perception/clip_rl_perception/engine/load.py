@@ -12,6 +12,7 @@ import torch
 from clip_rl_perception.engine import golden as gate
 from clip_rl_perception.engine.backends import backend_named
 from clip_rl_perception.engine.build import build_engine
+from clip_rl_perception.engine.graphs import default_gpu_precision
 from clip_rl_perception.engine.manifest import (
     build_command,
     read_manifest,
@@ -171,7 +172,8 @@ def _torch(
 ) -> Engine:
     if name == "cuda":
         options = {"device": "cuda", **options}
-    precision = precision or ("bf16" if name == "cuda" else "fp32")
+        precision = precision or default_gpu_precision()
+    precision = precision or "fp32"
     try:
         return TorchEngine(checkpoint, input_size=input_size, precision=precision, threads=threads, log=log, **options)
     except TypeError as error:

@@ -64,11 +64,6 @@ def device() -> dict[str, str]:
     return {"gpu": torch.cuda.get_device_name(), "sm": f"{major}.{minor}"}
 
 
-def default_precision() -> str:
-    """``bf16``: the range of single precision at half its size; GPUs before Ampere compute in ``fp16`` only."""
-    return "bf16" if not torch.cuda.is_available() or torch.cuda.get_device_capability() >= (8, 0) else "fp16"
-
-
 def _require_gpu() -> None:
     if not torch.cuda.is_available():
         build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "the CPU alone"
