@@ -26,7 +26,7 @@ from clip_rl_perception.engine.build import build_engine
 from clip_rl_perception.engine.golden import GOLDEN_FILE
 from clip_rl_perception.engine.load import load_engine, open_engine
 from clip_rl_perception.engine.manifest import MANIFEST_FILE, Bounds, sha256_of
-from clip_rl_perception.engine.protocol import EngineError, FloatArray
+from clip_rl_perception.engine.protocol import EngineError, EngineInfo, FloatArray
 from clip_rl_perception.model.checkpoint import Checkpoint, load_checkpoint
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from engine_cases import ANYTHING, SIZE, image, save_acting_checkpoint, text_rows
@@ -403,6 +403,30 @@ def test_build_if_missing_builds_once_and_never_instead_of_refusing(
     (built / NETWORK_WEIGHTS).unlink()
     with pytest.raises(EngineError, match="is missing"):
         opened()
+
+
+def test_cuda_is_held_to_fp32_before_it_starts(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gate is the same on any device; here the CPU stands for the GPU."""
+    told: list[str] = []
+
+    def opened(**options: Any) -> EngineInfo:
+        engine = load_engine(
+            "cuda",
+            checkpoint,
+            input_size=SIZE,
+            golden_images=lambda size: [image(9)],
+            log=told.append,
+            device="cpu",
+            **options,
+        )
+        engine.close()
+        return engine.info
+
+    assert opened(precision="fp32").precision == "fp32"
+    assert re.match("torch fp32 64x96 verified: on 1 golden frames, labels agree on 100", told[-1])
+    monkeypatch.setitem(load.BOUNDS, "bf16", Bounds(0.0, 1e-6))
+    with pytest.raises(EngineError, match=r"engine torch bf16 64x96 strays from FP32: .* Use engine torch instead"):
+        opened(precision="bf16")
 
 
 def test_an_engine_serves_classes_that_it_was_not_built_with(whole: Path, checkpoint: Checkpoint) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from clip_rl_perception.engine import golden as gate
@@ -14,6 +15,7 @@ from clip_rl_perception.engine.backends import backend_named
 from clip_rl_perception.engine.build import build_engine
 from clip_rl_perception.engine.graphs import default_gpu_precision
 from clip_rl_perception.engine.manifest import (
+    BOUNDS,
     build_command,
     read_manifest,
     rebuild_hint,
@@ -60,7 +62,8 @@ def load_engine(
         threads: CPU threads; None leaves the library's choice.
         build_if_missing: build with OpenVINO where ``auto`` or the directory finds nothing; logs its progress. An
             engine that is there and cannot be used is refused all the same.
-        golden_images: gives network-sized frames of a size (H, W) for such a build.
+        golden_images: gives network-sized frames of a size (H, W), for such a build and for the gate of ``cuda``,
+            which is held to the bounds of its precision against FP32 on the CPU where there are any.
         log: told what is being done, a line at a time.
         options: passed on to the torch engine, for example ``device``.
 
@@ -69,9 +72,12 @@ def load_engine(
             weights, or that fails its golden frames. The message says what differs and which command rebuilds it.
     """
     name = str(name_or_dir)
-    if name in ("torch", "cuda"):
-        return _torch(name, checkpoint, input_size, precision, threads, log, options)
     size = input_size or checkpoint.segmenter.config.input_size
+    if name == "torch":
+        return _torch(name, checkpoint, size, precision, threads, log, options)
+    if name == "cuda":
+        engine = _torch(name, checkpoint, size, precision, threads, log, options)
+        return _verified(engine, checkpoint, golden_images(size), log)
     directory = default_engine_dir(checkpoint.model_id, size) if name == "auto" else Path(name).absolute()
     if name != "auto" and os.sep not in name and not directory.exists():
         known = ", ".join(engine_names())
@@ -93,7 +99,10 @@ def load_engine(
         elif name == "auto":
             device = "cuda" if torch.cuda.is_available() else "torch"
             log(f"no compiled engine at {directory}; running {device}. Build one with: {command}")
-            return _torch(device, checkpoint, input_size, precision, threads, log, options)
+            return load_engine(
+                device, checkpoint, input_size=size, precision=precision, threads=threads,
+                golden_images=golden_images, log=log, **options,
+            )  # fmt: skip
     return open_engine(directory, checkpoint, input_size=input_size, precision=precision, threads=threads, log=log)
 
 
@@ -161,10 +170,25 @@ def default_engine_dir(model_id: str, input_size: tuple[int, int]) -> Path:
     return root / f"{model_id}-{input_size[0]}x{input_size[1]}"
 
 
+def _verified(engine: Engine, checkpoint: Checkpoint, images: Sequence[ByteArray], log: Log) -> Engine:
+    """`engine`, which nothing was built for, once it has passed the golden gate on `images`; unchecked without any."""
+    if not images:
+        return engine
+    text = np.ascontiguousarray(checkpoint.text.float().cpu().numpy())
+    reference = TorchEngine(checkpoint, input_size=engine.info.input_size)
+    result = gate.measure(engine, gate.reference_outputs(reference, images, text))
+    failure = result.failure(BOUNDS[engine.info.precision])
+    if failure:
+        engine.close()
+        raise EngineError(f"engine {engine.info.describe()} strays from FP32: {failure}. Use engine torch instead")
+    log(f"{engine.info.describe()} verified: on {len(images)} golden frames, {result.describe()}")
+    return engine
+
+
 def _torch(
     name: str,
     checkpoint: Checkpoint,
-    input_size: tuple[int, int] | None,
+    input_size: tuple[int, int],
     precision: str | None,
     threads: int | None,
     log: Log,
