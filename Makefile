@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo replay test lint clean
+.PHONY: help setup demo replay bench test lint clean
 
 PACKAGE := ros_ws/src/clip_rl_perception
 PYTHON_SOURCES := $(PACKAGE) training tests launch scripts benchmarks
@@ -16,6 +16,9 @@ RATE ?= 1.0
 LABELS ?=
 LABEL_MAP ?=
 LOCKSTEP ?=
+# More arguments for clip-rl bench: make bench BENCH="--rounds 50"
+BENCH ?=
+BENCH_PAGE := --page docs/results/performance.md --prose docs/results/performance-notes.md
 # More arguments for pytest: make test PYTEST="tests/unit -k labels"
 PYTEST ?=
 # In a process of its own: it starts and ends workers, and signals whole processes.
@@ -37,6 +40,11 @@ replay: setup ## A recording through the node, and a report; BAG=folder, RATE=1.
 	@[ -n '$(BAG)' ] || { echo 'make replay: name a recording, for example make replay BAG=operation' >&2; exit 2; }
 	@. scripts/env.sh && clip-rl replay '$(BAG)' --online --speed '$(RATE)' $(if $(LABELS),--labels '$(LABELS)') \
 	  $(if $(LABEL_MAP),--label-map '$(LABEL_MAP)') $(if $(LOCKSTEP),--lockstep) --out '$(or $(OUT),out/replay)'
+
+# Building engines and rendering frames come first: what is measured is measured on a machine that has nothing else to do.
+bench: setup ## Time engines, peers and the node: docs/results/performance.md, out/bench/report.json; BENCH="--rounds 50"
+	@. scripts/env.sh && clip-rl bench --prepare $(BENCH) && clip-rl bench $(BENCH) $(BENCH_PAGE) && \
+	  if [ "$$(cat .venv/.clip_rl/ros)" != none ]; then clip-rl bench --node $(BENCH) $(BENCH_PAGE); fi
 
 # A DDS domain of its own, so that nothing else on the network gets into the tests (domains up to 101 are safe on Linux).
 test: setup ## Run the tests with coverage of the packages that need no ROS

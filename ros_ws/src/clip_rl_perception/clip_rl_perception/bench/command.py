@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.util
 import re
 import shlex
 import sys
@@ -63,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--transports", nargs="+", choices=("raw", "compressed"), default=["raw", "compressed"])
     parser.add_argument("--seconds", type=float, default=5.0, help="of each rate of the node part (default: 5)")
     parser.add_argument("--peak-probes", type=int, default=4, help="rates tried to find the peak (default: 4)")
-    parser.add_argument("--engine", default="auto", help="of the node part: auto, torch or a directory (default: auto)")
+    parser.add_argument("--engine", default="auto", help="of the node part (default: the one that is measured)")
     parser.add_argument("--out", type=Path, default=Path("out/bench"), help="output folder (default: out/bench)")
     parser.add_argument("--page", type=Path, help="also write the report as Markdown with plots beside it")
     parser.add_argument("--prose", type=Path, help="Markdown that the page begins with, after the machine")
@@ -150,9 +151,10 @@ def _measure_node(arguments: argparse.Namespace, frames: BenchFrames, scale: Sca
     from clip_rl_perception.bench.node import NodeSetting, measure_node
 
     points = []
+    engine = _compiled_engine(arguments)
     for cameras in arguments.cameras:
         for transport in arguments.transports:
-            setting = NodeSetting(cameras, transport, arguments.model, arguments.engine)
+            setting = NodeSetting(cameras, transport, arguments.model, engine)
             points += measure_node(
                 setting,
                 frames,
@@ -163,6 +165,22 @@ def _measure_node(arguments: argparse.Namespace, frames: BenchFrames, scale: Sca
                 progress=_log,
             )
     return points
+
+
+def _compiled_engine(arguments: argparse.Namespace) -> str:
+    """What the node's parameter `engine` gets: for ``auto`` the engine that the other parts measure, where it is."""
+    if arguments.engine != "auto" or importlib.util.find_spec("openvino") is None:
+        return str(arguments.engine)
+    from clip_rl_perception.bench import suite
+    from clip_rl_perception.model.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(arguments.model)
+    size = arguments.size or checkpoint.segmenter.config.input_size
+    precision = suite.best_precision("openvino")
+    setting = suite.Setting(
+        "openvino", precision, checkpoint.segmenter.config.encoder.name, size, len(checkpoint.label_space)
+    )
+    return str(suite.prepare_engine(checkpoint, setting, arguments.out, None, _log).absolute())
 
 
 def _scale(arguments: argparse.Namespace) -> Scale:

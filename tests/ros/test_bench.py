@@ -1,0 +1,56 @@
+"""`clip-rl bench --node`: real nodes for two cameras over DDS; do its numbers hang together, however large they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from clip_rl_perception.bench.frames import load_frames
+from clip_rl_perception.bench.node import STAGES, NodeSetting, measure_node
+from clip_rl_perception.session.play import SessionError
+from harness import picture
+
+
+@pytest.fixture
+def frames(tmp_path: Path) -> Path:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for index in range(3):
+        cv2.imwrite(str(folder / f"{index}.png"), cv2.cvtColor(picture(96, 128, seed=index), cv2.COLOR_RGB2BGR))
+    return folder
+
+
+@pytest.mark.parametrize("transport", ["raw", "compressed"])
+def test_two_cameras(frames: Path, checkpoint: Path, tmp_path: Path, transport: str) -> None:
+    setting = NodeSetting(2, transport, str(checkpoint), "torch", threads=1)
+    lines: list[str] = []
+    (point,) = measure_node(
+        setting, load_frames(frames, tmp_path), tmp_path / "node", rates=(5.0,), seconds=2.0, peak_probes=0,
+        progress=lines.append,
+    )  # fmt: skip
+    assert (point["cameras"], point["transport"], point["rate_hz"], point["sent"]) == (2, transport, 5.0, 20)
+    assert 0 <= point["dropped"] < 20, "masks came back"
+    assert point["fps"] > 0 and point["engine"] == "torch fp32 96x128" and point["threads"] == 1
+    assert 0 < point["latency_ms"]["p50"] <= point["latency_ms"]["p99"] <= point["latency_ms"]["max"]
+    assert 0 < point["engine_share"] < 1
+    stages = {name: point["stage_ms"][name]["p50"] for name in STAGES}
+    assert all(value is not None and value >= 0 for value in stages.values())
+    assert stages["network"] < stages["total"]
+    assert len(lines) == 1 and f"2 x {transport}" in lines[0]
+    json.dumps(point, allow_nan=False)
+
+
+def test_a_node_that_refuses_its_model_is_named(frames: Path, tmp_path: Path) -> None:
+    with pytest.raises(SessionError, match=r"not active.*no checkpoint"):
+        measure_node(
+            NodeSetting(1, "raw", "no_such_model", "torch"), load_frames(frames, tmp_path), tmp_path / "node",
+            rates=(5.0,), seconds=1.0, peak_probes=0, progress=lambda line: None,
+        )  # fmt: skip
+
+
+def test_frames_reach_the_cameras_as_they_are(frames: Path, tmp_path: Path) -> None:
+    held = load_frames(frames, tmp_path)
+    np.testing.assert_array_equal(held.frames[1], picture(96, 128, seed=1))
