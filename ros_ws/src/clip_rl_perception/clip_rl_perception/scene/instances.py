@@ -118,7 +118,7 @@ def find_instances(
     part_ids = tuple(entry.id for entry in space.classes if entry.instrument and entry.part)
     instances = []
     for joined in _join_fragments(found, config):
-        size = int(joined.mask.sum())
+        size = int(np.count_nonzero(joined.mask))
         if size >= smallest:
             class_ids = part_ids if joined.group == _PARTS else (joined.group - 1,)
             own = np.bincount(labels[joined.mask], minlength=256)
@@ -137,8 +137,9 @@ def _join_fragments(pieces: list[_Piece], config: InstanceConfig) -> list[_Piece
     around = [cv2.dilate(piece.mask.astype(np.uint8), np.ones((size, size), np.uint8)).astype(bool) for piece in whole]
     kept = []
     for piece in loose:
+        cells = np.flatnonzero(piece.mask)
         touching = [
-            int((near & piece.mask).sum()) if other.group == piece.group else 0
+            int(np.count_nonzero(near.ravel()[cells])) if other.group == piece.group else 0
             for near, other in zip(around, whole, strict=True)
         ]
         best = int(np.argmax(touching))

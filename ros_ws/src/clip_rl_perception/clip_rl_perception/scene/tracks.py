@@ -163,11 +163,13 @@ def _assign(
             footprint = _moved(track.instrument.footprint, move, view) if same_grid else None
             for row, instrument in enumerate(instruments):
                 far = min(1.0, math.hypot(instrument.tip[0] - tip[0], instrument.tip[1] - tip[1]) / scale)
-                overlap = _overlap(footprint, instrument.footprint) if same_grid else 1.0 - far
-                cost = config.overlap_weight * (1 - overlap) + config.tip_weight * far
-                facing = float(np.dot(instrument.axis, track.instrument.axis))
-                cost += config.axis_weight * (1 - facing) / 2
+                facing = instrument.axis[0] * track.instrument.axis[0] + instrument.axis[1] * track.instrument.axis[1]
+                cost = config.tip_weight * far + config.axis_weight * (1 - facing) / 2
                 cost += config.class_weight if agreed not in (None, instrument.class_id) else 0.0
+                if cost > config.max_cost or cost >= costs[row, column]:
+                    continue  # whatever they have in common: spare counting it
+                overlap = _overlap(footprint, instrument.footprint) if same_grid else 1.0 - far
+                cost += config.overlap_weight * (1 - overlap)
                 if cost <= config.max_cost:
                     costs[row, column] = min(costs[row, column], cost)
     rows, columns = linear_sum_assignment(costs)
