@@ -8,7 +8,7 @@
 One perception node runs throughout. In every round the recording is played once under each condition, in another order:
 
     baseline          one viewer (of the overlay) and one evaluator (of mask, tags, status)
-    second viewer     one more subscriber of overlay and mask
+    second viewer     one more subscriber of overlay and mask, at the low priority that viewers are launched with
     second evaluator  one more evaluator
     slow disk         the evaluator's disk takes 10 MB/s, less than what comes at 12 Hz
 
@@ -45,11 +45,12 @@ DISK_BYTES_S = 10_000_000
 RESAMPLES = 2000
 BLOCK_NS = 1_000_000_000
 
-# A subscriber as viewers are: it takes every picture, and does nothing with it.
+# A subscriber as viewers are: takes every picture, does nothing with it, and has the priority that launch gives viewers.
 VIEWER = """
-import sys, rclpy
+import os, sys, rclpy
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
+os.nice(10)
 rclpy.init()
 node = rclpy.create_node("viewer_" + sys.argv[1])
 quality = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)

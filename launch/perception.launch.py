@@ -23,6 +23,9 @@ VIEWERS = ("none", "rviz", "rqt", "rerun")
 OUTPUTS = ("mask", "confidence", "overlay", "markers")
 """Topics of the node that rviz/perception.rviz shows."""
 
+LOW_PRIORITY = "nice -n 10"
+"""How viewers are started: on a busy machine they lose pictures before the node loses time."""
+
 ARGUMENTS = [
     DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node and its topics."),
     DeclareLaunchArgument(
@@ -141,7 +144,12 @@ def viewer(values: dict[str, str]) -> list[Node]:
             f"sudo apt install ros-{distro}-{package.replace('_', '-')}"
         ) from None
     if values["viewer"] == "rqt":
-        return [Node(package=package, executable=executable, namespace=values["namespace"], arguments=["overlay"])]
+        namespace = values["namespace"]
+        return [
+            Node(
+                package=package, executable=executable, namespace=namespace, arguments=["overlay"], prefix=LOW_PRIORITY
+            )
+        ]
     config = str(Path(get_package_share_directory(PACKAGE)) / "rviz" / "perception.rviz")
     # The view speaks of /overlay and so on; in a namespace these become the topics of that namespace.
     remappings = [(f"/{name}", name) for name in OUTPUTS]
@@ -154,6 +162,7 @@ def viewer(values: dict[str, str]) -> list[Node]:
             namespace=values["namespace"],
             arguments=["-d", config, "-f", values["fixed_frame"]],
             remappings=remappings,
+            prefix=LOW_PRIORITY,
         )
     ]
 
@@ -176,4 +185,5 @@ def live_page(values: dict[str, str]) -> Node:
         remappings=image_remappings(values),
         output="screen",
         emulate_tty=True,
+        prefix=LOW_PRIORITY,
     )

@@ -32,6 +32,7 @@ from clip_rl_perception.evaluation import message_types
 from clip_rl_perception.evaluation.bag_writer import BagWriter, qos
 from clip_rl_perception.evaluation.recording import Published
 from clip_rl_perception.nodes import events
+from clip_rl_perception.nodes.priority import lower_this_thread
 
 TOPICS: dict[str, tuple[Any, str, bool]] = {
     "mask": (Image, message_types.IMAGE, False),
@@ -142,6 +143,8 @@ class RecorderNode(Node):
         self._waiting.put((name, now, data))
 
     def _write(self) -> None:
+        # Compressing takes far more than receiving, and can wait; when a message arrived is noted before.
+        lower_this_thread()
         while (item := self._waiting.get()) is not None:
             name, now, data = item
             _, msgtype, latched = self._kinds[name]
