@@ -172,12 +172,13 @@ def _compiled_engine(arguments: argparse.Namespace) -> str:
     if arguments.engine != "auto" or importlib.util.find_spec("openvino") is None:
         return str(arguments.engine)
     from clip_rl_perception.bench import suite
+    from clip_rl_perception.bench.engines import Setting
     from clip_rl_perception.model.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(arguments.model)
     size = arguments.size or checkpoint.segmenter.config.input_size
     precision = suite.best_precision("openvino")
-    setting = suite.Setting(
+    setting = Setting(
         "openvino", precision, checkpoint.segmenter.config.encoder.name, size, len(checkpoint.label_space)
     )
     return str(suite.prepare_engine(checkpoint, setting, arguments.out, None, _log).absolute())
