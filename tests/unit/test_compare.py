@@ -245,6 +245,15 @@ def test_a_result_of_another_configuration_is_refused(finished: Path, root: Path
         ({"seeds": [1, 1]}, "seeds are [1, 1]; expected at least one, none twice"),
         ({"evaluation": {"corruptions": ["snow"]}}, "no corruptions snow"),
         ({"train": {**TINY["train"], "stepz": 1}}, "run 'clip-rl': unknown key stepz"),
+        (
+            {
+                "train": {
+                    **TINY["train"],
+                    "data": {**TINY["train"]["data"], "label_spaces": {"binary": 1, "sarrarp50": 1}},
+                }
+            },
+            "clip-rl-a-0: data.label_spaces has binary, sarrarp50; a comparison needs exactly one",
+        ),
         ({"folds": [{"name": "a", "test": ["scene_x"]}]}, "no sequence scene_x in split 'all'"),
         ({"folds": [{"name": "a", "test": ["scene_a"], "train": ["scene_a", "scene_b"]}]}, "share sequence scene_a"),
     ],
@@ -253,6 +262,15 @@ def test_bad_configurations_are_named(root: Path, tmp_path: Path, changes: dict[
     with pytest.raises(ClipRlError) as caught:
         run("--config", written(tmp_path / "bad.yaml", **changes), "--root", root, "--out", tmp_path / "jobs")
     assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_refiner_for_another_network_is_refused(finished: Path, root: Path, tmp_path: Path) -> None:
+    wider = {"model": {"decoder": {"channels": 24}}}
+    runs = [TINY["runs"][0], {"name": "wider", "refines": "clip-rl", "set": wider}]
+    config = written(tmp_path / "wider.yaml", runs=runs, tests=[])
+    with pytest.raises(ConfigError, match="wider-a-0: the network to refine is another") as caught:
+        run("--config", config, "--root", root, "--out", finished / "jobs", "--only", "wider", "--fold", "a")
     assert "\n" not in str(caught.value)
 
 
@@ -334,7 +352,7 @@ def test_difference_of_runs_on_common_blocks() -> None:
 
 def test_different_frames_are_not_compared() -> None:
     other = {**block("a", 1, 2), "frames": 6}
-    with pytest.raises(ValueError, match="measured on different frames"):
+    with pytest.raises(statistics.StatisticsError, match="measured on different frames"):
         statistics.difference([result("a", 0, block("a", 1, 2))], [result("a", 0, other)], "iou")
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from clip_rl_training.config import TrainConfig
+from clip_rl_training.config_io import ConfigError
 from clip_rl_training.curriculum import CurriculumPoint
 from clip_rl_training.data import ByteArray
 from clip_rl_training.evaluating.loop import Prediction
@@ -55,10 +56,17 @@ class RefinerModule(TrainingModule):
     def __init__(self, config: TrainConfig, weights: dict[str, Tensor]) -> None:
         super().__init__(config)
         kept = {name: value for name, value in weights.items() if not name.startswith("segmenter.refiner.")}
-        missing, unexpected = self.load_state_dict(kept, strict=False)
+        try:
+            missing, unexpected = self.load_state_dict(kept, strict=False)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"{config.name}: the network to refine is another: {' '.join(str(error).split())[:200]}"
+            ) from error
         strange = [name for name in missing if not name.startswith(("segmenter.refiner.", "reference."))]
         if strange or unexpected:
-            raise ValueError(f"weights do not fit the network: {[*strange, *unexpected][:4]}")
+            raise ConfigError(
+                f"{config.name}: the network to refine is another: {', '.join([*strange, *unexpected][:4])}"
+            )
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name.startswith("segmenter.refiner."))
 
@@ -92,10 +100,10 @@ class RefinerModule(TrainingModule):
 
 
 def only_space(config: TrainConfig) -> str:
-    """The label space of a comparison: peers have one set of outputs. Raises ValueError for more."""
+    """The label space of a comparison: peers have one set of outputs. Raises `ConfigError` for more."""
     spaces = list(config.data.label_spaces)
     if len(spaces) != 1:
-        raise ValueError(f"data.label_spaces has {', '.join(spaces)}; a comparison needs exactly one")
+        raise ConfigError(f"{config.name}: data.label_spaces has {', '.join(spaces)}; a comparison needs exactly one")
     return spaces[0]
 
 

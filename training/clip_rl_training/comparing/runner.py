@@ -27,6 +27,7 @@ from clip_rl_training.comparing.networks import (
     PeerModule,
     RefinerModule,
     add_keep_margin_,
+    only_space,
     read_weights,
     write_weights,
 )
@@ -68,7 +69,7 @@ class Comparison:
         label_map = find_label_map(data.label_map) if data.label_map else None
         self.sequences = open_dataset(data.name, self.root, label_map=label_map).split(data.train.split).sequences
         for job in jobs_of(self.config):
-            train_config(self.config, job, self.root, self.out, self.sequences)
+            only_space(train_config(self.config, job, self.root, self.out, self.sequences))
 
     def results(self) -> dict[str, dict[str, Any]]:
         """Results of the jobs that are finished, by key.

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from clip_rl_perception.errors import ClipRlError
 from scipy import stats
 
 FloatArray = npt.NDArray[np.float64]
@@ -28,6 +29,10 @@ SCORES = {"iou": ("intersection", "union"), "nsd": ("nsd_sum", "nsd_frames")}
 
 LEAST_BLOCKS = 6
 """With fewer blocks no two-sided signed-rank test can fall below 0.05."""
+
+
+class StatisticsError(ClipRlError, ValueError):
+    """Results that cannot be compared; the message says why and what to do."""
 
 
 def pooled(blocks: Iterable[Mapping[str, Any]], score: str) -> float:
@@ -92,7 +97,7 @@ def difference(
     """Compare two runs; None when they have no job in common.
 
     Raises:
-        ValueError: jobs of the same fold and seed whose blocks differ.
+        StatisticsError: jobs of the same fold and seed whose blocks differ.
     """
     ones = {(result["fold"], result["seed"]): blocks_of(result, path) for result in first}
     others = {(result["fold"], result["seed"]): blocks_of(result, path) for result in second}
@@ -104,7 +109,10 @@ def difference(
     pairs = []
     for key in common:
         if [row["frames"] for row in ones[key]] != [row["frames"] for row in others[key]]:
-            raise ValueError(f"{key[0]}, seed {key[1]}: the runs were measured on different frames")
+            raise StatisticsError(
+                f"{key[0]}, seed {key[1]}: two runs were measured on different frames; has the dataset changed? Delete "
+                "the older result-*.json and run the same command"
+            )
         pairs.append(pooled(ones[key], score) - pooled(others[key], score))
         for index, (one, other) in enumerate(zip(ones[key], others[key], strict=True)):
             place = (key[0], index)
