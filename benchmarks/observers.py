@@ -45,7 +45,7 @@ DISK_BYTES_S = 10_000_000
 RESAMPLES = 2000
 BLOCK_NS = 1_000_000_000
 
-# A subscriber as viewers are: takes every picture, does nothing with it, and has the priority that launch gives viewers.
+# A subscriber as viewers are: takes every picture, does nothing with it; its priority is what launch gives viewers.
 VIEWER = """
 import os, sys, rclpy
 from rclpy.qos import QoSProfile, ReliabilityPolicy

@@ -251,6 +251,13 @@ def test_what_cannot_be_is_one_line(domain: int, bag: Path, tmp_path: Path, argu
     assert status == 2 and phrase in text and "Traceback" not in text, text
 
 
+def niceness(process: int) -> set[int]:
+    """Of the threads of a process: on Linux each has its own."""
+    tasks = (Path("/proc") / str(process) / "task").iterdir()
+    return {int((task / "stat").read_text().rpartition(")")[2].split()[16]) for task in tasks}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into Linux's /proc")
 def test_the_evaluator_judges_topics_where_there_is_no_bag(tester: Tester, checkpoint: Path, tmp_path: Path) -> None:
     """Images and labels are heard, not read; it ends when nobody publishes images any more."""
     out = tmp_path / "out"
@@ -281,6 +288,7 @@ def test_the_evaluator_judges_topics_where_there_is_no_bag(tester: Tester, check
             truth.data = array("B", bytes([1]) * (96 * 128))
             labels.publish(truth)
             rig.send(message)
+        assert niceness(evaluator.pid) == {0, 10}, "compressing gives way to the node, receiving does not"
         rig.close()
         status, text = finish(evaluator)
         tester.node.destroy_publisher(labels)
