@@ -128,7 +128,7 @@ def _measure(
     measured = []
     ceilings = None
     if "roofline" in parts:
-        device = "cuda" if arguments.backends[0] in ("cuda", "tensorrt") else "cpu"
+        device = "cuda" if arguments.backends[0] in suite.GPU_BACKENDS else "cpu"
         ceilings = roofline.measure_ceilings(
             device, size=256 if arguments.quick else 1024, seconds=0.05 if arguments.quick else 1.0
         )

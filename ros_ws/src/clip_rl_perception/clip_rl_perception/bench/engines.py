@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import time
 from typing import Any
@@ -78,26 +79,28 @@ class PipelineContestant:
 class PlainTorch:
     """What a researcher's script does: resize, eager FP32 network and refiner, F.interpolate, argmax. No tags."""
 
-    def __init__(self, checkpoint: Checkpoint, encoder: str, size: tuple[int, int]) -> None:
-        """Measure `checkpoint` at the network size (H, W)."""
+    def __init__(self, checkpoint: Checkpoint, encoder: str, size: tuple[int, int], device: str = "cpu") -> None:
+        """Measure `checkpoint` at the network size (H, W), on ``cpu`` or ``cuda``."""
         self.name = f"plain torch {encoder} {size[0]}x{size[1]}"
-        self._segmenter = checkpoint.segmenter.eval()
-        self._text = checkpoint.text.float()
+        segmenter = checkpoint.segmenter.eval()
+        self._segmenter = segmenter if device == "cpu" else copy.deepcopy(segmenter).to(device)
+        self._text = checkpoint.text.float().to(device)
         self._size = size
+        self._device = device
 
     @torch.inference_mode()
     def labels(self, frame: ByteArray) -> tuple[ByteArray, dict[str, float]]:
         """Label map at the frame's size, and ms by stage."""
         start = time.perf_counter()
         small = cv2.resize(frame, self._size[::-1], interpolation=cv2.INTER_AREA)
-        images = self._segmenter.prepare(torch.from_numpy(small)[None])
-        prepared = time.perf_counter()
+        images = self._segmenter.prepare(torch.from_numpy(small)[None].to(self._device))
+        prepared = self._now()
         decoded = self._segmenter.decode(images, self._text)
-        inferred = time.perf_counter()
+        inferred = self._now()
         refined = self._segmenter.refine(decoded, self._text).log_probs
-        refined_at = time.perf_counter()
+        refined_at = self._now()
         full = functional.interpolate(refined, size=frame.shape[:2], mode="bilinear", align_corners=False)
-        labels = full.argmax(dim=1)[0].to(torch.uint8).numpy()
+        labels = full.argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
         done = time.perf_counter()
         times = {
             "preprocess": prepared - start,
@@ -110,6 +113,12 @@ class PlainTorch:
     def run(self, frame: ByteArray) -> dict[str, float]:
         """As `Contestant.run`."""
         return self.labels(frame)[1]
+
+    def _now(self) -> float:
+        """Seconds, when all work launched so far is done."""
+        if self._device != "cpu":
+            torch.cuda.synchronize()
+        return time.perf_counter()
 
 
 def agreement(engine: Engine, reference: Engine, images: list[ByteArray], text: FloatArray) -> float:

@@ -29,6 +29,8 @@ Progress = Callable[[str], None]
 
 RANDOM_BOUNDS = Bounds(label_agreement=0.0, logit_error=1e3)
 """Of engines with random weights: their labels are coin tosses between classes, so only failures count."""
+GPU_BACKENDS = ("cuda", "tensorrt")
+"""Where the first engine runs on a GPU, plain torch does so too."""
 AGREEMENT_FRAMES = 8
 """Frames on which labels are compared with FP32's."""
 
@@ -126,7 +128,7 @@ def measure_engines(
         )
         for count in options.classes
     ]
-    plain = PlainTorch(checkpoint, first.encoder, first.size)
+    plain = PlainTorch(checkpoint, first.encoder, first.size, "cuda" if first.backend in GPU_BACKENDS else "cpu")
     others, rows = _peers(first, options, log)
     log(f"measuring {len(ours) + len(more) + len(others) + 1} contestants in turns, {options.rounds} rounds")
     film = back_and_forth(frames.frames)
