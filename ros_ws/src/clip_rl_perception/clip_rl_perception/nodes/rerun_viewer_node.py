@@ -70,7 +70,7 @@ class RerunViewerNode(Node):
         self._settings = check(ViewerParameters(**values))
         module = rerun()
         self._server = RerunServer(
-            self.get_fully_qualified_name().strip("/"),
+            self.get_fully_qualified_name().strip("/").replace("/", "_"),
             address=self._settings.address,
             port=self._settings.port,
             memory_mb=self._settings.memory_mb,

@@ -18,7 +18,7 @@ class RerunServer:
     """A live page on `port`, its data on `port` + 1, until closed.
 
     Args:
-        application: name of the application, under which a browser remembers its layout.
+        application: name of letters, digits and _, under which a browser remembers its layout.
         address: address to listen on; with anything but the loopback, other machines can look.
         port: TCP port of the page; the next one carries the data.
         memory_mb: most data kept for browsers that come later, MB; the oldest goes first.
