@@ -7,6 +7,8 @@ where the grid says that they are.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -77,6 +79,12 @@ def _confidence(log_probs: FloatArray, class_ids: tuple[int, ...], temperature: 
     return float(np.mean(weights[list(class_ids)].sum(axis=0) / weights.sum(axis=0)))
 
 
+def _place(column: float, row: float, view: NetworkView, stride: int) -> tuple[float, float]:
+    """`grid_to_frame` of one point, without arrays."""
+    x, y = (column + 0.5) * stride - view.pad_x, (row + 0.5) * stride - view.pad_y
+    return x / view.scale - 0.5 + view.crop.x, y / view.scale - 0.5 + view.crop.y
+
+
 def _border(view: NetworkView, stride: int) -> npt.NDArray[np.float64]:
     """The content's (left, top, right, bottom) in grid coordinates, (4,)."""
     crop = view.crop
@@ -112,10 +120,11 @@ def _tight_box(
 
     def beyond(across: tuple[float, float], down: tuple[float, float]) -> tuple[int, int, npt.NDArray[np.bool_]]:
         """First pixel and instrument mask of the frame between grid columns and rows."""
-        near, far = grid_to_frame([[across[0], down[0]], [across[1], down[1]]], view, stride)
-        x0, y0 = max(crop.x, int(np.floor(near[0]))), max(crop.y, int(np.floor(near[1])))
-        x1 = min(crop.x + crop.width, int(np.ceil(far[0])) + 1)
-        y1 = min(crop.y + crop.height, int(np.ceil(far[1])) + 1)
+        near = _place(across[0], down[0], view, stride)
+        far = _place(across[1], down[1], view, stride)
+        x0, y0 = max(crop.x, math.floor(near[0])), max(crop.y, math.floor(near[1]))
+        x1 = min(crop.x + crop.width, math.ceil(far[0]) + 1)
+        y1 = min(crop.y + crop.height, math.ceil(far[1]) + 1)
         return x0, y0, own[label_map[y0:y1, x0:x1]]
 
     def span(line: npt.NDArray[np.bool_]) -> tuple[float, float]:

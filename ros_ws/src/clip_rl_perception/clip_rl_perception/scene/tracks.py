@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
@@ -207,8 +208,8 @@ def _overlap(one: ByteArray | None, other: ByteArray | None) -> float:
     """Intersection over union of two footprints."""
     if one is None or other is None or one.shape != other.shape:
         return 0.0
-    both = int(np.count_nonzero(one & other))
-    union = int(np.count_nonzero(one | other))
+    both = cv2.countNonZero(cv2.bitwise_and(one, other))
+    union = cv2.countNonZero(cv2.bitwise_or(one, other))
     return both / union if union else 0.0
 
 
