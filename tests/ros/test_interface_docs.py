@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from harness import NodeProcess, Tester
@@ -23,19 +25,30 @@ def full(kind: str, group: str) -> str:
     return kind.replace("/", f"/{group}/")
 
 
+def settled(tester: Tester, look: Callable[[], list[tuple[str, list[str]]]], wanted: dict[str, list[str]]) -> None:
+    """Discovery takes its time: look until names and types are those wanted, or tell the difference."""
+    found: dict[str, list[str]] = {}
+
+    def same() -> bool:
+        found.clear()
+        found.update({name: kinds for name, kinds in look() if not name.startswith(ROS_OWN)})
+        return found == wanted
+
+    for _ in range(100):
+        if same():
+            return
+        time.sleep(0.1)
+    assert found == wanted
+
+
 def installed(row: list[str]) -> bool:
     return importlib.util.find_spec(row[1].split("/")[0]) is not None
 
 
 def test_published_topics(tester: Tester, node: NodeProcess) -> None:
     documented = {"/" + row[0].lstrip("/"): row for row in rows("outputs") if installed(row)}
-    tester.wait(lambda: tester.node.count_publishers("/mask") > 0, "the node's publishers")
-    found = {
-        name: kinds
-        for name, kinds in tester.node.get_publisher_names_and_types_by_node("perception_node", "/")
-        if not name.startswith(ROS_OWN)
-    }
-    assert found == {name: [full(row[1], "msg")] for name, row in documented.items()}
+    wanted = {name: [full(row[1], "msg")] for name, row in documented.items()}
+    settled(tester, lambda: tester.node.get_publisher_names_and_types_by_node("perception_node", "/"), wanted)
     for name, row in documented.items():
         (info,) = [
             info for info in tester.node.get_publishers_info_by_topic(name) if info.node_name == "perception_node"
@@ -48,21 +61,13 @@ def test_published_topics(tester: Tester, node: NodeProcess) -> None:
 def test_subscribed_topics(tester: Tester, node: NodeProcess) -> None:
     documented = {f"/{row[0]}": row for row in rows("inputs")}
     del documented["/image/compressed"]  # the node of these tests subscribes to raw images
-    found = {
-        name: kinds
-        for name, kinds in tester.node.get_subscriber_names_and_types_by_node("perception_node", "/")
-        if not name.startswith(ROS_OWN)
-    }
-    assert found == {name: [full(row[1], "msg")] for name, row in documented.items()}
+    wanted = {name: [full(row[1], "msg")] for name, row in documented.items()}
+    settled(tester, lambda: tester.node.get_subscriber_names_and_types_by_node("perception_node", "/"), wanted)
 
 
 def test_services(tester: Tester, node: NodeProcess) -> None:
-    found = {
-        name: kinds
-        for name, kinds in tester.node.get_service_names_and_types_by_node("perception_node", "/")
-        if not name.startswith(ROS_OWN)
-    }
-    assert found == {f"/{row[0]}": [full(row[1], "srv")] for row in rows("services")}
+    wanted = {f"/{row[0]}": [full(row[1], "srv")] for row in rows("services")}
+    settled(tester, lambda: tester.node.get_service_names_and_types_by_node("perception_node", "/"), wanted)
 
 
 def test_parameters(tester: Tester, node: NodeProcess) -> None:
