@@ -120,6 +120,34 @@ def test_page_speaks_to_this_host_only() -> None:
     assert "*" not in policy
 
 
+@pytest.mark.parametrize(
+    ("header", "host"),
+    [
+        ("robot:9090", "robot"),
+        ("10.0.0.7", "10.0.0.7"),
+        ("[fe80::1]:9090", "[fe80::1]"),
+        ("", "localhost"),
+        ("robot; script-src *", "localhost"),
+        ("[", "localhost"),
+    ],
+)
+def test_host_of_a_request(header: str, host: str) -> None:
+    assert page.host_of(header) == host
+
+
+@needs_rerun
+def test_only_own_pages_may_read_the_data() -> None:
+    from clip_rl_perception.viewer.server import page_origins
+
+    assert page_origins("127.0.0.1", 9090) == []
+    for address in ("0.0.0.0", "10.0.0.7"):
+        origins = page_origins(address, 9090)
+        assert f"http://{socket.gethostname()}:9090" in origins
+        assert all(origin.endswith(":9090") and "*" not in origin for origin in origins)
+    assert "http://10.0.0.7:9090" in page_origins("10.0.0.7", 9090)
+    assert "http://127.0.0.1:9090" in page_origins("0.0.0.0", 9090)
+
+
 # ---- what is logged
 
 
@@ -260,6 +288,15 @@ def test_page_is_served_and_its_data_counted() -> None:
         with pytest.raises(urllib.error.HTTPError):
             urllib.request.urlopen(f"{server.url}etc/passwd", timeout=30)
         assert server.viewers() == 0
+        data = f"http://127.0.0.1:{port + 1}/rerun.sdk_comms.v1alpha1.MessageProxyService/ReadMessages"
+        for origin, allowed in ((f"http://127.0.0.1:{port}", True), (f"http://elsewhere.example:{port}", False)):
+            ask = urllib.request.Request(data, method="OPTIONS", headers={"Origin": origin})
+            ask.add_header("Access-Control-Request-Method", "POST")
+            with urllib.request.urlopen(ask, timeout=30) as answer:
+                assert (answer.headers.get("Access-Control-Allow-Origin") == origin) is allowed, origin
+        tries = iter(range(100))
+        while server.viewers() and next(tries) < 99:  # the questions' connections end
+            time.sleep(0.05)
         with socket.create_connection(("127.0.0.1", port + 1)):
             assert server.viewers() == 1
         with pytest.raises(ViewerError, match=rf"cannot serve on 127.0.0.1:{port}: Address already in use"):

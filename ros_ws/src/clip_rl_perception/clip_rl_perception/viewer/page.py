@@ -2,12 +2,13 @@
 
 rerun-sdk serves its page on every interface, and the page would load fonts and report its use to servers of its maker.
 This server opens the page with the data's address filled in, and its content security policy lets the browser speak to
-nobody but this machine.
+nobody but this machine. (What rerun-sdk serves stays reachable on a port of its own; it is the program, without data.)
 """
 
 from __future__ import annotations
 
 import http.server
+import re
 import shutil
 import threading
 import urllib.error
@@ -56,8 +57,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Send the browser to the page with the data's address, or pass a file of the page on."""
-        host = urllib.parse.urlsplit(f"//{self.headers.get('Host', 'localhost')}").hostname or "localhost"
-        host = f"[{host}]" if ":" in host else host
+        host = host_of(self.headers.get("Host", ""))
         parts = urllib.parse.urlsplit(self.path)
         if parts.path == "/" and "url" not in urllib.parse.parse_qs(parts.query):
             self.send_response(302)
@@ -82,6 +82,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: requests are of no interest."""
+
+
+def host_of(header: str) -> str:
+    """The host in a Host header, without its port; ``localhost`` where it names none."""
+    match = re.fullmatch(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?", header)
+    return match[1] if match else "localhost"
 
 
 def page_query(host: str, data_port: int) -> str:

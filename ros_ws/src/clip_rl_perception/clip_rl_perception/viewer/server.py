@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import socket
 from typing import Any
 
@@ -48,7 +49,7 @@ class RerunServer:
             address,
             self._data_port,
             server_memory_limit=f"{memory_mb}MB",
-            cors_allow_origin=[f"http://*:{port}"],
+            cors_allow_origin=page_origins(address, port),
         )
         self.stream.set_sinks(sink)
         host = socket.gethostname() if address in ("0.0.0.0", "::") else address
@@ -64,6 +65,22 @@ class RerunServer:
         self.stream.flush(timeout_sec=2.0)
         self.stream.disconnect()
         self._page.close()
+
+
+def page_origins(address: str, port: int) -> list[str]:
+    """Pages that may read the data beside those of localhost: this machine's own, under each of its names.
+
+    A browser sends requests for any page that is open in it. Were every origin allowed, a page from elsewhere could
+    read the images of a robot that its visitor's browser can reach.
+    """
+    if address in ("127.0.0.1", "localhost", "::1"):
+        return []
+    name = socket.gethostname()
+    hosts = {address, name, f"{name}.local", socket.getfqdn()}
+    if address in ("0.0.0.0", "::"):
+        interfaces = importlib.import_module("psutil").net_if_addrs()  # rerun-sdk brings it
+        hosts |= {entry.address for entries in interfaces.values() for entry in entries if "." in entry.address}
+    return sorted(f"http://{host}:{port}" for host in hosts)
 
 
 def _check_free(address: str, port: int) -> None:
