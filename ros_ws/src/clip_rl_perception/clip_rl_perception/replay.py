@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--label-map", type=Path, metavar="YAML", help="how truth is stored and merged, as clip-rl eval"
     )
+    parser.add_argument("--no-truth", action="store_true", help="leave labels in the bag alone")
     parser.add_argument("--rate", type=_positive, help="frames per second of videos and folders (default: their own)")
     parser.add_argument("--model", default="demo", help="checkpoint: shipped name or path (default: demo)")
     parser.add_argument("--engine", default="auto", help="auto, torch or an engine directory (default: auto)")
@@ -108,6 +109,7 @@ def replay(arguments: argparse.Namespace, observers: Sequence[FrameObserver] = (
         labels=arguments.labels,
         label_topic=arguments.label_topic,
         label_map=label_map,
+        use_truth=not arguments.no_truth,
     )
     for path in options.paths:
         if not path.exists():

@@ -60,6 +60,7 @@ class BagSource:
         topic: str | None = None,
         label_topic: str | None = None,
         label_coding: MaskCoding | None = None,
+        use_labels: bool = True,
     ) -> None:
         """Open the bag and choose topics.
 
@@ -70,6 +71,7 @@ class BagSource:
             label_topic: ground truth; None: a topic whose last part is ``labels``, if there is one that belongs to the
                 images (see `bag_labels.labels_beside`).
             label_coding: how labels are stored; None: ids of the bag's class list, or its colours.
+            use_labels: False leaves labels alone.
 
         Raises:
             SourceError: not a readable bag, no such topic, no image topic; lists the topics found.
@@ -83,7 +85,9 @@ class BagSource:
             pictures = [name for name in images if not is_label_topic(name)]
             self._topic = self._choose(reader, pictures, topic, listed)
             labels = [name for name in images if is_label_topic(name)]
-            self._label_topic = self._choose_labels(images, labels, pictures, label_topic, listed)
+            self._label_topic = None
+            if use_labels:
+                self._label_topic = self._choose_labels(images, labels, pictures, label_topic, listed)
             size, stamps = self._scan(reader, self._topic)
             count = reader.topics[self._topic].msgcount
             label_space = self._label_space(reader, label_coding)

@@ -41,6 +41,8 @@ class InputOptions:
     """Topic of the masks in a bag; None: the one beside the images."""
     label_map: LabelMap | None = None
     """How truth is stored and merged; None: by the class list of the bag, or ids of the model's classes."""
+    use_truth: bool = True
+    """False: leave the labels of a bag alone."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +168,7 @@ def _of_bag(path: Path, name: str, options: InputOptions, problems: list[str]) -
                 topic=topic,
                 label_topic=options.label_topic,
                 label_coding=options.label_map.coding if options.label_map and options.labels is None else None,
+                use_labels=options.use_truth and options.labels is None,
             )
         except SourceError as error:
             if options.topics or len(topics) == 1:
