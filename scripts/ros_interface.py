@@ -15,6 +15,7 @@ import argparse
 import ast
 import dataclasses
 import difflib
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -241,11 +242,16 @@ def _parameters(fields: dict[str, dataclasses.Field[Any]]) -> str:
     rows = []
     for name, field in fields.items():
         low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
-        bounds = ", ".join(f"`{choice}`" for choice in choices) if choices else f"{low:g} to {high:g}" if high else ""
-        default = str(field.default).lower() if isinstance(field.default, bool) else repr(field.default)
+        limits = "" if low is None else f"{_number(low)} to {_number(high)}"
+        bounds = ", ".join(f"`{choice}`" for choice in choices) if choices else limits
+        default = json.dumps(field.default)
         kind = {"str": "string", "int": "integer", "float": "double", "bool": "bool"}[type(field.default).__name__]
         rows.append([f"`{name}`", kind, f"`{default}`", bounds, field.metadata["meaning"]])
     return _table(("parameter", "type", "default", "possible", "meaning"), rows)
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else f"{value:g}"
 
 
 def lifecycle_table() -> str:

@@ -78,4 +78,4 @@ def test_parameters(tester: Tester, node: NodeProcess) -> None:
         assert kinds[descriptor.type] == kind, name
         ranges = [*descriptor.integer_range, *descriptor.floating_point_range]
         if ranges:
-            assert possible == f"{ranges[0].from_value:g} to {ranges[0].to_value:g}", name
+            assert [float(end) for end in possible.split(" to ")] == [ranges[0].from_value, ranges[0].to_value], name
