@@ -298,6 +298,7 @@ def test_folders_and_videos_replay_too(tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / "frames" / f"{index}.png"), image(index)[..., ::-1])
     run = replayed(tmp_path / "frames", rate_hz=10.0, options=OfflineOptions(bag=tmp_path / "out"))
     assert [frame.stamp_ns for frame in run.frames] == [0, 100_000_000, 200_000_000, 300_000_000]
+    assert {frame.validity for frame in run.frames} == {"ok"}, "time 0 of a folder is no missing stamp"
     assert run.frames[3].instruments[0].track_id == 1 and run.evaluated == SPACE.names
     with BagReader(tmp_path / "out") as reader:
         assert set(reader.topics) == {f"/{name}" for name in OUTPUTS}

@@ -38,7 +38,9 @@ class StreamState:
     def process(self, frame: Frame, *, want_confidence: bool) -> Processed:
         """Make a scene of the next frame of the stream."""
         stamp = frame.stamp_ns
-        verdict = self._stamps.judge(stamp if frame.stamped else 0, stamp, future_tolerance_ns=0, jump_ns=CLOCK_JUMP_NS)
+        # The time of a video begins at 0, which as a header stamp would mean that there is none.
+        given = stamp + 1 if frame.stamped else 0
+        verdict = self._stamps.judge(given, stamp + 1, future_tolerance_ns=0, jump_ns=CLOCK_JUMP_NS)
         if verdict.forget:
             self._memory = None
         if self._memory is not None:
