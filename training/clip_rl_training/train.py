@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import argparse
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +34,7 @@ from clip_rl_training.config import TrainConfig, config_names, load_config
 from clip_rl_training.config_io import ConfigError, to_data
 from clip_rl_training.data import Batch, Stills, training_batches, validation_batches
 from clip_rl_training.finish import finish
+from clip_rl_training.interrupts import interrupts_flagged
 from clip_rl_training.losses import class_weights
 from clip_rl_training.module import LossModule, TrainingModule, stride_labels
 from clip_rl_training.optimizer import build_optimizer, clip_gradients, set_learning_rate
@@ -71,26 +70,6 @@ def run(arguments: argparse.Namespace) -> int:
     if trainer.step >= config.steps:
         trainer.finish()
     return 0
-
-
-@contextmanager
-def interrupts_flagged(trainer: Trainer) -> Iterator[None]:
-    """Ctrl-C lets the step in progress end and its state be saved; a second one ends at once, the last state kept."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def flag(signum: int, frame: object) -> None:
-        if trainer.interrupted:
-            raise KeyboardInterrupt
-        trainer.interrupted = True
-        trainer.say("interrupted: finishing this step (once more to end at once)")
-
-    before = signal.signal(signal.SIGINT, flag)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 class Trainer:

@@ -34,13 +34,14 @@ from clip_rl_training.comparing.networks import (
 from clip_rl_training.comparing.views import viewed
 from clip_rl_training.config import TrainConfig
 from clip_rl_training.data import TEST
-from clip_rl_training.dataset_stills import DatasetStills
+from clip_rl_training.dataset_stills import DatasetStills, open_parts
 from clip_rl_training.datasets import open_dataset
 from clip_rl_training.evaluating.mapping import class_mapping
+from clip_rl_training.interrupts import interrupts_flagged
 from clip_rl_training.label_maps import find_label_map
 from clip_rl_training.module import LossModule, TrainingModule
 from clip_rl_training.stills import open_stills
-from clip_rl_training.train import Trainer, interrupts_flagged
+from clip_rl_training.train import Trainer
 
 
 class CompareError(ClipRlError):
@@ -63,13 +64,18 @@ class Comparison:
     say: Callable[[str], None] = print
 
     def __post_init__(self) -> None:
-        # The dataset is opened once, so that a wrong root is told before anything is trained.
+        # The dataset is opened and divided for every fold: what is wrong with it is told before anything is trained.
         first = train_config(self.config, jobs_of(self.config)[0], self.root, self.out, ())
         data = first.data.dataset
         label_map = find_label_map(data.label_map) if data.label_map else None
         self.sequences = open_dataset(data.name, self.root, label_map=label_map).split(data.train.split).sequences
+        folds = set()
         for job in jobs_of(self.config):
-            only_space(train_config(self.config, job, self.root, self.out, self.sequences))
+            config = train_config(self.config, job, self.root, self.out, self.sequences)
+            only_space(config)
+            if job.fold.name not in folds:
+                open_parts(config.data.dataset, self.root)
+                folds.add(job.fold.name)
 
     def results(self) -> dict[str, dict[str, Any]]:
         """Results of the jobs that are finished, by key.
