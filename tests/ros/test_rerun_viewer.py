@@ -16,7 +16,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from harness import GUARD_S, Rig, Tester, image, picture
+from harness import GUARD_S, Rig, Tester, compressed, image, picture
+from sensor_msgs.msg import CompressedImage
 
 if importlib.util.find_spec("rerun") is None:
     pytest.skip("rerun-sdk (extra viewer) is not installed", allow_module_level=True)
@@ -48,10 +49,15 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def viewer(tester: Tester, tmp_path: Path) -> Iterator[tuple[int, Path]]:
+def transport() -> str:
+    return "raw"
+
+
+@pytest.fixture
+def viewer(tester: Tester, tmp_path: Path, transport: str) -> Iterator[tuple[int, Path]]:
     """A running viewer: its port and its log."""
     port, log = free_port(), tmp_path / "viewer.log"
-    process = start(log, f"port:={port}", "max_hz:=200.0")
+    process = start(log, f"port:={port}", "max_hz:=200", f"image_transport:={transport}")
     try:
         tester.wait(lambda: "live page" in log.read_text() or process.poll() is not None, "the live page")
         assert process.poll() is None, log.read_text()
@@ -125,12 +131,41 @@ def test_browser_gets_each_frame_with_its_own_mask_and_the_viewer_listens_only_t
         assert bytes(row["SegmentationImage:buffer"][0]) == masks[row["stamp"]], "the mask of another frame"
 
 
+@pytest.mark.parametrize("transport", ["compressed"])
+def test_compressed_images_are_shown_too(
+    viewer: tuple[int, Path], rig: Rig, tester: Tester, tmp_path: Path, transport: str
+) -> None:
+    port, _ = viewer
+    browser = Browser(port, tmp_path / "seen.rrd")
+    publisher = tester.node.create_publisher(CompressedImage, "/image/compressed", 1)
+    try:
+        tester.wait(lambda: listeners(tester)["/mask"] == 1, "subscriptions")
+        tester.wait(lambda: publisher.get_subscription_count() == 1, "a subscriber of /image/compressed")
+        sent: dict[int, np.ndarray] = {}
+        for seed in range(30):
+            rgb = picture(seed=seed)
+            message = image(rgb, tester.now())
+            jpeg = cv2.imencode(".jpg", rgb[..., ::-1])[1]
+            sent[message.header.stamp.sec * 10**9 + message.header.stamp.nanosec] = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
+            publisher.publish(compressed(jpeg.tobytes(), message.header.stamp))
+            rig.send(message)  # the node of these tests takes raw images
+        rows = browser.leave()
+    finally:
+        tester.node.destroy_publisher(publisher)
+    whole = [row for row in rows if row.get("Image:buffer") and row.get("SegmentationImage:buffer")]
+    assert len(whole) >= 5, f"{len(whole)} of {len(rows)} rows have image and mask"
+    for row in whole:
+        shown = np.array(row["Image:buffer"][0], np.uint8).reshape(90, 80)
+        np.testing.assert_array_equal(shown, cv2.cvtColor(sent[row["stamp"]], cv2.COLOR_BGR2YUV_I420))
+
+
 @pytest.mark.parametrize(
     ("parameters", "line"),
     [
         (("port:=0",), "port: 0 is out of range; 1 to 65534 is possible"),
         (("image_transport:=theora",), "image_transport: 'theora' is none of raw, compressed"),
-        (("port:=nine",), "port"),
+        (("port:=nine",), "port: 'nine' is str; expected int"),
+        (("port:=9090.5",), "port: 9090.5 is float; expected int"),
     ],
 )
 def test_impossible_parameters_end_it_with_one_line(

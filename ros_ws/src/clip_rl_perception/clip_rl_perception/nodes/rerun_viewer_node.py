@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import rclpy
 from clip_rl_interfaces.msg import ClassList, InstrumentTagArray, SceneStatus
-from rcl_interfaces.msg import Log
+from rcl_interfaces.msg import Log, ParameterDescriptor
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
@@ -31,7 +31,7 @@ from clip_rl_perception.evaluation.replay.run_record import STAGES
 from clip_rl_perception.labels import LabelError
 from clip_rl_perception.nodes.image_codec import ImageError, decode_message
 from clip_rl_perception.nodes.run import leave, run
-from clip_rl_perception.nodes.viewer_parameters import VIEWER_FIELDS, ViewerParameters, check
+from clip_rl_perception.nodes.viewer_parameters import VIEWER_FIELDS, viewer_parameters
 from clip_rl_perception.scene.types import Validity
 from clip_rl_perception.viewer.frame_view import FrameView
 from clip_rl_perception.viewer.joining import STATUS, StampJoiner
@@ -66,8 +66,16 @@ class RerunViewerNode(Node):
             ViewerError: rerun-sdk is missing, or a port is taken.
         """
         super().__init__("rerun_viewer", **node_options)
-        values = {name: self.declare_parameter(name, field.default).value for name, field in VIEWER_FIELDS.items()}
-        self._settings = check(ViewerParameters(**values))
+        self._settings = viewer_parameters(
+            {
+                name: self.declare_parameter(
+                    name,
+                    field.default,
+                    ParameterDescriptor(description=field.metadata["meaning"], read_only=True, dynamic_typing=True),
+                ).value
+                for name, field in VIEWER_FIELDS.items()
+            }
+        )
         module = rerun()
         self._server = RerunServer(
             self.get_fully_qualified_name().strip("/").replace("/", "_"),

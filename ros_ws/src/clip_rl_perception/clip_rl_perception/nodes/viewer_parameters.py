@@ -43,16 +43,22 @@ class ViewerParameters:
 VIEWER_FIELDS: dict[str, dataclasses.Field[Any]] = {field.name: field for field in dataclasses.fields(ViewerParameters)}
 
 
-def check(parameters: ViewerParameters) -> ViewerParameters:
-    """The parameters themselves.
+def viewer_parameters(given: dict[str, Any]) -> ViewerParameters:
+    """The parameters with these values; whole numbers serve for floats.
 
     Raises:
-        ParameterError: a value is out of range, or none of the choices.
+        ParameterError: a value is of another type, out of range, or none of the choices.
     """
+    values = dict(given)
     for name, field in VIEWER_FIELDS.items():
-        value, low, high = getattr(parameters, name), field.metadata["low"], field.metadata["high"]
+        kind = type(field.default)
+        if kind is float and type(values[name]) is int:
+            values[name] = float(values[name])
+        value, low, high = values[name], field.metadata["low"], field.metadata["high"]
+        if type(value) is not kind:
+            raise ParameterError(f"{name}: {value!r} is {type(value).__name__}; expected {kind.__name__}")
         if low is not None and not low <= value <= high:
             raise ParameterError(f"{name}: {value} is out of range; {low} to {high} is possible")
         if field.metadata["choices"] and value not in field.metadata["choices"]:
             raise ParameterError(f"{name}: '{value}' is none of {', '.join(field.metadata['choices'])}")
-    return parameters
+    return ViewerParameters(**values)
