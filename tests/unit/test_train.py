@@ -20,6 +20,7 @@ from clip_rl_training import run_state, train
 from clip_rl_training.config import TrainConfig, config_from_data
 from clip_rl_training.config_io import ConfigError, apply_overrides, to_data
 from clip_rl_training.curriculum import CurriculumError
+from clip_rl_training.data import DataError
 from clip_rl_training.run_state import TrainError
 from clip_rl_training.synthetic.frame import SyntheticFrame
 
@@ -236,6 +237,24 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_good_state(tmp_path: Path
     assert trained(configuration, resume=True).step == 4
 
 
+class Damaged(Bars):
+    """Scenes that cannot be read from the sixth on."""
+
+    def frame(self, split: int, index: int) -> SyntheticFrame:
+        if index >= 5:
+            raise DataError(f"scene {index} is damaged; draw it again")
+        return super().frame(split, index)
+
+
+def test_what_a_loading_process_cannot_read_is_told_in_one_line(tmp_path: Path) -> None:
+    trainer = train.Trainer(config(tmp_path, "data.workers=1", "save_every=1"), Damaged())
+    trainer.start(resume=False)
+    with pytest.raises(TrainError) as caught:
+        trainer.fit()
+    assert str(caught.value) == "scene 5 is damaged; draw it again; training stops at step 2"
+    assert trained(config(tmp_path), resume=True).step == 4
+
+
 def test_a_full_disk_keeps_the_last_good_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "state.pt"
     run_state.write_state(path, {"step": 1})
@@ -299,7 +318,7 @@ def test_bad_configurations_are_named(tmp_path: Path, override: str, message: st
 
 
 def test_a_still_of_an_unknown_label_space_is_named(tmp_path: Path) -> None:
-    from clip_rl_training.data import DataError, TrainingStream
+    from clip_rl_training.data import TrainingStream
 
     stream = TrainingStream(dataclasses.replace(config(tmp_path, "data.label_spaces={cholec: 1.0}")), Bars())
     with pytest.raises(DataError, match="no labels in 'cholec'"):
