@@ -18,6 +18,7 @@ import numpy as np
 from clip_rl_perception.engine.protocol import Engine, EngineError, EngineOutput
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.model.calibration import Calibration
+from clip_rl_perception.scene import block_mean
 from clip_rl_perception.scene.content_area import ContentAreaConfig, ContentAreaTracker
 from clip_rl_perception.scene.instances import InstanceConfig
 from clip_rl_perception.scene.instruments import find_instruments
@@ -117,6 +118,7 @@ class PerceptionPipeline:
         self.text = text
         self.calibration = calibration
         self.config = config or PipelineConfig()
+        block_mean.warm_up()
         warm_up()
 
     def with_classes(self, label_space: LabelSpace, text: FloatArray) -> PerceptionPipeline:

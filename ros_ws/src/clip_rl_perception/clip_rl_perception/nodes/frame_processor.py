@@ -52,8 +52,8 @@ class DecodedMessage:
     """When work on it began, `time.monotonic`, s."""
     image: PreparedInput | None
     """None where the message could not be decoded."""
-    error: str = ""
-    """Why not, one line."""
+    error: Exception | None = None
+    """Why not."""
     decode_ms: float = 0.0
 
 
@@ -106,10 +106,10 @@ class FrameProcessor:
         start = time.monotonic()
         try:
             rgb = decode_message(message, as_view=True)
-        except ImageError as error:
-            return DecodedMessage(start, None, str(error))
-        decode_ms = (time.monotonic() - start) * 1e3
-        return DecodedMessage(start, self._session.prepare(rgb), decode_ms=decode_ms)
+            decode_ms = (time.monotonic() - start) * 1e3
+            return DecodedMessage(start, self._session.prepare(rgb), decode_ms=decode_ms)
+        except (ImageError, EngineError) as error:  # told when it is this frame's turn
+            return DecodedMessage(start, None, error)
 
     def process(self, message: Any, prepared: DecodedMessage) -> None:
         """Handle a message that `prepare` has prepared; counts it and publishes its status in any case."""
@@ -120,7 +120,10 @@ class FrameProcessor:
             self._stamps.reset()
             self._session.forget()
         if prepared.image is None:
-            self._reject(message.header, prepared.error)
+            if isinstance(prepared.error, ImageError):
+                self._reject(message.header, str(prepared.error))
+            elif prepared.error is not None:
+                self.failed(message, prepared.error)
             return
         times = FrameTimes(decode=prepared.decode_ms)
         stamp_ns = message.header.stamp.sec * NANOSECONDS + message.header.stamp.nanosec

@@ -32,20 +32,21 @@ def block_mean(image: ByteArray, factor_x: int, factor_y: int) -> ByteArray:
     """
     height, width = image.shape[0] // factor_y, image.shape[1] // factor_x
     out = np.empty((height, width, 3), np.uint8)
-    rows = image.reshape(image.shape[0], -1) if image.flags.c_contiguous else _as_rows(image)
-    _block_mean(rows, factor_x, factor_y, out)
+    # All bytes from the first to the last as one array: whatever the image is, the compiled function sees one type.
+    count, step = (image.shape[0] - 1) * image.strides[0] + 3 * image.shape[1], image.strides[0]
+    flat = np.lib.stride_tricks.as_strided(image, (count,), (1,), writeable=False)
+    _block_mean(flat, step, factor_x, factor_y, out)
     return out
+
+
+def warm_up() -> None:
+    """Compile, once per process, so that the first frame does not wait for it."""
+    block_mean(np.zeros((3, 3, 3), np.uint8), 3, 3)
 
 
 def can_take(image: ByteArray, factor_x: int, factor_y: int) -> bool:
     """Whether `block_mean` takes this image and these factors."""
     return bool(max(factor_x, factor_y) <= LARGEST and image.strides[1:] == (3, 1) and image.strides[0] > 0)
-
-
-def _as_rows(image: ByteArray) -> ByteArray:
-    """(height, width, 3) with gaps between rows as (height, 3 * width), without a copy."""
-    shape, strides = (image.shape[0], 3 * image.shape[1]), (image.strides[0], 1)
-    return np.lib.stride_tricks.as_strided(image, shape, strides, writeable=False)
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -57,7 +58,7 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @_compiled
-def _block_mean(rows, factor_x, factor_y, out):
+def _block_mean(flat, step, factor_x, factor_y, out):
     height, width, _ = out.shape
     used = 3 * width * factor_x
     count = np.uint32(factor_x * factor_y)
@@ -66,12 +67,13 @@ def _block_mean(rows, factor_x, factor_y, out):
     inverse = np.uint64(((1 << 32) + count - 1) // count)
     sums = np.empty(used, np.uint16)
     for y in range(height):
-        first = y * factor_y
+        row = flat[y * factor_y * step :]
         for i in range(used):
-            sums[i] = rows[first, i]
+            sums[i] = row[i]
         for dy in range(1, factor_y):
+            row = flat[(y * factor_y + dy) * step :]
             for i in range(used):
-                sums[i] += rows[first + dy, i]
+                sums[i] += row[i]
         for x in range(width):
             base = 3 * x * factor_x
             red, green, blue = half, half, half
