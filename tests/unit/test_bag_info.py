@@ -210,6 +210,15 @@ def test_a_truncated_file_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
         inspect_bag(tmp_path / "nowhere")
 
 
+def test_what_perception_published_is_no_input(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag") as bag:
+        for index in (0, 1, 2, 50):
+            bag.write_image(picture(), START + index * STEP, topic="/scope/mask", encoding="mono8")
+    info = inspect_bag(tmp_path / "bag")
+    assert info.problems == ("no image topic; topics found: /scope/mask (sensor_msgs/msg/Image)",)
+    assert any(line.startswith("/scope/mask: taken for an output of perception") for line in info.notes)
+
+
 def test_without_metadata(tmp_path: Path) -> None:
     path = good(tmp_path / "bag")
     (path / "metadata.yaml").unlink()

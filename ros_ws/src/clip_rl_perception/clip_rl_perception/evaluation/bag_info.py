@@ -274,6 +274,8 @@ def _notes(path: Path, content: BagContent) -> Iterator[str]:
     if images and not any(topic.kind == "labels" for topic in content.topics.values()):
         yield "no labels topic: a replay gives no accuracy, unless it is given masks"
     for topic in content.topics.values():
+        if topic.kind == "output":
+            yield f"{topic.name}: taken for an output of perception by its name; no input of a replay unless named"
         if not topic.known:
             yield f"{topic.name}: type {topic.type} is unknown here; not read"
         if topic.name.endswith("/compressedDepth"):

@@ -8,12 +8,13 @@ from typing import Any
 
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.evaluation import message_types
-from clip_rl_perception.evaluation.bag_labels import StoredLabels, class_list, is_label_topic, space_coding
+from clip_rl_perception.evaluation.bag_labels import StoredLabels, base_topic, class_list, is_label_topic, space_coding
 from clip_rl_perception.evaluation.bag_reader import DESERIALIZE_ERRORS, BagReader, one_line
 from clip_rl_perception.evaluation.bag_source import image_topics
 from clip_rl_perception.evaluation.camera_info import CAMERA_INFO
 from clip_rl_perception.evaluation.frames import SourceError
 from clip_rl_perception.evaluation.mask_coding import MaskCoding
+from clip_rl_perception.evaluation.replay.inputs import OUTPUT_TOPICS
 from clip_rl_perception.scene import encodings
 
 Size = tuple[int, int]
@@ -27,7 +28,7 @@ class TopicContent:
     name: str
     type: str
     kind: str
-    """``image``, ``labels``, ``camera_info`` or ``other``."""
+    """``image``, ``labels``, ``output`` (pictures of perception itself), ``camera_info`` or ``other``."""
     known: bool = True
     """False where the type has no definition, neither in the bag nor here."""
     times: list[int] = dataclasses.field(default_factory=list)
@@ -80,6 +81,8 @@ def _kind(name: str, msgtype: str, pictures: set[str]) -> str:
         return "camera_info"
     if name not in pictures:
         return "other"
+    if base_topic(name).rsplit("/", 1)[-1] in OUTPUT_TOPICS:
+        return "output"
     return "labels" if is_label_topic(name) else "image"
 
 
