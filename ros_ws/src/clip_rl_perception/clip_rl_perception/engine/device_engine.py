@@ -7,7 +7,6 @@ while the first step is computed. Notation as in `protocol`.
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from collections.abc import Iterator
 
@@ -23,10 +22,9 @@ from clip_rl_perception.engine.protocol import (
     EngineOutput,
     FloatArray,
     check_infer_arguments,
+    is_out_of_memory,
+    library_failure,
 )
-
-_OUT_OF_MEMORY = re.compile("out of memory|allocate memory")
-"""In plain RuntimeErrors: of CUDA's libraries, and of torch's CPU allocator."""
 
 CLASS_COUNTS_KEPT = 3
 """Graphs of so many numbers of classes stay ready; the oldest gives way."""
@@ -158,7 +156,8 @@ class DeviceEngine:
                 raise
             except RuntimeError as error:
                 self._record = False
-                self._log(f"{self._info.describe()}: no CUDA graphs ({_one_line(error)}); running without, slower")
+                reason = " ".join(str(error).split())[:300]
+                self._log(f"{self._info.describe()}: no CUDA graphs ({reason}); running without, slower")
                 made = DeviceGraphs(self._program(classes), self._info, classes, self._device)
         self._graphs[classes] = made
         return made
@@ -178,16 +177,8 @@ class DeviceEngine:
             yield
 
     def _failure(self, error: BaseException) -> EngineError:
-        what = self._info.describe()
-        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or _OUT_OF_MEMORY.search(str(error)):
+        if is_out_of_memory(error):
             self._graphs.clear()  # what can be freed is; the next frame begins anew
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
-            return EngineError(
-                f"out of memory at {what}: {_one_line(error)}. Free memory, or use a smaller network size"
-            )
-        return EngineError(f"{what} failed: {_one_line(error)}")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+        return library_failure(self._info, error)

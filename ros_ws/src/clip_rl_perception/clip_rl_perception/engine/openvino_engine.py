@@ -23,6 +23,8 @@ from clip_rl_perception.engine.protocol import (
     EngineOutput,
     FloatArray,
     check_infer_arguments,
+    is_out_of_memory,
+    library_failure,
 )
 
 NETWORK_FILE = "network.xml"
@@ -131,14 +133,10 @@ class OpenVinoEngine:
             refined = refiner.result()
         except EngineError:
             raise
-        except MemoryError as error:
-            self._compiled.clear()  # what can be freed is; the next frame begins anew
-            raise EngineError(
-                f"out of memory at {self._info.describe()}: {_first_line(error)}. "
-                "Free memory, or use a smaller network size"
-            ) from error
-        except RuntimeError as error:
-            raise EngineError(f"{self._info.describe()}: {_first_line(error)}") from error
+        except (MemoryError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                self._compiled.clear()  # what can be freed is; the next frame begins anew
+            raise library_failure(self._info, error) from error
         return EngineOutput(
             logits=logits,
             refined=refined,

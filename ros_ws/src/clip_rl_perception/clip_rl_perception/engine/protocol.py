@@ -7,6 +7,7 @@ Notation: H, W network input size; h, w = H/4, W/4 (stride 4); K classes; D text
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -20,6 +21,16 @@ ByteArray = npt.NDArray[np.uint8]
 
 class EngineError(ClipRlError, RuntimeError):
     """An engine cannot be loaded or a frame cannot be inferred; the message says what differs and what to do."""
+
+
+_OUT_OF_MEMORY = re.compile("out of memory|alloc|resource temporarily unavailable", re.IGNORECASE)
+"""In plain RuntimeErrors: of CUDA's libraries, of torch's CPU allocator, of OpenVINO (bad_alloc; a thread without room
+for its stack)."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a library's error says that memory ran out."""
+    return isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)) is not None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +113,14 @@ class Engine(Protocol):
     def close(self) -> None:
         """Free device memory; the engine is unusable afterwards."""
         ...
+
+
+def library_failure(info: EngineInfo, error: BaseException) -> EngineError:
+    """What a library raised in the middle of a frame, as one line that says what to do where something can be done."""
+    reason = " ".join(str(error).split())[-300:] or type(error).__name__
+    if is_out_of_memory(error):
+        return EngineError(f"out of memory at {info.describe()}: {reason}. Free memory, or use a smaller network size")
+    return EngineError(f"{info.describe()} failed: {reason}")
 
 
 def check_infer_arguments(info: EngineInfo, rgb: Any, text: Any, previous: Any) -> None:
