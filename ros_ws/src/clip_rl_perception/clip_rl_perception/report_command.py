@@ -18,7 +18,6 @@ from clip_rl_perception.evaluation.replay import requirements
 from clip_rl_perception.evaluation.replay.compare import Comparison, compare
 from clip_rl_perception.evaluation.replay.compare_html import render, to_json
 from clip_rl_perception.evaluation.replay.record_json import read_run
-from clip_rl_perception.evaluation.report_accuracy import METRIC_TEXT
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,10 +59,9 @@ def text(comparison: Comparison) -> str:
     for item in comparison.differences:
         if item.a is None or item.b is None or item.delta is None:
             continue
-        name = METRIC_TEXT.get(item.name, (item.name,))[0]
         limits = f"{item.interval[0]:+.4f} to {item.interval[1]:+.4f}" if item.interval else "-"
         mark = {True: "  better", False: "  worse", None: ""}[item.better]
-        lines.append(f"  {name:34} {item.a:9.4f} {item.b:9.4f} {item.delta:+9.4f}   {limits}{mark}")
+        lines.append(f"  {item.label:34} {item.a:9.4f} {item.b:9.4f} {item.delta:+9.4f}   {limits}{mark}")
     return "\n".join(lines)
 
 
@@ -82,4 +80,6 @@ def _names(a: Path, b: Path) -> tuple[str, str]:
     """What tells the two paths apart: their folders where both files are called alike."""
     if a.name != b.name:
         return a.name, b.name
-    return str(a.parent), str(b.parent)
+    if a.parent.name != b.parent.name:
+        return a.parent.name, b.parent.name
+    return str(a), str(b)

@@ -93,6 +93,9 @@ def _problems(report: Mapping[str, Any]) -> str:
 def _frames(pictures: Sequence[Picture], space: LabelSpace | None, videos: Sequence[str]) -> tuple[str, str]:
     """The section of the frames that matter most, and that of the others."""
     many = len({picture.record.sequence for picture in pictures}) > 1
+    if not any("IoU" in reason for picture in pictures for reason in picture.reasons):
+        # Nothing tells the worst: what stands at the top is then a look at the whole run.
+        pictures = sorted(pictures, key=lambda picture: bool(picture.reasons))
     rows = [_still(picture, many=many) for picture in pictures]
     links = ", ".join(f'<a href="{h.escape(path)}">{h.escape(path)}</a>' for path in videos)
     video = f"<p class=note>The whole sequence: {links}</p>" if links else ""

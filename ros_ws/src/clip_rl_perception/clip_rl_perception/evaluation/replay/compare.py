@@ -38,6 +38,11 @@ class Difference:
     """Of the Wilcoxon test, corrected; None for quantities without a value per frame."""
 
     @property
+    def label(self) -> str:
+        """Its name for people."""
+        return METRIC_TEXT.get(self.name, (self.name.replace("_", " ").removesuffix(": ms"),))[0]
+
+    @property
     def delta(self) -> float | None:
         """B - a."""
         return None if self.a is None or self.b is None else self.b - self.a
@@ -78,8 +83,10 @@ class Comparison:
             return "The two runs have no frame in common."
         if self.equal_masks == len(self.pairs):
             return f"All {len(self.pairs)} masks are the same to the byte."
-        better = [item.name for item in self.differences if item.better is True]
-        worse = [item.name for item in self.differences if item.better is False]
+        # Stages are parts of latency: the table has them, a sentence need not.
+        told = [item for item in self.differences if not item.name.startswith("stage:")]
+        better = [item.label for item in told if item.better is True]
+        worse = [item.label for item in told if item.better is False]
         parts = [
             f"B is better in {', '.join(better)}" if better else "",
             f"worse in {', '.join(worse)}" if worse else "",

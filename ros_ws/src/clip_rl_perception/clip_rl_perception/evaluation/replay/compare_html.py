@@ -9,7 +9,6 @@ from clip_rl_perception.evaluation import html_parts as h
 from clip_rl_perception.evaluation import plots
 from clip_rl_perception.evaluation.replay.compare import Comparison, Difference
 from clip_rl_perception.evaluation.replay.run_record import FrameRecord, RunRecord
-from clip_rl_perception.evaluation.report_accuracy import METRIC_TEXT
 
 MOST_CHANGED = 12
 """Frames listed."""
@@ -84,14 +83,13 @@ def _differences(comparison: Comparison) -> str:
     rows = []
     for item in comparison.differences:
         digits = 2 if "ms" in item.name or item.name in ("hd95", "refine_steps") else 4
-        name = METRIC_TEXT.get(item.name, (item.name, ""))[0]
         limits = f"{item.interval[0]:+.{digits}f} to {item.interval[1]:+.{digits}f}" if item.interval else "-"
         style = {True: "good", False: "bad", None: ""}[item.better]
         delta = "-" if item.delta is None else f'<span class="{style}">{item.delta:+.{digits}f}</span>'
         said = {True: "B is better", False: "B is worse", None: "may be noise" if item.interval else "-"}[item.better]
         rows.append(
             (
-                h.escape(name),
+                h.escape(item.label),
                 h.escape(said),
                 h.number(item.a, digits),
                 h.number(item.b, digits),
