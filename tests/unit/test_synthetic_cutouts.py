@@ -159,6 +159,22 @@ def test_drawn_instruments_go_over_the_users_background(tmp_path: Path) -> None:
     assert tissue[0] > 1.2 * tissue[1], "the background is reddish"
 
 
+@pytest.mark.parametrize("shape", ["bars", "circle", "full"])
+def test_black_surrounds_of_backgrounds_are_left_out(tmp_path: Path, shape: str) -> None:
+    tissue = np.random.default_rng(0).integers(90, 160, (240, 320, 3), np.uint8)
+    if shape == "bars":
+        tissue[:, :30], tissue[:, 300:] = 0, 0
+    elif shape == "circle":
+        mask = cv2.circle(np.zeros((240, 320), np.uint8), (160, 120), 110, 1, -1)
+        tissue *= mask[..., None]
+    cv2.imwrite(str(tmp_path / "tissue.png"), tissue)
+    (found,) = load_backgrounds(str(tmp_path))
+    assert found.min() >= 90, "no black pixel is left"
+    height, width = found.shape[:2]
+    expected = {"bars": (240, 270), "circle": (154, 154), "full": (240, 320)}[shape]
+    assert abs(height - expected[0]) <= 8 and abs(width - expected[1]) <= 8
+
+
 def test_same_seed_same_bytes(tmp_path: Path) -> None:
     config = plain(*write_seeds(tmp_path))
     first, second = (random_still(np.random.default_rng(8), config) for _ in range(2))

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 import yaml
 from clip_rl_perception.labels import UNLABELLED
+from clip_rl_perception.scene.content_area import estimate_content_area
 
 from clip_rl_training.synthetic.errors import SynthError
 from clip_rl_training.synthetic.frame import TYPE_NAMES, ByteArray, as_bytes
@@ -63,7 +64,7 @@ class Cutout:
 
 @functools.lru_cache(maxsize=4)
 def load_backgrounds(folder: str) -> tuple[ByteArray, ...]:
-    """The pictures of a folder, RGB, sorted by name; kept in memory.
+    """The pictures of a folder, RGB, sorted by name, without black surrounds; kept in memory.
 
     Raises:
         SynthError: no such folder, no picture in it, or one that cannot be read.
@@ -72,7 +73,24 @@ def load_backgrounds(folder: str) -> tuple[ByteArray, ...]:
     files = [path for path in sorted(root.iterdir()) if path.suffix.lower() in _PICTURES]
     if not files:
         raise SynthError(f"{root} holds no pictures; expected {', '.join(_PICTURES)} of tissue without instruments")
-    return tuple(np.ascontiguousarray(_read(path, cv2.IMREAD_COLOR)[..., ::-1]) for path in files)
+    return tuple(_without_surround(np.ascontiguousarray(_read(path, cv2.IMREAD_COLOR)[..., ::-1])) for path in files)
+
+
+def _without_surround(rgb: ByteArray) -> ByteArray:
+    """The part of a picture that is tissue all over: its content area, of a circle the rectangle inside."""
+    content = estimate_content_area(rgb)
+    if content is None:
+        return rgb
+    crop = content.crop
+    left, top, right, bottom = crop.x, crop.y, crop.x + crop.width, crop.y + crop.height
+    if content.circle is not None:
+        x, y, radius = content.circle
+        half = 0.7 * radius
+        left, right = max(left, int(x - half)), min(right, int(x + half))
+        top, bottom = max(top, int(y - half)), min(bottom, int(y + half))
+    rim = 2 if (right - left, bottom - top) != (rgb.shape[1], rgb.shape[0]) else 0  # where the picture fades to black
+    inner = rgb[top + rim : bottom - rim, left + rim : right - rim]
+    return np.ascontiguousarray(inner) if min(inner.shape[:2]) >= 32 else rgb
 
 
 @functools.lru_cache(maxsize=4)
