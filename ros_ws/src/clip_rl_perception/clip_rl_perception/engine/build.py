@@ -89,7 +89,7 @@ def build_engine(
     except OSError as error:
         raise EngineError(f"cannot write beside {out}: {error.strerror}") from error
     try:
-        shape = Manifest(
+        draft = Manifest(
             backend=backend,
             precision=precision,
             input_size=size,
@@ -105,7 +105,7 @@ def build_engine(
             build_options=list(options),
         )
         fitting = [frame for number, frame in enumerate(calibration, start=1) if number % HOLD_OUT_EVERY]
-        manifest = _build_into(aside, shape, checkpoint, chosen, images, fitting, held_out, threads, progress)
+        manifest = _build_into(aside, draft, checkpoint, chosen, images, fitting, held_out, threads, progress)
         _replace(aside, out)
     except OSError as error:
         raise EngineError(f"cannot write {out}: {error}") from error
