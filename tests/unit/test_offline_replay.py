@@ -259,6 +259,27 @@ def test_an_engine_that_fails_on_a_frame_loses_that_frame_only(tmp_path: Path) -
     assert "at 1700000000.120 s: processing failed: out of memory; left out" in run.problems[0]
 
 
+def test_an_engine_that_raises_anything_loses_that_frame_only(tmp_path: Path) -> None:
+    class Odd(ColorEngine):
+        def infer(self, rgb: Any, text: Any, **options: Any) -> Any:
+            if len(self.calls) == 1:
+                self.calls.append({})
+                raise RuntimeError("CUDA error:\n  an illegal memory access")
+            return super().infer(rgb, text, **options)
+
+    model = color_model()
+    model.pipeline.engine = Odd()
+    run = replayed(write_bag(tmp_path / "bag", 4), model=model)
+    assert [frame.kind for frame in run.frames] == ["mask", "invalid", "mask", "mask"]
+    assert run.frames[1].reason == "processing failed: RuntimeError: CUDA error: an illegal memory access"
+
+
+def test_labels_can_be_left_alone(tmp_path: Path) -> None:
+    run = replayed(write_bag(tmp_path / "bag", 3), use_truth=False)
+    assert all(frame.measures.confusion is None for frame in run.frames) and run.problems == ()
+    assert run.source["ground_truth"] == "none"
+
+
 @pytest.mark.parametrize("by", ["order", "stamp"])
 def test_truth_from_a_folder(tmp_path: Path, by: str) -> None:
     bag = write_bag(tmp_path / "bag", truth=False)

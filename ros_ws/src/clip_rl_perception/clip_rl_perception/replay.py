@@ -20,7 +20,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -232,29 +232,25 @@ class Progress:
 
 
 class _Hash:
-    """The input's hash, computed while frames are replayed."""
+    """The input's hash, computed while frames are replayed; empty where the input cannot be read to its end."""
 
-    def __init__(self, work: object) -> None:
+    def __init__(self, work: Callable[[], str]) -> None:
         self._value = ""
-        self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, args=(work,), name="replay-hash", daemon=True)
         self._thread.start()
 
     def result(self) -> str:
         self._thread.join()
-        if self._error is not None:
-            raise self._error
         return self._value
 
-    def _run(self, work: object) -> None:
-        try:
-            self._value = work()  # type: ignore[operator]
-        except BaseException as error:
-            self._error = error
+    def _run(self, work: Callable[[], str]) -> None:
+        # A file that vanished in the meantime: what was replayed of it is still told.
+        with contextlib.suppress(OSError):
+            self._value = work()
 
 
 @contextlib.contextmanager
-def _interruptible(stop: object) -> Iterator[list[int]]:
+def _interruptible(stop: Callable[[], None]) -> Iterator[list[int]]:
     """The first Ctrl-C (or SIGTERM) ends the replay after the frame in hand, a second one at once.
 
     Yields a list that holds the signal's number once it came.
@@ -265,7 +261,7 @@ def _interruptible(stop: object) -> Iterator[list[int]]:
         if came:
             raise KeyboardInterrupt
         came.append(number)
-        stop()  # type: ignore[operator]
+        stop()
 
     before = {}
     if threading.current_thread() is threading.main_thread():
@@ -320,6 +316,8 @@ def _clear(out: Path, further: Sequence[str] = ()) -> None:
         out.mkdir(parents=True, exist_ok=True)
         for file in [*(out / name for name in FILES), *out.glob("overlay*.mp4")]:
             file.unlink(missing_ok=True)
+        if (out / BAG / "metadata.yaml").is_file():
+            shutil.rmtree(out / BAG)
         for place in (out / name for name in further):
             if place.is_dir():
                 shutil.rmtree(place)

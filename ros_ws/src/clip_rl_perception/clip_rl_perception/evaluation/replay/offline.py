@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from clip_rl_perception.errors import ClipRlError
-from clip_rl_perception.evaluation.frames import Frame, LeftOut
+from clip_rl_perception.evaluation.frames import Frame, LeftOut, SourceError
 from clip_rl_perception.evaluation.host import host, versions
 from clip_rl_perception.evaluation.metrics import MetricError
 from clip_rl_perception.evaluation.prefetch import Prefetch
@@ -131,12 +131,15 @@ class OfflineReplay:
                 Worker(lambda item: writer.put(self._measure(item)), capacity=WAITING, name="replay-measure")
             )
             items = stack.enter_context(Prefetch(read(self._inputs), limit_bytes=AHEAD_BYTES, size=_size))
-            for item in items:
-                for line in item.problems:
-                    self.problems.add(line)
-                if self._ended():
-                    break
-                self._take(item, meter)
+            try:
+                for item in items:
+                    for line in item.problems:
+                        self.problems.add(line)
+                    if self._ended():
+                        break
+                    self._take(item, meter)
+            except SourceError as error:
+                self.problems.add(f"{error}; reading ended after {self._done} frames")
         for key, check in self._checks.items():
             for line in check.finish(max((other.last_ns for other in self._same_bag(key)), default=0)):
                 self.problems.add(line)

@@ -49,7 +49,10 @@ class StreamState:
             scene, self._memory = self._pipeline.process(
                 frame.rgb, stamp, self._memory, want_confidence=want_confidence
             )
-        except EngineError as error:
-            return Processed(None, Validity.INVALID_INPUT, f"processing failed: {error}", verdict.forget)
+        except Exception as error:  # one frame must not end a run, whatever an engine raises; the node does the same
+            text = " ".join(str(error).split())
+            if not isinstance(error, EngineError):
+                text = f"{type(error).__name__}: {text}"
+            return Processed(None, Validity.INVALID_INPUT, f"processing failed: {text}", verdict.forget)
         validity, reason = conclude(scene.validity, scene.reason, verdict, age_ms=0.0, max_age_ms=0.0)
         return Processed(scene, validity, reason, verdict.forget)
