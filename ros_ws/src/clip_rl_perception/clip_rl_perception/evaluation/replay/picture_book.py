@@ -14,8 +14,8 @@ import numpy as np
 
 from clip_rl_perception.evaluation.metrics import IGNORED, ByteArray
 from clip_rl_perception.evaluation.replay.observer import SeenFrame
+from clip_rl_perception.evaluation.replay.outputs import overlay_at
 from clip_rl_perception.evaluation.replay.run_record import FrameRecord
-from clip_rl_perception.scene.overlay import draw_overlay
 
 WIDTH = 640
 """Widest picture that is kept, px."""
@@ -116,7 +116,7 @@ def draw(frame: SeenFrame) -> tuple[tuple[str, ByteArray], ...]:
     assert frame.rgb is not None
     images = [("input", _small(frame.rgb))]
     if frame.mask is not None:
-        images.append(("what came back", _small(draw_overlay(frame.rgb, frame.mask, frame.space, frame.instruments))))
+        images.append(("what came back", overlay_at(frame, WIDTH)))
     if frame.truth is not None and frame.prediction is not None and frame.palette is not None:
         small = images[0][1]
         truth, prediction = (_small(ids, nearest=True) for ids in (frame.truth, frame.prediction))
