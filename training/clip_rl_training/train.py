@@ -104,6 +104,8 @@ class Trainer:
         self.seconds = 0.0
         self.cpu_seconds = 0.0
         self.interrupted = False
+        # Before the network: what is wrong with the data is told before weights are fetched.
+        self.stills = stills if stills is not None else open_stills(config, self.fabric.global_rank, self.say)
         torch.manual_seed(config.seed)
         self.module: LossModule = build(config)
         if config.channels_last:
@@ -114,7 +116,6 @@ class Trainer:
         self.average.to(self.fabric.device)
         # Rollouts and corruption: each process draws its own numbers.
         self.generator = torch.Generator().manual_seed(config.seed * 1000 + self.fabric.global_rank)
-        self.stills = stills if stills is not None else open_stills(config, self.fabric.global_rank, self.say)
         self.pixels: dict[str, Tensor] = {
             name: torch.zeros(len(space), dtype=torch.float64) for name, space in self.module.spaces.items()
         }
