@@ -34,6 +34,12 @@ def test_every_step_draws_one_text_per_class_from_all_of_them() -> None:
     assert drawn(space, synonyms, again) == drawn(space, synonyms, torch.Generator().manual_seed(0))
 
 
+def test_names_get_an_article_unless_they_have_one() -> None:
+    assert prompts_of("needle holder")[1] == "a needle holder"
+    assert prompts_of("endoscopic tool")[0] == "a photo of an endoscopic tool in endoscopic surgery"
+    assert prompts_of("the inside of the abdomen")[1] == "the inside of the abdomen"
+
+
 def test_bad_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no synonyms 'nothing': neither a file nor one of held_out, train"):
         load_synonyms("nothing")

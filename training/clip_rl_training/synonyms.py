@@ -16,8 +16,8 @@ from clip_rl_perception.labels import LabelSpace
 
 from clip_rl_training.config_io import ConfigError, load_yaml
 
-TEMPLATES = ("a photo of a {name} in endoscopic surgery", "a {name}")
-"""A name becomes these prompts."""
+TEMPLATES = ("a photo of {name} in endoscopic surgery", "{name}")
+"""A name becomes these prompts, with an article before it unless it has one."""
 
 Synonyms = Mapping[str, tuple[str, ...]]
 
@@ -47,6 +47,8 @@ def load_synonyms(name_or_path: str) -> Synonyms:
 
 def prompts_of(name: str) -> tuple[str, ...]:
     """The prompts of a name."""
+    if not name.startswith(("a ", "an ", "the ")):
+        name = f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
     return tuple(template.replace("{name}", name) for template in TEMPLATES)
 
 
