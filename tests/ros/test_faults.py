@@ -84,7 +84,7 @@ class Bench:
             warn=lambda text: None,
         )
         self.worker: FrameWorker[Image] = FrameWorker(
-            processor.process, failed=processor.failed, watchdog=self.watchdog, counter=self.counter
+            processor.prepare, processor.process, failed=processor.failed, watchdog=self.watchdog, counter=self.counter
         )
         self.status = tester.subscribe(SceneStatus, "/faults/status")
         self.tags = tester.subscribe(InstrumentTagArray, "/faults/instruments")
