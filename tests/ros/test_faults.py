@@ -17,7 +17,7 @@ from clip_rl_interfaces.msg import InstrumentTagArray, SceneStatus
 from clip_rl_perception.engine.load import load_engine
 from clip_rl_perception.engine.protocol import Engine, EngineError, EngineInfo, EngineOutput
 from clip_rl_perception.model.checkpoint import load_checkpoint
-from clip_rl_perception.nodes.frame_processor import FrameProcessor
+from clip_rl_perception.nodes.frame_processor import DecodedMessage, FrameProcessor
 from clip_rl_perception.nodes.health import Health
 from clip_rl_perception.nodes.outputs import Outputs
 from clip_rl_perception.nodes.parameters import NodeParameters
@@ -83,7 +83,7 @@ class Bench:
             now_ns=lambda: self.node.get_clock().now().nanoseconds,
             warn=lambda text: None,
         )
-        self.worker: FrameWorker[Image] = FrameWorker(
+        self.worker: FrameWorker[Image, DecodedMessage] = FrameWorker(
             processor.prepare, processor.process, failed=processor.failed, watchdog=self.watchdog, counter=self.counter
         )
         self.status = tester.subscribe(SceneStatus, "/faults/status")
