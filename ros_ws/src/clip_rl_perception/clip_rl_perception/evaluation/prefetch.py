@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Generic, TypeVar
 
+from clip_rl_perception.evaluation.priority import lower_this_thread
+
 T = TypeVar("T")
 
 
@@ -18,16 +20,19 @@ class Prefetch(Generic[T]):
     the thread.
     """
 
-    def __init__(self, items: Iterable[T], *, limit_bytes: int, size: Callable[[T], int]) -> None:
+    def __init__(
+        self, items: Iterable[T], *, limit_bytes: int, size: Callable[[T], int], give_way: bool = False
+    ) -> None:
         """Start reading.
 
         Args:
             items: what to iterate; its iterator runs in the thread.
             limit_bytes: most bytes to hold; one item is always taken, whatever its size.
             size: bytes of an item.
+            give_way: read at a low priority, so that who takes the items has the cores first.
         """
         self._items = items
-        self._limit, self._size = limit_bytes, size
+        self._limit, self._size, self._give_way = limit_bytes, size, give_way
         self._queue: collections.deque[tuple[T, int]] = collections.deque()
         self._bytes = 0
         self._done = self._closed = False
@@ -80,6 +85,8 @@ class Prefetch(Generic[T]):
         self._thread.join()
 
     def _read(self) -> None:
+        if self._give_way:
+            lower_this_thread()
         try:
             for item in self._items:
                 size = self._size(item)

@@ -30,9 +30,9 @@ from sensor_msgs.msg import CompressedImage, Image
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.evaluation import message_types
 from clip_rl_perception.evaluation.bag_writer import BagWriter, qos
+from clip_rl_perception.evaluation.priority import lower_this_thread
 from clip_rl_perception.evaluation.recording import Published
 from clip_rl_perception.nodes import events
-from clip_rl_perception.nodes.priority import lower_this_thread
 
 TOPICS: dict[str, tuple[Any, str, bool]] = {
     "mask": (Image, message_types.IMAGE, False),

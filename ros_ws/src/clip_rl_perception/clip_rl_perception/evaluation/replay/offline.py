@@ -130,7 +130,9 @@ class OfflineReplay:
             meter: Worker[_Inferred] = stack.enter_context(
                 Worker(lambda item: writer.put(self._measure(item)), capacity=WAITING, name="replay-measure")
             )
-            items = stack.enter_context(Prefetch(read(self._inputs), limit_bytes=AHEAD_BYTES, size=_size))
+            items = stack.enter_context(
+                Prefetch(read(self._inputs), limit_bytes=AHEAD_BYTES, size=_size, give_way=True)
+            )
             try:
                 for item in items:
                     for line in item.problems:

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from clip_rl_perception.evaluation.priority import lower_this_thread
+
 T = TypeVar("T")
 
 
@@ -14,7 +16,8 @@ class Worker(Generic[T]):
     """Calls `work` with every item put, in order, in a thread; use it as a context manager.
 
     Who puts waits while the queue is full, so memory stays bounded and the slowest stage sets the pace. An exception in
-    `work` is raised to the one who puts or closes; items after it are thrown away.
+    `work` is raised to the one who puts or closes; items after it are thrown away. The thread has a low priority: it
+    takes what inference leaves of the cores, and a full queue is what makes inference wait.
     """
 
     def __init__(self, work: Callable[[T], None], *, capacity: int, name: str) -> None:
@@ -51,6 +54,7 @@ class Worker(Generic[T]):
             raise error
 
     def _run(self) -> None:
+        lower_this_thread()
         failed = False
         while (item := self._queue.get()) is not None:
             if failed:

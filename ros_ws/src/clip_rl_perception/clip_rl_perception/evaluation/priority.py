@@ -1,4 +1,4 @@
-"""Lets work that can wait give way to the perception node on a busy machine."""
+"""Lets work that can wait give way to inference on a busy machine."""
 
 from __future__ import annotations
 
