@@ -46,6 +46,9 @@ FINISH_S = 10.0
 """How long deactivation waits for the frame in hand."""
 EXECUTOR_THREADS = 3
 """One for images, one for services and transitions, one for diagnostics."""
+SWITCH_INTERVAL_S = 1e-4
+"""How soon a thread of Python gives way to another. Inference leaves and re-enters Python some hundred times a frame, and
+at Python's own 5 ms each re-entry may wait that long for a thread that takes the next image from DDS."""
 
 Transition = Callable[["PerceptionNode", LifecycleState], TransitionCallbackReturn]
 
@@ -332,6 +335,7 @@ class PerceptionNode(LifecycleNode):
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of the executable `perception_node`: exit status 0 after a signal, 2 for an impossible parameter."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     try:
         status = run(PerceptionNode(), threads=EXECUTOR_THREADS)
