@@ -47,8 +47,8 @@ FINISH_S = 10.0
 EXECUTOR_THREADS = 3
 """One for images, one for services and transitions, one for diagnostics."""
 SWITCH_INTERVAL_S = 1e-4
-"""How soon a thread of Python gives way to another. Inference leaves and re-enters Python some hundred times a frame, and
-at Python's own 5 ms each re-entry may wait that long for a thread that takes the next image from DDS."""
+"""How soon a thread of Python gives way to another, s. Inference leaves and re-enters Python many times a frame; at the
+usual 5 ms each re-entry may wait that long for the thread that takes the next image from DDS."""
 
 Transition = Callable[["PerceptionNode", LifecycleState], TransitionCallbackReturn]
 
