@@ -16,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from clip_rl_perception.evaluation.priority import hand_over_quickly
 from clip_rl_perception.evaluation.replay.inputs import InputOptions, open_inputs
 from clip_rl_perception.evaluation.replay.model import ModelOptions, ReplayModel, load_model
 from clip_rl_perception.evaluation.replay.offline import OfflineOptions, OfflineReplay
@@ -41,6 +42,7 @@ def main() -> None:
         "+ accuracy (with truth: the default)": {"bag": True, "video": True},
         "accuracy alone: --no-bag --no-video --no-temporal": {"temporal": False},
     }
+    hand_over_quickly()  # as `clip-rl replay` does
     options = ModelOptions(model=arguments.model, engine=arguments.engine, threads=arguments.threads)
     with load_model(options) as model, tempfile.TemporaryDirectory() as scratch:
         print(f"{model.engine_name}, {arguments.frames} frames of {arguments.input.name}\n")

@@ -28,6 +28,7 @@ from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.evaluation import report as reports
 from clip_rl_perception.evaluation.class_mapping import TruthMapping
 from clip_rl_perception.evaluation.label_map import load_label_map
+from clip_rl_perception.evaluation.priority import hand_over_quickly
 from clip_rl_perception.evaluation.replay import requirements
 from clip_rl_perception.evaluation.replay.inputs import InputOptions, open_inputs
 from clip_rl_perception.evaluation.replay.observer import FrameObserver
@@ -82,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Replay; returns the exit status."""
+    hand_over_quickly()
     if not arguments.view:
         return replay(arguments)
     from clip_rl_perception.viewer.replay_view import ReplayView

@@ -25,6 +25,7 @@ from std_srvs.srv import Trigger
 
 from clip_rl_perception.engine.protocol import EngineError
 from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.evaluation.priority import hand_over_quickly
 from clip_rl_perception.labels import LabelError, label_space_from_names
 from clip_rl_perception.nodes.camera_info import CameraInfoInput
 from clip_rl_perception.nodes.declared_parameters import change_checker, declare_all, read, undeclared_overrides
@@ -46,9 +47,6 @@ FINISH_S = 10.0
 """How long deactivation waits for the frame in hand."""
 EXECUTOR_THREADS = 3
 """One for images, one for services and transitions, one for diagnostics."""
-SWITCH_INTERVAL_S = 1e-4
-"""How soon a thread of Python gives way to another, s. Inference leaves and re-enters Python many times a frame; at the
-usual 5 ms each re-entry may wait that long for the thread that takes the next image from DDS."""
 
 Transition = Callable[["PerceptionNode", LifecycleState], TransitionCallbackReturn]
 
@@ -335,7 +333,7 @@ class PerceptionNode(LifecycleNode):
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of the executable `perception_node`: exit status 0 after a signal, 2 for an impossible parameter."""
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    hand_over_quickly()
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     try:
         status = run(PerceptionNode(), threads=EXECUTOR_THREADS)
