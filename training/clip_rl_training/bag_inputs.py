@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from clip_rl_perception.argument_types import width_by_height
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.evaluation.bag_inputs import BagInput
 from clip_rl_perception.evaluation.camera_info import pinhole
@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     trees.add_argument("--sequence", action="append", metavar="NAME", help="only this sequence; may be repeated")
     scenes = parser.add_argument_group("synthetic scenes (no SOURCE)")
     scenes.add_argument("--synthetic", action="store_true", help="render a synthetic operation with ground truth")
-    scenes.add_argument("--size", type=_size, default=(1280, 1024), help="WIDTHxHEIGHT, px (default: 1280x1024)")
+    scenes.add_argument(
+        "--size", type=width_by_height, default=(1280, 1024), help="WIDTHxHEIGHT, px (default: 1280x1024)"
+    )
     scenes.add_argument("--seed", type=int, default=0, help="which operation (default: 0)")
     scenes.add_argument("--seconds", type=float, default=10.0, help="its length (default: 10)")
     scenes.add_argument("--label-space", choices=SPACES, default=SPACES[0], help="of the labels (default: %(default)s)")
@@ -227,10 +229,3 @@ def _encoded(path: Path, rgb: ByteArray) -> bytes | None:
         return content if compressed_size(content) == rgb.shape[:2] else None
     except ImageError:
         return None
-
-
-def _size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{2,4})x(\d{2,4})", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"'{text}' is not WIDTHxHEIGHT, for example 1280x1024")
-    return int(match[1]), int(match[2])

@@ -102,7 +102,7 @@ def load_predictor(
         space = renamed(space or loaded.label_space, synonyms)
     text = loaded.text
     if space is not None:
-        text = loaded.segmenter.encode_text(space, loaded.templates)
+        text = loaded.encode_text(space)
     return PipelinePredictor(
         loaded,
         PerceptionPipeline(

@@ -19,6 +19,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from clip_rl_perception.argument_types import positive_number
 from clip_rl_perception.evaluation.bag_info import describe, inspect_bag
 from clip_rl_perception.evaluation.bag_inputs import GROUP, BagInput, open_path
 from clip_rl_perception.evaluation.bag_make import AS_STORED, START_NS, MadeBag, MakeOptions, make_bag
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     info = commands.add_parser("info", help="what is in a bag, and what is wrong with it")
     info.add_argument("bag", type=Path, help="rosbag2 folder, or one of its .mcap or .db3 files")
     info.add_argument("--json", action="store_true", help="as JSON on standard output")
-    info.add_argument("--rate", type=_positive, help="frames per second that its images should have")
+    info.add_argument("--rate", type=positive_number, help="frames per second that its images should have")
     info.add_argument("--strict", action="store_true", help="exit status 1 where something is wrong")
 
 
@@ -74,12 +75,14 @@ def _add_make(parser: argparse.ArgumentParser) -> None:
     images.add_argument("--right-camera", type=Path, metavar="FILE", help="of the right camera")
     images.add_argument(
         "--field-of-view",
-        type=_positive,
+        type=positive_number,
         default=FIELD_OF_VIEW,
         help="degrees, without --camera (default: %(default)g)",
     )
     timing = parser.add_argument_group("time")
-    timing.add_argument("--rate", type=_positive, help="frames per second (default: the source's own; images: 25)")
+    timing.add_argument(
+        "--rate", type=positive_number, help="frames per second (default: the source's own; images: 25)"
+    )
     timing.add_argument(
         "--start", type=float, metavar="SECONDS", help="stamp of the first frame (a bag keeps its own; others: fixed)"
     )
@@ -222,13 +225,3 @@ class _Progress:
     def __exit__(self, *_: object) -> None:
         if self._live:
             print("\r" + " " * (len(self._what) + 40) + "\r", end="", file=sys.stderr, flush=True)
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
-    if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value

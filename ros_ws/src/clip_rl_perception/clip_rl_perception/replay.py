@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
+from clip_rl_perception.argument_types import positive_number
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.evaluation import report as reports
 from clip_rl_perception.evaluation.class_mapping import TruthMapping
@@ -52,7 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--label-map", type=Path, metavar="YAML", help="how truth is stored and merged, as clip-rl eval"
     )
     parser.add_argument("--no-truth", action="store_true", help="leave labels in the bag alone")
-    parser.add_argument("--rate", type=_positive, help="frames per second of videos and folders (default: their own)")
+    parser.add_argument(
+        "--rate", type=positive_number, help="frames per second of videos and folders (default: their own)"
+    )
     parser.add_argument("--model", default="demo", help="checkpoint: shipped name or path (default: demo)")
     parser.add_argument("--engine", default="auto", help="auto, torch or an engine directory (default: auto)")
     parser.add_argument("--classes", metavar="SPACE", help="label space whose prompts replace the model's classes")
@@ -338,10 +341,3 @@ def _check(arguments: argparse.Namespace) -> None:
     ):
         if value is not None and not value >= least:
             raise ClipRlError(f"{name} is {value}; expected {least} or more")
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value

@@ -13,12 +13,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import importlib.util
-import re
 import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
+from clip_rl_perception.argument_types import height_by_width
 from clip_rl_perception.bench.frames import COUNT, SIZE, BenchFrames, load_frames
 from clip_rl_perception.bench.report import empty_report, merge, write_page
 
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="a few small frames: a test of the benchmark, no result")
     parser.add_argument("--source", type=Path, help="video, folder or bag (default: a synthetic operation, 1280x1024)")
     parser.add_argument("--model", default="demo", help="checkpoint: shipped name or path (default: demo)")
-    parser.add_argument("--size", type=_size, help="network input HxW (default: the checkpoint's)")
+    parser.add_argument("--size", type=height_by_width, help="network input HxW (default: the checkpoint's)")
     parser.add_argument(
         "--backends", nargs="+", metavar="BACKEND[:PRECISION]", default=["openvino", "openvino:fp32", "torch"],
         help="openvino, torch, cuda, tensorrt; peers meet the first (default: openvino openvino:fp32 torch)",
@@ -195,13 +195,6 @@ def _scale(arguments: argparse.Namespace) -> Scale:
         frame_size=SIZE,
         frames=COUNT,
     )
-
-
-def _size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{2,4})x(\d{2,4})", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"'{text}' is not HEIGHTxWIDTH, for example 288x352")
-    return int(match[1]), int(match[2])
 
 
 def _log(line: str) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import re
 import shlex
 import shutil
 import signal
@@ -19,6 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
+from clip_rl_perception.argument_types import positive_number, width_by_height
 from clip_rl_perception.demo.compile import can_compile, compile_network
 from clip_rl_perception.demo.synthetic import SyntheticOperation, render
 from clip_rl_perception.errors import ClipRlError
@@ -47,14 +47,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--bag", type=Path, help="rosbag2 to play; a labels topic in it gives accuracy")
     parser.add_argument("--topic", help="image topic of the bag (default: the one with most images)")
     parser.add_argument("--transport", choices=("raw", "compressed"), default="raw", help="how images travel")
-    parser.add_argument("--seconds", type=_positive, help="play only so much (synthetic operation: 10)")
+    parser.add_argument("--seconds", type=positive_number, help="play only so much (synthetic operation: 10)")
     parser.add_argument(
-        "--rate", type=_positive, help="frames per second (default: the source's; folder, synthetic: 25)"
+        "--rate", type=positive_number, help="frames per second (default: the source's; folder, synthetic: 25)"
     )
     parser.add_argument("--model", default="demo", help="checkpoint: shipped name or path (default: demo)")
     parser.add_argument("--engine", default="auto", help="auto, torch or an engine directory (default: auto)")
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="output folder (default: out/demo)")
-    parser.add_argument("--size", type=_size, default=(1280, 1024), help="synthetic operation: WIDTHxHEIGHT, px")
+    parser.add_argument(
+        "--size", type=width_by_height, default=(1280, 1024), help="synthetic operation: WIDTHxHEIGHT, px"
+    )
     parser.add_argument("--seed", type=int, default=0, help="synthetic operation: which one")
 
 
@@ -193,17 +195,3 @@ def _clear(out: Path) -> None:
 def _terminated(number: int, frame: object) -> NoReturn:
     # As an exception, so that children are ended on the way out.
     sys.exit(128 + number)
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value
-
-
-def _size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{2,4})x(\d{2,4})", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"'{text}' is not WIDTHxHEIGHT, for example 1280x1024")
-    return int(match[1]), int(match[2])

@@ -7,6 +7,7 @@ learned from the steps that ran, over all frames of an engine.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 
 class StepBudget:
@@ -38,6 +39,22 @@ class FrameBudget:
         self._refine_start = self._last = time.perf_counter()
         self.truncated = False
         """True once a step was refused."""
+
+    def refine(self, step: Callable[[], int], limit: int) -> int:
+        """Take steps until every pixel keeps, the budget is spent or `limit` is reached; returns how many moved pixels.
+
+        Args:
+            step: takes one step and returns how many pixels it moved.
+            limit: most steps.
+        """
+        steps = 0
+        while steps < limit and self.allows_step():
+            moved = step()
+            self.record_step()
+            if moved == 0:
+                break
+            steps += 1
+        return steps
 
     def allows_step(self) -> bool:
         """Whether another step is expected to end within the budget; a refusal is remembered in `truncated`."""

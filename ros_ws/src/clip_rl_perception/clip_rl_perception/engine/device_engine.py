@@ -10,7 +10,6 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 
 from clip_rl_perception.engine.budget import StepBudget
@@ -22,6 +21,7 @@ from clip_rl_perception.engine.protocol import (
     EngineOutput,
     FloatArray,
     check_infer_arguments,
+    check_logits,
     is_out_of_memory,
     library_failure,
 )
@@ -115,22 +115,12 @@ class DeviceEngine:
         if self._stream is not None:
             self._stream.synchronize()
         logits = fetched_logits()[0]
-        if not np.isfinite(logits).all():
-            raise EngineError(
-                f"{self._info.describe()}: the network's logits are not finite; check the weights and precision"
-            )
+        check_logits(self._info, logits)
         network_ms = (time.perf_counter() - start) * 1e3
 
         limit = self._info.max_refine_steps if max_steps is None else min(max_steps, self._info.max_refine_steps)
         loop = self._budget.begin(start, budget_ms)
-        steps = 0
-        while steps < limit and loop.allows_step():
-            graphs.run_step()
-            moved = graphs.moved.item()  # waits for the step
-            loop.record_step()
-            if moved == 0:
-                break
-            steps += 1
+        steps = loop.refine(graphs.take_step, limit)
         refined = graphs.fetch.begin("refined", graphs.state)()[0]
         return EngineOutput(
             logits=logits,

@@ -79,6 +79,11 @@ class DeviceGraphs:
         else:
             self._step()
 
+    def take_step(self) -> int:
+        """One step, waited for; returns how many pixels it moved."""
+        self.run_step()
+        return int(self.moved.item())
+
     def record(self, stream: torch.cuda.Stream) -> None:
         """Record both graphs on `stream`, which must be the current one; raises RuntimeError where that fails."""
         # Warm-up on the very stream of the recording: libraries keep handles and workspaces per stream.

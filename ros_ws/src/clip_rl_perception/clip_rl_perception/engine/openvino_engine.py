@@ -23,6 +23,7 @@ from clip_rl_perception.engine.protocol import (
     EngineOutput,
     FloatArray,
     check_infer_arguments,
+    check_logits,
     is_out_of_memory,
     library_failure,
 )
@@ -113,23 +114,14 @@ class OpenVinoEngine:
             compiled = self._compiled_for(text.shape[0])
             start = time.perf_counter()
             logits, log_probs, embedding, projected = compiled.run(rgb, text)
-            if not np.isfinite(logits).all():
-                raise EngineError(
-                    f"{self._info.describe()}: the network's logits are not finite; check the weights and precision"
-                )
+            check_logits(self._info, logits)
             network_ms = (time.perf_counter() - start) * 1e3
             limit = self._info.max_refine_steps if max_steps is None else min(max_steps, self._info.max_refine_steps)
             loop = self._budget.begin(start, budget_ms)
             refiner = compiled.refiner
-            steps = 0
             # Also where no step will run: it brings the log-probabilities into the order of the result.
             refiner.begin(log_probs, projected, previous)
-            while steps < limit and loop.allows_step():
-                moved = refiner.step()
-                loop.record_step()
-                if moved == 0:
-                    break
-                steps += 1
+            steps = loop.refine(refiner.step, limit)
             refined = refiner.result()
         except EngineError:
             raise

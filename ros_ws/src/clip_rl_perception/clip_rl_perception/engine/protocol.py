@@ -123,6 +123,12 @@ def library_failure(info: EngineInfo, error: BaseException) -> EngineError:
     return EngineError(f"{info.describe()} failed: {reason}")
 
 
+def check_logits(info: EngineInfo, logits: FloatArray) -> None:
+    """Raise `EngineError` when the network's logits are not finite."""
+    if not np.isfinite(logits).all():
+        raise EngineError(f"{info.describe()}: the network's logits are not finite; check the weights and precision")
+
+
 def check_infer_arguments(info: EngineInfo, rgb: Any, text: Any, previous: Any) -> None:
     """Raise `EngineError` that names the argument when `infer` is called with a wrong shape or dtype."""
     height, width = info.input_size

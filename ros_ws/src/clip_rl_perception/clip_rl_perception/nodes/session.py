@@ -161,7 +161,7 @@ class Session:
 
     def prepare_classes(self, labels: LabelSpace) -> npt.NDArray[np.float32]:
         """Text embeddings of new classes, (K, D); takes its time and changes nothing."""
-        return np.ascontiguousarray(self._checkpoint.segmenter.encode_text(labels).cpu().numpy(), np.float32)
+        return np.ascontiguousarray(self._checkpoint.encode_text(labels).cpu().numpy(), np.float32)
 
     def use_classes(self, labels: LabelSpace, text: npt.NDArray[np.float32]) -> None:
         """From the next frame on; the frame in hand keeps the old classes."""

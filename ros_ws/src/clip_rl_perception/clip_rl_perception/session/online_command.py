@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from clip_rl_perception.argument_types import positive_number
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.evaluation.replay.inputs import InputOptions
 from clip_rl_perception.evaluation.replay.observer import FrameObserver
@@ -26,9 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--online", action="store_true", help="play the recording to the node at its own rate, and judge"
     )
-    group.add_argument("--speed", type=_positive, default=1.0, help="times the recording's own rate (default: 1)")
+    group.add_argument("--speed", type=positive_number, default=1.0, help="times the recording's own rate (default: 1)")
     group.add_argument("--lockstep", action="store_true", help="send a frame when the node has answered the one before")
-    group.add_argument("--seconds", type=_positive, help="play only so much of the recording")
+    group.add_argument("--seconds", type=positive_number, help="play only so much of the recording")
     group.add_argument("--transport", choices=("raw", "compressed"), help="of videos and folders (default: raw)")
     group.add_argument("--confidence", action="store_true", help="judge the confidence too; the node then computes it")
 
@@ -80,13 +81,3 @@ def replay(
         observers=observers,
         problems=problems,
     )
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
-    if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value

@@ -103,7 +103,7 @@ def load_model(options: ModelOptions, log: Callable[[str], None] = lambda line: 
     space = load_label_space(options.classes) if options.classes else None
     checkpoint = load_checkpoint(options.model)
     engine = load_engine(options.engine, checkpoint, input_size=options.input_size, threads=options.threads, log=log)
-    text = checkpoint.text if space is None else checkpoint.segmenter.encode_text(space, checkpoint.templates)
+    text = checkpoint.text if space is None else checkpoint.encode_text(space)
     pipeline = PerceptionPipeline(
         engine,
         space or checkpoint.label_space,
