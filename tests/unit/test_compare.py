@@ -241,6 +241,18 @@ def test_a_result_of_another_configuration_is_refused(finished: Path, root: Path
         ({"runs": [{"name": "x", "peer": "unet-7"}]}, "no peer 'unet-7'; there are"),
         ({"runs": [{"name": "x", "refines": "y"}]}, "refines is 'y'; expected an earlier run"),
         ({"runs": [{"name": "x", "same_as": "y"}]}, "same_as is 'y'"),
+        (
+            {"runs": [*TINY["runs"], {"name": "x", "refines": "clip-rl", "refiner_of": "clip-rl"}]},
+            "refiner_of is 'clip-rl'; expected an earlier run, and both refine the same network",
+        ),
+        (
+            {"runs": [*TINY["runs"], {"name": "x", "only": ["scene_a"]}]},
+            "run 'x' takes only ['scene_a'] without []; fold 'a' trains on scene_b, scene_c",
+        ),
+        (
+            {"runs": [*TINY["runs"], {"name": "x", "without": ["scene_b", "scene_c"]}]},
+            "run 'x' takes only [] without ['scene_b', 'scene_c']; fold 'a' trains on scene_b, scene_c",
+        ),
         ({"tests": [["clip-rl", "nobody"]]}, "tests and reference name runs nobody"),
         ({"seeds": [1, 1]}, "seeds are [1, 1]; expected at least one, none twice"),
         ({"evaluation": {"corruptions": ["snow"]}}, "no corruptions snow"),
@@ -272,6 +284,33 @@ def test_a_refiner_for_another_network_is_refused(finished: Path, root: Path, tm
     with pytest.raises(ConfigError, match="wider-a-0: the network to refine is another") as caught:
         run("--config", config, "--root", root, "--out", finished / "jobs", "--only", "wider", "--fold", "a")
     assert "\n" not in str(caught.value)
+
+
+def test_a_refiner_learns_on_what_its_network_has_not_seen(root: Path, tmp_path: Path) -> None:
+    runs = [
+        {"name": "segmenter", "without": ["scene_c"]},
+        {"name": "rl", "refines": "segmenter", "only": ["scene_c"], "set": {"steps": 2}},
+    ]
+    config = written(tmp_path / "unseen.yaml", runs=runs, tests=[], folds=[TINY["folds"][0]])
+    assert run("--config", config, "--root", root, "--out", tmp_path / "jobs") == 0
+    trained = {
+        name: yaml.safe_load((tmp_path / f"jobs/{name}-a-0/config.yaml").read_text())["data"]["dataset"]
+        for name in ("segmenter", "rl")
+    }
+    assert [trained[name]["train"]["sequences"] for name in ("segmenter", "rl")] == [["scene_b"], ["scene_c"]]
+    assert [trained[name]["test"]["sequences"] for name in ("segmenter", "rl")] == [["scene_a"], ["scene_a"]]
+
+
+def test_a_refiner_starts_as_another_and_stays_close_to_it(finished: Path, root: Path) -> None:
+    # No learning rate and a heavy divergence: what comes out is what it began with, and the divergence stays 0.
+    still = {"steps": 1, "reinforce": {"kl_weight": 1.0}, "optimizer": {"learning_rate": 0.0}}
+    runs = [*TINY["runs"], {"name": "again", "refines": "clip-rl", "refiner_of": "rl", "set": still}]
+    config = written(finished / "again.yaml", runs=runs)
+    assert run("--config", config, "--root", root, "--out", finished / "jobs", "--only", "again", "--fold", "a") == 0
+    first = load_file(finished / "jobs/rl-a-0/weights.safetensors")
+    second = load_file(finished / "jobs/again-a-0/weights.safetensors")
+    assert first.keys() == second.keys() and len(first) > 4
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
 def test_bad_arguments_are_named(finished: Path, root: Path, tmp_path: Path) -> None:

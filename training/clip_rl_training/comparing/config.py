@@ -54,10 +54,18 @@ class RunConfig:
     refines: str | None = None
     """Name of an earlier run of CLIP-RL whose encoder and decoder are taken as they are: only the refiner is trained.
     They get no gradient from it in any case, so nothing is lost and controls of the refiner cost little."""
+    refiner_of: str | None = None
+    """Name of an earlier run that refines the same network: this one's refiner starts as that one, which with
+    `reinforce.kl_weight` is also the policy to stay close to."""
     same_as: str | None = None
     """Name of an earlier run whose trained network is measured again, with other `refine_steps` or `keep_margin`."""
     set: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Laid over the common training configuration."""
+    only: tuple[str, ...] = ()
+    """Sequences of the fold's training sequences to train on; empty: all of them."""
+    without: tuple[str, ...] = ()
+    """Sequences of the fold's training sequences to leave out, for example for a refiner that is to learn from errors
+    made on scenes that its network has not seen."""
     refine_steps: int | None = None
     """Refinement steps at evaluation; None: as many as the network was made for; 0: the decoder alone."""
     keep_margin: float = 0.0
@@ -124,11 +132,19 @@ class CompareConfig:
                 raise ValueError(
                     f"run '{run.name}': refines is '{run.refines}'; expected an earlier run of a whole CLIP-RL network"
                 )
+            start = earlier.get(run.refiner_of or "")
+            if run.refiner_of is not None and (run.refines is None or start is None or start.refines != run.refines):
+                raise ValueError(
+                    f"run '{run.name}': refiner_of is '{run.refiner_of}'; expected an earlier run, and both refine the "
+                    "same network"
+                )
             twin = earlier.get(run.same_as or "")
-            if run.same_as is not None and (run.peer or run.refines or run.set or twin is None or twin.same_as):
+            if run.same_as is not None and (
+                run.peer or run.refines or run.set or run.only or run.without or twin is None or twin.same_as
+            ):
                 raise ValueError(
                     f"run '{run.name}': same_as is '{run.same_as}'; expected an earlier run that trains, and no peer, "
-                    "refines or set beside it"
+                    "refines, set, only or without beside it"
                 )
             earlier[run.name] = run
         wanted = [*(name for pair in self.tests for name in pair), *([self.reference] if self.reference else [])]
@@ -172,7 +188,7 @@ def train_config(config: CompareConfig, job: Job, root: Path, out: Path, sequenc
     Raises:
         ConfigError: names the run and what is wrong with its configuration.
     """
-    train = job.fold.train or tuple(name for name in sequences if name not in job.fold.test)
+    train = training_sequences(config, job, sequences)
     data = overlaid(config.train, job.run.set)
     fixed = {
         "name": job.key,
@@ -186,6 +202,26 @@ def train_config(config: CompareConfig, job: Job, root: Path, out: Path, sequenc
         "validation": {"every": 0},
     }
     return config_from_data(overlaid(data, fixed), f"{config.name}: run '{job.run.name}'")
+
+
+def training_sequences(config: CompareConfig, job: Job, sequences: Sequence[str]) -> tuple[str, ...]:
+    """What a job trains on, in the dataset's order.
+
+    Raises:
+        ConfigError: the run's `only` or `without` names what the fold does not train on, or nothing is left.
+    """
+    offered = job.fold.train or tuple(name for name in sequences if name not in job.fold.test)
+    run = job.run
+    if not sequences:  # the dataset is not known yet
+        return offered
+    strange = sorted({*run.only, *run.without} - set(offered))
+    left = tuple(name for name in offered if name not in run.without and (not run.only or name in run.only))
+    if strange or not left:
+        raise ConfigError(
+            f"{config.name}: run '{run.name}' takes only {list(run.only)} without {list(run.without)}; fold "
+            f"'{job.fold.name}' trains on {', '.join(offered)}"
+        )
+    return left
 
 
 def trained_by(config: CompareConfig, job: Job) -> Job:
@@ -204,13 +240,12 @@ def training_digest(config: CompareConfig, job: Job, sequences: Sequence[str]) -
     data: dict[str, Any] = {
         "train": overlaid(config.train, job.run.set),
         "peer": job.run.peer,
-        "fold": [sorted(job.fold.test), sorted(job.fold.train or set(sequences) - set(job.fold.test))],
+        "fold": [sorted(job.fold.test), sorted(training_sequences(config, job, sequences))],
         "seed": job.seed,
     }
-    if job.run.refines:
-        data["refines"] = training_digest(
-            config, dataclasses.replace(job, run=run_named(config, job.run.refines)), sequences
-        )
+    for key, name in (("refines", job.run.refines), ("refiner_of", job.run.refiner_of)):
+        if name:
+            data[key] = training_digest(config, dataclasses.replace(job, run=run_named(config, name)), sequences)
     return _digest(data)
 
 

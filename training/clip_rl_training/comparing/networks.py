@@ -53,7 +53,14 @@ class PeerModule(LossModule):
 class RefinerModule(TrainingModule):
     """A trained segmenter whose refiner alone is trained: encoder and decoder work as they will at evaluation."""
 
-    def __init__(self, config: TrainConfig, weights: dict[str, Tensor]) -> None:
+    def __init__(self, config: TrainConfig, weights: dict[str, Tensor], start: dict[str, Tensor] | None = None) -> None:
+        """Take a network as it is, without its refiner.
+
+        Args:
+            config: the run.
+            weights: of the whole network.
+            start: of the refiner to start from, `segmenter.refiner.*`; None: a new one.
+        """
         super().__init__(config)
         kept = {name: value for name, value in weights.items() if not name.startswith("segmenter.refiner.")}
         try:
@@ -67,6 +74,10 @@ class RefinerModule(TrainingModule):
             raise ConfigError(
                 f"{config.name}: the network to refine is another: {', '.join([*strange, *unexpected][:4])}"
             )
+        if start is not None:
+            self.load_state_dict(start, strict=False)
+            if self.reference is not None:
+                self.reference.load_state_dict(self.segmenter.refiner.state_dict())
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name.startswith("segmenter.refiner."))
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.evaluation.host import host, versions
+from torch import Tensor
 
 from clip_rl_training.comparing.config import (
     CompareConfig,
@@ -152,12 +153,13 @@ class Comparison:
     def _network(self, job: Job, config: TrainConfig, stills: DatasetStills) -> LossModule:
         """The job's network as it is measured: read where it was trained before, else trained now."""
         folder = self._folder(job)
-        below = read_weights(self._weights_below(job)) if job.run.refines else None
+        below = self._weights_of(job, job.run.refines)
+        start = self._weights_of(job, job.run.refiner_of)
 
         def build(config: TrainConfig) -> LossModule:
             if job.run.peer:
                 return PeerModule(config, job.run.peer)
-            return TrainingModule(config) if below is None else RefinerModule(config, below)
+            return TrainingModule(config) if below is None else RefinerModule(config, below, start)
 
         trainer = Trainer(config, stills, build=build)
         if (folder / "trained.json").is_file():
@@ -188,10 +190,13 @@ class Comparison:
         (folder / "state.pt").unlink(missing_ok=True)
         return trainer.module
 
-    def _weights_below(self, job: Job) -> Path:
-        base = dataclasses.replace(job, run=run_named(self.config, str(job.run.refines)))
-        self._trained(base)
-        return self._folder(base) / "weights.safetensors"
+    def _weights_of(self, job: Job, run: str | None) -> dict[str, Tensor] | None:
+        """Weights that another run made of the job's fold and seed; None for no run."""
+        if run is None:
+            return None
+        other = dataclasses.replace(job, run=run_named(self.config, run))
+        self._trained(other)
+        return read_weights(self._folder(other) / "weights.safetensors")
 
 
 def _read(path: Path) -> dict[str, Any]:
