@@ -119,6 +119,26 @@ def test_every_photometric_change_keeps_labels_and_changes_pixels() -> None:
         assert np.array_equal(plain[1], changed[1]), change
 
 
+@pytest.mark.parametrize("coloured", [False, True])
+def test_gray_images_stay_gray_where_asked(coloured: bool) -> None:
+    rgb, labels, content = scene()
+    tint = np.array([1.0, 0.7, 0.5]) if coloured else np.ones(3)
+    rgb = (rgb.mean(axis=2, keepdims=True) * tint).astype(np.uint8)
+    strong = AugmentConfig(colour=0.4, mix=1.0, saturation=0.9, grayscale=0.0, noise=1.0, jpeg=0.0, blocks=0.0)
+
+    def spread(config: AugmentConfig) -> float:
+        """Largest difference between channels inside the picture, averaged over images."""
+        found = []
+        for seed in range(8):
+            image, mask = augment(rgb, labels, content, size=SIZE, rng=np.random.default_rng(seed), config=config)
+            found.append(np.ptp(image[mask != 255].astype(int), axis=1).mean())
+        return float(np.mean(found))
+
+    kept = dataclasses.replace(strong, keep_gray=True)
+    assert spread(strong) > 8.0
+    assert spread(kept) == (spread(strong) if coloured else 0.0)
+
+
 def test_covering_blocks_are_not_to_be_guessed() -> None:
     rgb, labels, content = scene()
     config = dataclasses.replace(geometry_only(), blocks=1.0)

@@ -44,6 +44,13 @@ def test_close_ups_are_repeatable_and_show_what_they_say() -> None:
     assert any(a.rgb.shape != b.rgb.shape for (a, _), (b, _) in zip(first, other, strict=True))
 
 
+def test_close_ups_are_shown_as_in_training() -> None:
+    assert naming.naming_size(None, (288, 352)) == (288, 352)
+    assert naming.naming_size({"data": {"close_up_size": [96, 128]}}, (288, 352)) == (288, 352)
+    trained = {"data": {"close_up_batch": 8, "close_up_size": [96, 128]}}
+    assert naming.naming_size(trained, (288, 352)) == (96, 128)
+
+
 def test_a_network_that_sees_the_truth_names_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """The embedding of each close-up is replaced by its own type's text, the pixels' by those of the next type."""
     segmenter = ClipRlSegmenter(SegmenterConfig(input_size=(64, 64))).eval()

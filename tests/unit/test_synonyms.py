@@ -8,7 +8,7 @@ import pytest
 import torch
 from clip_rl_perception.labels import load_label_space
 from clip_rl_training.config_io import ConfigError
-from clip_rl_training.synonyms import drawn, load_synonyms, prompts_of, renamed
+from clip_rl_training.synonyms import drawn, load_synonyms, prompts_of, renamed, wordings
 
 SPACES = ("binary", "endovis2018-type", "endovis2017-parts")
 
@@ -32,6 +32,17 @@ def test_every_step_draws_one_text_per_class_from_all_of_them() -> None:
     assert seen == {(text,) for text in (*own, *prompts_of("tool"))}
     again = torch.Generator().manual_seed(0)
     assert drawn(space, synonyms, again) == drawn(space, synonyms, torch.Generator().manual_seed(0))
+
+
+def test_a_prompt_may_be_said_in_every_way_of_its_class() -> None:
+    spaces = [load_label_space("binary"), load_label_space("endovis2018-type")]
+    said = wordings(spaces, {"instrument": ("tool",), "background": ("tissue",)})
+    own = spaces[0].classes[1].texts()
+    for prompt in own:
+        assert said[prompt] == (*own, *prompts_of("tool"))
+    clip = spaces[1].classes[7].texts()
+    assert said[clip[0]] == clip
+    assert "a photo of bowel" not in said
 
 
 def test_names_get_an_article_unless_they_have_one() -> None:

@@ -20,9 +20,9 @@ from clip_rl_training import run_state, train
 from clip_rl_training.config import TrainConfig, config_from_data
 from clip_rl_training.config_io import ConfigError, apply_overrides, to_data
 from clip_rl_training.curriculum import CurriculumError
-from clip_rl_training.data import DataError
+from clip_rl_training.data import DataError, shows_close_ups
 from clip_rl_training.run_state import TrainError
-from clip_rl_training.synthetic.frame import SyntheticFrame
+from clip_rl_training.synthetic.frame import TYPE_NAMES, SyntheticFrame
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -40,7 +40,7 @@ TINY: dict[str, Any] = {
     "data": {"workers": 0, "label_spaces": {"endovis2018-type": 1.0, "binary": 1.0}},
     "losses": {"lovasz": 0.2, "class_power": 0.5},
     "curriculum": {"rl_weight": 1.0, "refine_steps": 2, "corruption": 1.0, "contrastive_weight": 0.1},
-    "validation": {"every": 3, "frames": 4, "pictures": 1},
+    "validation": {"every": 3, "frames": 4, "pictures": 1, "close_ups": 0},
 }
 
 
@@ -69,6 +69,11 @@ class Bars:
             0.0,
         )
 
+    def close_up(self, index: int) -> SyntheticFrame:
+        frame = self.frame(3, index)
+        kind = TYPE_NAMES[int(frame.type_map.max()) - 1]
+        return dataclasses.replace(frame, caption=f"a photo of a {kind} in endoscopic surgery")
+
 
 def config(tmp_path: Path, *overrides: str) -> TrainConfig:
     return config_from_data(apply_overrides(TINY, [f"out={tmp_path}", *overrides]), "tiny.yaml")
@@ -96,7 +101,7 @@ def assert_same_weights(one: train.Trainer, other: train.Trainer) -> None:
 
 
 def test_a_run_writes_a_checkpoint_that_loads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    trainer = trained(config(tmp_path))
+    trainer = trained(config(tmp_path, "validation.close_ups=3", "data.scene={height: 128, width: 160}"))
     trainer.finish()
     folder = tmp_path / "tiny"
     checkpoint = load_checkpoint(folder / "model")
@@ -110,6 +115,8 @@ def test_a_run_writes_a_checkpoint_that_loads(tmp_path: Path, capsys: pytest.Cap
     card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert checkpoint.model_id in card
     assert f"{checkpoint.provenance['test_scores']['refined/miou']:.3f}" in card
+    assert checkpoint.provenance["naming"]["crops"] == 3 and "Names of 3 synthetic close-ups" in card
+    assert "Began with" not in card
     assert (folder / "validation.jpg").stat().st_size > 0
     assert list((folder / "tensorboard").iterdir())
     printed = capsys.readouterr().out
@@ -120,6 +127,70 @@ def test_a_run_writes_a_checkpoint_that_loads(tmp_path: Path, capsys: pytest.Cap
 def test_resumed_weights_equal_those_of_an_uninterrupted_run(tmp_path: Path, whole: train.Trainer) -> None:
     trained(config(tmp_path), stop_after=2)
     assert_same_weights(whole, trained(config(tmp_path), resume=True))
+
+
+def test_a_run_with_close_ups_and_synonyms_resumes_to_the_bit(tmp_path: Path) -> None:
+    settings = (
+        "data.close_up_batch=4",
+        "data.close_up_size=[64,64]",
+        "data.synonyms=train",
+        "curriculum.close_up_steps=0.5",
+        "validation.every=0",
+    )
+    configuration = config(tmp_path / "whole", *settings)
+    assert {shows_close_ups(configuration, step) for step in range(4)} == {True, False}
+    one = trained(configuration)
+    trained(config(tmp_path / "halves", *settings), stop_after=2)
+    assert_same_weights(one, trained(config(tmp_path / "halves", *settings), resume=True))
+
+
+def test_close_ups_leave_the_norms_of_scenes_alone(tmp_path: Path) -> None:
+    settings = ("data.close_up_batch=4", "data.close_up_size=[64,64]", "validation.every=0")
+    scenes = trained(config(tmp_path / "scenes", *settings, "curriculum.close_up_steps=0"), stop_after=1)
+    fresh = train.Trainer(config(tmp_path / "fresh"), Bars())
+    close = trained(config(tmp_path / "close", *settings, "curriculum.close_up_steps=1"), stop_after=1)
+    before = fresh.module.state_dict()
+
+    def moved(trainer: train.Trainer, ending: str) -> bool:
+        after = trainer.module.state_dict()
+        names = [name for name in after if name.endswith(ending) and name.startswith("segmenter.encoder")]
+        assert names
+        return any(not torch.equal(before[name], after[name]) for name in names)
+
+    assert moved(scenes, "running_mean") and not moved(close, "running_mean")
+    assert moved(close, "conv.weight"), "they do teach"
+
+
+def test_a_run_begins_with_the_weights_of_another(tmp_path: Path, whole: train.Trainer) -> None:
+    state = whole.folder / "state.pt"
+    whole.finish()
+    for source in (state, whole.folder / "model"):
+        started = train.Trainer(config(tmp_path / source.name, f"start_from={source}"), Bars())
+        before = {name: value.clone() for name, value in started.module.state_dict().items()}
+        started.start(resume=False)
+        after, wanted = started.module.state_dict(), whole.average.values
+        assert any(not torch.equal(before[name], after[name]) for name in after)
+        for name, value in wanted.items():
+            close = torch.allclose(
+                after[name], value, rtol=1e-3, atol=1e-3
+            )  # checkpoints are rounded to half precision
+            assert close and torch.equal(started.average.values[name], after[name]), name
+    started.fit()
+    started.finish()
+    card = (started.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    provenance = load_checkpoint(started.folder / "model").provenance
+    assert provenance["started_from"] == f"checkpoint {load_checkpoint(whole.folder / 'model').model_id} (4 steps)"
+    assert f"Began with the weights of {provenance['started_from']}" in card
+    assert str(tmp_path) not in (started.folder / "model.json").read_text(encoding="utf-8")
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path, whole: train.Trainer) -> None:
+    other = train.Trainer(config(tmp_path, f"start_from={whole.state_path}", "model.decoder.channels=24"), Bars())
+    with pytest.raises(TrainError, match=r"of another network.*expected \(24,.*and \d+ more"):
+        other.start(resume=False)
+    for source, message in ((tmp_path / "none.pt", "does not exist"), ("nobody", "no checkpoint 'nobody'")):
+        with pytest.raises(TrainError, match=f"start_from.*{message}"):
+            train.Trainer(config(tmp_path, f"start_from={source}"), Bars()).start(resume=False)
 
 
 def test_workers_do_not_change_the_stream(tmp_path: Path, whole: train.Trainer) -> None:

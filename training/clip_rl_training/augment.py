@@ -50,6 +50,8 @@ class AugmentConfig:
     """Spread of the saturation factor."""
     grayscale: float = 0.2
     """Probability of a grayscale image."""
+    keep_gray: bool = False
+    """An image without any colour stays so, as a monochrome camera's does; else it may get a cast."""
     shading: float = 0.3
     """Probability of a slope of brightness over the image."""
     blur: float = 0.3
@@ -182,13 +184,16 @@ def _photometric(image: ByteArray, rng: np.random.Generator, config: AugmentConf
         factor = rng.uniform(0.4, 0.9)
         small = cv2.resize(image, (round(width * factor), round(height * factor)), interpolation=cv2.INTER_AREA)
         image = np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+    gray = config.keep_gray and _is_gray(image)  # before the colours change
     value: FloatArray = image.astype(np.float32) / np.float32(255.0)
     if rng.random() < config.shading * severity:
         value = value * _slope(value.shape[:2], rng)[..., None]
-    value = _colour(value, rng, config, severity)
+    value, gray = _colour(value, rng, config, severity, gray)
     if rng.random() < config.noise * severity:
         spread = np.float32(rng.uniform(0.005, 0.05))
         noise = rng.standard_normal(value.shape, dtype=np.float32)
+        if gray and config.keep_gray:
+            noise = noise[..., :1]
         value = value + spread * (np.float32(0.4) + np.sqrt(np.maximum(value, 0.0))) * noise
     result: ByteArray = (np.clip(value, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
     if rng.random() < config.jpeg * severity:
@@ -197,21 +202,31 @@ def _photometric(image: ByteArray, rng: np.random.Generator, config: AugmentConf
     return result
 
 
-def _colour(value: FloatArray, rng: np.random.Generator, config: AugmentConfig, severity: float) -> FloatArray:
-    """Exposure, gamma, white balance, channel mix, saturation, grayscale of an image in 0..1."""
+def _is_gray(image: ByteArray) -> bool:
+    """Whether red, green and blue differ by no more than JPEG makes them differ; a grid of pixels is looked at."""
+    sparse = image[::4, ::4].astype(np.int16)
+    return bool(np.ptp(sparse, axis=2).mean() < 2.0)
+
+
+def _colour(
+    value: FloatArray, rng: np.random.Generator, config: AugmentConfig, severity: float, stays_gray: bool
+) -> tuple[FloatArray, bool]:
+    """Exposure, gamma, white balance, channel mix, saturation, grayscale of an image in 0..1; whether it is gray."""
     gains = np.exp(rng.normal(0.0, config.gain, 1) * severity + rng.normal(0.0, config.colour, 3) * severity)
     value = value * gains.astype(np.float32)
     if rng.random() < config.mix * severity:
         mixing = 0.6 * rng.dirichlet(np.ones(3), 3) + 0.4 * np.eye(3)
         value = value @ mixing.T.astype(np.float32)
     gray = value @ np.array([0.299, 0.587, 0.114], np.float32)
-    if rng.random() < config.grayscale * severity:
+    becomes_gray = rng.random() < config.grayscale * severity
+    if becomes_gray or stays_gray:
         value = np.repeat(gray[..., None], 3, axis=2)
     else:
         factor = max(0.0, 1.0 + rng.uniform(-config.saturation, config.saturation) * severity)
         value = gray[..., None] + np.float32(factor) * (value - gray[..., None])
     gamma = math.exp(rng.normal(0.0, config.gamma) * severity)
-    return np.asarray(np.clip(value, 0.0, 1.0) ** np.float32(gamma), np.float32)
+    value = np.asarray(np.clip(value, 0.0, 1.0) ** np.float32(gamma), np.float32)
+    return value, becomes_gray or stays_gray
 
 
 def _blur(image: ByteArray, rng: np.random.Generator, severity: float) -> ByteArray:

@@ -73,6 +73,12 @@ class DataConfig:
     """Processes that load and augment images."""
     close_ups: float = 0.0
     """Share of the synthetic training scenes replaced by a close-up of one instrument, captioned by its type."""
+    close_up_batch: int = 0
+    """Close-ups per process in a batch of their own; the curriculum's `close_up_steps` says how often there is one."""
+    close_up_stills: int = 4000
+    """Close-ups for such batches to draw ahead, of source ``rendered``."""
+    close_up_size: tuple[int, int] = (128, 128)
+    """(H, W) of close-ups in such a batch, px, multiples of 32; naming is measured at this size."""
     synonyms: str | None = None
     """File of other names for classes, shipped (``train``) or a path: every step draws one prompt per class from the
     class's own and these, so that the text tower learns names and not labels."""
@@ -132,6 +138,9 @@ class ValidationConfig:
     """Stills per validation."""
     pictures: int = 6
     """Stills drawn into TensorBoard and onto the contact sheet."""
+    close_ups: int = 100
+    """Close-ups of test scenes on which the model card's naming is measured, where types are trained on synthetic
+    scenes; 0 measures none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,6 +157,9 @@ class TrainConfig:
     """Images per step and process."""
     note: str = ""
     """What the model card is to say about this run beyond its numbers, for example that it was warm-started."""
+    start_from: str | None = None
+    """Weights to begin with: a checkpoint by path or shipped name, or the ``state.pt`` of another run (its averaged
+    weights). Its network must be the same. Optimiser and curriculum start anew; None: random or pretrained towers."""
     out: Path = Path("out/train")
     """Parent of the run's folder."""
     seed: int = 0
@@ -185,6 +197,19 @@ class TrainConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         if not self.data.label_spaces or min(self.data.label_spaces.values()) < 0:
             raise ValueError("data.label_spaces must name at least one label space with a frequency of 0 or more")
+        self._check_close_ups()
+
+    def _check_close_ups(self) -> None:
+        data = self.data
+        if data.close_up_batch < 0 or any(side < 32 or side % 32 for side in data.close_up_size):
+            raise ValueError(
+                f"data.close_up_batch {data.close_up_batch} of size {data.close_up_size}: expected at least 0 images, "
+                "with sides that are multiples of 32"
+            )
+        if data.close_up_batch and (data.source == "dataset" or "endovis2018-type" not in data.label_spaces):
+            raise ValueError(
+                "data.close_up_batch needs synthetic or rendered scenes and endovis2018-type among data.label_spaces"
+            )
 
 
 def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> TrainConfig:

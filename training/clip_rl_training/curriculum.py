@@ -117,6 +117,8 @@ class CurriculumPoint(NamedTuple):
     """Factor on the network's input size, rounded to multiples of 32: small images early cost less."""
     difficulty: float
     """Which scenes are shown, 0..1: at 0 the easiest of a few candidates for every sample, at 1 all as they come."""
+    close_up_steps: float
+    """Share of the steps whose batch is close-ups alone, see `DataConfig.close_up_batch`: at 1 a stage of its own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,6 +135,7 @@ class Curriculum:
     augmentation: Schedule = FULL
     resolution: Schedule = FULL
     difficulty: Schedule = FULL
+    close_up_steps: Schedule = OFF
 
     def at(self, step: int, total: int) -> CurriculumPoint:
         """Values at `step` of `total` steps; `refine_steps` is rounded to the nearest whole number."""

@@ -1,14 +1,15 @@
 """The stream of training images: sample i is a function of (seed, i) alone, so a resumed run sees what it would have.
 
 Step s of process r of n uses samples ``(s n + r) B .. (s n + r + 1) B - 1``. What depends on the curriculum (severity
-of the augmentation, resolution) follows from the step, hence from the index too. Loading and augmenting run in worker
-processes.
+of the augmentation, resolution) follows from the step, hence from the index too. Some steps show close-ups in place of
+scenes; they are numbered alike, with a batch size of their own. Loading and augmenting run in worker processes.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +24,14 @@ from clip_rl_training.curriculum import CurriculumPoint
 from clip_rl_training.difficulty import candidates, difficulty
 from clip_rl_training.synthetic.frame import SyntheticFrame
 
-TRAINING, VALIDATION, TEST = range(3)
-"""Scenes never cross these: they enter the seed of every scene."""
+TRAINING, VALIDATION, TEST, CLOSE_UP = range(4)
+"""Scenes never cross these: they enter the seed of every scene. The last are scenes for training on close-ups."""
 
-_SCENE, _VIEW, _SPACE = range(3)
+_SCENE, _VIEW, _SPACE, _KIND, _CLOSE_VIEW = range(5)
+
+_CLOSE_UP_SPACE = "endovis2018-type"
+_CLOSE_UP_SCALE = (0.85, 1.25)
+"""Zoom of close-ups: they are cut closely already."""
 
 _FAR = 1_000_003
 """Distance of candidates for one sample: prime, and longer than any training, so that none is shown by another."""
@@ -66,6 +71,15 @@ class Stills(Protocol):
         ...
 
 
+@runtime_checkable
+class CloseUpStills(Protocol):
+    """Stills of which close-ups can be had."""
+
+    def close_up(self, index: int) -> SyntheticFrame:
+        """Close-up number `index` of a training scene, any int >= 0; its caption names the type alone."""
+        ...
+
+
 class Batch(NamedTuple):
     """What one training step sees."""
 
@@ -77,6 +91,8 @@ class Batch(NamedTuple):
     """One per image."""
     space: str
     """Name of the label space."""
+    close_ups: bool = False
+    """Whether these are close-ups of single instruments, not scenes."""
 
 
 class _Sample(NamedTuple):
@@ -84,6 +100,12 @@ class _Sample(NamedTuple):
     labels: Tensor
     caption: str
     space: str
+    close_up: bool = False
+
+
+class _Key(NamedTuple):
+    number: int
+    close_up: bool
 
 
 def labels_in(frame: SyntheticFrame | DatasetFrame, space: str) -> ByteArray:
@@ -155,6 +177,60 @@ class TrainingStream(Dataset[_Sample]):
         return min(scenes, key=lambda scene: difficulty(labels_in(scene, space)))
 
 
+class CloseUpStream(Dataset[_Sample]):
+    """Map from the index of a close-up to an augmented sample, labelled by type."""
+
+    def __init__(self, config: TrainConfig, stills: Stills, *, processes: int = 1) -> None:
+        if not isinstance(stills, CloseUpStills):
+            raise DataError(f"data.close_up_batch is {config.data.close_up_batch}, but these scenes have no close-ups")
+        self._config = config
+        self._stills: CloseUpStills = stills
+        self._per_step = config.data.close_up_batch * processes
+        self._augment = dataclasses.replace(config.augment, scale=_CLOSE_UP_SCALE, whole_frame=0.0)
+
+    def __getitem__(self, index: int) -> _Sample:
+        config = self._config
+        frame = self._stills.close_up(index + config.data.seed_offset)
+        image, labels = augment(
+            frame.rgb,
+            labels_in(frame, _CLOSE_UP_SPACE),
+            frame.content,
+            size=config.data.close_up_size,
+            rng=np.random.default_rng([config.seed, TRAINING, _CLOSE_VIEW, index]),
+            config=self._augment,
+            severity=config.curriculum.at(index // self._per_step, config.steps).augmentation,
+        )
+        return _Sample(_planes(image), torch.from_numpy(labels), frame.caption, _CLOSE_UP_SPACE, True)
+
+
+def shows_close_ups(config: TrainConfig, step: int) -> bool:
+    """Whether the batch of `step` is close-ups alone."""
+    share = config.curriculum.at(step, config.steps).close_up_steps
+    if config.data.close_up_batch == 0 or share <= 0:
+        return False
+    return bool(np.random.default_rng([config.seed, _KIND, step]).random() < share)
+
+
+def images_seen(config: TrainConfig) -> int:
+    """How many images the whole training shows, to all processes together."""
+    close_ups = sum(shows_close_ups(config, step) for step in range(config.steps))
+    return config.devices * (config.batch * (config.steps - close_ups) + config.data.close_up_batch * close_ups)
+
+
+class _Streams(Dataset[_Sample]):
+    """Scenes and close-ups behind one map."""
+
+    def __init__(self, config: TrainConfig, stills: Stills, *, processes: int) -> None:
+        self._scenes = TrainingStream(config, stills, processes=processes)
+        wanted = config.data.close_up_batch > 0
+        self._close_ups = CloseUpStream(config, stills, processes=processes) if wanted else None
+
+    def __getitem__(self, key: _Key) -> _Sample:
+        if key.close_up and self._close_ups is not None:
+            return self._close_ups[key.number]
+        return self._scenes[key.number]
+
+
 class ValidationStills(Dataset[_Sample]):
     """Scenes seen as the pipeline shows them, without augmentation."""
 
@@ -179,32 +255,34 @@ class ValidationStills(Dataset[_Sample]):
         return _Sample(_planes(image), torch.from_numpy(labels), frame.caption, self._space)
 
 
-class _Indices(Sampler[int]):
-    """Sample indices of one process, from a step on."""
+class _Steps(Sampler[list[_Key]]):
+    """The samples of one process, step by step, from a step on."""
 
-    def __init__(self, *, first_step: int, steps: int, batch: int, rank: int, processes: int) -> None:
-        self._range = [
-            (step * processes + rank) * batch + position
-            for step in range(first_step, steps)
-            for position in range(batch)
-        ]
+    def __init__(self, config: TrainConfig, *, first_step: int, last_step: int, rank: int, processes: int) -> None:
+        self._config = config
+        self._steps = range(first_step, last_step)
+        self._rank = rank
+        self._processes = processes
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._range)
+    def __iter__(self) -> Iterator[list[_Key]]:
+        for step in self._steps:
+            close_ups = shows_close_ups(self._config, step)
+            count = self._config.data.close_up_batch if close_ups else self._config.batch
+            first = (step * self._processes + self._rank) * count
+            yield [_Key(index, close_ups) for index in range(first, first + count)]
 
     def __len__(self) -> int:
-        return len(self._range)
+        return len(self._steps)
 
 
 def training_batches(
     config: TrainConfig, stills: Stills, *, first_step: int, last_step: int, rank: int = 0, processes: int = 1
 ) -> DataLoader[_Sample]:
     """Batches of steps `first_step` to `last_step` - 1 of one process; iterating yields `Batch`."""
-    sampler = _Indices(first_step=first_step, steps=last_step, batch=config.batch, rank=rank, processes=processes)
+    sampler = _Steps(config, first_step=first_step, last_step=last_step, rank=rank, processes=processes)
     return DataLoader(
-        TrainingStream(config, stills, processes=processes),
-        batch_size=config.batch,
-        sampler=sampler,
+        _Streams(config, stills, processes=processes),
+        batch_sampler=sampler,
         num_workers=config.data.workers,
         collate_fn=_collate,
         worker_init_fn=_quiet_worker,
@@ -229,6 +307,7 @@ def _collate(samples: list[_Sample]) -> Batch:
         torch.stack([sample.labels for sample in samples]).long(),
         tuple(sample.caption for sample in samples),
         samples[0].space,
+        samples[0].close_up,
     )
 
 

@@ -16,9 +16,10 @@ from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_training.calibrate import calibrate
 from clip_rl_training.config import TrainConfig
 from clip_rl_training.config_io import to_data
-from clip_rl_training.data import TEST, VALIDATION, Stills, validation_batches
+from clip_rl_training.data import TEST, VALIDATION, Stills, images_seen, validation_batches
 from clip_rl_training.keep_margin import choose_keep_margin_
 from clip_rl_training.model_card import model_card, trained_on
+from clip_rl_training.naming import NAMED_SPACE, name_close_ups, naming_size
 from clip_rl_training.validate import ValidationResult, validate
 
 
@@ -30,11 +31,13 @@ def finish(
     folder: Path,
     seconds: float,
     say: Callable[[str], None],
+    started_from: str = "",
 ) -> str:
     """Write model.safetensors, model.json and MODEL_CARD.md to `folder`; returns the model id.
 
     The margin of the keep action, temperature and novelty are fitted on validation scenes, the card's scores come from
     test scenes. The network is rounded to half precision first, so that what is scored is what is stored.
+    `started_from` says what weights the run began with, if not with random or pretrained ones.
     """
     space = load_label_space(next(iter(config.data.label_spaces)))
     device = next(segmenter.parameters()).device
@@ -56,13 +59,27 @@ def finish(
     scores = validate(
         segmenter, validation_batches(config, stills, split=TEST), space, device=device, mode=config.reinforce.mode
     )
+    naming = _naming(config, segmenter, say)
     provenance = _provenance(config, scores, seconds)
+    provenance |= {"started_from": started_from} if started_from else {}
+    provenance |= {"naming": naming} if naming else {}
     text = segmenter.encode_text(space)
     model_id = save_checkpoint(folder / "model", segmenter, space, text, calibration, provenance)
     card = model_card(config, scores, calibration, provenance, model_id)
     (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
     say(f"wrote {folder / 'model.safetensors'} ({model_id}) and MODEL_CARD.md")
     return model_id
+
+
+def _naming(config: TrainConfig, segmenter: ClipRlSegmenter, say: Callable[[str], None]) -> dict[str, Any]:
+    """How many close-ups are named rightly, where types are trained on synthetic scenes; else nothing."""
+    crops = config.validation.close_ups
+    if crops == 0 or config.data.source == "dataset" or NAMED_SPACE not in config.data.label_spaces:
+        return {}
+    say(f"naming {crops} close-ups")
+    space, size = load_label_space(NAMED_SPACE), naming_size(to_data(config), config.model.input_size)
+    named = name_close_ups(segmenter, space, config.data.scene, crops=crops, size=size)
+    return {"size": list(size), **named.report(tuple(space.names[1:]))}
 
 
 def _hardware(config: TrainConfig) -> str:
@@ -75,7 +92,7 @@ def _hardware(config: TrainConfig) -> str:
 def _provenance(config: TrainConfig, scores: ValidationResult, seconds: float) -> dict[str, Any]:
     settings = to_data(config)
     # Where files lay on the training machine is nobody else's business and would not help them.
-    del settings["out"], settings["data"]["root"]
+    del settings["out"], settings["data"]["root"], settings["start_from"]
     for folder in ("background_folder", "cutout_folder"):
         settings["data"]["scene"].pop(folder)
     return {
@@ -83,7 +100,7 @@ def _provenance(config: TrainConfig, scores: ValidationResult, seconds: float) -
         "run": config.name,
         "trained_on": trained_on(config),
         "steps": config.steps,
-        "images": config.steps * config.batch * config.devices,
+        "images": images_seen(config),
         "hours": round(seconds / 3600, 2),
         "hardware": _hardware(config),
         "versions": {"torch": torch.__version__, "python": platform.python_version()},

@@ -24,7 +24,7 @@ from clip_rl_training.corrupt import corrupt_log_probs, drop_channels, previous_
 from clip_rl_training.curriculum import CurriculumPoint
 from clip_rl_training.reinforce import RefinerAgents, reinforce
 from clip_rl_training.supervised_refiner import supervised_refinement
-from clip_rl_training.synonyms import drawn, load_synonyms
+from clip_rl_training.synonyms import drawn, load_synonyms, wordings
 
 
 class LossModule(nn.Module):
@@ -66,6 +66,7 @@ class TrainingModule(LossModule):
         super().__init__(config)
         self.segmenter = ClipRlSegmenter(config.model)
         self.synonyms = load_synonyms(config.data.synonyms) if config.data.synonyms else None
+        self.wordings = wordings(self.spaces.values(), self.synonyms) if self.synonyms else {}
         self.learned = nn.ParameterDict()
         """Of the control without text: class vectors (K, D) by label space."""
         if config.classifier == "learned":
@@ -104,7 +105,7 @@ class TrainingModule(LossModule):
                 total = total + self.config.losses.text_spread * losses.text_spread(text)
             total = point.supervised_weight * total
             if point.contrastive_weight > 0:
-                contrastive = self._contrastive(embedding.float(), captions)
+                contrastive = self._contrastive(embedding.float(), captions, generator)
                 total = total + point.contrastive_weight * contrastive
                 report["contrastive"] = contrastive.item()
             if point.rl_weight > 0 and point.refine_steps > 0 and self.config.reinforce.mode in ("rl", "supervised"):
@@ -133,13 +134,19 @@ class TrainingModule(LossModule):
             return functional.normalize(self.learned[space], dim=-1).float()
         return self.segmenter.encode_text(self.spaces[space])
 
-    def _contrastive(self, embedding: Tensor, captions: Sequence[str]) -> Tensor:
+    def _contrastive(self, embedding: Tensor, captions: Sequence[str], generator: torch.Generator) -> Tensor:
         unique = sorted(set(captions))
         groups = torch.tensor([unique.index(caption) for caption in captions], device=embedding.device)
-        text = self.segmenter.text.encode(unique)[groups]
+        said = [self._worded(caption, generator) for caption in unique]
+        text = self.segmenter.text.encode(said)[groups]
         return losses.contrastive(
             embedding, text, scale=self.segmenter.logit_scale.clamp(max=4.6052).exp(), groups=groups
         )
+
+    def _worded(self, caption: str, generator: torch.Generator) -> str:
+        """With synonyms, a caption that is a class's prompt is said in one of the class's other ways."""
+        texts = self.wordings.get(caption, (caption,))
+        return texts[int(torch.randint(len(texts), (), generator=generator))] if len(texts) > 1 else caption
 
     def refinement(
         self,

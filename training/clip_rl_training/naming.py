@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from clip_rl_perception.argument_types import height_by_width
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace, load_label_space
 from clip_rl_perception.model.checkpoint import load_checkpoint
@@ -28,9 +29,12 @@ from clip_rl_perception.model.segmenter import ClipRlSegmenter
 
 from clip_rl_training.augment import plain_view
 from clip_rl_training.synthetic.config import SceneConfig
-from clip_rl_training.synthetic.crops import instrument_crop, nameable_instruments
+from clip_rl_training.synthetic.crops import draw_close_up
 from clip_rl_training.synthetic.frame import SyntheticFrame
 from clip_rl_training.synthetic.stills import random_still
+
+NAMED_SPACE = "endovis2018-type"
+"""The label space of the seven types."""
 
 _SEED = 0x4A3E
 """Apart from every seed of training."""
@@ -80,15 +84,20 @@ def close_ups(config: SceneConfig, seed: int) -> Iterator[tuple[SyntheticFrame, 
         rng = np.random.default_rng([_SEED, seed, index])
         frame = random_still(rng, config)
         index += 1
-        instruments = nameable_instruments(frame)
-        if instruments:
-            instance = int(rng.choice(instruments))
-            yield instrument_crop(frame, instance, rng), int(frame.type_map[frame.instance_map == instance][0])
+        close_up = draw_close_up(frame, rng)
+        if close_up is not None:
+            yield close_up
 
 
 @torch.no_grad()
 def name_close_ups(
-    segmenter: ClipRlSegmenter, label_space: LabelSpace, config: SceneConfig, *, crops: int, seed: int = 0
+    segmenter: ClipRlSegmenter,
+    label_space: LabelSpace,
+    config: SceneConfig,
+    *,
+    crops: int,
+    seed: int = 0,
+    size: tuple[int, int] | None = None,
 ) -> Naming:
     """Name `crops` close-ups.
 
@@ -98,12 +107,14 @@ def name_close_ups(
         config: of the scenes.
         crops: how many, at least 1.
         seed: of the scenes.
+        size: (H, W) in which they are shown, px; None: the network's input size.
     """
+    size = size or segmenter.config.input_size
     text = segmenter.encode_text(label_space)
     types = len(label_space) - 1
     image, pixels = np.zeros((types, types), np.int64), np.zeros((types, types), np.int64)
     for _, (crop, type_id) in zip(range(crops), close_ups(config, seed), strict=False):
-        view, labels = plain_view(crop.rgb, crop.type_map, crop.content, size=segmenter.config.input_size)
+        view, labels = plain_view(crop.rgb, crop.type_map, crop.content, size=size)
         decoded = segmenter.decode(segmenter.prepare(torch.from_numpy(np.ascontiguousarray(view))[None]), text)
         shown = torch.from_numpy(np.ascontiguousarray(labels[1::4, 1::4] != 255))
         seen = (decoded.logits.softmax(1)[0, 1:] * shown).sum(dim=(1, 2))
@@ -112,11 +123,31 @@ def name_close_ups(
     return Naming(image, pixels)
 
 
+def naming_size(config: Any, input_size: tuple[int, int]) -> tuple[int, int]:
+    """(H, W) in which close-ups are shown: as in training, where they had batches of their own, else the input size.
+
+    Args:
+        config: of the training, as plain data; what is not there counts as not trained so.
+        input_size: of the network.
+    """
+    data = config.get("data", {}) if isinstance(config, dict) else {}
+    if not data.get("close_up_batch"):
+        return input_size
+    height, width = data["close_up_size"]
+    return int(height), int(width)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``clip-rl naming``."""
     parser.add_argument("--checkpoint", required=True, help="path, or the name of a shipped one, for example demo")
     parser.add_argument("--crops", type=int, default=400, metavar="N", help="close-ups (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the scenes (default: %(default)s)")
+    parser.add_argument(
+        "--size",
+        type=height_by_width,
+        metavar="HxW",
+        help="in which they are shown (default: as in the checkpoint's training)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="the report with every type; printed when not given")
 
 
@@ -124,10 +155,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Run ``clip-rl naming``; 0 when it is measured."""
     if arguments.crops < 1 or arguments.seed < 0:
         raise NamingError(f"--crops {arguments.crops} --seed {arguments.seed}: expected at least 1 and at least 0")
-    space = load_label_space("endovis2018-type")
-    segmenter = load_checkpoint(arguments.checkpoint).segmenter.eval()
-    naming = name_close_ups(segmenter, space, SceneConfig(), crops=arguments.crops, seed=arguments.seed)
-    report = naming.report(tuple(space.names[1:]))
+    space = load_label_space(NAMED_SPACE)
+    checkpoint = load_checkpoint(arguments.checkpoint)
+    segmenter = checkpoint.segmenter.eval()
+    size = arguments.size or naming_size(checkpoint.provenance.get("config"), segmenter.config.input_size)
+    naming = name_close_ups(segmenter, space, SceneConfig(), crops=arguments.crops, seed=arguments.seed, size=size)
+    report = {"size": list(size), **naming.report(tuple(space.names[1:]))}
     text = json.dumps(report, indent=2)
     if arguments.json is None:
         print(text)

@@ -1,4 +1,4 @@
-"""AdamW with one group per part of the network, and gradient clipping per part.
+"""AdamW with one group per part of the network, gradient clipping per part, and norms that hold still.
 
 The refiner's gradients are of another size than the network's; clipped together, one would starve the other.
 """
@@ -62,3 +62,14 @@ def clip_gradients(module: nn.Module, limit: float) -> dict[str, float]:
             norm = torch.nn.utils.clip_grad_norm_(parameters, limit if limit > 0 else float("inf"))
             norms[f"gradient/{label}"] = norm.item()
     return norms
+
+
+def hold_norms(module: nn.Module) -> None:
+    """Let batch norms use their running statistics, and leave them as they are, until the next ``module.train()``.
+
+    For batches of another kind than what the network will see: at inference there is one set of statistics for all, so
+    close-ups are to be learned under those of scenes. Weights and biases of the norms go on learning.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            part.eval()

@@ -17,19 +17,23 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from clip_rl_training.config import TrainConfig
 from clip_rl_training.config_io import to_data
-from clip_rl_training.data import TEST, TRAINING, VALIDATION, DataError, Stills, scene_generator
+from clip_rl_training.data import CLOSE_UP, TEST, TRAINING, VALIDATION, DataError, Stills, scene_generator
 from clip_rl_training.dataset_stills import DatasetStills, open_parts
 from clip_rl_training.synthetic.config import SceneConfig
-from clip_rl_training.synthetic.crops import instrument_crop, nameable_instruments
+from clip_rl_training.synthetic.crops import draw_close_up
 from clip_rl_training.synthetic.frame import SyntheticFrame
 from clip_rl_training.synthetic.stills import random_still
 from clip_rl_training.synthetic.version import generator_version
 
-_FOLDERS = {TRAINING: "training", VALIDATION: "validation", TEST: "test"}
-_CLOSE_UP = 0xC105E
+_FOLDERS = {TRAINING: "training", VALIDATION: "validation", TEST: "test", CLOSE_UP: "close_ups"}
+_REPLACED = 0xC105E
+_MOST_TRIES = 50
+_LARGEST_CLOSE_UP = 192
+"""Side to which larger close-ups are shrunk, px."""
 _OUTSIDE = 255
 """Instance value in files of pixels outside the content area."""
 
@@ -49,20 +53,24 @@ class DrawnStills:
         """Scene `index` of `split`."""
         return random_still(scene_generator(self._seed, split, index), self._scene)
 
+    def close_up(self, index: int) -> SyntheticFrame:
+        """Close-up `index` for training; see `numbered_close_up`."""
+        return numbered_close_up(self._seed, index, self._scene)
+
 
 class RenderedStills:
     """Scenes read from a folder that `render_ahead` filled.
 
     ``training/000123.jpg`` is the image, ``.png`` holds types, scene classes, parts and instances as its four channels
-    (instance 255 = outside the content area), ``.txt`` the caption.
+    (instance 255 = outside the content area), ``.txt`` the caption. ``close_ups/`` holds close-ups in the same way.
     """
 
-    def __init__(self, root: Path, *, seed: int, training: int) -> None:
+    def __init__(self, root: Path, *, seed: int, training: int, close_ups: int = 0) -> None:
         self._root = root
         self._seed = seed
         self._training = training
-        self._epoch = -1
-        self._order = np.arange(training)
+        self._close_ups = close_ups
+        self._orders: dict[int, tuple[int, npt.NDArray[np.int64]]] = {}
 
     def available(self, split: int) -> int | None:
         """Training scenes; of the others as many as were drawn ahead."""
@@ -71,11 +79,22 @@ class RenderedStills:
     def frame(self, split: int, index: int) -> SyntheticFrame:
         """Scene `index` of `split`; beyond the last training scene they come round again in another order."""
         if split == TRAINING:
-            epoch, index = divmod(index, self._training)
-            if epoch != self._epoch:
-                self._epoch, self._order = epoch, np.random.default_rng([self._seed, epoch]).permutation(self._training)
-            index = int(self._order[index])
+            index = self._shuffled(split, index, self._training)
         return read_still(self._root / _FOLDERS[split] / f"{index:06d}")
+
+    def close_up(self, index: int) -> SyntheticFrame:
+        """Close-up `index`; beyond the last they come round again in another order."""
+        if self._close_ups == 0:
+            raise DataError("no close-ups were drawn ahead: data.close_up_stills is 0")
+        return read_still(self._root / _FOLDERS[CLOSE_UP] / f"{self._shuffled(CLOSE_UP, index, self._close_ups):06d}")
+
+    def _shuffled(self, split: int, index: int, count: int) -> int:
+        """Number of the file that is shown as sample `index`; every round has an order of its own."""
+        epoch, place = divmod(index, count)
+        if split not in self._orders or self._orders[split][0] != epoch:
+            seed = [self._seed, epoch] if split == TRAINING else [self._seed, epoch, split]
+            self._orders[split] = epoch, np.random.default_rng(seed).permutation(count)
+        return int(self._orders[split][1][place])
 
 
 class CloseUps:
@@ -98,11 +117,53 @@ class CloseUps:
     def frame(self, split: int, index: int) -> SyntheticFrame:
         """Scene or close-up `index` of `split`."""
         frame = self._scenes.frame(split, index)
-        rng = np.random.default_rng([self._seed, split, _CLOSE_UP, index])
+        rng = np.random.default_rng([self._seed, split, _REPLACED, index])
         if split != TRAINING or rng.random() >= self._share:
             return frame
-        instruments = nameable_instruments(frame)
-        return instrument_crop(frame, int(rng.choice(instruments)), rng) if instruments else frame
+        close_up = draw_close_up(frame, rng)
+        return frame if close_up is None else close_up[0]
+
+    def close_up(self, index: int) -> SyntheticFrame:
+        """Close-up `index` for batches of close-ups."""
+        return self._scenes.close_up(index)
+
+
+def numbered_close_up(seed: int, index: int, scene: SceneConfig) -> SyntheticFrame:
+    """Close-up `index` of scenes with one instrument each, at most 192 px wide; types come as often as in `scene`.
+
+    Raises:
+        DataError: scenes in which instruments hardly ever show a tip.
+    """
+    rng = scene_generator(seed, CLOSE_UP, index)
+    # What is cut out is some half of the scene: it need not be as large as scenes that are shown whole.
+    single = dataclasses.replace(
+        scene, instrument_counts=(0.0, 1.0), height=max(32, scene.height * 3 // 4), width=max(32, scene.width * 3 // 4)
+    )
+    for _ in range(_MOST_TRIES):
+        close_up = draw_close_up(random_still(rng, single), rng)
+        if close_up is not None:
+            return _shrunk(close_up[0])
+    raise DataError(f"{_MOST_TRIES} scenes gave no close-up: no tip is in sight; raise data.scene.radius")
+
+
+def _shrunk(frame: SyntheticFrame) -> SyntheticFrame:
+    side = max(frame.type_map.shape)
+    if side <= _LARGEST_CLOSE_UP:
+        return frame
+    size = (_LARGEST_CLOSE_UP, _LARGEST_CLOSE_UP)
+
+    def nearest(array: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        return np.asarray(cv2.resize(array, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+
+    return dataclasses.replace(
+        frame,
+        rgb=np.asarray(cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA), np.uint8),
+        type_map=nearest(frame.type_map),
+        scene_map=nearest(frame.scene_map),
+        part_map=nearest(frame.part_map),
+        instance_map=nearest(frame.instance_map),
+        content=nearest(frame.content.astype(np.uint8)) > 0,
+    )
 
 
 def read_still(stem: Path) -> SyntheticFrame:
@@ -196,8 +257,12 @@ def open_stills(config: TrainConfig, rank: int, say: Callable[[str], None]) -> S
         return _with_close_ups(DrawnStills(config.seed, data.scene), config)
     if rank == 0:
         counts = {VALIDATION: held_out, TEST: held_out, TRAINING: data.stills}
+        counts |= {CLOSE_UP: data.close_up_stills} if data.close_up_batch > 0 else {}
         render_ahead(data.root, counts, seed=config.seed, scene=data.scene, workers=max(1, data.workers), say=say)
-    return _with_close_ups(RenderedStills(data.root, seed=config.seed, training=data.stills), config)
+    rendered = RenderedStills(
+        data.root, seed=config.seed, training=data.stills, close_ups=data.close_up_stills * (data.close_up_batch > 0)
+    )
+    return _with_close_ups(rendered, config)
 
 
 def _with_close_ups(scenes: DrawnStills | RenderedStills, config: TrainConfig) -> Stills:
@@ -214,7 +279,10 @@ class _Job:
 
 
 def _draw(job: _Job) -> None:
-    frame = random_still(scene_generator(job.seed, job.split, job.index), job.scene)
+    if job.split == CLOSE_UP:
+        frame = numbered_close_up(job.seed, job.index, job.scene)
+    else:
+        frame = random_still(scene_generator(job.seed, job.split, job.index), job.scene)
     write_still(job.root / _FOLDERS[job.split] / f"{job.index:06d}", frame)
 
 

@@ -7,7 +7,7 @@ in reports; only what the text tower reads changes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 
@@ -66,6 +66,16 @@ def renamed(space: LabelSpace, synonyms: Synonyms) -> LabelSpace:
         for entry in space.classes
     )
     return LabelSpace(space.name, classes)
+
+
+def wordings(spaces: Iterable[LabelSpace], synonyms: Synonyms) -> dict[str, tuple[str, ...]]:
+    """For every prompt of every class all that may be said in its place: the class's own prompts and its synonyms'."""
+    found: dict[str, tuple[str, ...]] = {}
+    for space in spaces:
+        for entry in space.classes:
+            texts = (*entry.texts(), *(p for name in synonyms.get(entry.name, ()) for p in prompts_of(name)))
+            found |= {prompt: texts for prompt in entry.texts()}
+    return found
 
 
 def drawn(space: LabelSpace, synonyms: Synonyms, generator: torch.Generator) -> LabelSpace:

@@ -37,8 +37,9 @@ from clip_rl_training.finish import finish
 from clip_rl_training.interrupts import interrupts_flagged
 from clip_rl_training.losses import class_weights
 from clip_rl_training.module import LossModule, TrainingModule, stride_labels
-from clip_rl_training.optimizer import build_optimizer, clip_gradients, set_learning_rate
+from clip_rl_training.optimizer import build_optimizer, clip_gradients, hold_norms, set_learning_rate
 from clip_rl_training.run_state import TrainError, read_state, write_state
+from clip_rl_training.start_from import load_start
 from clip_rl_training.stills import open_stills
 from clip_rl_training.validate import ValidationResult, validate
 
@@ -104,6 +105,7 @@ class Trainer:
         self.seconds = 0.0
         self.cpu_seconds = 0.0
         self.interrupted = False
+        self.started_from = ""
         # Before the network: what is wrong with the data is told before weights are fetched.
         self.stills = stills if stills is not None else open_stills(config, self.fabric.global_rank, self.say)
         torch.manual_seed(config.seed)
@@ -139,6 +141,11 @@ class Trainer:
             raise TrainError(
                 f"{self.folder} holds a run already: go on with --resume, or choose another --set name=, or delete it"
             )
+        elif self.config.start_from is not None:
+            self.started_from = load_start(self.module, self.config.start_from)
+            self.average = WeightAverage(self.module, self.config.optimizer.average)
+            self.average.to(self.fabric.device)
+            self.say(f"starting from the weights of {self.started_from}")
         if self.fabric.is_global_zero:
             self.folder.mkdir(parents=True, exist_ok=True)
             text = yaml.safe_dump(to_data(self.config), sort_keys=False)
@@ -179,6 +186,7 @@ class Trainer:
             "cpu_seconds": self.cpu_seconds,
             "generator": self.generator.get_state(),
             "pixels": self.pixels,
+            "started_from": self.started_from,
         }
         if self.fabric.is_global_zero:
             state |= {
@@ -201,7 +209,13 @@ class Trainer:
             assert isinstance(self.module, TrainingModule), "only CLIP-RL has a checkpoint"
             self.take_average()
             finish(
-                self.config, self.module.segmenter, self.stills, folder=self.folder, seconds=self.seconds, say=self.say
+                self.config,
+                self.module.segmenter,
+                self.stills,
+                folder=self.folder,
+                seconds=self.seconds,
+                say=self.say,
+                started_from=self.started_from,
             )
         self.fabric.barrier()
 
@@ -230,6 +244,7 @@ class Trainer:
             )
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
         self.cpu_seconds = float(state.get("cpu_seconds", 0.0))
+        self.started_from = str(state.get("started_from", ""))
         self.generator.set_state(own["generator"])
         self.pixels = dict(own["pixels"])
         self.say(f"resumed {self.folder} at step {self.step} of {self.config.steps}")
@@ -256,6 +271,10 @@ class Trainer:
         config = self.config
         point = config.curriculum.at(self.step, config.steps)
         self.module.train()
+        if batch.close_ups:
+            # Close-ups teach names; where masks go wrong is learned on scenes.
+            point = point._replace(rl_weight=0.0)
+            hold_norms(self.module)
         images = batch.images.to(self.fabric.device, non_blocking=True)
         labels = batch.labels.to(self.fabric.device, non_blocking=True)
         loss: Tensor

@@ -1,9 +1,14 @@
-"""Close-ups of single instruments, cut out of whole scenes: what their names are learned from and tested on."""
+"""Close-ups of single instruments, cut out of whole scenes: what their names are learned from and tested on.
+
+A close-up from which nobody could tell the type neither teaches nor tests a name. So the tip must be in sight and not
+tiny, no other instrument may compete with it, and the picture must not be dark or fogged throughout.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 
+import cv2
 import numpy as np
 
 from clip_rl_training.synthetic.frame import (
@@ -16,8 +21,14 @@ from clip_rl_training.synthetic.frame import (
     as_floats,
 )
 
-LEAST_PIXELS = 60
-"""Pixels of its tip that an instrument must show to be told from others."""
+LEAST_PIXELS = 150
+"""Pixels of its jaws that an instrument must show to be told from others."""
+
+_MOST_OF_OTHERS = 0.2
+"""Pixels of other instruments in a close-up, relative to those of the one that it shows."""
+
+_LEAST_RANGE = 40.0
+"""Range from the 2nd to the 98th percentile of brightness, of 255, below which a close-up shows hardly anything."""
 
 
 def nameable_instruments(frame: SyntheticFrame, least: int = LEAST_PIXELS) -> list[int]:
@@ -44,6 +55,29 @@ def nameable_instruments(frame: SyntheticFrame, least: int = LEAST_PIXELS) -> li
     return found
 
 
+def draw_close_up(frame: SyntheticFrame, rng: np.random.Generator) -> tuple[SyntheticFrame, int] | None:
+    """A close-up of one of the scene's instruments, and its type id; None where the scene allows none.
+
+    Args:
+        frame: The scene.
+        rng: Draws which instrument, how close and how far off the centre.
+    """
+    for instance in rng.permutation(nameable_instruments(frame)):
+        crop = instrument_crop(frame, int(instance), rng)
+        if tells_its_type(crop, int(instance)):
+            return crop, int(crop.type_map[crop.instance_map == instance][0])
+    return None
+
+
+def tells_its_type(crop: SyntheticFrame, instance: int) -> bool:
+    """Whether a close-up shows `instance`, hardly anything of other instruments, and is not dark or fogged."""
+    own = int((crop.instance_map == instance).sum())
+    others = int((crop.type_map > 0).sum()) - own
+    coarse = cv2.resize(crop.rgb, (24, 24), interpolation=cv2.INTER_AREA)  # noise is no detail
+    low, high = np.percentile(coarse.mean(axis=2), (2, 98))
+    return own > 0 and others <= _MOST_OF_OTHERS * own and bool(high - low >= _LEAST_RANGE)
+
+
 def _borders_touched(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> int:
     return sum(bool(edge.any()) for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
 
@@ -60,7 +94,7 @@ def instrument_crop(frame: SyntheticFrame, instance: int, rng: np.random.Generat
     type_id = int(frame.type_map[mask][0])
     box = _tip_box(mask, frame.part_map, type_id)
     extent = max(float((box[2:] - box[:2]).max()), 24.0)
-    side = min(extent * rng.uniform(1.25, 2.2), float(min(mask.shape)))
+    side = min(extent * rng.uniform(1.1, 1.7), float(min(mask.shape)))
     center = (box[:2] + box[2:]) / 2 + rng.uniform(-0.12, 0.12, 2) * side
     height, width = mask.shape
     left = int(np.clip(center[0] - side / 2, 0, width - side))

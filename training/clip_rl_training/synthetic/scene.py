@@ -142,12 +142,15 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
             rng.uniform(0, np.pi),
             0.15,
         )
-    far = 0.12 if rng.random() < 0.4 else 0.05  # how high instruments stand over the tissue
+    far = float(rng.choice((0.05, 0.1, 0.18)))  # how high instruments stand over the tissue
     defocused = rng.random(count) < config.defocus * 0.6
     lamp = draw_lamp(rng)
     if config.background_folder:  # a photograph brings its own light: only a little more on top
         lamp = dataclasses.replace(lamp, tilt=0.25 * lamp.tilt, falloff=0.25 * lamp.falloff)
-    lamp = exposed(lamp, tissue, unit, float(np.clip(rng.normal(0.36, 0.11), 0.08, 0.7)))
+    nearest = max((radius / unit for _, radius in ends), default=0.0)
+    # A wide instrument is near the lamp: the camera closes its gain for it, and the tissue behind darkens.
+    dimmed = rng.uniform(0.55, 1.0) if nearest > 0.1 else 1.0
+    lamp = exposed(lamp, tissue, unit, float(np.clip(rng.normal(0.36, 0.11) * dimmed, 0.08, 0.7)))
     return SceneState(
         size=size,
         tissue=tissue,
@@ -166,7 +169,7 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
             float(rng.normal(0, far) * unit),
             float(rng.normal(0.02, far) * unit),
             float(rng.uniform(0.004, 0.05) * unit),
-            float(rng.uniform(0.1, 0.9)),
+            float(rng.uniform(0.2, 0.95)),
         ),
         flap=flap,
         stains=(float(rng.uniform(0, 0.5)) if bloody and rng.random() < 0.5 else 0.0, int(rng.integers(1 << 31))),
@@ -181,8 +184,12 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
 
 
 def _nearness(radius: float) -> float:
-    """How much brighter an instrument is for being near the lamp, by its half-width over the image side."""
-    return float(np.clip(np.sqrt(radius / 0.08), 0.75, 1.5))
+    """How much brighter an instrument is for being near the lamp, by its half-width over the image side.
+
+    Its distance falls with its width, and the light with the square of the distance; less than that is kept, because
+    lamps stand beside the lens.
+    """
+    return float(np.clip((radius / 0.08) ** 0.8, 0.7, 2.2))
 
 
 def _shadow(state: SceneState, frames: list[list[Points]], time: float) -> FloatArray | None:
