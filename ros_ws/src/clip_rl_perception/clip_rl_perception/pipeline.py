@@ -18,11 +18,11 @@ import numpy as np
 from clip_rl_perception.engine.protocol import Engine, EngineError, EngineOutput
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.model.calibration import Calibration
-from clip_rl_perception.scene import block_mean
+from clip_rl_perception.scene import block_mean, instruments, label_map, tracks, validity
 from clip_rl_perception.scene.content_area import ContentAreaConfig, ContentAreaTracker
 from clip_rl_perception.scene.instances import InstanceConfig
 from clip_rl_perception.scene.instruments import find_instruments
-from clip_rl_perception.scene.label_map import full_size_maps, grid_winners, warm_up
+from clip_rl_perception.scene.label_map import full_size_maps, grid_winners
 from clip_rl_perception.scene.tracks import TrackConfig, TrackMemory, track_instruments
 from clip_rl_perception.scene.types import Box, ByteArray, ContentArea, FloatArray, NetworkView, Scene
 from clip_rl_perception.scene.validity import ValidityConfig, judge, measure_look
@@ -118,8 +118,8 @@ class PerceptionPipeline:
         self.text = text
         self.calibration = calibration
         self.config = config or PipelineConfig()
-        block_mean.warm_up()
-        warm_up()
+        for part in (block_mean, label_map, instruments, tracks, validity):
+            part.warm_up()
 
     def with_classes(self, label_space: LabelSpace, text: FloatArray) -> PerceptionPipeline:
         """The same engine with other classes; the memory of earlier frames stays usable."""
@@ -208,7 +208,7 @@ class PerceptionPipeline:
 
         temperature = self.calibration.temperature
         winners = grid_winners(output.refined)
-        label_map, confidence = full_size_maps(
+        labels, confidence = full_size_maps(
             output.refined, view, winners=winners, temperature=temperature, want_confidence=want_confidence
         )
         upsampled = time.perf_counter()
@@ -216,24 +216,24 @@ class PerceptionPipeline:
         found = find_instruments(
             winners,
             output.refined,
-            label_map,
+            labels,
             view,
             self.label_space,
             temperature=temperature,
             config=self.config.instruments,
         )
-        instruments, tracks = track_instruments(found, stamp_ns, view, self._tracks(memory), self.config.tracks)
+        tagged, followed = track_instruments(found, stamp_ns, view, self._tracks(memory), self.config.tracks)
         novelty = self.calibration.novelty(output.embedding)
         if not math.isfinite(self.calibration.novelty_limit):
             novelty = math.nan  # nothing was fitted: unknown, not zero
-        validity, reason = judge(measure_look(network_rgb, view), novelty, output.truncated, self.config.validity)
-        tagged = time.perf_counter()
+        worth, reason = judge(measure_look(network_rgb, view), novelty, output.truncated, self.config.validity)
+        finished = time.perf_counter()
 
         scene = Scene(
-            label_map=label_map,
+            label_map=labels,
             confidence=confidence,
-            instruments=instruments,
-            validity=validity,
+            instruments=tagged,
+            validity=worth,
             reason=reason,
             novelty=novelty,
             view=view,
@@ -243,9 +243,9 @@ class PerceptionPipeline:
             network_ms=(inferred - start) * 1e3 - output.refine_ms,
             refine_ms=output.refine_ms,
             postprocess_ms=(upsampled - inferred) * 1e3,
-            tags_ms=(tagged - upsampled) * 1e3,
+            tags_ms=(finished - upsampled) * 1e3,
         )
-        return scene, SceneMemory(stamp_ns, view, output.refined, self.text, tracks, prepared.content)
+        return scene, SceneMemory(stamp_ns, view, output.refined, self.text, followed, prepared.content)
 
     def _check_output(self, output: EngineOutput) -> None:
         """Hold an engine to its protocol: what follows relies on it, and a wrong shape would only fail there."""

@@ -7,12 +7,9 @@ core stays free for the network.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import numba
 import numpy as np
 
+from clip_rl_perception.scene.compiled import compiled
 from clip_rl_perception.scene.types import ByteArray
 
 LARGEST = 15
@@ -49,15 +46,7 @@ def can_take(image: ByteArray, factor_x: int, factor_y: int) -> bool:
     return bool(max(factor_x, factor_y) <= LARGEST and image.strides[1:] == (3, 1) and image.strides[0] > 0)
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile with numba, without the GIL; keep the machine code on disk where a place for it can be found."""
-    try:
-        return numba.njit(nogil=True, error_model="numpy", cache=True)(function)
-    except RuntimeError:  # no writable cache folder: compiled anew in each process
-        return numba.njit(nogil=True, error_model="numpy")(function)
-
-
-@_compiled
+@compiled
 def _block_mean(flat, step, factor_x, factor_y, out):
     height, width, _ = out.shape
     used = 3 * width * factor_x

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from clip_rl_perception.scene.types import ByteArray, Instrument, NetworkView
-from clip_rl_perception.scene.view import STRIDE
+from clip_rl_perception.scene import track_kernels as kernels
+from clip_rl_perception.scene.types import Box, ByteArray, Instrument, NetworkView
+from clip_rl_perception.scene.view import STRIDE, make_view
 
 _SECOND = 1_000_000_000
 _NEVER = 1e6
@@ -127,7 +128,7 @@ def track_instruments(
     grid = (view, (shape[0], shape[1])) if shape is not None else memory.grid
     # Footprints of another view do not lie on this grid; tips and classes still tell who is who.
     same_grid = grid is not None and grid == memory.grid
-    pairs = _assign(instruments, alive, stamp_ns, view, same_grid, config)
+    pairs = _assign(instruments, alive, stamp_ns, view, grid[1] if grid is not None and same_grid else None, config)
     updated: list[Track] = []
     next_id = memory.next_id
     for index, instrument in enumerate(instruments):
@@ -149,68 +150,53 @@ def _assign(
     tracks: list[Track],
     stamp_ns: int,
     view: NetworkView,
-    same_grid: bool,
+    shape: tuple[int, int] | None,
     config: TrackConfig,
 ) -> dict[int, Track]:
-    """Instrument index -> its track, for those that continue one."""
+    """Instrument index -> its track, for those that continue one; `shape` of footprints that can be compared."""
     if not instruments or not tracks:
         return {}
-    scale = config.tip_scale * math.hypot(*view.frame_size)
-    costs = np.full((len(instruments), len(tracks)), _NEVER)
-    for column, track in enumerate(tracks):
-        agreed = _elected(track.votes) if track.votes else None
-        for move in _possible_moves(track, stamp_ns, config):
-            tip = (track.instrument.tip[0] + move[0], track.instrument.tip[1] + move[1])
-            footprint = _moved(track.instrument.footprint, move, view) if same_grid else None
-            for row, instrument in enumerate(instruments):
-                far = min(1.0, math.hypot(instrument.tip[0] - tip[0], instrument.tip[1] - tip[1]) / scale)
-                facing = instrument.axis[0] * track.instrument.axis[0] + instrument.axis[1] * track.instrument.axis[1]
-                cost = config.tip_weight * far + config.axis_weight * (1 - facing) / 2
-                cost += config.class_weight if agreed not in (None, instrument.class_id) else 0.0
-                if cost > config.max_cost or cost >= costs[row, column]:
-                    continue  # whatever they have in common: spare counting it
-                overlap = _overlap(footprint, instrument.footprint) if same_grid else 1.0 - far
-                cost += config.overlap_weight * (1 - overlap)
-                if cost <= config.max_cost:
-                    costs[row, column] = min(costs[row, column], cost)
+    seen = np.array([(*item.tip, *item.axis, item.class_id) for item in instruments], np.float64)
+    known = np.array([(*track.instrument.tip, *track.instrument.axis, _agreed(track)) for track in tracks], np.float64)
+    moves = np.array([_possible_moves(track, stamp_ns, config) for track in tracks], np.float64)
+    # Footprints move by the whole nodes nearest to a motion.
+    shifts = np.rint(moves * (view.scale / STRIDE)).astype(np.int64)
+    costs = kernels.assignment_costs(
+        seen, _stacked(instruments, shape), known, moves, shifts,
+        _stacked([track.instrument for track in tracks], shape), shape is not None,
+        tuple(float(w) for w in (config.overlap_weight, config.tip_weight, config.axis_weight, config.class_weight)),
+        config.tip_scale * math.hypot(*view.frame_size), float(config.max_cost), _NEVER,
+    )  # fmt: skip
     rows, columns = linear_sum_assignment(costs)
     return {int(r): tracks[int(c)] for r, c in zip(rows, columns, strict=True) if costs[r, c] < _NEVER}
 
 
-def _possible_moves(track: Track, stamp_ns: int, config: TrackConfig) -> list[tuple[float, float]]:
-    """Where a track may have gone, px: it stopped, or it went on, coming to rest while it was out of sight.
+def _agreed(track: Track) -> int:
+    """What a track has been called so far; -1 where nothing is known."""
+    return _elected(track.votes) if track.votes else -1
+
+
+def _stacked(instruments: Sequence[Instrument], shape: tuple[int, int] | None) -> ByteArray:
+    """Footprints (n, h, w); empty where there is none of this shape: it overlaps nothing."""
+    stack = np.zeros((len(instruments), *(shape or (0, 0))), np.uint8)
+    for index, item in enumerate(instruments):
+        if item.footprint is not None and item.footprint.shape == shape:
+            stack[index] = item.footprint
+    return stack
+
+
+def _possible_moves(
+    track: Track, stamp_ns: int, config: TrackConfig
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """The two ways that a track may have gone, px: it stopped, or it went on, coming to rest while out of sight.
 
     The better of the two counts: at a low frame rate, or with a tip that trembles, going on is a poor guess.
     """
     if track.velocity is None:
-        return [(0.0, 0.0)]
+        return (0.0, 0.0), (0.0, 0.0)
     seconds = (stamp_ns - track.stamp_ns) / _SECOND
     coasted = config.coast_s * (1 - math.exp(-seconds / config.coast_s))
-    return [(0.0, 0.0), (track.velocity[0] * coasted, track.velocity[1] * coasted)]
-
-
-def _moved(footprint: ByteArray | None, move: tuple[float, float], view: NetworkView) -> ByteArray | None:
-    """A footprint shifted by the whole nodes nearest to a motion in frame pixels; what leaves the grid is lost."""
-    if footprint is None:
-        return None
-    columns, rows = (round(distance * view.scale / STRIDE) for distance in move)
-    if columns == 0 and rows == 0:
-        return footprint
-    height, width = footprint.shape
-    shifted = np.zeros_like(footprint)
-    if abs(columns) < width and abs(rows) < height:
-        source = footprint[max(0, -rows) : height - max(0, rows), max(0, -columns) : width - max(0, columns)]
-        shifted[max(0, rows) : height + min(0, rows), max(0, columns) : width + min(0, columns)] = source
-    return shifted
-
-
-def _overlap(one: ByteArray | None, other: ByteArray | None) -> float:
-    """Intersection over union of two footprints."""
-    if one is None or other is None or one.shape != other.shape:
-        return 0.0
-    both = cv2.countNonZero(cv2.bitwise_and(one, other))
-    union = cv2.countNonZero(cv2.bitwise_or(one, other))
-    return both / union if union else 0.0
+    return (0.0, 0.0), (track.velocity[0] * coasted, track.velocity[1] * coasted)
 
 
 def _begin(instrument: Instrument, track_id: int, stamp_ns: int, frame: int) -> Track:
@@ -229,12 +215,13 @@ def _continue(track: Track, instrument: Instrument, stamp_ns: int, config: Track
     seconds = (stamp_ns - track.stamp_ns) / _SECOND
     velocity = track.velocity
     if seconds > 0:
-        before, after = np.array(track.instrument.tip), np.array(instrument.tip)
-        measured = (after - before) / seconds
         # The first motion is taken as it is; there is nothing yet to smooth it with.
         share = 1.0 if velocity is None else 1 - math.exp(-seconds / config.velocity_time_s)
-        smoothed = (1 - share) * np.array(velocity or (0.0, 0.0)) + share * measured
-        velocity = (float(smoothed[0]), float(smoothed[1]))
+        (x, y), (before_x, before_y), (tip_x, tip_y) = velocity or (0.0, 0.0), track.instrument.tip, instrument.tip
+        velocity = (
+            (1 - share) * x + share * ((tip_x - before_x) / seconds),
+            (1 - share) * y + share * ((tip_y - before_y) / seconds),
+        )
     decay = 0.5 ** (seconds / config.vote_half_life_s)
     votes = {class_id: weight * decay for class_id, weight in track.votes}
     votes[instrument.class_id] = votes.get(instrument.class_id, 0.0) + max(instrument.confidence, 1e-6)
@@ -265,3 +252,12 @@ def _tag(track: Track, frame: int) -> Instrument:
         age=frame - track.first_frame,
         velocity=track.velocity or (0.0, 0.0),
     )
+
+
+def warm_up() -> None:
+    """Compile what `track_instruments` needs, once per process, so that the first frame does not wait for it."""
+    box, footprint = Box(0, 0, 4, 4), np.ones((2, 2), np.uint8)
+    item = Instrument(0, 1.0, box, (0.0, 0.0), (1.0, 0.0), 1.0, False, footprint=footprint)
+    view = make_view((8, 8), (8, 8))
+    _, memory = track_instruments((item,), 0, view, TrackMemory())
+    track_instruments((item,), 1, view, memory)

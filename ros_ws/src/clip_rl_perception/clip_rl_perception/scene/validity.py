@@ -14,8 +14,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from clip_rl_perception.scene import look_kernel
+from clip_rl_perception.scene.block_mean import block_mean, can_take
 from clip_rl_perception.scene.types import ByteArray, NetworkView, Validity
-from clip_rl_perception.scene.view import inside_content, network_to_frame, shown_size
+from clip_rl_perception.scene.view import inside_content, make_view, network_to_frame, shown_size
 
 _SMALL = 64
 """Longer side of the small copy, px."""
@@ -72,24 +74,16 @@ def measure_look(network_rgb: ByteArray, view: NetworkView) -> FrameLook:
         network_rgb: uint8 (H, W, 3), from `to_network`.
         view: how it was made; padding and what lies outside the content are left out.
     """
-    # Planes, not pixels: a maximum along an axis of 3 takes numpy ten times as long.
-    red, green, blue = np.ascontiguousarray(_content_pixels(network_rgb, view).T)
-    cool = np.maximum(green, blue)
-    high, low = np.maximum(red, cool), np.minimum(np.minimum(red, green), blue)
-    judged = (high >= 24) & (low < 245)
-    spread, most = (high - low).astype(np.float32), high.astype(np.float32)
-    colored = judged & (spread > np.float32(0.15) * most)
-    warm = red >= cool
-    count, number = int(np.count_nonzero(judged)), int(np.count_nonzero(colored))
-    return FrameLook(
-        brightness=float(most.mean(dtype=np.float64)),
-        contrast=float(most.std(dtype=np.float64)),
-        glare=float(np.count_nonzero(low >= 250) / low.size),
-        saturation=float(np.mean(spread[judged] / most[judged])) if count else 0.0,
-        tissue=float(np.count_nonzero(warm & colored) / number) if number else 1.0,
-        cold=float(np.count_nonzero(colored & ~warm) / count) if count else 0.0,
-        detail=_detail(network_rgb, view),
+    pixels, factor = _small_copy(network_rgb, view)
+    brightness, contrast, glare, saturation, tissue, cold = look_kernel.measure(
+        pixels, _small_mask(view, (pixels.shape[1], pixels.shape[0]), factor)
     )
+    return FrameLook(brightness, contrast, glare, saturation, tissue, cold, _detail(network_rgb, view))
+
+
+def warm_up() -> None:
+    """Compile what `measure_look` needs, once per process, so that the first frame does not wait for it."""
+    measure_look(np.zeros((8, 8, 3), np.uint8), make_view((8, 8), (8, 8)))
 
 
 def _detail(network_rgb: ByteArray, view: NetworkView) -> float:
@@ -101,22 +95,27 @@ def _detail(network_rgb: ByteArray, view: NetworkView) -> float:
     return float(cv2.mean(cv2.convertScaleAbs(edges))[0])
 
 
-def _content_pixels(network_rgb: ByteArray, view: NetworkView) -> npt.NDArray[np.uint8]:
-    """Pixels of a small copy that lie in the content, uint8 (n, 3), n > 0."""
+def _small_copy(network_rgb: ByteArray, view: NetworkView) -> tuple[ByteArray, int]:
+    """A copy whose pixels are blocks of the content's side, uint8 (height, width, 3), and the side of a block, px.
+
+    What makes no whole block at the right and lower edges is left out.
+    """
     height, width = shown_size(view)
     shown = network_rgb[view.pad_y : view.pad_y + height, view.pad_x : view.pad_x + width]
     factor = max(1, math.ceil(max(height, width) / _SMALL))
+    factor_y, factor_x = min(factor, height), min(factor, width)
+    if can_take(shown, factor_x, factor_y):
+        return block_mean(shown, factor_x, factor_y), factor
     size = (max(1, width // factor), max(1, height // factor))
-    small = np.asarray(cv2.resize(shown, size, interpolation=cv2.INTER_AREA), np.uint8)
-    return small[_small_mask(view, size)]
+    return np.asarray(cv2.resize(shown, size, interpolation=cv2.INTER_AREA), np.uint8), factor
 
 
 @functools.lru_cache(maxsize=8)
-def _small_mask(view: NetworkView, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+def _small_mask(view: NetworkView, size: tuple[int, int], factor: int) -> npt.NDArray[np.bool_]:
     """Which pixels of the small copy of (width, height) have their centre in the content; all where none has."""
     height, width = shown_size(view)
-    x = view.pad_x + (np.arange(size[0]) + 0.5) * width / size[0] - 0.5
-    y = view.pad_y + (np.arange(size[1]) + 0.5) * height / size[1] - 0.5
+    x = view.pad_x + (np.arange(size[0]) + 0.5) * min(factor, width) - 0.5
+    y = view.pad_y + (np.arange(size[1]) + 0.5) * min(factor, height) - 0.5
     mask = inside_content(network_to_frame(np.stack(np.meshgrid(x, y), axis=-1), view), view)
     return mask if mask.any() else np.ones_like(mask)
 
