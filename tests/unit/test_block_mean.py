@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 from clip_rl_perception.scene.block_mean import LARGEST, block_mean, can_take
-from clip_rl_perception.scene.types import ContentArea
-from clip_rl_perception.scene.view import Box, make_view, to_network
+from clip_rl_perception.scene.types import Box, ContentArea
+from clip_rl_perception.scene.view import make_view, to_network
 
 
 def noise(height: int, width: int) -> np.ndarray:
@@ -27,6 +27,15 @@ def test_it_is_the_rounded_mean_of_each_block(factors: tuple[int, int]) -> None:
 def test_extremes_do_not_overflow() -> None:
     bright = np.full((LARGEST, LARGEST, 3), 255, np.uint8)
     np.testing.assert_array_equal(block_mean(bright, LARGEST, LARGEST), [[[255, 255, 255]]])
+
+
+def test_the_division_is_exact_at_every_step_of_the_rounding() -> None:
+    for side in range(1, LARGEST + 1):
+        for total in range(0, 255 * side * side + 1, max(1, side * side // 3)):
+            block = np.full(side * side, total // (side * side), np.uint8)
+            block[: total % (side * side)] += 1
+            mean = block_mean(np.repeat(block, 3).reshape(side, side, 3), side, side)
+            assert mean[0, 0, 0] == (2 * total + side * side) // (2 * side * side)
 
 
 def test_rows_may_lie_apart_and_pixels_may_not() -> None:
