@@ -31,12 +31,14 @@ class Bench:
         self.counter = FrameCounter()
         self.watchdog = Watchdog(limit_s, stalled=self._on_stall, recovered=self._on_recovery)
         self.prepared: list[int] = []
+        self.preparing: Callable[[int], None] = lambda frame: None
         self.worker: FrameWorker[int, str] = FrameWorker(
             self._prepare, self._process, failed=self._failed, watchdog=self.watchdog, counter=self.counter
         )
 
     def _prepare(self, frame: int) -> str:
         self.prepared.append(frame)
+        self.preparing(frame)
         if frame == UNREADABLE:
             raise KeyError("unreadable")
         return f"prepared {frame}"
@@ -115,6 +117,19 @@ def test_the_waiting_frame_is_prepared_while_another_is_in_work(bench: Bench) ->
     assert bench.prepared == [1, 2, 3], "nothing is prepared twice"
     assert bench.worker.stop(GUARD_S)
     assert bench.counter.counts == FrameCounts(received=3, processed=2, dropped=1, invalid=0)
+
+
+def test_a_frame_that_came_while_the_first_was_being_prepared_is_prepared_ahead_too(bench: Bench) -> None:
+    bench.preparing = lambda frame: bench.worker.submit(2) if frame == 1 else None
+    bench.worker.submit(1)
+    bench.wait_taken()
+    until(lambda: bench.prepared == [1, 2])  # although 1 is still in work
+    bench.finish_one()
+    bench.wait_taken()
+    bench.finish_one()
+    assert bench.taken == [1, 2]
+    assert bench.worker.stop(GUARD_S)
+    assert bench.counter.counts == FrameCounts(received=2, processed=2, dropped=0, invalid=0)
 
 
 @pytest.mark.parametrize("ahead", [False, True])

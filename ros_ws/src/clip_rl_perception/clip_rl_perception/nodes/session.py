@@ -61,6 +61,8 @@ class Session:
         self._engine = engine
         self._pipeline = pipeline
         self._swap = threading.Lock()
+        self._parameters: NodeParameters | None = None
+        """Those that the pipeline's configuration comes from."""
         self._memory: SceneMemory | None = None
         self._preparing = threading.Lock()
         self._content: ContentAreaTracker | None = None
@@ -137,10 +139,10 @@ class Session:
         Raises:
             EngineError: the engine failed on this frame; what was remembered before it is kept.
         """
-        config = pipeline_config(parameters)
         with self._swap:
-            if config != self._pipeline.config:
-                self._pipeline = self._pipeline.with_config(config)
+            if parameters is not self._parameters:
+                self._parameters = parameters
+                self._pipeline = self._pipeline.with_config(pipeline_config(parameters))
             pipeline = self._pipeline
         memory = self._memory
         if memory is not None:

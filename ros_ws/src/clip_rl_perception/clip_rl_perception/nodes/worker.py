@@ -96,7 +96,12 @@ class FrameWorker(Generic[Frame, Prepared]):
         self._failed = failed
         self._watchdog = watchdog
         self._counter = counter
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        # One condition for each thread: woken for nothing, it would take Python's lock from the other.
+        self._arrived = threading.Condition(self._lock)
+        """A frame for the thread that processes; or the end."""
+        self._waits = threading.Condition(self._lock)
+        """A frame to prepare ahead; or the end."""
         self._slot: list[_Waiting[Frame, Prepared]] = []
         self._running = False
         self._busy = False
@@ -118,12 +123,12 @@ class FrameWorker(Generic[Frame, Prepared]):
 
     def submit(self, frame: Frame) -> None:
         """Hand over a frame and return at once. A stopped worker ignores it, uncounted."""
-        with self._changed:
+        with self._lock:
             if not self._running:
                 return
             self._counter.add(received=1, dropped=len(self._slot))
             self._slot = [_Waiting(frame)]
-            self._changed.notify_all()
+            (self._waits if self._busy else self._arrived).notify()
 
     def stop(self, timeout_s: float | None = None) -> bool:
         """Take no more frames, drop the waiting one, and wait for the one in hand.
@@ -131,11 +136,12 @@ class FrameWorker(Generic[Frame, Prepared]):
         Returns:
             False when the frame in hand did not come back within `timeout_s`; its thread is abandoned (a daemon).
         """
-        with self._changed:
+        with self._lock:
             self._running = False
             self._counter.add(dropped=len(self._slot))
             self._slot = []
-            self._changed.notify_all()
+            self._arrived.notify()
+            self._waits.notify()
         finished = True
         for thread in (self._thread, self._ahead):
             if thread is not None:
@@ -152,8 +158,8 @@ class FrameWorker(Generic[Frame, Prepared]):
 
     def _run(self) -> None:
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._slot or not self._running)
+            with self._lock:
+                self._arrived.wait_for(lambda: self._slot or not self._running)
                 if not self._running:
                     return
                 waiting = self._slot.pop()
@@ -176,8 +182,8 @@ class FrameWorker(Generic[Frame, Prepared]):
     def _run_ahead(self) -> None:
         """Prepare what waits while `process` is busy."""
         while True:
-            with self._changed:
-                self._changed.wait_for(
+            with self._lock:
+                self._waits.wait_for(
                     lambda: not self._running or (self._busy and self._slot and not self._slot[0].begun)
                 )
                 if not self._running:
@@ -196,6 +202,7 @@ class FrameWorker(Generic[Frame, Prepared]):
             waiting.done.set()
 
     def _set_busy(self, busy: bool) -> None:
-        with self._changed:
+        with self._lock:
             self._busy = busy
-            self._changed.notify_all()
+            if busy and self._slot:  # it came while the frame now in hand was being prepared
+                self._waits.notify()
