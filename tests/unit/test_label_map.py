@@ -63,6 +63,31 @@ def test_a_class_that_wins_no_node_can_win_between_them() -> None:
     np.testing.assert_array_equal(labels, reference_maps(log_probs, view)[0])
 
 
+@pytest.mark.parametrize("classes", [2, 12, 50, 254])
+def test_noise_of_many_classes_is_told_as_the_reference_tells_it(classes: int) -> None:
+    """Hardly a cell whose four nodes one class wins, many classes that may win in between."""
+    rng = np.random.default_rng(classes)
+    log_probs = log_softmax(rng.normal(size=(classes, 18, 22)) * 2)
+    view = make_view((260, 330), (72, 88))
+    labels, _ = full_size_maps(log_probs, view)
+    differ = labels != reference_maps(log_probs, view)[0]
+    assert (double_precision_gap(log_probs, view)[differ] < 1e-4).all() and differ.mean() <= 1e-4
+    nodes = grid_winners(log_probs)
+    assert len(np.unique(labels)) >= len(np.unique(nodes)) > min(classes, 40) / 2
+
+
+def test_the_order_in_memory_does_not_matter() -> None:
+    log_probs = smooth_log_probs(7, (22, 28), seed=5)
+    view = make_view((200, 260), (88, 112))
+    by_class = full_size_maps(log_probs, view, want_confidence=True)
+    by_pixel = np.moveaxis(np.ascontiguousarray(np.moveaxis(log_probs, 0, 2)), 2, 0)
+    assert by_pixel.strides != log_probs.strides
+    for one, other in zip(by_class, full_size_maps(by_pixel, view, want_confidence=True), strict=True):
+        assert one is not None and other is not None
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(grid_winners(by_pixel), grid_winners(log_probs))
+
+
 def test_ties_go_to_the_first_class() -> None:
     log_probs = np.full((3, 4, 4), np.log(1 / 3), np.float32)
     labels, confidence = full_size_maps(log_probs, make_view((30, 30), (16, 16)), want_confidence=True)

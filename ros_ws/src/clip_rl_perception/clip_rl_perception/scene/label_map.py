@@ -48,27 +48,28 @@ def full_size_maps(
     """
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}; it must be above 0")
-    log_probs = np.ascontiguousarray(log_probs, np.float32)
+    values = pixel_major(log_probs)
     winners = grid_winners(log_probs) if winners is None else np.ascontiguousarray(winners, np.uint8)
     cells, crop = _cells(view, log_probs.shape[1:]), view.crop
     labels = np.empty(view.frame_size, np.uint8)
-    kernels.fill_labels(winners, log_probs, *cells, crop.x, crop.y, labels)
+    kernels.fill_labels(winners, values, *cells, crop.x, crop.y, labels)
     _clear_outside(labels, view, UNLABELLED)
     if not want_confidence:
         return labels, None
     confidence = np.empty(view.frame_size, np.uint8)
-    sharpness = np.float32(1 / temperature)
-    weights = log_probs - log_probs.max(axis=0)
-    weights *= sharpness
-    np.exp(weights, out=weights)
-    kernels.fill_confidence(winners, log_probs, sharpness, weights, *cells, crop.x, crop.y, labels, confidence)
+    kernels.fill_confidence(winners, values, np.float32(1 / temperature), *cells, crop.x, crop.y, labels, confidence)
     _clear_outside(confidence, view, 0)
     return labels, confidence
 
 
+def pixel_major(log_probs: FloatArray) -> FloatArray:
+    """(K, h, w) as contiguous float32 (h, w, K): no copy of what engines return whose steps run on the CPU."""
+    return np.ascontiguousarray(np.moveaxis(log_probs, 0, 2), np.float32)
+
+
 def grid_winners(log_probs: FloatArray) -> ByteArray:
     """Class with the largest value at each node, the first one on ties: float32 (K, h, w) -> uint8 (h, w)."""
-    winners: ByteArray = kernels.argmax(np.ascontiguousarray(log_probs, np.float32))
+    winners: ByteArray = kernels.argmax(pixel_major(log_probs))
     return winners
 
 
@@ -133,7 +134,8 @@ def _grid_positions(view: NetworkView, pixels: npt.NDArray[Any], nodes: int, axi
 def _cells(view: NetworkView, grid: tuple[int, int]) -> tuple[Any, Any, Any, Any]:
     """First crop pixel of each cell, int64 (nodes + 2), and each crop pixel's place in its cell: of columns, of rows.
 
-    Cell i lies between nodes i - 1 and i; the first and last lie between a node and the edge of the grid.
+    Cell i lies between nodes i - 1 and i; the first and last lie between a node and the edge of the grid. Places of
+    columns end with zeros, as `label_map_kernels` wants them.
     """
     result: list[Any] = []
     for axis, (first, length, nodes) in enumerate(
@@ -143,7 +145,8 @@ def _cells(view: NetworkView, grid: tuple[int, int]) -> tuple[Any, Any, Any, Any
         before = np.floor(position)
         cell = np.clip(before, -1, nodes - 1).astype(np.int64) + 1
         result += [np.searchsorted(cell, np.arange(nodes + 2)).astype(np.int64), (position - before).astype(np.float32)]
-    return (result[0], result[1], result[2], result[3])
+    starts_x, along_x, starts_y, along_y = result
+    return starts_x, np.pad(along_x, (0, kernels.width_in_vectors(starts_x))), starts_y, along_y
 
 
 def _clear_outside(full: ByteArray, view: NetworkView, value: int) -> None:

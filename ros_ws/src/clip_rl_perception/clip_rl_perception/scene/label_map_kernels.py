@@ -5,31 +5,34 @@ Why this is exact and cheap:
 
 - Differences between classes interpolate linearly too. A class that wins all four nodes round a cell therefore wins
   inside it, and nothing is interpolated there; only cells on class boundaries are, some per cent of all.
-- There, a class that at no node reaches the mean of the nodes' winners cannot win: the largest of some values is never
-  below their mean, and means interpolate linearly. Two or three of K classes remain, so cost hardly depends on K.
+- There, a class cannot win that at no node reaches a weighted mean of the nodes' winners, with the same weights at all
+  four: the largest of some values is never below their mean, and means interpolate linearly. Their plain mean and every
+  mean of the first two winners are tried. Two or three of K classes remain, so cost hardly depends on K.
 - Confidence is 1 / sum of weights, a weight being exp of the difference to the chosen class. The sum is convex along
   each axis, so its largest value in a cell is at a node: cells where that rounds to 255 are filled. Elsewhere each
-  notable class is followed on its own and the others as one (the only approximation here); exp of what is linear in x
-  and y is a geometric sequence, so that takes four exponentials per class and cell, then products.
+  notable class is followed on its own and the others as one (the only approximation here).
 
-Notation: K classes, (h, w) nodes; cell (r, c) holds the pixels between nodes r - 1 and r, c - 1 and c; a place in a
-cell is in [0, 1). `starts` are the first crop pixels of cells, int64 (nodes + 2); `along` their places, float32.
-Loops are spelled out: array expressions would run as fast and take several times as long to compile.
+Notation: K classes, (h, w) nodes, whose classes lie side by side in memory; cell (r, c) holds the pixels between nodes
+r - 1 and r, c - 1 and c; a place in a cell is in [0, 1). `starts` are first crop pixels of cells, int64 (nodes + 2), and
+`along` the places of pixels, float32, those of columns followed by as many zeros as the widest cell has in vectors.
+A cell is worked on as one array, its rows in whole vectors one after the other; what these hold beyond it is left out.
+Loops are spelled out, over slices that begin at 0: only those become vectors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import numba
 import numpy as np
 
+from clip_rl_perception.scene.compiled import compiled_for_finite
+from clip_rl_perception.scene.vector_math import exp, log
+
+VECTOR = 16
+"""Pixels that are worked on at once: the float32 of the longest vectors that CPUs have."""
 _SURE = np.float32(255 / 254.6)
 """Sum of weights, the winner's being 1, below which confidence rounds to 255."""
-_LEAST = np.float32(0.01)
+_LEAST = np.float32(0.005)
 """Smallest weight with which a class is followed on its own; lighter ones are taken together."""
-_NOTABLE = 8
+_NOTABLE = 12
 """Most classes that a node can put forward to be followed on their own."""
 _TINY = np.float32(2e-6)
 """Weight of the remaining classes below which it is rounding of the sum that it is the rest of."""
@@ -37,169 +40,206 @@ _FAR = np.float32(30)
 """How far below the winner a log-weight is still told apart; 1e-13 of it."""
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile with numba, without the GIL; keep the machine code on disk where a place for it can be found."""
-    try:
-        return numba.njit(nogil=True, error_model="numpy", cache=True)(function)
-    except RuntimeError:  # no writable cache folder: compiled anew in each process
-        return numba.njit(nogil=True, error_model="numpy")(function)
-
-
-@_compiled
+@compiled_for_finite
 def argmax(log_probs):
-    """First class with the largest value: float32 (K, h, w) -> uint8 (h, w)."""
-    classes, height, width = log_probs.shape
-    best = np.empty((height, width), np.float32)
+    """First class with the largest value: float32 (h, w, K) -> uint8 (h, w)."""
+    height, width, classes = log_probs.shape
     winners = np.empty((height, width), np.uint8)
-    for k in range(classes):
-        for y in range(height):
-            for x in range(width):
-                if k == 0 or log_probs[k, y, x] > best[y, x]:
-                    best[y, x] = log_probs[k, y, x]
-                    winners[y, x] = k
+    for y in range(height):
+        for x in range(width):
+            best, winner = log_probs[y, x, 0], 0
+            for k in range(1, classes):
+                value = log_probs[y, x, k]
+                winner = k if value > best else winner
+                best = value if value > best else best
+            winners[y, x] = winner
     return winners
 
 
-@_compiled
+@compiled_for_finite
 def fill_labels(winners, log_probs, starts_x, along_x, starts_y, along_y, crop_x, crop_y, labels):
     """Write the labels of the crop's pixels into `labels`, uint8 (height, width)."""
-    classes, grid_height, grid_width = log_probs.shape
-    best = np.empty((_largest_step(starts_y), _largest_step(starts_x)), np.float32)
-    first, last = crop_x + starts_x[0], crop_x + starts_x[grid_width + 1]
+    grid_height, grid_width, classes = log_probs.shape
+    tallest, wide = _largest_step(starts_y), width_in_vectors(starts_x)
+    length = starts_x[grid_width + 1]
+    band = np.empty((tallest, length + wide), np.uint8)  # a row of cells
+    x, y = np.empty(tallest * wide, np.float32), np.empty(tallest * wide, np.float32)
+    best, label = np.empty(tallest * wide, np.float32), np.empty(tallest * wide, np.int32)
+    may_win = np.empty(classes + 1, np.int32)
     for r in range(grid_height + 1):
-        row_from, row_to = starts_y[r], starts_y[r + 1]
-        if row_from == row_to:
+        rows = starts_y[r + 1] - starts_y[r]
+        if rows == 0:
             continue
         y0, y1 = max(r - 1, 0), min(r, grid_height - 1)
         # All cells of the row as if one class won them; then those where more than one does.
-        top = crop_y + row_from
         for c in range(grid_width + 1):
-            for x in range(crop_x + starts_x[c], crop_x + starts_x[c + 1]):
-                labels[top, x] = winners[y0, max(c - 1, 0)]
-        for y in range(top + 1, crop_y + row_to):
-            for x in range(first, last):
-                labels[y, x] = labels[top, x]
+            _fill(band[0, starts_x[c] : starts_x[c] + wide], winners[y0, max(c - 1, 0)])
+        for row in range(rows):
+            if row > 0:
+                _copy(band[0], band[row])
+            _fill(y[row * wide : (row + 1) * wide], along_y[starts_y[r] + row])
         for c in range(grid_width + 1):
-            column_from, column_to = starts_x[c], starts_x[c + 1]
-            x0, x1 = max(c - 1, 0), min(c, grid_width - 1)
+            x0, x1, columns = max(c - 1, 0), min(c, grid_width - 1), starts_x[c + 1] - starts_x[c]
             a, b, d, e = winners[y0, x0], winners[y0, x1], winners[y1, x0], winners[y1, x1]
-            if column_from == column_to or (a == b and a == d and a == e):
+            if columns == 0 or (a == b and a == d and a == e):
                 continue
-            m0 = _mean(log_probs, a, b, d, e, y0, x0)
-            m1 = _mean(log_probs, a, b, d, e, y0, x1)
-            m2 = _mean(log_probs, a, b, d, e, y1, x0)
-            m3 = _mean(log_probs, a, b, d, e, y1, x1)
-            fresh = True
-            for k in range(classes):
-                v0, v1, v2, v3 = log_probs[k, y0, x0], log_probs[k, y0, x1], log_probs[k, y1, x0], log_probs[k, y1, x1]
-                if v0 < m0 and v1 < m1 and v2 < m2 and v3 < m3:
-                    continue
-                for row in range(row_from, row_to):
-                    left = v0 + (v2 - v0) * along_y[row]
-                    slope = v1 + (v3 - v1) * along_y[row] - left
-                    for column in range(column_from, column_to):
-                        value = left + slope * along_x[column]
-                        if fresh or value > best[row - row_from, column - column_from]:
-                            best[row - row_from, column - column_from] = value
-                            labels[crop_y + row, crop_x + column] = k
-                fresh = False
+            count = _classes_that_may_win(log_probs, a, b, d, e, y0, y1, x0, x1, may_win)
+            for row in range(rows):
+                _copy(along_x[starts_x[c] : starts_x[c] + wide], x[row * wide : (row + 1) * wide])
+            for i in range(count):
+                k = may_win[i]
+                v = log_probs[y0, x0, k]
+                right, down = log_probs[y0, x1, k] - v, log_probs[y1, x0, k] - v
+                twist = log_probs[y1, x1, k] - log_probs[y1, x0, k] - right
+                for j in range(rows * wide):
+                    value = v + right * x[j] + (down + twist * x[j]) * y[j]
+                    wins = i == 0 or value > best[j]
+                    best[j] = value if wins else best[j]
+                    label[j] = k if wins else label[j]
+            for row in range(rows):
+                inside, out = label[row * wide : (row + 1) * wide], band[row, starts_x[c] : starts_x[c] + wide]
+                for j in range(wide):
+                    out[j] = inside[j] if j < columns else out[j]
+        for row in range(rows):
+            _copy(band[row, :length], labels[crop_y + starts_y[r] + row, crop_x : crop_x + length])
 
 
-@_compiled
-def _notable_classes(weights):
-    """Per node: how many classes weigh more than `_LEAST`, which ones (the first `_NOTABLE`), and the sum of all."""
-    classes, height, width = weights.shape
-    counts = np.empty((height, width), np.uint8)
-    notable = np.empty((height, width, _NOTABLE), np.uint8)
-    sums = np.empty((height, width), np.float32)
-    for k in range(classes):
-        for y in range(height):
-            for x in range(width):
-                if k == 0:
-                    counts[y, x] = 0
-                    sums[y, x] = 0
-                sums[y, x] += weights[k, y, x]
-                if weights[k, y, x] > _LEAST and counts[y, x] < _NOTABLE:
-                    notable[y, x, counts[y, x]] = k
-                    counts[y, x] += 1
-    return counts, notable, sums
+@compiled_for_finite
+def _classes_that_may_win(log_probs, a, b, d, e, y0, y1, x0, x1, found):
+    """List the classes that may win somewhere in a cell whose nodes a, b, d, e win; returns how many.
 
-
-@_compiled
-def fill_confidence(
-    winners, log_probs, sharpness, weights, starts_x, along_x, starts_y, along_y, crop_x, crop_y, labels, confidence
-):
-    """Write the probability x 255 of `labels` into `confidence`, uint8 (height, width).
-
-    `sharpness` is 1 / temperature; `weights`, float32 (K, h, w), are exp of the scaled difference to the node's winner.
+    In the order of their numbers; at least one more place than classes is needed for the list.
     """
-    classes, grid_height, grid_width = log_probs.shape
-    counts, notable, sums = _notable_classes(weights)
-    tallest = _largest_step(starts_y)
-    total = np.empty((_largest_step(starts_x), tallest), np.float32)
-    chosen = np.empty((_largest_step(starts_x), tallest), np.float32)
-    weight, across = np.empty(tallest, np.float32), np.empty(tallest, np.float32)
-    wanted = np.empty(classes + 1, np.int64)
+    p0, p1, p2, p3 = log_probs[y0, x0], log_probs[y0, x1], log_probs[y1, x0], log_probs[y1, x1]
+    quarter = np.float32(0.25)
+    m0, m1 = (p0[a] + p0[b] + p0[d] + p0[e]) * quarter, (p1[a] + p1[b] + p1[d] + p1[e]) * quarter
+    m2, m3 = (p2[a] + p2[b] + p2[d] + p2[e]) * quarter, (p3[a] + p3[b] + p3[d] + p3[e]) * quarter
+    reaching = 0
+    for k in range(len(p0)):
+        found[reaching] = k
+        reaching += (p0[k] >= m0) | (p1[k] >= m1) | (p2[k] >= m2) | (p3[k] >= m3)
+    other = b if b != a else d if d != a else e
+    count = 0
+    for i in range(reaching):
+        k = found[i]
+        if k in (a, b, d, e) or not _outdone(p0, p1, p2, p3, k, a, other):
+            found[count] = k
+            count += 1
+    return count
+
+
+@compiled_for_finite
+def _outdone(p0, p1, p2, p3, k, a, b):
+    """Whether some mean of classes a and b, the same at all nodes of a cell, is above class k at each of them."""
+    least, most = np.float32(0), np.float32(1)  # weights of a that do
+    for node in range(4):
+        p = p0 if node == 0 else p1 if node == 1 else p2 if node == 2 else p3
+        gap, lead = p[a] - p[b], p[k] - p[b]
+        if gap > 0:
+            least = max(least, lead / gap)
+        elif gap < 0:
+            most = min(most, lead / gap)
+        elif lead >= 0:
+            return False
+    return least < most
+
+
+@compiled_for_finite
+def weights_of_classes(winners, log_probs, sharpness):
+    """Weights of all classes relative to the node's winner, and which of them each node puts forward.
+
+    Returns:
+        Exp of the differences times `sharpness`, float32 (h, w, K); per node how many classes weigh more than `_LEAST`;
+        which, the first `_NOTABLE` of them; the sum of all weights.
+    """
+    height, width, classes = log_probs.shape
+    weights = np.empty((height, width, classes), np.float32)
+    counts = np.empty((height, width), np.uint8)
+    notable = np.empty((height, width, _NOTABLE + 1), np.uint8)
+    sums = np.empty((height, width), np.float32)
+    for y in range(height):
+        for x in range(width):
+            own, best, total = weights[y, x], log_probs[y, x, winners[y, x]], np.float32(0)
+            for k in range(classes):
+                own[k] = exp((log_probs[y, x, k] - best) * sharpness)
+            count = 0
+            for k in range(classes):
+                total += own[k]
+                notable[y, x, count] = k
+                count += own[k] > _LEAST and count < _NOTABLE
+            counts[y, x], sums[y, x] = count, total
+    return weights, counts, notable, sums
+
+
+@compiled_for_finite
+def fill_confidence(
+    winners, log_probs, sharpness, starts_x, along_x, starts_y, along_y, crop_x, crop_y, labels, confidence
+):
+    """Write the probability x 255 of `labels` into `confidence`, uint8 both (height, width).
+
+    `sharpness` is 1 / temperature.
+    """
+    grid_height, grid_width, classes = log_probs.shape
+    weights, counts, notable, sums = weights_of_classes(winners, log_probs, sharpness)
+    tallest, wide = _largest_step(starts_y), width_in_vectors(starts_x)
+    length = starts_x[grid_width + 1]
+    band = np.empty((tallest, length + wide), np.uint8)
+    x, y = np.empty(tallest * wide, np.float32), np.empty(tallest * wide, np.float32)
+    total, chosen = np.empty(tallest * wide, np.float32), np.empty(tallest * wide, np.float32)
+    label = np.zeros(tallest * wide, np.int32)
+    wanted, may_win = np.empty(classes + 1, np.int32), np.empty(classes + 1, np.int32)
     is_wanted = np.zeros(classes, np.uint8)
-    first, last = crop_x + starts_x[0], crop_x + starts_x[grid_width + 1]
     for r in range(grid_height + 1):
-        row_from, row_to = starts_y[r], starts_y[r + 1]
+        rows = starts_y[r + 1] - starts_y[r]
         y0, y1 = max(r - 1, 0), min(r, grid_height - 1)
-        rows = row_to - row_from
-        for y in range(crop_y + row_from, crop_y + row_to):
-            for x in range(first, last):
-                confidence[y, x] = 255
+        for row in range(rows):
+            _fill(band[row], np.uint8(255))
+            _fill(y[row * wide : (row + 1) * wide], along_y[starts_y[r] + row])
         for c in range(grid_width + 1):
-            column_from, column_to = starts_x[c], starts_x[c + 1]
-            columns = column_to - column_from
-            if rows == 0 or columns == 0:
-                continue
-            x0, x1 = max(c - 1, 0), min(c, grid_width - 1)
+            x0, x1, columns = max(c - 1, 0), min(c, grid_width - 1), starts_x[c + 1] - starts_x[c]
             a, b, d, e = winners[y0, x0], winners[y0, x1], winners[y1, x0], winners[y1, x1]
             one = a == b and a == d and a == e
+            if rows == 0 or columns == 0:
+                continue
             if one and max(sums[y0, x0], sums[y0, x1], sums[y1, x0], sums[y1, x1]) < _SURE:
                 continue
 
             # Which classes to follow one by one; the others together count as one more.
             count = 0
             for j in range(4):
-                y, x = y0 if j < 2 else y1, x0 if j % 2 == 0 else x1
-                for n in range(-1, counts[y, x]):
-                    k = notable[y, x, n] if n >= 0 else winners[y, x]
+                row, column = y0 if j < 2 else y1, x0 if j % 2 == 0 else x1
+                for n in range(-1, counts[row, column]):
+                    k = notable[row, column, n] if n >= 0 else winners[row, column]
                     if not is_wanted[k]:
                         is_wanted[k] = 1
                         wanted[count] = k
                         count += 1
             if not one:
-                m0, m1 = _mean(log_probs, a, b, d, e, y0, x0), _mean(log_probs, a, b, d, e, y0, x1)
-                m2, m3 = _mean(log_probs, a, b, d, e, y1, x0), _mean(log_probs, a, b, d, e, y1, x1)
-                for k in range(classes):
-                    if not is_wanted[k] and (
-                        log_probs[k, y0, x0] >= m0
-                        or log_probs[k, y0, x1] >= m1
-                        or log_probs[k, y1, x0] >= m2
-                        or log_probs[k, y1, x1] >= m3
-                    ):
-                        is_wanted[k] = 1
-                        wanted[count] = k
+                for i in range(_classes_that_may_win(log_probs, a, b, d, e, y0, y1, x0, x1, may_win)):
+                    if not is_wanted[may_win[i]]:
+                        is_wanted[may_win[i]] = 1
+                        wanted[count] = may_win[i]
                         count += 1
             o0, o1, o2, o3 = sums[y0, x0], sums[y0, x1], sums[y1, x0], sums[y1, x1]
             for i in range(count):
                 k = wanted[i]
                 is_wanted[k] = 0
-                o0 -= weights[k, y0, x0]
-                o1 -= weights[k, y0, x1]
-                o2 -= weights[k, y1, x0]
-                o3 -= weights[k, y1, x1]
+                o0 -= weights[y0, x0, k]
+                o1 -= weights[y0, x1, k]
+                o2 -= weights[y1, x0, k]
+                o3 -= weights[y1, x1, k]
 
             # Weights from here on are relative to class a; where it wins the whole cell it is the chosen one.
-            for column in range(columns):
+            for row in range(rows):
+                _copy(along_x[starts_x[c] : starts_x[c] + wide], x[row * wide : (row + 1) * wide])
+            if not one:
                 for row in range(rows):
-                    total[column, row] = 1
-                    chosen[column, row] = 1
-            step_x = along_x[column_from + 1] - along_x[column_from] if columns > 1 else np.float32(0)
-            step_y = along_y[row_from + 1] - along_y[row_from] if rows > 1 else np.float32(0)
-            place_x, place_y = along_x[column_from], along_y[row_from]
+                    top = crop_y + starts_y[r] + row
+                    inside = labels[top, crop_x + starts_x[c] : crop_x + starts_x[c + 1]]
+                    _copy(inside, label[row * wide : row * wide + columns])
+            for j in range(rows * wide):
+                total[j] = 1
+                chosen[j] = 1
             a0, a1 = _log_weight(log_probs, a, a, sharpness, y0, x0), _log_weight(log_probs, a, b, sharpness, y0, x1)
             a2, a3 = _log_weight(log_probs, a, d, sharpness, y1, x0), _log_weight(log_probs, a, e, sharpness, y1, x1)
             for i in range(count + 1):
@@ -212,36 +252,32 @@ def fill_confidence(
                     d2 = _log_weight(log_probs, k, d, sharpness, y1, x0) - a2
                     d3 = _log_weight(log_probs, k, e, sharpness, y1, x1) - a3
                 else:
-                    k = -1
-                    d0 = (np.log(o0) if o0 > _TINY else -_FAR) - a0
-                    d1 = (np.log(o1) if o1 > _TINY else -_FAR) - a1
-                    d2 = (np.log(o2) if o2 > _TINY else -_FAR) - a2
-                    d3 = (np.log(o3) if o3 > _TINY else -_FAR) - a3
-                # Difference at (x, y): d0 + (d1 - d0) x + (d2 - d0) y + twist x y; its exp steps by constant factors.
-                twist = d0 - d1 - d2 + d3
-                first_weight = np.exp(d0 + (d1 - d0) * place_x + (d2 - d0) * place_y + twist * place_x * place_y)
-                first_across = np.exp((d1 - d0 + twist * place_y) * step_x)
-                down = np.exp((d2 - d0 + twist * place_x) * step_y)
-                across_down = np.exp(twist * step_x * step_y)
-                for row in range(rows):
-                    weight[row], across[row] = first_weight, first_across
-                    first_weight *= down
-                    first_across *= across_down
-                for column in range(columns):
-                    if not one:
-                        for row in range(rows):
-                            if labels[crop_y + row_from + row, crop_x + column_from + column] == k:
-                                chosen[column, row] = weight[row]
-                    for row in range(rows):
-                        total[column, row] += weight[row]
-                        weight[row] *= across[row]
+                    k = np.int32(-1)
+                    d0 = (log(o0) if o0 > _TINY else -_FAR) - a0
+                    d1 = (log(o1) if o1 > _TINY else -_FAR) - a1
+                    d2 = (log(o2) if o2 > _TINY else -_FAR) - a2
+                    d3 = (log(o3) if o3 > _TINY else -_FAR) - a3
+                right, down, twist = d1 - d0, d2 - d0, d0 - d1 - d2 + d3
+                for j in range(rows * wide):
+                    weight = exp(d0 + right * x[j] + (down + twist * x[j]) * y[j])
+                    total[j] += weight
+                    chosen[j] = weight if label[j] == k and not one else chosen[j]
             for row in range(rows):
-                for column in range(columns):
-                    value = np.float32(255) * chosen[column, row] / total[column, row] + np.float32(0.5)
-                    confidence[crop_y + row_from + row, crop_x + column_from + column] = np.uint8(value)
+                out = band[row, starts_x[c] : starts_x[c] + columns]
+                above, below = chosen[row * wide : (row + 1) * wide], total[row * wide : (row + 1) * wide]
+                for j in range(columns):
+                    out[j] = np.uint8(np.float32(255) * above[j] / below[j] + np.float32(0.5))
+        for row in range(rows):
+            _copy(band[row, :length], confidence[crop_y + starts_y[r] + row, crop_x : crop_x + length])
 
 
-@_compiled
+@compiled_for_finite
+def width_in_vectors(starts):
+    """Pixels of the widest cell, in whole vectors."""
+    return (_largest_step(starts) + VECTOR - 1) // VECTOR * VECTOR
+
+
+@compiled_for_finite
 def _largest_step(starts):
     largest = 1
     for i in range(len(starts) - 1):
@@ -249,13 +285,19 @@ def _largest_step(starts):
     return largest
 
 
-@_compiled
-def _mean(log_probs, a, b, d, e, y, x):
-    """Mean over the winners of a cell's four nodes of their values at one node."""
-    return (log_probs[a, y, x] + log_probs[b, y, x] + log_probs[d, y, x] + log_probs[e, y, x]) * np.float32(0.25)
+@compiled_for_finite
+def _fill(values, value):
+    for j in range(len(values)):
+        values[j] = value
 
 
-@_compiled
+@compiled_for_finite
+def _copy(source, result):
+    for j in range(len(source)):
+        result[j] = source[j]
+
+
+@compiled_for_finite
 def _log_weight(log_probs, k, winner, sharpness, y, x):
     """Scaled difference of class `k` to the winner at a node, at least -_FAR."""
-    return max((log_probs[k, y, x] - log_probs[winner, y, x]) * sharpness, -_FAR)
+    return max((log_probs[y, x, k] - log_probs[y, x, winner]) * sharpness, -_FAR)
