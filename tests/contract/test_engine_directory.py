@@ -124,8 +124,8 @@ def test_no_directory(tmp_path: Path, checkpoint: Checkpoint) -> None:
         ("", "is damaged"),
         ('{"format_version": 2, "back', "is damaged"),
         ("[]", "is of format None"),
-        ('{"format_version": 99}', "is of format 99, this version reads 2"),
-        ('{"format_version": 2}', r"lacks or garbles a field \('backend'\)"),
+        ('{"format_version": 99}', "is of format 99, this version reads 3"),
+        ('{"format_version": 3}', r"lacks or garbles a field \('backend'\)"),
     ],
 )
 def test_a_manifest_that_is_no_manifest(engine: Path, checkpoint: Checkpoint, text: str | None, message: str) -> None:
@@ -143,7 +143,9 @@ def test_a_manifest_with_a_garbled_field(engine: Path, checkpoint: Checkpoint, f
     assert "lacks or garbles a field" in refusal(engine, checkpoint)
 
 
-@pytest.mark.parametrize("name", [openvino_engine.NETWORK_FILE, NETWORK_WEIGHTS, GOLDEN_FILE])
+@pytest.mark.parametrize(
+    "name", [openvino_engine.NETWORK_FILE, NETWORK_WEIGHTS, openvino_engine.POLICY_FILE, GOLDEN_FILE]
+)
 def test_files_missing_truncated_or_changed(engine: Path, checkpoint: Checkpoint, name: str) -> None:
     path = engine / name
     content = path.read_bytes()

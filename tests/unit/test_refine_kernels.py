@@ -32,23 +32,28 @@ def context_of(refiner: Refiner, classes: int, previous: Tensor | None) -> Refin
 
 
 def observed(log_probs: Tensor, context: RefinerContext) -> np.ndarray[Any, Any]:
-    state = np.full((PIXELS, kernels.FIXED_CHANNELS + context.text.shape[1]), np.nan, np.float32)
+    state = np.full((GRID[0] + 2, GRID[1] + 2, kernels.FIXED_CHANNELS + context.text.shape[1]), np.nan, np.float32)
     values, before = pixel_major(log_probs), np.exp(pixel_major(context.previous))
     text = np.ascontiguousarray(context.text.T.numpy())
     everywhere = np.arange(PIXELS, dtype=np.int32)
     flag = bool(context.has_previous.item())
     kernels.observe(values, np.exp(values), text, before, flag, everywhere, PIXELS, state)
-    return state
+    inside = state[1:-1, 1:-1].copy()
+    state[1:-1, 1:-1] = np.nan
+    assert np.isnan(state).all(), "the border is left alone"
+    return inside.reshape(PIXELS, -1)
 
 
-def act(actions: Tensor, log_probs: Tensor, previous: Tensor, sharpen: float = 2.0) -> tuple[Any, Any, Any]:
-    """Log-probabilities, probabilities and moved pixels after the given actions."""
-    logits = torch.nn.functional.one_hot(actions[0].flatten(), len(Action)).float().numpy()
+def act(actions: Tensor, log_probs: Tensor, previous: Tensor, sharpen: float = 2.0) -> tuple[Any, Any]:
+    """Log-probabilities and probabilities after the given actions."""
+    chosen = actions.flatten().numpy().astype(np.uint8)
+    pixels = np.flatnonzero(chosen != kernels.KEEP).astype(np.int32)
     values, before = pixel_major(log_probs), pixel_major(previous)
-    probs, moved = np.exp(values), np.zeros(PIXELS, np.int32)
-    fresh = np.zeros_like(values)
-    count = kernels.act(logits, values, probs, before, np.exp(before), GRID, np.float32(sharpen), moved, fresh)
-    return values, probs, moved[:count]
+    probs, fresh = np.exp(values), np.full_like(values, np.nan)
+    kernels.act(
+        pixels, chosen[pixels], len(pixels), values, probs, before, np.exp(before), GRID, np.float32(sharpen), fresh
+    )
+    return values, probs
 
 
 def test_the_constants_are_the_models() -> None:
@@ -79,28 +84,29 @@ def test_each_action_does_what_it_was_trained_to_do(action: Action, classes: int
     log_probs[..., 1, 1] = -np.log(classes)
     actions = torch.full((1, *GRID), int(action))
     expected = pixel_major(apply_actions(log_probs, actions, previous))
-    values, probs, moved = act(actions, log_probs, previous)
+    values, probs = act(actions, log_probs, previous)
     np.testing.assert_allclose(values, expected, atol=2e-5, rtol=1e-5)
     np.testing.assert_allclose(probs, np.exp(expected), atol=1e-6, rtol=1e-5)
-    assert len(moved) == (0 if action == Action.KEEP else PIXELS)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_mixed_actions_all_read_the_values_before_the_step(seed: int) -> None:
     log_probs, previous = log_probs_of(4, seed), log_probs_of(4, seed + 100)
     actions = torch.randint(0, len(Action), (1, *GRID), generator=torch.Generator().manual_seed(seed))
-    values, _, moved = act(actions, log_probs, previous, sharpen=1.5)
+    values, _ = act(actions, log_probs, previous, sharpen=1.5)
     np.testing.assert_allclose(
         values, pixel_major(apply_actions(log_probs, actions, previous, sharpen=1.5)), atol=2e-5, rtol=1e-5
     )
-    assert moved.tolist() == torch.nonzero(actions.flatten() != Action.KEEP).flatten().tolist()
     kept = actions.flatten().numpy() == Action.KEEP
     np.testing.assert_array_equal(values[kept], pixel_major(log_probs)[kept])
 
 
-def test_of_equally_good_actions_the_first_is_taken() -> None:
-    log_probs = pixel_major(log_probs_of(3, 0))
-    before, moved = log_probs.copy(), np.zeros(PIXELS, np.int32)
-    arguments = (log_probs, np.exp(log_probs), before, np.exp(before), GRID, np.float32(2), moved, before.copy())
-    assert kernels.act(np.zeros((PIXELS, len(Action)), np.float32), *arguments) == 0
-    np.testing.assert_array_equal(log_probs, before)
+def test_a_frame_begins_with_copies_and_their_exponentials() -> None:
+    given = pixel_major(log_probs_of(5, 0))
+    given[0, 0] = -500.0
+    own, probs = np.full_like(given, np.nan), np.full_like(given, np.nan)
+    kernels.begin(given, own, probs)
+    np.testing.assert_array_equal(own, given)
+    np.testing.assert_allclose(probs, np.exp(given), rtol=2e-7, atol=2e-38)
+    kernels.begin(given, own, own)
+    np.testing.assert_array_equal(own, probs)

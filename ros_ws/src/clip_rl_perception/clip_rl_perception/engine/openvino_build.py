@@ -1,4 +1,4 @@
-"""From a checkpoint to OpenVINO graphs: the network and the policy, converted by way of a torch trace."""
+"""From a checkpoint to what the OpenVINO engine runs: network, converted by way of a torch trace, and policy."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
+from torch import Tensor, nn
 
-from clip_rl_perception.engine.openvino_engine import NETWORK_FILE, POLICY_FILE, SHARPEN
-from clip_rl_perception.engine.openvino_graphs import PixelMajorNetwork, PolicyGraph
+from clip_rl_perception.engine.openvino_engine import NETWORK_FILE, POLICY_FILE
+from clip_rl_perception.engine.openvino_graphs import PixelMajorNetwork
+from clip_rl_perception.engine.openvino_refiner import SHARPEN
 from clip_rl_perception.engine.protocol import ByteArray, EngineError
 from clip_rl_perception.model.checkpoint import Checkpoint
-from clip_rl_perception.model.segmenter import STRIDE
+from clip_rl_perception.model.refiner import Refiner
 
 FLOATING = (r"^aten::.*", r"^__module\.segmenter\.encoder/aten::.*", r".*\.refiner\..*")
 """Operators, by the names that tracing gives them, that int8 leaves alone: what the graph does beside encoder and
@@ -31,12 +35,12 @@ def write_graphs(
     directory: Path,
     calibration: Sequence[ByteArray] = (),
 ) -> None:
-    """Write ``network.xml`` and ``policy.xml`` with their weights into `directory`.
+    """Write ``network.xml`` with its weights and ``policy.safetensors`` into `directory`.
 
     Args:
         checkpoint: the network; converted on the CPU in single precision.
         input_size: (H, W).
-        precision: ``fp32``, ``bf16`` or ``int8``; only int8 changes the graphs, the others are chosen when they run.
+        precision: ``fp32``, ``bf16`` or ``int8``; only int8 changes the graph, the others are chosen when it runs.
         directory: where to.
         calibration: network-sized RGB frames that int8 ranges are measured on; needed for int8 alone.
 
@@ -54,26 +58,48 @@ def write_graphs(
     height, width = input_size
     image = torch.zeros((1, height, width, 3), dtype=torch.uint8)
     text = checkpoint.text.cpu().float()
-    network, policy = PixelMajorNetwork(segmenter).eval(), PolicyGraph(segmenter).eval()
-    h, w = height // STRIDE, width // STRIDE
-    state = torch.zeros(1, h, w, segmenter.refiner.dynamic_channels)
+    network = PixelMajorNetwork(segmenter).eval()
     with torch.inference_mode(), warnings.catch_warnings():
         # Tracing warns about every shape check; sizes are static here by design.
         warnings.simplefilter("ignore")
-        sample = network(image, text)
         network_model = openvino.convert_model(network, example_input=(image, text))
-        policy_model = openvino.convert_model(policy, example_input=(state, sample.static, torch.zeros(1, 1, 1, 1)))
     # Everything static but the number of classes, which is -1 until the engine meets a class list.
     network_model.reshape({0: [1, height, width, 3], 1: [-1, text.shape[1]]})
-    policy_model.reshape({0: list(state.shape), 1: list(sample.static.shape), 2: [1, 1, 1, 1]})
-    policy_model.set_rt_info(str(segmenter.refiner.config.sharpen), SHARPEN)
     if precision == "int8":
         network_model = _quantise(network_model, calibration, text.numpy())
     try:
         openvino.save_model(network_model, directory / NETWORK_FILE, compress_to_fp16=False)
-        openvino.save_model(policy_model, directory / POLICY_FILE, compress_to_fp16=False)
-    except RuntimeError as error:
-        raise EngineError(f"graphs cannot be written to {directory}: {' '.join(str(error).split())[-300:]}") from error
+        save_file(policy_arrays(segmenter.refiner), directory / POLICY_FILE)
+    except (RuntimeError, SafetensorError) as error:
+        raise EngineError(f"{directory} cannot be written: {' '.join(str(error).split())[-300:]}") from error
+
+
+def policy_arrays(refiner: Refiner) -> dict[str, np.ndarray[Any, Any]]:
+    """The policy as `openvino_refiner.read_policy` reads it: inputs before outputs, pixels of a surround row by row."""
+
+    def plain(weights: Tensor | None) -> np.ndarray[Any, Any]:
+        assert weights is not None
+        return np.ascontiguousarray(weights.detach().float().numpy())
+
+    def by_input(layer: nn.Module) -> Tensor:
+        assert isinstance(layer, nn.Conv2d)
+        return layer.weight.permute(2, 3, 1, 0).reshape(-1, layer.out_channels)
+
+    hidden = refiner.config.width
+    around = [plain(by_input(layer)) for layer in refiner.around]
+    biases = [plain(layer.bias) for layer in refiner.around if isinstance(layer, nn.Conv2d)]
+    return {
+        "dynamic": plain(by_input(refiner.from_dynamic)),
+        "flag": plain(refiner.from_flag.flatten()),
+        "around": np.array(around, np.float32).reshape(-1, 9 * hidden, hidden),
+        "around_bias": np.array(biases, np.float32).reshape(-1, hidden),
+        "dilations": np.array(refiner.config.dilations, np.int64),
+        "join": plain(by_input(refiner.join)),
+        "join_bias": plain(refiner.join.bias),
+        "head": plain(by_input(refiner.action_head)),
+        "head_bias": plain(refiner.action_head.bias),
+        SHARPEN: np.array([refiner.config.sharpen], np.float32),
+    }
 
 
 def _quantise(model: Any, frames: Sequence[ByteArray], text: np.ndarray[Any, Any]) -> Any:

@@ -1,7 +1,7 @@
-"""The OpenVINO engine: both graphs compiled for this CPU, bfloat16 where it has the instructions for it.
+"""The OpenVINO engine: the network compiled for this CPU, in bfloat16 where it has that; then the refiner.
 
-The stored graphs leave the number of classes open; they are compiled for the number at hand when it first appears
-(a fraction of a second), because convolutions by the text embeddings need fixed weight shapes on the CPU.
+The stored graph leaves the number of classes open; it is compiled for the number at hand when it first appears (a
+fraction of a second), because products with the text embeddings need fixed shapes on the CPU.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from clip_rl_perception.engine.budget import StepBudget
 from clip_rl_perception.engine.manifest import Manifest, describe_cpu
-from clip_rl_perception.engine.openvino_refiner import CpuRefiner
+from clip_rl_perception.engine.openvino_refiner import CpuRefiner, read_policy
 from clip_rl_perception.engine.protocol import (
     ByteArray,
     EngineError,
@@ -29,11 +29,9 @@ from clip_rl_perception.engine.protocol import (
 )
 
 NETWORK_FILE = "network.xml"
-POLICY_FILE = "policy.xml"
-SHARPEN = "sharpen"
-"""Key in the policy graph's metadata: exponent of the sharpen action."""
+POLICY_FILE = "policy.safetensors"
 CLASS_COUNTS_KEPT = 3
-"""Graphs compiled for so many numbers of classes stay ready; the oldest gives way."""
+"""The graph compiled for so many numbers of classes stays ready; the oldest gives way."""
 PRECISIONS = {"fp32": "f32", "bf16": "bf16", "int8": "bf16"}
 """Engine precision to OpenVINO's inference precision; an int8 graph carries its own quantisation."""
 
@@ -60,10 +58,10 @@ class OpenVinoEngine:
     """An engine directory run by OpenVINO; see `clip_rl_perception.engine.protocol.Engine`."""
 
     def __init__(self, directory: Path, manifest: Manifest, threads: int | None = None) -> None:
-        """Read the graphs of `directory`; `threads` of the CPU are used, None leaves it to OpenVINO.
+        """Read graph and policy of `directory`; `threads` of the CPU are used, None leaves it to OpenVINO.
 
         Raises:
-            EngineError: the library or the graphs cannot be loaded.
+            EngineError: the library, the graph or the policy cannot be loaded.
         """
         try:
             import openvino  # heavy, and absent on robots that run another backend
@@ -84,10 +82,9 @@ class OpenVinoEngine:
         try:
             self._core = openvino.Core()
             self._network = self._core.read_model(directory / NETWORK_FILE)
-            self._policy = self._core.read_model(directory / POLICY_FILE)
-            self._sharpen = float(self._policy.get_rt_info(SHARPEN).value)
         except RuntimeError as error:
-            raise EngineError(f"the graphs in {directory} cannot be read: {_first_line(error)}") from error
+            raise EngineError(f"the graph in {directory} cannot be read: {_first_line(error)}") from error
+        self._policy, self._sharpen = read_policy(directory / POLICY_FILE)
         self._compiled: dict[int, _Compiled] = {}
         self._budget = StepBudget()
         self._closed = False
@@ -113,14 +110,14 @@ class OpenVinoEngine:
         try:
             compiled = self._compiled_for(text.shape[0])
             start = time.perf_counter()
-            logits, log_probs, embedding, projected = compiled.run(rgb, text)
+            logits, embedding, given = compiled.run(rgb, text)
             check_logits(self._info, logits)
             network_ms = (time.perf_counter() - start) * 1e3
             limit = self._info.max_refine_steps if max_steps is None else min(max_steps, self._info.max_refine_steps)
             loop = self._budget.begin(start, budget_ms)
             refiner = compiled.refiner
             # Also where no step will run: it brings the log-probabilities into the order of the result.
-            refiner.begin(log_probs, projected, previous)
+            refiner.begin(*given, previous)
             steps = loop.refine(refiner.step, limit)
             refined = refiner.result()
         except EngineError:
@@ -140,47 +137,51 @@ class OpenVinoEngine:
         )
 
     def close(self) -> None:
-        """Free the compiled graphs."""
+        """Free what was compiled."""
         self._closed = True
         self._compiled.clear()
 
     def _compiled_for(self, classes: int) -> _Compiled:
-        """Both graphs for a number of classes; the last few numbers are kept."""
+        """The network for a number of classes, and its refiner; the last few numbers are kept."""
         if classes not in self._compiled:
             if len(self._compiled) >= CLASS_COUNTS_KEPT:
                 self._compiled.pop(next(iter(self._compiled)))
             height, width = self._info.input_size
             self._network.reshape({0: [1, height, width, 3], 1: [classes, self._info.embedding_dim]})
             network = self._core.compile_model(self._network, "CPU", self._config).create_infer_request()
-            policy = self._core.compile_model(self._policy, "CPU", self._config).create_infer_request()
-            self._compiled[classes] = _Compiled(network, policy, self._info, classes, self._sharpen)
+            stride = self._info.stride
+            refiner = CpuRefiner(self._policy, classes, (height // stride, width // stride), self._sharpen)
+            self._compiled[classes] = _Compiled(network, refiner, self._info, classes)
         return self._compiled[classes]
 
 
 class _Compiled:
     """The network's request for K classes, bound to its memory, and the refiner that reads its results there."""
 
-    def __init__(self, network: Any, policy: Any, info: EngineInfo, classes: int, sharpen: float) -> None:
+    def __init__(self, network: Any, refiner: CpuRefiner, info: EngineInfo, classes: int) -> None:
         import openvino
 
         height, width = info.input_size
         self._network = network
+        self.refiner = refiner
         self._image: ByteArray = np.zeros((1, height, width, 3), np.uint8)
         self._text: FloatArray = np.zeros((classes, info.embedding_dim), np.float32)
         self._inputs = [openvino.Tensor(array, shared_memory=True) for array in (self._image, self._text)]
-        grid = (height // info.stride, width // info.stride)
-        self.refiner = CpuRefiner(policy, network.get_output_tensor(3), classes, grid, sharpen)
 
-    def run(self, rgb: ByteArray, text: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-        """Logits (K, h, w) and embedding (D,), copies; log-probabilities (h, w, K) and projected text (K, E), views."""
+    def run(
+        self, rgb: ByteArray, text: FloatArray
+    ) -> tuple[FloatArray, FloatArray, tuple[FloatArray, FloatArray, FloatArray]]:
+        """Logits (K, h, w) and embedding (D,), copies; what `CpuRefiner.begin` is given, views until the next run."""
         np.copyto(self._image[0], rgb)
         np.copyto(self._text, text)
         for index, tensor in enumerate(self._inputs):
             self._network.set_input_tensor(index, tensor)
         self._network.start_async()
         self._network.wait()
-        logits, log_probs, embedding, _, projected = (self._network.get_output_tensor(index).data for index in range(5))
-        return logits[0].copy(), log_probs[0], embedding[0].copy(), projected
+        logits, log_probs, embedding, static, projected = (
+            self._network.get_output_tensor(index).data for index in range(5)
+        )
+        return logits[0].copy(), embedding[0].copy(), (log_probs[0], projected, static[0])
 
 
 def _first_line(error: BaseException) -> str:

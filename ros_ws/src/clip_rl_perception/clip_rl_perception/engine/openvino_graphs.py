@@ -1,8 +1,7 @@
-"""The network and the policy as OpenVINO's CPU plugin runs them fastest: the same functions, laid out for it.
+"""The network as OpenVINO's CPU plugin runs it fastest: the same functions, laid out for it.
 
-Pixels stay the outer and channels the inner dimension wherever a graph begins or ends, which is how its convolutions
-keep maps in memory, so nothing is reordered. Notation as in `model.segmenter`; S channels of the refiner's state, A
-actions.
+Pixels stay the outer and channels the inner dimension wherever the graph begins or ends, which is how its convolutions
+keep maps in memory, so nothing is reordered. Notation as in `model.segmenter`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clip_rl_perception.model.refiner import RefinerState, edge_filters
+from clip_rl_perception.model.refiner import edge_filters
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 
 
@@ -27,7 +26,7 @@ class PixelMajorOutput(NamedTuple):
     embedding: Tensor
     """(1, D)."""
     static: Tensor
-    """For `PolicyGraph`, (1, h, w, width)."""
+    """What the image contributes to the policy's first layer, (1, h, w, width)."""
     text: Tensor
     """Text embeddings projected for the refiner's state, (K, E)."""
 
@@ -95,17 +94,3 @@ class PixelMajorNetwork(nn.Module):
         reduced = self.segmenter.refiner.reduce(features) * inverse_size
         static: Tensor = self.segmenter.refiner.from_static(torch.cat([reduced, *edges], dim=1))
         return static
-
-
-class PolicyGraph(nn.Module):
-    """The refiner's policy alone; `engine.refine_kernels` makes its input and applies its actions."""
-
-    def __init__(self, segmenter: ClipRlSegmenter) -> None:
-        super().__init__()
-        self.refiner = segmenter.refiner
-
-    def forward(self, dynamic: Tensor, static: Tensor, has_previous: Tensor) -> Tensor:
-        """Action logits (1, h, w, A) of a state (1, h, w, S), the static map (1, h, w, width), a flag (1, 1, 1, 1)."""
-        state = RefinerState(dynamic.permute(0, 3, 1, 2), static.permute(0, 3, 1, 2), has_previous)
-        logits: Tensor = self.refiner(state).action_logits
-        return logits.permute(0, 2, 3, 1)

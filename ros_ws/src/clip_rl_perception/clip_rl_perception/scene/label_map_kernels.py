@@ -13,7 +13,7 @@ Why this is exact and cheap:
   notable class is followed on its own and the others as one (the only approximation here).
 
 Notation: K classes, (h, w) nodes, whose classes lie side by side in memory; cell (r, c) holds the pixels between nodes
-r - 1 and r, c - 1 and c; a place in a cell is in [0, 1). `starts` are first crop pixels of cells, int64 (nodes + 2), and
+r - 1 and r, c - 1 and c; a place in a cell is in [0, 1). `starts` are first crop pixels of cells, int64 (nodes + 2),
 `along` the places of pixels, float32, those of columns followed by as many zeros as the widest cell has in vectors.
 A cell is worked on as one array, its rows in whole vectors one after the other; what these hold beyond it is left out.
 Loops are spelled out, over slices that begin at 0: only those become vectors.
