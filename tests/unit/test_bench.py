@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 from clip_rl_perception.bench import command, report
-from clip_rl_perception.bench.engines import steps_summary
+from clip_rl_perception.bench.engines import PipelineContestant, steps_summary
 from clip_rl_perception.bench.frames import back_and_forth, load_frames
+from clip_rl_perception.bench.kinds_of_frames import REPEATS, Kind, kinds_of, measure_kinds
 from clip_rl_perception.bench.measure import ByteArray, Series, interleave, ratio, resident_mb
 from clip_rl_perception.bench.node import NodeSetting, describe, find_peak, keeps_up, summarise
 from clip_rl_perception.bench.postprocess import measure_postprocess
@@ -81,7 +82,60 @@ def test_steps_and_their_price() -> None:
     assert summary["frames"] == {"0": 0, "1": 2, "2": 0, "3": 0, "4": 1}
     assert summary["median_ms"] == {"1": 2.0, "4": 4.0}
     assert summary["mean_steps"] == 2.0
-    assert summary["full_ms"] == pytest.approx(4 * 1.0)  # runs: 0.5, 1.5, 1.0
+    assert summary["full_ms"] == 4.0
+    # With three steps the policy ran four times, too; the second frame's price says nothing of four.
+    assert steps_summary([(4, 4.0), (3, 2.0), (2, 9.0)], 4)["full_ms"] == 3.0
+    assert steps_summary([(1, 1.0), (0, 1.0)], 4)["full_ms"] is None
+
+
+def test_kinds_of_frames() -> None:
+    film = [np.full((40, 80, 3), value, np.uint8) for value in (10, 20, 60)]
+    film[0][:, 40:] = 30
+    stills = [np.full((8, 8, 3), 7, np.uint8), np.full((8, 8, 3), 9, np.uint8)]
+    kinds = {kind.name: kind.streams for kind in kinds_of(film, stills)}
+    assert len(kinds) == 6
+    assert [len(stream) for stream in kinds["film"]] == [3]
+    assert [[int(frame[0, 0, 0]) for frame in stream] for stream in kinds["camera at rest"]] == [
+        [value] * REPEATS for value in (10, 20, 60)
+    ]
+    assert [len(stream) for stream in kinds["stills, each alone"]] == [1, 1]
+    (blurred,) = kinds["out of focus"]
+    assert 10 <= int(blurred[0][0, 39, 0]) < int(blurred[0][0, 41, 0]) <= 30
+    assert {int(value) for value in np.unique(kinds["one colour"][0][0])} == {33}  # mean of 20, 20, 60
+    assert not kinds["black"][0][0].any()
+    for streams in kinds.values():
+        assert all(frame.shape == (40, 80, 3) and frame.dtype == np.uint8 for stream in streams for frame in stream)
+
+
+class Stepping:
+    """Takes as many steps as a frame's first byte says, and one more from the second frame of a stream on."""
+
+    class engine:
+        class info:
+            max_refine_steps = 4
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[int, float]] = [(4, 100.0)]
+        self._seen = 0
+
+    def forget(self) -> None:
+        self._seen = 0
+
+    def run(self, frame: ByteArray) -> dict[str, float]:
+        steps = int(frame[0, 0, 0]) + (self._seen > 0)
+        self._seen += 1
+        self.steps.append((steps, float(steps)))
+        return {}
+
+
+def test_steps_are_counted_by_kind_of_frame() -> None:
+    kinds = [Kind("one stream", (FRAMES[:2],)), Kind("two streams", (FRAMES[:1], FRAMES[1:2]))]
+    rows = measure_kinds(cast(PipelineContestant, Stepping()), kinds)
+    assert [(row["kind"], row["frames"]) for row in rows] == [
+        ("one stream", {"0": 1, "1": 0, "2": 1, "3": 0, "4": 0}),
+        ("two streams", {"0": 1, "1": 1, "2": 0, "3": 0, "4": 0}),
+    ]
+    assert [row["refine_ms"] for row in rows] == [1.0, 0.5]
 
 
 def test_roofline_on_a_known_machine() -> None:
@@ -234,8 +288,15 @@ def test_the_command_measures_and_writes(tmp_path: Path) -> None:
     assert [entry["classes"] for entry in found["engines"]] == [2, 3, 5, 2]
     assert (found["classes"]["fewest"], found["classes"]["most"]) == (3, 5)
     assert sum(ours["refinement"]["frames"].values()) == 6  # three rounds and three before
+    assert [sum(row["frames"].values()) for row in found["kinds"]] == [4, 3 * 6, 8, 4, 6, 6]
     text = page.read_text(encoding="utf-8")
-    for head in ("# Performance", "## Engines: clip-rl-tiny, 288x352", "## Roofline", "## Label map"):
+    for head in (
+        "# Performance",
+        "## Engines: clip-rl-tiny, 288x352",
+        "## Roofline",
+        "## Label map",
+        "| camera at rest |",
+    ):
         assert head in text
 
 

@@ -136,7 +136,7 @@ def _measure(
         measured.append("roofline")
     if "engines" in parts:
         fresh |= suite.measure_engines(checkpoint, frames, options, ceilings, _log)
-        measured += ["engines", "peers", "classes"]
+        measured += ["engines", "peers", "classes", "kinds"]
     if "encoders" in parts:
         fresh["encoders"] = suite.measure_encoders(frames, options, _log)
         measured.append("encoders")

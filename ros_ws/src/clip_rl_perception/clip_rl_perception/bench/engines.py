@@ -61,6 +61,10 @@ class PipelineContestant:
         self.scene: Scene | None = None
         """Of the last call."""
 
+    def forget(self) -> None:
+        """Begin another film: no previous frame."""
+        self._memory = None
+
     def run(self, frame: ByteArray) -> dict[str, float]:
         """As `Contestant.run`."""
         self._stamp += FRAME_NS
@@ -134,8 +138,8 @@ def agreement(engine: Engine, reference: Engine, images: list[ByteArray], text: 
 def steps_summary(steps: list[tuple[int, float]], most: int) -> dict[str, Any]:
     """How often the refiner took how many steps, and what they cost.
 
-    A frame on which every pixel keeps after `n` steps runs the policy once more to know it. The price of the full
-    number of steps is that of one run times `most`.
+    A frame on which every pixel keeps after `n` steps runs the policy once more to know it. The price of all steps is
+    that of the frames on which the policy ran as often as it may; None where there are none.
 
     Args:
         steps: (steps, ms) of each frame.
@@ -147,10 +151,10 @@ def steps_summary(steps: list[tuple[int, float]], most: int) -> dict[str, Any]:
         for n in range(most + 1)
         if counts[str(n)]
     }
-    runs = [ms / min(taken + 1, most) for taken, ms in steps if most > 0]
+    full = [ms for taken, ms in steps if taken >= most - 1]
     return {
         "frames": counts,
         "median_ms": by_steps,
         "mean_steps": round(float(np.mean([taken for taken, _ in steps])), 3) if steps else None,
-        "full_ms": round(most * float(np.median(runs)), 3) if runs else 0.0,
+        "full_ms": round(float(np.median(full)), 3) if full else None,
     }

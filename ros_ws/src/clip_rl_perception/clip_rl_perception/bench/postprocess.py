@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from clip_rl_perception.bench.measure import ByteArray, Contestant, Series, interleave
-from clip_rl_perception.scene.label_map import full_size_maps, reference_maps
+from clip_rl_perception.scene.label_map import full_size_maps, pixel_major, reference_maps
 from clip_rl_perception.scene.types import FloatArray, NetworkView
 from clip_rl_perception.scene.view import make_view
 
@@ -30,11 +30,11 @@ def log_probs_like_a_network(classes: int, size: tuple[int, int], seed: int = 0)
 
 
 class Fast:
-    """`full_size_maps`."""
+    """`full_size_maps` of log-probabilities that lie in memory as the OpenVINO engine leaves them."""
 
     def __init__(self, log_probs: FloatArray, view: NetworkView, *, confidence: bool = False) -> None:
         self.name = "label map and confidence" if confidence else "label map"
-        self._log_probs, self._view, self._confidence = log_probs, view, confidence
+        self._log_probs, self._view, self._confidence = np.moveaxis(pixel_major(log_probs), 2, 0), view, confidence
 
     def run(self, frame: ByteArray) -> dict[str, float]:
         """As `Contestant.run`; the frame does not matter."""

@@ -11,7 +11,7 @@ from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.evaluation.host import host, versions
 from clip_rl_perception.evaluation.report import write_json, write_text
 
-LISTS = ("node", "engines", "encoders", "peers", "postprocess")
+LISTS = ("node", "engines", "kinds", "encoders", "peers", "postprocess")
 """Keys of the report that hold lists; `roofline` and `classes` hold mappings."""
 STAGES = ("preprocess", "network", "refine", "postprocess", "tags")
 """Of the pipeline, in the order that a frame meets them."""
@@ -185,9 +185,10 @@ def _refinement(report: Mapping[str, Any]) -> list[str]:
         for entry in measured:
             data, network = entry["refinement"], entry["stage_ms"]["network"]["p50"]
             counts = ", ".join(f"{steps}: {count}" for steps, count in data["frames"].items())
+            full = data["full_ms"]
             rows.append(
                 [f"{entry['backend']} {entry['precision']}", entry["classes"], counts, data["mean_steps"],
-                 data["full_ms"], f"{100 * data['full_ms'] / network:.0f} %"]
+                 full, None if full is None else f"{100 * full / network:.0f} %"]
             )  # fmt: skip
         lines += [
             "### Refinement",
@@ -196,6 +197,21 @@ def _refinement(report: Mapping[str, Any]) -> list[str]:
             "encoder and decoder.",
             "",
             *table(["engine", "classes", "frames by steps", "mean", "all steps ms", "share"], rows),
+        ]
+    if report.get("kinds"):
+        first = report["engines"][0] if report["engines"] else {"backend": "the first engine", "precision": ""}
+        lines += [
+            f"Kinds of frames on {first['backend']} {first['precision']}".rstrip()
+            + ", refinement alone. Out of focus: the",
+            "film blurred; stills: the shipped golden frames; one colour: the film's mean.",
+            "",
+            *table(
+                ["frames", *(f"{steps} steps" for steps in report["kinds"][0]["frames"]), "mean", "median ms"],
+                [
+                    [row["kind"], *row["frames"].values(), row["mean_steps"], row["refine_ms"]]
+                    for row in report["kinds"]
+                ],
+            ),
         ]
     if report["classes"]:
         data = report["classes"]

@@ -13,6 +13,7 @@ import numpy as np
 from clip_rl_perception.bench import encoders, peers
 from clip_rl_perception.bench.engines import PipelineContestant, PlainTorch, Setting, agreement, steps_summary
 from clip_rl_perception.bench.frames import BenchFrames, back_and_forth
+from clip_rl_perception.bench.kinds_of_frames import kinds_of, measure_kinds
 from clip_rl_perception.bench.measure import Contestant, Loaded, Series, interleave, ratio, timed
 from clip_rl_perception.bench.roofline import Ceilings, bound_ms, network_work
 from clip_rl_perception.engine.build import build_engine
@@ -116,7 +117,7 @@ def prepare(checkpoint: Checkpoint, options: Options, log: Progress) -> dict[str
 def measure_engines(
     checkpoint: Checkpoint, frames: BenchFrames, options: Options, ceilings: Ceilings | None, log: Progress
 ) -> dict[str, Any]:
-    """`engines`, `peers` and what the first engine says of steps and classes, all in one interleaved run."""
+    """`engines`, `peers` and `classes` in one interleaved run; `kinds` of frames on the first engine after it."""
     directories = prepare(checkpoint, options, log)
     settings = settings_of(checkpoint, options)
     loaded = {setting.name: load(checkpoint, setting, directories.get(setting.name)) for setting in settings}
@@ -158,7 +159,8 @@ def measure_engines(
         theirs = series[other.name]
         row |= {"stage_ms": theirs.summary(), "fps": round(theirs.fps(), 2)}
         row["network_ratio_to_ours"] = round(ratio(theirs.stages["network"], ours_ms), 3)
-    result: dict[str, Any] = {"engines": engines, "peers": rows}
+    kinds = kinds_of(frames.frames, images)
+    result: dict[str, Any] = {"engines": engines, "peers": rows, "kinds": measure_kinds(ours[0], kinds)}
     if len(more) > 1:
         result["classes"] = _class_ratio(more, series)
     for item in loaded.values():
