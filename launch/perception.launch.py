@@ -41,6 +41,11 @@ ARGUMENTS = [
         "transport", default_value="", description="raw or compressed images. Empty: as params_file says (raw)."
     ),
     DeclareLaunchArgument(
+        "threads",
+        default_value="",
+        description="CPU threads of the engine; 0: its own choice. Empty: as params_file says (0).",
+    ),
+    DeclareLaunchArgument(
         "params_file",
         default_value=str(Path(get_package_share_directory(PACKAGE)) / "config" / "perception.yaml"),
         description="ROS parameter file; arguments given here win over it.",
@@ -104,7 +109,11 @@ def perception_node(values: dict[str, str]) -> LifecycleNode:
         "engine": values["engine"],
         "image_transport": values["transport"],
     }
-    overrides: dict[str, str | bool] = {name: value for name, value in given.items() if value}
+    overrides: dict[str, str | int] = {name: value for name, value in given.items() if value}
+    if values["threads"]:
+        if not values["threads"].isdigit():
+            raise RuntimeError(f"threads:={values['threads']} is not a number of CPU threads, for example 2")
+        overrides["threads"] = int(values["threads"])
     return LifecycleNode(
         package=PACKAGE,
         executable=NODE,

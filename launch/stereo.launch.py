@@ -1,7 +1,7 @@
 """Two perception nodes for a stereo endoscope, left and right, each in its camera's namespace.
 
 The defaults follow the da Vinci Research Kit: images on /<rig>/left/image_raw and /<rig>/right/image_raw, masks then on
-/<rig>/left/mask and /<rig>/right/mask.
+/<rig>/left/mask and /<rig>/right/mask. Each node gets half of the machine's cores.
 
 ros2 launch clip_rl_perception stereo.launch.py rig:=davinci
 ros2 launch clip_rl_perception stereo.launch.py rig:=stereo_source image:=image_rect_color
@@ -9,6 +9,8 @@ ros2 launch clip_rl_perception stereo.launch.py rig:=stereo_source image:=image_
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
@@ -19,6 +21,7 @@ from launch.substitutions import LaunchConfiguration, PythonExpression
 
 SHARE = Path(get_package_share_directory("clip_rl_perception"))
 SIDES = ("left", "right")
+CORES = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 ARGUMENTS = [
     DeclareLaunchArgument("rig", default_value="davinci", description="Namespace of the camera pair."),
@@ -30,6 +33,12 @@ ARGUMENTS = [
     ),
     DeclareLaunchArgument("engine", default_value="", description="Engine. Empty: as params_file says."),
     DeclareLaunchArgument("transport", default_value="", description="raw or compressed. Empty: as params_file says."),
+    DeclareLaunchArgument(
+        "threads",
+        default_value=str(max(1, CORES // len(SIDES))),
+        description="CPU threads of each node's engine; by default the two share this machine's cores. "
+        "0: the engine's own choice. Empty: as params_file says.",
+    ),
     DeclareLaunchArgument(
         "params_file",
         default_value=str(SHARE / "config" / "perception.yaml"),
@@ -58,7 +67,8 @@ ARGUMENTS = [
     ),
 ]
 PASSED_ON = (
-    "image", "model", "engine", "transport", "params_file", "autostart", "viewer", "viewer_address", "fixed_frame",
+    "image", "model", "engine", "transport", "threads", "params_file", "autostart",
+    "viewer", "viewer_address", "fixed_frame",
 )  # fmt: skip
 
 

@@ -153,7 +153,9 @@ def launch_arguments(path: Path) -> list[tuple[str, str, str]]:
         elif isinstance(default, ast.Constant):
             shown = f"`{default.value}`" if default.value else ""
         else:
-            shown = "`config/perception.yaml`" if "perception.yaml" in ast.unparse(default) else "?"
+            source = ast.unparse(default)
+            known = {"perception.yaml": "`config/perception.yaml`", "CORES": "half of the cores"}
+            shown = next((text for part, text in known.items() if part in source), "?")
         choices = given.get("choices")
         text = ast.literal_eval(given["description"])
         if isinstance(choices, ast.List):

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAUNCH = ROOT / "launch"
 RVIZ = ROOT / "ros_ws" / "src" / "clip_rl_perception" / "rviz" / "perception.rviz"
 
-COMMON = ["image", "model", "engine", "transport", "params_file", "autostart", "viewer"]
+COMMON = ["image", "model", "engine", "transport", "threads", "params_file", "autostart", "viewer"]
 VIEWER = ["viewer_port", "viewer_address", "fixed_frame"]
 PERCEPTION = ["namespace", *COMMON, *VIEWER]
 STEREO = ["rig", *COMMON, *VIEWER]
@@ -160,6 +160,7 @@ def test_arguments_reach_the_node(tmp_path: Path) -> None:
             image="/camera/image_raw",
             engine="/engines/a",
             transport="compressed",
+            threads="3",
             params_file=str(own),
             autostart="false",
         )
@@ -174,6 +175,7 @@ def test_arguments_reach_the_node(tmp_path: Path) -> None:
         "engine": "/engines/a",
         "image_transport": "compressed",
         "jpeg_quality": 50,
+        "threads": 3,
         "autostart": False,
     }
 
@@ -197,6 +199,8 @@ def test_wrong_arguments_are_named() -> None:
         started(viewer="foxglove")
     with pytest.raises(RuntimeError, match=r"params_file:=/nowhere\.yaml does not exist"):
         started(params_file="/nowhere.yaml")
+    with pytest.raises(RuntimeError, match="threads:=half is not a number of CPU threads"):
+        started(threads="half")
     with pytest.raises(RuntimeError, match="autostart"):
         started(autostart="yes")
 
@@ -246,15 +250,15 @@ def test_viewer_that_is_not_installed_is_named() -> None:
         assert line[line.index("-f") + 1] == "endoscope_optical"
 
 
-@needs_launch
-def test_stereo_includes_both_sides() -> None:
+def stereo_includes(**arguments: str) -> list[dict[str, str]]:
+    """The arguments with which stereo.launch.py includes perception.launch.py, left and right."""
     from launch import LaunchContext
     from launch.actions import DeclareLaunchArgument, GroupAction, IncludeLaunchDescription
     from launch.utilities import normalize_to_list_of_substitutions, perform_substitutions
 
     context = LaunchContext()
-    context.launch_configurations["rig"] = "psm"
-    namespaces = []
+    context.launch_configurations.update(arguments)
+    included = []
     for entity in load("stereo").generate_launch_description().entities:
         if isinstance(entity, DeclareLaunchArgument):
             entity.execute(context)
@@ -262,14 +266,37 @@ def test_stereo_includes_both_sides() -> None:
             (include,) = [
                 action for action in entity.get_sub_entities() if isinstance(action, IncludeLaunchDescription)
             ]
-            values = {
-                "".join(
-                    perform_substitutions(context, normalize_to_list_of_substitutions(name))
-                ): perform_substitutions(context, normalize_to_list_of_substitutions(value))
-                for name, value in include.launch_arguments
-            }
-            namespaces.append((values["namespace"], values["image"], values["viewer_port"]))
+            included.append(
+                {
+                    "".join(
+                        perform_substitutions(context, normalize_to_list_of_substitutions(name))
+                    ): perform_substitutions(context, normalize_to_list_of_substitutions(value))
+                    for name, value in include.launch_arguments
+                }
+            )
+    return included
+
+
+@needs_launch
+def test_stereo_includes_both_sides() -> None:
+    namespaces = [(side["namespace"], side["image"], side["viewer_port"]) for side in stereo_includes(rig="psm")]
     assert namespaces == [("psm/left", "image_raw", "9090"), ("psm/right", "image_raw", "9092")]
+
+
+@needs_launch
+def test_each_node_of_a_pair_gets_half_of_the_cores_unless_told_otherwise(tmp_path: Path) -> None:
+    from launch_ros.actions import LifecycleNode
+
+    half = str(max(1, len(os.sched_getaffinity(0)) // 2))
+    assert [side["threads"] for side in stereo_includes()] == [half, half]
+    assert [side["threads"] for side in stereo_includes(threads="5")] == ["5", "5"]
+
+    own = tmp_path / "own.yaml"
+    own.write_text("/**:\n  ros__parameters:\n    threads: 7\n")
+    for threads, expected in ((half, int(half)), ("0", 0), ("", 7)):
+        values = stereo_includes(threads=threads, params_file=str(own))[1]
+        (node,) = [action for action in started(**values) if isinstance(action, LifecycleNode)]
+        assert parameters(command(node))["threads"] == expected
 
 
 def replay_commands(bag: Path, out: Path, **arguments: str) -> dict[str, list[str]]:
