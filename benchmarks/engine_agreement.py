@@ -131,8 +131,7 @@ def stills(size: tuple[int, int]) -> Iterator[ByteArray]:
 
 def label_maps(engine: Engine, checkpoint: Checkpoint, videos: list[list[SyntheticFrame]]) -> list[ByteArray]:
     """Full-size label maps of all frames, each video a stream of its own."""
-    text = np.ascontiguousarray(checkpoint.text.numpy(), np.float32)
-    pipeline = PerceptionPipeline(engine, checkpoint.label_space, text, checkpoint.calibration)
+    pipeline = PerceptionPipeline.of_checkpoint(engine, checkpoint)
     maps = []
     for video in videos:
         memory = None

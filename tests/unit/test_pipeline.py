@@ -304,7 +304,9 @@ def test_with_the_torch_engine(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "random", segmenter, SPACE, text, calibration, {})
     checkpoint = load_checkpoint(tmp_path / "random")
     engine = TorchEngine(checkpoint, input_size=(96, 128))
-    made = PerceptionPipeline(engine, SPACE, checkpoint.text.numpy(), checkpoint.calibration)
+    made = PerceptionPipeline.of_checkpoint(engine, checkpoint)
+    assert made.label_space.names == SPACE.names and made.calibration is checkpoint.calibration
+    made.warm_up()
     frames = [with_shaft(tissue((240, 320)), (150 + 10 * i, 120)) for i in range(2)]
     one, two = run(frames, made), run(frames, made)
     for first, second in zip(one, two, strict=True):
@@ -312,3 +314,8 @@ def test_with_the_torch_engine(tmp_path: Path) -> None:
         assert first.label_map.shape == (240, 320) and first.refined.shape == (3, 24, 32)
         labels, _ = reference_maps(first.refined, first.view)
         assert (labels == first.label_map).mean() > 0.9999
+    others = label_space_from_names(["tissue", "needle"])
+    renamed = PerceptionPipeline.of_checkpoint(engine, checkpoint, others, PipelineConfig(refine_steps=0))
+    np.testing.assert_array_equal(renamed.text, checkpoint.encode_text(others).numpy())
+    scene, _ = renamed.process(frames[0], 0)
+    assert scene.refined.shape == (2, 24, 32) and scene.refine_steps == 0

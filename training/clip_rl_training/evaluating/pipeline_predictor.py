@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 from clip_rl_perception.engine.load import load_engine
 from clip_rl_perception.labels import LabelSpace, load_label_space
 from clip_rl_perception.model.checkpoint import Checkpoint, load_checkpoint
@@ -100,17 +99,6 @@ def load_predictor(
     loaded = load_checkpoint(checkpoint)
     if synonyms is not None:
         space = renamed(space or loaded.label_space, synonyms)
-    text = loaded.text
-    if space is not None:
-        text = loaded.encode_text(space)
-    return PipelinePredictor(
-        loaded,
-        PerceptionPipeline(
-            load_engine(engine, loaded, threads=threads),
-            space or loaded.label_space,
-            np.ascontiguousarray(text.cpu().numpy(), np.float32),
-            loaded.calibration,
-            PipelineConfig(refine_steps=refine_steps),
-        ),
-        rate_hz=rate_hz,
-    )
+    running = load_engine(engine, loaded, threads=threads)
+    pipeline = PerceptionPipeline.of_checkpoint(running, loaded, space, PipelineConfig(refine_steps=refine_steps))
+    return PipelinePredictor(loaded, pipeline, rate_hz=rate_hz)

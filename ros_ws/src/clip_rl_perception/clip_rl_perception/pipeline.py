@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -27,6 +27,12 @@ from clip_rl_perception.scene.tracks import TrackConfig, TrackMemory, track_inst
 from clip_rl_perception.scene.types import Box, ByteArray, ContentArea, FloatArray, NetworkView, Scene
 from clip_rl_perception.scene.validity import ValidityConfig, judge, measure_look
 from clip_rl_perception.scene.view import make_view, to_network
+
+if TYPE_CHECKING:
+    from clip_rl_perception.model.checkpoint import Checkpoint
+
+WARM_UP_FRAMES = 2
+"""The first run allocates and chooses algorithms, the second shows that the rest is quick."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +126,35 @@ class PerceptionPipeline:
         self.config = config or PipelineConfig()
         for part in (block_mean, label_map, instruments, tracks, validity):
             part.warm_up()
+
+    @classmethod
+    def of_checkpoint(
+        cls,
+        engine: Engine,
+        checkpoint: Checkpoint,
+        space: LabelSpace | None = None,
+        config: PipelineConfig | None = None,
+    ) -> PerceptionPipeline:
+        """The pipeline of a checkpoint.
+
+        Args:
+            engine: that runs it.
+            checkpoint: gives calibration, text encoder and classes.
+            space: other classes; None takes the checkpoint's.
+            config: None takes the defaults.
+
+        Raises:
+            EngineError: the classes do not fit the engine.
+        """
+        text = checkpoint.text if space is None else checkpoint.encode_text(space)
+        rows = np.ascontiguousarray(text.cpu().numpy(), np.float32)
+        return cls(engine, space or checkpoint.label_space, rows, checkpoint.calibration, config)
+
+    def warm_up(self) -> None:
+        """Process black frames of no stream, so that the first one of a stream is as quick as the others."""
+        frame = np.zeros((*self.engine.info.input_size, 3), np.uint8)
+        for _ in range(WARM_UP_FRAMES):
+            self.process(frame, 0, want_confidence=True)
 
     def with_classes(self, label_space: LabelSpace, text: FloatArray) -> PerceptionPipeline:
         """The same engine with other classes; the memory of earlier frames stays usable."""

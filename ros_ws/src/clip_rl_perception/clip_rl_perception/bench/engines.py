@@ -16,7 +16,7 @@ from clip_rl_perception.bench.measure import ByteArray
 from clip_rl_perception.engine.protocol import Engine
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.model.checkpoint import Checkpoint
-from clip_rl_perception.pipeline import PerceptionPipeline, PipelineConfig, SceneMemory
+from clip_rl_perception.pipeline import PerceptionPipeline, SceneMemory
 from clip_rl_perception.scene.types import FloatArray, Scene
 
 FRAME_NS = 33_333_333
@@ -50,10 +50,7 @@ class PipelineContestant:
         self.setting = setting
         self.name = setting.name
         self.engine = engine
-        text = checkpoint.text if space is None else checkpoint.encode_text(space)
-        rows: FloatArray = np.ascontiguousarray(text.cpu().numpy(), np.float32)
-        labels = checkpoint.label_space if space is None else space
-        self._pipeline = PerceptionPipeline(engine, labels, rows, checkpoint.calibration, PipelineConfig())
+        self._pipeline = PerceptionPipeline.of_checkpoint(engine, checkpoint, space)
         self._memory: SceneMemory | None = None
         self._stamp = 0
         self.steps: list[tuple[int, float]] = []

@@ -26,9 +26,6 @@ from clip_rl_perception.scene.validity import ValidityConfig
 
 ByteArray = npt.NDArray[np.uint8]
 
-WARM_UP_FRAMES = 2
-"""The first run allocates and chooses algorithms, the second shows that the rest is quick."""
-
 
 def pipeline_config(parameters: NodeParameters) -> PipelineConfig:
     """What the node's parameters ask of the pipeline."""
@@ -96,16 +93,11 @@ class Session:
             golden_images=golden_images,
             log=log,
         )
-        text = np.ascontiguousarray(checkpoint.text.cpu().numpy(), np.float32)
-        pipeline = PerceptionPipeline(
-            engine, checkpoint.label_space, text, checkpoint.calibration, pipeline_config(parameters)
-        )
+        pipeline = PerceptionPipeline.of_checkpoint(engine, checkpoint, config=pipeline_config(parameters))
         if engine.info.backend != "torch":
             torch.set_num_threads(1)  # it only encodes new classes, beside a stream
         session = cls(checkpoint, engine, pipeline)
-        frame = np.zeros((*engine.info.input_size, 3), np.uint8)
-        for _ in range(WARM_UP_FRAMES):
-            pipeline.process(frame, 0, want_confidence=True)
+        pipeline.warm_up()
         return session
 
     @property

@@ -10,17 +10,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
 from clip_rl_perception.engine.load import default_engine_dir, load_engine
 from clip_rl_perception.engine.manifest import MANIFEST_FILE, sha256_of
 from clip_rl_perception.labels import LabelSpace, load_label_space
 from clip_rl_perception.model.checkpoint import load_checkpoint
 from clip_rl_perception.pipeline import PerceptionPipeline, PipelineConfig
 from clip_rl_perception.scene.validity import ValidityConfig
-
-WARM_UP_FRAMES = 2
-"""The first run allocates and chooses algorithms, the second shows that the rest is quick; the node does the same."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,17 +98,8 @@ def load_model(options: ModelOptions, log: Callable[[str], None] = lambda line: 
     space = load_label_space(options.classes) if options.classes else None
     checkpoint = load_checkpoint(options.model)
     engine = load_engine(options.engine, checkpoint, input_size=options.input_size, threads=options.threads, log=log)
-    text = checkpoint.text if space is None else checkpoint.encode_text(space)
-    pipeline = PerceptionPipeline(
-        engine,
-        space or checkpoint.label_space,
-        np.ascontiguousarray(text.cpu().numpy(), np.float32),
-        checkpoint.calibration,
-        options.pipeline_config(),
-    )
-    frame = np.zeros((*engine.info.input_size, 3), np.uint8)
-    for _ in range(WARM_UP_FRAMES):
-        pipeline.process(frame, 0, want_confidence=True)
+    pipeline = PerceptionPipeline.of_checkpoint(engine, checkpoint, space, options.pipeline_config())
+    pipeline.warm_up()
     manifest = None
     if engine.info.backend != "torch":
         named = Path(options.engine)
