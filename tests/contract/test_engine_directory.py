@@ -124,8 +124,8 @@ def test_no_directory(tmp_path: Path, checkpoint: Checkpoint) -> None:
         ("", "is damaged"),
         ('{"format_version": 2, "back', "is damaged"),
         ("[]", "is of format None"),
-        ('{"format_version": 99}', "is of format 99, this version reads 3"),
-        ('{"format_version": 3}', r"lacks or garbles a field \('backend'\)"),
+        ('{"format_version": 99}', "is of format 99, this version reads 4"),
+        ('{"format_version": 4}', r"lacks or garbles a field \('backend'\)"),
     ],
 )
 def test_a_manifest_that_is_no_manifest(engine: Path, checkpoint: Checkpoint, text: str | None, message: str) -> None:

@@ -89,6 +89,18 @@ def test_each_action_does_what_it_was_trained_to_do(action: Action, classes: int
     np.testing.assert_allclose(probs, np.exp(expected), atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("sharpen", [1.5, 2.0, 3.0])
+@pytest.mark.parametrize("action", [Action.SHARPEN, Action.FLATTEN])
+def test_powers_of_what_is_nearly_impossible_stop_at_the_floor(action: Action, sharpen: float) -> None:
+    log_probs = torch.log_softmax(torch.tensor([0.0, -3.0, -15.0, -60.0]), 0).reshape(1, 4, 1, 1).expand(1, 4, *GRID)
+    actions = torch.full((1, *GRID), int(action))
+    expected = pixel_major(apply_actions(log_probs, actions, log_probs, sharpen=sharpen))
+    values, probs = act(actions, log_probs, log_probs, sharpen)
+    np.testing.assert_allclose(values, expected, atol=2e-5, rtol=1e-5)
+    np.testing.assert_allclose(probs, np.exp(expected), atol=1e-6, rtol=2e-5)
+    assert values.min() >= np.log(PROBABILITY_FLOOR) - 1e-5
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_mixed_actions_all_read_the_values_before_the_step(seed: int) -> None:
     log_probs, previous = log_probs_of(4, seed), log_probs_of(4, seed + 100)
@@ -101,12 +113,24 @@ def test_mixed_actions_all_read_the_values_before_the_step(seed: int) -> None:
     np.testing.assert_array_equal(values[kept], pixel_major(log_probs)[kept])
 
 
-def test_a_frame_begins_with_copies_and_their_exponentials() -> None:
+@pytest.mark.parametrize("classes", [1, 2, 5, 50])
+def test_log_softmax_of_logits(classes: int) -> None:
+    torch.manual_seed(1)
+    logits = torch.randn(1, classes, *GRID) * 20
+    logits[..., 0, 0], logits[..., 0, 1], logits[..., 0, 2] = 0.0, -1000.0, 1000.0
+    logits[:, 0, 0, 3] = 500.0
+    given = pixel_major(logits)
+    log_probs, probs = np.full_like(given, np.nan), np.full_like(given, np.nan)
+    kernels.log_softmax(given, log_probs, probs)
+    expected = pixel_major(torch.log_softmax(logits.double(), dim=1))
+    np.testing.assert_allclose(log_probs, expected, rtol=1e-6, atol=1e-4)
+    np.testing.assert_allclose(probs, np.exp(expected), rtol=1e-5, atol=2e-38)
+    np.testing.assert_array_equal(given, pixel_major(logits))
+
+
+def test_exponentials() -> None:
     given = pixel_major(log_probs_of(5, 0))
     given[0, 0] = -500.0
-    own, probs = np.full_like(given, np.nan), np.full_like(given, np.nan)
-    kernels.begin(given, own, probs)
-    np.testing.assert_array_equal(own, given)
+    probs = np.full_like(given, np.nan)
+    kernels.exponentials(given, probs)
     np.testing.assert_allclose(probs, np.exp(given), rtol=2e-7, atol=2e-38)
-    kernels.begin(given, own, own)
-    np.testing.assert_array_equal(own, probs)

@@ -18,7 +18,7 @@ from typing import Any
 
 from clip_rl_perception.engine.protocol import EngineError, EngineInfo
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Of the engine directory; raised when its layout or meaning changes."""
 
 MANIFEST_FILE = "manifest.json"

@@ -110,14 +110,14 @@ class OpenVinoEngine:
         try:
             compiled = self._compiled_for(text.shape[0])
             start = time.perf_counter()
-            logits, embedding, given = compiled.run(rgb, text)
+            logits, embedding, static, projected = compiled.run(rgb, text)
             check_logits(self._info, logits)
+            logits, embedding = logits.copy(), embedding.copy()  # the network's memory is written by the next frame
             network_ms = (time.perf_counter() - start) * 1e3
             limit = self._info.max_refine_steps if max_steps is None else min(max_steps, self._info.max_refine_steps)
             loop = self._budget.begin(start, budget_ms)
             refiner = compiled.refiner
-            # Also where no step will run: it brings the log-probabilities into the order of the result.
-            refiner.begin(*given, previous)
+            refiner.begin(logits, projected, static, previous)
             steps = loop.refine(refiner.step, limit)
             refined = refiner.result()
         except EngineError:
@@ -127,7 +127,7 @@ class OpenVinoEngine:
                 self._compiled.clear()  # what can be freed is; the next frame begins anew
             raise library_failure(self._info, error) from error
         return EngineOutput(
-            logits=logits,
+            logits=np.moveaxis(logits, 2, 0),
             refined=refined,
             embedding=embedding,
             steps=steps,
@@ -168,20 +168,20 @@ class _Compiled:
         self._text: FloatArray = np.zeros((classes, info.embedding_dim), np.float32)
         self._inputs = [openvino.Tensor(array, shared_memory=True) for array in (self._image, self._text)]
 
-    def run(
-        self, rgb: ByteArray, text: FloatArray
-    ) -> tuple[FloatArray, FloatArray, tuple[FloatArray, FloatArray, FloatArray]]:
-        """Logits (K, h, w) and embedding (D,), copies; what `CpuRefiner.begin` is given, views until the next run."""
+    def run(self, rgb: ByteArray, text: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """What the network gives, views until the next run.
+
+        Returns:
+            Logits (h, w, K), embedding (D,), and for the refiner the static map (h, w, C) and projected text (K, E).
+        """
         np.copyto(self._image[0], rgb)
         np.copyto(self._text, text)
         for index, tensor in enumerate(self._inputs):
             self._network.set_input_tensor(index, tensor)
         self._network.start_async()
         self._network.wait()
-        logits, log_probs, embedding, static, projected = (
-            self._network.get_output_tensor(index).data for index in range(5)
-        )
-        return logits[0].copy(), embedding[0].copy(), (log_probs[0], projected, static[0])
+        logits, embedding, static, projected = (self._network.get_output_tensor(index).data for index in range(4))
+        return logits[0], embedding[0], static[0], projected
 
 
 def _first_line(error: BaseException) -> str:

@@ -20,9 +20,7 @@ class PixelMajorOutput(NamedTuple):
     """Result of `PixelMajorNetwork`."""
 
     logits: Tensor
-    """(1, K, h, w)."""
-    log_probs: Tensor
-    """Log-softmax of `logits`, (1, h, w, K)."""
+    """(1, h, w, K)."""
     embedding: Tensor
     """(1, D)."""
     static: Tensor
@@ -65,11 +63,8 @@ class PixelMajorNetwork(nn.Module):
         pyramid, embedding = self.segmenter.encoder((pixels * self.scale + self.shift).permute(0, 3, 1, 2))
         features = self.segmenter.decoder(pyramid)
         logits = self._classify(features, text)
-        log_probs = functional.log_softmax(logits, dim=3)
         static = self._static(features, pixels.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return PixelMajorOutput(
-            logits.permute(0, 3, 1, 2), log_probs, embedding, static, self.segmenter.refiner.project(text)
-        )
+        return PixelMajorOutput(logits, embedding, static, self.segmenter.refiner.project(text))
 
     def _classify(self, features: Tensor, text: Tensor) -> Tensor:
         """`Decoder.classify` as (1, h, w, K); |E f| is |R f| with R the root of E'E, a convolution by constants."""

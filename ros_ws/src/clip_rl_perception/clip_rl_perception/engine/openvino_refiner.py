@@ -63,25 +63,25 @@ class CpuRefiner:
         self._actions: npt.NDArray[np.uint8] = np.zeros(pixels + 1, np.uint8)
         self._stale: tuple[npt.NDArray[np.int32], int] = (self._everywhere, 0)
 
-    def begin(self, log_probs: FloatArray, text: FloatArray, static: FloatArray, previous: FloatArray | None) -> None:
+    def begin(self, logits: FloatArray, text: FloatArray, static: FloatArray, previous: FloatArray | None) -> None:
         """Start a frame.
 
         Args:
-            log_probs: (h, w, K).
+            logits: of the decoder, (h, w, K).
             text: projected text embeddings, (K, E).
             static: what the image contributes to the policy's first layer, (h, w, C); must stay until the last step.
             previous: result for the previous frame, (K, h, w), or None; must stay too.
         """
         shape = self._log_probs.shape
         self._log_probs = np.empty(shape, np.float32)  # the last one went out as a result
-        refine_kernels.begin(log_probs.reshape(shape), self._log_probs, self._probs)
+        refine_kernels.log_softmax(logits.reshape(shape), self._log_probs, self._probs)
         np.copyto(self._text, text.T)
         self._static = static.reshape(self._static.shape)
         self._has_previous = previous is not None
         if previous is not None:
             # Results of this class lie in memory like that already.
             self._previous = np.ascontiguousarray(np.moveaxis(previous, 0, 2)).reshape(shape)
-            refine_kernels.begin(self._previous, self._before, self._before)
+            refine_kernels.exponentials(self._previous, self._before)
         self._stale = (self._everywhere, len(self._everywhere))
 
     def step(self) -> int:

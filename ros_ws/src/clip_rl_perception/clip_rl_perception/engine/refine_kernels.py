@@ -20,6 +20,7 @@ KEEP, SHARPEN, FLATTEN, PROMOTE, NORTH, SOUTH, EAST, WEST, MEAN, RECALL = range(
 """`model.actions.Action`, which needs torch to import; a test holds them equal."""
 FLOOR = np.float32(1.0e-7)
 """`model.actions.PROBABILITY_FLOOR`."""
+LOG_FLOOR = np.float32(np.log(1.0e-7))
 _FLOOR_BITS = int(FLOOR.view(np.int32))
 MARGIN_MAX = np.float32(8.0)
 """Log-odds at which the margin saturates, as in `model.refiner`."""
@@ -28,11 +29,29 @@ FIXED_CHANNELS = 6
 
 
 @compiled_for_finite
-def begin(log_probs, own, probs):
-    """Copy log-probabilities, float32 (N, K), to `own`, then their exponentials to `probs`, which may be `own`."""
+def log_softmax(logits, log_probs, probs):
+    """Log-probabilities, and their exponentials, of logits; all float32 (N, K)."""
+    bits, others = logits.view(np.int32), np.int32(0x7FFFFFFF)
+    for n in range(logits.shape[0]):
+        # Integers in the order of floats of either sign: where the first bit says negative, the others are turned.
+        most = np.int32(-(2**31))
+        for k in range(logits.shape[1]):
+            most = max(most, bits[n, k] ^ ((bits[n, k] >> np.int32(31)) & others))
+        largest, total = np.int32(most ^ ((most >> np.int32(31)) & others)).view(np.float32), np.float32(0)
+        for k in range(logits.shape[1]):
+            probs[n, k] = exp(logits[n, k] - largest)
+            total += probs[n, k]
+        share, less = np.float32(1) / total, largest + log(total)
+        for k in range(logits.shape[1]):
+            log_probs[n, k] = logits[n, k] - less
+            probs[n, k] *= share
+
+
+@compiled_for_finite
+def exponentials(log_probs, probs):
+    """Exponentials of log-probabilities, float32 (N, K)."""
     for n in range(log_probs.shape[0]):
         for k in range(log_probs.shape[1]):
-            own[n, k] = log_probs[n, k]
             probs[n, k] = exp(log_probs[n, k])
 
 
@@ -101,18 +120,13 @@ def act(pixels, actions, count, log_probs, probs, previous, before, size, sharpe
     """
     height, width = size
     classes = log_probs.shape[1]
+    # First what others give, while they have it; then each pixel by itself.
     for i in range(count):
         n, action, new = pixels[i], actions[i], fresh[i]
         y, x = n // width, n % width
-        if action in (SHARPEN, FLATTEN):
-            power = sharpen if action == SHARPEN else np.float32(1) / sharpen
-            for k in range(classes):
-                new[k] = exp(log_probs[n, k] * power)
-        elif action == PROMOTE:
-            _swap_first_two(probs[n], new)
-        elif action == MEAN:
+        if action == MEAN:
             _mean_of_neighbours(probs, y, x, height, width, new)
-        elif action != RECALL:
+        elif action in (NORTH, SOUTH, EAST, WEST):
             source = n
             if action == NORTH and y > 0:
                 source = n - width
@@ -124,21 +138,48 @@ def act(pixels, actions, count, log_probs, probs, previous, before, size, sharpe
                 source = n - 1
             for k in range(classes):
                 new[k] = probs[source, k]
+    own = np.empty(classes, np.float32)
     for i in range(count):
-        n, new = pixels[i], fresh[i]
-        if actions[i] == RECALL:
+        n, action, new = pixels[i], actions[i], own
+        if action == RECALL:
             for k in range(classes):
                 log_probs[n, k] = previous[n, k]
                 probs[n, k] = before[n, k]
             continue
+        power = np.float32(1)
+        if action in (SHARPEN, FLATTEN):
+            power = sharpen if action == SHARPEN else np.float32(1) / sharpen
+            _power(probs[n], log_probs[n], power, own)
+        elif action == PROMOTE:
+            _swap_first_two(probs[n], own)
+        else:
+            new = fresh[i]
         total = np.float32(0)
         for k in range(classes):
             total += new[k]
-        scale = np.float32(1) / total
+        scale, less = np.float32(1) / total, log(total)
         for k in range(classes):
             probs[n, k] = max(new[k] * scale, FLOOR)
-        for k in range(classes):
-            log_probs[n, k] = log(probs[n, k])
+        if action in (SHARPEN, FLATTEN):  # the logarithm of a power is known but for that of the sum
+            for k in range(classes):
+                log_probs[n, k] = max(log_probs[n, k] * power - less, LOG_FLOOR)
+        else:
+            for k in range(classes):
+                log_probs[n, k] = log(probs[n, k])
+
+
+@compiled_for_finite
+def _power(probs, log_probs, power, new):
+    """Powers of one pixel's probabilities, (K) to (K); of the usual ones without exponentials."""
+    if power == 2:
+        for k in range(len(probs)):
+            new[k] = probs[k] * probs[k]
+    elif power == np.float32(0.5):
+        for k in range(len(probs)):
+            new[k] = np.sqrt(probs[k])
+    else:
+        for k in range(len(probs)):
+            new[k] = exp(log_probs[k] * power)
 
 
 @compiled_for_finite
