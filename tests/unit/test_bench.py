@@ -39,15 +39,19 @@ class Witness:
 def test_contestants_take_turns_on_the_same_frame() -> None:
     calls: list[tuple[str, int]] = []
     contestants = [Witness(name, calls) for name in "abc"]
-    series = interleave(contestants, FRAMES, rounds=5, warm_up=1)
+    series = interleave(contestants, FRAMES, rounds=19, warm_up=1)
     rounds = [calls[start : start + 3] for start in range(0, len(calls), 3)]
-    assert len(rounds) == 6
+    assert len(rounds) == 20
     assert all(len({frame for _, frame in turn}) == 1 for turn in rounds), "one frame in a round"
     assert all({name for name, _ in turn} == {"a", "b", "c"} for turn in rounds)
-    assert len({turn[0][0] for turn in rounds}) == 3, "everyone is first at times"
-    assert [turn[0][1] for turn in rounds[1:]] == [0, 1, 2, 3, 0]
-    assert {len(item.total) for item in series.values()} == {5}
-    assert len(series["a"].stages["network"]) == 5
+    followed = {(turn[place][0], turn[place + 1][0]) for turn in rounds for place in range(2)}
+    assert len(followed) == 6, "everyone follows everyone at times"
+    assert [turn[0][1] for turn in rounds[1:6]] == [0, 1, 2, 3, 0]
+    assert {len(item.total) for item in series.values()} == {19}
+    assert len(series["a"].stages["network"]) == 19
+    again: list[tuple[str, int]] = []
+    interleave([Witness(name, again) for name in "abc"], FRAMES, rounds=19, warm_up=1)
+    assert again == calls, "every run measures in the same order"
 
 
 def test_two_contestants_of_one_name_are_refused() -> None:

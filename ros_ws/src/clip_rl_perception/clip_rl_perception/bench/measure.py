@@ -75,7 +75,8 @@ def interleave(
     """Time contestants in turns.
 
     Args:
-        contestants: their order shifts by one every round, so that none always follows the same one.
+        contestants: in another order every round, the same in every run: threads of one that still wait for work, and
+            what it left in caches, slow down the next, which must not always be the same one.
         frames: used one after the other, from the beginning again when they end.
         rounds: timed calls of each contestant.
         warm_up: untimed rounds before.
@@ -87,10 +88,11 @@ def interleave(
     series = {contestant.name: Series() for contestant in contestants}
     if len(series) != len(contestants):
         raise ValueError("contestants need different names")
+    order = np.random.default_rng(0)
     for turn in range(-warm_up, rounds):
         frame = frames[turn % len(frames)]
-        for place in range(len(contestants)):
-            contestant = contestants[(place + turn) % len(contestants)]
+        for place in order.permutation(len(contestants)):
+            contestant = contestants[place]
             start = time.perf_counter()
             times = contestant.run(frame)
             whole = (time.perf_counter() - start) * 1e3
