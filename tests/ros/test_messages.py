@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import os
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from clip_rl_interfaces.msg import ClassList, InstrumentTagArray, SceneStatus
 from clip_rl_perception.labels import label_space_from_names
 from clip_rl_perception.nodes import messages
 from clip_rl_perception.nodes.messages import FrameTimes
+from clip_rl_perception.nodes.outputs import PUBLICATION_MODE, send_in_background
 from clip_rl_perception.nodes.worker import FrameCounts
 from clip_rl_perception.scene.types import Box, Instrument, NetworkView, Scene, Validity
 from rclpy.serialization import deserialize_message, serialize_message
@@ -59,6 +61,15 @@ def scene() -> Scene:
 
 def over_the_wire(message: Any) -> Any:
     return deserialize_message(serialize_message(message), type(message))
+
+
+def test_sending_in_the_background_unless_the_environment_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PUBLICATION_MODE, "SYNCHRONOUS")
+    send_in_background()
+    assert os.environ[PUBLICATION_MODE] == "SYNCHRONOUS"
+    monkeypatch.delenv(PUBLICATION_MODE)
+    send_in_background()
+    assert os.environ[PUBLICATION_MODE] == "ASYNCHRONOUS"
 
 
 def test_tags() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,18 @@ LATCHED_QOS = QoSProfile(
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
 """Late subscribers get the current value."""
+
+
+PUBLICATION_MODE = "RMW_FASTRTPS_PUBLICATION_MODE"
+"""What rmw_fastrtps reads when the first publisher is made."""
+
+
+def send_in_background() -> None:
+    """Let Fast DDS send from a thread of its own: inference need not wait while a mask is copied to subscribers.
+
+    Before `rclpy.init`. A mode that the environment names stays; other middleware knows no such variable.
+    """
+    os.environ.setdefault(PUBLICATION_MODE, "ASYNCHRONOUS")
 
 
 def copy_of(profile: QoSProfile) -> QoSProfile:

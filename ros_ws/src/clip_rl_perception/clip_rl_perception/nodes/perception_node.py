@@ -33,7 +33,7 @@ from clip_rl_perception.nodes.diagnostics import NodeState, diagnostic_array, ju
 from clip_rl_perception.nodes.health import Health
 from clip_rl_perception.nodes.inputs import ImageInput
 from clip_rl_perception.nodes.messages import class_list_message, label_info_message
-from clip_rl_perception.nodes.outputs import Outputs
+from clip_rl_perception.nodes.outputs import Outputs, send_in_background
 from clip_rl_perception.nodes.parameters import ParameterError
 from clip_rl_perception.nodes.run import leave, run
 from clip_rl_perception.nodes.watchdog import Watchdog
@@ -334,6 +334,7 @@ class PerceptionNode(LifecycleNode):
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of the executable `perception_node`: exit status 0 after a signal, 2 for an impossible parameter."""
     hand_over_quickly()
+    send_in_background()
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     try:
         status = run(PerceptionNode(), threads=EXECUTOR_THREADS)
