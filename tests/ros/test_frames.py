@@ -136,11 +136,10 @@ def test_a_late_subscriber_gets_the_class_list(tester: Tester, node: NodeProcess
 
 def test_a_flood_is_dropped_and_counted(rig: Rig, tester: Tester) -> None:
     before = rig.send(image(picture(), tester.now()))
-    message = image(picture(), tester.now())
-    for _ in range(60):
-        message = image(picture(480, 640), tester.now())
+    flood = [image(picture(480, 640), tester.now()) for _ in range(60)]  # made before, so that none waits for the next
+    for message in flood:
         rig.camera.publish(message)
-    rig.of(rig.status, message)  # the newest is processed whatever was dropped
+    rig.of(rig.status, flood[-1])  # the newest is processed whatever was dropped
     after = rig.send(image(picture(), tester.now()))
     received, processed = after.received - before.received, after.processed - before.processed
     dropped, invalid = after.dropped - before.dropped, after.invalid - before.invalid
