@@ -275,9 +275,12 @@ def _roofline(report: Mapping[str, Any]) -> list[str]:
     if not data:
         return []
     shares = [
-        f"{entry['backend']} {entry['precision']}: {100 * entry['roofline_share']:.0f} %"
+        f"{entry['backend']} {entry['precision']}: "
+        f"{100 * data['bound_ms'][entry['precision']]['bound'] / entry['stage_ms']['network']['p50']:.0f} %"
         for entry in report["engines"]
-        if entry.get("roofline_share") and entry["classes"] == report["engines"][0]["classes"]
+        if entry["precision"] in data["bound_ms"]
+        and entry["classes"] == report["engines"][0]["classes"]
+        and entry["backend"] != "plain torch"
     ]
     rows = [
         [name, data["gflops"][name], data["network_mb"][name], *(data["bound_ms"][name].values())]
