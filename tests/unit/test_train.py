@@ -161,14 +161,15 @@ def test_close_ups_leave_the_norms_of_scenes_alone(tmp_path: Path) -> None:
     assert moved(close, "conv.weight"), "they do teach"
 
 
-def test_a_run_begins_with_the_weights_of_another(tmp_path: Path, whole: train.Trainer) -> None:
-    state = whole.folder / "state.pt"
-    whole.finish()
-    for source in (state, whole.folder / "model"):
+def test_a_run_begins_with_the_weights_of_another(tmp_path: Path) -> None:
+    other = trained(config(tmp_path / "other"))
+    state = other.folder / "state.pt"
+    other.finish()
+    for source in (state, other.folder / "model"):
         started = train.Trainer(config(tmp_path / source.name, f"start_from={source}"), Bars())
         before = {name: value.clone() for name, value in started.module.state_dict().items()}
         started.start(resume=False)
-        after, wanted = started.module.state_dict(), whole.average.values
+        after, wanted = started.module.state_dict(), other.average.values
         assert any(not torch.equal(before[name], after[name]) for name in after)
         for name, value in wanted.items():
             close = torch.allclose(
@@ -179,7 +180,7 @@ def test_a_run_begins_with_the_weights_of_another(tmp_path: Path, whole: train.T
     started.finish()
     card = (started.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     provenance = load_checkpoint(started.folder / "model").provenance
-    assert provenance["started_from"] == f"checkpoint {load_checkpoint(whole.folder / 'model').model_id} (4 steps)"
+    assert provenance["started_from"] == f"checkpoint {load_checkpoint(other.folder / 'model').model_id} (4 steps)"
     assert f"Began with the weights of {provenance['started_from']}" in card
     assert str(tmp_path) not in (started.folder / "model.json").read_text(encoding="utf-8")
 
