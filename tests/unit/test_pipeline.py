@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,6 +26,7 @@ from clip_rl_perception.scene.label_map import reference_maps
 from clip_rl_perception.scene.types import Box, Scene, Validity
 from clip_rl_perception.scene.validity import ValidityConfig
 from color_engine import EMBEDDING_DIM, ColorEngine, text_for
+from numba.core.dispatcher import Dispatcher
 
 ByteArray = npt.NDArray[np.uint8]
 MS = 1_000_000
@@ -319,3 +324,55 @@ def test_with_the_torch_engine(tmp_path: Path) -> None:
     np.testing.assert_array_equal(renamed.text, checkpoint.encode_text(others).numpy())
     scene, _ = renamed.process(frames[0], 0)
     assert scene.refined.shape == (2, 24, 32) and scene.refine_steps == 0
+
+
+@pytest.mark.parametrize("classes_first", [True, False])
+def test_no_loop_is_compiled_while_frames_are_processed(classes_first: bool) -> None:
+    """A frame that waits for a compiler comes seconds late, and the first one with an instrument is such a frame.
+
+    In a process of its own: here other tests have compiled already. Engines lay out their logits either way.
+    """
+    script = f"import test_pipeline; test_pipeline.count_compiled(classes_first={classes_first})"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=Path(__file__).parent, env=environment,
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["1", "1", "1", "0"]
+
+
+class _OtherLayout(ColorEngine):
+    """Lays the classes of a pixel side by side in memory, as the engine on the CPU does."""
+
+    def infer(self, *arguments: Any, **options: Any) -> EngineOutput:
+        output = super().infer(*arguments, **options)
+        logits, refined = (
+            np.moveaxis(np.ascontiguousarray(np.moveaxis(maps, 0, 2)), 2, 0) for maps in (output.logits, output.refined)
+        )
+        return dataclasses.replace(output, logits=logits, refined=refined)
+
+
+def count_compiled(*, classes_first: bool) -> None:
+    """Process frames, print how many instruments each shows; raises AssertionError where a loop was compiled anew."""
+
+    def signatures() -> dict[str, int]:
+        return {
+            f"{name}.{loop.__name__}": len(loop.signatures)
+            for name, module in list(sys.modules.items())
+            if name.startswith("clip_rl_perception.")
+            for loop in vars(module).values()
+            if isinstance(loop, Dispatcher)
+        }
+
+    made = pipeline(ColorEngine() if classes_first else _OtherLayout())
+    made.warm_up()
+    before = signatures()
+    assert len(before) > 10
+    memory = None
+    for index in range(4):
+        frame = with_shaft(tissue(), (300 + 10 * index, 250)) if index < 3 else tissue()
+        scene, memory = made.process(frame, index * 40 * MS, memory, want_confidence=index % 2 == 0)
+        print(len(scene.instruments))
+    after = signatures()
+    assert after == before, {name: count for name, count in after.items() if count != before.get(name)}

@@ -130,12 +130,12 @@ def _seen(left, right, top, bottom, axis, own, i, label_map, place, crop):
 
 @compiled
 def relative_log_probs(log_probs, cells, sharpness):
-    """Calibrated log-probabilities at cells less the largest of each: float32 (K, h, w) -> float32 (K, n)."""
-    classes, _, width = log_probs.shape
+    """Calibrated log-probabilities at cells less the largest of each: float32 (h, w, K) -> float32 (K, n)."""
+    _, width, classes = log_probs.shape
     found, most = np.empty((classes, len(cells)), np.float32), np.empty(len(cells), np.float32)
     for k in range(classes):
         for j in range(len(cells)):
-            value = log_probs[k, cells[j] // width, cells[j] % width]
+            value = log_probs[cells[j] // width, cells[j] % width, k]
             found[k, j] = value
             most[j] = value if k == 0 else max(value, most[j])
     for k in range(classes):

@@ -15,6 +15,7 @@ from clip_rl_perception.labels import LabelSpace, label_space_from_names
 from clip_rl_perception.scene import instrument_kernels as kernels
 from clip_rl_perception.scene.axis import fit_axes
 from clip_rl_perception.scene.instances import InstanceConfig, find_instances
+from clip_rl_perception.scene.label_map import pixel_major
 from clip_rl_perception.scene.types import Box, ByteArray, FloatArray, Instrument, NetworkView
 from clip_rl_perception.scene.view import frame_to_grid, grid_content_mask, make_view
 
@@ -56,7 +57,7 @@ def find_instruments(
         cells, starts, own, axes, label_map, place, np.array([crop.x, crop.y, crop.width, crop.height], np.int64),
         footprints, boxes, tips,
     )  # fmt: skip
-    weights = kernels.relative_log_probs(log_probs, cells, np.float32(1 / temperature))
+    weights = kernels.relative_log_probs(pixel_major(log_probs), cells, np.float32(1 / temperature))
     np.exp(weights, out=weights)
     confidences = kernels.mean_probabilities(weights, starts, own)
     node = (stride / view.scale) ** 2
