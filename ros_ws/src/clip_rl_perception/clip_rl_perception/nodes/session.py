@@ -93,6 +93,7 @@ class Session:
             golden_images=golden_images,
             log=log,
         )
+        log("preparing label map and tags; a machine's first start compiles them, which takes some seconds")
         pipeline = PerceptionPipeline.of_checkpoint(engine, checkpoint, config=pipeline_config(parameters))
         if engine.info.backend != "torch":
             torch.set_num_threads(1)  # it only encodes new classes, beside a stream
