@@ -90,6 +90,7 @@ def augment(
     Returns:
         Image uint8 (H, W, 3) and labels uint8 (H, W). Padding has the pipeline's colour and label 255.
     """
+    rgb, labels, content = _cut(rgb, labels, content)
     matrix = _view(content, size, rng, config, severity)
     image, mask = warp(rgb, labels, matrix, size)
     image = _photometric(image, rng, config, severity)
@@ -102,7 +103,18 @@ def plain_view(
     rgb: ByteArray, labels: ByteArray, content: npt.NDArray[np.bool_], *, size: tuple[int, int]
 ) -> tuple[ByteArray, ByteArray]:
     """The content area scaled into `size` with its aspect kept and centred, as the pipeline shows it; see `augment`."""
+    rgb, labels, content = _cut(rgb, labels, content)
     return _padded(*warp(rgb, labels, _fit(content, size), size))
+
+
+def _cut(
+    rgb: ByteArray, labels: ByteArray, content: npt.NDArray[np.bool_]
+) -> tuple[ByteArray, ByteArray, npt.NDArray[np.bool_]]:
+    """The content's box: beside it the pipeline shows padding, not the camera's surround."""
+    x, y, width, height = _bounds(content)
+    left, top = round(x - (width - 1) / 2), round(y - (height - 1) / 2)
+    box = (slice(top, top + round(height)), slice(left, left + round(width)))
+    return rgb[box], labels[box], content[box]
 
 
 def warp(rgb: ByteArray, labels: ByteArray, matrix: FloatArray, size: tuple[int, int]) -> tuple[ByteArray, ByteArray]:
