@@ -26,7 +26,7 @@ from clip_rl_perception.scene.label_map import reference_maps
 from clip_rl_perception.scene.types import Box, Scene, Validity
 from clip_rl_perception.scene.validity import ValidityConfig
 from color_engine import EMBEDDING_DIM, ColorEngine, text_for
-from numba.core.dispatcher import Dispatcher
+from compiled_loops import compiled_loops
 
 ByteArray = npt.NDArray[np.uint8]
 MS = 1_000_000
@@ -356,23 +356,14 @@ class _OtherLayout(ColorEngine):
 def count_compiled(*, classes_first: bool) -> None:
     """Process frames, print how many instruments each shows; raises AssertionError where a loop was compiled anew."""
 
-    def signatures() -> dict[str, int]:
-        return {
-            f"{name}.{loop.__name__}": len(loop.signatures)
-            for name, module in list(sys.modules.items())
-            if name.startswith("clip_rl_perception.")
-            for loop in vars(module).values()
-            if isinstance(loop, Dispatcher)
-        }
-
     made = pipeline(ColorEngine() if classes_first else _OtherLayout())
     made.warm_up()
-    before = signatures()
+    before = compiled_loops()
     assert len(before) > 10
     memory = None
     for index in range(4):
         frame = with_shaft(tissue(), (300 + 10 * index, 250)) if index < 3 else tissue()
         scene, memory = made.process(frame, index * 40 * MS, memory, want_confidence=index % 2 == 0)
         print(len(scene.instruments))
-    after = signatures()
+    after = compiled_loops()
     assert after == before, {name: count for name, count in after.items() if count != before.get(name)}

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from clip_rl_perception.engine import policy_kernels
+from clip_rl_perception.engine import policy_kernels, refine_kernels
 from clip_rl_perception.engine.openvino_build import policy_arrays
 from clip_rl_perception.engine.openvino_refiner import CpuRefiner, read_policy
 from clip_rl_perception.engine.policy_kernels import PolicyWeights
@@ -145,6 +145,12 @@ def test_where_something_moved_it_is_what_it_is_everywhere(shape: str, moved: in
 
 
 @torch.inference_mode()
+def test_its_numbers_of_actions_are_the_refiners() -> None:
+    """They stand twice: a change of a number in another file does not make a cached loop compile anew."""
+    assert policy_kernels._KEEP == refine_kernels.KEEP == Action.KEEP
+    assert policy_kernels._RECALL == refine_kernels.RECALL == Action.RECALL
+
+
 def test_a_border_is_a_border(tmp_path: Path) -> None:
     """Pixels in the corners move: their surround does not go on at the other side."""
     refiner = refiner_of(SHAPES["default"])

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from clip_rl_perception.model.checkpoint import Checkpoint
 
 WARM_UP_FRAMES = 2
-"""The first run allocates and chooses algorithms, the second shows that the rest is quick."""
+"""The first run allocates and chooses algorithms, the second recalls the first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,10 +151,11 @@ class PerceptionPipeline:
         return cls(engine, space or checkpoint.label_space, rows, checkpoint.calibration, config)
 
     def warm_up(self) -> None:
-        """Process black frames of no stream, so that the first one of a stream is as quick as the others."""
+        """Process a stream of black frames, so that the first ones of any other are as quick as those that follow."""
         frame = np.zeros((*self.engine.info.input_size, 3), np.uint8)
+        memory: SceneMemory | None = None
         for _ in range(WARM_UP_FRAMES):
-            self.process(frame, 0, want_confidence=True)
+            _, memory = self.process(frame, 0, memory, want_confidence=True)
 
     def with_classes(self, label_space: LabelSpace, text: FloatArray) -> PerceptionPipeline:
         """The same engine with other classes; the memory of earlier frames stays usable."""

@@ -126,7 +126,6 @@ def _measure(
                 suite.prepare_encoder(name, options, _log)
         return []
     measured = []
-    ceilings = None
     if "roofline" in parts:
         device = "cuda" if arguments.backends[0] in suite.GPU_BACKENDS else "cpu"
         ceilings = roofline.measure_ceilings(
@@ -135,7 +134,7 @@ def _measure(
         fresh["roofline"] = suite.measure_roofline(checkpoint, options.size, ceilings)
         measured.append("roofline")
     if "engines" in parts:
-        fresh |= suite.measure_engines(checkpoint, frames, options, ceilings, _log)
+        fresh |= suite.measure_engines(checkpoint, frames, options, _log)
         measured += ["engines", "peers", "classes", "kinds"]
     if "encoders" in parts:
         fresh["encoders"] = suite.measure_encoders(frames, options, _log)

@@ -114,9 +114,7 @@ def prepare(checkpoint: Checkpoint, options: Options, log: Progress) -> dict[str
     return found
 
 
-def measure_engines(
-    checkpoint: Checkpoint, frames: BenchFrames, options: Options, ceilings: Ceilings | None, log: Progress
-) -> dict[str, Any]:
+def measure_engines(checkpoint: Checkpoint, frames: BenchFrames, options: Options, log: Progress) -> dict[str, Any]:
     """`engines`, `peers` and `classes` in one interleaved run; `kinds` of frames on the first engine after it."""
     directories = prepare(checkpoint, options, log)
     settings = settings_of(checkpoint, options)
@@ -135,7 +133,7 @@ def measure_engines(
     film = back_and_forth(frames.frames)
     everyone: list[Contestant] = [*ours, *more, plain, *others]
     series = interleave(everyone, film, options.rounds)
-    work, embeddings = network_work(checkpoint, first.size), np.ascontiguousarray(checkpoint.text.numpy(), np.float32)
+    embeddings = np.ascontiguousarray(checkpoint.text.numpy(), np.float32)
     reference = _reference(checkpoint, first, settings, loaded)
     images = golden_images(first.size)[:AGREEMENT_FRAMES]
     engines = []
@@ -147,9 +145,6 @@ def measure_engines(
             row["build_s"] = _build_seconds(directories.get(setting.name))
             row["load_s"], row["memory_mb"] = round(made.seconds, 2), round(made.memory_mb)
             row["label_agreement"] = agreement(contestant.engine, reference, images, embeddings)
-        if ceilings is not None and setting.precision in ceilings.gflops:
-            bound = bound_ms(work, ceilings, setting.precision)
-            row["roofline_share"] = round(bound["bound"] / series[contestant.name].median("network"), 4)
         row["refinement"] = steps_summary(contestant.steps, contestant.engine.info.max_refine_steps)
         engines.append(row)
     engines.append(_plain_row(first, series[plain.name]))
@@ -212,7 +207,7 @@ def prepare_encoder(
 
 
 def measure_roofline(checkpoint: Checkpoint, size: tuple[int, int] | None, ceilings: Ceilings) -> dict[str, Any]:
-    """Ceilings of the machine and work of the network; shares stand with the engines."""
+    """Ceilings of the machine, work of the network and the time that it needs at the least."""
     chosen = size or checkpoint.segmenter.config.input_size
     work = network_work(checkpoint, chosen)
     return {

@@ -1,0 +1,54 @@
+"""Engines leave nothing to be compiled at a stream's first frames."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from clip_rl_perception.engine.load import load_engine
+from clip_rl_perception.model.checkpoint import Checkpoint, load_checkpoint
+from clip_rl_perception.pipeline import PerceptionPipeline, SceneMemory
+from compiled_loops import compiled_loops
+from engine_cases import CASES, image, save_acting_checkpoint
+
+
+@pytest.mark.parametrize("name", ["torch-fp32", "openvino-fp32"])
+def test_no_loop_is_compiled_while_a_stream_begins(name: str, checkpoint: Checkpoint, folder: Path) -> None:
+    """The second frame recalls the first, on a path of its own. In a process of its own: here tests have compiled."""
+    case = CASES[name]
+    if reason := case.missing():
+        pytest.skip(reason)
+    case.make(checkpoint, folder).close()
+    engine = case.backend if case.backend == "torch" else str(folder / case.name)
+    script = f"import test_warm_up; test_warm_up.process_a_stream({engine!r}, {str(folder)!r})"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=Path(__file__).parent, env=environment,
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    shown, steps = done.stdout.split()
+    assert int(shown) > 0, "no frame shows an instrument: nothing was tested"
+    assert int(steps) > 0, "the refiner took no step: nothing was tested"
+
+
+def process_a_stream(engine_name: str, folder: str) -> None:
+    """Print how many instruments and steps four frames have; raises AssertionError where a loop was compiled anew."""
+    checkpoint = load_checkpoint(save_acting_checkpoint(Path(folder) / "same"))
+    engine = load_engine(engine_name if engine_name == "torch" else Path(engine_name), checkpoint, threads=1)
+    pipeline = PerceptionPipeline.of_checkpoint(engine, checkpoint)
+    pipeline.warm_up()
+    before = compiled_loops()
+    assert len(before) > 10
+    memory: SceneMemory | None = None
+    shown = steps = 0
+    for index in range(4):
+        scene, memory = pipeline.process(image(index), index * 40_000_000, memory, want_confidence=index % 2 == 0)
+        shown += len(scene.instruments)
+        steps += scene.refine_steps
+    after = compiled_loops()
+    assert after == before, {loop: count for loop, count in after.items() if count != before.get(loop)}
+    print(shown, steps)
