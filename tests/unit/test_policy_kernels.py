@@ -145,12 +145,6 @@ def test_where_something_moved_it_is_what_it_is_everywhere(shape: str, moved: in
 
 
 @torch.inference_mode()
-def test_its_numbers_of_actions_are_the_refiners() -> None:
-    """They stand twice: a change of a number in another file does not make a cached loop compile anew."""
-    assert policy_kernels._KEEP == refine_kernels.KEEP == Action.KEEP
-    assert policy_kernels._RECALL == refine_kernels.RECALL == Action.RECALL
-
-
 def test_a_border_is_a_border(tmp_path: Path) -> None:
     """Pixels in the corners move: their surround does not go on at the other side."""
     refiner = refiner_of(SHAPES["default"])
@@ -230,6 +224,12 @@ def test_results_belong_to_the_caller_and_may_be_the_next_previous_frame(tmp_pat
     np.testing.assert_array_equal(first, kept)
     np.testing.assert_array_equal(compiled.result(), other.result())
     assert not np.array_equal(compiled.result(), first)
+
+
+def test_its_numbers_of_actions_are_the_refiners() -> None:
+    """They stand twice: a change of a number in another file does not make a cached loop compile anew."""
+    assert policy_kernels._KEEP == refine_kernels.KEEP == Action.KEEP
+    assert policy_kernels._RECALL == refine_kernels.RECALL == Action.RECALL
 
 
 def test_a_policy_that_cannot_be_read_is_refused(tmp_path: Path) -> None:

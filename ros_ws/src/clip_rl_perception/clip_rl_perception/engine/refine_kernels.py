@@ -146,40 +146,43 @@ def act(pixels, actions, count, log_probs, probs, previous, before, size, sharpe
                 log_probs[n, k] = previous[n, k]
                 probs[n, k] = before[n, k]
             continue
-        power = np.float32(1)
         if action in (SHARPEN, FLATTEN):
-            power = sharpen if action == SHARPEN else np.float32(1) / sharpen
-            _power(probs[n], log_probs[n], power, own)
-        elif action == PROMOTE:
+            _temper(probs[n], log_probs[n], sharpen if action == SHARPEN else np.float32(1) / sharpen)
+            continue
+        if action == PROMOTE:
             _swap_first_two(probs[n], own)
         else:
             new = fresh[i]
         total = np.float32(0)
         for k in range(classes):
             total += new[k]
-        scale, less = np.float32(1) / total, log(total)
+        scale = np.float32(1) / total
         for k in range(classes):
             probs[n, k] = max(new[k] * scale, FLOOR)
-        if action in (SHARPEN, FLATTEN):  # the logarithm of a power is known but for that of the sum
-            for k in range(classes):
-                log_probs[n, k] = max(log_probs[n, k] * power - less, LOG_FLOOR)
-        else:
-            for k in range(classes):
-                log_probs[n, k] = log(probs[n, k])
+        for k in range(classes):
+            log_probs[n, k] = log(probs[n, k])
 
 
 @compiled_for_finite
-def _power(probs, log_probs, power, new):
-    """Powers of one pixel's probabilities, (K) to (K); of the usual ones without exponentials."""
+def _temper(probs, log_probs, power):
+    """Raise a pixel's probabilities (K) to `power` and normalise them; usual powers need no exponentials."""
     if power == 2:
         for k in range(len(probs)):
-            new[k] = probs[k] * probs[k]
+            probs[k] *= probs[k]
     elif power == np.float32(0.5):
         for k in range(len(probs)):
-            new[k] = np.sqrt(probs[k])
+            probs[k] = np.sqrt(probs[k])
     else:
         for k in range(len(probs)):
-            new[k] = exp(log_probs[k] * power)
+            probs[k] = exp(log_probs[k] * power)
+    total = np.float32(0)
+    for k in range(len(probs)):
+        total += probs[k]
+    scale, less = np.float32(1) / total, log(total)
+    for k in range(len(probs)):
+        probs[k] = max(probs[k] * scale, FLOOR)
+        # The logarithm of a power is known but for that of the sum.
+        log_probs[k] = max(log_probs[k] * power - less, LOG_FLOOR)
 
 
 @compiled_for_finite
