@@ -35,7 +35,9 @@ ARGUMENTS = [
         "model", default_value="", description="Checkpoint: name or path. Empty: as params_file says (demo)."
     ),
     DeclareLaunchArgument(
-        "engine", default_value="", description="Engine: auto, torch or a directory. Empty: as params_file says (auto)."
+        "engine",
+        default_value="",
+        description="Engine: auto, torch, cuda or a directory. Empty: as params_file says (auto).",
     ),
     DeclareLaunchArgument(
         "transport", default_value="", description="raw or compressed images. Empty: as params_file says (raw)."

@@ -158,3 +158,19 @@ def test_a_round_picture_is_seen_as_the_pipeline_sees_it() -> None:
     seen = to_network(rgb, make_view((352, 440), (288, 352), ContentArea(Box(60, 16, 321, 321))))
     assert np.abs(image[:, :30].astype(int) - seen[:, :30]).max() == 0 and (labels[:, :30] == 255).all()
     assert np.abs(image.astype(float) - seen).mean() < 8
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_the_dark_surround_is_shown_where_asked(whole: bool) -> None:
+    y, x = np.mgrid[:352, :440]
+    content = (x - 220) ** 2 + (y - 176) ** 2 <= 160**2
+    rgb = np.where(content[..., None], 200, 3).astype(np.uint8).repeat(3, axis=2)
+    labels = np.where(content, 1, 255).astype(np.uint8)
+    config = dataclasses.replace(
+        geometry_only(), scale=(1.0, 1.0), rotation=0.0, stretch=0.0, whole_frame=1.0 if whole else 0.0
+    )
+    rng = np.random.default_rng(0)
+    image, _ = augment(rgb, labels, content, size=(288, 352), rng=rng, config=config, severity=1.0)
+    dark = (image == 3).all(axis=2).mean()
+    # Of the frame 48 % lie outside the circle; of its box 21 %, of which a view of another shape pads some away.
+    assert 0.4 < dark < 0.6 if whole else 0.1 < dark < 0.25

@@ -313,6 +313,17 @@ def test_a_refiner_starts_as_another_and_stays_close_to_it(finished: Path, root:
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
+def test_runs_on_anothers_network_do_not_start_from_other_weights(tmp_path: Path) -> None:
+    runs = [*TINY["runs"], {"name": "unet", "peer": "unet-resnet18"}]
+    config = load_compare_config(
+        str(written(tmp_path / "x.yaml", runs=runs, train={**TINY["train"], "start_from": "demo"}))
+    )
+    scenes = ("scene_a", "scene_b", "scene_c")
+    starts = {job.run.name: train_config(config, job, tmp_path, tmp_path, scenes).start_from for job in jobs_of(config)}
+    assert starts["clip-rl"] == "demo"
+    assert starts["rl"] is None and starts["unet"] is None
+
+
 def test_bad_arguments_are_named(finished: Path, root: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no comparison 'nothing': neither a file nor one of .*davinci-scenes"):
         run("--config", "nothing", "--root", root)

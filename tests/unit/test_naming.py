@@ -44,6 +44,12 @@ def test_close_ups_are_repeatable_and_show_what_they_say() -> None:
     assert any(a.rgb.shape != b.rgb.shape for (a, _), (b, _) in zip(first, other, strict=True))
 
 
+def test_scenes_without_an_instrument_are_not_waited_for() -> None:
+    empty = SceneConfig(height=64, width=64, instrument_counts=(1.0,))
+    with pytest.raises(naming.NamingError, match="400 scenes in a row gave no close-up: no tip of a known type"):
+        next(naming.close_ups(empty, 0))
+
+
 def test_close_ups_are_shown_as_in_training() -> None:
     assert naming.naming_size(None, (288, 352)) == (288, 352)
     assert naming.naming_size({"data": {"close_up_size": [96, 128]}}, (288, 352)) == (288, 352)

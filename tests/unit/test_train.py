@@ -21,6 +21,7 @@ from clip_rl_training.config import TrainConfig, config_from_data
 from clip_rl_training.config_io import ConfigError, apply_overrides, to_data
 from clip_rl_training.curriculum import CurriculumError
 from clip_rl_training.data import DataError, shows_close_ups
+from clip_rl_training.module import TrainingModule
 from clip_rl_training.run_state import TrainError
 from clip_rl_training.synthetic.frame import TYPE_NAMES, SyntheticFrame
 
@@ -158,6 +159,8 @@ def test_close_ups_leave_the_norms_of_scenes_alone(tmp_path: Path) -> None:
         return any(not torch.equal(before[name], after[name]) for name in names)
 
     assert moved(scenes, "running_mean") and not moved(close, "running_mean")
+    assert set(scenes.pixels) == {"endovis2018-type"} and set(close.pixels) == {"endovis2018-type/close-ups"}
+    assert scenes.images == 2 and close.images == 4
     assert moved(close, "conv.weight"), "they do teach"
 
 
@@ -183,6 +186,17 @@ def test_a_run_begins_with_the_weights_of_another(tmp_path: Path) -> None:
     assert provenance["started_from"] == f"checkpoint {load_checkpoint(other.folder / 'model').model_id} (4 steps)"
     assert f"Began with the weights of {provenance['started_from']}" in card
     assert str(tmp_path) not in (started.folder / "model.json").read_text(encoding="utf-8")
+
+
+def test_the_reference_of_a_policy_is_what_it_begins_as(tmp_path: Path, whole: train.Trainer) -> None:
+    settings = (f"start_from={whole.state_path}", "reinforce.kl_weight=0.5")
+    started = train.Trainer(config(tmp_path, *settings), Bars())
+    started.start(resume=False)
+    assert isinstance(started.module, TrainingModule) and started.module.reference is not None
+    first = started.module.segmenter.refiner.state_dict()
+    for name, value in started.module.reference.state_dict().items():
+        assert torch.equal(value, first[name]), name
+        assert torch.equal(value, whole.average.values[f"segmenter.refiner.{name}"]), name
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path, whole: train.Trainer) -> None:

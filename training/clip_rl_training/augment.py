@@ -37,7 +37,7 @@ class AugmentConfig:
     upside_down: float = 0.1
     """Probability of an up-down flip: instruments mostly enter from the sides and from below."""
     whole_frame: float = 0.25
-    """Probability that the black surround of the content area stays in view."""
+    """Probability that the whole frame is shown, with the black surround of the content area."""
     gain: float = 0.35
     """Spread of the exposure gain, as log."""
     gamma: float = 0.35
@@ -90,6 +90,8 @@ def augment(
     Returns:
         Image uint8 (H, W, 3) and labels uint8 (H, W). Padding has the pipeline's colour and label 255.
     """
+    if rng.random() < config.whole_frame * severity:
+        content = np.ones_like(content)
     rgb, labels, content = _cut(rgb, labels, content)
     matrix = _view(content, size, rng, config, severity)
     image, mask = warp(rgb, labels, matrix, size)
@@ -169,8 +171,7 @@ def _view(
     severity: float,
 ) -> FloatArray:
     """Affine matrix (2, 3) from source to target pixels: crop, scale, rotation, flips."""
-    whole = rng.random() < config.whole_frame * severity
-    x, y, width, height = _bounds(np.ones_like(content) if whole else content)
+    x, y, width, height = _bounds(content)
     fit = min(size[1] / width, size[0] / height)
     low, high = (math.log(value) * severity for value in config.scale)
     scale = fit * math.exp(rng.uniform(low, high))

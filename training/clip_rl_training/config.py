@@ -139,8 +139,8 @@ class ValidationConfig:
     pictures: int = 6
     """Stills drawn into TensorBoard and onto the contact sheet."""
     close_ups: int = 100
-    """Close-ups of test scenes on which the model card's naming is measured, where types are trained on synthetic
-    scenes; 0 measures none."""
+    """Close-ups on which the model card's naming is measured, as by `clip-rl naming`, where types are trained on
+    synthetic scenes; 0 measures none."""
 
 
 @dataclasses.dataclass(frozen=True)

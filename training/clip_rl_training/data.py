@@ -76,7 +76,7 @@ class CloseUpStills(Protocol):
     """Stills of which close-ups can be had."""
 
     def close_up(self, index: int) -> SyntheticFrame:
-        """Close-up number `index` of a training scene, any int >= 0; its caption names the type alone."""
+        """Close-up number `index` for training, any int >= 0; its caption names the type alone."""
         ...
 
 
@@ -209,12 +209,6 @@ def shows_close_ups(config: TrainConfig, step: int) -> bool:
     if config.data.close_up_batch == 0 or share <= 0:
         return False
     return bool(np.random.default_rng([config.seed, _KIND, step]).random() < share)
-
-
-def images_seen(config: TrainConfig) -> int:
-    """How many images the whole training shows, to all processes together."""
-    close_ups = sum(shows_close_ups(config, step) for step in range(config.steps))
-    return config.devices * (config.batch * (config.steps - close_ups) + config.data.close_up_batch * close_ups)
 
 
 class _Streams(Dataset[_Sample]):

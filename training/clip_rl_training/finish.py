@@ -16,10 +16,11 @@ from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_training.calibrate import calibrate
 from clip_rl_training.config import TrainConfig
 from clip_rl_training.config_io import to_data
-from clip_rl_training.data import TEST, VALIDATION, Stills, images_seen, validation_batches
+from clip_rl_training.data import TEST, VALIDATION, Stills, validation_batches
 from clip_rl_training.keep_margin import choose_keep_margin_
 from clip_rl_training.model_card import model_card, trained_on
 from clip_rl_training.naming import NAMED_SPACE, name_close_ups, naming_size
+from clip_rl_training.synthetic.config import SceneConfig
 from clip_rl_training.validate import ValidationResult, validate
 
 
@@ -30,6 +31,7 @@ def finish(
     *,
     folder: Path,
     seconds: float,
+    images: int,
     say: Callable[[str], None],
     started_from: str = "",
 ) -> str:
@@ -37,7 +39,8 @@ def finish(
 
     The margin of the keep action, temperature and novelty are fitted on validation scenes, the card's scores come from
     test scenes. The network is rounded to half precision first, so that what is scored is what is stored.
-    `started_from` says what weights the run began with, if not with random or pretrained ones.
+    `seconds` and `images` say how long it trained and on how many images; `started_from` what weights the run began
+    with, if not with random or pretrained ones.
     """
     space = load_label_space(next(iter(config.data.label_spaces)))
     device = next(segmenter.parameters()).device
@@ -60,7 +63,7 @@ def finish(
         segmenter, validation_batches(config, stills, split=TEST), space, device=device, mode=config.reinforce.mode
     )
     naming = _naming(config, segmenter, say)
-    provenance = _provenance(config, scores, seconds)
+    provenance = _provenance(config, scores, seconds, images)
     provenance |= {"started_from": started_from} if started_from else {}
     provenance |= {"naming": naming} if naming else {}
     text = segmenter.encode_text(space)
@@ -78,7 +81,8 @@ def _naming(config: TrainConfig, segmenter: ClipRlSegmenter, say: Callable[[str]
         return {}
     say(f"naming {crops} close-ups")
     space, size = load_label_space(NAMED_SPACE), naming_size(to_data(config), config.model.input_size)
-    named = name_close_ups(segmenter, space, config.data.scene, crops=crops, size=size)
+    # Of the same scenes as `clip-rl naming`, whatever was trained on, so that the card's numbers can be had again.
+    named = name_close_ups(segmenter, space, SceneConfig(), crops=crops, size=size)
     return {"size": list(size), **named.report(tuple(space.names[1:]))}
 
 
@@ -89,7 +93,7 @@ def _hardware(config: TrainConfig) -> str:
     return f"{threads} thread{'s' if threads > 1 else ''} of a {platform.machine()} CPU"
 
 
-def _provenance(config: TrainConfig, scores: ValidationResult, seconds: float) -> dict[str, Any]:
+def _provenance(config: TrainConfig, scores: ValidationResult, seconds: float, images: int) -> dict[str, Any]:
     settings = to_data(config)
     # Where files lay on the training machine is nobody else's business and would not help them.
     del settings["out"], settings["data"]["root"], settings["start_from"]
@@ -100,7 +104,7 @@ def _provenance(config: TrainConfig, scores: ValidationResult, seconds: float) -
         "run": config.name,
         "trained_on": trained_on(config),
         "steps": config.steps,
-        "images": images_seen(config),
+        "images": images,
         "hours": round(seconds / 3600, 2),
         "hardware": _hardware(config),
         "versions": {"torch": torch.__version__, "python": platform.python_version()},

@@ -39,6 +39,9 @@ NAMED_SPACE = "endovis2018-type"
 _SEED = 0x4A3E
 """Apart from every seed of training."""
 
+_MOST_TRIES = 400
+"""Scenes in a row that show no instrument which could be named, after which none is expected any more."""
+
 Confusion = npt.NDArray[np.int64]
 
 
@@ -78,15 +81,24 @@ def _share(part: Any, whole: Any) -> float | None:
 
 
 def close_ups(config: SceneConfig, seed: int) -> Iterator[tuple[SyntheticFrame, int]]:
-    """Close-ups and their type ids, one after the other without end; at most one from a scene."""
-    index = 0
-    while True:
+    """Close-ups and their type ids, one after the other without end; at most one from a scene.
+
+    Raises:
+        NamingError: scenes that never show an instrument which could be named.
+    """
+    index = found = 0
+    while index - found < _MOST_TRIES:
         rng = np.random.default_rng([_SEED, seed, index])
         frame = random_still(rng, config)
         index += 1
         close_up = draw_close_up(frame, rng)
         if close_up is not None:
+            found = index
             yield close_up
+    raise NamingError(
+        f"{_MOST_TRIES} scenes in a row gave no close-up: no tip of a known type is in sight; raise radius, or give "
+        "cut-outs their parts"
+    )
 
 
 @torch.no_grad()
@@ -110,13 +122,15 @@ def name_close_ups(
         size: (H, W) in which they are shown, px; None: the network's input size.
     """
     size = size or segmenter.config.input_size
+    device = next(segmenter.parameters()).device
     text = segmenter.encode_text(label_space)
     types = len(label_space) - 1
     image, pixels = np.zeros((types, types), np.int64), np.zeros((types, types), np.int64)
     for _, (crop, type_id) in zip(range(crops), close_ups(config, seed), strict=False):
         view, labels = plain_view(crop.rgb, crop.type_map, crop.content, size=size)
-        decoded = segmenter.decode(segmenter.prepare(torch.from_numpy(np.ascontiguousarray(view))[None]), text)
-        shown = torch.from_numpy(np.ascontiguousarray(labels[1::4, 1::4] != 255))
+        pixels_shown = torch.from_numpy(np.ascontiguousarray(view))[None].to(device)
+        decoded = segmenter.decode(segmenter.prepare(pixels_shown), text)
+        shown = torch.from_numpy(np.ascontiguousarray(labels[1::4, 1::4] != 255)).to(device)
         seen = (decoded.logits.softmax(1)[0, 1:] * shown).sum(dim=(1, 2))
         image[type_id - 1, int((text[1:] @ decoded.embedding[0]).argmax())] += 1
         pixels[type_id - 1, int(seen.argmax())] += 1

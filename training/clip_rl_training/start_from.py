@@ -45,6 +45,10 @@ def load_start(module: nn.Module, source: str) -> str:
             f"{'; '.join(differences[:3])}{more}"
         )
     module.load_state_dict(weights, strict=False)
+    reference = getattr(module, "reference", None)
+    if reference is not None:  # what the policy is held close to is the one that it begins as
+        refiner = _NETWORK + "refiner."
+        reference.load_state_dict({n.removeprefix(refiner): w for n, w in weights.items() if n.startswith(refiner)})
     return said
 
 

@@ -104,6 +104,8 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
         self.cpu_seconds = 0.0
+        self.images = 0
+        """Shown so far, to all processes together."""
         self.interrupted = False
         self.started_from = ""
         # Before the network: what is wrong with the data is told before weights are fetched.
@@ -118,9 +120,8 @@ class Trainer:
         self.average.to(self.fabric.device)
         # Rollouts and corruption: each process draws its own numbers.
         self.generator = torch.Generator().manual_seed(config.seed * 1000 + self.fabric.global_rank)
-        self.pixels: dict[str, Tensor] = {
-            name: torch.zeros(len(space), dtype=torch.float64) for name, space in self.module.spaces.items()
-        }
+        self.pixels: dict[str, Tensor] = {}
+        """How often each class was seen, by label space."""
 
     @property
     def state_path(self) -> Path:
@@ -162,6 +163,7 @@ class Trainer:
             for batch in self._batches(last):
                 report = self._train_step(batch)
                 self.step += 1
+                self.images += len(batch.images) * self.fabric.world_size
                 elapsed = time.monotonic() - begun
                 self.seconds = before + elapsed
                 self.cpu_seconds = cpu_before + time.process_time() - cpu_begun
@@ -184,6 +186,7 @@ class Trainer:
             "step": self.step,
             "seconds": self.seconds,
             "cpu_seconds": self.cpu_seconds,
+            "images": self.images,
             "generator": self.generator.get_state(),
             "pixels": self.pixels,
             "started_from": self.started_from,
@@ -214,6 +217,7 @@ class Trainer:
                 self.stills,
                 folder=self.folder,
                 seconds=self.seconds,
+                images=self.images,
                 say=self.say,
                 started_from=self.started_from,
             )
@@ -244,6 +248,7 @@ class Trainer:
             )
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
         self.cpu_seconds = float(state.get("cpu_seconds", 0.0))
+        self.images = int(state.get("images", 0))
         self.started_from = str(state.get("started_from", ""))
         self.generator.set_state(own["generator"])
         self.pixels = dict(own["pixels"])
@@ -302,7 +307,9 @@ class Trainer:
         power = self.config.losses.class_power
         if power <= 0:
             return None
-        counts = self.pixels[batch.space]
+        # Close-ups have statistics of their own: far more of them is instrument.
+        key = f"{batch.space}/close-ups" if batch.close_ups else batch.space
+        counts = self.pixels.setdefault(key, torch.zeros(len(self.module.spaces[batch.space]), dtype=torch.float64))
         seen = stride_labels(batch.labels)
         counts += torch.bincount(seen[seen < len(counts)], minlength=len(counts)).double()
         return class_weights(counts, power=power).to(self.fabric.device)

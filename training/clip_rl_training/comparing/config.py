@@ -190,7 +190,7 @@ def train_config(config: CompareConfig, job: Job, root: Path, out: Path, sequenc
     """
     train = training_sequences(config, job, sequences)
     data = overlaid(config.train, job.run.set)
-    fixed = {
+    fixed: dict[str, Any] = {
         "name": job.key,
         "out": str(out),
         "seed": job.seed,
@@ -201,6 +201,9 @@ def train_config(config: CompareConfig, job: Job, root: Path, out: Path, sequenc
         },
         "validation": {"every": 0},
     }
+    if job.run.refines or job.run.peer:
+        # The network that is refined is the earlier run's, and a peer's is another one.
+        fixed["start_from"] = None
     return config_from_data(overlaid(data, fixed), f"{config.name}: run '{job.run.name}'")
 
 

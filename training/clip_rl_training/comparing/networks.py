@@ -124,6 +124,7 @@ class NetworkPredictor:
     def __init__(self, module: LossModule, *, refine_steps: int | None = None) -> None:
         """Measure `module` as it stands; `refine_steps` as in `RunConfig`."""
         self.module = module.eval()
+        self._device = next(module.parameters()).device
         self._space = only_space(module.config)
         self._steps = refine_steps
         self._generator = torch.Generator().manual_seed(0)
@@ -139,13 +140,13 @@ class NetworkPredictor:
     def predict(self, rgb: ByteArray, *, follows: bool) -> Prediction:
         """Segment a frame, uint8 (H, W, 3), H and W multiples of 32; see `Predictor`."""
         begun = time.perf_counter()
-        images = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))[None]
+        images = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))[None].to(self._device)
         log_probs, steps = self._log_probs(images, self._previous if follows else None)
         full = functional.interpolate(log_probs, size=rgb.shape[:2], mode="bilinear", align_corners=False)
         confidence, labels = full.softmax(1).max(1)
         return Prediction(
-            label_map=np.asarray(labels[0].to(torch.uint8).numpy(), np.uint8),
-            confidence=np.asarray((confidence[0] * 255.0).round().to(torch.uint8).numpy(), np.uint8),
+            label_map=np.asarray(labels[0].to(torch.uint8).cpu().numpy(), np.uint8),
+            confidence=np.asarray((confidence[0] * 255.0).round().to(torch.uint8).cpu().numpy(), np.uint8),
             refine_steps=steps,
             milliseconds=1000.0 * (time.perf_counter() - begun),
         )
