@@ -16,7 +16,7 @@ from clip_rl_perception.scene.instances import InstanceConfig, find_instances
 from clip_rl_perception.scene.instruments import find_instruments
 from clip_rl_perception.scene.label_map import full_size_maps, grid_winners
 from clip_rl_perception.scene.types import Box, ContentArea, Instrument, NetworkView
-from clip_rl_perception.scene.view import frame_to_grid, grid_content_mask, make_view
+from clip_rl_perception.scene.view import frame_to_grid, grid_content_mask, make_view, shown_size
 
 SPACES = {
     "types": label_space_from_names(["background", "forceps", "scissors", "probe"]),
@@ -161,6 +161,46 @@ def test_footprints_of_another_grid_overlap_nothing() -> None:
     tags, memory = track_instruments((shaft((5, 5), (32, 32)),), step, large, memory)
     tags, memory = track_instruments((shaft((5, 5), (32, 32)), shaft((50, 50), (32, 32))), 2 * step, large, memory)
     assert [(tag.track_id, tag.tip) for tag in tags] == [(1, (5, 5)), (2, (50, 50))]
+
+
+def test_footprints_of_another_view_overlap_nothing_though_the_grid_has_their_size() -> None:
+    from clip_rl_perception.scene.tracks import TrackMemory, track_instruments
+
+    def shaft(tip: tuple[float, float], columns: slice) -> Instrument:
+        footprint = np.zeros((16, 16), np.uint8)
+        footprint[:, columns] = 1
+        return Instrument(1, 0.9, Box(0, 0, 9, 9), tip, (1.0, 0.0), 9.0, True, footprint=footprint)
+
+    whole, part = make_view((640, 640), (64, 64)), make_view((640, 640), (64, 64), ContentArea(Box(320, 320, 320, 320)))
+    left, right = slice(0, 4), slice(8, 16)
+    step = 30_000_000
+    tags, memory = track_instruments((shaft((80, 80), left), shaft((500, 500), right)), 0, whole, TrackMemory())
+    assert [tag.track_id for tag in tags] == [1, 2]
+    tags, memory = track_instruments((shaft((500, 500), right),), step, part, memory)
+    assert [tag.track_id for tag in tags] == [2]
+    # Far from where the first one was seen, on the cells of the new grid that had its numbers on the old one.
+    tags, memory = track_instruments((shaft((350, 340), left), shaft((500, 500), right)), 2 * step, part, memory)
+    assert [tag.track_id for tag in tags] == [2, 3]
+
+
+@pytest.mark.parametrize("size", [(1024, 991), (1024, 1280), (40, 50)])
+def test_a_small_copy_and_its_mask_are_of_the_same_pixels(size: tuple[int, int]) -> None:
+    """A bright content in a dark surround: no pixel of the surround's edge is taken for content."""
+    from clip_rl_perception.scene.validity import _small_copy, _small_mask
+
+    height, width = size
+    view = make_view(size, (-(-height // 32) * 32, -(-width // 32) * 32))
+    across = np.linspace(0, 255, width).astype(np.uint8)
+    shown = np.zeros((*view.network_size, 3), np.uint8)
+    rows, columns = shown_size(view)
+    shown[view.pad_y : view.pad_y + rows, view.pad_x : view.pad_x + columns] = np.resize(across, (1, columns))[
+        ..., None
+    ]
+    copy, factor = _small_copy(shown, view)
+    assert copy.shape[1] == columns // factor and copy.shape[0] == rows // factor
+    middle = shown[view.pad_y, view.pad_x + factor // 2 : view.pad_x + copy.shape[1] * factor : factor, 0]
+    assert np.abs(copy[0, :, 0].astype(int) - middle).max() <= 2
+    assert _small_mask(view, (copy.shape[1], copy.shape[0]), factor).all()
 
 
 def test_a_look_is_that_of_the_plain_way() -> None:

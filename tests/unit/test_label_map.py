@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
-from clip_rl_perception.scene.label_map import full_size_maps, grid_label_map, grid_winners, reference_maps
+from clip_rl_perception.scene.label_map import full_size_maps, grid_winners, reference_maps
 from clip_rl_perception.scene.types import Box, ContentArea, NetworkView
 from clip_rl_perception.scene.view import make_view
 from hypothesis import given, settings
@@ -132,6 +132,23 @@ def test_equal_to_the_reference(
         assert off.size == 0 or off.max() <= 1
 
 
+@pytest.mark.parametrize("classes", [2, 3, 12])
+@pytest.mark.parametrize("temperature", [0.1, 0.5, 1.0])
+@pytest.mark.parametrize(("lead", "behind"), [(16, 2), (40, 6), (60, 6), (3, 90)])
+def test_confidence_between_very_sure_nodes(classes: int, temperature: float, lead: float, behind: float) -> None:
+    """Left of the middle the first class leads by `lead` nats, right of it the second one by `behind`."""
+    log_probs = np.full((classes, 8, 8), -200.0, np.float32)
+    log_probs[0], log_probs[1] = 0.0, -lead
+    log_probs[0, :, 4:], log_probs[1, :, 4:] = -behind, 0.0
+    if classes > 2:  # and a third one has its part at the border
+        log_probs[2, :, 3:5] = -behind / 2
+    view = make_view((128, 128), (32, 32))
+    labels, confidence = full_size_maps(log_probs, view, temperature=temperature, want_confidence=True)
+    want_labels, want_confidence = reference_maps(log_probs, view, temperature=temperature)
+    assert (labels == want_labels).all() and confidence is not None
+    assert np.abs(confidence.astype(int) - want_confidence).max() <= 1
+
+
 def test_reference_is_bilinear_upsampling_and_argmax() -> None:
     """Where the crop is the frame and fills the input, OpenCV's bilinear resize of each plane says the same."""
     log_probs = smooth_log_probs(5, (24, 32), seed=3)
@@ -150,8 +167,6 @@ def test_outside_the_content_is_unlabelled() -> None:
     assert (confidence[~inside] == 0).all() and (confidence[inside] == 128).all()
     assert not inside[:10].any() and not inside[:, :40].any() and not inside[:, 140:].any()
     assert abs(inside.sum() / (np.pi * 50**2) - 1) < 0.01
-    grid = grid_label_map(grid_winners(np.zeros((2, 16, 16), np.float32)), view)
-    assert grid[0, 0] == 255 and grid[8, 8] == 0
 
 
 @pytest.mark.parametrize("frame", [(16, 16), (1, 1), (8192, 16), (16, 4000), (700, 900)])

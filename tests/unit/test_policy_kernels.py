@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from clip_rl_perception.engine import policy_kernels, refine_kernels
+from clip_rl_perception.engine import policy_kernels
 from clip_rl_perception.engine.openvino_build import policy_arrays
 from clip_rl_perception.engine.openvino_refiner import CpuRefiner, read_policy
 from clip_rl_perception.engine.policy_kernels import PolicyWeights
@@ -224,12 +224,6 @@ def test_results_belong_to_the_caller_and_may_be_the_next_previous_frame(tmp_pat
     np.testing.assert_array_equal(first, kept)
     np.testing.assert_array_equal(compiled.result(), other.result())
     assert not np.array_equal(compiled.result(), first)
-
-
-def test_its_numbers_of_actions_are_the_refiners() -> None:
-    """They stand twice: a change of a number in another file does not make a cached loop compile anew."""
-    assert policy_kernels._KEEP == refine_kernels.KEEP == Action.KEEP
-    assert policy_kernels._RECALL == refine_kernels.RECALL == Action.RECALL
 
 
 def test_a_policy_that_cannot_be_read_is_refused(tmp_path: Path) -> None:

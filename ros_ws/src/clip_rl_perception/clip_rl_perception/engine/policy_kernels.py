@@ -20,11 +20,10 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from clip_rl_perception.engine.refine_kernels import KEEP, RECALL
 from clip_rl_perception.scene.compiled import compiled_for_finite
 
 FloatArray = npt.NDArray[np.float32]
-_KEEP, _RECALL = 0, 9
-"""Of `refine_kernels`: what is compiled there would not be compiled again with what it calls here."""
 _UNAVAILABLE = np.float32(-1.0e4)
 """As in `model.refiner`."""
 _TOGETHER = 4
@@ -315,19 +314,19 @@ def _heads(weights, maps, border, width, blocks, has_previous, pixels, actions):
             for a in range(choices):
                 logits[j * choices + a] = weights.head_bias[a]
             if not has_previous:
-                logits[j * choices + _RECALL] = _UNAVAILABLE
+                logits[j * choices + RECALL] = _UNAVAILABLE
         starts = (0, hidden, 2 * hidden, 3 * hidden)
         _add_products(joined, seen, starts, weights.join, 0, hidden, weights.lanes)
         for k in range(4 * hidden):
             joined[k] = max(joined[k], np.float32(0))
         _add_products(logits, joined, starts, weights.head, 0, hidden, weights.choices)
         for j in range(4):
-            action, largest = _KEEP, logits[j * choices + _KEEP]
+            action, largest = KEEP, logits[j * choices + KEEP]
             for a in range(1, choices):
                 value = logits[j * choices + a]
                 action = a if value > largest else action
                 largest = max(largest, value)
             pixels[found] = first + j // 2 * width + j % 2
             actions[found] = action
-            found += action != _KEEP  # what keeps is written over by the next one
+            found += action != KEEP  # what keeps is written over by the next one
     return found

@@ -31,7 +31,7 @@ LATCHED_QOS = QoSProfile(
 
 
 PUBLICATION_MODE = "RMW_FASTRTPS_PUBLICATION_MODE"
-"""What rmw_fastrtps reads when the first publisher is made."""
+"""What rmw_fastrtps reads when its participant is made, with the first node."""
 
 
 def send_in_background() -> None:

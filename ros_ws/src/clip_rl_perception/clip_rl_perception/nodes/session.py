@@ -19,6 +19,7 @@ from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.model.checkpoint import Checkpoint, load_checkpoint
 from clip_rl_perception.nodes.parameters import NodeParameters
 from clip_rl_perception.pipeline import PerceptionPipeline, PipelineConfig, PreparedFrame, SceneMemory
+from clip_rl_perception.scene import compiled
 from clip_rl_perception.scene.content_area import ContentAreaTracker
 from clip_rl_perception.scene.instances import InstanceConfig
 from clip_rl_perception.scene.types import Scene
@@ -93,7 +94,13 @@ class Session:
             golden_images=golden_images,
             log=log,
         )
-        log("preparing label map and tags; a machine's first start compiles them, which takes some seconds")
+        if compiled.CACHE is not None:
+            log("preparing label map and tags; a machine's first start compiles them, which takes some seconds")
+        else:
+            log(
+                "preparing label map and tags; every start compiles them, because what was compiled cannot be kept "
+                f"({compiled.WHY_NO_CACHE}); name a folder that can be written to in NUMBA_CACHE_DIR"
+            )
         pipeline = PerceptionPipeline.of_checkpoint(engine, checkpoint, config=pipeline_config(parameters))
         if engine.info.backend != "torch":
             torch.set_num_threads(1)  # it only encodes new classes, beside a stream
@@ -135,7 +142,9 @@ class Session:
         with self._swap:
             if parameters is not self._parameters:
                 self._parameters = parameters
-                self._pipeline = self._pipeline.with_config(pipeline_config(parameters))
+                config = pipeline_config(parameters)
+                if config != self._pipeline.config:
+                    self._pipeline = self._pipeline.with_config(config)
             pipeline = self._pipeline
         memory = self._memory
         if memory is not None:

@@ -1,9 +1,18 @@
-# mypy: disable-error-code="no-untyped-call, no-any-return"
-"""Compiling loops with numba."""
+# mypy: disable-error-code="no-untyped-call, no-any-return, attr-defined"
+"""Compiling loops with numba, and keeping their machine code on disk for the next start.
+
+Numba notices a change of a loop's own file, not of what it calls in another one. So the code lies in a folder that is
+named by a hash of all files that may hold loops: after any change of theirs nothing older is found.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -11,12 +20,67 @@ import numba
 FINITE = {"reassoc", "nnan", "nsz", "contract"}
 """What may be assumed of arithmetic where every number is finite, so that loops become vectors."""
 
+_PACKAGE = Path(__file__).parents[1]
+_NAME = "clip_rl-loops-"
+_LEAST_FREE = 100_000_000
+"""Bytes that must be free where code is kept: a disk that fills up half-way through would end the first call."""
+
+
+def source_hash(files: Iterable[Path]) -> str:
+    """Hash of the contents of Python files, in the order of their names."""
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def choose_folder(bases: Iterable[Path], name: str) -> tuple[Path | None, str]:
+    """The folder `name` below the first base that can be written to, made; else None and what is wrong with each."""
+    reasons = []
+    for base in bases:
+        folder = base / name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+            free = shutil.disk_usage(folder).free
+        except OSError as error:
+            reasons.append(f"{base}: {error.strerror or error}")
+            continue
+        if free >= _LEAST_FREE:
+            return folder, ""
+        reasons.append(f"{base}: {free // 1_000_000} MB free, {_LEAST_FREE // 1_000_000} needed")
+    return None, "; ".join(reasons)
+
+
+def _folder() -> tuple[Path | None, str]:
+    """Where machine code of these sources is kept, and why nowhere."""
+    name = _NAME + source_hash(path for part in ("scene", "engine") for path in (_PACKAGE / part).glob("*.py"))
+    if numba.config.CACHE_DIR:
+        return choose_folder([Path(numba.config.CACHE_DIR)], name)
+    beside = _PACKAGE / "__pycache__"
+    folder, reason = choose_folder([beside, *_user_caches()], name)
+    if folder is not None and folder.parent == beside:
+        for older in beside.glob(f"{_NAME}*"):
+            if older != folder:
+                shutil.rmtree(older, ignore_errors=True)
+    return folder, reason
+
+
+def _user_caches() -> list[Path]:
+    """The user's folder for caches, if there is a user with a home."""
+    try:
+        return [Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")]
+    except RuntimeError:
+        return []
+
+
+CACHE, WHY_NO_CACHE = _folder()
+"""Folder of the machine code; None where none can be kept, so that each process compiles anew, and the reason."""
+
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile at the first call, without the GIL; keep the machine code on disk where a place for it can be found.
-
-    It does not notice a change of a function that it calls in another file: what belongs together stands together.
-    """
+    """Compile at the first call, without the GIL; keep the machine code in `CACHE`."""
     return _compiled(function, False)
 
 
@@ -32,7 +96,10 @@ def helper(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _compiled(function: Callable[..., Any], fastmath: Any) -> Callable[..., Any]:
+    if CACHE is None:
+        return numba.njit(nogil=True, error_model="numpy", fastmath=fastmath)(function)
+    given, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(CACHE)  # read while decorating, alone
     try:
         return numba.njit(nogil=True, error_model="numpy", fastmath=fastmath, cache=True)(function)
-    except RuntimeError:  # no writable cache folder: compiled anew in each process
-        return numba.njit(nogil=True, error_model="numpy", fastmath=fastmath)(function)
+    finally:
+        numba.config.CACHE_DIR = given

@@ -178,13 +178,19 @@ def _join_nearest(cells, first, last, grouped, counts, least, width):
             continue
         r, c = cells[i] // width, cells[i] % width
         best = 1 << 40
-        for j in range(first, last):
-            if counts[grouped[cells[j]]] < least:
-                continue
+        # Cells are in raster order: from here backwards and onwards, until all others lie in rows too far away.
+        for j in range(i - 1, first - 1, -1):
+            dr, dc = r - cells[j] // width, cells[j] % width - c
+            if dr * dr > best:
+                break
+            if counts[grouped[cells[j]]] >= least and dr * dr + dc * dc <= best:
+                best = dr * dr + dc * dc
+                nearest[i - first] = grouped[cells[j]]
+        for j in range(i + 1, last):
             dr, dc = cells[j] // width - r, cells[j] % width - c
-            if dr > 0 and dr * dr >= best:
-                break  # cells are in raster order: all others lie farther down
-            if dr * dr + dc * dc < best:
+            if dr * dr >= best:
+                break
+            if counts[grouped[cells[j]]] >= least and dr * dr + dc * dc < best:
                 best = dr * dr + dc * dc
                 nearest[i - first] = grouped[cells[j]]
     for i in range(first, last):

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from clip_rl_perception.labels import UNLABELLED
 from clip_rl_perception.scene import label_map_kernels as kernels
 from clip_rl_perception.scene.types import ByteArray, FloatArray, NetworkView
-from clip_rl_perception.scene.view import content_mask, frame_to_grid, grid_content_mask, make_view
+from clip_rl_perception.scene.view import content_mask, frame_to_grid, make_view
 
 
 def full_size_maps(
@@ -57,7 +57,7 @@ def full_size_maps(
     if not want_confidence:
         return labels, None
     confidence = np.empty(view.frame_size, np.uint8)
-    kernels.fill_confidence(winners, values, np.float32(1 / temperature), *cells, crop.x, crop.y, labels, confidence)
+    kernels.fill_confidence(winners, values, np.float32(1 / temperature), *cells, crop.x, crop.y, confidence)
     _clear_outside(confidence, view, 0)
     return labels, confidence
 
@@ -71,11 +71,6 @@ def grid_winners(log_probs: FloatArray) -> ByteArray:
     """Class with the largest value at each node, the first one on ties: float32 (K, h, w) -> uint8 (h, w)."""
     winners: ByteArray = kernels.argmax(pixel_major(log_probs))
     return winners
-
-
-def grid_label_map(winners: ByteArray, view: NetworkView) -> ByteArray:
-    """Label map of the grid, uint8 (h, w): the winners, with 255 at nodes outside the content."""
-    return np.where(grid_content_mask(view, view.network_size[0] // winners.shape[0]), winners, np.uint8(UNLABELLED))
 
 
 def warm_up() -> None:

@@ -32,12 +32,15 @@ _SURE = np.float32(255 / 254.6)
 """Sum of weights, the winner's being 1, below which confidence rounds to 255."""
 _LEAST = np.float32(0.005)
 """Smallest weight with which a class is followed on its own; lighter ones are taken together."""
+_LOG_LEAST = np.float32(np.log(0.005))
+_STEEP = np.float32(0.5)
+"""Gap below the nodes' winners, nats, from which faint classes are not taken together."""
 _NOTABLE = 12
 """Most classes that a node can put forward to be followed on their own."""
 _TINY = np.float32(2e-6)
 """Weight of the remaining classes below which it is rounding of the sum that it is the rest of."""
 _FAR = np.float32(30)
-"""How far below the winner a log-weight is still told apart; 1e-13 of it."""
+"""How far below the winner the remaining classes are taken to lie where their weight is rounding; 1e-13 of it."""
 
 
 @compiled_for_finite
@@ -172,10 +175,8 @@ def weights_of_classes(winners, log_probs, sharpness):
 
 
 @compiled_for_finite
-def fill_confidence(
-    winners, log_probs, sharpness, starts_x, along_x, starts_y, along_y, crop_x, crop_y, labels, confidence
-):
-    """Write the probability x 255 of `labels` into `confidence`, uint8 both (height, width).
+def fill_confidence(winners, log_probs, sharpness, starts_x, along_x, starts_y, along_y, crop_x, crop_y, confidence):
+    """Write the probability x 255 of the crop's labels into `confidence`, uint8 (height, width).
 
     `sharpness` is 1 / temperature.
     """
@@ -185,8 +186,7 @@ def fill_confidence(
     length = starts_x[grid_width + 1]
     band = np.empty((tallest, length + wide), np.uint8)
     x, y = np.empty(tallest * wide, np.float32), np.empty(tallest * wide, np.float32)
-    total, chosen = np.empty(tallest * wide, np.float32), np.empty(tallest * wide, np.float32)
-    label = np.zeros(tallest * wide, np.int32)
+    total, best = np.empty(tallest * wide, np.float32), np.empty(tallest * wide, np.float32)
     wanted, may_win = np.empty(classes + 1, np.int32), np.empty(classes + 1, np.int32)
     is_wanted = np.zeros(classes, np.uint8)
     for r in range(grid_height + 1):
@@ -204,7 +204,30 @@ def fill_confidence(
             if one and max(sums[y0, x0], sums[y0, x1], sums[y1, x0], sums[y1, x1]) < _SURE:
                 continue
 
-            # Which classes to follow one by one; the others together count as one more.
+            # Exponents are relative to class a; those of the chosen class are the largest of each pixel. The gap is how
+            # far they stay below what the winners of the nodes, interpolated, would be: where nodes are very sure of
+            # different classes, between them all are far from that, and what was faint at every node is not there.
+            a0, a1 = _lead(log_probs, a, a, sharpness, y0, x0), _lead(log_probs, a, b, sharpness, y0, x1)
+            a2, a3 = _lead(log_probs, a, d, sharpness, y1, x0), _lead(log_probs, a, e, sharpness, y1, x1)
+            for row in range(rows):
+                _copy(along_x[starts_x[c] : starts_x[c] + wide], x[row * wide : (row + 1) * wide])
+            for j in range(rows * wide):
+                best[j] = 0
+            possible = 0 if one else _classes_that_may_win(log_probs, a, b, d, e, y0, y1, x0, x1, may_win)
+            for i in range(possible):
+                k = may_win[i]
+                d0, d1 = _lead(log_probs, k, a, sharpness, y0, x0) - a0, _lead(log_probs, k, b, sharpness, y0, x1) - a1
+                d2, d3 = _lead(log_probs, k, d, sharpness, y1, x0) - a2, _lead(log_probs, k, e, sharpness, y1, x1) - a3
+                right, down, twist = d1 - d0, d2 - d0, d0 - d1 - d2 + d3
+                for j in range(rows * wide):
+                    value = d0 + right * x[j] + (down + twist * x[j]) * y[j]
+                    best[j] = value if value > best[j] else best[j]
+            gap = np.float32(0)
+            for j in range(rows * wide if possible > 0 else 0):
+                below_winners = (a1 - a0) * x[j] + (a2 - a0 + (a0 - a1 - a2 + a3) * x[j]) * y[j] + a0 + best[j]
+                gap = max(gap, -below_winners)
+
+            # Which classes to follow one by one.
             count = 0
             for j in range(4):
                 row, column = y0 if j < 2 else y1, x0 if j % 2 == 0 else x1
@@ -214,11 +237,21 @@ def fill_confidence(
                         is_wanted[k] = 1
                         wanted[count] = k
                         count += 1
-            if not one:
-                for i in range(_classes_that_may_win(log_probs, a, b, d, e, y0, y1, x0, x1, may_win)):
-                    if not is_wanted[may_win[i]]:
-                        is_wanted[may_win[i]] = 1
-                        wanted[count] = may_win[i]
+            for i in range(possible):
+                if not is_wanted[may_win[i]]:
+                    is_wanted[may_win[i]] = 1
+                    wanted[count] = may_win[i]
+                    count += 1
+            steep = gap > _STEEP
+            if steep:
+                for k in range(classes):
+                    nearest = max(
+                        max(_lead(log_probs, k, a, sharpness, y0, x0), _lead(log_probs, k, b, sharpness, y0, x1)),
+                        max(_lead(log_probs, k, d, sharpness, y1, x0), _lead(log_probs, k, e, sharpness, y1, x1)),
+                    )
+                    if not is_wanted[k] and nearest > _LOG_LEAST - gap:
+                        is_wanted[k] = 1
+                        wanted[count] = k
                         count += 1
             o0, o1, o2, o3 = sums[y0, x0], sums[y0, x1], sums[y1, x0], sums[y1, x1]
             for i in range(count):
@@ -229,44 +262,28 @@ def fill_confidence(
                 o2 -= weights[y1, x0, k]
                 o3 -= weights[y1, x1, k]
 
-            # Weights from here on are relative to class a; where it wins the whole cell it is the chosen one.
-            for row in range(rows):
-                _copy(along_x[starts_x[c] : starts_x[c] + wide], x[row * wide : (row + 1) * wide])
-            if not one:
-                for row in range(rows):
-                    top = crop_y + starts_y[r] + row
-                    inside = labels[top, crop_x + starts_x[c] : crop_x + starts_x[c + 1]]
-                    _copy(inside, label[row * wide : row * wide + columns])
             for j in range(rows * wide):
-                total[j] = 1
-                chosen[j] = 1
-            a0, a1 = _log_weight(log_probs, a, a, sharpness, y0, x0), _log_weight(log_probs, a, b, sharpness, y0, x1)
-            a2, a3 = _log_weight(log_probs, a, d, sharpness, y1, x0), _log_weight(log_probs, a, e, sharpness, y1, x1)
-            for i in range(count + 1):
+                total[j] = 0
+            for i in range(count if steep else count + 1):
                 if i < count:
                     k = wanted[i]
-                    if k == a:
-                        continue
-                    d0 = _log_weight(log_probs, k, a, sharpness, y0, x0) - a0
-                    d1 = _log_weight(log_probs, k, b, sharpness, y0, x1) - a1
-                    d2 = _log_weight(log_probs, k, d, sharpness, y1, x0) - a2
-                    d3 = _log_weight(log_probs, k, e, sharpness, y1, x1) - a3
-                else:
-                    k = np.int32(-1)
+                    d0 = _lead(log_probs, k, a, sharpness, y0, x0) - a0
+                    d1 = _lead(log_probs, k, b, sharpness, y0, x1) - a1
+                    d2 = _lead(log_probs, k, d, sharpness, y1, x0) - a2
+                    d3 = _lead(log_probs, k, e, sharpness, y1, x1) - a3
+                else:  # the others together
                     d0 = (log(o0) if o0 > _TINY else -_FAR) - a0
                     d1 = (log(o1) if o1 > _TINY else -_FAR) - a1
                     d2 = (log(o2) if o2 > _TINY else -_FAR) - a2
                     d3 = (log(o3) if o3 > _TINY else -_FAR) - a3
                 right, down, twist = d1 - d0, d2 - d0, d0 - d1 - d2 + d3
                 for j in range(rows * wide):
-                    weight = exp(d0 + right * x[j] + (down + twist * x[j]) * y[j])
-                    total[j] += weight
-                    chosen[j] = weight if label[j] == k and not one else chosen[j]
+                    total[j] += exp(d0 + right * x[j] + (down + twist * x[j]) * y[j] - best[j])
             for row in range(rows):
                 out = band[row, starts_x[c] : starts_x[c] + columns]
-                above, below = chosen[row * wide : (row + 1) * wide], total[row * wide : (row + 1) * wide]
+                below = total[row * wide : (row + 1) * wide]
                 for j in range(columns):
-                    out[j] = np.uint8(np.float32(255) * above[j] / below[j] + np.float32(0.5))
+                    out[j] = np.uint8(np.float32(255) / below[j] + np.float32(0.5))
         for row in range(rows):
             _copy(band[row, :length], confidence[crop_y + starts_y[r] + row, crop_x : crop_x + length])
 
@@ -298,6 +315,6 @@ def _copy(source, result):
 
 
 @compiled_for_finite
-def _log_weight(log_probs, k, winner, sharpness, y, x):
-    """Scaled difference of class `k` to the winner at a node, at least -_FAR."""
-    return max((log_probs[y, x, k] - log_probs[y, x, winner]) * sharpness, -_FAR)
+def _lead(log_probs, k, winner, sharpness, y, x):
+    """Scaled difference of class `k` to the winner at a node, 0 at most."""
+    return (log_probs[y, x, k] - log_probs[y, x, winner]) * sharpness

@@ -140,6 +140,8 @@ def track_instruments(
             updated.append(_continue(known, instrument, stamp_ns, config))
     seen = {track.track_id for track in updated}
     unseen = [track for track in alive if track.track_id not in seen]
+    if not same_grid:
+        unseen = [_without_footprint(track) for track in unseen]
     tags = sorted((_tag(track, frame) for track in updated), key=lambda tag: tag.track_id)
     tracks = tuple(sorted([*updated, *unseen], key=lambda track: track.track_id))
     return tuple(tags), TrackMemory(tracks, next_id, stamp_ns, frame, grid)
@@ -197,6 +199,11 @@ def _possible_moves(
     seconds = (stamp_ns - track.stamp_ns) / _SECOND
     coasted = config.coast_s * (1 - math.exp(-seconds / config.coast_s))
     return (0.0, 0.0), (track.velocity[0] * coasted, track.velocity[1] * coasted)
+
+
+def _without_footprint(track: Track) -> Track:
+    """What lay on a grid that is no longer looked at says nothing on another one, though it may have its size."""
+    return dataclasses.replace(track, instrument=dataclasses.replace(track.instrument, footprint=None))
 
 
 def _begin(instrument: Instrument, track_id: int, stamp_ns: int, frame: int) -> Track:

@@ -106,8 +106,9 @@ def _small_copy(network_rgb: ByteArray, view: NetworkView) -> tuple[ByteArray, i
     factor_y, factor_x = min(factor, height), min(factor, width)
     if can_take(shown, factor_x, factor_y):
         return block_mean(shown, factor_x, factor_y), factor
-    size = (max(1, width // factor), max(1, height // factor))
-    return np.asarray(cv2.resize(shown, size, interpolation=cv2.INTER_AREA), np.uint8), factor
+    columns, rows = width // factor_x, height // factor_y
+    whole = shown[: rows * factor_y, : columns * factor_x]
+    return np.asarray(cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA), np.uint8), factor
 
 
 @functools.lru_cache(maxsize=8)
