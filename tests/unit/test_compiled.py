@@ -40,6 +40,16 @@ def test_the_first_base_that_can_be_written_to_is_taken(tmp_path: Path, monkeypa
     assert folder is None and reason.startswith(f"{tmp_path / 'full'}: ") and reason.endswith(" needed")
 
 
+def test_only_old_code_of_other_sources_is_removed(tmp_path: Path) -> None:
+    ours, new, old = (tmp_path / f"clip_rl-loops-{name}" for name in ("ours", "new", "old"))
+    for folder in (ours, new, old, tmp_path / "other"):
+        folder.mkdir()
+    for folder in (ours, old, tmp_path / "other"):
+        os.utime(folder, (0, 0))
+    compiled._clear(tmp_path, ours)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip_rl-loops-new", "clip_rl-loops-ours", "other"]
+
+
 def test_loops_are_kept_where_numba_is_told_to(tmp_path: Path) -> None:
     def kept(base: Path) -> tuple[str, list[Path]]:
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "NUMBA_CACHE_DIR": str(base)}

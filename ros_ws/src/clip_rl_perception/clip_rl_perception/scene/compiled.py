@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,10 @@ _PACKAGE = Path(__file__).parents[1]
 _NAME = "clip_rl-loops-"
 _LEAST_FREE = 100_000_000
 """Bytes that must be free where code is kept: a disk that fills up half-way through would end the first call."""
+
+
+_KEPT_S = 7 * 24 * 3600.0
+"""How long code of other sources stays, s."""
 
 
 def source_hash(files: Iterable[Path]) -> str:
@@ -61,10 +66,15 @@ def _folder() -> tuple[Path | None, str]:
     beside = _PACKAGE / "__pycache__"
     folder, reason = choose_folder([beside, *_user_caches()], name)
     if folder is not None and folder.parent == beside:
-        for older in beside.glob(f"{_NAME}*"):
-            if older != folder:
-                shutil.rmtree(older, ignore_errors=True)
+        _clear(beside, folder)
     return folder, reason
+
+
+def _clear(beside: Path, folder: Path) -> None:
+    """Remove what earlier sources left; what is new may belong to a process that still runs them."""
+    for older in beside.glob(f"{_NAME}*"):
+        if older != folder and time.time() - older.stat().st_mtime > _KEPT_S:
+            shutil.rmtree(older, ignore_errors=True)
 
 
 def _user_caches() -> list[Path]:
