@@ -7,6 +7,7 @@ named by a hash of all files that may hold loops: after any change of theirs not
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -73,8 +74,9 @@ def _folder() -> tuple[Path | None, str]:
 def _clear(beside: Path, folder: Path) -> None:
     """Remove what earlier sources left; what is new may belong to a process that still runs them."""
     for older in beside.glob(f"{_NAME}*"):
-        if older != folder and time.time() - older.stat().st_mtime > _KEPT_S:
-            shutil.rmtree(older, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another process may be doing the same
+            if older != folder and time.time() - older.stat().st_mtime > _KEPT_S:
+                shutil.rmtree(older)
 
 
 def _user_caches() -> list[Path]:
