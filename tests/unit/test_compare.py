@@ -30,6 +30,7 @@ from clip_rl_training.comparing.config import (
 from clip_rl_training.comparing.measure import FrameCounts
 from clip_rl_training.comparing.networks import PeerModule, RefinerModule
 from clip_rl_training.comparing.runner import CompareError, Comparison
+from clip_rl_training.comparing.tables import main_table
 from clip_rl_training.config_io import ConfigError
 from clip_rl_training.data import training_batches
 from clip_rl_training.module import TrainingModule
@@ -127,6 +128,16 @@ def test_report_has_every_run_and_its_raw_data(finished: Path) -> None:
     assert all(r["refine_steps"] == 0 for r in decoders)
     assert all(r["refine_steps"] == 4 for r in data["results"] if r["run"] == "random")
     assert (finished / "report/tiny.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_run_that_lacks_folds_says_so(finished: Path) -> None:
+    results = json.loads((finished / "report/tiny.json").read_text())["results"]
+    runs = {name: [r for r in results if r["run"] == name] for name in ("clip-rl", "rl")}
+    config = load_compare_config(str(finished / "tiny.yaml"))
+    assert "folds" not in "".join(main_table(config, runs))
+    runs["rl"] = [r for r in runs["rl"] if r["fold"] == "a"]
+    names = [line.split(" | ")[0] for line in main_table(config, runs)[2:]]
+    assert names == ["| clip-rl", "| rl (1 of 2 folds)"]
 
 
 def test_finished_jobs_are_kept(finished: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,15 +27,20 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 
 def main_table(config: CompareConfig, runs: ByRun) -> list[str]:
-    """One row per run: scores pooled over the folds, mean and spread over seeds, and what the run cost."""
+    """One row per run: scores pooled over the folds, mean and spread over seeds, and what the run cost.
+
+    A run that lacks folds which others have says so: some are easier, and its row compares with no other.
+    """
     tau = f"{config.evaluation.tau:g}"
     head = ["run", "seeds", "IoU", f"NSD at {tau} px", "HD95 px", "ECE", "parameters", "steps", "CPU min", "wall min"]
     rows = []
+    most = max((len(_folds(results)) for results in runs.values()), default=0)
     for name, results in runs.items():
+        count = len(_folds(results))
         iou, nsd = summary(results, "iou"), summary(results, "nsd")
         rows.append(
             [
-                name,
+                name if count == most else f"{name} ({count} of {most} folds)",
                 str(iou.seeds),
                 _with_spread(iou.mean, iou.spread),
                 _with_spread(nsd.mean, nsd.spread),
@@ -48,6 +53,10 @@ def main_table(config: CompareConfig, runs: ByRun) -> list[str]:
             ]
         )
     return markdown(head, rows)
+
+
+def _folds(results: Sequence[Result]) -> set[str]:
+    return {result["fold"] for result in results}
 
 
 def fold_table(config: CompareConfig, runs: ByRun) -> list[str]:
