@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from clip_rl_perception.engine.load import load_engine
 from clip_rl_perception.model.checkpoint import Checkpoint, load_checkpoint
 from clip_rl_perception.pipeline import PerceptionPipeline, SceneMemory
-from compiled_loops import compiled_loops
+from compiled_loops import compiled_loops, words_of_another_process
 from engine_cases import CASES, image, save_acting_checkpoint
 
 
 @pytest.mark.parametrize("name", ["torch-fp32", "openvino-fp32"])
 def test_no_loop_is_compiled_while_a_stream_begins(name: str, checkpoint: Checkpoint, folder: Path) -> None:
-    """The second frame recalls the first, on a path of its own. In a process of its own: here tests have compiled."""
+    """The second frame recalls the first, on a path of its own."""
     case = CASES[name]
     if reason := case.missing():
         pytest.skip(reason)
     case.make(checkpoint, folder).close()
     engine = case.backend if case.backend == "torch" else str(folder / case.name)
-    script = f"import test_warm_up; test_warm_up.process_a_stream({engine!r}, {str(folder)!r})"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=Path(__file__).parent, env=environment,
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    shown, steps = done.stdout.split()
+    shown, steps = words_of_another_process(__file__, f"process_a_stream({engine!r}, {str(folder)!r})")
     assert int(shown) > 0, "no frame shows an instrument: nothing was tested"
     assert int(steps) > 0, "the refiner took no step: nothing was tested"
 

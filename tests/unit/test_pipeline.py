@@ -2,9 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +23,7 @@ from clip_rl_perception.scene.label_map import reference_maps
 from clip_rl_perception.scene.types import Box, Scene, Validity
 from clip_rl_perception.scene.validity import ValidityConfig
 from color_engine import EMBEDDING_DIM, ColorEngine, text_for
-from compiled_loops import compiled_loops
+from compiled_loops import compiled_loops, words_of_another_process
 
 ByteArray = npt.NDArray[np.uint8]
 MS = 1_000_000
@@ -330,16 +327,10 @@ def test_with_the_torch_engine(tmp_path: Path) -> None:
 def test_no_loop_is_compiled_while_frames_are_processed(classes_first: bool) -> None:
     """A frame that waits for a compiler comes seconds late, and the first one with an instrument is such a frame.
 
-    In a process of its own: here other tests have compiled already. Engines lay out their logits either way.
+    Engines lay out their logits either way.
     """
-    script = f"import test_pipeline; test_pipeline.count_compiled(classes_first={classes_first})"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=Path(__file__).parent, env=environment,
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["1", "1", "1", "0"]
+    shown = words_of_another_process(__file__, f"count_compiled(classes_first={classes_first})")
+    assert shown == ["1", "1", "1", "0"]
 
 
 class _OtherLayout(ColorEngine):
