@@ -32,7 +32,7 @@ _SURE = np.float32(255 / 254.6)
 """Sum of weights, the winner's being 1, below which confidence rounds to 255."""
 _LEAST = np.float32(0.005)
 """Smallest weight with which a class is followed on its own; lighter ones are taken together."""
-_LOG_LEAST = np.float32(np.log(0.005))
+_LOG_LEAST = np.log(_LEAST)
 _STEEP = np.float32(0.5)
 """Gap below the nodes' winners, nats, from which faint classes are not taken together."""
 _NOTABLE = 12
