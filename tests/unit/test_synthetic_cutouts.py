@@ -150,7 +150,9 @@ def test_unknown_types_are_instruments_without_a_type(tmp_path: Path) -> None:
 
 def test_drawn_instruments_go_over_the_users_background(tmp_path: Path) -> None:
     backgrounds, _ = write_seeds(tmp_path)
-    config = plain(backgrounds, None, instrument_counts=(0.0, 0.0, 1.0), phantoms=0.0)
+    # No clip applier: the clip between its jaws has a class of its own.
+    weights = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0)
+    config = plain(backgrounds, None, instrument_counts=(0.0, 0.0, 1.0), phantoms=0.0, type_weights=weights)
     state = draw_scene(np.random.default_rng(1), config, moving=False)
     frame = render(state, config, 0.0, 0)
     assert frame.type_map.any() and not state.cutouts

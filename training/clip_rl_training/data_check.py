@@ -1,4 +1,5 @@
-"""`clip-rl data`: look at datasets. `clip-rl data check` reads a whole tree and reports what is wrong with it.
+"""`clip-rl data`: look at datasets. `clip-rl data check` reads a whole tree and reports what is wrong with it;
+`clip-rl data statistics` tells what its pictures look like (`image_statistics`).
 
 Every image and mask is decoded; what is missing, doubled or miscoded is listed with file, value and expected coding.
 Exit status 0: usable as it is; 1: something was found; 2: it could not be looked at.
@@ -21,6 +22,7 @@ import numpy as np
 from clip_rl_perception.errors import ClipRlError
 from tqdm import tqdm
 
+from clip_rl_training import image_statistics
 from clip_rl_training.datasets import ALL, DATASETS, Item, SegmentationDataset, check_disjoint, open_dataset
 from clip_rl_training.label_maps import find_label_map
 
@@ -52,10 +54,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--label-map", metavar="NAME_OR_FILE", help="for --dataset folder: what mask values mean")
     check.add_argument("--split", default=ALL, help="look at this split only (default: %(default)s)")
     check.add_argument("--json", type=Path, metavar="FILE", help="write the whole report there")
+    image_statistics.add_arguments(
+        commands.add_parser(
+            "statistics",
+            help="tell what instruments and the rest look like in a dataset or in synthetic scenes",
+            description=image_statistics.__doc__,
+        )
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run ``clip-rl data check``."""
+    """Run ``clip-rl data``."""
+    if arguments.data_command == "statistics":
+        return image_statistics.run(arguments)
     label_map = find_label_map(arguments.label_map) if arguments.label_map else None
     dataset = open_dataset(arguments.dataset, arguments.root, label_map=label_map, strict=False)
     if arguments.split != ALL and dataset.items:

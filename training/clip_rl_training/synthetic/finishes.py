@@ -51,9 +51,10 @@ def steel(rng: np.random.Generator) -> Finish:
         (level * (1 + warm), level, level * (1 - warm)),
         rng.uniform(0.7, 2.0),
         rng.uniform(0.05, 0.25),
-        rng.uniform(0.4, 1.0),
+        rng.uniform(0.6, 1.3),
         rng.uniform(0.0, 0.4),
-        rng.uniform(0.0, 0.4),
+        rng.uniform(0.1, 0.8),
+        tint=rng.uniform(0.0, 0.8),
     )
 
 
@@ -67,7 +68,7 @@ def shaft_finish(rng: np.random.Generator, unusual: float) -> Finish:
     width, form = rng.uniform(0.08, 0.5), rng.uniform(0.15, 1.0)
     brush = rng.uniform(0, 1.0) ** 1.3
     speckle = rng.uniform(0, 0.4) if rng.random() < 0.6 else rng.uniform(0.3, 1.2)
-    tint = rng.uniform(0, 0.9) if rng.random() < 0.6 else 0.0
+    tint = rng.uniform(0.1, 1.1) if rng.random() < 0.75 else 0.0
     if rng.random() < unusual:
         return Finish(any_color(rng), gloss * 1.5, width, rng.uniform(0, 0.4), 0.5 * brush, speckle, form)
     choice = rng.choice(6, p=(0.27, 0.24, 0.25, 0.09, 0.10, 0.05))

@@ -51,8 +51,10 @@ class Placement:
     """Largest excursion of the end."""
     insertion: float
     """Largest movement in and out along the shaft."""
+    shrinking: float
+    """Size of the jaws over that of the shaft's end: they point away from the lens."""
     bend: tuple[float, float, float]
-    """Wrist, yaw and foreshortening (0.4 to 1) at rest."""
+    """Wrist, yaw and foreshortening (0.45 to 1) at rest."""
     opening: float
     """Jaw angle at rest, rad."""
     motions: tuple[Motion, ...]
@@ -89,22 +91,24 @@ def part_homographies(placement: Placement, time: float) -> list[Points]:
     shorten = placement.bend[2]
     opening = design.opening * float(np.clip(placement.opening + 0.5 * moved[4], 0.02, 1.0))
 
-    def frame(origin: Points, angle: float, stretch: float) -> Points:
-        cosine, sine = np.cos(angle) * radius, np.sin(angle) * radius
+    def frame(origin: Points, angle: float, size: float) -> Points:
+        cosine, sine = np.cos(angle) * size, np.sin(angle) * size
         return np.array(
-            [[cosine * stretch, -sine * side, origin[0]], [sine * stretch, cosine * side, origin[1]], [0.0, 0.0, 1.0]]
+            [[cosine * shorten, -sine * side, origin[0]], [sine * shorten, cosine * side, origin[1]], [0.0, 0.0, 1.0]]
         )
 
     def ahead(origin: Points, angle: float, length: float) -> Points:
-        return origin + radius * length * np.array([np.cos(angle), np.sin(angle)])
+        return origin + length * np.array([np.cos(angle), np.sin(angle)])
 
-    second = ahead(end, wrist_angle, design.wrist_length * shorten)
-    third = ahead(second, yaw_angle, design.yaw_length * shorten)
-    frames["wrist"] = frame(end, wrist_angle, shorten)
-    frames["yaw"] = frame(second, yaw_angle, shorten)
-    frames["jaws"] = frame(third, yaw_angle, shorten)
-    frames["upper"] = frame(third, yaw_angle + side * opening, shorten)
-    frames["lower"] = frame(third, yaw_angle - side * opening, shorten)
+    small = radius * placement.shrinking
+    between = 0.5 * (radius + small)
+    second = ahead(end, wrist_angle, design.wrist_length * shorten * radius)
+    third = ahead(second, yaw_angle, design.yaw_length * shorten * between)
+    frames["wrist"] = frame(end, wrist_angle, radius)
+    frames["yaw"] = frame(second, yaw_angle, between)
+    frames["jaws"] = frame(third, yaw_angle, small)
+    frames["upper"] = frame(third, yaw_angle + side * opening, small)
+    frames["lower"] = frame(third, yaw_angle - side * opening, small)
     return [frames[part.joint] for part in design.parts]
 
 
@@ -153,10 +157,11 @@ def draw_placement(
         pivot=(float(pivot[0]), float(pivot[1])),
         joint=(float(joint[0]), float(joint[1])),
         radius=radius,
-        widening=float(rng.uniform(0.95, 2.4)),
+        widening=float(np.exp(rng.uniform(np.log(1.0), np.log(5.0)))),
+        shrinking=float(rng.uniform(0.6, 1.0)),
         reach=reach,
         insertion=reach * float(rng.uniform(0.2, 2.5)),
-        bend=(float(rng.uniform(-1, 1)) ** 3, float(rng.uniform(-1, 1)) ** 3, float(rng.uniform(0.55, 1.1))),
+        bend=(float(rng.uniform(-1, 1)) ** 3, float(rng.uniform(-1, 1)) ** 3, float(rng.uniform(0.45, 1.0))),
         opening=float(rng.uniform(0, 1)) ** 1.5,
         motions=tuple(draw_motion(rng) for _ in range(7)),
         flip=bool(rng.random() < 0.5),

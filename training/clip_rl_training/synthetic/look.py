@@ -51,15 +51,15 @@ def draw_look(rng: np.random.Generator, config: SceneConfig, bank: TextureBank, 
     """Draw a look. `unit` is the shorter image side, px."""
     gray = rng.random() < config.grayscale
     cast = np.exp(rng.normal(0, config.colour_cast, 3))
-    if rng.random() < 0.08:
+    if rng.random() < 0.05:
         cast = np.exp(rng.normal(0, 3.5 * config.colour_cast, 3))  # a greenish, bluish or brown picture
     smoky = rng.random() < config.smoke
     tint = rng.uniform(130, 235)
     billows = bank.fields["rough"][int(rng.integers(len(bank.fields["rough"])))].values[:BANK_SIDE:8, :BANK_SIDE:8]
     haze = bank.fields["smooth"][int(rng.integers(len(bank.fields["smooth"])))].values[:BANK_SIDE:8, :BANK_SIDE:8]
     field = haze + billows * np.float32(rng.uniform(0.0, 0.5))
-    weights = rng.dirichlet((2.0, 3.0, 1.5))
-    noisy = rng.random() < (0.8 if gray else 0.6)
+    weights = rng.dirichlet((5.0, 2.0, 0.8))
+    noisy = rng.random() < (0.8 if gray else 0.5)
     return Look(
         smoke_density=float(rng.uniform(0.15, 1.1)) if smoky else 0.0,
         smoke_color=(float(tint), float(tint * rng.uniform(0.9, 1.0)), float(tint * rng.uniform(0.88, 1.02))),
@@ -67,21 +67,21 @@ def draw_look(rng: np.random.Generator, config: SceneConfig, bank: TextureBank, 
         smoke_drift=(float(rng.normal(0, 0.15)), float(rng.normal(0, 0.15))),
         bloom=float(rng.uniform(0.2, 1.0)) if rng.random() < 0.6 else 0.0,
         curve=effects.tone_curve(
-            float(np.exp(rng.normal(0.02, 0.2))),
-            float(np.exp(rng.normal(0, 0.2))),
-            float(rng.uniform(0.7, 1.3)),
-            float(max(0.0, rng.normal(0.01, 0.03))),
+            float(np.exp(rng.normal(0.02, 0.15))),
+            float(np.exp(rng.normal(-0.05, 0.15))),
+            float(rng.uniform(0.9, 1.4) if gray else rng.uniform(0.7, 1.1)),
+            float(max(0.0, rng.normal(0.0, 0.02) if gray else rng.normal(0.045, 0.03))),
             (float(cast[0]), float(cast[1]), float(cast[2])),
         ),
         gray=(float(weights[0]), float(weights[1]), float(weights[2])) if gray else None,
         equalized=float(rng.uniform(0.3, 1.0)) if gray and rng.random() < 0.5 else 0.0,
-        defocus=float(unit * rng.uniform(0.001, 0.006)) if rng.random() < config.defocus * 0.5 else 0.0,
+        defocus=float(unit * rng.uniform(0.001, 0.004)) if rng.random() < config.defocus * 0.3 else 0.0,
         blur_length=float(unit * rng.uniform(0.006, 0.035)) if rng.random() < config.motion_blur * 0.5 else 0.0,
         blur_angle=float(rng.uniform(0, np.pi)),
-        soften=float(rng.uniform(1.2, 2.6)) if rng.random() < 0.25 else 1.0,
-        luma_noise=float(np.exp(rng.uniform(np.log(1.0), np.log(12.0 if gray else 6.0)))) if noisy else 0.0,
-        chroma_noise=float(rng.uniform(0, 5)) if noisy and not gray and rng.random() < 0.6 else 0.0,
-        salt=float(rng.uniform(0.0005, 0.01)) if gray and rng.random() < 0.3 else 0.0,
+        soften=float(rng.uniform(1.2, 2.0)) if rng.random() < 0.25 else 1.0,
+        luma_noise=float(np.exp(rng.uniform(np.log(0.7), np.log(8.0 if gray else 3.0)))) if noisy else 0.0,
+        chroma_noise=float(rng.uniform(0, 2.5)) if noisy and not gray and rng.random() < 0.6 else 0.0,
+        salt=float(rng.uniform(0.0005, 0.01)) if gray and rng.random() < 0.15 else 0.0,
         sharpen=float(rng.uniform(0.2, 1.2)) if rng.random() < 0.3 else 0.0,
         sharpen_radius=float(rng.uniform(0.8, 0.004 * unit + 0.9)),
         interlace=int(rng.integers(1, 7)) if rng.random() < config.interlace else 0,

@@ -148,7 +148,7 @@ KINDS: tuple[TissueKind, ...] = (
         0.3,
         (0.5, 1.6),
         0.5,
-        weight=0.8,
+        weight=0.4,
     ),
     TissueKind(
         "muscle",
@@ -160,7 +160,7 @@ KINDS: tuple[TissueKind, ...] = (
         0.3,
         (0.5, 1.6),
         0.7,
-        weight=0.8,
+        weight=0.4,
     ),
     TissueKind(
         "dissected tissue",
@@ -176,7 +176,7 @@ KINDS: tuple[TissueKind, ...] = (
         0.25,
         (0.8, 2.2),
         1.4,
-        weight=1.3,
+        weight=0.9,
     ),
     TissueKind(
         "spleen",
@@ -200,7 +200,7 @@ KINDS: tuple[TissueKind, ...] = (
         0.1,
         (0.4, 1.4),
         1.5,
-        weight=0.4,
+        weight=0.2,
     ),
     TissueKind(
         "gallbladder",
@@ -238,7 +238,7 @@ def tone_table(rng: np.random.Generator, kind: TissueKind, unusual: float) -> Fl
     """
     ramp = np.array(kind.tones[int(rng.integers(len(kind.tones)))], np.float32) / 255.0
     hue_shift = rng.normal(0, 0.018)
-    saturation, value = rng.uniform(0.6, 1.3), rng.uniform(0.75, 1.2)
+    saturation, value = rng.uniform(0.8, 1.4), rng.uniform(0.75, 1.2)
     if rng.random() < unusual:
         hue_shift, saturation = rng.uniform(-0.5, 0.5), rng.uniform(0.0, 1.5)
     tones = []

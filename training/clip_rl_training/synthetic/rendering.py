@@ -103,8 +103,8 @@ def paint_part(
     grain = bank.crop(rng, "rough", (rows, columns))
     if finish.brush > 0.02:
         strip = bank.crop(rng, "fibres", (rows, columns))
-        tone += finish.brush * 0.28 * strip
-    tone += grain * (0.12 * finish.speckle + 0.03)
+        tone += finish.brush * 0.6 * strip
+    tone += grain * (0.6 * finish.speckle + 0.18)
     if finish.speckle > 0.3:
         tone += (0.5 * finish.speckle) * (grain > 1.7)
     if part.joint == "shaft":  # towards its entry a shaft comes nearer to lens and lamp, or leaves the light

@@ -61,6 +61,8 @@ class SceneState:
     """Brightness factor per instrument."""
     leans: tuple[tuple[float, float], ...]
     """Where each instrument's light comes from beside the lamp's place, as slopes along x and y."""
+    shafts: float
+    """Brightness of shafts beside that of their steel."""
     blur: tuple[float, ...]
     """Defocus per instrument, px."""
     shadow: tuple[float, float, float, float]
@@ -142,6 +144,9 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
             rng.uniform(0, np.pi),
             0.15,
         )
+    look = draw_look(rng, config, bank, unit)
+    # Monochrome cameras see red light best: tissue is bright for them, and instruments are dark before it.
+    darker = rng.uniform(0.2, 0.7) if look.gray is not None and rng.random() < 0.85 else 1.0
     far = float(rng.choice((0.05, 0.1, 0.18)))  # how high instruments stand over the tissue
     defocused = rng.random(count) < config.defocus * 0.6
     lamp = draw_lamp(rng)
@@ -150,7 +155,7 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
     nearest = max((radius / unit for _, radius in ends), default=0.0)
     # A wide instrument is near the lamp: the camera closes its gain for it, and the tissue behind darkens.
     dimmed = rng.uniform(0.55, 1.0) if nearest > 0.1 else 1.0
-    lamp = exposed(lamp, tissue, unit, float(np.clip(rng.normal(0.36, 0.11) * dimmed, 0.08, 0.7)))
+    lamp = exposed(lamp, tissue, unit, float(np.clip(rng.normal(0.38, 0.08) * dimmed, 0.08, 0.7)))
     return SceneState(
         size=size,
         tissue=tissue,
@@ -160,10 +165,11 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
         phantoms=tuple(phantoms),
         cutouts=tuple(cutouts),
         exposure=tuple(
-            float(np.exp(rng.normal(-0.05, 0.35)) * np.clip(lamp.power, 0.6, 1.5) * _nearness(radius / unit))
+            float(np.exp(rng.normal(-0.15, 0.3)) * np.clip(lamp.power, 0.6, 1.5) * _nearness(radius / unit))
             for _, radius in ends
         ),
         leans=tuple((float(rng.normal(0, 0.4)), float(rng.normal(0, 0.4))) for _ in range(count)),
+        shafts=float(darker),
         blur=tuple(float(unit * rng.uniform(0.001, 0.008)) if blurred else 0.0 for blurred in defocused),
         shadow=(
             float(rng.normal(0, far) * unit),
@@ -174,7 +180,7 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
         flap=flap,
         stains=(float(rng.uniform(0, 0.5)) if bloody and rng.random() < 0.5 else 0.0, int(rng.integers(1 << 31))),
         content=draw_content(rng, size, config.content_shapes),
-        look=draw_look(rng, config, bank, unit),
+        look=look,
         ambient=(
             float(tissue.red[::16, ::16].mean()),
             float(tissue.green[::16, ::16].mean()),
@@ -256,7 +262,8 @@ def render(state: SceneState, config: SceneConfig, time: float, seed: int | list
         gain = state.exposure[index]
         for number, (part, homography) in enumerate(zip(placement.design.parts, homographies, strict=True)):
             piece = (index + 1) * _PIECES_PER_INSTRUMENT + number
-            draw_part(image, pieces, piece, part, homography, lean, state.ambient, gain, fade, state.blur[index], bank)
+            light = gain * (state.shafts if part.joint == "shaft" else 1.0)
+            draw_part(image, pieces, piece, part, homography, lean, state.ambient, light, fade, state.blur[index], bank)
     for index, placed in enumerate(state.cutouts, start=len(frames)):
         first = (index + 1) * _PIECES_PER_INSTRUMENT
         draw_cutout(image, pieces, first, placed, time, state.exposure[index], fade, state.blur[index])

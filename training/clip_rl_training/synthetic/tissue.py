@@ -44,16 +44,16 @@ def _surface(
     relief, steep = bank.sample(rng, kind.relief, size, unit * rng.uniform(*kind.relief_extent), rng.uniform(0.6, 1.7))
     coarse, coarse_steep = bank.sample(rng, "smooth", size, unit * rng.uniform(1.2, 3.0))
     grain, grain_steep = bank.grain(rng, size, unit)
-    height = relief * np.float32(rng.uniform(*kind.relief_slope) / steep)
+    height = relief * np.float32(rng.uniform(*kind.relief_slope) * rng.uniform(0.25, 0.8) / steep)
     height = as_floats(cv2.scaleAdd(coarse, rng.uniform(0.05, 0.30) / coarse_steep, height))
-    fine = rng.uniform(*kind.grain_slope) * rng.uniform(0.15, 1.0) / grain_steep
+    fine = rng.uniform(*kind.grain_slope) * rng.uniform(0.05, 0.5) / grain_steep
     height = as_floats(cv2.scaleAdd(grain, fine, height))
 
     # Colour varies slowly: its index is worked out on half the grid.
     half = (max(2, size[0] // 2), max(2, size[1] // 2))
     mottle, _ = bank.sample(rng, "rough", half, 0.5 * unit * rng.uniform(0.8, 2.5), rng.uniform(0.6, 1.6), detail=0.5)
     tone: FloatArray = mottle * np.float32(38.0 * kind.mottle * rng.uniform(0.5, 1.3))
-    for field, strength in ((relief, rng.uniform(8, 30)), (grain, rng.uniform(0, 10)), (coarse, rng.uniform(0, 25))):
+    for field, strength in ((relief, rng.uniform(4, 22)), (grain, rng.uniform(0, 5)), (coarse, rng.uniform(0, 25))):
         sparse = cv2.resize(field, (half[1], half[0]), interpolation=cv2.INTER_NEAREST)
         tone = as_floats(cv2.scaleAdd(sparse, strength, tone))
     tone += np.float32(rng.uniform(105, 150))
@@ -66,13 +66,13 @@ def _surface(
             tree, tree_steep = bank.sample(rng, "vessels", size, unit * rng.uniform(0.7, 1.8))
             vein = rng.random() < 0.35
             color = (0.45, 0.40, 0.70) if vein else (0.72, 0.20, 0.22)
-            tree *= rng.uniform(0.25, 0.95)
+            tree *= rng.uniform(0.1, 0.75)
             for channel in range(3):
                 planes[channel] *= 1.0 - tree * (1.0 - color[channel])
             height += tree * (0.05 / max(tree_steep, 1e-4))
     shade: FloatArray | np.float32 = np.float32(1.0)
     if kind.relief in ("ridged", "cells"):  # little light reaches into the creases between folds and lobules
-        deep = rng.uniform(0.1, 0.7)
+        deep = rng.uniform(0.0, 0.4)
         shade = as_floats(np.clip(1.0 - deep * np.clip(-0.35 - relief, 0, 1.2), 0.1, 1.0))
     return planes, as_floats(height), shade, float(rng.uniform(*kind.gloss))
 
@@ -168,7 +168,7 @@ def draw_tissue(
         window = (slice(top, bottom), slice(left, right))
         inner = (int(bottom - top), int(right - left))
         local = outline - (left, top)
-        soft = unit * (rng.uniform(0.0005, 0.006) if rng.random() < 0.6 else rng.uniform(0.006, 0.04))
+        soft = unit * (rng.uniform(0.002, 0.008) if rng.random() < 0.5 else rng.uniform(0.008, 0.05))
         alpha = fill_alpha(inner, [local], soft)
         organ, organ_relief, shade, organ_gloss = _surface(rng, bank, kind, inner, unit, unusual)
         rho = _dome(inner, (center[0] - left, center[1] - top), (long, long * ratio), angle)
