@@ -7,7 +7,7 @@ import numpy as np
 
 from clip_rl_training.synthetic.banks import TextureBank
 from clip_rl_training.synthetic.finishes import response_table
-from clip_rl_training.synthetic.frame import ByteArray, FloatArray, as_bytes
+from clip_rl_training.synthetic.frame import ByteArray, FloatArray, as_bytes, as_floats
 from clip_rl_training.synthetic.geometry import Detail, Part
 from clip_rl_training.synthetic.shapes import Points, bounds, fill, transform
 
@@ -71,6 +71,13 @@ def _add_detail(
             tone += layer.astype(np.float32) * np.float32(rng.uniform(0.3, 0.9) / 255)
 
 
+def _fine_grain(bank: TextureBank, rng: np.random.Generator, size: tuple[int, int]) -> FloatArray:
+    """The weave of worn carbon fibre or blasted steel: grain of a pixel or two, longer along the shaft, deviation 1."""
+    rough = bank.sensor_noise(rng, size)
+    fine = cv2.GaussianBlur(rough, (0, 0), sigmaX=float(np.exp(rng.uniform(-0.7, 1.1))), sigmaY=0.6)
+    return as_floats(fine / max(float(fine.std()), 1e-3))
+
+
 def paint_part(
     part: Part, scale: float, lean: tuple[float, float], ambient: tuple[float, float, float], bank: TextureBank
 ) -> tuple[ByteArray, tuple[float, float]]:
@@ -103,8 +110,9 @@ def paint_part(
     grain = bank.crop(rng, "rough", (rows, columns))
     if finish.brush > 0.02:
         strip = bank.crop(rng, "fibres", (rows, columns))
-        tone += finish.brush * 0.6 * strip
-    tone += grain * (0.6 * finish.speckle + 0.18)
+        tone += finish.brush * 0.4 * strip
+    tone += grain * (0.25 * finish.speckle + 0.08)
+    tone += _fine_grain(bank, rng, (rows, columns)) * (0.3 * finish.speckle + 0.02)
     if finish.speckle > 0.3:
         tone += (0.5 * finish.speckle) * (grain > 1.7)
     if part.joint == "shaft":  # towards its entry a shaft comes nearer to lens and lamp, or leaves the light
