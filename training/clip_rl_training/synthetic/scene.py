@@ -148,7 +148,9 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
     # Monochrome cameras see red light best: tissue is bright for them, and instruments are dark before it.
     darker = rng.uniform(0.2, 0.7) if look.gray is not None and rng.random() < 0.85 else 1.0
     far = float(rng.choice((0.05, 0.1, 0.18)))  # how high instruments stand over the tissue
-    defocused = rng.random(count) < config.defocus * 0.6
+    # What is wide is near, before the plane that is in focus.
+    near = np.array([radius / unit > 0.1 for _, radius in ends], bool)
+    defocused = rng.random(count) < config.defocus * np.where(near, 1.6, 0.6)
     lamp = draw_lamp(rng)
     if config.background_folder:  # a photograph brings its own light: only a little more on top
         lamp = dataclasses.replace(lamp, tilt=0.25 * lamp.tilt, falloff=0.25 * lamp.falloff)
@@ -170,7 +172,10 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
         ),
         leans=tuple((float(rng.normal(0, 0.4)), float(rng.normal(0, 0.4))) for _ in range(count)),
         shafts=float(darker),
-        blur=tuple(float(unit * rng.uniform(0.001, 0.008)) if blurred else 0.0 for blurred in defocused),
+        blur=tuple(
+            float(unit * rng.uniform(0.001, 0.012 if close else 0.008)) if blurred else 0.0
+            for blurred, close in zip(defocused, near, strict=True)
+        ),
         shadow=(
             float(rng.normal(0, far) * unit),
             float(rng.normal(0.02, far) * unit),
