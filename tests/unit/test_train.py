@@ -188,6 +188,22 @@ def test_a_run_begins_with_the_weights_of_another(tmp_path: Path) -> None:
     assert str(tmp_path) not in (started.folder / "model.json").read_text(encoding="utf-8")
 
 
+def test_a_run_begins_with_the_average_of_others(tmp_path: Path, whole: train.Trainer) -> None:
+    other = trained(config(tmp_path / "other", "seed=5"))
+    source = f"3*{whole.state_path} + 1*{other.state_path}"
+    started = train.Trainer(config(tmp_path / "mean", f"start_from={source}"), Bars())
+    started.start(resume=False)
+    assert started.started_from.startswith("the average of 0.75 of step ") and " + 0.25 of " in started.started_from
+    assert str(tmp_path) not in started.started_from
+    for name, value in started.module.state_dict().items():
+        first, second = whole.average.values[name], other.average.values[name]
+        wanted = 0.75 * first + 0.25 * second if value.is_floating_point() else first
+        assert torch.allclose(value, wanted, atol=1e-6), name
+    for parts in ("-1*demo + demo", "x*demo + demo", "0.5* + demo"):
+        with pytest.raises(TrainError, match="no part of an average"):
+            train.Trainer(config(tmp_path / "bad", f"start_from={parts}"), Bars()).start(resume=False)
+
+
 def test_the_reference_of_a_policy_is_what_it_begins_as(tmp_path: Path, whole: train.Trainer) -> None:
     settings = (f"start_from={whole.state_path}", "reinforce.kl_weight=0.5")
     started = train.Trainer(config(tmp_path, *settings), Bars())

@@ -1,7 +1,13 @@
-"""Weights to begin a run with: those of a checkpoint, or of another run's state."""
+"""Weights to begin a run with: those of a checkpoint, of another run's state, or the average of several.
+
+Networks that grew out of the same weights mostly lie in one basin of the loss: their average is as good as the best of
+them on what they learned, and better on pictures of another kind (Wortsman et al. 2022, arXiv 2203.05482; Rame et al.
+2022, arXiv 2205.09739). Networks that are far apart make a useless average: score it before going on.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from clip_rl_perception.model.checkpoint import load_checkpoint
@@ -18,7 +24,8 @@ def load_start(module: nn.Module, source: str) -> str:
 
     Args:
         module: what is to be trained.
-        source: a checkpoint by path or shipped name, or the ``state.pt`` of a run, whose averaged weights are taken.
+        source: a checkpoint by path or shipped name, or the ``state.pt`` of a run, whose averaged weights are taken; or
+            several of these with their shares, ``0.7*a/state.pt + 0.3*b/state.pt``: the average of their weights.
 
     Returns:
         What the weights are, in words, without where they lay.
@@ -26,10 +33,71 @@ def load_start(module: nn.Module, source: str) -> str:
     Raises:
         TrainError: there is no such file, or its network is another; says what differs.
     """
+    parts = _parts(source)
+    found = []
+    for _, name in parts:
+        weights, said = _read(name)
+        _check(module, weights, name)
+        found.append((weights, said))
+    if len(found) == 1:
+        weights, said = found[0]
+    else:
+        shares = [share for share, _ in parts]
+        weights = _averaged([each for each, _ in found], shares)
+        total = sum(shares)
+        said = " + ".join(f"{share / total:.2g} of {words}" for share, (_, words) in zip(shares, found, strict=True))
+        said = f"the average of {said}"
+    module.load_state_dict(weights, strict=False)
+    reference = getattr(module, "reference", None)
+    if reference is not None:  # what the policy is held close to is the one that it begins as
+        refiner = _NETWORK + "refiner."
+        reference.load_state_dict({n.removeprefix(refiner): w for n, w in weights.items() if n.startswith(refiner)})
+    return said
+
+
+def _parts(source: str) -> list[tuple[float, str]]:
+    """(share, source) of every part of a sum; one without a share has 1."""
+    parts = []
+    for text in source.split(" + "):
+        share, star, name = text.strip().partition("*")
+        if not star:
+            share, name = "1", share
+        try:
+            value = float(share)
+        except ValueError:
+            value = -1.0
+        if not 0 < value < float("inf") or not name.strip():
+            raise TrainError(
+                f"start_from: '{text.strip()}' is no part of an average; expected SHARE*SOURCE with a share above 0, "
+                "for example 0.7*a/state.pt + 0.3*b/state.pt"
+            )
+        parts.append((value, name.strip()))
+    return parts
+
+
+def _averaged(networks: Sequence[dict[str, Tensor]], shares: Sequence[float]) -> dict[str, Tensor]:
+    """Weighted mean of floating point values; counters are the first network's."""
+    total = sum(shares)
+    result = {}
+    for name, first in networks[0].items():
+        if first.is_floating_point():
+            mean = sum(each[name].double() * (share / total) for each, share in zip(networks, shares, strict=True))
+            assert isinstance(mean, Tensor)
+            result[name] = mean.to(first.dtype)
+        else:
+            result[name] = first
+    return result
+
+
+def _read(source: str) -> tuple[dict[str, Tensor], str]:
     try:
-        weights, said = _from_state(Path(source)) if source.endswith(".pt") else _from_checkpoint(source)
+        return _from_state(Path(source)) if source.endswith(".pt") else _from_checkpoint(source)
     except CheckpointError as error:
         raise TrainError(f"start_from: {error}") from error
+
+
+def _check(module: nn.Module, weights: dict[str, Tensor], source: str) -> None:
+    """Raise `TrainError` that says in what the network of `weights` differs from `module`'s."""
     own = {name: value for name, value in module.state_dict().items() if name.startswith(_NETWORK)}
     missing, strange = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
     shaped = sorted(name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape)
@@ -44,12 +112,6 @@ def load_start(module: nn.Module, source: str) -> str:
             f"start_from: '{source}' is of another network than the configuration's model: "
             f"{'; '.join(differences[:3])}{more}"
         )
-    module.load_state_dict(weights, strict=False)
-    reference = getattr(module, "reference", None)
-    if reference is not None:  # what the policy is held close to is the one that it begins as
-        refiner = _NETWORK + "refiner."
-        reference.load_state_dict({n.removeprefix(refiner): w for n, w in weights.items() if n.startswith(refiner)})
-    return said
 
 
 def _from_checkpoint(source: str) -> tuple[dict[str, Tensor], str]:
