@@ -89,7 +89,7 @@ def test_shipped_label_maps_are_usable_with_every_instrument_label_space() -> No
 
 
 @pytest.mark.data
-@pytest.mark.skipif("CLIP_RL_DATA" not in os.environ, reason="real frames are not at hand: set CLIP_RL_DATA")
+@pytest.mark.skipif(not os.environ.get("CLIP_RL_DATA"), reason="real frames are not at hand: set CLIP_RL_DATA")
 @pytest.mark.parametrize(
     ("folder", "label_map", "frames"),
     [("endovis2018_type", "endovis2018_type_classes", 24), ("davinci_grayscale", "davinci_grayscale", 899)],

@@ -256,7 +256,7 @@ def test_what_is_no_source_is_named_in_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.data
-@pytest.mark.skipif("CLIP_RL_DATA" not in os.environ, reason="CLIP_RL_DATA is not set")
+@pytest.mark.skipif(not os.environ.get("CLIP_RL_DATA"), reason="CLIP_RL_DATA is not set")
 def test_real_video_and_folder() -> None:
     data = Path(os.environ["CLIP_RL_DATA"])
     video = open_source(data / "video" / "laparoscopy_720p25.mp4").info
