@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_training import data_check
-from clip_rl_training.image_statistics import describe, frame_statistics, is_grayscale, summarize
+from clip_rl_training.augment import is_gray
+from clip_rl_training.image_statistics import describe, frame_statistics, summarize
 
 
 def block(inside: int, outside: int) -> tuple[np.ndarray, np.ndarray]:
@@ -55,10 +56,10 @@ def test_texture_is_told_on_either_side_and_ignored_pixels_do_not_count() -> Non
 
 def test_colour_is_told_from_grayscale() -> None:
     rgb, instruments = block(40, 100)
-    assert is_grayscale(rgb, np.ones_like(instruments))
+    assert is_gray(rgb)
     rgb[~instruments] = (200, 100, 100)
-    assert not is_grayscale(rgb, np.ones_like(instruments))
-    assert is_grayscale(rgb, instruments)
+    assert not is_gray(rgb)
+    assert is_gray(rgb[instruments])
     found = frame_statistics(rgb, instruments, np.ones_like(instruments))
     assert found.saturation_inside == 0 and found.saturation_outside == pytest.approx(127.5, abs=1)
 
@@ -102,9 +103,8 @@ def test_command_on_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert command("--dataset", "folder", "--root", str(tmp_path), "--label-map", "binary", "--json", str(report)) == 0
     assert "grayscale: 1 frames" in capsys.readouterr().out
     numbers = json.loads(report.read_text())["grayscale"]
-    assert numbers["level_inside"][0] == pytest.approx(40, abs=1) and numbers["area"][0] == pytest.approx(
-        0.25, abs=0.01
-    )
+    assert numbers["level_inside"][0] == pytest.approx(40, abs=1)
+    assert numbers["area"][0] == pytest.approx(0.25, abs=0.01)
 
 
 def test_command_on_scenes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,7 +120,7 @@ def test_what_cannot_be_measured_is_said(tmp_path: Path) -> None:
         command("--dataset", "folder")
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()
-    for name in ("images", "masks"):
-        cv2.imwrite(str(tmp_path / name / "0.png"), np.zeros((64, 64, 3)[: 3 if name == "images" else 2], np.uint8))
+    cv2.imwrite(str(tmp_path / "images/0.png"), np.zeros((64, 64, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "masks/0.png"), np.zeros((64, 64), np.uint8))
     with pytest.raises(ClipRlError, match="no frame shows"):
         command("--dataset", "folder", "--root", str(tmp_path), "--label-map", "binary")

@@ -197,7 +197,7 @@ def _photometric(image: ByteArray, rng: np.random.Generator, config: AugmentConf
         factor = rng.uniform(0.4, 0.9)
         small = cv2.resize(image, (round(width * factor), round(height * factor)), interpolation=cv2.INTER_AREA)
         image = np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
-    gray = config.keep_gray and _is_gray(image)  # before the colours change
+    gray = config.keep_gray and is_gray(image[::4, ::4])  # before the colours change
     value: FloatArray = image.astype(np.float32) / np.float32(255.0)
     if rng.random() < config.shading * severity:
         value = value * _slope(value.shape[:2], rng)[..., None]
@@ -215,10 +215,9 @@ def _photometric(image: ByteArray, rng: np.random.Generator, config: AugmentConf
     return result
 
 
-def _is_gray(image: ByteArray) -> bool:
-    """Whether red, green and blue differ by no more than JPEG makes them differ; a grid of pixels is looked at."""
-    sparse = image[::4, ::4].astype(np.int16)
-    return bool(np.ptp(sparse, axis=2).mean() < 2.0)
+def is_gray(pixels: ByteArray) -> bool:
+    """Whether red, green and blue of uint8 (..., 3) differ by no more than JPEG makes them differ."""
+    return bool(np.ptp(pixels.astype(np.int16), axis=-1).mean() < 2.0)
 
 
 def _colour(

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from clip_rl_training import image_statistics
 from clip_rl_training.datasets import ALL, DATASETS, Item, SegmentationDataset, check_disjoint, open_dataset
+from clip_rl_training.eval import write_text
 from clip_rl_training.label_maps import find_label_map
 
 SHOWN = 20
@@ -74,11 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     report = check_dataset(dataset)
     print(describe(report))
     if arguments.json:
-        try:
-            arguments.json.parent.mkdir(parents=True, exist_ok=True)
-            arguments.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise ClipRlError(f"cannot write {arguments.json}: {error.strerror}") from error
+        write_text(arguments.json, json.dumps(report, indent=2) + "\n")
     return 1 if report["problems"] else 0
 
 

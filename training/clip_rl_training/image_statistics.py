@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -21,11 +22,12 @@ from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import UNLABELLED
 from tqdm import tqdm
 
-from clip_rl_training.augment import plain_view
+from clip_rl_training.augment import is_gray, plain_view
 from clip_rl_training.config import load_config
 from clip_rl_training.data import VALIDATION, ByteArray, scene_generator
 from clip_rl_training.dataset_stills import content_mask
 from clip_rl_training.datasets import ALL, DATASETS, open_dataset
+from clip_rl_training.eval import write_text
 from clip_rl_training.evaluating.robustness import spread
 from clip_rl_training.label_maps import find_label_map
 from clip_rl_training.synthetic.stills import random_still
@@ -36,8 +38,7 @@ LEAST_PIXELS = 1500
 """Frames that show less of instruments, or of the rest, are left out."""
 _BORDER, _RING = 5, 31
 """Width of the border zone and of the surroundings of instruments, px."""
-_GRAY = 2.0
-"""Mean range of the channels, of 255, below which a frame is grayscale."""
+_shown = functools.partial(tqdm, desc="measuring", unit="frame", disable=None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,11 +120,6 @@ def frame_statistics(
     )
 
 
-def is_grayscale(rgb: ByteArray, known: npt.NDArray[np.bool_]) -> bool:
-    """Whether red, green and blue hardly differ in the pixels `known`: padding has a colour of its own."""
-    return bool(np.ptp(rgb[known].astype(np.int16), axis=1).mean() < _GRAY)
-
-
 def summarize(frames: Iterable[tuple[ByteArray, ByteArray]]) -> dict[str, dict[str, object]]:
     """Measure views, colour and grayscale ones apart.
 
@@ -138,7 +134,7 @@ def summarize(frames: Iterable[tuple[ByteArray, ByteArray]]) -> dict[str, dict[s
         known = labels < UNLABELLED
         instruments = known & (labels > 0)
         if min(instruments.sum(), (known & ~instruments).sum()) >= LEAST_PIXELS:
-            kind = "grayscale" if is_grayscale(rgb, known) else "colour"
+            kind = "grayscale" if is_gray(rgb[known]) else "colour"  # padding has a colour of its own
             found[kind].append(frame_statistics(rgb, instruments, known))
     report: dict[str, dict[str, object]] = {}
     for kind, rows in found.items():
@@ -172,16 +168,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dataset and not arguments.root:
         raise ClipRlError("--dataset needs --root, the folder that holds it")
     views = _dataset_views(arguments) if arguments.dataset else _scene_views(arguments)
-    report = summarize(tqdm(views, total=arguments.frames, desc="measuring", unit="frame", disable=None))
+    report = summarize(views)
     if not report:
         raise ClipRlError(f"no frame shows {LEAST_PIXELS} px of instruments and as many of the rest")
     print(describe(report))
     if arguments.json:
-        try:
-            arguments.json.parent.mkdir(parents=True, exist_ok=True)
-            arguments.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise ClipRlError(f"cannot write {arguments.json}: {error.strerror}") from error
+        write_text(arguments.json, json.dumps(report, indent=2) + "\n")
     return 0
 
 
@@ -207,7 +199,7 @@ def _dataset_views(arguments: argparse.Namespace) -> Iterator[tuple[ByteArray, B
     table = np.zeros(256, np.uint8)
     table[named or range(1, UNLABELLED)] = 1
     table[UNLABELLED] = UNLABELLED
-    for item in spread(dataset, arguments.frames).items:
+    for item in _shown(spread(dataset, arguments.frames).items):
         rgb, labels = dataset.load(item)
         labels = np.asarray(cv2.LUT(labels, table), np.uint8)
         yield plain_view(rgb, labels, content_mask(rgb, find=True), size=VIEW)
@@ -215,6 +207,6 @@ def _dataset_views(arguments: argparse.Namespace) -> Iterator[tuple[ByteArray, B
 
 def _scene_views(arguments: argparse.Namespace) -> Iterator[tuple[ByteArray, ByteArray]]:
     config = load_config(arguments.config, arguments.set)
-    for index in range(arguments.frames):
+    for index in _shown(range(arguments.frames)):
         frame = random_still(scene_generator(config.seed, VALIDATION, index), config.data.scene)
         yield plain_view(frame.rgb, frame.type_map, frame.content, size=VIEW)

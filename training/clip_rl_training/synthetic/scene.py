@@ -146,7 +146,7 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
         )
     look = draw_look(rng, config, bank, unit)
     # Monochrome cameras see red light best: tissue is bright for them, and instruments are dark before it.
-    darker = rng.uniform(0.2, 0.7) if look.gray is not None and rng.random() < 0.85 else 1.0
+    shafts = rng.uniform(0.2, 0.7) if look.gray is not None and rng.random() < 0.85 else 1.0
     far = float(rng.choice((0.05, 0.1, 0.18)))  # how high instruments stand over the tissue
     # What is wide is near, before the plane that is in focus.
     near = np.array([radius / unit > 0.1 for _, radius in ends], bool)
@@ -154,9 +154,8 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
     lamp = draw_lamp(rng)
     if config.background_folder:  # a photograph brings its own light: only a little more on top
         lamp = dataclasses.replace(lamp, tilt=0.25 * lamp.tilt, falloff=0.25 * lamp.falloff)
-    nearest = max((radius / unit for _, radius in ends), default=0.0)
     # A wide instrument is near the lamp: the camera closes its gain for it, and the tissue behind darkens.
-    dimmed = rng.uniform(0.55, 1.0) if nearest > 0.1 else 1.0
+    dimmed = rng.uniform(0.55, 1.0) if near.any() else 1.0
     lamp = exposed(lamp, tissue, unit, float(np.clip(rng.normal(0.38, 0.08) * dimmed, 0.08, 0.7)))
     return SceneState(
         size=size,
@@ -171,7 +170,7 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
             for _, radius in ends
         ),
         leans=tuple((float(rng.normal(0, 0.4)), float(rng.normal(0, 0.4))) for _ in range(count)),
-        shafts=float(darker),
+        shafts=shafts,
         blur=tuple(
             float(unit * rng.uniform(0.001, 0.012 if close else 0.008)) if blurred else 0.0
             for blurred, close in zip(defocused, near, strict=True)
