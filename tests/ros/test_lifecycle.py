@@ -248,7 +248,7 @@ def test_shutdown_transition_finalizes(tester: Tester, checkpoint: Path, tmp_pat
     with NodeProcess(tmp_path / "log", parameters={"model": str(checkpoint)}, namespace="ended") as process:
         tester.transition("shutdown", node="/ended/perception_node")
         assert tester.state("/ended/perception_node") == "finalized"
-        assert process.end() == 0
+        assert process.end() == 0, process.text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -10,6 +10,7 @@ from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 from clip_rl_perception.evaluation import message_types
+from clip_rl_perception.nodes.end_signals import EndSignals
 
 
 class Answers:
@@ -36,7 +37,7 @@ class Answers:
         with self._changed:
             self._stamp = None
 
-    def wait(self, stamp_ns: int, stop: threading.Event, seconds: float) -> bool:
+    def wait(self, stamp_ns: int, stop: EndSignals, seconds: float) -> bool:
         """Wait for the status of the frame with this stamp; False when `seconds` passed or `stop` was set."""
         with self._changed:
             for _ in range(max(1, round(seconds / 0.1))):

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from sensor_msgs.msg import Image
 
 from clip_rl_perception.evaluation.message_types import stamp_in
 from clip_rl_perception.nodes import events
+from clip_rl_perception.nodes.end_signals import EndSignals
 
 QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=50, reliability=ReliabilityPolicy.RELIABLE)
 STATUS_FIELDS = (
@@ -83,9 +82,7 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--namespaces", nargs="+", required=True)
     arguments = parser.parse_args(remove_ros_args(given)[1:])
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = EndSignals()
     rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
     node = ArrivalsNode(arguments.namespaces)
     executor = SingleThreadedExecutor()

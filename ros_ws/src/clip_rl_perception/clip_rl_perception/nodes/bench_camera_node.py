@@ -9,9 +9,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +24,7 @@ from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
 
 from clip_rl_perception.nodes import events
+from clip_rl_perception.nodes.end_signals import EndSignals
 from clip_rl_perception.nodes.image_codec import fill_compressed, fill_image
 from clip_rl_perception.nodes.player_node import CAMERA_QOS
 
@@ -61,7 +60,7 @@ class BenchCameras(Node):
         return all(publisher.get_subscription_count() > 0 for publisher in self.image_publishers)
 
 
-def play(node: BenchCameras, arguments: argparse.Namespace, stop: threading.Event) -> int:
+def play(node: BenchCameras, arguments: argparse.Namespace, stop: EndSignals) -> int:
     """Publish at the rate for the time asked for; writes the stamps; returns the exit status."""
     deadline = time.monotonic() + arguments.wait_seconds
     while not node.subscribed():
@@ -102,9 +101,7 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("--settle-seconds", type=float, default=0.5)
     parser.add_argument("--wait-seconds", type=float, default=60.0)
     arguments = parser.parse_args(remove_ros_args(given)[1:])
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = EndSignals()
     frames = np.load(arguments.frames)
     rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
     node = BenchCameras(frames, arguments.namespaces, arguments.transport)

@@ -14,9 +14,7 @@ import argparse
 import contextlib
 import itertools
 import json
-import signal
 import sys
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -38,6 +36,7 @@ from clip_rl_perception.evaluation.prefetch import Prefetch
 from clip_rl_perception.evaluation.sources import open_source
 from clip_rl_perception.nodes import events
 from clip_rl_perception.nodes.answers import Answers
+from clip_rl_perception.nodes.end_signals import EndSignals
 from clip_rl_perception.nodes.outgoing import Outgoing, as_recorded, made_of, type_of
 from clip_rl_perception.nodes.sim_clock import SimClock
 
@@ -68,7 +67,7 @@ class PlayerNode(Node):
         self.image_publisher = self.create_publisher(kind, topic, CAMERA_QOS)
 
 
-def play(node: PlayerNode, arguments: argparse.Namespace, stop: threading.Event) -> int:
+def play(node: PlayerNode, arguments: argparse.Namespace, stop: EndSignals) -> int:
     """Wait for a subscriber, then publish every frame at its time; returns the exit status."""
     limit = None if arguments.seconds is None else max(1, round(arguments.seconds * node.source.info.rate_hz))
     with contextlib.ExitStack() as stack:
@@ -111,7 +110,7 @@ def _publish(
     arguments: argparse.Namespace,
     clock: SimClock | None,
     answers: Answers | None,
-    stop: threading.Event,
+    stop: EndSignals,
 ) -> tuple[int, int, float, int]:
     """Returns frames sent, how many of them late, by how much at worst (ms), and how many were not answered."""
     pace = Pace(node.source.info.rate_hz, speed=arguments.speed, fixed=arguments.rate is not None)
@@ -161,7 +160,7 @@ def _publish(
 
 
 def _wait_for_subscribers(
-    node: PlayerNode, answers: Answers | None, arguments: argparse.Namespace, stop: threading.Event
+    node: PlayerNode, answers: Answers | None, arguments: argparse.Namespace, stop: EndSignals
 ) -> bool:
     events.emit("waiting", topic=node.image_publisher.topic_name)
     deadline = time.monotonic() + arguments.wait_seconds
@@ -236,9 +235,7 @@ def main(args: list[str] | None = None) -> None:
     """Entry point of `ros2 run clip_rl_perception player_node`."""
     given = sys.argv if args is None else args
     arguments = parser().parse_args(remove_ros_args(given)[1:])
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = EndSignals()
     try:
         source = open_source(arguments.source, rate_hz=arguments.rate, topic=arguments.topic)
         outgoing, kind = _outgoing(source, arguments)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import queue
-import signal
 import sys
 import threading
 import time
@@ -33,6 +32,7 @@ from clip_rl_perception.evaluation.bag_writer import BagWriter, qos
 from clip_rl_perception.evaluation.priority import lower_this_thread
 from clip_rl_perception.evaluation.recording import Published
 from clip_rl_perception.nodes import events
+from clip_rl_perception.nodes.end_signals import EndSignals
 
 TOPICS: dict[str, tuple[Any, str, bool]] = {
     "mask": (Image, message_types.IMAGE, False),
@@ -168,9 +168,7 @@ def main(args: list[str] | None = None) -> None:
         "--confidence", action="store_true", help="record the confidence too; the node then computes it"
     )
     arguments = parser.parse_args(remove_ros_args(given)[1:])
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = EndSignals()
     rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = RecorderNode(arguments.path, confidence=arguments.confidence)

@@ -6,9 +6,9 @@ callback in hand, then the node's own `close`), but a callback that never return
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import os
-import signal
 import sys
 import threading
 import traceback
@@ -18,6 +18,8 @@ import rclpy
 from rclpy.exceptions import InvalidHandle
 from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.node import Node
+
+from clip_rl_perception.nodes.end_signals import EndSignals
 
 END_LIMIT_S = 15.0
 """After this long an ending that hangs is cut off."""
@@ -37,7 +39,8 @@ class ClosableNode(Node, Closable):
 
 def run(node: ClosableNode, *, threads: int) -> int:
     """Spin `node` until a signal comes; returns the exit status: 0 after a signal, 1 after a crash of the executor."""
-    stop = threading.Event()
+    # In force until the process is gone: who ends a process group may signal twice, and the ending must go on.
+    stop = EndSignals()
     crashed = threading.Event()
     executor = SingleThreadedExecutor() if threads == 1 else MultiThreadedExecutor(num_threads=threads)
     executor.add_node(node)
@@ -58,14 +61,10 @@ def run(node: ClosableNode, *, threads: int) -> int:
             stop.set()
 
     spinning = threading.Thread(target=spin, name="clip_rl_executor", daemon=True)
-    # In force until the process is gone: who ends a process group may signal twice, and the ending must go on.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
     spinning.start()
     stop.wait()
-    limit = threading.Timer(END_LIMIT_S, _cut_off)
-    limit.daemon = True
-    limit.start()
+    # A thread without Python's lock: it fires though one hangs inside the middleware with the lock in its hands.
+    faulthandler.dump_traceback_later(END_LIMIT_S, exit=True)
     executor.shutdown(timeout_sec=END_LIMIT_S / 3)
     spinning.join(END_LIMIT_S / 3)
     node.close()
@@ -85,9 +84,3 @@ def leave(status: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
-
-
-def _cut_off() -> None:
-    sys.stderr.write(f"perception_node: not ended within {END_LIMIT_S:.0f} s, leaving now\n")
-    sys.stderr.flush()
-    os._exit(1)
