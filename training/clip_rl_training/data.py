@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from clip_rl_training.augment import augment, plain_view
 from clip_rl_training.config import TrainConfig
 from clip_rl_training.curriculum import CurriculumPoint
 from clip_rl_training.difficulty import candidates, difficulty
-from clip_rl_training.synthetic.frame import SyntheticFrame
+from clip_rl_training.synthetic.frame import PART_SHAFT, SUCTION, SyntheticFrame
 
 TRAINING, VALIDATION, TEST, CLOSE_UP = range(4)
 """Scenes never cross these: they enter the seed of every scene. The last are scenes for training on close-ups."""
@@ -30,8 +30,8 @@ TRAINING, VALIDATION, TEST, CLOSE_UP = range(4)
 _SCENE, _VIEW, _SPACE, _KIND, _CLOSE_VIEW = range(5)
 
 _CLOSE_UP_SPACE = "endovis2018-type"
-_CLOSE_UP_SCALE = (0.85, 1.25)
-"""Zoom of close-ups: they are cut closely already."""
+_CLOSE_UP_VIEW: dict[str, Any] = {"scale": (0.85, 1.25), "whole_frame": 0.0, "rotation": 180.0, "upside_down": 0.5}
+"""How close-ups are augmented otherwise than scenes: they are cut closely already, and have no above and below."""
 
 _FAR = 1_000_003
 """Distance of candidates for one sample: prime, and longer than any training, so that none is shown by another."""
@@ -130,6 +130,12 @@ def labels_in(frame: SyntheticFrame | DatasetFrame, space: str) -> ByteArray:
     raise DataError(f"synthetic scenes have no labels in '{space}'; they have: {known}")
 
 
+def tip_labels(frame: SyntheticFrame) -> ByteArray:
+    """Types where a look tells them, uint8 (H, W): shafts look alike and are left out, 255, but for suction tubes."""
+    shafts = (frame.part_map == PART_SHAFT) & (frame.type_map != SUCTION)
+    return np.where(shafts, np.uint8(255), frame.type_map)
+
+
 def scene_generator(seed: int, split: int, index: int) -> np.random.Generator:
     """The random numbers of one scene."""
     return np.random.default_rng([seed, split, _SCENE, index])
@@ -178,7 +184,7 @@ class TrainingStream(Dataset[_Sample]):
 
 
 class CloseUpStream(Dataset[_Sample]):
-    """Map from the index of a close-up to an augmented sample, labelled by type."""
+    """Map from the index of a close-up to an augmented sample, its tip labelled by type."""
 
     def __init__(self, config: TrainConfig, stills: Stills, *, processes: int = 1) -> None:
         if not isinstance(stills, CloseUpStills):
@@ -186,19 +192,20 @@ class CloseUpStream(Dataset[_Sample]):
         self._config = config
         self._stills: CloseUpStills = stills
         self._per_step = config.data.close_up_batch * processes
-        self._augment = dataclasses.replace(config.augment, scale=_CLOSE_UP_SCALE, whole_frame=0.0)
+        self._augment = dataclasses.replace(config.augment, **_CLOSE_UP_VIEW)
 
     def __getitem__(self, index: int) -> _Sample:
         config = self._config
         frame = self._stills.close_up(index + config.data.seed_offset)
+        point = config.curriculum.at(index // self._per_step, config.steps)
         image, labels = augment(
             frame.rgb,
-            labels_in(frame, _CLOSE_UP_SPACE),
+            tip_labels(frame),
             frame.content,
-            size=config.data.close_up_size,
+            size=scaled_size(config.data.close_up_size, point.resolution),
             rng=np.random.default_rng([config.seed, TRAINING, _CLOSE_VIEW, index]),
             config=self._augment,
-            severity=config.curriculum.at(index // self._per_step, config.steps).augmentation,
+            severity=point.augmentation,
         )
         return _Sample(_planes(image), torch.from_numpy(labels), frame.caption, _CLOSE_UP_SPACE, True)
 

@@ -117,6 +117,24 @@ def contrastive(image: Tensor, text: Tensor, *, scale: Tensor | float, groups: T
     return 0.5 * (rows + columns) - floor
 
 
+def attention(shares: Tensor, wanted: Tensor) -> Tensor:
+    """How far an attention map is from the even one over the places where it should look; 0 where it equals that.
+
+    ``mean_b (mean_(i in W_b) -log a_bi - log n_b)`` with W_b the n_b wanted places of image b; images without any do
+    not count.
+
+    Args:
+        shares: float (B, h, w), attention a, sums to 1 over the places of an image.
+        wanted: bool (B, h, w).
+    """
+    count = wanted.sum(dim=(1, 2))
+    if not bool((count > 0).any()):
+        return shares.sum() * 0.0
+    surprise = -(shares.clamp(min=1e-6).log() * wanted).sum(dim=(1, 2))
+    seen = count > 0
+    return (surprise[seen] / count[seen] - count[seen].log()).mean()
+
+
 def text_spread(text: Tensor, *, margin: float = 0.5) -> Tensor:
     """Mean over pairs of classes of ``max(0, cos(t_i, t_j) - margin)^2``.
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from clip_rl_perception.labels import LabelSpace, load_label_space
+from clip_rl_perception.model.close_up import CloseUpBranch
 from clip_rl_perception.model.prompts import encode_classes
 from clip_rl_perception.model.refiner import image_edges
 from clip_rl_perception.model.segmenter import STRIDE, ClipRlSegmenter
@@ -25,6 +26,9 @@ from clip_rl_training.curriculum import CurriculumPoint
 from clip_rl_training.reinforce import RefinerAgents, reinforce
 from clip_rl_training.supervised_refiner import supervised_refinement
 from clip_rl_training.synonyms import drawn, load_synonyms, wordings
+
+_ATTENTION_WEIGHT = 0.2
+"""Of the attention's loss, beside the two that name close-ups."""
 
 
 class LossModule(nn.Module):
@@ -44,6 +48,7 @@ class LossModule(nn.Module):
         point: CurriculumPoint,
         generator: torch.Generator,
         class_weights: Tensor | None = None,
+        close_ups: bool = False,
     ) -> tuple[Tensor, dict[str, float]]:
         """Loss of one batch and what to log.
 
@@ -55,6 +60,7 @@ class LossModule(nn.Module):
             point: weights and severities at this step.
             generator: on the CPU; drives corruption and rollouts.
             class_weights: float (K,) or None.
+            close_ups: whether these are close-ups of single instruments, captioned by their types.
         """
         raise NotImplementedError
 
@@ -86,8 +92,11 @@ class TrainingModule(LossModule):
         point: CurriculumPoint,
         generator: torch.Generator,
         class_weights: Tensor | None = None,
+        close_ups: bool = False,
     ) -> tuple[Tensor, dict[str, float]]:
         """As `LossModule.forward`."""
+        if close_ups and self.segmenter.close_up is not None:
+            return self._close_up_loss(self.segmenter.close_up, images, labels, captions, space, generator)
         net, report = self.segmenter, {}
         pixels = net.prepare(images)
         text = self.class_vectors(space, generator)
@@ -105,7 +114,8 @@ class TrainingModule(LossModule):
                 total = total + self.config.losses.text_spread * losses.text_spread(text)
             total = point.supervised_weight * total
             if point.contrastive_weight > 0:
-                contrastive = self._contrastive(embedding.float(), captions, generator)
+                scale = net.logit_scale.clamp(max=4.6052).exp()
+                contrastive = self._contrastive(embedding.float(), captions, scale, generator)
                 total = total + point.contrastive_weight * contrastive
                 report["contrastive"] = contrastive.item()
             if point.rl_weight > 0 and point.refine_steps > 0 and self.config.reinforce.mode in ("rl", "supervised"):
@@ -134,14 +144,51 @@ class TrainingModule(LossModule):
             return functional.normalize(self.learned[space], dim=-1).float()
         return self.segmenter.encode_text(self.spaces[space])
 
-    def _contrastive(self, embedding: Tensor, captions: Sequence[str], generator: torch.Generator) -> Tensor:
+    def _close_up_loss(
+        self,
+        branch: CloseUpBranch,
+        images: Tensor,
+        labels: Tensor,
+        captions: Sequence[str],
+        space: str,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Of the branch alone: what it reads and the texts that it is to match stay as scenes made them."""
+        net = self.segmenter
+        with torch.no_grad():
+            text = self.class_vectors(space, generator).float()
+            pyramid, _ = net.encoder((net.prepare(images) - net.mean) / net.std)
+            features = net.decoder(pyramid)
+        seen = branch(features)
+        grid = seen.attention.shape[1:]
+        cells = functional.interpolate(labels[:, None].float(), size=grid, mode="nearest-exact")[:, 0].long()
+        told = (cells > 0) & (cells != losses.IGNORE)
+        with torch.autocast(images.device.type, enabled=False):
+            scale = branch.scale()
+            contrastive = self._contrastive(seen.embedding, captions, scale, generator, text_learns=False)
+            # Every place of a tip is a lesson of its own: names are learned sooner than from whole close-ups alone.
+            named = scale * torch.einsum("bdhw,kd->bkhw", seen.places, text[1:])
+            places = losses.cross_entropy(named, torch.where(told, cells - 1, losses.IGNORE))
+            attention = losses.attention(seen.attention, told)
+            total = contrastive + places + _ATTENTION_WEIGHT * attention
+        parts = {"close_up": contrastive, "close_up/places": places, "close_up/attention": attention, "loss": total}
+        return total, {name: value.item() for name, value in parts.items()}
+
+    def _contrastive(
+        self,
+        embedding: Tensor,
+        captions: Sequence[str],
+        scale: Tensor,
+        generator: torch.Generator,
+        *,
+        text_learns: bool = True,
+    ) -> Tensor:
         unique = sorted(set(captions))
         groups = torch.tensor([unique.index(caption) for caption in captions], device=embedding.device)
         said = [self._worded(caption, generator) for caption in unique]
-        text = self.segmenter.text.encode(said)[groups]
-        return losses.contrastive(
-            embedding, text, scale=self.segmenter.logit_scale.clamp(max=4.6052).exp(), groups=groups
-        )
+        with torch.set_grad_enabled(text_learns):
+            text = self.segmenter.text.encode(said)[groups]
+        return losses.contrastive(embedding, text, scale=scale, groups=groups)
 
     def _worded(self, caption: str, generator: torch.Generator) -> str:
         """With synonyms, a caption that is a class's prompt is said in one of the class's other ways."""

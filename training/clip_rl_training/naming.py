@@ -3,7 +3,7 @@
 Close-ups are cut from synthetic scenes drawn for the purpose, with a seed that training does not use. Two readings, as
 in CLIP's zero-shot classification (Radford et al. 2021, arXiv 2103.00020, section 3.1), none with a trained head:
 
-    image    the close-up's global embedding against the seven names' embeddings, the nearest wins
+    image    the close-up's embedding against the seven names' embeddings, the nearest wins
     pixels   every pixel's embedding against background and the seven names; the probabilities of all pixels are added
 
     clip-rl naming --checkpoint demo --crops 400 --json naming.json
@@ -132,7 +132,7 @@ def name_close_ups(
         decoded = segmenter.decode(segmenter.prepare(pixels_shown), text)
         shown = torch.from_numpy(np.ascontiguousarray(labels[1::4, 1::4] != 255)).to(device)
         seen = (decoded.logits.softmax(1)[0, 1:] * shown).sum(dim=(1, 2))
-        image[type_id - 1, int((text[1:] @ decoded.embedding[0]).argmax())] += 1
+        image[type_id - 1, int((text[1:] @ segmenter.close_up_embedding(decoded)[0]).argmax())] += 1
         pixels[type_id - 1, int(seen.argmax())] += 1
     return Naming(image, pixels)
 

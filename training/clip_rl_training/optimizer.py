@@ -10,16 +10,16 @@ from torch import nn
 
 from clip_rl_training.config import OptimizerConfig
 
-_PARTS = ("encoder", "text", "decoder", "refiner")
+_PARTS = ("encoder", "text", "decoder", "refiner", "close_up")
 
 
 def part_of(name: str) -> str:
-    """Part of the network to which the parameter called `name` belongs: encoder, text, decoder or refiner."""
+    """Part of the network to which the parameter called `name` belongs: encoder, text, decoder, refiner or close_up."""
     name = name.removeprefix("segmenter.")
     head = name.split(".", 1)[0]
     if head in ("text", "logit_scale"):
         return "text"
-    return head if head in ("encoder", "refiner") else "decoder"
+    return head if head in ("encoder", "refiner", "close_up") else "decoder"
 
 
 def build_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
@@ -45,18 +45,20 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, config: OptimizerConfig,
         "text": config.text_factor,
         "decoder": 1.0,
         "refiner": config.refiner_factor,
+        "close_up": 1.0,
     }
     for group in optimizer.param_groups:
         group["lr"] = config.learning_rate * factor * own[group["part"]]
 
 
 def clip_gradients(module: nn.Module, limit: float) -> dict[str, float]:
-    """Clip the gradient norm of the network (towers and decoder) and of the refiner to `limit`; returns both norms.
+    """Clip the gradient norms of the network (towers, decoder), the refiner and the close-up branch to `limit` each.
 
-    A `limit` of 0 clips nothing.
+    A `limit` of 0 clips nothing. Returns the norms.
     """
     norms = {}
-    for label, parts in (("network", ("encoder", "text", "decoder")), ("refiner", ("refiner",))):
+    clipped = {"network": ("encoder", "text", "decoder"), "refiner": ("refiner",), "close_up": ("close_up",)}
+    for label, parts in clipped.items():
         parameters = [p for name, p in module.named_parameters() if part_of(name) in parts and p.grad is not None]
         if parameters:
             norm = torch.nn.utils.clip_grad_norm_(parameters, limit if limit > 0 else float("inf"))
@@ -68,8 +70,9 @@ def hold_norms(module: nn.Module) -> None:
     """Let batch norms use their running statistics, and leave them as they are, until the next ``module.train()``.
 
     For batches of another kind than what the network will see: at inference there is one set of statistics for all, so
-    close-ups are to be learned under those of scenes. Weights and biases of the norms go on learning.
+    close-ups are to be learned under those of scenes. Weights and biases of the norms go on learning. The branch for
+    close-ups sees nothing else: its norms are those of close-ups.
     """
-    for part in module.modules():
-        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+    for name, part in module.named_modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part_of(name) != "close_up":
             part.eval()

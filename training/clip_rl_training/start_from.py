@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from clip_rl_training.run_state import TrainError, read_state
 
 _NETWORK = "segmenter."
+_CLOSE_UP = "segmenter.close_up."
 
 
 def load_start(module: nn.Module, source: str) -> str:
@@ -76,10 +77,15 @@ def _parts(source: str) -> list[tuple[float, str]]:
 
 
 def _averaged(networks: Sequence[dict[str, Tensor]], shares: Sequence[float]) -> dict[str, Tensor]:
-    """Weighted mean of floating point values; counters are the first network's."""
+    """Weighted mean of floating point values; counters are the first network's.
+
+    A branch for close-ups is averaged only where all have one.
+    """
     total = sum(shares)
     result = {}
     for name, first in networks[0].items():
+        if any(name not in each for each in networks):
+            continue
         if first.is_floating_point():
             mean = sum(each[name].double() * (share / total) for each, share in zip(networks, shares, strict=True))
             assert isinstance(mean, Tensor)
@@ -100,6 +106,8 @@ def _check(module: nn.Module, weights: dict[str, Tensor], source: str) -> None:
     """Raise `TrainError` that says in what the network of `weights` differs from `module`'s."""
     own = {name: value for name, value in module.state_dict().items() if name.startswith(_NETWORK)}
     missing, strange = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
+    if all(name.startswith(_CLOSE_UP) for name in missing) and not any(n.startswith(_CLOSE_UP) for n in weights):
+        missing = []  # the branch for close-ups begins anew
     shaped = sorted(name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape)
     if missing or strange or shaped:
         differences = [

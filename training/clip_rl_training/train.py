@@ -285,7 +285,14 @@ class Trainer:
         loss: Tensor
         report: dict[str, float]
         loss, report = self.wrapped(
-            images, labels, batch.captions, batch.space, point, self.generator, self._class_weights(batch)
+            images,
+            labels,
+            batch.captions,
+            batch.space,
+            point,
+            self.generator,
+            self._class_weights(batch),
+            close_ups=batch.close_ups,
         )
         if not math.isfinite(report["loss"]):
             raise TrainError(
@@ -363,6 +370,7 @@ _SHOWN = (
     "cross_entropy",
     "dice",
     "contrastive",
+    "close_up",
     "text_similarity",
     "refiner/reward",
     "refiner/entropy",

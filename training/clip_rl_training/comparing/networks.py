@@ -41,6 +41,7 @@ class PeerModule(LossModule):
         point: CurriculumPoint,
         generator: torch.Generator,
         class_weights: Tensor | None = None,
+        close_ups: bool = False,
     ) -> tuple[Tensor, dict[str, float]]:
         """As `LossModule.forward`; captions and curriculum of the refiner are of no use to a peer."""
         logits = self.peer(images.float() / 255.0)
@@ -96,6 +97,7 @@ class RefinerModule(TrainingModule):
         point: CurriculumPoint,
         generator: torch.Generator,
         class_weights: Tensor | None = None,
+        close_ups: bool = False,
     ) -> tuple[Tensor, dict[str, float]]:
         """As `LossModule.forward`."""
         net = self.segmenter

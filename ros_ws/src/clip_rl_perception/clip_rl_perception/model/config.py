@@ -64,12 +64,33 @@ class RefinerConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class CloseUpConfig:
+    """The branch that names the instrument on a close-up."""
+
+    widths: tuple[int, ...] = ()
+    """Channels of its residual blocks, the first of which reads the decoder's features; none: no branch, close-ups are
+    named by the encoder's global embedding."""
+    strides: tuple[int, ...] = ()
+    """Strides of these blocks."""
+    scale_init: float = 14.0
+    """Initial inverse temperature between close-ups and names."""
+
+    def __post_init__(self) -> None:
+        if len(self.widths) != len(self.strides) or any(value < 1 for value in (*self.widths, *self.strides)):
+            raise ConfigError(
+                f"close_up: widths {self.widths} and strides {self.strides}; expected as many of one as of the other, "
+                "all at least 1"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
 class SegmenterConfig:
     """A whole network with the input size that it was made for."""
 
     encoder: EncoderConfig = dataclasses.field(default_factory=EncoderConfig)
     decoder: DecoderConfig = dataclasses.field(default_factory=DecoderConfig)
     refiner: RefinerConfig = dataclasses.field(default_factory=RefinerConfig)
+    close_up: CloseUpConfig = dataclasses.field(default_factory=CloseUpConfig)
     input_size: tuple[int, int] = (288, 352)
     """(H, W) in pixels, multiples of 32. The network itself takes any such size.
 
@@ -108,7 +129,13 @@ class SegmenterConfig:
     def from_dict(cls, data: Any, source: str = "architecture") -> SegmenterConfig:
         """Inverse of `to_dict`, missing keys at their defaults; raises `ConfigError` naming unknown or wrong ones."""
         parts: dict[str, Any] = dict(_checked_mapping(cls, data, source))
-        for key, kind in (("encoder", EncoderConfig), ("decoder", DecoderConfig), ("refiner", RefinerConfig)):
+        kinds = {
+            "encoder": EncoderConfig,
+            "decoder": DecoderConfig,
+            "refiner": RefinerConfig,
+            "close_up": CloseUpConfig,
+        }
+        for key, kind in kinds.items():
             if key in parts:
                 parts[key] = _build(kind, parts[key], f"{source}.{key}")
         return _build(cls, parts, source)  # type: ignore[no-any-return]

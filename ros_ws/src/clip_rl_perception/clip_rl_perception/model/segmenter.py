@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.model.actions import Action
+from clip_rl_perception.model.close_up import CloseUpBranch
 from clip_rl_perception.model.config import DEFAULT_TEMPLATES, SegmenterConfig
 from clip_rl_perception.model.decoder import Decoder
 from clip_rl_perception.model.encoder import build_towers
@@ -63,6 +64,11 @@ class ClipRlSegmenter(nn.Module):
         """Log of the contrastive inverse temperature between images and captions, ()."""
         self.decoder = Decoder(self.encoder.channels, self.encoder.embedding_dim, config.decoder)
         self.refiner = Refiner(self.decoder.channels, self.encoder.embedding_dim, config.refiner)
+        self.close_up = (
+            CloseUpBranch(self.decoder.channels, self.encoder.embedding_dim, config.close_up)
+            if config.close_up.widths
+            else None
+        )
         self.register_buffer("mean", torch.tensor(self.encoder.mean).reshape(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(self.encoder.std).reshape(1, 3, 1, 1), persistent=False)
 
@@ -99,6 +105,10 @@ class ClipRlSegmenter(nn.Module):
         pyramid, embedding = self.encoder((images - self.mean) / self.std)
         features = self.decoder(pyramid)
         return DecoderOutput(self.decoder.classify(features, text), features, embedding, image_edges(images))
+
+    def close_up_embedding(self, decoded: DecoderOutput) -> Tensor:
+        """What names the instrument that each close-up of the batch shows: in the text space, unit length, (B, D)."""
+        return decoded.embedding if self.close_up is None else self.close_up(decoded.features).embedding
 
     def refiner_context(
         self, decoded: DecoderOutput, text: Tensor, previous: Tensor | None = None, has_previous: Tensor | None = None

@@ -1,0 +1,212 @@
+"""The branch that names close-ups: what it computes, that masks do not know of it, and how it alone is trained."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from bar_runs import Bars, assert_same_weights, config, trained
+from clip_rl_perception.labels import load_label_space
+from clip_rl_perception.model.checkpoint import Calibration, load_checkpoint, save_checkpoint
+from clip_rl_perception.model.close_up import CloseUpBranch
+from clip_rl_perception.model.config import CloseUpConfig, ConfigError, SegmenterConfig
+from clip_rl_perception.model.segmenter import ClipRlSegmenter
+from clip_rl_training import losses, train
+from clip_rl_training.config import load_config
+from clip_rl_training.data import CloseUpStream, tip_labels
+from clip_rl_training.module import TrainingModule
+from clip_rl_training.optimizer import hold_norms, part_of
+from clip_rl_training.run_state import TrainError
+from clip_rl_training.synthetic.frame import PART_CLASPER, PART_SHAFT, SUCTION, SyntheticFrame
+from torch import nn
+
+SPACE = load_label_space("endovis2018-type")
+BRANCH = {"widths": [16, 24], "strides": [2, 2]}
+CLOSE_UPS = (
+    "model.close_up.widths=[16,24]",
+    "model.close_up.strides=[2,2]",
+    "data.close_up_batch=8",
+    "data.close_up_size=[64,64]",
+    "curriculum.close_up_steps=1",
+    "validation.every=0",
+)
+
+
+def small(**branch: Any) -> ClipRlSegmenter:
+    torch.manual_seed(0)
+    return ClipRlSegmenter(SegmenterConfig.from_dict({"input_size": [64, 64], "close_up": branch})).eval()
+
+
+def test_a_close_up_and_each_of_its_places_lie_in_the_text_space() -> None:
+    torch.manual_seed(0)
+    branch = CloseUpBranch(6, 10, CloseUpConfig((8, 12), (2, 1))).eval()
+    nn.init.normal_(branch.attention.weight)
+    found = branch(torch.randn(3, 6, 8, 12))
+    assert (
+        found.embedding.shape == (3, 10) and found.places.shape == (3, 10, 4, 6) and found.attention.shape == (3, 4, 6)
+    )
+    torch.testing.assert_close(found.embedding.norm(dim=1), torch.ones(3))
+    torch.testing.assert_close(found.places.norm(dim=1), torch.ones(3, 4, 6))
+    torch.testing.assert_close(found.attention.sum(dim=(1, 2)), torch.ones(3))
+    assert found.attention.std() > 1e-4 and bool((found.attention >= 0).all())
+    assert branch.scale().item() == pytest.approx(14.0)
+
+
+def test_only_places_that_it_attends_to_count() -> None:
+    torch.manual_seed(0)
+    branch = CloseUpBranch(4, 5, CloseUpConfig((4,), (1,))).eval()
+    branch.blocks = nn.Identity()
+    branch.attention.weight.data[:] = torch.tensor([40.0, 0, 0, 0]).reshape(1, 4, 1, 1)
+    features = torch.randn(1, 4, 3, 3)
+    features[:, 0] = 0
+    features[0, 0, 1, 2] = 1  # e^40 times as much attention as anywhere else
+    found = branch(features)
+    torch.testing.assert_close(found.embedding[0], found.places[0, :, 1, 2])
+
+
+def test_masks_do_not_know_of_it() -> None:
+    plain, branched = small(), small(**BRANCH)
+    missing, surplus = branched.load_state_dict(plain.state_dict(), strict=False)
+    assert surplus == [] and missing and all(name.startswith("close_up.") for name in missing)
+    images, text = torch.rand(2, 3, 64, 64), plain.encode_text(SPACE)
+    one, other = plain.decode(images, text), branched.decode(images, text)
+    assert torch.equal(one.logits, other.logits) and torch.equal(one.embedding, other.embedding)
+    assert torch.equal(plain.close_up_embedding(one), one.embedding)
+    assert not torch.allclose(branched.close_up_embedding(other), other.embedding, atol=0.1)
+
+
+def test_a_checkpoint_keeps_it(tmp_path: Path) -> None:
+    segmenter = small(**BRANCH)
+    text = segmenter.encode_text(SPACE)
+    save_checkpoint(tmp_path / "x", segmenter, SPACE, text, Calibration.uncalibrated(segmenter.embedding_dim), {})
+    again = load_checkpoint(tmp_path / "x").segmenter
+    assert again.config.close_up == CloseUpConfig((16, 24), (2, 2))
+    images = torch.rand(1, 3, 64, 64)
+    for net in (segmenter, again):
+        net.eval()
+    one = segmenter.close_up_embedding(segmenter.decode(images, text))
+    other = again.close_up_embedding(again.decode(images, text))
+    assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("branch", [{"widths": [8], "strides": [1, 1]}, {"widths": [0], "strides": [1]}])
+def test_impossible_blocks_are_refused(branch: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"close_up: widths .* and strides .*; expected as many"):
+        SegmenterConfig.from_dict({"close_up": branch})
+
+
+def test_attention_is_0_where_it_equals_the_wanted_one_and_grows_by_hand() -> None:
+    shares = torch.tensor([[[0.5, 0.5], [0.0, 0.0]], [[0.25, 0.25], [0.25, 0.25]]])
+    wanted = torch.tensor([[[True, True], [False, False]], [[True, False], [False, False]]])
+    # The first as wanted: -log 1/2 - log 2 = 0. The second: -log 1/4 - log 1.
+    assert losses.attention(shares, wanted).item() == pytest.approx(math.log(4) / 2)
+    assert losses.attention(shares[:1], wanted[:1]).item() == pytest.approx(0.0, abs=1e-6)
+    nowhere = shares.clone().requires_grad_()
+    loss = losses.attention(nowhere, torch.zeros_like(wanted))
+    loss.backward()
+    assert loss.item() == 0.0 and nowhere.grad is not None and not nowhere.grad.any()
+
+
+def test_shafts_teach_no_type_but_tubes_do() -> None:
+    types = np.array([[0, 1, 1, SUCTION]], np.uint8)
+    parts = np.array([[0, PART_SHAFT, PART_CLASPER, PART_SHAFT]], np.uint8)
+    frame = SyntheticFrame(np.zeros((1, 4, 3), np.uint8), types, types, parts, types, types >= 0, "x", 0.0)
+    assert tip_labels(frame).tolist() == [[0, 255, 1, SUCTION]]
+
+
+def test_close_ups_grow_with_the_resolution_of_the_curriculum(tmp_path: Path) -> None:
+    half = config(tmp_path, *CLOSE_UPS, "data.close_up_size=[128,192]", "curriculum.resolution=0.5")
+    assert CloseUpStream(half, Bars())[0].image.shape == (3, 64, 96)
+    whole = config(tmp_path, *CLOSE_UPS, "data.close_up_size=[128,192]")
+    assert CloseUpStream(whole, Bars())[0].image.shape == (3, 128, 192)
+
+
+def test_close_ups_train_the_branch_and_nothing_else(tmp_path: Path) -> None:
+    start = train.Trainer(config(tmp_path / "start", *CLOSE_UPS), Bars())
+    before = {name: value.clone() for name, value in start.module.state_dict().items()}
+    after = trained(config(tmp_path / "run", *CLOSE_UPS), stop_after=3)
+    for values in (after.module.state_dict(), after.average.values):
+        for name, value in values.items():
+            counter = name.endswith("num_batches_tracked")
+            if part_of(name) == "close_up":
+                assert counter or "log_scale" in name or not torch.equal(before[name], value), name
+            else:
+                assert torch.equal(before[name], value), name
+    means = [name for name in before if name.startswith("segmenter.close_up.") and name.endswith("running_mean")]
+    assert means, "its norms are those of close-ups"
+    again = trained(config(tmp_path / "halves", *CLOSE_UPS), stop_after=1)
+    again = trained(config(tmp_path / "halves", *CLOSE_UPS), resume=True, stop_after=2)
+    assert_same_weights(after, again)
+
+
+def test_held_norms_are_those_of_everything_else(tmp_path: Path) -> None:
+    module = TrainingModule(config(tmp_path, *CLOSE_UPS)).train()
+    hold_norms(module)
+    norms = {n: m for n, m in module.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
+    assert {part_of(name) for name in norms} >= {"encoder", "decoder", "close_up"}
+    assert all(norm.training == (part_of(name) == "close_up") for name, norm in norms.items())
+
+
+def test_scenes_leave_the_branch_alone(tmp_path: Path) -> None:
+    scenes = (*CLOSE_UPS, "curriculum.close_up_steps=0")
+    start = train.Trainer(config(tmp_path / "start", *scenes), Bars())
+    before = {name: value.clone() for name, value in start.module.state_dict().items()}
+    after = trained(config(tmp_path / "run", *scenes), stop_after=1).module.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before if part_of(name) == "close_up")
+    assert any(not torch.equal(before[name], after[name]) for name in before if part_of(name) == "decoder")
+
+
+def test_it_learns_the_names_of_bars(tmp_path: Path) -> None:
+    """Two kinds of close-ups that differ in colour, on a network that knows nothing but the shipped one's texts."""
+    colour = ("augment.grayscale=0", "augment.mix=0", "augment.colour=0.05", "augment.saturation=0.1")
+    run = train.Trainer(
+        config(tmp_path, *CLOSE_UPS, "steps=100", "optimizer.average=0", "optimizer.learning_rate=0.004", *colour),
+        Bars(),
+    )
+    assert isinstance(run.module, TrainingModule)
+    run.module.segmenter.text.load_state_dict(load_checkpoint("demo").segmenter.text.state_dict())
+    run.start(resume=False)
+    run.fit()
+    segmenter = run.module.segmenter.eval()
+    text = segmenter.encode_text(SPACE)
+    right = 0
+    for index in range(500, 530):
+        frame = Bars().close_up(index)
+        rgb = torch.from_numpy(np.ascontiguousarray(frame.rgb[:64, :64]))[None]
+        decoded = segmenter.decode(segmenter.prepare(rgb), text)
+        named = int((text[1:] @ segmenter.close_up_embedding(decoded)[0]).argmax()) + 1
+        right += named == int(frame.type_map.max())
+    assert right >= 27, f"{right} of 30, by chance 15"
+
+
+def test_it_begins_anew_in_a_network_that_had_none(tmp_path: Path) -> None:
+    without = trained(config(tmp_path / "without"), stop_after=1)
+    started = train.Trainer(config(tmp_path / "with", *CLOSE_UPS, f"start_from={without.state_path}"), Bars())
+    started.start(resume=False)
+    for name, value in without.average.values.items():
+        assert torch.equal(value, started.module.state_dict()[name]), name
+    with_branch = trained(config(tmp_path / "second", *CLOSE_UPS), stop_after=1)
+    plain = train.Trainer(config(tmp_path / "plain", f"start_from={with_branch.state_path}"), Bars())
+    with pytest.raises(TrainError, match=r"close_up.* is not of this network"):
+        plain.start(resume=False)
+    mixed = f"0.5*{with_branch.state_path} + 0.5*{without.state_path}"
+    average = train.Trainer(config(tmp_path / "mixed", *CLOSE_UPS, f"start_from={mixed}"), Bars())
+    fresh = {name: value.clone() for name, value in average.module.state_dict().items()}
+    average.start(resume=False)
+    after = average.module.state_dict()
+    assert all(torch.equal(fresh[name], after[name]) for name in fresh if part_of(name) == "close_up")
+    both = f"0.5*{with_branch.state_path} + 0.5*{with_branch.state_path}"
+    again = train.Trainer(config(tmp_path / "both", *CLOSE_UPS, f"start_from={both}"), Bars())
+    again.start(resume=False)
+    for name, value in with_branch.average.values.items():
+        assert torch.allclose(value.float(), again.module.state_dict()[name].float(), atol=1e-6), name
+
+
+def test_the_preset_trains_the_shipped_network_on_close_ups_alone() -> None:
+    preset, demo = load_config("demo-naming"), load_config("demo")
+    assert preset.start_from == "demo" and preset.model == demo.model and demo.model.close_up.widths
+    assert preset.data.close_up_batch > 0 and preset.curriculum.at(0, 10).close_up_steps == 1.0
