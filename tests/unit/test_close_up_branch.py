@@ -16,7 +16,6 @@ from clip_rl_perception.model.close_up import CloseUpBranch
 from clip_rl_perception.model.config import CloseUpConfig, ConfigError, SegmenterConfig
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_training import losses, train
-from clip_rl_training.config import load_config
 from clip_rl_training.data import CloseUpStream, tip_labels
 from clip_rl_training.module import TrainingModule
 from clip_rl_training.optimizer import hold_norms, part_of
@@ -204,9 +203,3 @@ def test_it_begins_anew_in_a_network_that_had_none(tmp_path: Path) -> None:
     again.start(resume=False)
     for name, value in with_branch.average.values.items():
         assert torch.allclose(value.float(), again.module.state_dict()[name].float(), atol=1e-6), name
-
-
-def test_the_preset_trains_the_shipped_network_on_close_ups_alone() -> None:
-    preset, demo = load_config("demo-naming"), load_config("demo")
-    assert preset.start_from == "demo" and preset.model == demo.model and demo.model.close_up.widths
-    assert preset.data.close_up_batch > 0 and preset.curriculum.at(0, 10).close_up_steps == 1.0

@@ -11,6 +11,7 @@ import dataset_trees as trees
 import numpy as np
 import pytest
 import torch
+from clip_rl_perception.model.checkpoint import load_checkpoint
 from clip_rl_perception.model.encoder import open_clip
 from clip_rl_training import train
 from clip_rl_training.config import config_names, load_config
@@ -69,6 +70,26 @@ def test_one_step(dataset: str, write: object, tower: tuple[str, Path], tmp_path
     assert moved == {"encoder", "decoder", "refiner"}
 
 
+def test_naming_begins_with_the_shipped_network_and_moves_its_branch_alone(tmp_path: Path) -> None:
+    overrides = (
+        f"out={tmp_path}", f"data.root={tmp_path / 'scenes'}", "data.stills=1", "data.close_up_stills=2", "steps=1",
+        "data.close_up_batch=2", "data.workers=0", "validation.frames=1", "threads=1", "data.close_up_size=[64,64]",
+        "data.scene.height=128", "data.scene.width=160", "data.scene.radius=[0.06,0.09]", "curriculum.resolution=1.0",
+    )  # fmt: skip
+    trainer = train.Trainer(load_config("demo-naming", overrides))
+    trainer.start(resume=False)
+    before = {name: value.clone() for name, value in trainer.module.state_dict().items()}
+    report = trainer._train_step(next(trainer._batches(1)))
+    assert np.isfinite(report["loss"])
+    shipped = load_checkpoint("demo").segmenter.state_dict()
+    for name, value in trainer.module.state_dict().items():
+        if name.startswith("segmenter.close_up."):
+            continue
+        assert torch.equal(value, before[name]) and torch.equal(value, shipped[name.removeprefix("segmenter.")]), name
+    moved = {name for name, value in trainer.module.named_parameters() if not torch.equal(value, before[name])}
+    assert moved and all(name.startswith("segmenter.close_up.") for name in moved)
+
+
 def test_every_preset_is_either_tried_here_or_the_demo() -> None:
     tried = {f"{dataset}-{name}" for dataset in ("endovis2018", "endovis2017") for name in TOWERS}
-    assert set(config_names()) == {*tried, "demo"}
+    assert set(config_names()) == {*tried, "demo", "demo-naming"}
