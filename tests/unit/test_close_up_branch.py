@@ -13,10 +13,11 @@ from bar_runs import Bars, assert_same_weights, config, trained
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.model.checkpoint import Calibration, load_checkpoint, save_checkpoint
 from clip_rl_perception.model.close_up import CloseUpBranch
-from clip_rl_perception.model.config import CloseUpConfig, ConfigError, SegmenterConfig
+from clip_rl_perception.model.config import CloseUpConfig, ConfigError, EncoderConfig, SegmenterConfig
+from clip_rl_perception.model.encoder import build_encoder
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_training import losses, train
-from clip_rl_training.data import CloseUpStream, tip_labels
+from clip_rl_training.data import tip_labels
 from clip_rl_training.module import TrainingModule
 from clip_rl_training.optimizer import hold_norms, part_of
 from clip_rl_training.run_state import TrainError
@@ -52,7 +53,7 @@ def test_a_close_up_and_each_of_its_places_lie_in_the_text_space() -> None:
     torch.testing.assert_close(found.places.norm(dim=1), torch.ones(3, 4, 6))
     torch.testing.assert_close(found.attention.sum(dim=(1, 2)), torch.ones(3))
     assert found.attention.std() > 1e-4 and bool((found.attention >= 0).all())
-    assert branch.scale().item() == pytest.approx(14.0)
+    assert branch.scale().item() == pytest.approx(30.0)
 
 
 def test_only_places_that_it_attends_to_count() -> None:
@@ -74,8 +75,8 @@ def test_masks_do_not_know_of_it() -> None:
     images, text = torch.rand(2, 3, 64, 64), plain.encode_text(SPACE)
     one, other = plain.decode(images, text), branched.decode(images, text)
     assert torch.equal(one.logits, other.logits) and torch.equal(one.embedding, other.embedding)
-    assert torch.equal(plain.close_up_embedding(one), one.embedding)
-    assert not torch.allclose(branched.close_up_embedding(other), other.embedding, atol=0.1)
+    assert torch.equal(plain.embed_close_ups(images), one.embedding)
+    assert not torch.allclose(branched.embed_close_ups(images), other.embedding, atol=0.1)
 
 
 def test_a_checkpoint_keeps_it(tmp_path: Path) -> None:
@@ -87,9 +88,20 @@ def test_a_checkpoint_keeps_it(tmp_path: Path) -> None:
     images = torch.rand(1, 3, 64, 64)
     for net in (segmenter, again):
         net.eval()
-    one = segmenter.close_up_embedding(segmenter.decode(images, text))
-    other = again.close_up_embedding(again.decode(images, text))
-    assert torch.equal(one, other)
+    assert torch.equal(segmenter.embed_close_ups(images), again.embed_close_ups(images))
+
+
+@pytest.mark.parametrize("name", ["clip-rl-tiny", "RN50"])
+def test_it_reads_the_map_at_stride_8_whatever_else_runs(name: str) -> None:
+    torch.manual_seed(0)
+    encoder = build_encoder(EncoderConfig(name)).eval()
+    images = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        level = encoder.stride_8(images)
+        assert level.shape == (1, encoder.channels[1], 8, 12)
+        assert torch.equal(level, encoder(images).pyramid[1])
+    with pytest.raises(ConfigError, match="multiples of 32"):
+        encoder.stride_8(torch.rand(1, 3, 64, 90))
 
 
 @pytest.mark.parametrize("branch", [{"widths": [8], "strides": [1, 1]}, {"widths": [0], "strides": [1]}])
@@ -100,10 +112,12 @@ def test_impossible_blocks_are_refused(branch: dict[str, Any]) -> None:
 
 def test_attention_is_0_where_it_equals_the_wanted_one_and_grows_by_hand() -> None:
     shares = torch.tensor([[[0.5, 0.5], [0.0, 0.0]], [[0.25, 0.25], [0.25, 0.25]]])
-    wanted = torch.tensor([[[True, True], [False, False]], [[True, False], [False, False]]])
-    # The first as wanted: -log 1/2 - log 2 = 0. The second: -log 1/4 - log 1.
-    assert losses.attention(shares, wanted).item() == pytest.approx(math.log(4) / 2)
+    wanted = torch.tensor([[[0.2, 0.2], [0.0, 0.0]], [[0.6, 0.2], [0.0, 0.0]]])
+    # The first as wanted. The second, wanted at 3/4 and 1/4: 3/4 log 3 + 1/4 log 1.
+    assert losses.attention(shares, wanted).item() == pytest.approx(0.75 * math.log(3) / 2)
     assert losses.attention(shares[:1], wanted[:1]).item() == pytest.approx(0.0, abs=1e-6)
+    one_empty = torch.stack((wanted[1], torch.zeros(2, 2)))
+    assert losses.attention(shares.flip(0), one_empty).item() == pytest.approx(0.75 * math.log(3))
     nowhere = shares.clone().requires_grad_()
     loss = losses.attention(nowhere, torch.zeros_like(wanted))
     loss.backward()
@@ -115,13 +129,6 @@ def test_shafts_teach_no_type_but_tubes_do() -> None:
     parts = np.array([[0, PART_SHAFT, PART_CLASPER, PART_SHAFT]], np.uint8)
     frame = SyntheticFrame(np.zeros((1, 4, 3), np.uint8), types, types, parts, types, types >= 0, "x", 0.0)
     assert tip_labels(frame).tolist() == [[0, 255, 1, SUCTION]]
-
-
-def test_close_ups_grow_with_the_resolution_of_the_curriculum(tmp_path: Path) -> None:
-    half = config(tmp_path, *CLOSE_UPS, "data.close_up_size=[128,192]", "curriculum.resolution=0.5")
-    assert CloseUpStream(half, Bars())[0].image.shape == (3, 64, 96)
-    whole = config(tmp_path, *CLOSE_UPS, "data.close_up_size=[128,192]")
-    assert CloseUpStream(whole, Bars())[0].image.shape == (3, 128, 192)
 
 
 def test_close_ups_train_the_branch_and_nothing_else(tmp_path: Path) -> None:
@@ -163,7 +170,7 @@ def test_it_learns_the_names_of_bars(tmp_path: Path) -> None:
     """Two kinds of close-ups that differ in colour, on a network that knows nothing but the shipped one's texts."""
     colour = ("augment.grayscale=0", "augment.mix=0", "augment.colour=0.05", "augment.saturation=0.1")
     run = train.Trainer(
-        config(tmp_path, *CLOSE_UPS, "steps=100", "optimizer.average=0", "optimizer.learning_rate=0.004", *colour),
+        config(tmp_path, *CLOSE_UPS, "steps=60", "optimizer.average=0", *colour),
         Bars(),
     )
     assert isinstance(run.module, TrainingModule)
@@ -176,8 +183,8 @@ def test_it_learns_the_names_of_bars(tmp_path: Path) -> None:
     for index in range(500, 530):
         frame = Bars().close_up(index)
         rgb = torch.from_numpy(np.ascontiguousarray(frame.rgb[:64, :64]))[None]
-        decoded = segmenter.decode(segmenter.prepare(rgb), text)
-        named = int((text[1:] @ segmenter.close_up_embedding(decoded)[0]).argmax()) + 1
+        with torch.no_grad():
+            named = int((text[1:] @ segmenter.embed_close_ups(segmenter.prepare(rgb))[0]).argmax()) + 1
         right += named == int(frame.type_map.max())
     assert right >= 27, f"{right} of 30, by chance 15"
 
@@ -203,3 +210,32 @@ def test_it_begins_anew_in_a_network_that_had_none(tmp_path: Path) -> None:
     again.start(resume=False)
     for name, value in with_branch.average.values.items():
         assert torch.allclose(value.float(), again.module.state_dict()[name].float(), atol=1e-6), name
+
+
+def test_tips_that_left_the_close_up_teach_nothing(tmp_path: Path) -> None:
+    module = TrainingModule(config(tmp_path, *CLOSE_UPS)).eval()
+    images, point = torch.randint(0, 255, (2, 3, 64, 64), dtype=torch.uint8), module.config.curriculum.at(0, 1)
+    labels = torch.zeros(2, 64, 64, dtype=torch.int64)
+    labels[:, :8] = 255
+    captions = ("a photo of bipolar forceps in endoscopic surgery",) * 2
+
+    def loss(truth: torch.Tensor) -> dict[str, float]:
+        total, report = module(
+            images, truth, captions, "endovis2018-type", point, torch.Generator().manual_seed(0), close_ups=True
+        )
+        assert total.item() == report["loss"]
+        return report
+
+    assert set(loss(labels).values()) == {0.0}
+    shown = labels.clone()
+    shown[0, 20:40, 20:40] = 3
+    shown[0, 50:52, 20:40] = 1  # less of another one
+    report = loss(shown)
+    assert report["close_up"] > 0 and report["close_up/places"] > 0
+    text = module.fixed_class_vectors("endovis2018-type")[1:]
+    branch = module.segmenter.close_up
+    assert branch is not None
+    with torch.no_grad():
+        seen = module.segmenter.embed_close_ups(module.segmenter.prepare(images))
+        wanted = torch.nn.functional.cross_entropy(branch.scale() * seen[:1] @ text.T, torch.tensor([2]))
+    assert report["close_up"] == pytest.approx(wanted.item(), rel=1e-4)

@@ -197,15 +197,14 @@ class CloseUpStream(Dataset[_Sample]):
     def __getitem__(self, index: int) -> _Sample:
         config = self._config
         frame = self._stills.close_up(index + config.data.seed_offset)
-        point = config.curriculum.at(index // self._per_step, config.steps)
         image, labels = augment(
             frame.rgb,
             tip_labels(frame),
             frame.content,
-            size=scaled_size(config.data.close_up_size, point.resolution),
+            size=config.data.close_up_size,
             rng=np.random.default_rng([config.seed, TRAINING, _CLOSE_VIEW, index]),
             config=self._augment,
-            severity=point.augmentation,
+            severity=config.curriculum.at(index // self._per_step, config.steps).augmentation,
         )
         return _Sample(_planes(image), torch.from_numpy(labels), frame.caption, _CLOSE_UP_SPACE, True)
 

@@ -118,21 +118,20 @@ def contrastive(image: Tensor, text: Tensor, *, scale: Tensor | float, groups: T
 
 
 def attention(shares: Tensor, wanted: Tensor) -> Tensor:
-    """How far an attention map is from the even one over the places where it should look; 0 where it equals that.
+    """Kullback-Leibler divergence of where an attention map should look from where it looks.
 
-    ``mean_b (mean_(i in W_b) -log a_bi - log n_b)`` with W_b the n_b wanted places of image b; images without any do
-    not count.
+    ``mean_b sum_i w_bi log(w_bi / a_bi)``.
 
     Args:
         shares: float (B, h, w), attention a, sums to 1 over the places of an image.
-        wanted: bool (B, h, w).
+        wanted: float (B, h, w), 0 or more, scaled to sum to 1; images where it is 0 everywhere do not count.
     """
-    count = wanted.sum(dim=(1, 2))
-    if not bool((count > 0).any()):
+    total = wanted.sum(dim=(1, 2))
+    seen = total > 0
+    if not bool(seen.any()):
         return shares.sum() * 0.0
-    surprise = -(shares.clamp(min=1e-6).log() * wanted).sum(dim=(1, 2))
-    seen = count > 0
-    return (surprise[seen] / count[seen] - count[seen].log()).mean()
+    target = wanted[seen] / total[seen][:, None, None]
+    return functional.kl_div(shares[seen].clamp(min=1e-6).log(), target, reduction="batchmean")
 
 
 def text_spread(text: Tensor, *, margin: float = 0.5) -> Tensor:

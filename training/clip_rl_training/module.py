@@ -96,7 +96,7 @@ class TrainingModule(LossModule):
     ) -> tuple[Tensor, dict[str, float]]:
         """As `LossModule.forward`."""
         if close_ups and self.segmenter.close_up is not None:
-            return self._close_up_loss(self.segmenter.close_up, images, labels, captions, space, generator)
+            return self._close_up_loss(self.segmenter.close_up, images, labels, space, generator)
         net, report = self.segmenter, {}
         pixels = net.prepare(images)
         text = self.class_vectors(space, generator)
@@ -114,8 +114,7 @@ class TrainingModule(LossModule):
                 total = total + self.config.losses.text_spread * losses.text_spread(text)
             total = point.supervised_weight * total
             if point.contrastive_weight > 0:
-                scale = net.logit_scale.clamp(max=4.6052).exp()
-                contrastive = self._contrastive(embedding.float(), captions, scale, generator)
+                contrastive = self._contrastive(embedding.float(), captions, generator)
                 total = total + point.contrastive_weight * contrastive
                 report["contrastive"] = contrastive.item()
             if point.rl_weight > 0 and point.refine_steps > 0 and self.config.reinforce.mode in ("rl", "supervised"):
@@ -145,50 +144,45 @@ class TrainingModule(LossModule):
         return self.segmenter.encode_text(self.spaces[space])
 
     def _close_up_loss(
-        self,
-        branch: CloseUpBranch,
-        images: Tensor,
-        labels: Tensor,
-        captions: Sequence[str],
-        space: str,
-        generator: torch.Generator,
+        self, branch: CloseUpBranch, images: Tensor, labels: Tensor, space: str, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, float]]:
-        """Of the branch alone: what it reads and the texts that it is to match stay as scenes made them."""
+        """Of the branch alone: what it reads and the texts that it is to match stay as scenes made them.
+
+        The contrastive loss over images, with all names of the space in place of the captions that the batch happens to
+        hold, for every close-up and for every place of its tip on its own, and the attention's loss.
+        """
         net = self.segmenter
         with torch.no_grad():
-            text = self.class_vectors(space, generator).float()
-            pyramid, _ = net.encoder((net.prepare(images) - net.mean) / net.std)
-            features = net.decoder(pyramid)
-        seen = branch(features)
-        grid = seen.attention.shape[1:]
-        cells = functional.interpolate(labels[:, None].float(), size=grid, mode="nearest-exact")[:, 0].long()
-        told = (cells > 0) & (cells != losses.IGNORE)
+            names = self.class_vectors(space, generator).float()[1:]
+            level = net.encoder.stride_8((net.prepare(images) - net.mean) / net.std)
+        seen = branch(level)
         with torch.autocast(images.device.type, enabled=False):
-            scale = branch.scale()
-            contrastive = self._contrastive(seen.embedding, captions, scale, generator, text_learns=False)
-            # Every place of a tip is a lesson of its own: names are learned sooner than from whole close-ups alone.
-            named = scale * torch.einsum("bdhw,kd->bkhw", seen.places, text[1:])
-            places = losses.cross_entropy(named, torch.where(told, cells - 1, losses.IGNORE))
-            attention = losses.attention(seen.attention, told)
-            total = contrastive + places + _ATTENTION_WEIGHT * attention
-        parts = {"close_up": contrastive, "close_up/places": places, "close_up/attention": attention, "loss": total}
+            told = (labels > 0) & (labels != losses.IGNORE)
+            share = functional.adaptive_avg_pool2d(told.float(), seen.attention.shape[1:])
+            pixels = torch.stack([(labels == index + 1).sum(dim=(1, 2)) for index in range(len(names))], dim=1)
+            # A close-up shows hardly anything of other instruments; a tip that augmentation moved out of it names none.
+            types = torch.where(pixels.sum(dim=1) > 0, pixels.argmax(dim=1), losses.IGNORE)
+            whole = losses.cross_entropy(
+                (branch.scale() * seen.embedding @ names.T)[..., None, None], types[:, None, None]
+            )
+            logits = branch.scale() * torch.einsum("bdhw,kd->bkhw", seen.places, names)
+            surprise = functional.cross_entropy(
+                logits, types[:, None, None].expand_as(share), ignore_index=losses.IGNORE, reduction="none"
+            )
+            places = (surprise * share).sum() / share.sum().clamp(min=1e-6)
+            attention = losses.attention(seen.attention, share)
+            total = whole + places + _ATTENTION_WEIGHT * attention
+        parts = {"close_up": whole, "close_up/places": places, "close_up/attention": attention, "loss": total}
         return total, {name: value.item() for name, value in parts.items()}
 
-    def _contrastive(
-        self,
-        embedding: Tensor,
-        captions: Sequence[str],
-        scale: Tensor,
-        generator: torch.Generator,
-        *,
-        text_learns: bool = True,
-    ) -> Tensor:
+    def _contrastive(self, embedding: Tensor, captions: Sequence[str], generator: torch.Generator) -> Tensor:
         unique = sorted(set(captions))
         groups = torch.tensor([unique.index(caption) for caption in captions], device=embedding.device)
         said = [self._worded(caption, generator) for caption in unique]
-        with torch.set_grad_enabled(text_learns):
-            text = self.segmenter.text.encode(said)[groups]
-        return losses.contrastive(embedding, text, scale=scale, groups=groups)
+        text = self.segmenter.text.encode(said)[groups]
+        return losses.contrastive(
+            embedding, text, scale=self.segmenter.logit_scale.clamp(max=4.6052).exp(), groups=groups
+        )
 
     def _worded(self, caption: str, generator: torch.Generator) -> str:
         """With synonyms, a caption that is a class's prompt is said in one of the class's other ways."""

@@ -129,10 +129,11 @@ def name_close_ups(
     for _, (crop, type_id) in zip(range(crops), close_ups(config, seed), strict=False):
         view, labels = plain_view(crop.rgb, crop.type_map, crop.content, size=size)
         pixels_shown = torch.from_numpy(np.ascontiguousarray(view))[None].to(device)
-        decoded = segmenter.decode(segmenter.prepare(pixels_shown), text)
+        prepared = segmenter.prepare(pixels_shown)
+        decoded = segmenter.decode(prepared, text)
         shown = torch.from_numpy(np.ascontiguousarray(labels[1::4, 1::4] != 255)).to(device)
         seen = (decoded.logits.softmax(1)[0, 1:] * shown).sum(dim=(1, 2))
-        image[type_id - 1, int((text[1:] @ segmenter.close_up_embedding(decoded)[0]).argmax())] += 1
+        image[type_id - 1, int((text[1:] @ segmenter.embed_close_ups(prepared)[0]).argmax())] += 1
         pixels[type_id - 1, int(seen.argmax())] += 1
     return Naming(image, pixels)
 

@@ -1,10 +1,10 @@
-"""A branch that names the one instrument which a close-up shows: from the decoder's features to the text space.
+"""A branch that names the one instrument which a close-up shows: from the encoder's map at stride 8 to the text space.
 
-Masks are learned from whole scenes, names from close-ups, and one set of layers serves both badly: what either gains
-the other loses. So the branch begins where masks are done, where an instrument's outline is known already, and learns
-alone. Masks do not need it; engines do not hold it. Pooling by attention as in CLIP (arXiv 2103.00020, section 2.4),
-with one learned weight per place. Notation: B close-ups of H x W pixels, C channels of the decoder's features at stride
-4, h x w places, D width of the text space.
+Masks are learned from whole scenes, names from close-ups, and one set of deep layers serves both badly: what either
+gains the other loses. So the first layers are shared, as scenes made them, and names have deep layers of their own.
+Masks do not need the branch; engines do not hold it. Pooling by attention as in CLIP (arXiv 2103.00020, section 2.4),
+with one learned weight per place. Notation: B close-ups of H x W pixels, C channels of the map at stride 8, h x w
+places, D width of the text space.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class CloseUpBranch(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(config.scale_init)))
 
     def forward(self, features: Tensor) -> CloseUpOutput:
-        """Of the decoder's features (B, C, H/4, W/4)."""
+        """Of the encoder's map at stride 8, (B, C, H/8, W/8)."""
         features = self.blocks(features)
         attention = self.attention(features).flatten(1).float().softmax(dim=1).reshape(-1, *features.shape[2:])
         pooled = (features * attention[:, None].to(features.dtype)).sum(dim=(2, 3), keepdim=True)

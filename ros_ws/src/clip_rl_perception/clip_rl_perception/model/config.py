@@ -68,11 +68,11 @@ class CloseUpConfig:
     """The branch that names the instrument on a close-up."""
 
     widths: tuple[int, ...] = ()
-    """Channels of its residual blocks, the first of which reads the decoder's features; none: no branch, close-ups are
-    named by the encoder's global embedding."""
+    """Channels of its residual blocks, the first of which reads the encoder's map at stride 8; none: no branch,
+    close-ups are named by the encoder's global embedding."""
     strides: tuple[int, ...] = ()
     """Strides of these blocks."""
-    scale_init: float = 14.0
+    scale_init: float = 30.0
     """Initial inverse temperature between close-ups and names."""
 
     def __post_init__(self) -> None:

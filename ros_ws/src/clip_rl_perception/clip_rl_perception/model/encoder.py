@@ -73,6 +73,14 @@ class ClipEncoder(nn.Module):
         maps, embedding = self.tower(images)
         return EncoderOutput(tuple(maps), functional.normalize(embedding, dim=-1))
 
+    def stride_8(self, images: Tensor) -> Tensor:
+        """The map at stride 8 alone, (B, channels[1], H/8, W/8); later layers do not run where they can be spared."""
+        check_input_size((images.shape[-2], images.shape[-1]))
+        if isinstance(self.tower, _TimmTower):
+            return self.tower.stride_8(images)
+        level: Tensor = self.tower(images)[0][1]
+        return level
+
     def fix_size(self, size: tuple[int, int]) -> None:
         """Compute now what depends on the input size (H, W) alone, so that exported graphs hold constants."""
         check_input_size(size)
@@ -187,6 +195,13 @@ class _TimmTower(nn.Module):
     def forward(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         output = self.visual.forward_intermediates(images, indices=self.taps)
         return output["image_intermediates"], output["image_features"]
+
+    def stride_8(self, images: Tensor) -> Tensor:
+        output = self.visual.forward_intermediates(
+            images, indices=self.taps[1:2], stop_early=True, intermediates_only=True
+        )
+        level: Tensor = output["image_intermediates"][0]
+        return level
 
 
 class _FixedPositions(nn.Module):

@@ -65,7 +65,7 @@ class ClipRlSegmenter(nn.Module):
         self.decoder = Decoder(self.encoder.channels, self.encoder.embedding_dim, config.decoder)
         self.refiner = Refiner(self.decoder.channels, self.encoder.embedding_dim, config.refiner)
         self.close_up = (
-            CloseUpBranch(self.decoder.channels, self.encoder.embedding_dim, config.close_up)
+            CloseUpBranch(self.encoder.channels[1], self.encoder.embedding_dim, config.close_up)
             if config.close_up.widths
             else None
         )
@@ -106,9 +106,15 @@ class ClipRlSegmenter(nn.Module):
         features = self.decoder(pyramid)
         return DecoderOutput(self.decoder.classify(features, text), features, embedding, image_edges(images))
 
-    def close_up_embedding(self, decoded: DecoderOutput) -> Tensor:
-        """What names the instrument that each close-up of the batch shows: in the text space, unit length, (B, D)."""
-        return decoded.embedding if self.close_up is None else self.close_up(decoded.features).embedding
+    def embed_close_ups(self, images: Tensor) -> Tensor:
+        """What names the instrument that each close-up shows: in the text space, unit length, (B, D).
+
+        By the branch for close-ups, or where there is none by the encoder's global embedding. Arguments as `decode`.
+        """
+        normalised = (images - self.mean) / self.std
+        if self.close_up is None:
+            return self.encoder(normalised).embedding  # type: ignore[no-any-return]
+        return self.close_up(self.encoder.stride_8(normalised)).embedding  # type: ignore[no-any-return]
 
     def refiner_context(
         self, decoded: DecoderOutput, text: Tensor, previous: Tensor | None = None, has_previous: Tensor | None = None
