@@ -280,6 +280,19 @@ class Damaged(Bars):
         return super().frame(split, index)
 
 
+def test_a_gradient_that_is_not_finite_never_reaches_the_weights(tmp_path: Path) -> None:
+    trainer = train.Trainer(config(tmp_path), Bars())
+    trainer.start(resume=False)
+    trainer.fit(stop_after=1)
+    before = {name: value.clone() for name, value in trainer.module.named_parameters()}
+    name, parameter = next((n, p) for n, p in trainer.module.named_parameters() if "encoder" in n)
+    parameter.register_hook(lambda gradient: gradient * float("nan"))
+    with pytest.raises(TrainError, match=r"gradient is not finite at step 1 \(gradient/network nan.*--resume"):
+        trainer.fit()
+    assert all(torch.equal(value, before[name]) for name, value in trainer.module.named_parameters()), name
+    assert run_state.read_state(trainer.state_path)["step"] == 1
+
+
 def test_what_a_loading_process_cannot_read_is_told_in_one_line(tmp_path: Path) -> None:
     trainer = train.Trainer(config(tmp_path, "data.workers=1", "save_every=1"), Damaged())
     trainer.start(resume=False)

@@ -302,7 +302,14 @@ class Trainer:
         set_learning_rate(self.optimizer, config.optimizer, point.learning_rate)
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
-        report |= clip_gradients(self.module, config.optimizer.clip)
+        norms = clip_gradients(self.module, config.optimizer.clip)
+        # In 16-mixed a gradient may overflow: the scaler then skips the step.
+        if config.precision != "16-mixed" and not all(math.isfinite(norm) for norm in norms.values()):
+            raise TrainError(
+                f"gradient is not finite at step {self.step} ({_spoken(norms)}); training stops before it reaches the "
+                f"weights. The last good state in {self.folder} is kept: --resume, with precision=32-true if need be"
+            )
+        report |= norms
         self.optimizer.step()
         if self.average.decay > 0:
             self.average.update(self.module)
