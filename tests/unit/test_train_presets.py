@@ -18,10 +18,10 @@ from clip_rl_training.config import config_names, load_config
 from safetensors.torch import load_file, save_file
 
 TOWERS = {"rn50": "RN50", "vit-b16": "ViT-B-16", "mobileclip2-s0": "MobileCLIP2-S0"}
-# In full precision: in bf16 torch 2.13's CPU kernels now and then corrupt memory with MobileCLIP2-S0 ("corrupted
-# double-linked list", or gradients that are not numbers). The presets' bf16 is meant for GPUs.
+# Not in channels_last: with it a CPU training step of MobileCLIP2-S0 corrupts memory on some machines (torch 2.13; "corrupted
+# double-linked list", an abort, or weights that are no numbers), in bf16 and in full precision.
 SMALL = (
-    "precision=32-true",
+    "precision=32-true", "channels_last=false",
     "steps=1", "batch=2", "threads=1", "accelerator=cpu", "data.workers=0", "model.input_size=[64,96]",
     "validation.frames=1", "validation.every=0", "curriculum.rl_weight=1.0", "curriculum.refine_steps=1",
     "curriculum.difficulty=0.5", "optimizer.average=0.0",
