@@ -18,7 +18,7 @@ from clip_rl_training.config import config_names, load_config
 from safetensors.torch import load_file, save_file
 
 TOWERS = {"rn50": "RN50", "vit-b16": "ViT-B-16", "mobileclip2-s0": "MobileCLIP2-S0"}
-# Not in channels_last: with it a CPU training step of MobileCLIP2-S0 corrupts memory on some machines (torch 2.13; "corrupted
+# Not in channels_last: with it a training step of MobileCLIP2-S0 corrupts memory on some CPUs (torch 2.13; "corrupted
 # double-linked list", an abort, or weights that are no numbers), in bf16 and in full precision.
 SMALL = (
     "precision=32-true", "channels_last=false",
