@@ -21,6 +21,7 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import ParameterType, ParameterValue, SetParametersResult
 from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.client import Client
 from rclpy.exceptions import InvalidHandle
 from rclpy.executors import SingleThreadedExecutor
@@ -32,6 +33,7 @@ GUARD_S = 180.0
 ANSWER_S = 60.0
 """After this a service's answer counts as lost; configuring takes seconds."""
 POLL_S = 0.5
+LOG_LINES = 40
 RELIABLE = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=50, reliability=ReliabilityPolicy.RELIABLE)
 BEST_EFFORT = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 LATCHED = QoSProfile(
@@ -126,6 +128,13 @@ class NodeProcess:
                 cls.running.remove(process)
                 raise AssertionError(f"the node ended with status {status}:\n{process.text()}")
 
+    @classmethod
+    def logs(cls) -> str:
+        """The last lines of what every running process has written, for the message of a failed test."""
+        return "\n".join(
+            f"--- {process.log}:\n" + "\n".join(process.text().splitlines()[-LOG_LINES:]) for process in cls.running
+        )
+
     def __enter__(self) -> NodeProcess:
         return self
 
@@ -179,7 +188,8 @@ class Inbox:
                 return found
             NodeProcess.check()
         with self._changed:
-            raise AssertionError(f"{what} did not come; got {len(self._messages)} others: {self._messages[-3:]}")
+            got = f"got {len(self._messages)} others: {self._messages[-3:]}"
+        raise AssertionError(f"{what} did not come; {got}\n{NodeProcess.logs()}")
 
 
 class Tester:
@@ -221,7 +231,10 @@ class Tester:
     def subscribe(self, kind: type, topic: str, qos: QoSProfile = RELIABLE) -> Inbox:
         """Collect a topic; the subscription stays until `unsubscribe`."""
         inbox = Inbox()
-        inbox.subscription = self.node.create_subscription(kind, topic, inbox.put, qos)  # type: ignore[attr-defined]
+        group = MutuallyExclusiveCallbackGroup()  # its own: destroyed at the wrong moment it locks its group for good
+        inbox.subscription = self.node.create_subscription(  # type: ignore[attr-defined]
+            kind, topic, inbox.put, qos, callback_group=group
+        )
         return inbox
 
     def unsubscribe(self, inbox: Inbox) -> None:
@@ -229,7 +242,7 @@ class Tester:
 
     def camera(self, topic: str = "/image", kind: type = Image, qos: QoSProfile = RELIABLE) -> Publisher:
         """A publisher that somebody has subscribed to."""
-        publisher = self.node.create_publisher(kind, topic, qos)
+        publisher = self.node.create_publisher(kind, topic, qos, callback_group=MutuallyExclusiveCallbackGroup())
         self.wait(lambda: publisher.get_subscription_count() > 0, f"a subscriber of {topic}")
         return publisher
 
@@ -241,7 +254,7 @@ class Tester:
                 return
             NodeProcess.check()
             pause.wait(0.02)
-        raise AssertionError(f"{what} did not come about")
+        raise AssertionError(f"{what} did not come about\n{NodeProcess.logs()}")
 
     # ------------------------------------------------------------ services
 
@@ -264,7 +277,7 @@ class Tester:
             if done.wait(ANSWER_S):
                 return answers[0]
             NodeProcess.check()
-        raise AssertionError(f"service {name} did not answer")
+        raise AssertionError(f"service {name} did not answer\n{NodeProcess.logs()}")
 
     def transition(self, label: str, *, node: str = "/perception_node", succeed: bool = True) -> None:
         """Ask for a lifecycle transition."""
@@ -336,7 +349,7 @@ class Rig:
             if all(inbox.comes(lambda other: other.header in sent, 1.0) for inbox in inboxes):
                 return
             NodeProcess.check()
-        raise AssertionError("the node does not answer")
+        raise AssertionError(f"the node does not answer\n{NodeProcess.logs()}")
 
     def send(self, message: Any) -> SceneStatus:
         """Publish, and wait for this stamp's status."""

@@ -83,6 +83,10 @@ def test_activating_and_deactivating_under_load(tester: Tester, unconfigured: No
     tester.node.destroy_timer(timer)
     tester.node.destroy_publisher(camera)
     assert tester.state(NODE) == "inactive"
+    tester.transition("activate", node=NODE)
+    rig = Rig(tester, "life")
+    rig.prime()
+    rig.close()
 
 
 def broken_models(checkpoint: Path, folder: Path) -> dict[str, tuple[Path, str]]:

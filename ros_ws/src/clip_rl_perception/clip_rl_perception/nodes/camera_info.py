@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rclpy.callback_groups import CallbackGroup
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -20,7 +20,7 @@ CAMERA_INFO_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliabili
 class CameraInfoInput:
     """A subscription of `camera_info` from activation to deactivation; its messages are optional."""
 
-    def __init__(self, node: Node, group: CallbackGroup) -> None:
+    def __init__(self, node: Node) -> None:
         self._node = node
         self._newest: Any = None
         self._subscription = node.create_subscription(
@@ -28,7 +28,7 @@ class CameraInfoInput:
             "camera_info",
             self._on_message,
             copy_of(CAMERA_INFO_QOS),
-            callback_group=group,
+            callback_group=MutuallyExclusiveCallbackGroup(),  # its own, as `inputs` has
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
 

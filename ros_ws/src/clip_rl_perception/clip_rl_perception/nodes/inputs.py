@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from rclpy.callback_groups import CallbackGroup
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.event_handler import (
     QoSMessageLostInfo,
     QoSRequestedIncompatibleQoSInfo,
@@ -36,7 +36,6 @@ class ImageInput:
         transport: a key of `TRANSPORTS`.
         received: gets every message, on an executor thread; must return at once.
         incompatible: told the topic and a sentence when a publisher offers what the subscription cannot take.
-        group: callback group of the messages and events.
 
     Raises:
         RuntimeError, InvalidQosOverridesError: a qos_overrides parameter has no such value.
@@ -49,7 +48,6 @@ class ImageInput:
         transport: str,
         received: Callable[[Any], None],
         incompatible: Callable[[str, str], None],
-        group: CallbackGroup,
     ) -> None:
         self._node = node
         self._incompatible = incompatible
@@ -65,7 +63,8 @@ class ImageInput:
             topic,
             received,
             copy_of(IMAGE_QOS),
-            callback_group=group,
+            # Its own: a subscription destroyed after an event became ready keeps its group locked (rclpy issue 1355).
+            callback_group=MutuallyExclusiveCallbackGroup(),
             event_callbacks=SubscriptionEventCallbacks(
                 incompatible_qos=self._on_incompatible, matched=self._on_matched, message_lost=self._on_lost
             ),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from clip_rl_interfaces.msg import ClassList, InstrumentTagArray, SceneStatus
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.event_handler import PublisherEventCallbacks, QoSOfferedIncompatibleQoSInfo
 from rclpy.lifecycle import LifecycleNode
 from rclpy.publisher import Publisher
@@ -67,6 +68,8 @@ class Outputs:
         self._node = node
         self._incompatible = incompatible
         self._made: list[Publisher] = []
+        # Their own, as `inputs` has: the node's default group serves its lifecycle.
+        self._group = MutuallyExclusiveCallbackGroup()
         self.mask = self._publisher(Image, "mask", RESULT_QOS)
         self.instruments = self._publisher(InstrumentTagArray, "instruments", RESULT_QOS)
         self.status = self._publisher(SceneStatus, "status", RESULT_QOS)
@@ -106,6 +109,7 @@ class Outputs:
             kind,
             topic,
             copy_of(profile),
+            callback_group=self._group,
             event_callbacks=PublisherEventCallbacks(incompatible_qos=refused),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )

@@ -90,7 +90,6 @@ class PerceptionNode(LifecycleNode):
         self._camera_info: CameraInfoInput | None = None
         self._counter = FrameCounter()
         self._health = Health()
-        self._image_group = MutuallyExclusiveCallbackGroup()
         service_group, timer_group = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
         self.create_service(SetClasses, "set_classes", self._on_set_classes, callback_group=service_group)
         self.create_service(Trigger, "reset", self._on_reset, callback_group=service_group)
@@ -139,7 +138,7 @@ class PerceptionNode(LifecycleNode):
         self._counter = FrameCounter()
         self._health.begin(time.monotonic())
         if self._outputs.markers is not None:
-            self._camera_info = CameraInfoInput(self, self._image_group)
+            self._camera_info = CameraInfoInput(self)
         camera_info = self._camera_info
         self._processor = FrameProcessor(
             self._session,
@@ -169,7 +168,6 @@ class PerceptionNode(LifecycleNode):
             transport=self._settings.image_transport,
             received=self._on_image,
             incompatible=self._on_incompatible,
-            group=self._image_group,
         )
         for name in undeclared_overrides(self):
             self.get_logger().warning(f"parameter '{name}' was given but is not known; is it misspelt?")

@@ -1,0 +1,87 @@
+"""Subscriptions and publishers destroyed while an executor already has one of their events in hand."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import rclpy
+from clip_rl_perception.nodes.inputs import ImageInput
+from clip_rl_perception.nodes.outputs import Outputs
+from harness import GUARD_S, LATCHED, POLL_S
+from rclpy.event_handler import EventHandler
+from rclpy.exceptions import InvalidHandle
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode
+from sensor_msgs.msg import Image
+
+
+class Spun:
+    """A lifecycle node and an executor that goes step by step."""
+
+    def __init__(self, domain: int) -> None:
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context, domain_id=domain)
+        self.node = LifecycleNode("spun", context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+
+    def event(self) -> Callable[[], None]:
+        """The handler of the next event, ready and not yet called; what comes before is handled."""
+        for _ in range(round(GUARD_S)):
+            handler, entity, _ = self.executor.wait_for_ready_callbacks(timeout_sec=GUARD_S)
+            if isinstance(entity, EventHandler):
+                return lambda: (handler(), handler.result())  # type: ignore[return-value]
+            handler()
+        pytest.fail("no event came")
+
+    def until(self, condition: Callable[[], bool]) -> bool:
+        """Spin until true; False when the guard is over."""
+        for _ in range(round(GUARD_S / POLL_S)):
+            if condition():
+                return True
+            self.executor.spin_once(timeout_sec=POLL_S)
+        return False
+
+
+@pytest.fixture
+def spun(domain: int) -> Iterator[Spun]:
+    spun = Spun(domain)
+    yield spun
+    spun.executor.shutdown()
+    spun.node.destroy_node()
+    rclpy.shutdown(context=spun.context)
+
+
+def test_images_come_again_after_a_subscription_that_an_event_outlived(spun: Spun) -> None:
+    """Deactivated in this moment, the node was deaf for images from then on, whatever it was asked to do."""
+    images: list[Any] = []
+
+    def subscribe() -> ImageInput:
+        return ImageInput(spun.node, transport="raw", received=images.append, incompatible=lambda topic, text: None)
+
+    first = subscribe()
+    camera = spun.node.create_publisher(Image, "image", 10)
+    matched = spun.event()
+    first.close()
+    with contextlib.suppress(InvalidHandle):  # a later rclpy may catch it itself
+        matched()
+    second = subscribe()
+    spun.node.create_timer(0.02, lambda: camera.publish(Image()))
+    assert spun.until(lambda: bool(images)), "the second subscription gets no images"
+    second.close()
+
+
+def test_the_lifecycle_goes_on_after_publishers_that_an_event_outlived(spun: Spun) -> None:
+    """Services and timers of the node's default group answered no more."""
+    outputs = Outputs(spun.node, lambda topic, text: None)
+    spun.node.create_subscription(Image, "mask", lambda _: None, LATCHED)
+    refused = spun.event()
+    outputs.destroy()
+    with contextlib.suppress(InvalidHandle):  # a later rclpy may catch it itself
+        refused()
+    ticks: list[int] = []
+    spun.node.create_timer(0.02, lambda: ticks.append(1))
+    assert spun.until(lambda: bool(ticks)), "the default group is locked"
