@@ -13,6 +13,11 @@ from clip_rl_training.config import TrainConfig, config_from_data
 from clip_rl_training.config_io import apply_overrides
 from clip_rl_training.synthetic.frame import TYPE_NAMES, SyntheticFrame
 
+TINY_MODEL: dict[str, Any] = {
+    "input_size": [64, 96],
+    "decoder": {"channels": 16},
+    "refiner": {"width": 8, "feature_channels": 4, "text_channels": 2, "dilations": [1]},
+}
 TINY: dict[str, Any] = {
     "name": "tiny",
     "steps": 4,
@@ -21,11 +26,7 @@ TINY: dict[str, Any] = {
     "log_every": 2,
     "threads": 1,
     "accelerator": "cpu",
-    "model": {
-        "input_size": [64, 96],
-        "decoder": {"channels": 16},
-        "refiner": {"width": 8, "feature_channels": 4, "text_channels": 2, "dilations": [1]},
-    },
+    "model": TINY_MODEL,
     "data": {"workers": 0, "label_spaces": {"endovis2018-type": 1.0, "binary": 1.0}},
     "losses": {"lovasz": 0.2, "class_power": 0.5},
     "curriculum": {"rl_weight": 1.0, "refine_steps": 2, "corruption": 1.0, "contrastive_weight": 0.1},

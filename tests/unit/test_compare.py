@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from bar_runs import TINY_MODEL
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_training import compare as command
 from clip_rl_training.comparing import statistics
@@ -47,11 +48,7 @@ TINY: dict[str, Any] = {
         "save_every": 1,
         "threads": 1,
         "accelerator": "cpu",
-        "model": {
-            "input_size": [64, 96],
-            "decoder": {"channels": 16},
-            "refiner": {"width": 8, "feature_channels": 4, "text_channels": 2, "dilations": [1]},
-        },
+        "model": TINY_MODEL,
         "data": {
             "dataset": {"name": "folder", "label_map": "davinci_grayscale", "crop_content": False},
             "label_spaces": {"binary": 1.0},

@@ -8,6 +8,7 @@ from typing import Any
 import dataset_trees as trees
 import numpy as np
 import pytest
+from bar_runs import TINY_MODEL
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.model.checkpoint import load_checkpoint
@@ -26,11 +27,7 @@ TINY: dict[str, Any] = {
     "batch": 2,
     "threads": 1,
     "accelerator": "cpu",
-    "model": {
-        "input_size": [64, 96],
-        "decoder": {"channels": 16},
-        "refiner": {"width": 8, "feature_channels": 4, "text_channels": 2, "dilations": [1]},
-    },
+    "model": TINY_MODEL,
     "data": {
         "source": "dataset",
         "dataset": {

@@ -162,10 +162,9 @@ class TrainingModule(LossModule):
             pixels = torch.stack([(labels == index + 1).sum(dim=(1, 2)) for index in range(len(names))], dim=1)
             # A close-up shows hardly anything of other instruments; a tip that augmentation moved out of it names none.
             types = torch.where(pixels.sum(dim=1) > 0, pixels.argmax(dim=1), losses.IGNORE)
-            whole = losses.cross_entropy(
-                (branch.scale() * seen.embedding @ names.T)[..., None, None], types[:, None, None]
-            )
-            logits = branch.scale() * torch.einsum("bdhw,kd->bkhw", seen.places, names)
+            scale = branch.scale()
+            whole = losses.cross_entropy((scale * seen.embedding @ names.T)[..., None, None], types[:, None, None])
+            logits = scale * torch.einsum("bdhw,kd->bkhw", seen.places, names)
             surprise = functional.cross_entropy(
                 logits, types[:, None, None].expand_as(share), ignore_index=losses.IGNORE, reduction="none"
             )

@@ -19,15 +19,12 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import cv2
 import lightning_fabric
-import numpy as np
 import torch
 import yaml
 from clip_rl_perception.errors import ClipRlError
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from clip_rl_training.average import WeightAverage
 from clip_rl_training.config import TrainConfig, config_names, load_config
@@ -38,6 +35,7 @@ from clip_rl_training.interrupts import interrupts_flagged
 from clip_rl_training.losses import class_weights
 from clip_rl_training.module import LossModule, TrainingModule, stride_labels
 from clip_rl_training.optimizer import build_optimizer, clip_gradients, hold_norms, set_learning_rate
+from clip_rl_training.run_log import RunLog, spoken
 from clip_rl_training.run_state import TrainError, read_state, write_state
 from clip_rl_training.start_from import load_start
 from clip_rl_training.stills import open_stills
@@ -156,7 +154,7 @@ class Trainer:
         """Train to the end, for `stop_after` steps, or until `interrupted` is set."""
         config = self.config
         last = config.steps if stop_after is None else min(config.steps, self.step + stop_after)
-        writer = SummaryWriter(str(self.folder / "tensorboard")) if self.fabric.is_global_zero else None
+        log = RunLog(self.folder, config.steps, self.say) if self.fabric.is_global_zero else None
         begun, first, before = time.monotonic(), self.step, self.seconds
         cpu_begun, cpu_before = time.process_time(), self.cpu_seconds
         try:
@@ -167,18 +165,19 @@ class Trainer:
                 elapsed = time.monotonic() - begun
                 self.seconds = before + elapsed
                 self.cpu_seconds = cpu_before + time.process_time() - cpu_begun
-                if self.step % config.log_every == 0 or self.step == last:
-                    self._log(writer, report, (self.step - first) / elapsed)
+                if log is not None and (self.step % config.log_every == 0 or self.step == last):
+                    log.train(self.step, report, rate=(self.step - first) / elapsed, seconds=self.seconds)
                 every = config.validation.every
-                if every and (self.step % every == 0 or self.step == config.steps):
-                    self._validate(writer)
+                if log is not None and every and (self.step % every == 0 or self.step == config.steps):
+                    with self.average.swapped_into(self.module) if self.average.decay > 0 else nullcontext():
+                        log.validation(self.step, self.score())
                 if self.step % config.save_every == 0 or self.step == last or self.interrupted:
                     self.save()
                 if self.interrupted:
                     break
         finally:
-            if writer is not None:
-                writer.close()
+            if log is not None:
+                log.close()
 
     def save(self) -> None:
         """Write the resumable state; see `write_state`."""
@@ -296,7 +295,7 @@ class Trainer:
         )
         if not math.isfinite(report["loss"]):
             raise TrainError(
-                f"loss is {report['loss']} at step {self.step} ({_spoken(report)}); training stops. The last good "
+                f"loss is {report['loss']} at step {self.step} ({spoken(report)}); training stops. The last good "
                 f"state in {self.folder} is kept: --resume with a lower optimizer.learning_rate or precision=32-true"
             )
         set_learning_rate(self.optimizer, config.optimizer, point.learning_rate)
@@ -306,7 +305,7 @@ class Trainer:
         # In 16-mixed a gradient may overflow: the scaler then skips the step.
         if config.precision != "16-mixed" and not all(math.isfinite(norm) for norm in norms.values()):
             raise TrainError(
-                f"gradient is not finite at step {self.step} ({_spoken(norms)}); training stops before it reaches the "
+                f"gradient is not finite at step {self.step} ({spoken(norms)}); training stops before it reaches the "
                 f"weights. The last good state in {self.folder} is kept: --resume, with precision=32-true if need be"
             )
         report |= norms
@@ -319,7 +318,9 @@ class Trainer:
 
     def _class_weights(self, batch: Batch) -> Tensor | None:
         power = self.config.losses.class_power
-        if power <= 0:
+        # A branch for close-ups has a loss without classes' weights.
+        named = batch.close_ups and self.config.model.close_up.widths
+        if power <= 0 or named:
             return None
         # Close-ups have statistics of their own: far more of them is instrument.
         key = f"{batch.space}/close-ups" if batch.close_ups else batch.space
@@ -327,34 +328,6 @@ class Trainer:
         seen = stride_labels(batch.labels)
         counts += torch.bincount(seen[seen < len(counts)], minlength=len(counts)).double()
         return class_weights(counts, power=power).to(self.fabric.device)
-
-    def _log(self, writer: SummaryWriter | None, report: dict[str, float], rate: float) -> None:
-        if writer is None:
-            return
-        for name, value in report.items():
-            writer.add_scalar(f"train/{name}", value, self.step)
-        left = (self.config.steps - self.step) / rate
-        shown = {name: report[name] for name in _SHOWN if name in report}
-        clocks = f"{_clock(self.seconds)} < {_clock(left)}"
-        self.say(f"step {self.step}/{self.config.steps}  {rate:.2f} it/s  {clocks}  {_spoken(shown)}")
-
-    def _validate(self, writer: SummaryWriter | None) -> None:
-        if writer is None:
-            return
-        with self.average.swapped_into(self.module) if self.average.decay > 0 else nullcontext():
-            result = self.score()
-        for name, value in result.scalars().items():
-            writer.add_scalar(f"validation/{name}", value, self.step)
-        if result.pictures:
-            sheet = np.concatenate(result.pictures, axis=0)
-            writer.add_image("validation", sheet, self.step, dataformats="HWC")
-            cv2.imwrite(str(self.folder / "validation.jpg"), sheet[..., ::-1])
-        scalars = result.scalars()
-        self.say(
-            f"validation at step {self.step}: mIoU {scalars['unrefined/miou']:.3f} unrefined, "
-            f"{scalars['refined/miou']:.3f} refined; instrument IoU {scalars['unrefined/instrument_iou']:.3f}, "
-            f"{scalars['refined/instrument_iou']:.3f}; {scalars['refine_steps']:.1f} steps"
-        )
 
     def score(self) -> ValidationResult:
         """Validate the module's present weights."""
@@ -370,26 +343,3 @@ class Trainer:
             mode=self.config.reinforce.mode,
             text=self.module.fixed_class_vectors(name),
         )
-
-
-_SHOWN = (
-    "loss",
-    "cross_entropy",
-    "dice",
-    "contrastive",
-    "close_up",
-    "text_similarity",
-    "refiner/reward",
-    "refiner/entropy",
-    "refiner/edited",
-)
-
-
-def _spoken(report: dict[str, float]) -> str:
-    return "  ".join(f"{name} {value:.3f}" for name, value in report.items())
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"

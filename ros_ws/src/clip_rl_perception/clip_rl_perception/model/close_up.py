@@ -2,7 +2,7 @@
 
 Masks are learned from whole scenes, names from close-ups, and one set of deep layers serves both badly: what either
 gains the other loses. So the first layers are shared, as scenes made them, and names have deep layers of their own.
-Masks do not need the branch; engines do not hold it. Pooling by attention as in CLIP (arXiv 2103.00020, section 2.4),
+Masks do not need the branch: no frame runs it. Pooling by attention as in CLIP (arXiv 2103.00020, section 2.4),
 with one learned weight per place. Notation: B close-ups of H x W pixels, C channels of the map at stride 8, h x w
 places, D width of the text space.
 """
