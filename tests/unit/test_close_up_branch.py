@@ -12,7 +12,7 @@ import torch
 from bar_runs import Bars, assert_same_weights, config, trained
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.model.checkpoint import Calibration, load_checkpoint, save_checkpoint
-from clip_rl_perception.model.close_up import CloseUpBranch
+from clip_rl_perception.model.close_up import CloseUpBranch, orientations
 from clip_rl_perception.model.config import CloseUpConfig, ConfigError, EncoderConfig, SegmenterConfig
 from clip_rl_perception.model.encoder import build_encoder
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
@@ -77,6 +77,34 @@ def test_masks_do_not_know_of_it() -> None:
     assert torch.equal(one.logits, other.logits) and torch.equal(one.embedding, other.embedding)
     assert torch.equal(plain.embed_close_ups(images), one.embedding)
     assert not torch.allclose(branched.embed_close_ups(images), other.embedding, atol=0.1)
+
+
+def test_all_orientations_are_seen_once() -> None:
+    image = torch.tensor([[1.0, 2, 3], [4, 5, 6]])[None, None]
+    seen = [view[0, 0].tolist() for view in orientations(image)]
+    assert seen == [
+        [[1, 2, 3], [4, 5, 6]],
+        [[3, 2, 1], [6, 5, 4]],
+        [[3, 6], [2, 5], [1, 4]],
+        [[6, 3], [5, 2], [4, 1]],
+        [[6, 5, 4], [3, 2, 1]],
+        [[4, 5, 6], [1, 2, 3]],
+        [[4, 1], [5, 2], [6, 3]],
+        [[1, 4], [2, 5], [3, 6]],
+    ]
+
+
+def test_names_do_not_depend_on_how_a_close_up_is_turned() -> None:
+    torch.manual_seed(0)
+    segmenter = small(**BRANCH).eval()
+    images = torch.rand(2, 3, 64, 96)
+    with torch.no_grad():
+        found = segmenter.embed_close_ups(images)
+        single = segmenter.close_up(segmenter.encoder.stride_8((images - segmenter.mean) / segmenter.std)).embedding
+        for turned in (images.flip(2), images.flip(3), images.transpose(2, 3), torch.rot90(images, 1, (2, 3))):
+            torch.testing.assert_close(segmenter.embed_close_ups(turned), found, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(2))
+    assert not torch.allclose(found, single, atol=1e-3), "one view alone would do: this test needs another network"
 
 
 def test_a_checkpoint_keeps_it(tmp_path: Path) -> None:
@@ -236,6 +264,7 @@ def test_tips_that_left_the_close_up_teach_nothing(tmp_path: Path) -> None:
     branch = module.segmenter.close_up
     assert branch is not None
     with torch.no_grad():
-        seen = module.segmenter.embed_close_ups(module.segmenter.prepare(images))
+        net = module.segmenter
+        seen = branch(net.encoder.stride_8((net.prepare(images) - net.mean) / net.std)).embedding
         wanted = torch.nn.functional.cross_entropy(branch.scale() * seen[:1] @ text.T, torch.tensor([2]))
     assert report["close_up"] == pytest.approx(wanted.item(), rel=1e-4)

@@ -10,6 +10,7 @@ places, D width of the text space.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -21,6 +22,14 @@ from clip_rl_perception.model.config import CloseUpConfig
 
 # isort: split
 from timm.models.byobnet import BasicBlock
+
+
+def orientations(images: Tensor) -> Iterator[Tensor]:
+    """The quarter turns of a batch (B, C, H, W) and their mirror images: eight batches, the first as it is."""
+    for quarters in range(4):
+        turned = torch.rot90(images, quarters, (2, 3))
+        yield turned
+        yield turned.flip(3)
 
 
 class CloseUpOutput(NamedTuple):

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.model.actions import Action
-from clip_rl_perception.model.close_up import CloseUpBranch
+from clip_rl_perception.model.close_up import CloseUpBranch, orientations
 from clip_rl_perception.model.config import DEFAULT_TEMPLATES, SegmenterConfig
 from clip_rl_perception.model.decoder import Decoder
 from clip_rl_perception.model.encoder import build_towers
@@ -109,12 +109,15 @@ class ClipRlSegmenter(nn.Module):
     def embed_close_ups(self, images: Tensor) -> Tensor:
         """What names the instrument that each close-up shows: in the text space, unit length, (B, D).
 
-        By the branch for close-ups, or where there is none by the encoder's global embedding. Arguments as `decode`.
+        By the branch for close-ups, as the mean of what it makes of the image's eight `orientations`: an instrument is
+        the same however it is turned. Where there is no branch, by the encoder's global embedding. Arguments as
+        `decode`.
         """
         normalised = (images - self.mean) / self.std
         if self.close_up is None:
             return self.encoder(normalised).embedding  # type: ignore[no-any-return]
-        return self.close_up(self.encoder.stride_8(normalised)).embedding  # type: ignore[no-any-return]
+        seen = [self.close_up(self.encoder.stride_8(view)).embedding for view in orientations(normalised)]
+        return functional.normalize(torch.stack(seen).mean(0), dim=-1)
 
     def refiner_context(
         self, decoded: DecoderOutput, text: Tensor, previous: Tensor | None = None, has_previous: Tensor | None = None
