@@ -84,7 +84,7 @@ def test_a_network_that_sees_the_truth_names_all(monkeypatch: pytest.MonkeyPatch
 def test_the_command_writes_its_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parser = argparse.ArgumentParser()
     naming.add_arguments(parser)
-    out = tmp_path / "naming.json"
+    out = tmp_path / "made" / "naming.json"
     assert naming.run(parser.parse_args(["--checkpoint", "demo", "--crops", "3", "--json", str(out)])) == 0
     report = json.loads(out.read_text())
     assert report["crops"] == 3 == sum(entry["crops"] for entry in report["types"].values())

@@ -19,6 +19,7 @@ from clip_rl_perception.evaluation.replay.report_files import write_report
 from clip_rl_perception.evaluation.replay.run_record import STAGES, RunRecord
 from clip_rl_perception.evaluation.report_axis import anchor
 from clip_rl_perception.labels import load_label_space
+from clip_rl_perception.whole_file import write_json
 from recorded import PERIOD, stamp, status, write_recording
 from runs import frame, missing, run_of, scored_run
 
@@ -128,11 +129,11 @@ def test_stamps_table(tmp_path: Path) -> None:
 
 def test_json_is_written_whole_and_finite(tmp_path: Path) -> None:
     summary = report.summary(ten_frames())
-    report.write_json(summary, tmp_path / "report.json")
+    write_json(tmp_path / "report.json", summary)
     assert json.loads((tmp_path / "report.json").read_text()) == summary
     before = (tmp_path / "report.json").read_text()
     with pytest.raises(ValueError, match="not JSON compliant"):
-        report.write_json({"fps": math.nan}, tmp_path / "report.json")
+        write_json(tmp_path / "report.json", {"fps": math.nan})
     assert (tmp_path / "report.json").read_text() == before
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
 

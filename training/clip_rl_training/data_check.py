@@ -12,7 +12,6 @@ import collections
 import concurrent.futures
 import dataclasses
 import hashlib
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,11 +19,11 @@ from typing import Any
 
 import numpy as np
 from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.whole_file import write_json
 from tqdm import tqdm
 
 from clip_rl_training import image_statistics
 from clip_rl_training.datasets import ALL, DATASETS, Item, SegmentationDataset, check_disjoint, open_dataset
-from clip_rl_training.eval import write_text
 from clip_rl_training.label_maps import find_label_map
 
 SHOWN = 20
@@ -75,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     report = check_dataset(dataset)
     print(describe(report))
     if arguments.json:
-        write_text(arguments.json, json.dumps(report, indent=2) + "\n")
+        write_json(arguments.json, report)
     return 1 if report["problems"] else 0
 
 

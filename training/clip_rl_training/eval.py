@@ -21,6 +21,7 @@ from typing import Any
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.evaluation.evaluator import Evaluator
 from clip_rl_perception.evaluation.host import host, versions
+from clip_rl_perception.whole_file import write_json
 
 from clip_rl_training.corruptions import CORRUPTIONS
 from clip_rl_training.datasets import ALL, DATASETS, SegmentationDataset, open_dataset
@@ -113,11 +114,10 @@ def run(arguments: argparse.Namespace) -> int:
                 report["corruptions"].update(mean_corruption_error(report["corruptions"], *baseline))
     if synonyms is not None:
         report["synonyms"] = _renamed(arguments, dataset, synonyms, mapping, report)
-    text = json.dumps(report, indent=2, allow_nan=False)
     if arguments.json is None:
-        print(text)
+        print(json.dumps(report, indent=2, allow_nan=False))
     else:
-        write_text(arguments.json, text + "\n")
+        write_json(arguments.json, report)
         print(summary(report))
     return 0
 
@@ -186,17 +186,6 @@ def summary(report: dict[str, Any]) -> str:
             line += f"; mCE {shown(corruptions['mce'])} relative to {corruptions['baseline']}"
         lines.append(line)
     return "\n".join(lines)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file beside its place and rename it, so that a reader never sees half of it."""
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(path)
-    except OSError as error:
-        raise ClipRlError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _check_arguments(arguments: argparse.Namespace) -> None:

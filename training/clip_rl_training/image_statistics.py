@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import UNLABELLED
+from clip_rl_perception.whole_file import write_json
 from tqdm import tqdm
 
 from clip_rl_training.augment import is_gray, plain_view
@@ -27,7 +27,6 @@ from clip_rl_training.config import load_config
 from clip_rl_training.data import VALIDATION, ByteArray, scene_generator
 from clip_rl_training.dataset_stills import content_mask
 from clip_rl_training.datasets import ALL, DATASETS, open_dataset
-from clip_rl_training.eval import write_text
 from clip_rl_training.evaluating.robustness import spread
 from clip_rl_training.label_maps import find_label_map
 from clip_rl_training.synthetic.stills import random_still
@@ -173,7 +172,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ClipRlError(f"no frame shows {LEAST_PIXELS} px of instruments and as many of the rest")
     print(describe(report))
     if arguments.json:
-        write_text(arguments.json, json.dumps(report, indent=2) + "\n")
+        write_json(arguments.json, report)
     return 0
 
 

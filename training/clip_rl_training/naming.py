@@ -26,6 +26,7 @@ from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace, load_label_space
 from clip_rl_perception.model.checkpoint import load_checkpoint
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
+from clip_rl_perception.whole_file import write_json
 
 from clip_rl_training.augment import plain_view
 from clip_rl_training.synthetic.config import SceneConfig
@@ -176,11 +177,10 @@ def run(arguments: argparse.Namespace) -> int:
     size = arguments.size or naming_size(checkpoint.provenance.get("config"), segmenter.config.input_size)
     naming = name_close_ups(segmenter, space, SceneConfig(), crops=arguments.crops, seed=arguments.seed, size=size)
     report = {"size": list(size), **naming.report(tuple(space.names[1:]))}
-    text = json.dumps(report, indent=2)
     if arguments.json is None:
-        print(text)
+        print(json.dumps(report, indent=2))
     else:
-        arguments.json.write_text(text + "\n", encoding="utf-8")
+        write_json(arguments.json, report)
         print(
             f"{report['crops']} close-ups: {100 * report['accuracy_image']:.1f} % named rightly by the image, "
             f"{100 * report['accuracy_pixels']:.1f} % by its pixels"

@@ -12,12 +12,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.evaluation import report as reports
 from clip_rl_perception.evaluation.replay import requirements
 from clip_rl_perception.evaluation.replay.compare import Comparison, compare
 from clip_rl_perception.evaluation.replay.compare_html import render, to_json
 from clip_rl_perception.evaluation.replay.record_json import read_run
+from clip_rl_perception.whole_file import write_json, write_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,12 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(text(comparison))
     if arguments.out is not None:
         page: Path = arguments.out
-        try:
-            page.parent.mkdir(parents=True, exist_ok=True)
-            reports.write_text(page, render(comparison, names))
-            reports.write_json(to_json(comparison), page.with_suffix(".json"))
-        except OSError as error:
-            raise ClipRlError(f"cannot write {page}: {error.strerror}") from error
+        write_text(page, render(comparison, names))
+        write_json(page.with_suffix(".json"), to_json(comparison))
         print(f"\n  {page}")
     return 0
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.evaluation.host import host, versions
-from clip_rl_perception.evaluation.report import write_json, write_text
+from clip_rl_perception.whole_file import write_json, write_text
 
 LISTS = ("node", "engines", "kinds", "encoders", "peers", "postprocess")
 """Keys of the report that hold lists; `roofline` and `classes` hold mappings."""
@@ -65,14 +65,12 @@ def merge(path: Path, fresh: Mapping[str, Any], parts: Sequence[str], command: s
             report |= kept
             report["commands"] = dict(old.get("commands", {}))
     report["commands"] = {**report["commands"], **dict.fromkeys(parts, command)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(report, path)
+    write_json(path, report)
     return report
 
 
 def write_page(report: Mapping[str, Any], path: Path, plots: Sequence[str], prose: str = "") -> None:
     """Write the Markdown page; `plots` are file names beside it, `prose` goes before the tables."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, page(report, plots, prose))
 
 

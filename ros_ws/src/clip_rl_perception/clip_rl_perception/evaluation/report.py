@@ -6,11 +6,8 @@ One summary for offline replay, online replay and the demo: everything is a func
 from __future__ import annotations
 
 import collections
-import json
 import math
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -173,18 +170,6 @@ def by_stream(frames: Sequence[FrameRecord]) -> dict[str, list[FrameRecord]]:
     for frame in frames:
         streams.setdefault(frame.sequence, []).append(frame)
     return streams
-
-
-def write_json(report: Mapping[str, Any], path: str | Path) -> None:
-    """Write `report` to `path`; written aside and renamed, so that no reader sees half of it."""
-    write_text(Path(path), json.dumps(report, indent=2, allow_nan=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` whole or not at all."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
 
 
 def verdict(report: Mapping[str, Any]) -> str:

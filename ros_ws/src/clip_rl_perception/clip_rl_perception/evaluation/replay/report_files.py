@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.evaluation import report as reports
 from clip_rl_perception.evaluation.replay.picture_book import PictureBook
 from clip_rl_perception.evaluation.replay.record_json import frame_to_json
 from clip_rl_perception.evaluation.replay.run_record import RunRecord
 from clip_rl_perception.evaluation.report_html import render
+from clip_rl_perception.whole_file import write_json, write_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,10 +43,6 @@ def write_report(
     pictures = book.pictures() if book is not None else ()
     links = [str(path.relative_to(out)) if path.is_relative_to(out) else str(path) for path in videos]
     files = WrittenReport(summary, out / "report.json", out / "report.html")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        reports.write_json({**summary, "frames": [frame_to_json(frame) for frame in run.frames]}, files.json)
-        reports.write_text(files.html, render(summary, run, pictures, videos=links))
-    except OSError as error:
-        raise ClipRlError(f"cannot write the report to {out}: {error.strerror}") from error
+    write_json(files.json, {**summary, "frames": [frame_to_json(frame) for frame in run.frames]})
+    write_text(files.html, render(summary, run, pictures, videos=links))
     return files

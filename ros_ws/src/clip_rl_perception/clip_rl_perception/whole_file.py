@@ -1,0 +1,38 @@
+"""Files written whole or not at all: beside their place and renamed, so that no reader ever sees half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from clip_rl_perception.errors import ClipRlError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` in UTF-8; missing folders are made, and what was there before stays until all is written.
+
+    Raises:
+        ClipRlError: it cannot be written; says why.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+        raise ClipRlError(f"cannot write {path}: {error.strerror}") from error
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write `data` to `path` as JSON, as `write_text` does.
+
+    Raises:
+        ClipRlError: it cannot be written; says why.
+        ValueError: a number is not finite; JSON has none such, and `path` is as it was.
+    """
+    write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
