@@ -370,6 +370,27 @@ def test_digests_tell_training_and_measuring_apart(finished: Path) -> None:
         assert training_digest(first, one, scenes) != training_digest(third, other, scenes)
 
 
+def test_networks_that_begin_with_other_weights_are_told_apart(tmp_path: Path) -> None:
+    def digests(start: str) -> dict[str, str]:
+        runs = [*TINY["runs"], {"name": "unet", "peer": "unet-resnet18"}]
+        path = written(tmp_path / "x.yaml", runs=runs, train={**TINY["train"], "start_from": start})
+        config = load_compare_config(str(path))
+        scenes = ("scene_a", "scene_b", "scene_c")
+        return {job.run.name: training_digest(config, job, scenes) for job in jobs_of(config) if job.fold.name == "a"}
+
+    here, there = tmp_path / "here.pt", tmp_path / "there.pt"
+    here.write_bytes(b"weights")
+    there.write_bytes(b"weights")
+    first = digests(str(here))
+    assert first == digests(str(there)), "it is the same wherever it lies"
+    there.write_bytes(b"others")
+    changed = digests(str(there))
+    assert {name for name in first if first[name] != changed[name]} == set(first) - {"unet"}
+    assert digests("demo") != first != digests(f"{here} + demo")
+    with pytest.raises(ClipRlError, match=r"start_from: .*gone\.pt does not exist"):
+        digests(str(tmp_path / "gone.pt"))
+
+
 def block(sequence: str, intersection: int, union: int, nsd: float = 1.0) -> dict[str, Any]:
     return {
         "sequence": sequence, "frames": 5, "intersection": intersection, "union": union, "nsd_sum": nsd,

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from clip_rl_perception.model.checkpoint import load_checkpoint
-from clip_rl_perception.model.checkpoint_files import CheckpointError
+from clip_rl_perception.model.checkpoint import load_checkpoint, resolve_checkpoint
+from clip_rl_perception.model.checkpoint_files import CheckpointError, sha256
 from torch import Tensor, nn
 
 from clip_rl_training.run_state import TrainError, read_state
@@ -56,6 +56,18 @@ def load_start(module: nn.Module, source: str) -> str:
     return said
 
 
+def fingerprint(source: str) -> str:
+    """Tells what a run begins with by what is in the files of `source`, wherever they lie.
+
+    Raises:
+        TrainError: one of them is not there.
+    """
+    try:
+        return " + ".join(f"{share:g}*{sha256(_file(name))}" for share, name in _parts(source))
+    except CheckpointError as error:
+        raise TrainError(f"start_from: {error}") from error
+
+
 def _parts(source: str) -> list[tuple[float, str]]:
     """(share, source) of every part of a sum; one without a share has 1."""
     parts = []
@@ -97,7 +109,7 @@ def _averaged(networks: Sequence[dict[str, Tensor]], shares: Sequence[float]) ->
 
 def _read(source: str) -> tuple[dict[str, Tensor], str]:
     try:
-        return _from_state(Path(source)) if source.endswith(".pt") else _from_checkpoint(source)
+        return _from_state(_file(source)) if source.endswith(".pt") else _from_checkpoint(source)
     except CheckpointError as error:
         raise TrainError(f"start_from: {error}") from error
 
@@ -129,9 +141,17 @@ def _from_checkpoint(source: str) -> tuple[dict[str, Tensor], str]:
     return weights, f"checkpoint {checkpoint.model_id}" + (f" ({steps} steps)" if steps else "")
 
 
-def _from_state(path: Path) -> tuple[dict[str, Tensor], str]:
+def _file(source: str) -> Path:
+    """The file of one part that holds its weights."""
+    if not source.endswith(".pt"):
+        return resolve_checkpoint(source)
+    path = Path(source)
     if not path.is_file():
         raise TrainError(f"start_from: {path} does not exist; expected a checkpoint or the state.pt of a run")
+    return path
+
+
+def _from_state(path: Path) -> tuple[dict[str, Tensor], str]:
     state = read_state(path)
     values = state["average"] if state.get("average_updates") else state["module"]
     weights = {name: value for name, value in values.items() if name.startswith(_NETWORK)}

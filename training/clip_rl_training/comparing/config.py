@@ -29,6 +29,7 @@ from clip_rl_perception.evaluation.peers import peer_names
 from clip_rl_training.config import TrainConfig, config_from_data
 from clip_rl_training.config_io import ConfigError, apply_overrides, from_data, load_layers, overlaid
 from clip_rl_training.corruptions import CORRUPTIONS
+from clip_rl_training.start_from import fingerprint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,10 +202,14 @@ def train_config(config: CompareConfig, job: Job, root: Path, out: Path, sequenc
         },
         "validation": {"every": 0},
     }
-    if job.run.refines or job.run.peer:
-        # The network that is refined is the earlier run's, and a peer's is another one.
+    if _ignores_start(job.run):
         fixed["start_from"] = None
     return config_from_data(overlaid(data, fixed), f"{config.name}: run '{job.run.name}'")
+
+
+def _ignores_start(run: RunConfig) -> bool:
+    """The network that is refined is the earlier run's, and a peer's is another one."""
+    return bool(run.refines or run.peer)
 
 
 def training_sequences(config: CompareConfig, job: Job, sequences: Sequence[str]) -> tuple[str, ...]:
@@ -238,10 +243,18 @@ def run_named(config: CompareConfig, name: str) -> RunConfig:
 
 
 def training_digest(config: CompareConfig, job: Job, sequences: Sequence[str]) -> str:
-    """Tells networks apart that were trained another way; where files lie does not enter."""
+    """Tells networks apart that were trained another way; where files lie does not enter.
+
+    Raises:
+        TrainError: weights to begin with are not there.
+    """
     job = trained_by(config, job)
+    train = overlaid(config.train, job.run.set)
+    if train.get("start_from"):
+        start = None if _ignores_start(job.run) else fingerprint(str(train["start_from"]))
+        train = {**train, "start_from": start}
     data: dict[str, Any] = {
-        "train": overlaid(config.train, job.run.set),
+        "train": train,
         "peer": job.run.peer,
         "fold": [sorted(job.fold.test), sorted(training_sequences(config, job, sequences))],
         "seed": job.seed,
