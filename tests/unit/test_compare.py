@@ -17,6 +17,7 @@ import torch
 import yaml
 from bar_runs import TINY_MODEL
 from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.evaluation.host import host
 from clip_rl_training import compare as command
 from clip_rl_training.comparing import statistics
 from clip_rl_training.comparing.config import (
@@ -108,6 +109,7 @@ def test_report_has_every_run_and_its_raw_data(finished: Path) -> None:
         assert f"| {name} | 1 | " in text
     assert "not yet" not in text and "- random: by chance" in text
     assert "clip-rl compare --config tiny.yaml --root DIR" in text and str(finished) not in text
+    assert text.count(f", cores: {host()['cores']}; clip_rl ") == 1, "one line for all that one machine made"
     data = json.loads((finished / "report/tiny.json").read_text())
     assert [(r["run"], r["fold"]) for r in data["results"]] == [
         (run, fold) for fold in "ab" for run in ("clip-rl", "decoder", "rl", "random")

@@ -104,12 +104,16 @@ def _lines(
     notes = [f"- {run.name}: {run.note}" for run in config.runs if run.note and run.name in runs]
     if notes:
         lines += ["## Runs", "", *notes, ""]
-    hosts = {json.dumps(result["host"], sort_keys=True): result for found in runs.values() for result in found}
-    lines += ["## Made with", ""]
-    for result in hosts.values():
-        described = ", ".join(f"{name} {value}" for name, value in result["versions"].items())
-        lines.append(f"- {result['host'].get('cpu', 'unknown CPU')}; {described}")
+    made = dict.fromkeys(_made_with(result) for found in runs.values() for result in found)
+    lines += ["## Made with", "", *made]
     return lines
+
+
+def _made_with(result: Result) -> str:
+    """Machine, cores that the process had, versions."""
+    host = result["host"]
+    described = ", ".join(f"{name} {value}" for name, value in result["versions"].items())
+    return f"- {host.get('cpu', 'unknown CPU')}, cores: {host.get('cores', 'unknown')}; {described}"
 
 
 def _has(runs: Mapping[str, list[Result]], run: str, fold: str, seed: int) -> bool:
