@@ -24,7 +24,7 @@ class Spun:
     def __init__(self, domain: int) -> None:
         self.context = rclpy.Context()
         rclpy.init(context=self.context, domain_id=domain)
-        self.node = LifecycleNode("spun", context=self.context)
+        self.node = LifecycleNode("node", namespace="spun", context=self.context)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
 
