@@ -7,6 +7,7 @@ them on what they learned, and better on pictures of another kind (Wortsman et a
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,9 +64,20 @@ def fingerprint(source: str) -> str:
         TrainError: one of them is not there.
     """
     try:
-        return " + ".join(f"{share:g}*{sha256(_file(name))}" for share, name in _parts(source))
+        return " + ".join(f"{share:g}*{_contents(_file(name))}" for share, name in _parts(source))
     except CheckpointError as error:
         raise TrainError(f"start_from: {error}") from error
+
+
+def _contents(path: Path) -> str:
+    found = path.stat()
+    return _hashed(path, found.st_mtime_ns, found.st_size)
+
+
+@functools.cache
+def _hashed(path: Path, modified_ns: int, size: int) -> str:
+    """SHA-256 of a file, read once as long as it stays the same: a comparison asks for every job."""
+    return sha256(path)
 
 
 def _parts(source: str) -> list[tuple[float, str]]:

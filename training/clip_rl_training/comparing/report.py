@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.whole_file import write_text
 
 from clip_rl_training.comparing import tables
 from clip_rl_training.comparing.config import CompareConfig, jobs_of
@@ -43,11 +44,9 @@ def write_report(config: CompareConfig, results: Mapping[str, Result], folder: P
         if errors:
             plot_corruptions(folder / f"{config.name}-corruptions.png", errors, str(config.reference))
         kept = {"config": to_data(config), "command": command, "results": [_kept(result) for _, result in ordered]}
-        (folder / f"{config.name}.json").write_text(
-            json.dumps(kept, indent=1, allow_nan=False) + "\n", encoding="utf-8"
-        )
+        write_text(folder / f"{config.name}.json", json.dumps(kept, indent=1, allow_nan=False) + "\n")
         path = folder / f"{config.name}.md"
-        path.write_text("\n".join(_lines(config, runs, errors, command)) + "\n", encoding="utf-8")
+        write_text(path, "\n".join(_lines(config, runs, errors, command)) + "\n")
     except OSError as error:
         raise ClipRlError(f"cannot write the report to {folder}: {error.strerror}") from error
     return path

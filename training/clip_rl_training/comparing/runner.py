@@ -10,6 +10,7 @@ from typing import Any
 
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.evaluation.host import host, versions
+from clip_rl_perception.whole_file import write_json
 from torch import Tensor
 
 from clip_rl_training.comparing.config import (
@@ -208,12 +209,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, data: dict[str, Any]) -> None:
-    aside = path.with_name(f".{path.name}.part")
     try:
-        aside.write_text(json.dumps(data, allow_nan=False), encoding="utf-8")
-        aside.replace(path)
-    except OSError as error:
-        raise CompareError(f"cannot write {path}: {error.strerror}; free space and run the same command") from error
+        write_json(path, data)
+    except ClipRlError as error:
+        raise CompareError(f"{error}; free space and run the same command") from error
 
 
 def used_parameters(module: LossModule) -> list[Any]:

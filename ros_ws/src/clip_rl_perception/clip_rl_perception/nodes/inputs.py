@@ -63,7 +63,8 @@ class ImageInput:
             topic,
             received,
             copy_of(IMAGE_QOS),
-            # Its own: a subscription destroyed after an event became ready keeps its group locked (rclpy issue 1355).
+            # Its own: destroyed between an event's readiness and its taking (rclpy issue 1284), a subscription leaves
+            # its group locked: executors free a group only where taking did not raise.
             callback_group=MutuallyExclusiveCallbackGroup(),
             event_callbacks=SubscriptionEventCallbacks(
                 incompatible_qos=self._on_incompatible, matched=self._on_matched, message_lost=self._on_lost
