@@ -33,12 +33,16 @@ def load_start(module: nn.Module, source: str) -> str:
         What the weights are, in words, without where they lay.
 
     Raises:
-        TrainError: there is no such file, or its network is another; says what differs.
+        TrainError: there is no such file, or its network is another; says what differs. A branch for close-ups may be
+            on one side alone: it begins anew, or is left behind, since masks do not use it.
     """
     parts = _parts(source)
     found = []
+    branch = any(name.startswith(_CLOSE_UP) for name in module.state_dict())
     for _, name in parts:
         weights, said = _read(name)
+        if not branch:
+            weights = {key: value for key, value in weights.items() if not key.startswith(_CLOSE_UP)}
         _check(module, weights, name)
         found.append((weights, said))
     if len(found) == 1:
