@@ -20,7 +20,6 @@ from clip_rl_training import losses, train
 from clip_rl_training.data import tip_labels
 from clip_rl_training.module import TrainingModule
 from clip_rl_training.optimizer import hold_norms, part_of
-from clip_rl_training.run_state import TrainError
 from clip_rl_training.synthetic.frame import PART_CLASPER, PART_SHAFT, SUCTION, SyntheticFrame
 from torch import nn
 

@@ -114,6 +114,15 @@ def test_other_classes_and_no_refinement(checkpoint: Path, root: Path, tmp_path:
     assert report["run"]["refine_steps"] == 0
 
 
+def test_the_mean_of_mirror_images(checkpoint: Path, root: Path, tmp_path: Path) -> None:
+    reports = []
+    for views in (1, 4):
+        run(*base(checkpoint, root), "--views", views, "--json", tmp_path / str(views))
+        reports.append(json.loads((tmp_path / str(views)).read_text()))
+    assert [report["views"] for report in reports] == [1, 4]
+    assert reports[0]["ece"] != reports[1]["ece"], "the masks are of other probabilities"
+
+
 def test_corruptions_against_a_baseline(
     checkpoint: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

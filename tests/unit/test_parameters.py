@@ -56,6 +56,7 @@ def test_defaults_are_possible(name: str) -> None:
         ("network_size", "352", "HEIGHTxWIDTH"),
         ("network_size", "0x448", "HEIGHTxWIDTH"),
         ("network_size", "352x448x3", "HEIGHTxWIDTH"),
+        ("views", 3, "views: 3 is none of 1, 2, 4"),
         ("model", " ", "model: is empty; the default is 'demo'"),
         ("model", None, "expected str"),
     ],

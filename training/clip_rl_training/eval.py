@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from clip_rl_perception.engine.views import VIEWS
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.evaluation.evaluator import Evaluator
 from clip_rl_perception.evaluation.host import host, versions
@@ -60,6 +61,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--refine-steps", type=int, metavar="N", help="at most N refinement steps; 0 is the decoder alone"
     )
+    model.add_argument(
+        "--views",
+        type=int,
+        default=1,
+        choices=VIEWS,
+        help="average over this many mirror images of every frame (default: %(default)s)",
+    )
     model.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: the library's choice)")
     output = parser.add_argument_group("what is written")
     output.add_argument("--json", type=Path, metavar="FILE", help="the report; printed when not given")
@@ -94,6 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.engine,
         classes=arguments.classes,
         refine_steps=arguments.refine_steps,
+        views=arguments.views,
         threads=arguments.threads,
         rate_hz=arguments.rate,
     ) as predictor:
@@ -136,6 +145,7 @@ def _renamed(
         classes=arguments.classes,
         synonyms=synonyms,
         refine_steps=arguments.refine_steps,
+        views=arguments.views,
         threads=arguments.threads,
         rate_hz=arguments.rate,
     ) as predictor:

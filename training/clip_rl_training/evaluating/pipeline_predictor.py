@@ -59,12 +59,13 @@ class PipelinePredictor:
         )
 
     def facts(self) -> dict[str, Any]:
-        """Plain data for reports: model_id, engine, classes, refine_steps_limit."""
+        """Plain data for reports: model_id, engine, classes, refine_steps_limit, views."""
         return {
             "model_id": self.checkpoint.model_id,
             "engine": self.pipeline.engine.info.describe(),
             "classes_predicted": list(self.label_space.names),
             "refine_steps_limit": self.pipeline.config.refine_steps,
+            "views": self.pipeline.config.views,
         }
 
 
@@ -75,6 +76,7 @@ def load_predictor(
     classes: str | None = None,
     synonyms: Synonyms | None = None,
     refine_steps: int | None = None,
+    views: int = 1,
     threads: int | None = None,
     rate_hz: float = DEFAULT_RATE,
 ) -> PipelinePredictor:
@@ -86,6 +88,7 @@ def load_predictor(
         classes: label space by name or file whose prompts replace the checkpoint's classes; None keeps them.
         synonyms: other names by class: their prompts replace those of the classes, which keep their names in reports.
         refine_steps: most refinement steps; None takes what the model was trained for.
+        views: mirror images of every frame whose results are averaged: 1, 2 or 4.
         threads: CPU threads; None leaves the library's choice.
         rate_hz: frames per second of video.
 
@@ -100,5 +103,6 @@ def load_predictor(
     if synonyms is not None:
         space = renamed(space or loaded.label_space, synonyms)
     running = load_engine(engine, loaded, threads=threads)
-    pipeline = PerceptionPipeline.of_checkpoint(running, loaded, space, PipelineConfig(refine_steps=refine_steps))
+    config = PipelineConfig(refine_steps=refine_steps, views=views)
+    pipeline = PerceptionPipeline.of_checkpoint(running, loaded, space, config)
     return PipelinePredictor(loaded, pipeline, rate_hz=rate_hz)

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from clip_rl_perception.engine.protocol import Engine, EngineError, EngineOutput
+from clip_rl_perception.engine.views import infer_views
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.model.calibration import Calibration
 from clip_rl_perception.scene import block_mean, instruments, label_map, tracks, validity
@@ -45,6 +46,8 @@ class PipelineConfig:
     """Most refinement steps per frame; None takes what the model was trained for, 0 publishes the decoder's mask."""
     latency_budget_ms: float | None = None
     """Wall time for encoder, decoder and refinement together, ms; refinement ends early to keep it. None: no limit."""
+    views: int = 1
+    """Mirror images of the frame that the network sees and whose results are averaged: 1, 2 or 4 (`engine.views`)."""
     use_previous_frame: bool = True
     """Let the refiner recall the previous frame's result."""
     memory_s: float = 0.5
@@ -232,9 +235,11 @@ class PerceptionPipeline:
     ) -> tuple[Scene, SceneMemory]:
         view, network_rgb = prepared.view, prepared.network_rgb
         start = time.perf_counter()
-        output = self.engine.infer(
+        output = infer_views(
+            self.engine,
             network_rgb,
             self.text,
+            views=self.config.views,
             previous=self._previous(memory, view, stamp_ns),
             max_steps=self.config.refine_steps,
             budget_ms=self.config.latency_budget_ms,

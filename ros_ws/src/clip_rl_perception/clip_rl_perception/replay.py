@@ -25,6 +25,7 @@ from pathlib import Path
 from types import FrameType
 
 from clip_rl_perception.argument_types import positive_number
+from clip_rl_perception.engine.views import VIEWS
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.evaluation import report as reports
 from clip_rl_perception.evaluation.class_mapping import TruthMapping
@@ -61,6 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", metavar="SPACE", help="label space whose prompts replace the model's classes")
     parser.add_argument("--threads", type=int, help="CPU threads of the engine (default: its own choice)")
     parser.add_argument("--refine-steps", type=int, help="most refinement steps per frame (default: the model's)")
+    parser.add_argument(
+        "--views", type=int, choices=VIEWS, default=1, help="average over this many mirror images (default: 1)"
+    )
     parser.add_argument("--no-previous-frame", action="store_true", help="the refiner recalls no previous result")
     parser.add_argument("--no-novelty", action="store_true", help="never call a frame out of distribution")
     parser.add_argument("--frames", type=int, metavar="N", help="end after N frames")
@@ -133,6 +137,7 @@ def replay(arguments: argparse.Namespace, observers: Sequence[FrameObserver] = (
         classes=arguments.classes,
         threads=arguments.threads,
         refine_steps=arguments.refine_steps,
+        views=arguments.views,
         use_previous_frame=not arguments.no_previous_frame,
         novelty_check=not arguments.no_novelty,
     )

@@ -12,6 +12,7 @@ import math
 import re
 from typing import Any
 
+from clip_rl_perception.engine.views import VIEWS
 from clip_rl_perception.errors import ClipRlError
 
 
@@ -97,6 +98,14 @@ class NodeParameters:
         when=When.LIVE,
         low=0.0,
         high=60000.0,
+    )
+    views: int = setting(
+        1,
+        "Mirror images of a frame that the network sees and whose results are averaged: 1 (the frame alone), 2 or 4; "
+        "steadier masks for as many times the work.",
+        when=When.LIVE,
+        low=1,
+        high=4,
     )
     use_previous_frame: bool = setting(
         True, "Let the refiner recall the previous frame's result (video).", when=When.LIVE
@@ -187,6 +196,8 @@ def check_value(name: str, value: Any) -> None:
         raise ParameterError(f"{name}: '{value}' is none of {', '.join(choices)}")
     if name == "network_size" and value and not _SIZE.fullmatch(value):
         raise ParameterError(f"network_size: '{value}' is not HEIGHTxWIDTH, for example 352x448, nor empty")
+    if name == "views" and value not in VIEWS:
+        raise ParameterError(f"views: {value} is none of {', '.join(map(str, VIEWS))}")
     if name in ("model", "engine") and not value.strip():
         raise ParameterError(f"{name}: is empty; the default is '{field.default}'")
 

@@ -33,6 +33,7 @@ def pipeline_config(parameters: NodeParameters) -> PipelineConfig:
     return PipelineConfig(
         refine_steps=None if parameters.refine_steps < 0 else parameters.refine_steps,
         latency_budget_ms=parameters.latency_budget_ms or None,
+        views=parameters.views,
         use_previous_frame=parameters.use_previous_frame,
         instruments=InstanceConfig(min_area=parameters.min_instrument_area),
         validity=ValidityConfig(novelty_limit=1.0 if parameters.novelty_check else math.inf),

@@ -57,6 +57,7 @@ def replay(
         "use_previous_frame": "false" if arguments.no_previous_frame else None,
         "novelty_check": "false" if arguments.no_novelty else None,
         "refine_steps": str(arguments.refine_steps) if arguments.refine_steps is not None else None,
+        "views": str(arguments.views) if arguments.views != 1 else None,
         "threads": str(arguments.threads) if arguments.threads is not None else None,
     }
     return replay_online(

@@ -36,6 +36,8 @@ class ModelOptions:
     """Most refinement steps; None: what the model was trained for."""
     latency_budget_ms: float | None = None
     """As the node's parameter; with a budget the masks depend on the machine's speed."""
+    views: int = 1
+    """Mirror images whose results are averaged: 1, 2 or 4."""
     use_previous_frame: bool = True
     """The refiner may recall the previous frame's result."""
     novelty_check: bool = True
@@ -46,6 +48,7 @@ class ModelOptions:
         return PipelineConfig(
             refine_steps=self.refine_steps,
             latency_budget_ms=self.latency_budget_ms,
+            views=self.views,
             use_previous_frame=self.use_previous_frame,
             validity=ValidityConfig(novelty_limit=1.0 if self.novelty_check else math.inf),
         )
