@@ -13,6 +13,8 @@ import yaml
 from clip_rl_interfaces.msg import SceneStatus
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import NodeProcess, Rig, Tester, image, picture
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import ParameterType
 from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import Image
@@ -69,6 +71,22 @@ def test_transitions_and_silence_while_inactive(tester: Tester, unconfigured: No
     tester.transition("cleanup", node=NODE)
     assert tester.state(NODE) == "unconfigured"
     tester.wait(lambda: tester.node.count_publishers("/life/mask") == 0, "the end of the publishers")
+
+
+def test_an_impossible_transition_is_refused_and_the_node_works_on(tester: Tester, unconfigured: NodeProcess) -> None:
+    tester.transition("activate", node=NODE, succeed=False)
+    refused = "transition '{}' refused: it is not possible while {}; possible now: {}"
+    assert refused.format("activate", "unconfigured", "configure, shutdown") in unconfigured.text()
+    tester.transition("configure", node=NODE)
+    tester.transition("configure", node=NODE, succeed=False)
+    assert refused.format("configure", "inactive", "cleanup, activate, shutdown") in unconfigured.text()
+    for odd in (Transition(label="deactivate"), Transition(label="fly"), Transition(id=99)):
+        assert not tester.call(ChangeState, f"{NODE}/change_state", ChangeState.Request(transition=odd)).success
+        assert f"transition '{odd.label or odd.id}' refused" in unconfigured.text()
+    tester.transition("activate", node=NODE)
+    rig = Rig(tester, "life")
+    rig.prime()
+    rig.close()
 
 
 def test_activating_and_deactivating_under_load(tester: Tester, unconfigured: NodeProcess) -> None:
@@ -252,6 +270,8 @@ def test_shutdown_transition_finalizes(tester: Tester, checkpoint: Path, tmp_pat
     with NodeProcess(tmp_path / "log", parameters={"model": str(checkpoint)}, namespace="ended") as process:
         tester.transition("shutdown", node="/ended/perception_node")
         assert tester.state("/ended/perception_node") == "finalized"
+        tester.transition("configure", node="/ended/perception_node", succeed=False)
+        assert "possible now: none" in process.text()
         assert process.end() == 0, process.text()
 
 

@@ -36,6 +36,7 @@ from clip_rl_perception.nodes.messages import class_list_message, label_info_mes
 from clip_rl_perception.nodes.outputs import Outputs, send_in_background
 from clip_rl_perception.nodes.parameters import ParameterError
 from clip_rl_perception.nodes.run import leave, run
+from clip_rl_perception.nodes.transitions import refuse_impossible_transitions
 from clip_rl_perception.nodes.watchdog import Watchdog
 from clip_rl_perception.nodes.worker import FrameCounter, FrameWorker
 
@@ -75,6 +76,7 @@ class PerceptionNode(LifecycleNode):
             ParameterError: a parameter given at start is not possible.
         """
         super().__init__("perception_node", **node_options)
+        refuse_impossible_transitions(self)
         self._settings = declare_all(self)
         self.add_on_set_parameters_callback(change_checker(lambda: self._session is not None))
         self.add_post_set_parameters_callback(self._on_parameters_changed)
@@ -88,8 +90,7 @@ class PerceptionNode(LifecycleNode):
         self._watchdog: Watchdog | None = None
         self._input: ImageInput | None = None
         self._camera_info: CameraInfoInput | None = None
-        self._counter = FrameCounter()
-        self._health = Health()
+        self._counter, self._health = FrameCounter(), Health()
         service_group, timer_group = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
         self.create_service(SetClasses, "set_classes", self._on_set_classes, callback_group=service_group)
         self.create_service(Trigger, "reset", self._on_reset, callback_group=service_group)
@@ -236,7 +237,8 @@ class PerceptionNode(LifecycleNode):
 
     def _on_autostart(self) -> None:
         self._autostart.cancel()
-        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+        # Where a lifecycle manager was faster, it decides.
+        if self._phase == "unconfigured" and self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
 
     # ---------------------------------------------------------------- frames
