@@ -70,7 +70,7 @@ def tester(domain: int) -> Iterator[Tester]:
 def node(tester: Tester, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
     """One perception_node process for most tests, configured and active; no frame is stale on a slow machine."""
     log = tmp_path_factory.mktemp("node") / "node.log"
-    parameters = {"model": str(checkpoint), "max_age_ms": 0.0, **RELIABLE_INPUT}
+    parameters = {"model": str(checkpoint), "engine": "torch", "max_age_ms": 0.0, **RELIABLE_INPUT}
     parameters["qos_overrides./image/compressed.subscription.reliability"] = "reliable"
     with NodeProcess(log, parameters=parameters) as process:
         tester.transition("configure")

@@ -41,7 +41,7 @@ def offline_label_map(checkpoint: Path, rgb: np.ndarray) -> np.ndarray:
     from clip_rl_perception.nodes.parameters import NodeParameters
     from clip_rl_perception.nodes.session import Session
 
-    parameters = NodeParameters(model=str(checkpoint))
+    parameters = NodeParameters(model=str(checkpoint), engine="torch")
     session = Session.load(parameters)
     try:
         scene, _ = session.process(session.prepare(rgb), 10**18, parameters, want_confidence=False)

@@ -30,7 +30,7 @@ def process(tester: Tester, checkpoint: Path, tmp_path_factory: pytest.TempPathF
     own = folder / "own.yaml"
     own.write_text(yaml.safe_dump({"/**": {"ros__parameters": {"qos_overrides": quality, "jpeg_quality": 77}}}))
     files = ["--params-file", str(CONFIG), "--params-file", str(own)]
-    parameters = {"model": str(checkpoint)}
+    parameters = {"model": str(checkpoint), "engine": "torch"}
     with NodeProcess(folder / "node.log", parameters=parameters, namespace="life", arguments=files) as process:
         yield process
 
@@ -179,43 +179,6 @@ def test_network_size_is_the_engines(tester: Tester, unconfigured: NodeProcess) 
     assert "torch fp32 64x96" in unconfigured.text()
     tester.transition("cleanup", node=NODE)
     assert tester.set_parameter("network_size", "", NODE).successful
-
-
-def test_a_slow_frame_is_reported_as_a_stall(tester: Tester, unconfigured: NodeProcess) -> None:
-    """A network input so large that no CPU is done in the shortest timeout.
-
-    Diagnostics look once a second and may miss a frame, so frames are sent until one is seen at work.
-    """
-    assert tester.set_parameter("network_size", "1152x1440", NODE).successful
-    assert tester.set_parameter("stall_timeout_s", 0.1, NODE).successful
-    tester.transition("configure", node=NODE)
-    tester.transition("activate", node=NODE)
-    diagnostics = tester.subscribe(DiagnosticArray, "/diagnostics")
-    rig = Rig(tester, "life")
-    rig.prime()
-
-    def stalled(message: DiagnosticArray) -> bool:
-        return any(
-            status.name == "life/perception_node: inference"
-            and status.level == b"\x02"
-            and "in work for" in status.message
-            for status in message.status
-        )
-
-    for _ in range(100):
-        rig.send(image(picture(), tester.now()))
-        if diagnostics.comes(stalled, 0.7) is not None:
-            break
-    else:
-        pytest.fail("no diagnostic tells of the stall")
-    tester.wait(lambda: "a frame has been in work for" in unconfigured.text(), "the line about the stall")
-    tester.wait(lambda: "the stalled frame returned" in unconfigured.text(), "the end of the stall")
-    rig.close()
-    tester.unsubscribe(diagnostics)
-    tester.transition("deactivate", node=NODE)
-    tester.transition("cleanup", node=NODE)
-    assert tester.set_parameter("network_size", "", NODE).successful
-    assert tester.set_parameter("stall_timeout_s", 2.0, NODE).successful
 
 
 def test_parameters_refuse_with_a_reason_and_keep_their_value(tester: Tester, unconfigured: NodeProcess) -> None:
