@@ -87,7 +87,9 @@ class RecorderNode(Node):
         self.arrivals: list[Published] = []
         """Images as they arrived here, where that was asked for."""
         heard = INPUTS if inputs is not None else {name: INPUTS[name] for name in IMAGES} if arrivals else {}
-        self._kinds = {**TOPICS, **(CONFIDENCE if confidence else {}), **heard}
+        # Of messages that wait, the executor takes those of the subscription made first: an image arrives before its
+        # mask then, however late this process gets to run.
+        self._kinds = {**heard, **TOPICS, **(CONFIDENCE if confidence else {})}
         self.counts = dict.fromkeys(self._kinds, 0)
         self.lost = 0
         self.failure: str | None = None
