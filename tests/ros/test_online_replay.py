@@ -99,11 +99,13 @@ def test_in_lockstep_every_frame_is_as_offline(domain: int, checkpoint: Path, tm
     assert there.evaluated == here.evaluated
     assert all(frame.latency_ms is not None and frame.latency_ms > 0 for frame in there.frames)
     assert [frame.index for frame in there.frames] == list(range(FRAMES))
-    # On simulated time, that of the recording: no frame is years old.
-    assert all(frame.age_ms is not None and 0 <= frame.age_ms <= STEP / 1e6 for frame in there.frames)
     # On a busy machine a frame may overtake the clock and be called early; else the node says what offline replay says.
     for online_frame, offline_frame in zip(there.frames, here.frames, strict=True):
-        assert online_frame.validity == offline_frame.validity or "future" in online_frame.reason
+        clockless = "the node's clock stands at 0" in online_frame.reason
+        early = clockless or "future" in online_frame.reason
+        assert online_frame.validity == offline_frame.validity or early
+        # On simulated time, that of the recording: no frame is years old.
+        assert online_frame.age_ms is not None and (clockless or abs(online_frame.age_ms) <= 1000)
 
 
 def test_of_frames_that_were_dropped_the_rest_is_as_offline(
@@ -197,9 +199,20 @@ def test_zero_stamps_are_replaced_in_the_bytes() -> None:
 # ---- the command and the evaluator node
 
 
-def start(module: str, *arguments: object) -> subprocess.Popen[str]:
+def start(module: str, *arguments: object, log: Path | None = None) -> subprocess.Popen[str]:
+    """A process of ours; what it writes goes to `log`, or comes back from `finish`."""
     command = [sys.executable, "-m", f"clip_rl_perception.{module}", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if log is None:
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with log.open("w") as stream:
+        return subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, text=True)
+
+
+def newest_progress(log: Path) -> dict[str, Any]:
+    """What a recorder or an evaluator has counted so far, as it tells now and then."""
+    lines = [line for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    told = [json.loads(line) for line in lines if line.startswith('{"event": "progress"')]
+    return told[-1] if told else {}
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
@@ -263,8 +276,9 @@ def test_the_evaluator_judges_topics_where_there_is_no_bag(tester: Tester, check
     out = tmp_path / "out"
     parameters = {"model": str(checkpoint), "autostart": True, "max_age_ms": 0.0}
     parameters["qos_overrides./heard/image.subscription.reliability"] = "reliable"
+    log = tmp_path / "evaluator.log"
     with NodeProcess(tmp_path / "log", parameters=parameters, namespace="heard"):
-        evaluator = start("nodes.evaluator_node", out, "--ros-args", "-r", "__ns:=/heard")
+        evaluator = start("nodes.evaluator_node", out, "--ros-args", "-r", "__ns:=/heard", log=log)
         rig = Rig(tester, "heard")
         labels = tester.node.create_publisher(Image, "/heard/labels", RELIABLE)
         classes = tester.node.create_publisher(ClassList, "/heard/labels/classes", LATCHED)
@@ -282,19 +296,32 @@ def test_the_evaluator_judges_topics_where_there_is_no_bag(tester: Tester, check
         tester.wait(lambda: labels.get_subscription_count() > 0, "the evaluator")
         tester.wait(lambda: rig.camera.get_subscription_count() > 1, "node and evaluator")
         rig.prime()
-        for index in range(5):
-            message = image(picture(96, 128, seed=index), tester.now())
+
+        def send(seed: int) -> int:
+            """One frame with its truth; returns its stamp."""
+            message = image(picture(96, 128, seed=seed), tester.now())
             truth = Image(header=message.header, height=96, width=128, encoding="mono8", step=128)
             truth.data = array("B", bytes([1]) * (96 * 128))
             labels.publish(truth)
             rig.send(message)
+            return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+
+        def hears() -> bool:
+            """True once the evaluator gets everything; of what was sent before, parts are lost to it."""
+            send(0)
+            counts = newest_progress(log)
+            return all(counts.get(topic, 0) > 0 for topic in ("image", "labels", "mask"))
+
+        tester.wait(hears, "the evaluator's count of images, labels and masks")
+        sent = {send(seed) for seed in range(5)}
         assert niceness(evaluator.pid) == {0, 10}, "compressing gives way to the node, receiving does not"
         rig.close()
-        status, text = finish(evaluator)
+        status, _ = finish(evaluator)
         tester.node.destroy_publisher(labels)
         tester.node.destroy_publisher(classes)
+    text = log.read_text()
     assert status == 0, text
     report = json.loads((out / "report.json").read_text())
-    assert report["metrics"]["frames"] == 5, text
     judged = [frame for frame in report["frames"] if frame["kind"] == "mask"]
-    assert len(judged) >= 5 and all(frame["latency_ms"] > 0 for frame in judged)
+    assert {frame["stamp_ns"] for frame in judged if "iou" in frame.get("measures", {})} >= sent, text
+    assert all(frame["latency_ms"] > 0 for frame in judged)
