@@ -158,7 +158,7 @@ def test_stop_waits_for_the_frame_in_hand_and_drops_the_waiting_one(bench: Bench
     stopped: list[bool] = []
     stopper = threading.Thread(target=lambda: stopped.append(bench.worker.stop(GUARD_S)))
     stopper.start()
-    stopper.join(0.05)
+    until(lambda: bench.counter.counts.dropped == 1)  # stopping has begun
     assert stopper.is_alive(), "stop returned although a frame was in hand"
     bench.gate.release()
     stopper.join(GUARD_S)
@@ -255,6 +255,7 @@ def test_counts_add_up_under_a_flood_from_many_threads() -> None:
         sender.start()
     for sender in senders:
         sender.join(GUARD_S)
+    until(lambda: counter.counts.processed + counter.counts.invalid >= 1)  # else stopping may drop the only frame left
     assert worker.stop(GUARD_S)
     counts = counter.counts
     assert counts.received == 8000
