@@ -43,7 +43,10 @@ while True:
 def wait_for(child: Child, event: str) -> dict:
     deadline = time.monotonic() + 30
     while (found := child.last(event)) is None:
-        assert time.monotonic() < deadline and child.running(), child.log_lines()
+        if not child.running():
+            child.reader.join(30)  # what it told before it ended may still be on its way
+            assert child.last(event) is not None, child.log_lines()
+        assert time.monotonic() < deadline, child.log_lines()
         time.sleep(0.02)
     return found
 
@@ -69,6 +72,7 @@ def test_events_and_log(tmp_path: Path) -> None:
         assert wait_for(child, "ready")["value"] == 3
         while child.running():
             time.sleep(0.02)
+        child.reader.join(30)
         assert children.stop(child) == 0
         assert child.last("progress") == {"event": "progress", "sent": 2}
         assert child.last("nothing") is None
