@@ -76,7 +76,7 @@ class RunningNodes:
             command(
                 "bench_camera_node", str(self._frames), "--namespaces", *self.namespaces,
                 "--transport", self._setting.transport, "--rate", f"{rate_hz:g}", "--seconds", f"{seconds:g}",
-                "--stamps", str(stamps_file),
+                "--stamps", str(stamps_file), "--wait-seconds", f"{START_TIMEOUT_S:g}",
             ),
         )  # fmt: skip
         self._wait(camera, "started", arrivals)
