@@ -74,7 +74,7 @@ def test_a_signal_that_another_thread_takes_ends_it_too() -> None:
 
 
 def test_an_ending_that_hangs_is_cut_off_and_says_where() -> None:
-    process = start(close="time.sleep(1e6)", limit=0.5)
+    process = start(close="time.sleep(1e6)", limit=5.0)
     assert process.stdout is not None and process.stdout.readline() == "spins\n"
     process.terminate()
     status, out, errors = outcome(process)
@@ -82,7 +82,10 @@ def test_an_ending_that_hangs_is_cut_off_and_says_where() -> None:
     assert "Timeout" in errors and "in close" in errors, errors
 
 
-def test_a_crash_of_a_callback_ends_it_with_status_1() -> None:
-    status, out, errors = outcome(start(callback="raise RuntimeError('broken callback')"))
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_crash_of_a_callback_ends_it_with_status_1(threads: int) -> None:
+    # An executor with several threads sees what one of them raised when the next event comes: nodes have a timer.
+    crash = "self.create_timer(0.05, lambda: None); raise RuntimeError('broken callback')"
+    status, out, errors = outcome(start(callback=crash, threads=threads))
     assert (status, out) == (1, "closed\n"), errors
     assert "broken callback" in errors
