@@ -60,16 +60,20 @@ def test_a_contradicting_image_is_reported_and_the_next_one_served(
 
 def test_rejected_frames_show_in_diagnostics(rig: Rig, tester: Tester) -> None:
     diagnostics = tester.subscribe(DiagnosticArray, "/diagnostics")
-    bad = image(picture(), tester.now())
-    bad.encoding = "nonsense"
-    invalid = rig.send(bad).invalid
+    before = rig.send(image(picture(), tester.now())).invalid
+
+    def told() -> bool:
+        bad = image(picture(), tester.now())  # one for each try: diagnostics are about the newest seconds
+        bad.encoding = "nonsense"
+        rig.send(bad)
+        return diagnostics.comes(tells, 1.0) is not None
 
     def tells(array_message: DiagnosticArray) -> bool:
         part = {status.name: status for status in array_message.status}["perception_node: input"]
         values = {pair.key: pair.value for pair in part.values}
-        return part.level == b"\x01" and int(values["invalid"]) >= invalid and "nonsense" in part.message
+        return part.level == b"\x01" and int(values["invalid"]) > before and "nonsense" in part.message
 
-    diagnostics.wait(tells, "a diagnostic that names the frame")
+    tester.wait(told, "a diagnostic that names the frame")
     tester.unsubscribe(diagnostics)
 
 

@@ -77,23 +77,24 @@ def test_confidence_and_overlay_only_while_somebody_listens(rig: Rig, tester: Te
     confidence = tester.subscribe(Image, "/confidence")
     overlay = tester.subscribe(Image, "/overlay")
     packed = tester.subscribe(CompressedImage, "/overlay/compressed")
+    inboxes = (confidence, overlay, packed)
     tester.wait(lambda: all(tester.node.count_subscribers(name) == 1 for name in names), "subscriptions")
     rgb = picture()
     # the node learns of a subscriber a moment later than this process: frames go on until the pictures come
     message = image(rgb, tester.now())
     for _ in range(50):
         message = image(rgb, tester.now())
-        rig.send(message)
-        if all(any(m.header == message.header for m in inbox.all()) for inbox in (confidence, overlay, packed)):
+        rig.send(message)  # the overlays come after the status
+        if all(inbox.comes(lambda m, sent=message: m.header == sent.header, 1.0) for inbox in inboxes):
             break
-    sure, shown, jpeg = (rig.of(inbox, message) for inbox in (confidence, overlay, packed))
+    sure, shown, jpeg = (rig.of(inbox, message) for inbox in inboxes)
     assert (sure.encoding, sure.height, sure.width) == ("mono8", 60, 80)
     assert np.frombuffer(sure.data, np.uint8).max() > 0
     assert (shown.encoding, shown.height, shown.width) == ("bgr8", 60, 80)
     decoded = cv2.imdecode(np.frombuffer(jpeg.data, np.uint8), cv2.IMREAD_COLOR)
     pixels = np.frombuffer(shown.data, np.uint8).reshape(60, 80, 3)
     assert np.abs(decoded.astype(int) - pixels).mean() < 12, "the two overlays differ"
-    for inbox in (confidence, overlay, packed):
+    for inbox in inboxes:
         tester.unsubscribe(inbox)
     for _ in range(50):
         status = rig.send(image(rgb, tester.now()))
@@ -174,6 +175,10 @@ def test_diagnostics_tell_how_it_goes(rig: Rig, tester: Tester) -> None:
     status = rig.send(image(picture(), tester.now()))
     diagnostics = tester.subscribe(DiagnosticArray, "/diagnostics")
 
+    def told() -> bool:
+        rig.send(image(picture(), tester.now()))  # what they tell of times is about the newest seconds
+        return diagnostics.comes(tells, 1.0) is not None
+
     def tells(message: DiagnosticArray) -> bool:
         parts = {part.name: part for part in message.status}
         if set(parts) != {"perception_node: input", "perception_node: inference"}:
@@ -191,7 +196,7 @@ def test_diagnostics_tell_how_it_goes(rig: Rig, tester: Tester) -> None:
             and message.header.stamp.sec > 0
         )
 
-    diagnostics.wait(tells, "diagnostics of the running node")
+    tester.wait(told, "diagnostics of the running node")
     tester.unsubscribe(diagnostics)
 
 
