@@ -180,6 +180,7 @@ def test_replay_judges_what_somebody_else_plays(
     launched.append(run)
     run.ros2("active [3]", "lifecycle", "get", "/perception_node")
     player = [sys.executable, "-m", "clip_rl_perception.nodes.player_node", str(bag), "--keep-stamps", "--lockstep"]
+    player += ["--listeners", "1"]  # the evaluator hears every mask
     player += ["--ros-args", "-r", "image:=/endoscope/image_raw"]
     subprocess.run(player, env=run.environment, timeout=LIMIT_S, check=True, capture_output=True)
     assert run.process.wait(LIMIT_S) == 0, run.log.read_text()
