@@ -117,7 +117,7 @@ def test_browser_gets_each_frame_with_its_own_mask_and_the_viewer_listens_only_t
     tester.wait(lambda: listeners(tester) == wanted, "subscriptions")
     sent: dict[int, np.ndarray] = {}
     for seed in range(1000):
-        if browser.has(20):
+        if browser.has(60):
             break
         rgb = picture(seed=seed)
         message = image(rgb, tester.now())
@@ -149,7 +149,7 @@ def test_compressed_images_are_shown_too(
         tester.wait(lambda: publisher.get_subscription_count() == 1, "a subscriber of /image/compressed")
         sent: dict[int, np.ndarray] = {}
         for seed in range(1000):
-            if browser.has(20):
+            if browser.has(60):
                 break
             rgb = picture(seed=seed)
             message = image(rgb, tester.now())
