@@ -20,6 +20,7 @@ from clip_rl_training import losses, train
 from clip_rl_training.data import tip_labels
 from clip_rl_training.module import TrainingModule
 from clip_rl_training.optimizer import hold_norms, part_of
+from clip_rl_training.run_state import TrainError
 from clip_rl_training.synthetic.frame import PART_CLASPER, PART_SHAFT, SUCTION, SyntheticFrame
 from torch import nn
 
@@ -33,6 +34,7 @@ CLOSE_UPS = (
     "curriculum.close_up_steps=1",
     "validation.every=0",
 )
+OWN_LAYERS = ("model.close_up.own_layers=true",)
 
 
 def small(**branch: Any) -> ClipRlSegmenter:
@@ -131,6 +133,34 @@ def test_it_reads_the_map_at_stride_8_whatever_else_runs(name: str) -> None:
         encoder.stride_8(torch.rand(1, 3, 64, 90))
 
 
+def test_own_layers_begin_as_the_encoders_and_go_their_own_way(tmp_path: Path) -> None:
+    segmenter = small(**BRANCH, own_layers=True)
+    assert segmenter.close_up is not None and segmenter.close_up.first is not None
+    images = torch.rand(2, 3, 64, 96)
+    with torch.no_grad():
+        assert torch.equal(segmenter.close_up.first(images), segmenter.encoder.stride_8(images))
+        before = segmenter.embed_close_ups(images)
+        for weights in segmenter.encoder.parameters():
+            weights.mul_(2.0)
+        assert torch.equal(segmenter.embed_close_ups(images), before), "what scenes teach the encoder changes no name"
+        for weights in segmenter.close_up.first.parameters():
+            weights.mul_(2.0)
+        assert not torch.allclose(segmenter.embed_close_ups(images), before, atol=1e-3)
+    deeper = [name for name in segmenter.close_up.first.state_dict() if "stages.2" in name or "head" in name]
+    assert deeper == [], "layers that nothing reads are not kept"
+    text = segmenter.encode_text(SPACE)
+    save_checkpoint(tmp_path / "x", segmenter, SPACE, text, Calibration.uncalibrated(segmenter.embedding_dim), {})
+    again = load_checkpoint(tmp_path / "x").segmenter.eval()
+    with torch.no_grad():  # stored as float16
+        torch.testing.assert_close(again.embed_close_ups(images), segmenter.embed_close_ups(images), atol=0.02, rtol=0)
+
+
+def test_own_layers_need_a_convolutional_trunk() -> None:
+    branch = {**BRANCH, "own_layers": True}
+    with pytest.raises(ConfigError, match=r"'RN50' has no first layers to copy.*set close_up.own_layers to false"):
+        ClipRlSegmenter(SegmenterConfig.from_dict({"encoder": {"name": "RN50"}, "close_up": branch}))
+
+
 @pytest.mark.parametrize("branch", [{"widths": [8], "strides": [1, 1]}, {"widths": [0], "strides": [1]}])
 def test_impossible_blocks_are_refused(branch: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"close_up: widths .* and strides .*; expected as many"):
@@ -158,10 +188,12 @@ def test_shafts_teach_no_type_but_tubes_do() -> None:
     assert tip_labels(frame).tolist() == [[0, 255, 1, SUCTION]]
 
 
-def test_close_ups_train_the_branch_and_nothing_else(tmp_path: Path) -> None:
-    start = train.Trainer(config(tmp_path / "start", *CLOSE_UPS), Bars())
+@pytest.mark.parametrize("more", [(), OWN_LAYERS])
+def test_close_ups_train_the_branch_and_nothing_else(tmp_path: Path, more: tuple[str, ...]) -> None:
+    settings = (*CLOSE_UPS, *more)
+    start = train.Trainer(config(tmp_path / "start", *settings), Bars())
     before = {name: value.clone() for name, value in start.module.state_dict().items()}
-    after = trained(config(tmp_path / "run", *CLOSE_UPS), stop_after=3)
+    after = trained(config(tmp_path / "run", *settings), stop_after=3)
     for values in (after.module.state_dict(), after.average.values):
         for name, value in values.items():
             counter = name.endswith("num_batches_tracked")
@@ -171,8 +203,8 @@ def test_close_ups_train_the_branch_and_nothing_else(tmp_path: Path) -> None:
                 assert torch.equal(before[name], value), name
     means = [name for name in before if name.startswith("segmenter.close_up.") and name.endswith("running_mean")]
     assert means, "its norms are those of close-ups"
-    again = trained(config(tmp_path / "halves", *CLOSE_UPS), stop_after=1)
-    again = trained(config(tmp_path / "halves", *CLOSE_UPS), resume=True, stop_after=2)
+    again = trained(config(tmp_path / "halves", *settings), stop_after=1)
+    again = trained(config(tmp_path / "halves", *settings), resume=True, stop_after=2)
     assert_same_weights(after, again)
 
 
@@ -238,6 +270,26 @@ def test_it_begins_anew_or_is_left_behind_where_one_side_has_none(tmp_path: Path
     again.start(resume=False)
     for name, value in with_branch.average.values.items():
         assert torch.allclose(value.float(), again.module.state_dict()[name].float(), atol=1e-6), name
+
+
+def test_own_layers_begin_as_those_of_the_network_that_it_begins_with(tmp_path: Path) -> None:
+    """Whether that one has a branch that reads the encoder's map, or none at all."""
+    for name, settings in (("branch", CLOSE_UPS), ("none", ())):
+        before = trained(config(tmp_path / name, *settings), stop_after=1)
+        start = f"start_from={before.state_path}"
+        run = train.Trainer(config(tmp_path / f"{name}-own", *CLOSE_UPS, *OWN_LAYERS, start), Bars())
+        run.start(resume=False)
+        now = run.module.state_dict()
+        first = [key for key in now if key.startswith("segmenter.close_up.first.")]
+        assert first
+        for key in first:
+            assert torch.equal(now[key], now[key.replace("close_up.first", "encoder.tower.visual")]), key
+        for key, value in before.average.values.items():
+            assert torch.equal(now[key], value), key
+    own = trained(config(tmp_path / "own", *CLOSE_UPS, *OWN_LAYERS), stop_after=1)
+    plain = train.Trainer(config(tmp_path / "plain", *CLOSE_UPS, f"start_from={own.state_path}"), Bars())
+    with pytest.raises(TrainError, match=r"close_up\.first.* is not of this network"):
+        plain.start(resume=False)  # the branch knows what its own layers make, nothing else
 
 
 def test_tips_that_left_the_close_up_teach_nothing(tmp_path: Path) -> None:

@@ -146,7 +146,8 @@ class TrainingModule(LossModule):
     def _close_up_loss(
         self, branch: CloseUpBranch, images: Tensor, labels: Tensor, space: str, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, float]]:
-        """Of the branch alone: what it reads and the texts that it is to match stay as scenes made them.
+        """Of the branch alone: the texts that it is to match, and what it reads where that is the encoder's, stay as
+        scenes made them.
 
         The contrastive loss over images, with all names of the space in place of the captions that the batch happens to
         hold, for every close-up and for every place of its tip on its own, and the attention's loss.
@@ -154,8 +155,9 @@ class TrainingModule(LossModule):
         net = self.segmenter
         with torch.no_grad():
             names = self.class_vectors(space, generator).float()[1:]
-            level = net.encoder.stride_8((net.prepare(images) - net.mean) / net.std)
-        seen = branch(level)
+            seen_as = (net.prepare(images) - net.mean) / net.std
+            level = net.encoder.stride_8(seen_as) if branch.first is None else None
+        seen = branch(branch.first(seen_as) if branch.first is not None else level)
         with torch.autocast(images.device.type, enabled=False):
             told = (labels > 0) & (labels != losses.IGNORE)
             share = functional.adaptive_avg_pool2d(told.float(), seen.attention.shape[1:])

@@ -19,6 +19,8 @@ from clip_rl_training.run_state import TrainError, read_state
 
 _NETWORK = "segmenter."
 _CLOSE_UP = "segmenter.close_up."
+_FIRST = _CLOSE_UP + "first.trunk."
+_TRUNK = "segmenter.encoder.tower.visual.trunk."
 
 
 def load_start(module: nn.Module, source: str) -> str:
@@ -43,6 +45,9 @@ def load_start(module: nn.Module, source: str) -> str:
         weights, said = _read(name)
         if not branch:
             weights = {key: value for key, value in weights.items() if not key.startswith(_CLOSE_UP)}
+        elif not any(key.startswith(_FIRST) for key in weights):  # its own first layers begin as the encoder's
+            own = [key for key in module.state_dict() if key.startswith(_FIRST)]
+            weights |= {key: weights[named] for key in own if (named := key.replace(_FIRST, _TRUNK)) in weights}
         _check(module, weights, name)
         found.append((weights, said))
     if len(found) == 1:
@@ -134,7 +139,8 @@ def _check(module: nn.Module, weights: dict[str, Tensor], source: str) -> None:
     """Raise `TrainError` that says in what the network of `weights` differs from `module`'s."""
     own = {name: value for name, value in module.state_dict().items() if name.startswith(_NETWORK)}
     missing, strange = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
-    if all(name.startswith(_CLOSE_UP) for name in missing) and not any(n.startswith(_CLOSE_UP) for n in weights):
+    branch = [name for name in weights if name.startswith(_CLOSE_UP) and not name.startswith(_FIRST)]
+    if all(name.startswith(_CLOSE_UP) for name in missing) and not branch:
         missing = []  # the branch for close-ups begins anew
     shaped = sorted(name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape)
     if missing or strange or shaped:

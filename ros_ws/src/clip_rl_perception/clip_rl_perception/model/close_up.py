@@ -46,15 +46,19 @@ class CloseUpOutput(NamedTuple):
 class CloseUpBranch(nn.Module):
     """Residual blocks (He et al. 2016, arXiv 1512.03385), attention over places, projection into the text space."""
 
-    def __init__(self, channels: int, embedding_dim: int, config: CloseUpConfig) -> None:
+    def __init__(
+        self, channels: int, embedding_dim: int, config: CloseUpConfig, first: nn.Module | None = None
+    ) -> None:
         """Build the branch.
 
         Args:
             channels: C.
             embedding_dim: D.
             config: its blocks.
+            first: layers of its own that make the map at stride 8 of an image; None: the encoder's do.
         """
         super().__init__()
+        self.first = first
         widths = (channels, *config.widths)
         self.blocks = nn.Sequential(
             *(

@@ -72,6 +72,9 @@ class CloseUpConfig:
     close-ups are named by the encoder's global embedding."""
     strides: tuple[int, ...] = ()
     """Strides of these blocks."""
+    own_layers: bool = False
+    """Read close-ups by a copy of the encoder's layers up to stride 8 that learns with the branch; else by the
+    encoder's, which stay as scenes made them. For convolutional timm trunks."""
     scale_init: float = 30.0
     """Initial inverse temperature between close-ups and names."""
 

@@ -6,6 +6,7 @@ Towers come in three families: ModifiedResNet (RN50 and kin), VisionTransformer 
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import logging
 from pathlib import Path
@@ -80,6 +81,19 @@ class ClipEncoder(nn.Module):
             return self.tower.stride_8(images)
         level: Tensor = self.tower(images)[0][1]
         return level
+
+    def first_layers(self) -> nn.Module:
+        """A copy of the layers that give the map at stride 8, with weights of their own; see `stride_8`.
+
+        Raises:
+            ConfigError: the encoder is no convolutional timm trunk.
+        """
+        if not isinstance(self.tower, _TimmTower):
+            raise ConfigError(
+                f"encoder '{self.config.name}' has no first layers to copy, only convolutional timm trunks have; "
+                "set close_up.own_layers to false"
+            )
+        return _FirstLayers(self.tower)
 
     def fix_size(self, size: tuple[int, int]) -> None:
         """Compute now what depends on the input size (H, W) alone, so that exported graphs hold constants."""
@@ -201,6 +215,23 @@ class _TimmTower(nn.Module):
             images, indices=self.taps[1:2], stop_early=True, intermediates_only=True
         )
         level: Tensor = output["image_intermediates"][0]
+        return level
+
+
+class _FirstLayers(nn.Module):
+    """A timm trunk's layers up to stride 8."""
+
+    def __init__(self, tower: _TimmTower) -> None:
+        super().__init__()
+        self.trunk = copy.deepcopy(tower.visual.trunk)
+        self.trunk.prune_intermediate_layers(tower.taps[1:2], prune_norm=True, prune_head=True)
+        self._tap = tower.taps[1]
+
+    def forward(self, images: Tensor) -> Tensor:
+        [level] = self.trunk.forward_intermediates(
+            images, indices=[self._tap], stop_early=True, intermediates_only=True
+        )
+        assert isinstance(level, Tensor)
         return level
 
 

@@ -65,7 +65,12 @@ class ClipRlSegmenter(nn.Module):
         self.decoder = Decoder(self.encoder.channels, self.encoder.embedding_dim, config.decoder)
         self.refiner = Refiner(self.decoder.channels, self.encoder.embedding_dim, config.refiner)
         self.close_up = (
-            CloseUpBranch(self.encoder.channels[1], self.encoder.embedding_dim, config.close_up)
+            CloseUpBranch(
+                self.encoder.channels[1],
+                self.encoder.embedding_dim,
+                config.close_up,
+                self.encoder.first_layers() if config.close_up.own_layers else None,
+            )
             if config.close_up.widths
             else None
         )
@@ -116,7 +121,8 @@ class ClipRlSegmenter(nn.Module):
         normalised = (images - self.mean) / self.std
         if self.close_up is None:
             return self.encoder(normalised).embedding  # type: ignore[no-any-return]
-        seen = [self.close_up(self.encoder.stride_8(view)).embedding for view in orientations(normalised)]
+        first = self.close_up.first or self.encoder.stride_8
+        seen = [self.close_up(first(view)).embedding for view in orientations(normalised)]
         return functional.normalize(torch.stack(seen).mean(0), dim=-1)
 
     def refiner_context(
