@@ -15,7 +15,9 @@ from rclpy.lifecycle import LifecycleNode
 
 def refuse_impossible_transitions(node: LifecycleNode) -> None:
     """Let `~/change_state` answer an impossible request with success false and a warning; the others go to rclpy."""
-    service, machine = node._service_change_state, node._state_machine
+    service, machine = getattr(node, "_service_change_state", None), getattr(node, "_state_machine", None)
+    if service is None or machine is None:  # an rclpy that keeps them elsewhere is left to itself
+        return
     change = service.callback
 
     def answer(request: ChangeState.Request, response: ChangeState.Response) -> ChangeState.Response:
