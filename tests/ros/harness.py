@@ -295,10 +295,13 @@ class Tester:
     def transition(self, label: str, *, node: str = "/perception_node", succeed: bool = True) -> None:
         """Ask for a lifecycle transition, once: made twice, the second is impossible."""
         request = ChangeState.Request(transition=Transition(id=TRANSITIONS[label]))
+        if not succeed:  # what is refused may be asked again
+            assert not self.call(ChangeState, f"{node}/change_state", request).success, f"{label} was not refused"
+            return
         answer = self._call_once(ChangeState, f"{node}/change_state", request)
         # A lost answer is to be read from the state; the question waits until the transition is over.
         success = answer.success if answer is not None else self.state(node) == REACHED[label]
-        assert success is succeed, f"{label}: success is {success}"
+        assert success, f"{label}: success is {success}"
 
     def state(self, node: str = "/perception_node") -> str:
         """Label of the lifecycle state."""

@@ -161,6 +161,11 @@ def test_own_layers_need_a_convolutional_trunk() -> None:
         ClipRlSegmenter(SegmenterConfig.from_dict({"encoder": {"name": "RN50"}, "close_up": branch}))
 
 
+def test_own_layers_without_a_branch_are_refused() -> None:
+    with pytest.raises(ConfigError, match="own_layers without widths and strides"):
+        SegmenterConfig.from_dict({"close_up": {"own_layers": True}})
+
+
 @pytest.mark.parametrize("branch", [{"widths": [8], "strides": [1, 1]}, {"widths": [0], "strides": [1]}])
 def test_impossible_blocks_are_refused(branch: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"close_up: widths .* and strides .*; expected as many"):
@@ -290,6 +295,34 @@ def test_own_layers_begin_as_those_of_the_network_that_it_begins_with(tmp_path: 
     plain = train.Trainer(config(tmp_path / "plain", *CLOSE_UPS, f"start_from={own.state_path}"), Bars())
     with pytest.raises(TrainError, match=r"close_up\.first.* is not of this network"):
         plain.start(resume=False)  # the branch knows what its own layers make, nothing else
+
+
+def test_averages_of_networks_with_and_without_own_layers(tmp_path: Path) -> None:
+    sources = {}
+    for name, settings in (("own", (*CLOSE_UPS, *OWN_LAYERS)), ("branch", CLOSE_UPS), ("none", ())):
+        sources[name] = trained(config(tmp_path / name, *settings), stop_after=1)
+
+    def begun(*names: str) -> dict[str, torch.Tensor]:
+        start = " + ".join(f"0.5*{sources[name].state_path}" for name in names)
+        place = tmp_path / "-".join(("of", *names))
+        run = train.Trainer(config(place, *CLOSE_UPS, *OWN_LAYERS, f"start_from={start}"), Bars())
+        run.start(resume=False)
+        after = run.module.state_dict()
+        for key in after:  # whatever is said of the branch, the network is the mean of both
+            if part_of(key) != "close_up" and after[key].is_floating_point():
+                mean = sum(sources[name].average.values[key].double() for name in names) / 2
+                torch.testing.assert_close(after[key].double(), mean, rtol=0, atol=1e-6)
+        return after
+
+    for names in (("own", "none"), ("none", "own"), ("branch", "none")):
+        after = begun(*names)
+        for key in (name for name in after if name.startswith("segmenter.close_up.first.")):
+            assert torch.equal(after[key], after[key.replace("close_up.first", "encoder.tower.visual")]), (names, key)
+    both = begun("own", "own")
+    for key in (name for name in both if name.startswith("segmenter.close_up.") and both[name].is_floating_point()):
+        torch.testing.assert_close(both[key], sources["own"].average.values[key], rtol=0, atol=1e-6)
+    with pytest.raises(TrainError, match="some have first layers of their own and some have not"):
+        begun("own", "branch")
 
 
 def test_tips_that_left_the_close_up_teach_nothing(tmp_path: Path) -> None:

@@ -11,15 +11,19 @@ import pytest
 from clip_rl_perception.engine.protocol import EngineError, EngineOutput
 from clip_rl_perception.engine.torch_engine import TorchEngine
 from clip_rl_perception.engine.views import VIEWS, infer_views
+from clip_rl_perception.labels import label_space_from_names
 from clip_rl_perception.model.calibration import Calibration
 from clip_rl_perception.model.checkpoint import load_checkpoint
 from clip_rl_perception.pipeline import PerceptionPipeline, PipelineConfig
+from clip_rl_perception.scene.types import Box, ContentArea
+from clip_rl_perception.scene.view import make_view, to_network
 from color_engine import EMBEDDING_DIM, ColorEngine, text_for
 
 ByteArray = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
 COLORS = [(170, 80, 75), (120, 125, 130), (210, 190, 40)]
 TEXT = text_for(COLORS)
+SPACE = label_space_from_names(["background", "forceps", "scissors"])
 
 
 def noise(size: tuple[int, int], seed: int = 0) -> ByteArray:
@@ -82,17 +86,54 @@ def test_mirror_images_get_the_previous_result_as_they_see_it() -> None:
     np.testing.assert_allclose(output.refined, engine.infer(image, TEXT, previous=before).refined, atol=1e-5)
 
 
-def test_a_budget_is_for_all_views_together() -> None:
-    engine = ColorEngine()
-    infer_views(engine, noise((88, 112)), TEXT, views=4, budget_ms=4000.0)
-    budgets = [float(str(call["budget_ms"])) for call in engine.calls]
-    assert budgets[0] <= 1000 and all(
-        0 < budget <= 4000 / left for budget, left in zip(budgets, (4, 3, 2, 1), strict=True)
-    )
-    spent = infer_views(engine, noise((88, 112)), TEXT, views=2, budget_ms=0.0)
-    assert spent.truncated and spent.steps == 0
-    free = infer_views(engine, noise((88, 112)), TEXT, views=2)
-    assert not free.truncated and free.steps == 2
+class SlowEngine(ColorEngine):
+    """Takes `seconds` of a clock that only it moves."""
+
+    def __init__(self, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__()
+        self.now, self.seconds = 0.0, seconds
+        monkeypatch.setattr("clip_rl_perception.engine.views.time.perf_counter", lambda: self.now)
+
+    def infer(self, *arguments: object, **more: object) -> EngineOutput:
+        output = super().infer(*arguments, **more)  # type: ignore[arg-type]
+        self.now += self.seconds
+        return dataclasses.replace(output, network_ms=self.seconds * 1e3, refine_ms=0.0)
+
+    def budgets(self) -> list[float]:
+        return [float(str(call["budget_ms"])) for call in self.calls]
+
+
+def test_a_budget_is_shared_among_the_views_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = SlowEngine(0.010, monkeypatch)
+    output = infer_views(engine, noise((88, 112)), TEXT, views=4, budget_ms=100.0)
+    assert engine.budgets() == pytest.approx([100 / 4, 90 / 3, 80 / 2, 70])
+    assert not output.truncated and output.network_ms == pytest.approx(40.0)
+
+
+def test_views_that_do_not_fit_the_budget_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, image = SlowEngine(0.040, monkeypatch), noise((88, 112))
+    output = infer_views(engine, image, TEXT, views=4, budget_ms=100.0)
+    assert engine.budgets() == pytest.approx([100 / 4, 60 / 3])  # 20 ms are left then
+    assert output.truncated and output.network_ms == pytest.approx(80.0)
+    np.testing.assert_allclose(
+        output.refined, infer_views(ColorEngine(), image, TEXT, views=2).refined, atol=1e-5
+    )  # this engine treats all sides alike, and two views are a mean of two
+    spent = infer_views(engine, image, TEXT, views=2, budget_ms=0.0)
+    assert len(engine.calls) == 3 and spent.truncated and spent.steps == 0, "the first view is always there"
+    free = infer_views(engine, image, TEXT, views=2)
+    assert len(engine.calls) == 5 and not free.truncated and free.steps == 2
+
+
+@pytest.mark.parametrize("views", VIEWS)
+@pytest.mark.parametrize("part", ["refined", "logits"])
+def test_an_engine_that_breaks_the_protocol_is_told_by_name(views: int, part: str) -> None:
+    class Broken(ColorEngine):
+        def infer(self, *arguments: object, **more: object) -> EngineOutput:
+            output = super().infer(*arguments, **more)  # type: ignore[arg-type]
+            return dataclasses.replace(output, **{part: getattr(output, part).astype(np.float64)})
+
+    with pytest.raises(EngineError, match=rf"returned {part} as float64 \(3, 22, 28\); expected float32"):
+        infer_views(Broken(), noise((88, 112)), TEXT, views=views)
 
 
 def test_very_sure_results_stay_finite_and_in_order() -> None:
@@ -128,13 +169,20 @@ def test_a_mirrored_picture_gives_the_mirrored_mask(views: int, flip: tuple[int,
     assert np.abs(np.exp(alone[1][:, :: flip[0], :: flip[1]]) - np.exp(alone[0])).max() > 0.01  # else nothing is shown
 
 
-def test_the_pipeline_shows_so_many_views() -> None:
-    from test_pipeline import SPACE
-
-    for views in VIEWS:
-        engine = ColorEngine()
-        config = PipelineConfig(views=views)
-        made = PerceptionPipeline(engine, SPACE, TEXT, Calibration.uncalibrated(EMBEDDING_DIM), config)
-        scene, _ = made.process(noise((512, 640)), 0)
-        assert len(engine.calls) == views
-        assert scene.label_map.shape == (512, 640)
+@pytest.mark.parametrize("views", VIEWS)
+def test_the_pipeline_shows_so_many_views_and_remembers_their_mean(views: int) -> None:
+    engine = LopsidedEngine()
+    calibration = Calibration.uncalibrated(EMBEDDING_DIM)
+    made = PerceptionPipeline(engine, SPACE, TEXT, calibration, PipelineConfig(views=views))
+    frame = noise((512, 640))
+    scene, memory = made.process(frame, 0)
+    assert len(engine.calls) == views and scene.label_map.shape == (512, 640)
+    seen = make_view((512, 640), (88, 112), ContentArea(Box(0, 0, 640, 512)))
+    assert memory.view == seen
+    wanted = infer_views(LopsidedEngine(), to_network(frame, seen), TEXT, views=views)
+    np.testing.assert_array_equal(memory.refined, wanted.refined)
+    made.process(frame, 40_000_000, memory)
+    shown = [call["previous"] for call in engine.calls[views:]]
+    assert len(shown) == views
+    for previous_shown, (down, across) in zip(shown, [(1, 1), (1, -1), (-1, 1), (-1, -1)], strict=False):
+        np.testing.assert_array_equal(previous_shown, memory.refined[:, ::down, ::across])

@@ -45,11 +45,9 @@ def load_start(module: nn.Module, source: str) -> str:
         weights, said = _read(name)
         if not branch:
             weights = {key: value for key, value in weights.items() if not key.startswith(_CLOSE_UP)}
-        elif not any(key.startswith(_FIRST) for key in weights):  # its own first layers begin as the encoder's
-            own = [key for key in module.state_dict() if key.startswith(_FIRST)]
-            weights |= {key: weights[named] for key in own if (named := key.replace(_FIRST, _TRUNK)) in weights}
         _check(module, weights, name)
         found.append((weights, said))
+    _check_branches(found)
     if len(found) == 1:
         weights, said = found[0]
     else:
@@ -58,6 +56,9 @@ def load_start(module: nn.Module, source: str) -> str:
         total = sum(shares)
         said = " + ".join(f"{share / total:.2g} of {words}" for share, (_, words) in zip(shares, found, strict=True))
         said = f"the average of {said}"
+    if not any(name.startswith(_FIRST) for name in weights):  # the branch's own first layers begin as the encoder's
+        own = [name for name in module.state_dict() if name.startswith(_FIRST)]
+        weights |= {name: weights[name.replace(_FIRST, _TRUNK)] for name in own}
     module.load_state_dict(weights, strict=False)
     reference = getattr(module, "reference", None)
     if reference is not None:  # what the policy is held close to is the one that it begins as
@@ -109,15 +110,30 @@ def _parts(source: str) -> list[tuple[float, str]]:
     return parts
 
 
+def _check_branches(networks: Sequence[tuple[dict[str, Tensor], str]]) -> None:
+    """Raise `TrainError` for branches that read other layers: their average would know neither."""
+    reads = {
+        any(name.startswith(_FIRST) for name in weights)
+        for weights, _ in networks
+        if any(name.startswith(_CLOSE_UP) for name in weights)
+    }
+    if len(reads) > 1:
+        raise TrainError(
+            "start_from: of the branches for close-ups some have first layers of their own and some have not; such "
+            "networks have no average"
+        )
+
+
 def _averaged(networks: Sequence[dict[str, Tensor]], shares: Sequence[float]) -> dict[str, Tensor]:
     """Weighted mean of floating point values; counters are the first network's.
 
     A branch for close-ups is averaged only where all have one.
     """
     total = sum(shares)
+    branches = all(any(name.startswith(_CLOSE_UP) for name in each) for each in networks)
     result = {}
     for name, first in networks[0].items():
-        if any(name not in each for each in networks):
+        if name.startswith(_CLOSE_UP) and not branches:
             continue
         if first.is_floating_point():
             mean = sum(each[name].double() * (share / total) for each, share in zip(networks, shares, strict=True))
@@ -139,9 +155,10 @@ def _check(module: nn.Module, weights: dict[str, Tensor], source: str) -> None:
     """Raise `TrainError` that says in what the network of `weights` differs from `module`'s."""
     own = {name: value for name, value in module.state_dict().items() if name.startswith(_NETWORK)}
     missing, strange = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
-    branch = [name for name in weights if name.startswith(_CLOSE_UP) and not name.startswith(_FIRST)]
-    if all(name.startswith(_CLOSE_UP) for name in missing) and not branch:
-        missing = []  # the branch for close-ups begins anew
+    if not any(name.startswith(_CLOSE_UP) for name in weights):
+        missing = [name for name in missing if not name.startswith(_CLOSE_UP)]  # the branch for close-ups begins anew
+    elif not any(name.startswith(_FIRST) for name in weights):
+        missing = [name for name in missing if not name.startswith(_FIRST)]  # its first layers begin as the encoder's
     shaped = sorted(name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape)
     if missing or strange or shaped:
         differences = [

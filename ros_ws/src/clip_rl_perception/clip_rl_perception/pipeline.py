@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from clip_rl_perception.engine.protocol import Engine, EngineError, EngineOutput
+from clip_rl_perception.engine.protocol import Engine, EngineError
 from clip_rl_perception.engine.views import infer_views
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.model.calibration import Calibration
@@ -244,7 +244,6 @@ class PerceptionPipeline:
             max_steps=self.config.refine_steps,
             budget_ms=self.config.latency_budget_ms,
         )
-        self._check_output(output)
         inferred = time.perf_counter()
 
         temperature = self.calibration.temperature
@@ -287,16 +286,6 @@ class PerceptionPipeline:
             tags_ms=(finished - upsampled) * 1e3,
         )
         return scene, SceneMemory(stamp_ns, view, output.refined, self.text, followed, prepared.content)
-
-    def _check_output(self, output: EngineOutput) -> None:
-        """Hold an engine to its protocol: what follows relies on it, and a wrong shape would only fail there."""
-        info = self.engine.info
-        expected = (len(self.label_space), info.input_size[0] // info.stride, info.input_size[1] // info.stride)
-        if output.refined.dtype != np.float32 or output.refined.shape != expected:
-            got = f"{output.refined.dtype} {output.refined.shape}"
-            raise EngineError(f"engine {info.describe()} returned refined as {got}; expected float32 {expected}")
-        if not np.isfinite(output.refined).all():
-            raise EngineError(f"engine {info.describe()} returned log-probabilities that are not finite")
 
     def _previous(self, memory: SceneMemory | None, view: NetworkView, stamp_ns: int) -> FloatArray | None:
         """The previous result where it speaks of the same pixels, the same classes and a moment not long ago."""

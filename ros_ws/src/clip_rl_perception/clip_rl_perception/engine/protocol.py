@@ -95,7 +95,7 @@ class Engine(Protocol):
         max_steps: int | None = None,
         budget_ms: float | None = None,
     ) -> EngineOutput:
-        """Segment one network-sized image.
+        """Segment one network-sized image. The result stays as it is whatever is inferred after it.
 
         Args:
             rgb: uint8 (H, W, 3), RGB, at exactly `info.input_size`.
@@ -127,6 +127,20 @@ def check_logits(info: EngineInfo, logits: FloatArray) -> None:
     """Raise `EngineError` when the network's logits are not finite."""
     if not np.isfinite(logits).all():
         raise EngineError(f"{info.describe()}: the network's logits are not finite; check the weights and precision")
+
+
+def check_output(info: EngineInfo, output: EngineOutput, classes: int) -> None:
+    """Hold an engine to its protocol: raise `EngineError` when maps are of another dtype or shape, or not finite.
+
+    What follows relies on it, and a wrong shape would only fail there.
+    """
+    expected = (classes, info.input_size[0] // info.stride, info.input_size[1] // info.stride)
+    for name, found in (("refined", output.refined), ("logits", output.logits)):
+        if found.dtype != np.float32 or found.shape != expected:
+            got = f"{found.dtype} {found.shape}"
+            raise EngineError(f"engine {info.describe()} returned {name} as {got}; expected float32 {expected}")
+    if not np.isfinite(output.refined).all():
+        raise EngineError(f"engine {info.describe()} returned log-probabilities that are not finite")
 
 
 def check_infer_arguments(info: EngineInfo, rgb: Any, text: Any, previous: Any) -> None:

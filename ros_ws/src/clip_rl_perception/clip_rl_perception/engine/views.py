@@ -1,4 +1,4 @@
-"""The mean of an engine's results on an image and on its mirror images: steadier masks for as many times the work.
+"""The mean of an engine's results on an image and on its mirror images, for as many times the work.
 
 What a network learned of light and of the sides that instruments come from, it learned with one side up; errors that
 depend on it differ from one mirror image to the next and cancel in the mean (Krizhevsky et al. 2012, section 4.1).
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from clip_rl_perception.engine.protocol import ByteArray, Engine, EngineError, EngineOutput, FloatArray
+from clip_rl_perception.engine.protocol import ByteArray, Engine, EngineError, EngineOutput, FloatArray, check_output
 
 VIEWS = (1, 2, 4)
 """How many there may be: the image; and its left-right mirror image; and both of them upside down."""
@@ -39,25 +39,31 @@ def infer_views(
         views: one of `VIEWS`; 1 is `Engine.infer` itself.
         previous: as of `Engine.infer`.
         max_steps: as of `Engine.infer`, for each view.
-        budget_ms: for all views together, ms; what is left is shared among those still to come.
+        budget_ms: for all views together, ms; what is left is shared among those still to come. After the first, no
+            view begins whose encoder and decoder would not fit, if they take as long as the longest so far.
 
     Returns:
         `logits` and `refined` are the log of the views' mean probabilities, `embedding` is the mean direction, `steps`
-        the most that a view took; `truncated` if any was; times add up.
+        the most that a view took; `truncated` if any was, or if a view was left out; times add up.
 
     Raises:
-        EngineError: as of `Engine.infer`, or another number of views.
+        EngineError: as of `Engine.infer`, another number of views, or an output that breaks the protocol.
     """
     if views not in VIEWS:
         raise EngineError(f"views is {views}; expected one of {', '.join(map(str, VIEWS))}")
     if views == 1:
-        return engine.infer(rgb, text, previous=previous, max_steps=max_steps, budget_ms=budget_ms)
+        output = engine.infer(rgb, text, previous=previous, max_steps=max_steps, budget_ms=budget_ms)
+        check_output(engine.info, output, len(text))
+        return output
     start = time.perf_counter()
-    outputs = []
+    outputs: list[tuple[EngineOutput, int, int]] = []
     for index, (down, across) in enumerate(_FLIPS[:views]):
         left = None
         if budget_ms is not None:
-            left = max(budget_ms - (time.perf_counter() - start) * 1e3, 0.0) / (views - index)
+            left = max(budget_ms - (time.perf_counter() - start) * 1e3, 0.0)
+            if outputs and left < max(seen.network_ms for seen, *_ in outputs):
+                break
+            left /= views - index
         seen = engine.infer(
             np.ascontiguousarray(rgb[::down, ::across]),
             text,
@@ -65,6 +71,7 @@ def infer_views(
             max_steps=max_steps,
             budget_ms=left,
         )
+        check_output(engine.info, seen, len(text))
         outputs.append((seen, down, across))
 
     def mean(part: Callable[[EngineOutput], FloatArray]) -> FloatArray:
@@ -76,7 +83,7 @@ def infer_views(
         refined=mean(lambda seen: seen.refined),
         embedding=(direction / max(float(np.linalg.norm(direction)), 1e-12)).astype(np.float32),
         steps=max(seen.steps for seen, *_ in outputs),
-        truncated=any(seen.truncated for seen, *_ in outputs),
+        truncated=len(outputs) < views or any(seen.truncated for seen, *_ in outputs),
         network_ms=math.fsum(seen.network_ms for seen, *_ in outputs),
         refine_ms=math.fsum(seen.refine_ms for seen, *_ in outputs),
     )

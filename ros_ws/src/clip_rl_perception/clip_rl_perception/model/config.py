@@ -74,7 +74,8 @@ class CloseUpConfig:
     """Strides of these blocks."""
     own_layers: bool = False
     """Read close-ups by a copy of the encoder's layers up to stride 8 that learns with the branch; else by the
-    encoder's, which stay as scenes made them. For convolutional timm trunks."""
+    encoder's, which stay as scenes made them. For convolutional timm trunks. They learn at the branch's rate, whatever
+    `optimizer.encoder_factor` says of the encoder's."""
     scale_init: float = 30.0
     """Initial inverse temperature between close-ups and names."""
 
@@ -84,6 +85,8 @@ class CloseUpConfig:
                 f"close_up: widths {self.widths} and strides {self.strides}; expected as many of one as of the other, "
                 "all at least 1"
             )
+        if self.own_layers and not self.widths:
+            raise ConfigError("close_up: own_layers without widths and strides; the layers belong to a branch")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -101,8 +101,8 @@ class NodeParameters:
     )
     views: int = setting(
         1,
-        "Mirror images of a frame that the network sees and whose results are averaged: 1 (the frame alone), 2 or 4; "
-        "steadier masks for as many times the work.",
+        "Mirror images of a frame that the network sees and whose results are averaged: 1 (the frame alone), 2 or 4, "
+        "for as many times the work; with a latency budget, as many as fit.",
         when=When.LIVE,
         low=1,
         high=4,
