@@ -155,9 +155,10 @@ class TrainingModule(LossModule):
         net = self.segmenter
         with torch.no_grad():
             names = self.class_vectors(space, generator).float()[1:]
-            seen_as = (net.prepare(images) - net.mean) / net.std
-            level = net.encoder.stride_8(seen_as) if branch.first is None else None
-        seen = branch(branch.first(seen_as) if branch.first is not None else level)
+            normalised = (net.prepare(images) - net.mean) / net.std
+        with torch.set_grad_enabled(branch.first is not None):
+            level = net.close_up_map(normalised)
+        seen = branch(level)
         with torch.autocast(images.device.type, enabled=False):
             told = (labels > 0) & (labels != losses.IGNORE)
             share = functional.adaptive_avg_pool2d(told.float(), seen.attention.shape[1:])

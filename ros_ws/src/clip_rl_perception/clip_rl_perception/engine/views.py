@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 
 import numpy as np
+from scipy.special import log_softmax, logsumexp
 
 from clip_rl_perception.engine.protocol import ByteArray, Engine, EngineError, EngineOutput, FloatArray, check_output
 
@@ -74,13 +74,10 @@ def infer_views(
         check_output(engine.info, seen, len(text))
         outputs.append((seen, down, across))
 
-    def mean(part: Callable[[EngineOutput], FloatArray]) -> FloatArray:
-        return _log_mean([_log_softmax(part(seen)[:, ::down, ::across]) for seen, down, across in outputs])
-
     direction = np.sum([seen.embedding for seen, *_ in outputs], axis=0)
     return EngineOutput(
-        logits=mean(lambda seen: seen.logits),
-        refined=mean(lambda seen: seen.refined),
+        logits=_log_mean([log_softmax(seen.logits, axis=0)[:, ::down, ::across] for seen, down, across in outputs]),
+        refined=_log_mean([seen.refined[:, ::down, ::across] for seen, down, across in outputs]),
         embedding=(direction / max(float(np.linalg.norm(direction)), 1e-12)).astype(np.float32),
         steps=max(seen.steps for seen, *_ in outputs),
         truncated=len(outputs) < views or any(seen.truncated for seen, *_ in outputs),
@@ -89,14 +86,6 @@ def infer_views(
     )
 
 
-def _log_softmax(values: FloatArray) -> FloatArray:
-    shifted = values - values.max(axis=0)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=0)), np.float32)
-
-
 def _log_mean(logs: list[FloatArray]) -> FloatArray:
     """Log of the mean of what `logs` are logs of; probabilities too small for a float keep their order."""
-    total = logs[0]
-    for more in logs[1:]:
-        total = np.logaddexp(total, more)
-    return np.ascontiguousarray(total - math.log(len(logs)), np.float32)
+    return np.ascontiguousarray(logsumexp(np.stack(logs), axis=0) - math.log(len(logs)), np.float32)

@@ -121,9 +121,16 @@ class ClipRlSegmenter(nn.Module):
         normalised = (images - self.mean) / self.std
         if self.close_up is None:
             return self.encoder(normalised).embedding  # type: ignore[no-any-return]
-        first = self.close_up.first or self.encoder.stride_8
-        seen = [self.close_up(first(view)).embedding for view in orientations(normalised)]
+        seen = [self.close_up(self.close_up_map(view)).embedding for view in orientations(normalised)]
         return functional.normalize(torch.stack(seen).mean(0), dim=-1)
+
+    def close_up_map(self, normalised: Tensor) -> Tensor:
+        """What the branch for close-ups reads: the map at stride 8, (B, C, H/8, W/8), of its own first layers where it
+        has some, else of the encoder's. Of images (B, 3, H, W) less `mean`, over `std`.
+        """
+        first = self.close_up.first if self.close_up is not None else None
+        level: Tensor = self.encoder.stride_8(normalised) if first is None else first(normalised)
+        return level
 
     def refiner_context(
         self, decoded: DecoderOutput, text: Tensor, previous: Tensor | None = None, has_previous: Tensor | None = None
