@@ -19,10 +19,10 @@ LOCKSTEP ?=
 # More arguments for clip-rl bench: make bench BENCH="--rounds 50"
 BENCH ?=
 BENCH_PAGE := --page docs/results/performance.md --prose docs/results/performance-notes.md
-# More arguments for pytest: make test PYTEST="tests/unit -k labels"
+# More arguments for pytest: make test PYTEST="tests/perception -k labels"
 PYTEST ?=
 # In a process of its own: it starts and ends workers, and signals whole processes.
-TRAINING_TESTS := tests/unit/test_train.py
+TRAINING_TESTS := tests/training/loop/test_train.py
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -20,20 +20,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from clip_rl_perception.build_engine import parse_size
+from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.commands.build_engine import parse_size
 from clip_rl_perception.engine.build import build_engine
 from clip_rl_perception.engine.load import load_engine
 from clip_rl_perception.engine.manifest import Bounds
 from clip_rl_perception.engine.protocol import Engine
-from clip_rl_perception.evaluation.golden_frames import golden_images
-from clip_rl_perception.evaluation.metrics import PooledMetrics
+from clip_rl_perception.metrics.confusion import PooledMetrics
 from clip_rl_perception.model.checkpoint import Checkpoint, load_checkpoint
 from clip_rl_perception.pipeline import PerceptionPipeline
-from clip_rl_perception.scene.types import ByteArray
-from clip_rl_perception.scene.view import make_view, to_network
-from clip_rl_training.synthetic.config import SceneConfig
-from clip_rl_training.synthetic.frame import SyntheticFrame
+from clip_rl_perception.scene.letterbox import make_view, to_network
+from clip_rl_perception.sources.golden_frames import golden_images
+from clip_rl_training.synthetic.drawing.rendered_frame import SyntheticFrame
 from clip_rl_training.synthetic.operation import SyntheticOperation, showcase
+from clip_rl_training.synthetic.scene_config import SceneConfig
 from clip_rl_training.synthetic.stills import random_still
 
 TEST_SEED = 900_000

@@ -19,16 +19,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from clip_rl_perception.bench.encoders import random_checkpoint
+from clip_rl_perception.bench.encoder_timing import random_checkpoint
 from clip_rl_perception.bench.roofline import measure_ceilings, network_work
-from clip_rl_perception.build_engine import parse_size
+from clip_rl_perception.commands.build_engine import parse_size
 from clip_rl_perception.engine.build import build_engine
 from clip_rl_perception.engine.load import load_engine
 from clip_rl_perception.engine.manifest import Bounds
 from clip_rl_perception.engine.protocol import Engine, EngineError
 from clip_rl_perception.engine.torch_engine import TorchEngine
-from clip_rl_perception.evaluation.golden_frames import golden_images
 from clip_rl_perception.model.checkpoint import Checkpoint
+from clip_rl_perception.sources.golden_frames import golden_images
 
 WARM_UP = 20
 MATRIX = {"cuda": 8192, "cpu": 1024}

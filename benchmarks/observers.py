@@ -32,12 +32,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from clip_rl_perception.evaluation.recording import Recording
-from clip_rl_perception.session.processes import Child, Children
-from clip_rl_perception.session.ros_environment import child_environment
-
-FloatArray = npt.NDArray[np.float64]
+from clip_rl_perception.arrays import DoubleArray
+from clip_rl_perception.replay.processes import Child, Children
+from clip_rl_perception.replay.recording import Recording
+from clip_rl_perception.replay.ros_environment import child_environment
 
 CONDITIONS = ("baseline", "second viewer", "second evaluator", "slow disk")
 PERCENTILES = (50, 95, 99)
@@ -65,13 +63,13 @@ except BaseException:
 # The evaluator's recorder, on a disk that takes so many bytes a second.
 SLOW_RECORDER = """
 import sys, time
-from clip_rl_perception.evaluation.bag_writer import BagWriter
+from clip_rl_perception.bags.bag_writer import BagWriter
 write, speed = BagWriter.write_serialized, float(sys.argv.pop(1))
 def slow(self, topic, msgtype, data, *rest):
     time.sleep(len(data) / speed)
     write(self, topic, msgtype, data, *rest)
 BagWriter.write_serialized = slow
-from clip_rl_perception.nodes.recorder_node import main
+from clip_rl_perception.harness.recorder_node import main
 main(sys.argv)
 """
 
@@ -87,7 +85,7 @@ class Sample:
 
 def play(children: Children, arguments: argparse.Namespace, condition: str, folder: Path) -> list[Sample]:
     """Play the recording once under `condition`; returns every frame's times."""
-    recorder = [sys.executable, "-m", "clip_rl_perception.nodes.recorder_node"]
+    recorder = [sys.executable, "-m", "clip_rl_perception.harness.recorder_node"]
     slow = [sys.executable, "-c", SLOW_RECORDER, str(DISK_BYTES_S)]
     watching = [
         children.start("viewer", [sys.executable, "-c", VIEWER, "first", "overlay"]),
@@ -99,7 +97,7 @@ def play(children: Children, arguments: argparse.Namespace, condition: str, fold
         watching.append(children.start("evaluator2", [*recorder, str(folder / "second")]))
     for child in watching:
         wait_for(child, "ready")
-    player = [sys.executable, "-m", "clip_rl_perception.nodes.player_node", str(arguments.bag)]
+    player = [sys.executable, "-m", "clip_rl_perception.harness.player_node", str(arguments.bag)]
     player += ["--rate", str(arguments.rate), "--seconds", str(arguments.seconds), "--fill-seconds", "1"]
     done = children.start("player", player)
     wait_for(done, "done")
@@ -118,7 +116,7 @@ def wait_for(child: Child, event: str) -> None:
         time.sleep(0.05)
 
 
-def blocks(samples: list[Sample], field: str) -> list[FloatArray]:
+def blocks(samples: list[Sample], field: str) -> list[DoubleArray]:
     """Values by second of playing."""
     found: dict[int, list[float]] = collections.defaultdict(list)
     for sample in samples:
@@ -126,14 +124,14 @@ def blocks(samples: list[Sample], field: str) -> list[FloatArray]:
     return [np.array(values) for values in found.values()]
 
 
-def percentiles(parts: list[FloatArray]) -> FloatArray:
+def percentiles(parts: list[DoubleArray]) -> DoubleArray:
     """`PERCENTILES` of everything in `parts`."""
     return np.asarray(np.percentile(np.concatenate(parts), PERCENTILES))
 
 
 def difference(
-    one: list[FloatArray], other: list[FloatArray], rng: np.random.Generator
-) -> tuple[FloatArray, FloatArray]:
+    one: list[DoubleArray], other: list[DoubleArray], rng: np.random.Generator
+) -> tuple[DoubleArray, DoubleArray]:
     """Percentiles of `other` minus those of `one`, and their 95 % interval, (2, P)."""
     drawn = []
     for _ in range(RESAMPLES):

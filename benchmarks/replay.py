@@ -16,12 +16,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from clip_rl_perception.evaluation.priority import hand_over_quickly
-from clip_rl_perception.evaluation.replay.inputs import InputOptions, open_inputs
-from clip_rl_perception.evaluation.replay.model import ModelOptions, ReplayModel, load_model
-from clip_rl_perception.evaluation.replay.offline import OfflineOptions, OfflineReplay
-from clip_rl_perception.evaluation.replay.picture_book import PictureBook
-from clip_rl_perception.evaluation.replay.stream import StreamState
+from clip_rl_perception.replay.offline import OfflineOptions, OfflineReplay
+from clip_rl_perception.replay.replay_model import ModelOptions, ReplayModel, load_model
+from clip_rl_perception.replay.stream_state import StreamState
+from clip_rl_perception.report.frame_gallery import PictureBook
+from clip_rl_perception.sources.streams import InputOptions, open_inputs
+from clip_rl_perception.threads.priority import hand_over_quickly
 
 
 def main() -> None:

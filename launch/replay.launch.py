@@ -93,7 +93,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 def input_of(values: dict[str, str]) -> tuple[str, bool]:
     """Image topic without /compressed, and whether its images are compressed; raises where there is nothing to play."""
     from clip_rl_perception.errors import ClipRlError
-    from clip_rl_perception.evaluation.bag_source import BagSource
+    from clip_rl_perception.sources.bag_source import BagSource
 
     try:
         topic = BagSource(values["bag"], topic=values["topic"] or None).info.topic

@@ -34,7 +34,7 @@ for ask in (library.versions, library.compiler_versions):
     except Exception as error:
         print(ask.__name__, error)
 PYTHON
-part tests python -m pytest -q -m gpu tests/contract tests/unit
+part tests python -m pytest -q -m gpu tests/contract tests/perception tests/training
 for precision in bf16 fp16 fp32; do
   part "build-$precision" clip-rl build-engine --checkpoint demo --backend tensorrt --precision "$precision" \
     --out "$out/demo-$precision"

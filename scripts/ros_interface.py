@@ -33,8 +33,8 @@ from clip_rl_perception.labels import label_space_names, load_label_space  # noq
 from clip_rl_perception.nodes.diagnostics import NodeState, judge  # noqa: E402
 from clip_rl_perception.nodes.health import Health  # noqa: E402
 from clip_rl_perception.nodes.parameters import FIELDS, When  # noqa: E402
-from clip_rl_perception.nodes.viewer_parameters import VIEWER_FIELDS  # noqa: E402
 from clip_rl_perception.scene.types import Validity  # noqa: E402
+from clip_rl_perception.viewer.viewer_parameters import VIEWER_FIELDS  # noqa: E402
 
 _BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -185,13 +185,13 @@ def _described(kind: str, names: Iterable[str], described: dict[str, Any]) -> No
 
 def inputs_table() -> str:
     """What the node subscribes to."""
-    topics = subscribed(PACKAGE / "nodes" / "inputs.py", PACKAGE / "nodes" / "camera_info.py")
+    topics = subscribed(PACKAGE / "nodes" / "image_subscription.py", PACKAGE / "nodes" / "camera_subscription.py")
     _described("inputs", (topic.name for topic in topics), texts.INPUTS)
     rows = [[f"`{topic.name}`", topic.type, topic.qos, texts.INPUTS[topic.name]] for topic in topics]
     return _table(("topic", "type", "QoS", "what"), rows)
 
 
-def outputs_table(outputs: Path = PACKAGE / "nodes" / "outputs.py") -> str:
+def outputs_table(outputs: Path = PACKAGE / "nodes" / "publishers.py") -> str:
     """What the node publishes."""
     topics = published(outputs, PACKAGE / "nodes" / "perception_node.py")
     _described("outputs", (topic.name for topic in topics), texts.OUTPUTS)

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from clip_rl_perception.arrays import ByteArray, FloatArray
 from clip_rl_perception.engine.build import build_engine
 from clip_rl_perception.engine.load import load_engine
 from clip_rl_perception.engine.manifest import Bounds
-from clip_rl_perception.engine.protocol import ByteArray, Engine, FloatArray
+from clip_rl_perception.engine.protocol import Engine
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.model.checkpoint import Calibration, Checkpoint, save_checkpoint
-from clip_rl_perception.model.config import SegmenterConfig
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
+from clip_rl_perception.model.segmenter_config import SegmenterConfig
 
 SIZE = (64, 96)
 GRID = (16, 24)

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from clip_rl_perception.arrays import ByteArray, FloatArray
 from clip_rl_perception.engine import golden
 from clip_rl_perception.engine.load import engine_names, load_engine
-from clip_rl_perception.engine.protocol import ByteArray, Engine, EngineError, FloatArray
+from clip_rl_perception.engine.protocol import Engine, EngineError
 from clip_rl_perception.engine.torch_engine import TorchEngine
 from clip_rl_perception.model.checkpoint import Checkpoint
-from clip_rl_perception.model.config import SegmenterConfig
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
+from clip_rl_perception.model.segmenter_config import SegmenterConfig
 from engine_cases import CASES, GRID, SIZE, Case, image, text_rows
 
 TOLERANCE = {"fp32": 2e-3, "fp16": 0.1, "bf16": 0.5, "int8": 3.0}

@@ -20,13 +20,14 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
-from clip_rl_perception import build_engine as command
-from clip_rl_perception.engine import build, load, openvino_engine, progress
+from clip_rl_perception.arrays import FloatArray
+from clip_rl_perception.commands import build_engine as command
+from clip_rl_perception.engine import build, build_progress, load, openvino_engine
 from clip_rl_perception.engine.build import build_engine
 from clip_rl_perception.engine.golden import GOLDEN_FILE
 from clip_rl_perception.engine.load import load_engine, open_engine
 from clip_rl_perception.engine.manifest import MANIFEST_FILE, Bounds, sha256_of
-from clip_rl_perception.engine.protocol import EngineError, EngineInfo, FloatArray
+from clip_rl_perception.engine.protocol import EngineError, EngineInfo
 from clip_rl_perception.model.checkpoint import Checkpoint, load_checkpoint
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from engine_cases import ANYTHING, SIZE, image, save_acting_checkpoint, text_rows
@@ -343,7 +344,7 @@ def test_int8_without_its_library(tmp_path: Path, checkpoint: Checkpoint, monkey
 
 
 def test_long_stages_tell_that_they_are_at_work() -> None:
-    assert progress.HEARTBEAT_S < 5.0
+    assert build_progress.HEARTBEAT_S < 5.0
     lines: list[str] = []
     enough = threading.Event()
 
@@ -352,7 +353,7 @@ def test_long_stages_tell_that_they_are_at_work() -> None:
         if sum("so far" in line for line in lines) == 3:
             enough.set()
 
-    with progress.stage("work", say, heartbeat_s=0.01):
+    with build_progress.stage("work", say, heartbeat_s=0.01):
         assert enough.wait(60)
     assert lines[0] == "work"
     assert re.match(r"  work: \d+ s so far", lines[1])

@@ -319,7 +319,7 @@ def replay_commands(bag: Path, out: Path, **arguments: str) -> dict[str, list[st
 @pytest.fixture
 def bag(tmp_path: Path) -> Path:
     import numpy as np
-    from clip_rl_perception.evaluation.bag_writer import BagWriter
+    from clip_rl_perception.bags.bag_writer import BagWriter
 
     with BagWriter(tmp_path / "operation") as writer:
         writer.write_image(np.zeros((24, 32, 3), np.uint8), 1_700_000_000_000_000_000)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clip_rl_perception.evaluation.bag_writer import BagWriter
+from clip_rl_perception.bags.bag_writer import BagWriter
 from clip_rl_perception.labels import load_label_space
 
 LIMIT_S = 120.0
@@ -179,7 +179,7 @@ def test_replay_judges_what_somebody_else_plays(
     run = Launched(tmp_path / "launch.log", "replay.launch.py", *arguments)
     launched.append(run)
     run.ros2("active [3]", "lifecycle", "get", "/perception_node")
-    player = [sys.executable, "-m", "clip_rl_perception.nodes.player_node", str(bag), "--keep-stamps", "--lockstep"]
+    player = [sys.executable, "-m", "clip_rl_perception.harness.player_node", str(bag), "--keep-stamps", "--lockstep"]
     player += ["--listeners", "1"]  # the evaluator hears every mask
     player += ["--ros-args", "-r", "image:=/endoscope/image_raw"]
     subprocess.run(player, env=run.environment, timeout=LIMIT_S, check=True, capture_output=True)

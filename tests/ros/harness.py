@@ -67,8 +67,8 @@ def save_random_checkpoint(stem: Path, seed: int = 3) -> Path:
     import torch
     from clip_rl_perception.labels import load_label_space
     from clip_rl_perception.model.checkpoint import Calibration, save_checkpoint
-    from clip_rl_perception.model.config import SegmenterConfig
     from clip_rl_perception.model.segmenter import ClipRlSegmenter
+    from clip_rl_perception.model.segmenter_config import SegmenterConfig
 
     torch.manual_seed(seed)
     segmenter = ClipRlSegmenter(SegmenterConfig(input_size=(96, 128))).eval()

@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from clip_rl_perception.bench.frames import load_frames
-from clip_rl_perception.bench.node import STAGES, NodeSetting, measure_node
-from clip_rl_perception.session.play import SessionError
+from clip_rl_perception.bench.bench_frames import load_frames
+from clip_rl_perception.bench.node_rates import STAGES, NodeSetting, measure_node
+from clip_rl_perception.replay.node_run import SessionError
 from harness import picture
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from clip_rl_perception.evaluation.bag_writer import BagWriter
-from clip_rl_perception.evaluation.recording import Recording, read_stamps
+from clip_rl_perception.bags.bag_writer import BagWriter
 from clip_rl_perception.labels import load_label_space
+from clip_rl_perception.replay.recording import Recording, read_stamps
 from harness import picture
 
 START = 1_700_000_000_000_000_000

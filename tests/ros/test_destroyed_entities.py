@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import rclpy
-from clip_rl_perception.nodes.inputs import ImageInput
-from clip_rl_perception.nodes.outputs import Outputs
+from clip_rl_perception.nodes.image_subscription import ImageInput
+from clip_rl_perception.nodes.publishers import Outputs
 from harness import GUARD_S, LATCHED, POLL_S
 from rclpy.event_handler import EventHandler
 from rclpy.exceptions import InvalidHandle

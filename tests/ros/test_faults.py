@@ -19,11 +19,11 @@ from clip_rl_perception.engine.protocol import Engine, EngineError, EngineInfo, 
 from clip_rl_perception.model.checkpoint import load_checkpoint
 from clip_rl_perception.nodes.frame_processor import DecodedMessage, FrameProcessor
 from clip_rl_perception.nodes.health import Health
-from clip_rl_perception.nodes.outputs import Outputs
+from clip_rl_perception.nodes.newest_frame import FrameCounter, FrameWorker
 from clip_rl_perception.nodes.parameters import NodeParameters
+from clip_rl_perception.nodes.publishers import Outputs
 from clip_rl_perception.nodes.session import Session
 from clip_rl_perception.nodes.watchdog import Watchdog
-from clip_rl_perception.nodes.worker import FrameCounter, FrameWorker
 from clip_rl_perception.pipeline import PerceptionPipeline
 from harness import GUARD_S, Inbox, Tester, image, later, picture
 from rclpy.lifecycle import LifecycleNode

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from clip_rl_perception.evaluation import message_types
+from clip_rl_perception.messages import message_types
 
 NAMES = ("ClassList", "InstrumentTag", "InstrumentTagArray", "SceneStatus")
 

@@ -12,10 +12,10 @@ import pytest
 from builtin_interfaces.msg import Time
 from clip_rl_interfaces.msg import ClassList, InstrumentTagArray, SceneStatus
 from clip_rl_perception.labels import label_space_from_names
-from clip_rl_perception.nodes import messages
-from clip_rl_perception.nodes.messages import FrameTimes
-from clip_rl_perception.nodes.outputs import PUBLICATION_MODE, send_in_background
-from clip_rl_perception.nodes.worker import FrameCounts
+from clip_rl_perception.nodes import node_messages
+from clip_rl_perception.nodes.newest_frame import FrameCounts
+from clip_rl_perception.nodes.node_messages import FrameTimes
+from clip_rl_perception.nodes.publishers import PUBLICATION_MODE, send_in_background
 from clip_rl_perception.scene.types import Box, Instrument, NetworkView, Scene, Validity
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image
@@ -73,7 +73,7 @@ def test_sending_in_the_background_unless_the_environment_says_otherwise(monkeyp
 
 
 def test_tags() -> None:
-    received: InstrumentTagArray = over_the_wire(messages.tags_message(HEADER, scene(), LABELS, "abcdef012345"))
+    received: InstrumentTagArray = over_the_wire(node_messages.tags_message(HEADER, scene(), LABELS, "abcdef012345"))
     assert received.header == HEADER and received.model_id == "abcdef012345"
     (tag,) = received.instruments
     assert (tag.track_id, tag.class_id, tag.class_name, tag.age) == (7, 2, "scissors", 9)
@@ -99,7 +99,7 @@ def test_numpy_numbers_are_taken() -> None:
         track_id=np.int64(5),
         age=np.int64(6),
     )
-    made = messages.tags_message(HEADER, dataclasses.replace(scene(), instruments=(instrument,)), LABELS, "x")
+    made = node_messages.tags_message(HEADER, dataclasses.replace(scene(), instruments=(instrument,)), LABELS, "x")
     assert over_the_wire(made).instruments[0].box.width == 3
 
 
@@ -107,7 +107,7 @@ def test_status_of_a_processed_and_of_a_rejected_frame() -> None:
     times = FrameTimes(decode=0.5, publish=0.75, total=20.0, age=30.0)
     fields = {"times": times, "counts": FrameCounts(4, 3, 2, 1), "model_id": "abc", "engine": "torch fp32 288x352"}
     done: SceneStatus = over_the_wire(
-        messages.status_message(HEADER, validity=Validity.STALE, reason="old", scene=scene(), **fields)
+        node_messages.status_message(HEADER, validity=Validity.STALE, reason="old", scene=scene(), **fields)
     )
     assert done.header == HEADER and (done.validity, done.reason) == (SceneStatus.STALE, "old")
     assert (done.decode_ms, done.preprocess_ms, done.network_ms, done.refine_ms) == (0.5, 1.0, 2.0, 3.0)
@@ -116,7 +116,7 @@ def test_status_of_a_processed_and_of_a_rejected_frame() -> None:
     assert (done.received, done.processed, done.dropped, done.invalid) == (4, 3, 2, 1)
     assert (done.model_id, done.engine) == ("abc", "torch fp32 288x352")
     rejected = over_the_wire(
-        messages.status_message(HEADER, validity=Validity.INVALID_INPUT, reason="step", scene=None, **fields)
+        node_messages.status_message(HEADER, validity=Validity.INVALID_INPUT, reason="step", scene=None, **fields)
     )
     assert rejected.validity == SceneStatus.INVALID_INPUT and math.isnan(rejected.novelty)
     assert (rejected.network_ms, rejected.refine_steps) == (0.0, 0)
@@ -128,7 +128,7 @@ def test_validity_constants_agree() -> None:
 
 
 def test_class_list() -> None:
-    received: ClassList = over_the_wire(messages.class_list_message(LABELS, Time(sec=5)))
+    received: ClassList = over_the_wire(node_messages.class_list_message(LABELS, Time(sec=5)))
     assert list(received.names) == ["tissue", "bipolar forceps", "scissors"]
     assert list(received.ids) == [0, 1, 2] and list(received.instrument) == [False, True, True]
     assert received.prompts[1] == "a photo of a bipolar forceps in surgery"
@@ -138,19 +138,21 @@ def test_class_list() -> None:
 
 
 def test_images() -> None:
-    mask: Image = over_the_wire(messages.image_message(HEADER, np.arange(12, dtype=np.uint8).reshape(3, 4), "mono8"))
+    mask: Image = over_the_wire(
+        node_messages.image_message(HEADER, np.arange(12, dtype=np.uint8).reshape(3, 4), "mono8")
+    )
     assert mask.header == HEADER and (mask.height, mask.width, mask.step, mask.encoding) == (3, 4, 4, "mono8")
     assert list(mask.data) == list(range(12))
-    jpeg = over_the_wire(messages.jpeg_message(HEADER, np.zeros((8, 8, 3), np.uint8), 80))
+    jpeg = over_the_wire(node_messages.jpeg_message(HEADER, np.zeros((8, 8, 3), np.uint8), 80))
     assert jpeg.header == HEADER and bytes(jpeg.data[:2]) == b"\xff\xd8"
 
 
 @pytest.mark.skipif(VISION, reason="vision_msgs is not installed")
 def test_vision_msgs() -> None:
-    assert messages.vision_msgs_available()
-    info = over_the_wire(messages.label_info_message(LABELS, Time(sec=5)))
+    assert node_messages.vision_msgs_available()
+    info = over_the_wire(node_messages.label_info_message(LABELS, Time(sec=5)))
     assert [(entry.class_id, entry.class_name) for entry in info.class_map] == list(enumerate(LABELS.names))
-    found = over_the_wire(messages.detections_message(HEADER, scene(), LABELS))
+    found = over_the_wire(node_messages.detections_message(HEADER, scene(), LABELS))
     assert found.header == HEADER
     (detection,) = found.detections
     assert detection.header == HEADER and detection.id == "7"

@@ -16,18 +16,18 @@ from typing import Any
 import numpy as np
 import pytest
 from clip_rl_interfaces.msg import ClassList
-from clip_rl_perception.evaluation import message_types
-from clip_rl_perception.evaluation.bag_writer import BagWriter
-from clip_rl_perception.evaluation.recording import read_published
-from clip_rl_perception.evaluation.replay.inputs import InputOptions, open_inputs
-from clip_rl_perception.evaluation.replay.model import ModelOptions, load_model
-from clip_rl_perception.evaluation.replay.offline import OfflineOptions, OfflineReplay
-from clip_rl_perception.evaluation.replay.online import OnlineOptions
-from clip_rl_perception.evaluation.replay.run_record import RunRecord
-from clip_rl_perception.evaluation.replay.scoring import accuracy_report
+from clip_rl_perception.bags.bag_writer import BagWriter
 from clip_rl_perception.labels import load_label_space
-from clip_rl_perception.session.online import OnlineReplayOptions, replay_online
-from clip_rl_perception.session.play import SessionError
+from clip_rl_perception.messages import message_types
+from clip_rl_perception.replay.live import OnlineReplayOptions, replay_online
+from clip_rl_perception.replay.node_run import SessionError
+from clip_rl_perception.replay.offline import OfflineOptions, OfflineReplay
+from clip_rl_perception.replay.online_evaluation import OnlineOptions
+from clip_rl_perception.replay.recording import read_published
+from clip_rl_perception.replay.replay_model import ModelOptions, load_model
+from clip_rl_perception.report.accuracy import accuracy_report
+from clip_rl_perception.runs.run_record import RunRecord
+from clip_rl_perception.sources.streams import InputOptions, open_inputs
 from harness import LATCHED, RELIABLE, NodeProcess, Rig, Tester, image, picture
 from sensor_msgs.msg import Image
 from std_msgs.msg import ColorRGBA
@@ -187,7 +187,7 @@ def test_a_node_that_cannot_start_is_named(domain: int, bag: Path, tmp_path: Pat
 
 def test_zero_stamps_are_replaced_in_the_bytes() -> None:
     """CDR of both byte orders; all other bytes stay."""
-    from clip_rl_perception.nodes.outgoing import _stamped
+    from clip_rl_perception.harness.player_messages import _stamped
 
     for order, flag in ((">", 0), ("<", 1)):
         data = bytes([0, flag, 0, 0]) + struct.pack(f"{order}iI", 0, 0) + b"rest"

@@ -30,7 +30,7 @@ def start(log: Path, *parameters: str, path: str = "") -> subprocess.Popen[bytes
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
     if path:
         environment["PYTHONPATH"] = os.pathsep.join([path, environment.get("PYTHONPATH", "")])
-    command = [sys.executable, "-m", "clip_rl_perception.nodes.rerun_viewer_node", "--ros-args"]
+    command = [sys.executable, "-m", "clip_rl_perception.viewer.rerun_viewer_node", "--ros-args"]
     for parameter in parameters:
         command += ["-p", parameter]
     with log.open("w") as stream:

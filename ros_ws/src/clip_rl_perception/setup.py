@@ -37,21 +37,21 @@ setup(
     entry_points={
         "console_scripts": [
             f"perception_node = {PACKAGE}.nodes.perception_node:main",
-            f"player_node = {PACKAGE}.nodes.player_node:main",
-            f"recorder_node = {PACKAGE}.nodes.recorder_node:main",
-            f"evaluator_node = {PACKAGE}.nodes.evaluator_node:main",
-            f"rerun_viewer_node = {PACKAGE}.nodes.rerun_viewer_node:main",
+            f"player_node = {PACKAGE}.harness.player_node:main",
+            f"recorder_node = {PACKAGE}.harness.recorder_node:main",
+            f"evaluator_node = {PACKAGE}.harness.evaluator_node:main",
+            f"rerun_viewer_node = {PACKAGE}.viewer.rerun_viewer_node:main",
             f"clip-rl = {PACKAGE}.cli:main",
         ],
         # The robot's part of the commands in pyproject.toml.
         "clip_rl.commands": [
-            f"bag = {PACKAGE}.bag",
-            f"bench = {PACKAGE}.bench.command",
-            f"build-engine = {PACKAGE}.build_engine",
-            f"demo = {PACKAGE}.demo.command",
-            f"info = {PACKAGE}.info",
-            f"replay = {PACKAGE}.replay",
-            f"report = {PACKAGE}.report_command",
+            f"bag = {PACKAGE}.commands.bag",
+            f"bench = {PACKAGE}.commands.bench",
+            f"build-engine = {PACKAGE}.commands.build_engine",
+            f"demo = {PACKAGE}.commands.demo",
+            f"info = {PACKAGE}.commands.info",
+            f"replay = {PACKAGE}.commands.replay",
+            f"report = {PACKAGE}.commands.report",
         ],
     },
 )

@@ -8,12 +8,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from clip_rl_perception.atomic_write import write_json
 from clip_rl_perception.errors import ClipRlError
-from clip_rl_perception.evaluation.host import host, versions
-from clip_rl_perception.whole_file import write_json
+from clip_rl_perception.runs.host import host, versions
 from torch import Tensor
 
-from clip_rl_training.comparing.config import (
+from clip_rl_training.comparing.candidate_scores import measure
+from clip_rl_training.comparing.candidates import (
+    NetworkPredictor,
+    PeerModule,
+    RefinerModule,
+    add_keep_margin_,
+    only_space,
+    read_weights,
+    write_weights,
+)
+from clip_rl_training.comparing.comparison_config import (
     CompareConfig,
     Job,
     jobs_of,
@@ -23,27 +33,17 @@ from clip_rl_training.comparing.config import (
     trained_by,
     training_digest,
 )
-from clip_rl_training.comparing.measure import measure
-from clip_rl_training.comparing.networks import (
-    NetworkPredictor,
-    PeerModule,
-    RefinerModule,
-    add_keep_margin_,
-    only_space,
-    read_weights,
-    write_weights,
-)
-from clip_rl_training.comparing.views import viewed
-from clip_rl_training.config import TrainConfig
-from clip_rl_training.data import TEST
-from clip_rl_training.dataset_stills import DatasetStills, open_parts
+from clip_rl_training.comparing.network_frames import viewed
+from clip_rl_training.data.dataset_stills import DatasetStills, open_parts
+from clip_rl_training.data.samples import TEST
+from clip_rl_training.data.scene_sources import open_stills
 from clip_rl_training.datasets import open_dataset
-from clip_rl_training.evaluating.mapping import class_mapping
-from clip_rl_training.interrupts import interrupts_flagged
-from clip_rl_training.label_maps import find_label_map
-from clip_rl_training.module import LossModule, TrainingModule
-from clip_rl_training.stills import open_stills
-from clip_rl_training.train import Trainer
+from clip_rl_training.datasets.named_label_maps import find_label_map
+from clip_rl_training.evaluating.evaluated_classes import class_mapping
+from clip_rl_training.loop.interrupts import interrupts_flagged
+from clip_rl_training.loop.train import Trainer
+from clip_rl_training.loop.training_config import TrainConfig
+from clip_rl_training.loop.training_module import LossModule, TrainingModule
 
 
 class CompareError(ClipRlError):

@@ -17,11 +17,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from clip_rl_perception.arrays import DoubleArray
 from clip_rl_perception.errors import ClipRlError
 from scipy import stats
 
-FloatArray = npt.NDArray[np.float64]
 Result = Mapping[str, Any]
 
 SCORES = {"iou": ("intersection", "union"), "nsd": ("nsd_sum", "nsd_frames")}
@@ -105,7 +104,7 @@ def difference(
     if not common:
         return None
     above, below = SCORES[score]
-    sums: dict[tuple[str, int], FloatArray] = {}
+    sums: dict[tuple[str, int], DoubleArray] = {}
     pairs = []
     for key in common:
         if [row["frames"] for row in ones[key]] != [row["frames"] for row in others[key]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from clip_rl_training.comparing.config import CompareConfig
+from clip_rl_training.comparing.comparison_config import CompareConfig
 from clip_rl_training.comparing.statistics import Result, blocks_of, difference, pooled, summary
 from clip_rl_training.evaluating.robustness import mean_corruption_error
 

@@ -14,11 +14,12 @@ import zlib
 from collections.abc import Callable
 
 import numpy as np
+from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import ClipRlError
 
-from clip_rl_training.corruptions import camera, scene, signal
-from clip_rl_training.corruptions.fields import ByteArray, Mask
-from clip_rl_training.corruptions.scene import Result
+from clip_rl_training.corruptions import camera_corruptions, scene_corruptions, signal_corruptions
+from clip_rl_training.corruptions.random_fields import Mask
+from clip_rl_training.corruptions.scene_corruptions import Result
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
@@ -38,24 +39,24 @@ class Corruption:
 
 
 CORRUPTIONS: dict[str, Corruption] = {
-    "smoke": Corruption(scene.smoke, (0.25, 0.4, 0.55, 0.7, 0.85)),
-    "fog": Corruption(scene.fog, (0.15, 0.3, 0.45, 0.6, 0.72)),
-    "blood": Corruption(scene.blood, (0.05, 0.1, 0.17, 0.26, 0.38)),
-    "specular": Corruption(scene.specular, (0.01, 0.025, 0.05, 0.09, 0.15)),
-    "lens_dirt": Corruption(scene.lens_dirt, (0.04, 0.09, 0.16, 0.25, 0.36)),
-    "cloth": Corruption(scene.cloth, (0.06, 0.12, 0.2, 0.3, 0.42)),
-    "tissue": Corruption(scene.tissue, (0.06, 0.12, 0.2, 0.3, 0.42)),
-    "defocus": Corruption(camera.defocus, (0.003, 0.006, 0.01, 0.015, 0.022)),
-    "motion_blur": Corruption(camera.motion_blur, (0.012, 0.024, 0.04, 0.06, 0.085)),
-    "darkness": Corruption(camera.darkness, (0.3, 0.5, 0.64, 0.75, 0.84)),
-    "overexposure": Corruption(camera.overexposure, (0.25, 0.5, 0.8, 1.2, 1.7)),
-    "colour_shift": Corruption(camera.colour_shift, (0.07, 0.14, 0.22, 0.31, 0.42)),
-    "desaturation": Corruption(camera.desaturation, (0.3, 0.5, 0.7, 0.85, 1.0)),
-    "sensor_noise": Corruption(camera.sensor_noise, (6, 12, 20, 32, 48)),
-    "jpeg": Corruption(signal.jpeg, (65, 78, 86, 91, 95)),
-    "interlacing": Corruption(signal.interlacing, (0.004, 0.009, 0.016, 0.027, 0.045)),
-    "dropped_blocks": Corruption(signal.dropped_blocks, (0.03, 0.07, 0.13, 0.21, 0.32)),
-    "low_resolution": Corruption(signal.low_resolution, (1, 2, 3.5, 5.5, 9)),
+    "smoke": Corruption(scene_corruptions.smoke, (0.25, 0.4, 0.55, 0.7, 0.85)),
+    "fog": Corruption(scene_corruptions.fog, (0.15, 0.3, 0.45, 0.6, 0.72)),
+    "blood": Corruption(scene_corruptions.blood, (0.05, 0.1, 0.17, 0.26, 0.38)),
+    "specular": Corruption(scene_corruptions.specular, (0.01, 0.025, 0.05, 0.09, 0.15)),
+    "lens_dirt": Corruption(scene_corruptions.lens_dirt, (0.04, 0.09, 0.16, 0.25, 0.36)),
+    "cloth": Corruption(scene_corruptions.cloth, (0.06, 0.12, 0.2, 0.3, 0.42)),
+    "tissue": Corruption(scene_corruptions.tissue, (0.06, 0.12, 0.2, 0.3, 0.42)),
+    "defocus": Corruption(camera_corruptions.defocus, (0.003, 0.006, 0.01, 0.015, 0.022)),
+    "motion_blur": Corruption(camera_corruptions.motion_blur, (0.012, 0.024, 0.04, 0.06, 0.085)),
+    "darkness": Corruption(camera_corruptions.darkness, (0.3, 0.5, 0.64, 0.75, 0.84)),
+    "overexposure": Corruption(camera_corruptions.overexposure, (0.25, 0.5, 0.8, 1.2, 1.7)),
+    "colour_shift": Corruption(camera_corruptions.colour_shift, (0.07, 0.14, 0.22, 0.31, 0.42)),
+    "desaturation": Corruption(camera_corruptions.desaturation, (0.3, 0.5, 0.7, 0.85, 1.0)),
+    "sensor_noise": Corruption(camera_corruptions.sensor_noise, (6, 12, 20, 32, 48)),
+    "jpeg": Corruption(signal_corruptions.jpeg, (65, 78, 86, 91, 95)),
+    "interlacing": Corruption(signal_corruptions.interlacing, (0.004, 0.009, 0.016, 0.027, 0.045)),
+    "dropped_blocks": Corruption(signal_corruptions.dropped_blocks, (0.03, 0.07, 0.13, 0.21, 0.32)),
+    "low_resolution": Corruption(signal_corruptions.low_resolution, (1, 2, 3.5, 5.5, 9)),
 }
 """All corruptions by name."""
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from clip_rl_perception.evaluation.label_map import LabelMap
+from clip_rl_perception.sources.truth_label_map import LabelMap
 
-from clip_rl_training.datasets.base import ALL, DatasetError, Item, SegmentationDataset, check_disjoint
 from clip_rl_training.datasets.cholecseg8k import open_cholecseg8k
+from clip_rl_training.datasets.dataset import ALL, DatasetError, Item, SegmentationDataset, check_disjoint
 from clip_rl_training.datasets.endovis2017 import open_endovis2017
 from clip_rl_training.datasets.endovis2018 import open_endovis2018, open_endovis2018_11
 from clip_rl_training.datasets.endovis2018_type import CODINGS, open_endovis2018_type

@@ -28,11 +28,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from clip_rl_perception.evaluation.mask_coding import CodingError, ValueCoding
+from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.labels import load_label_space
+from clip_rl_perception.sources.mask_coding import CodingError, ValueCoding
 
-from clip_rl_training.datasets.base import (
-    ByteArray,
+from clip_rl_training.datasets.dataset import (
     CodedMask,
     Crop,
     DatasetError,

@@ -19,10 +19,10 @@ import json
 import re
 from pathlib import Path
 
-from clip_rl_perception.evaluation.mask_coding import ColorCoding
 from clip_rl_perception.labels import LabelSpace, load_label_space
+from clip_rl_perception.sources.mask_coding import ColorCoding
 
-from clip_rl_training.datasets.base import (
+from clip_rl_training.datasets.dataset import (
     CodedMask,
     Item,
     SegmentationDataset,

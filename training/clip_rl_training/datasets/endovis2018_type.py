@@ -31,11 +31,11 @@ import re
 from pathlib import Path
 
 import numpy as np
-from clip_rl_perception.evaluation.mask_coding import ValueCoding
+from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.labels import LabelSpace, load_label_space
+from clip_rl_perception.sources.mask_coding import ValueCoding
 
-from clip_rl_training.datasets.base import (
-    ByteArray,
+from clip_rl_training.datasets.dataset import (
     CodedMask,
     DatasetError,
     Item,

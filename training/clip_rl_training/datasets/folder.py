@@ -4,7 +4,7 @@
     R/<sequence>/images/*, R/<sequence>/masks/*
 
 Masks have the stem of their image and any image suffix; the folder may be called labels instead of masks. The label map
-(see `clip_rl_perception.evaluation.label_map`) says what the stored values mean. There are no splits but "all"; choose
+(`clip_rl_perception.sources.truth_label_map`) says what stored values mean. There are no splits but "all"; choose
 sequences with `SegmentationDataset.only`.
 """
 
@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clip_rl_perception.evaluation.label_map import LabelMap
 from clip_rl_perception.labels import label_space_from_names
+from clip_rl_perception.sources.truth_label_map import LabelMap
 
-from clip_rl_training.datasets.base import (
+from clip_rl_training.datasets.dataset import (
     CodedMask,
     Item,
     SegmentationDataset,

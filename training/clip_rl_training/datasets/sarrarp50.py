@@ -15,10 +15,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from clip_rl_perception.evaluation.mask_coding import ValueCoding
 from clip_rl_perception.labels import load_label_space
+from clip_rl_perception.sources.mask_coding import ValueCoding
 
-from clip_rl_training.datasets.base import (
+from clip_rl_training.datasets.dataset import (
     CodedMask,
     Item,
     SegmentationDataset,

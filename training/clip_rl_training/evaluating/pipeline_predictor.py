@@ -5,14 +5,14 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
+from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.engine.load import load_engine
 from clip_rl_perception.labels import LabelSpace, load_label_space
 from clip_rl_perception.model.checkpoint import Checkpoint, load_checkpoint
 from clip_rl_perception.pipeline import PerceptionPipeline, PipelineConfig, SceneMemory
 
-from clip_rl_training.datasets.base import ByteArray
-from clip_rl_training.evaluating.loop import Prediction
-from clip_rl_training.synonyms import Synonyms, renamed
+from clip_rl_training.evaluating.evaluation_loop import Prediction
+from clip_rl_training.naming.synonyms import Synonyms, renamed
 
 DEFAULT_RATE = 25.0
 """Frames per second of video whose frames carry no stamps, Hz."""

@@ -20,15 +20,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import ClipRlError
-from clip_rl_perception.evaluation.evaluator import Evaluator
+from clip_rl_perception.metrics.evaluator import Evaluator
 from tqdm import tqdm
 
 from clip_rl_training.corruptions import CORRUPTIONS, SEVERITIES, corrupt_and_cover
 from clip_rl_training.datasets import Item, SegmentationDataset
-from clip_rl_training.datasets.base import ByteArray
-from clip_rl_training.evaluating.loop import Damage, Predictor, evaluate
-from clip_rl_training.evaluating.mapping import ClassMapping
+from clip_rl_training.evaluating.evaluated_classes import ClassMapping
+from clip_rl_training.evaluating.evaluation_loop import Damage, Predictor, evaluate
 
 REPORTED = ("miou", "miou_no_background", "dice")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from clip_rl_training.synthetic.config import SceneConfig
-from clip_rl_training.synthetic.frame import TYPE_NAMES, SyntheticFrame
+from clip_rl_training.synthetic.drawing.rendered_frame import TYPE_NAMES, SyntheticFrame
+from clip_rl_training.synthetic.scene_config import SceneConfig
 from clip_rl_training.synthetic.stills import random_clip, random_still
 
 __all__ = ["TYPE_NAMES", "SceneConfig", "SyntheticFrame", "random_clip", "random_still"]

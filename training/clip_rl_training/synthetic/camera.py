@@ -6,11 +6,12 @@ import dataclasses
 
 import cv2
 import numpy as np
+from clip_rl_perception.arrays import FloatArray
 
-from clip_rl_training.synthetic.config import SceneConfig
-from clip_rl_training.synthetic.frame import FloatArray, as_bytes, as_floats
-from clip_rl_training.synthetic.kinematics import Motion, draw_motion
-from clip_rl_training.synthetic.tissue import Tissue
+from clip_rl_training.synthetic.drawing.rendered_frame import as_bytes, as_floats
+from clip_rl_training.synthetic.instruments.kinematics import Motion, draw_motion
+from clip_rl_training.synthetic.scene_config import SceneConfig
+from clip_rl_training.synthetic.tissue.tissue import Tissue
 
 _GRID = 16
 """Nodes per side of the coarse displacement grid."""

@@ -6,9 +6,10 @@ import dataclasses
 
 import cv2
 import numpy as np
+from clip_rl_perception.arrays import ByteArray
 
-from clip_rl_training.synthetic.frame import ByteArray, as_bytes
-from clip_rl_training.synthetic.shapes import disc_or_box, fill
+from clip_rl_training.synthetic.drawing.rendered_frame import as_bytes
+from clip_rl_training.synthetic.drawing.shapes import disc_or_box, fill
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,13 +10,13 @@ import dataclasses
 
 import cv2
 import numpy as np
+from clip_rl_perception.arrays import FloatArray
 
-from clip_rl_training.synthetic.frame import (
+from clip_rl_training.synthetic.drawing.rendered_frame import (
     PART_CLASPER,
     PART_WRIST,
     SUCTION,
     TYPE_NAMES,
-    FloatArray,
     SyntheticFrame,
     as_floats,
 )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from clip_rl_perception.arrays import ByteArray, FloatArray
 
-from clip_rl_training.synthetic.banks import TextureBank
-from clip_rl_training.synthetic.frame import ByteArray, FloatArray, as_bytes, as_floats
+from clip_rl_training.synthetic.drawing.banks import TextureBank
+from clip_rl_training.synthetic.drawing.rendered_frame import as_bytes, as_floats
 
 
 def add_smoke(image: ByteArray, cover: FloatArray, color: tuple[float, float, float]) -> ByteArray:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from clip_rl_training.synthetic.config import SceneConfig
-from clip_rl_training.synthetic.frame import SyntheticFrame
+from clip_rl_training.synthetic.drawing.rendered_frame import SyntheticFrame
 from clip_rl_training.synthetic.scene import SceneState, draw_scene, render
+from clip_rl_training.synthetic.scene_config import SceneConfig
 from clip_rl_training.synthetic.stereo import StereoGeometry, geometry_of, right_eye
 
 _SCENE, _FRAME, _RIGHT_FRAME = 0, 1, 2

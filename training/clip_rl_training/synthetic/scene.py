@@ -7,34 +7,39 @@ import math
 
 import cv2
 import numpy as np
+from clip_rl_perception.arrays import ByteArray, FloatArray
 from clip_rl_perception.labels import UNLABELLED
 
-from clip_rl_training.synthetic import objects
-from clip_rl_training.synthetic.banks import TextureBank, texture_bank
 from clip_rl_training.synthetic.camera import Camera, draw_camera, view_tissue
-from clip_rl_training.synthetic.config import SceneConfig
 from clip_rl_training.synthetic.content import Content, draw_content
-from clip_rl_training.synthetic.cutouts import PlacedCutout, cutout_matrix, cutout_silhouette, draw_cutout, place_cutout
-from clip_rl_training.synthetic.designs import draw_design
-from clip_rl_training.synthetic.frame import (
+from clip_rl_training.synthetic.drawing.banks import TextureBank, texture_bank
+from clip_rl_training.synthetic.drawing.rendered_frame import (
     PROBE,
     SCENE_CLAMPS,
     SUCTION,
     TYPE_NAMES,
-    ByteArray,
-    FloatArray,
     SyntheticFrame,
     as_bytes,
     as_floats,
     scene_class,
 )
-from clip_rl_training.synthetic.kinematics import Placement, draw_placement, part_homographies
-from clip_rl_training.synthetic.lighting import Lamp, draw_lamp, exposed, fading, light_tissue
-from clip_rl_training.synthetic.look import Look, develop, draw_look
-from clip_rl_training.synthetic.rendering import draw_part
-from clip_rl_training.synthetic.shapes import Points, blob_outline, fill_alpha, transform
-from clip_rl_training.synthetic.tissue import Tissue, add_blood, draw_tissue, photographed_tissue
-from clip_rl_training.synthetic.user_images import load_backgrounds, load_cutouts
+from clip_rl_training.synthetic.drawing.shapes import Points, blob_outline, fill_alpha, transform
+from clip_rl_training.synthetic.drawing.user_images import load_backgrounds, load_cutouts
+from clip_rl_training.synthetic.instruments.cutouts import (
+    PlacedCutout,
+    cutout_matrix,
+    cutout_silhouette,
+    draw_cutout,
+    place_cutout,
+)
+from clip_rl_training.synthetic.instruments.designs import draw_design
+from clip_rl_training.synthetic.instruments.kinematics import Placement, draw_placement, part_homographies
+from clip_rl_training.synthetic.instruments.rendering import draw_part
+from clip_rl_training.synthetic.recording_style import Look, develop, draw_look
+from clip_rl_training.synthetic.scene_config import SceneConfig
+from clip_rl_training.synthetic.tissue import objects
+from clip_rl_training.synthetic.tissue.lighting import Lamp, draw_lamp, exposed, fading, light_tissue
+from clip_rl_training.synthetic.tissue.tissue import Tissue, add_blood, draw_tissue, photographed_tissue
 
 _PIECES_PER_INSTRUMENT = 16
 """Piece number = 16 * instance + part index; 0 is tissue."""

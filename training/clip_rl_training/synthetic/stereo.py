@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from clip_rl_training.synthetic.kinematics import Placement
+from clip_rl_training.synthetic.instruments.kinematics import Placement
 from clip_rl_training.synthetic.scene import SceneState
 
 BASELINE_MM = 5.0

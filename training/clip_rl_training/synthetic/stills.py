@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from clip_rl_training.synthetic.config import SceneConfig
-from clip_rl_training.synthetic.frame import SyntheticFrame
+from clip_rl_training.synthetic.drawing.rendered_frame import SyntheticFrame
 from clip_rl_training.synthetic.scene import draw_scene, render
+from clip_rl_training.synthetic.scene_config import SceneConfig
 
 
 def random_still(rng: np.random.Generator, config: SceneConfig) -> SyntheticFrame:

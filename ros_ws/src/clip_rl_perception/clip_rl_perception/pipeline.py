@@ -15,19 +15,21 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from clip_rl_perception.arrays import ByteArray, FloatArray
 from clip_rl_perception.engine.protocol import Engine, EngineError
-from clip_rl_perception.engine.views import infer_views
+from clip_rl_perception.engine.tta import infer_views
+from clip_rl_perception.kernels import block_mean
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.model.calibration import Calibration
-from clip_rl_perception.scene import block_mean, instruments, label_map, tracks, validity
+from clip_rl_perception.scene import instruments, label_map, tracks, validity
 from clip_rl_perception.scene.content_area import ContentAreaConfig, ContentAreaTracker
 from clip_rl_perception.scene.instances import InstanceConfig
 from clip_rl_perception.scene.instruments import find_instruments
 from clip_rl_perception.scene.label_map import full_size_maps, grid_winners
+from clip_rl_perception.scene.letterbox import make_view, to_network
 from clip_rl_perception.scene.tracks import TrackConfig, TrackMemory, track_instruments
-from clip_rl_perception.scene.types import Box, ByteArray, ContentArea, FloatArray, NetworkView, Scene
+from clip_rl_perception.scene.types import Box, ContentArea, NetworkView, Scene
 from clip_rl_perception.scene.validity import ValidityConfig, judge, measure_look
-from clip_rl_perception.scene.view import make_view, to_network
 
 if TYPE_CHECKING:
     from clip_rl_perception.model.checkpoint import Checkpoint

@@ -10,21 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from clip_rl_perception.bench import encoders, peers
-from clip_rl_perception.bench.engines import PipelineContestant, PlainTorch, Setting, agreement, steps_summary
-from clip_rl_perception.bench.frames import BenchFrames, back_and_forth
-from clip_rl_perception.bench.kinds_of_frames import kinds_of, measure_kinds
-from clip_rl_perception.bench.measure import Contestant, Loaded, Series, interleave, ratio, timed
+from clip_rl_perception.bench import encoder_timing, peer_engines
+from clip_rl_perception.bench.bench_frames import BenchFrames, back_and_forth
+from clip_rl_perception.bench.engine_timing import PipelineContestant, PlainTorch, Setting, agreement, steps_summary
+from clip_rl_perception.bench.frame_kinds import kinds_of, measure_kinds
+from clip_rl_perception.bench.interleaved import Contestant, Loaded, Series, interleave, ratio, timed
 from clip_rl_perception.bench.roofline import Ceilings, bound_ms, network_work
 from clip_rl_perception.engine.build import build_engine
 from clip_rl_perception.engine.load import load_engine, open_engine
 from clip_rl_perception.engine.manifest import MANIFEST_FILE, Bounds
 from clip_rl_perception.engine.protocol import Engine, EngineError
-from clip_rl_perception.evaluation.golden_frames import golden_images
-from clip_rl_perception.evaluation.host import host
-from clip_rl_perception.evaluation.peers import PeerError
 from clip_rl_perception.labels import LabelSpace, label_space_from_names
 from clip_rl_perception.model.checkpoint import Checkpoint
+from clip_rl_perception.model.peer_networks import PeerError
+from clip_rl_perception.runs.host import host
+from clip_rl_perception.sources.golden_frames import golden_images
 
 Progress = Callable[[str], None]
 
@@ -171,7 +171,7 @@ def measure_encoders(frames: BenchFrames, options: Options, log: Progress) -> li
         checkpoint, setting, directory, paths = prepare_encoder(preset, options, log)
         made = load(checkpoint, setting, directory)
         ours = PipelineContestant(setting, made.value, checkpoint)
-        bare = encoders.BareParts(preset, paths, checkpoint, setting.size, setting.precision)
+        bare = encoder_timing.BareParts(preset, paths, checkpoint, setting.size, setting.precision)
         plain = PlainTorch(checkpoint, setting.encoder, setting.size)
         rounds = max(5, options.rounds // 4)
         log(f"measuring {setting.name}, {rounds} rounds")
@@ -197,12 +197,12 @@ def prepare_encoder(
 ) -> tuple[Checkpoint, Setting, Path, tuple[Path, Path]]:
     """Random checkpoint, engine directory and graphs of the parts of a preset; made where they are missing."""
     log(f"preparing {preset}")
-    checkpoint = encoders.random_checkpoint(preset, options.out / "models")
+    checkpoint = encoder_timing.random_checkpoint(preset, options.out / "models")
     config = checkpoint.segmenter.config
     size, name = options.size or config.input_size, config.encoder.name
     setting = Setting("openvino", best_precision("openvino"), name, size, len(checkpoint.label_space))
     directory = prepare_engine(checkpoint, setting, options.out, RANDOM_BOUNDS, log)
-    paths = encoders.export_parts(checkpoint, size, options.out / "parts" / f"{preset}-{size[0]}x{size[1]}")
+    paths = encoder_timing.export_parts(checkpoint, size, options.out / "parts" / f"{preset}-{size[0]}x{size[1]}")
     return checkpoint, setting, directory, paths
 
 
@@ -264,20 +264,22 @@ def _plain_row(first: Setting, plain: Series) -> dict[str, Any]:
     }
 
 
-def _peers(first: Setting, options: Options, log: Progress) -> tuple[list[peers.OpenVinoPeer], list[dict[str, Any]]]:
+def _peers(
+    first: Setting, options: Options, log: Progress
+) -> tuple[list[peer_engines.OpenVinoPeer], list[dict[str, Any]]]:
     """Peers at the first engine's size and precision, and what is known of them before they run."""
-    contestants: list[peers.OpenVinoPeer] = []
+    contestants: list[peer_engines.OpenVinoPeer] = []
     rows: list[dict[str, Any]] = []
     if importlib.util.find_spec("openvino") is None:
         return contestants, rows
     precision = first.precision if first.precision in ("bf16", "fp32") else "fp32"
     for name in options.peer_names:
         try:
-            path, network = peers.export_peer(name, first.classes, first.size, options.out / "peers")
+            path, network = peer_engines.export_peer(name, first.classes, first.size, options.out / "peers")
         except PeerError as error:
             log(f"  left out: {error}")
             continue
-        contestants.append(peers.OpenVinoPeer(name, path, first.size, precision))
+        contestants.append(peer_engines.OpenVinoPeer(name, path, first.size, precision))
         rows.append(
             {
                 "name": name,

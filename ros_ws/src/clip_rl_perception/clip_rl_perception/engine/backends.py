@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.engine.manifest import Manifest
-from clip_rl_perception.engine.protocol import ByteArray, Engine, EngineError
+from clip_rl_perception.engine.protocol import Engine, EngineError
 
 if TYPE_CHECKING:
     from clip_rl_perception.model.checkpoint import Checkpoint

@@ -12,15 +12,16 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.engine import golden as gate
 from clip_rl_perception.engine.backends import Backend, backend_named
+from clip_rl_perception.engine.build_progress import Progress, stage
 from clip_rl_perception.engine.manifest import BOUNDS, MANIFEST_FILE, Bounds, Manifest, sha256_of, write_manifest
-from clip_rl_perception.engine.progress import Progress, stage
-from clip_rl_perception.engine.protocol import ByteArray, EngineError
+from clip_rl_perception.engine.protocol import EngineError
 from clip_rl_perception.engine.torch_engine import TorchEngine
 from clip_rl_perception.model.checkpoint import Checkpoint
-from clip_rl_perception.model.config import ConfigError, check_input_size
 from clip_rl_perception.model.segmenter import STRIDE
+from clip_rl_perception.model.segmenter_config import ConfigError, check_input_size
 
 HOLD_OUT_EVERY = 4
 """Of the calibration frames, every fourth is kept from calibration and shows what it costs."""

@@ -12,14 +12,13 @@ from collections.abc import Iterator
 
 import torch
 
+from clip_rl_perception.arrays import ByteArray, FloatArray
 from clip_rl_perception.engine.budget import StepBudget
 from clip_rl_perception.engine.device_graphs import DeviceGraphs, Log, Program
 from clip_rl_perception.engine.protocol import (
-    ByteArray,
     EngineError,
     EngineInfo,
     EngineOutput,
-    FloatArray,
     check_infer_arguments,
     check_logits,
     is_out_of_memory,

@@ -15,7 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clip_rl_perception.engine.protocol import EngineInfo, FloatArray
+from clip_rl_perception.arrays import FloatArray
+from clip_rl_perception.engine.protocol import EngineInfo
 from clip_rl_perception.model.segmenter import NetworkOutput
 
 WARM_UP_RUNS = 3

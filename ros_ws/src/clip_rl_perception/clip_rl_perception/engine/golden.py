@@ -14,8 +14,9 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from clip_rl_perception.arrays import ByteArray, FloatArray
 from clip_rl_perception.engine.manifest import Bounds
-from clip_rl_perception.engine.protocol import ByteArray, Engine, EngineError, FloatArray
+from clip_rl_perception.engine.protocol import Engine, EngineError
 
 GOLDEN_FILE = "golden.safetensors"
 

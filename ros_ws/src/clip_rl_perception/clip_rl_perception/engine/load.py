@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.engine import golden as gate
 from clip_rl_perception.engine.backends import backend_named
 from clip_rl_perception.engine.build import build_engine
@@ -22,7 +23,7 @@ from clip_rl_perception.engine.manifest import (
     sha256_of,
     verify_manifest,
 )
-from clip_rl_perception.engine.protocol import ByteArray, Engine, EngineError
+from clip_rl_perception.engine.protocol import Engine, EngineError
 from clip_rl_perception.engine.torch_engine import TorchEngine
 from clip_rl_perception.model.checkpoint import Checkpoint
 

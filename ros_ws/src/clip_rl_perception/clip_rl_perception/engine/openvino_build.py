@@ -16,10 +16,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 from torch import Tensor, nn
 
+from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.engine.openvino_engine import NETWORK_FILE, POLICY_FILE
 from clip_rl_perception.engine.openvino_graphs import PixelMajorNetwork
 from clip_rl_perception.engine.openvino_refiner import SHARPEN
-from clip_rl_perception.engine.protocol import ByteArray, EngineError
+from clip_rl_perception.engine.protocol import EngineError
 from clip_rl_perception.model.checkpoint import Checkpoint
 from clip_rl_perception.model.refiner import Refiner
 

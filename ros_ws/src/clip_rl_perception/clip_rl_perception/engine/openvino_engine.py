@@ -13,15 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from clip_rl_perception.arrays import ByteArray, FloatArray
 from clip_rl_perception.engine.budget import StepBudget
 from clip_rl_perception.engine.manifest import Manifest, describe_cpu
 from clip_rl_perception.engine.openvino_refiner import CpuRefiner, read_policy
 from clip_rl_perception.engine.protocol import (
-    ByteArray,
     EngineError,
     EngineInfo,
     EngineOutput,
-    FloatArray,
     check_infer_arguments,
     check_logits,
     is_out_of_memory,

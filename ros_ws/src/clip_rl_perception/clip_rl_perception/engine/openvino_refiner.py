@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from clip_rl_perception.engine import policy_kernels, refine_kernels
-from clip_rl_perception.engine.policy_kernels import PolicyWeights
-from clip_rl_perception.engine.protocol import EngineError, FloatArray
+from clip_rl_perception.arrays import FloatArray
+from clip_rl_perception.engine.protocol import EngineError
+from clip_rl_perception.kernels import policy_kernels, refine_kernels
+from clip_rl_perception.kernels.policy_kernels import PolicyWeights
 
 ARRAYS = ("dynamic", "flag", "around", "around_bias", "join", "join_bias", "head", "head_bias", "dilations")
 """Of `PolicyWeights`, as they are stored."""

@@ -11,12 +11,9 @@ import re
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
 
+from clip_rl_perception.arrays import ByteArray, FloatArray
 from clip_rl_perception.errors import ClipRlError
-
-FloatArray = npt.NDArray[np.float32]
-ByteArray = npt.NDArray[np.uint8]
 
 
 class EngineError(ClipRlError, RuntimeError):

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.engine.graphs import DTYPES, CastNetworkGraph, MovingStepGraph
-from clip_rl_perception.engine.protocol import ByteArray, EngineError
+from clip_rl_perception.engine.protocol import EngineError
 from clip_rl_perception.engine.tensorrt_library import import_compiler
 from clip_rl_perception.model.checkpoint import Checkpoint
 

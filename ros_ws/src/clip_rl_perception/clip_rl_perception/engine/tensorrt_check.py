@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from clip_rl_perception.engine.progress import Progress, stage
+from clip_rl_perception.engine.build_progress import Progress, stage
 from clip_rl_perception.engine.protocol import EngineError
 from clip_rl_perception.engine.tensorrt_build import Graph, export, graphs_for_export
 from clip_rl_perception.engine.tensorrt_library import import_flavour

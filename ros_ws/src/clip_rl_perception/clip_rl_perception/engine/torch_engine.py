@@ -13,8 +13,8 @@ from clip_rl_perception.engine.device_graphs import Log, Program
 from clip_rl_perception.engine.graphs import DTYPES, CastNetworkGraph, MovingStepGraph
 from clip_rl_perception.engine.protocol import EngineError, EngineInfo
 from clip_rl_perception.model.checkpoint import Checkpoint
-from clip_rl_perception.model.config import ConfigError, check_input_size
 from clip_rl_perception.model.segmenter import STRIDE, NetworkOutput
+from clip_rl_perception.model.segmenter_config import ConfigError, check_input_size
 
 PRECISIONS = tuple(DTYPES)
 """What encoder and pyramid may compute in; classifier, refiner and all results are single precision."""

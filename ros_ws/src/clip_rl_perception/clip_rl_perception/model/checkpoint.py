@@ -21,8 +21,8 @@ from clip_rl_perception.labels import LabelError, LabelSpace, label_space_from_d
 from clip_rl_perception.model.calibration import Calibration as Calibration
 from clip_rl_perception.model.checkpoint_files import CheckpointError as CheckpointError
 from clip_rl_perception.model.checkpoint_files import read_description, read_tensors, require, sha256, write_files
-from clip_rl_perception.model.config import DEFAULT_TEMPLATES, ConfigError, SegmenterConfig
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
+from clip_rl_perception.model.segmenter_config import DEFAULT_TEMPLATES, ConfigError, SegmenterConfig
 from clip_rl_perception.resources import ResourceError, share_path
 
 _SAME_TEXT = 0.99

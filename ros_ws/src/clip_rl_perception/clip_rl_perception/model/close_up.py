@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clip_rl_perception.model import torchvision_compat  # noqa: F401  (before timm, which imports torchvision)
-from clip_rl_perception.model.config import CloseUpConfig
+from clip_rl_perception.model.segmenter_config import CloseUpConfig
 
 # isort: split
 from timm.models.byobnet import BasicBlock

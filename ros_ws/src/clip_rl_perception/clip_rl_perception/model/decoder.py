@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clip_rl_perception.model.config import DecoderConfig
+from clip_rl_perception.model.segmenter_config import DecoderConfig
 
 
 class Decoder(nn.Module):

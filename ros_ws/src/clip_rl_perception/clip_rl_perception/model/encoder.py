@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clip_rl_perception.model import torchvision_compat  # noqa: F401  (before open_clip, which imports torchvision)
-from clip_rl_perception.model.config import ConfigError, EncoderConfig, check_input_size
+from clip_rl_perception.model.segmenter_config import ConfigError, EncoderConfig, check_input_size
 
 # isort: split
 import open_clip

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clip_rl_perception.labels import LabelSpace
-from clip_rl_perception.model.config import DEFAULT_TEMPLATES, ConfigError
+from clip_rl_perception.model.segmenter_config import DEFAULT_TEMPLATES, ConfigError
 
 
 class TextTower(nn.Module):

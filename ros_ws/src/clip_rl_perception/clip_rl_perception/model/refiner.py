@@ -21,7 +21,7 @@ from clip_rl_perception.model.actions import (
     first_of_largest,
     runner_up,
 )
-from clip_rl_perception.model.config import RefinerConfig
+from clip_rl_perception.model.segmenter_config import RefinerConfig
 
 EDGE_CHANNELS = 3
 """Channels of `image_edges`."""

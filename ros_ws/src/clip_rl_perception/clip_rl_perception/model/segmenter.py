@@ -17,11 +17,11 @@ from torch.nn import functional
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.model.actions import Action
 from clip_rl_perception.model.close_up import CloseUpBranch, orientations
-from clip_rl_perception.model.config import DEFAULT_TEMPLATES, SegmenterConfig
 from clip_rl_perception.model.decoder import Decoder
 from clip_rl_perception.model.encoder import build_towers
 from clip_rl_perception.model.prompts import encode_prompts
 from clip_rl_perception.model.refiner import Refiner, RefinerContext, image_edges
+from clip_rl_perception.model.segmenter_config import DEFAULT_TEMPLATES, SegmenterConfig
 
 STRIDE = 4
 """Input pixels per logit."""

@@ -10,14 +10,8 @@ from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from clip_rl_perception.nodes.parameters import (
-    FIELDS,
-    NodeParameters,
-    ParameterError,
-    When,
-    check_change,
-    check_value,
-)
+from clip_rl_perception.nodes.parameters import FIELDS, NodeParameters, check_change, check_value
+from clip_rl_perception.ros.parameter_fields import ParameterError, When
 
 _ROS_OWN = ("use_sim_time", "start_type_description_service")
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clip_rl_perception.nodes.health import HealthSummary, Percentiles
-from clip_rl_perception.nodes.worker import FrameCounts
+from clip_rl_perception.nodes.newest_frame import FrameCounts
 from clip_rl_perception.scene.types import Validity
 
 

@@ -14,15 +14,15 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.engine.protocol import EngineError
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.nodes.health import Health
-from clip_rl_perception.nodes.image_codec import ImageError, decode_message
 from clip_rl_perception.nodes.markers import MarkerPlane, cleared, marker_array
-from clip_rl_perception.nodes.messages import (
+from clip_rl_perception.nodes.newest_frame import FrameCounter
+from clip_rl_perception.nodes.node_messages import (
     FrameTimes,
     detections_message,
     image_message,
@@ -30,18 +30,16 @@ from clip_rl_perception.nodes.messages import (
     status_message,
     tags_message,
 )
-from clip_rl_perception.nodes.outputs import Outputs, wanted
 from clip_rl_perception.nodes.parameters import NodeParameters
+from clip_rl_perception.nodes.publishers import Outputs, wanted
 from clip_rl_perception.nodes.session import PreparedInput, Session
-from clip_rl_perception.nodes.worker import FrameCounter
-from clip_rl_perception.scene.encodings import contiguous_rgb
 from clip_rl_perception.scene.outcome import conclude
 from clip_rl_perception.scene.overlay import draw_overlay
 from clip_rl_perception.scene.pinhole import Pinhole
 from clip_rl_perception.scene.stamps import NANOSECONDS, StampMonitor, StampVerdict
 from clip_rl_perception.scene.types import Scene, Validity
-
-ByteArray = npt.NDArray[np.uint8]
+from clip_rl_perception.sources.encodings import contiguous_rgb
+from clip_rl_perception.sources.image_codec import ImageError, decode_message
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,20 +25,20 @@ from std_srvs.srv import Trigger
 
 from clip_rl_perception.engine.protocol import EngineError
 from clip_rl_perception.errors import ClipRlError
-from clip_rl_perception.evaluation.priority import hand_over_quickly
 from clip_rl_perception.labels import LabelError, label_space_from_names
-from clip_rl_perception.nodes.camera_info import CameraInfoInput
+from clip_rl_perception.nodes.camera_subscription import CameraInfoInput
 from clip_rl_perception.nodes.declared_parameters import change_checker, declare_all, read, undeclared_overrides
 from clip_rl_perception.nodes.diagnostics import NodeState, diagnostic_array, judge
 from clip_rl_perception.nodes.health import Health
-from clip_rl_perception.nodes.inputs import ImageInput
-from clip_rl_perception.nodes.messages import class_list_message, label_info_message
-from clip_rl_perception.nodes.outputs import Outputs, send_in_background
-from clip_rl_perception.nodes.parameters import ParameterError
-from clip_rl_perception.nodes.run import leave, run
+from clip_rl_perception.nodes.image_subscription import ImageInput
+from clip_rl_perception.nodes.newest_frame import FrameCounter, FrameWorker
+from clip_rl_perception.nodes.node_messages import class_list_message, label_info_message
+from clip_rl_perception.nodes.publishers import Outputs, send_in_background
 from clip_rl_perception.nodes.transitions import refuse_impossible_transitions
 from clip_rl_perception.nodes.watchdog import Watchdog
-from clip_rl_perception.nodes.worker import FrameCounter, FrameWorker
+from clip_rl_perception.ros.parameter_fields import ParameterError
+from clip_rl_perception.ros.spin import leave, run
+from clip_rl_perception.threads.priority import hand_over_quickly
 
 if TYPE_CHECKING:
     from clip_rl_perception.nodes.frame_processor import FrameProcessor

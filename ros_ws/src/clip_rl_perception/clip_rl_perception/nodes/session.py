@@ -12,20 +12,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.engine.load import load_engine
 from clip_rl_perception.engine.protocol import Engine
-from clip_rl_perception.evaluation.golden_frames import golden_images
+from clip_rl_perception.kernels import compiled
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.model.checkpoint import Checkpoint, load_checkpoint
 from clip_rl_perception.nodes.parameters import NodeParameters
 from clip_rl_perception.pipeline import PerceptionPipeline, PipelineConfig, PreparedFrame, SceneMemory
-from clip_rl_perception.scene import compiled
 from clip_rl_perception.scene.content_area import ContentAreaTracker
 from clip_rl_perception.scene.instances import InstanceConfig
 from clip_rl_perception.scene.types import Scene
 from clip_rl_perception.scene.validity import ValidityConfig
-
-ByteArray = npt.NDArray[np.uint8]
+from clip_rl_perception.sources.golden_frames import golden_images
 
 
 def pipeline_config(parameters: NodeParameters) -> PipelineConfig:

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from clip_rl_perception.scene import axis_kernels as kernels
+from clip_rl_perception.arrays import DoubleArray
+from clip_rl_perception.kernels import axis_kernels as kernels
 from clip_rl_perception.scene.instances import Instances
 
-FloatArray = npt.NDArray[np.float64]
 
-
-def fit_axes(instances: Instances, border: tuple[float, float, float, float]) -> FloatArray:
+def fit_axes(instances: Instances, border: tuple[float, float, float, float]) -> DoubleArray:
     """Fit axes and tips.
 
     Args:
@@ -36,5 +34,5 @@ def fit_axes(instances: Instances, border: tuple[float, float, float, float]) ->
     for index, (first, last) in enumerate(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)):
         if last > first:
             lines[index] = cv2.fitLine(points[first:last], cv2.DIST_HUBER, 0, 0.01, 0.01)[:2, 0]
-    axes: FloatArray = kernels.find_tips(cells, starts, entries, width, shapes, lines, *border)
+    axes: DoubleArray = kernels.find_tips(cells, starts, entries, width, shapes, lines, *border)
     return axes

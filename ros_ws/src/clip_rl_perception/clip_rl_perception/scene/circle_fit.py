@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from clip_rl_perception.scene.types import Box, ByteArray
-
-_FloatArray = npt.NDArray[np.float64]
+from clip_rl_perception.arrays import ByteArray, DoubleArray
+from clip_rl_perception.scene.types import Box
 
 _HYPOTHESES = 64
 """Circles through three random border points that are tried."""
@@ -52,7 +50,7 @@ def fit_circle(small: ByteArray, scale: float, crop: Box, threshold: float) -> t
     )
 
 
-def _border_points(part: ByteArray, threshold: float) -> _FloatArray:
+def _border_points(part: ByteArray, threshold: float) -> DoubleArray:
     """Where brightness first passes the threshold along rows and columns, from both ends: (n, 2) of (x, y).
 
     Lines that are bright from their first pixel on touch the rim, not the border, and give no point.
@@ -75,7 +73,7 @@ def _border_points(part: ByteArray, threshold: float) -> _FloatArray:
     return np.concatenate(found).astype(np.float64)
 
 
-def _consensus(points: _FloatArray, height: int, width: int) -> _FloatArray | None:
+def _consensus(points: DoubleArray, height: int, width: int) -> DoubleArray | None:
     random = np.random.default_rng(0)
     triples = points[random.integers(0, len(points), (_HYPOTHESES, 3))]
     circles = _through_three(triples)
@@ -91,7 +89,7 @@ def _consensus(points: _FloatArray, height: int, width: int) -> _FloatArray | No
     if len(circles) == 0:
         return None
     off = np.abs(np.hypot(points[:, 0] - circles[:, :1], points[:, 1] - circles[:, 1:2]) - circles[:, 2:])
-    best: _FloatArray = circles[np.argmax((off < _TOLERANCE).sum(axis=1))]
+    best: DoubleArray = circles[np.argmax((off < _TOLERANCE).sum(axis=1))]
     for _ in range(3):
         support = points[np.abs(np.hypot(points[:, 0] - best[0], points[:, 1] - best[1]) - best[2]) < _TOLERANCE]
         if len(support) < 12:
@@ -100,7 +98,7 @@ def _consensus(points: _FloatArray, height: int, width: int) -> _FloatArray | No
     return best if np.isfinite(best).all() else None
 
 
-def _through_three(triples: _FloatArray) -> _FloatArray:
+def _through_three(triples: DoubleArray) -> DoubleArray:
     """Circles (n, 3) of (cx, cy, r) through points (n, 3, 2); not finite where these lie on a line."""
     a, b, c = triples[:, 0], triples[:, 1], triples[:, 2]
     ab, ac = b - a, c - a
@@ -112,7 +110,7 @@ def _through_three(triples: _FloatArray) -> _FloatArray:
     return np.stack([a[:, 0] + x, a[:, 1] + y, np.hypot(x, y)], axis=-1)
 
 
-def _least_squares(points: _FloatArray) -> _FloatArray:
+def _least_squares(points: DoubleArray) -> DoubleArray:
     """Kasa's fit: x^2 + y^2 = 2 cx x + 2 cy y + (r^2 - cx^2 - cy^2), linear in its unknowns."""
     centre = points.mean(axis=0)
     shifted = points - centre
@@ -122,7 +120,7 @@ def _least_squares(points: _FloatArray) -> _FloatArray:
     return np.array([solution[0] + centre[0], solution[1] + centre[1], radius])
 
 
-def _is_plausible(part: ByteArray, points: _FloatArray, circle: _FloatArray, threshold: float) -> bool:
+def _is_plausible(part: ByteArray, points: DoubleArray, circle: DoubleArray, threshold: float) -> bool:
     height, width = part.shape
     square = (np.arange(width) - circle[0]) ** 2 + (np.arange(height)[:, None] - circle[1]) ** 2
     outside, inside = square > (circle[2] + 1.5) ** 2, square < (circle[2] - 1.5) ** 2

@@ -13,12 +13,10 @@ import math
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from clip_rl_perception.arrays import ByteArray, DoubleArray
 from clip_rl_perception.scene.circle_fit import fit_circle
-from clip_rl_perception.scene.types import Box, ByteArray, ContentArea
-
-_FloatArray = npt.NDArray[np.float64]
+from clip_rl_perception.scene.types import Box, ContentArea
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +109,7 @@ def _straight_borders(rgb: ByteArray, threshold: float, config: ContentAreaConfi
     return Box(left, top, width - left - right, height - top - bottom)
 
 
-def _bar(bright: _FloatArray, config: ContentAreaConfig) -> int:
+def _bar(bright: DoubleArray, config: ContentAreaConfig) -> int:
     """Width of the dark bar at the start of a profile of bright shares; 0 where there is no sharp end of one."""
     reach = int(0.4 * len(bright))
     inside = np.flatnonzero(bright[:reach] >= config.least_side)
@@ -126,7 +124,7 @@ def _bar(bright: _FloatArray, config: ContentAreaConfig) -> int:
     return end if dark_share > 0.7 else 0
 
 
-def _circle_border(circle: tuple[float, float, float], crop: Box) -> tuple[_FloatArray, _FloatArray]:
+def _circle_border(circle: tuple[float, float, float], crop: Box) -> tuple[DoubleArray, DoubleArray]:
     """Points on the circle inside the crop, (n, 2), and unit vectors towards its centre."""
     angles = np.linspace(0, 2 * np.pi, 96, endpoint=False)
     outward = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
@@ -141,7 +139,7 @@ def _circle_border(circle: tuple[float, float, float], crop: Box) -> tuple[_Floa
     return points[inside], -outward[inside]
 
 
-def _is_sharp(rgb: ByteArray, points: _FloatArray, inward: _FloatArray, config: ContentAreaConfig) -> bool:
+def _is_sharp(rgb: ByteArray, points: DoubleArray, inward: DoubleArray, config: ContentAreaConfig) -> bool:
     """Whether brightness jumps at half or more of the border points, rather than fading like a vignette."""
     if len(points) < 3:
         return False
@@ -154,7 +152,7 @@ def _is_sharp(rgb: ByteArray, points: _FloatArray, inward: _FloatArray, config: 
     return bool(np.mean((rise >= config.step) & (rise >= 0.45 * (deep - outside))) >= 0.5)
 
 
-def _brightness_at(rgb: ByteArray, points: _FloatArray) -> _FloatArray:
+def _brightness_at(rgb: ByteArray, points: DoubleArray) -> DoubleArray:
     x = np.clip(np.rint(points[:, 0]).astype(int), 0, rgb.shape[1] - 1)
     y = np.clip(np.rint(points[:, 1]).astype(int), 0, rgb.shape[0] - 1)
     return _brightest(rgb[y, x]).astype(np.float64)

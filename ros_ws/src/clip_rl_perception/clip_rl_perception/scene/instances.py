@@ -16,11 +16,9 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
+from clip_rl_perception.arrays import BoolArray, ByteArray
+from clip_rl_perception.kernels import instance_kernels, piece_kernels
 from clip_rl_perception.labels import LabelSpace
-from clip_rl_perception.scene import instance_kernels, piece_kernels
-from clip_rl_perception.scene.types import ByteArray
-
-BoolArray = npt.NDArray[np.bool_]
 
 _PARTS = 255
 """Group of all part classes; a whole class k is group k + 1; 0 is no instrument."""

@@ -11,13 +11,14 @@ import functools
 
 import numpy as np
 
+from clip_rl_perception.arrays import ByteArray, FloatArray
+from clip_rl_perception.kernels import instrument_kernels as kernels
 from clip_rl_perception.labels import LabelSpace, label_space_from_names
-from clip_rl_perception.scene import instrument_kernels as kernels
 from clip_rl_perception.scene.axis import fit_axes
 from clip_rl_perception.scene.instances import InstanceConfig, find_instances
 from clip_rl_perception.scene.label_map import pixel_major
-from clip_rl_perception.scene.types import Box, ByteArray, FloatArray, Instrument, NetworkView
-from clip_rl_perception.scene.view import frame_to_grid, grid_content_mask, make_view
+from clip_rl_perception.scene.letterbox import frame_to_grid, grid_content_mask, make_view
+from clip_rl_perception.scene.types import Box, Instrument, NetworkView
 
 
 def find_instruments(

@@ -16,10 +16,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from clip_rl_perception.arrays import ByteArray, FloatArray
+from clip_rl_perception.kernels import label_map_kernels as kernels
 from clip_rl_perception.labels import UNLABELLED
-from clip_rl_perception.scene import label_map_kernels as kernels
-from clip_rl_perception.scene.types import ByteArray, FloatArray, NetworkView
-from clip_rl_perception.scene.view import content_mask, frame_to_grid, make_view
+from clip_rl_perception.scene.letterbox import content_mask, frame_to_grid, make_view
+from clip_rl_perception.scene.types import NetworkView
 
 
 def full_size_maps(

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.labels import UNLABELLED, LabelSpace
-from clip_rl_perception.scene.types import Box, ByteArray, Instrument, Scene, Validity
+from clip_rl_perception.scene.types import Box, Instrument, Scene, Validity
 
 _WHITE = (255, 255, 255)
 _DARK = (16, 16, 16)

@@ -18,9 +18,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from clip_rl_perception.scene import track_kernels as kernels
-from clip_rl_perception.scene.types import Box, ByteArray, Instrument, NetworkView
-from clip_rl_perception.scene.view import STRIDE, make_view
+from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.kernels import track_kernels as kernels
+from clip_rl_perception.scene.letterbox import STRIDE, make_view
+from clip_rl_perception.scene.types import Box, Instrument, NetworkView
 
 _SECOND = 1_000_000_000
 _NEVER = 1e6

@@ -8,11 +8,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 
-import numpy as np
-import numpy.typing as npt
-
-ByteArray = npt.NDArray[np.uint8]
-FloatArray = npt.NDArray[np.float32]
+from clip_rl_perception.arrays import ByteArray, FloatArray
 
 
 class Validity(enum.IntEnum):

@@ -14,10 +14,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from clip_rl_perception.scene import look_kernel
-from clip_rl_perception.scene.block_mean import block_mean, can_take
-from clip_rl_perception.scene.types import ByteArray, NetworkView, Validity
-from clip_rl_perception.scene.view import inside_content, make_view, network_to_frame, shown_size
+from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.kernels import appearance_kernels
+from clip_rl_perception.kernels.block_mean import block_mean, can_take
+from clip_rl_perception.scene.letterbox import inside_content, make_view, network_to_frame, shown_size
+from clip_rl_perception.scene.types import NetworkView, Validity
 
 _SMALL = 64
 """Longer side of the small copy, px."""
@@ -75,7 +76,7 @@ def measure_look(network_rgb: ByteArray, view: NetworkView) -> FrameLook:
         view: how it was made; padding and what lies outside the content are left out.
     """
     pixels, factor = _small_copy(network_rgb, view)
-    brightness, contrast, glare, saturation, tissue, cold = look_kernel.measure(
+    brightness, contrast, glare, saturation, tissue, cold = appearance_kernels.measure(
         pixels, _small_mask(view, (pixels.shape[1], pixels.shape[0]), factor)
     )
     return FrameLook(brightness, contrast, glare, saturation, tissue, cold, _detail(network_rgb, view))

@@ -5,12 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-import numpy as np
-import numpy.typing as npt
-
+from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.scene.types import Instrument, Validity
-
-ByteArray = npt.NDArray[np.uint8]
 
 
 @dataclasses.dataclass(frozen=True)

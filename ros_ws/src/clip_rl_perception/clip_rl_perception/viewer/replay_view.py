@@ -15,7 +15,7 @@ import contextlib
 import time
 from collections.abc import Callable
 
-from clip_rl_perception.evaluation.replay.observer import SeenFrame
+from clip_rl_perception.runs.observer import SeenFrame
 from clip_rl_perception.scene.types import Validity
 from clip_rl_perception.viewer.frame_view import FrameView
 from clip_rl_perception.viewer.rerun_scene import RerunScene

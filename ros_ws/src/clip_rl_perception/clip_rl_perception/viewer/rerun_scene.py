@@ -10,12 +10,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.labels import UNLABELLED, LabelSpace
 from clip_rl_perception.scene.types import Instrument, Validity
 from clip_rl_perception.viewer import layout
 from clip_rl_perception.viewer.frame_view import FrameView
-
-ByteArray = npt.NDArray[np.uint8]
 
 OPACITY = 0.5
 SIDE = 800

@@ -1,0 +1,1 @@
+"""Bags of images, camera models and ground truth: write, make, inspect."""

@@ -1,0 +1,133 @@
+"""What bags are made of: frames of one camera or of a stereo pair, with or without ground truth.
+
+Whoever has frames of another kind (the training package: datasets and synthetic scenes) adds them to `clip-rl bag make`
+by naming a module in the entry-point group `GROUP`, with these functions:
+
+    add_arguments(parser)                               declares its options
+    open_inputs(arguments) -> list[BagInput] | None     None where none of its options was given
+    find_label_map(name) -> LabelMap                    optional: label maps that it knows by name
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.labels import LabelSpace, label_space_from_names
+from clip_rl_perception.sources.camera_model import CameraModel
+from clip_rl_perception.sources.frames import Frame, FrameSource, LeftOut, SourceError, SourceInfo
+from clip_rl_perception.sources.media_source import FolderSource, image_files, open_source
+from clip_rl_perception.sources.truth_folder import TruthFolder
+from clip_rl_perception.sources.truth_label_map import LabelMap, label_map_from_dict
+
+GROUP = "clip_rl.bag_inputs"
+
+BINARY = label_map_from_dict(
+    {"truth": {0: "background", 255: "instrument"}}, "masks of 0 and 255, as without a label map"
+)
+"""How masks are read that nothing else is said about."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BagInput:
+    """Frames that become one bag."""
+
+    name: str
+    """Of the sequence; names the bag where several are made."""
+    frames: FrameSource
+    """Of the only camera, or of the left one. Labels in them are ids of `label_space`."""
+    label_space: LabelSpace | None = None
+    """None without ground truth."""
+    right: FrameSource | None = None
+    """The right camera's frames, paired with the left ones by `Frame.index`."""
+    cameras: tuple[CameraModel, ...] = ()
+    """Their models where they are known, left first."""
+
+
+class LabelledSource:
+    """Frames of a source with masks of a folder as their ground truth."""
+
+    def __init__(self, source: FrameSource, folder: Path, label_map: LabelMap) -> None:
+        """Join them by file name or place, see `TruthFolder`; raises `SourceError`."""
+        self.problems: list[str] = []
+        self.left_out: list[LeftOut] = []
+        self._source = source
+        self._folder = folder
+        self._truth = TruthFolder(folder, label_map.coding, source.info)
+        self._info = dataclasses.replace(source.info, label_space=space_of(label_map))
+
+    @property
+    def info(self) -> SourceInfo:
+        """That of the frames, with the classes of the masks."""
+        return self._info
+
+    def __iter__(self) -> Iterator[Frame]:
+        problems: list[str] = []
+        for frame in self._source:
+            truth = None
+            try:
+                truth = self._truth.truth_of(frame)
+                if truth is None:
+                    problems.append(f"{frame.name}: no mask for it in {self._folder}; written without labels")
+            except ClipRlError as error:
+                problems.append(f"{frame.name}: {error}; written without labels")
+            self.problems, self.left_out = [*self._source.problems, *problems], self._source.left_out
+            yield dataclasses.replace(frame, labels=truth)
+        self.problems, self.left_out = [*self._source.problems, *problems], self._source.left_out
+
+    def sha256(self) -> str:
+        """Hash of the images; masks do not count."""
+        return self._source.sha256()
+
+
+def space_of(label_map: LabelMap) -> LabelSpace:
+    """Label space of the classes in a label map, called as its file."""
+    name = "binary" if label_map.names == ("background", "instrument") else Path(label_map.source).stem
+    return label_space_from_names(label_map.names, name=name)
+
+
+def open_path(
+    path: Path,
+    *,
+    rate_hz: float | None = None,
+    topic: str | None = None,
+    labels: Path | None = None,
+    label_map: LabelMap | None = None,
+    right: Path | None = None,
+) -> BagInput:
+    """A video, a folder of images or another bag.
+
+    Args:
+        path: of the only camera, or of the left one. A folder may have its images in ``images`` or ``left_frames``.
+        rate_hz: frames per second instead of the source's own.
+        topic: image topic of a bag.
+        labels: folder of masks; None takes ``masks`` or ``labels`` beside a folder's images, or a bag's labels.
+        label_map: how masks are stored; None: as `BINARY`.
+        right: the right camera's frames.
+
+    Raises:
+        SourceError: nothing there, or masks and images do not fit.
+    """
+    name = path.resolve().name
+    source = _open(path, rate_hz, topic)
+    if labels is None and isinstance(source, FolderSource):
+        beside = source.info.path
+        found = [beside / part for part in ("masks", "labels") if image_files(beside / part)]
+        if len(found) > 1:
+            raise SourceError(f"{path}: has masks/ and labels/; say with --labels which to take")
+        labels = found[0] if found else None
+    if labels is None and label_map is not None:
+        raise SourceError(f"{path}: a label map is given but no masks; expected masks/ or labels/ beside the images")
+    if labels is not None:
+        source = LabelledSource(source, labels, label_map or BINARY)
+    other = _open(right, rate_hz, topic) if right is not None else None
+    return BagInput(name, source, source.info.label_space, other)
+
+
+def _open(path: Path, rate_hz: float | None, topic: str | None) -> FrameSource:
+    frames = path / "left_frames"
+    if frames.is_dir() and not image_files(path) and not image_files(path / "images"):
+        return FolderSource(frames, rate_hz=rate_hz)
+    return open_source(path, rate_hz=rate_hz, topic=topic)

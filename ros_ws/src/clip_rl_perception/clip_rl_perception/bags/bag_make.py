@@ -1,0 +1,236 @@
+"""Makes a bag of frames: images, camera models, ground truth. The same input gives the same bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from clip_rl_perception.bags.bag_inputs import BagInput
+from clip_rl_perception.bags.bag_writer import BagError, BagWriter, clear_for_bag
+from clip_rl_perception.sources.camera_model import FIELD_OF_VIEW, CameraModel, pinhole
+from clip_rl_perception.sources.frames import Frame, FrameSource, SourceError
+from clip_rl_perception.threads.prefetch import Prefetch
+
+START_NS = 1_700_000_000_000_000_000
+"""Stamp of a bag's first frame unless another is asked for: fixed, so that the same input makes the same bag."""
+
+AHEAD_BYTES = 128 << 20
+"""Memory for frames that are decoded ahead."""
+
+AS_STORED = "source"
+"""Encoding that leaves JPEG and PNG files as they are; other frames become JPEG."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MakeOptions:
+    """How frames are written."""
+
+    namespace: str = "/endoscope"
+    """Topics are <namespace>/image_raw, camera_info, labels; of a pair <namespace>/left/image_raw and so on."""
+    encoding: str = AS_STORED
+    """`AS_STORED`, jpeg, png, or a raw encoding of `scene.encodings.ENCODINGS`."""
+    quality: int = 90
+    """Of JPEG, 1 to 100."""
+    labels: str = "png"
+    """png (<labels>/compressed), mono8 (raw), or none."""
+    start_ns: int | None = START_NS
+    """Stamp of a source's time 0, ns; None keeps the stamps of the source, which a bag has."""
+    rate_hz: float | None = None
+    """Spaces the frames of a bag anew; None keeps the bag's stamps. Other sources are opened at the rate wanted."""
+    frames: int | None = None
+    """Most frames to write."""
+    storage: str = "mcap"
+    """mcap or sqlite3."""
+    compress: bool = False
+    """zstd; pays for raw images and masks."""
+    cameras: tuple[CameraModel, ...] = ()
+    """Calibrated models, left first; without them those of the input, else a camera of `field_of_view`."""
+    field_of_view: float = FIELD_OF_VIEW
+    """Horizontal, degrees."""
+    baseline_m: float = 0.005
+    """Between the eyes of a pair without calibration, m; that of a stereo endoscope is 4 to 6 mm."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MadeBag:
+    """What was written."""
+
+    path: Path
+    frames: int
+    labelled: int
+    """Frames with ground truth."""
+    pairs: int
+    """Frames with a right image."""
+    problems: tuple[str, ...]
+    """One line for everything left out."""
+
+
+def make_bag(
+    entry: BagInput,
+    path: Path,
+    options: MakeOptions,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int, int | None], None] = lambda done, total: None,
+) -> MadeBag:
+    """Write the frames of `entry` to a new bag at `path`, whole or not at all.
+
+    Args:
+        entry: what to write.
+        path: folder to create.
+        options: how.
+        overwrite: replace a bag that is there already, once the new one is complete.
+        progress: told frames written, and in all as far as known.
+
+    Raises:
+        BagError: `path` exists, the disk refuses, an impossible option, or no frame could be written.
+        SourceError: the frames cannot be read.
+    """
+    if path.exists() and not overwrite:
+        raise BagError(f"{path} exists already; name another folder, or add --overwrite")
+    aside = path.parent / f".{path.name}.making-{os.getpid()}"
+    try:
+        with BagWriter(aside / path.name, storage=options.storage, compress=options.compress) as bag:
+            made = _write(entry, bag, options, progress)
+        if not made.frames:
+            raise BagError(f"{path}: no frame could be read" + (f": {made.problems[0]}" if made.problems else ""))
+        if path.exists():
+            clear_for_bag(path, overwrite=True)
+        (aside / path.name).replace(path)
+    except OSError as error:
+        raise BagError(f"cannot write bag {path}: {error.strerror}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return dataclasses.replace(made, path=path)
+
+
+def _write(
+    entry: BagInput, bag: BagWriter, options: MakeOptions, progress: Callable[[int, int | None], None]
+) -> MadeBag:
+    space = entry.label_space if options.labels != "none" else None
+    stereo = entry.right is not None
+    if entry.right is not None:
+        _check_pair(entry.frames, entry.right)
+    cameras = options.cameras or entry.cameras
+    left = _Eye(bag, options, "left" if stereo else "", 0, cameras)
+    right = _Eye(bag, options, "right", 1, cameras) if stereo else None
+    total, counts, problems = _total(entry.frames, options), [0, 0, 0], []
+    with contextlib.ExitStack() as stack:
+        frames = stack.enter_context(_ahead(entry.frames))
+        others = _ByIndex(stack.enter_context(_ahead(entry.right))) if entry.right is not None else None
+        offset: int | None = None
+        of_bag, first, first_index = False, 0, 0
+        for frame in frames:
+            if options.frames is not None and counts[0] == options.frames:
+                break
+            if offset is None:
+                # A bag's own stamps begin anywhere; all others are counted from 0.
+                of_bag = entry.frames.info.kind == "bag"
+                first, first_index = frame.stamp_ns if of_bag else 0, frame.index
+                offset = options.start_ns - first if options.start_ns is not None else 0
+                if space is not None:
+                    bag.write_label_space(space, frame.stamp_ns + offset, topic=left.labels)
+            stamp = frame.stamp_ns + offset
+            if of_bag and options.rate_hz is not None:
+                stamp = first + offset + round((frame.index - first_index) * 1e9 / options.rate_hz)
+            other = others.get(frame.index) if others is not None else None
+            left.write(frame, stamp)
+            if right is not None and other is not None:
+                right.write(other, stamp)
+            if space is not None and frame.labels is not None:
+                compressed = options.labels == "png"
+                bag.write_labels(frame.labels, stamp, topic=left.labels, frame_id=left.frame_id, compressed=compressed)
+                counts[1] += 1
+            counts[0] += 1
+            counts[2] += other is not None
+            if others is not None and other is None:
+                problems.append(f"{frame.name}: no right image for it; written without")
+            progress(counts[0], total)
+    problems += entry.frames.problems
+    problems += entry.right.problems if entry.right is not None else []
+    if entry.label_space is not None and space is not None and counts[0] and not counts[1]:
+        raise BagError(
+            f"none of {counts[0]} frames has usable labels: {problems[0] if problems else 'none were found'}"
+        )
+    return MadeBag(bag.path, counts[0], counts[1], counts[2], tuple(problems))
+
+
+class _Eye:
+    """Topics of one camera."""
+
+    def __init__(
+        self, bag: BagWriter, options: MakeOptions, side: str, number: int, cameras: tuple[CameraModel, ...]
+    ) -> None:
+        base = f"{options.namespace.rstrip('/')}/{side}" if side else options.namespace.rstrip("/")
+        self.image, self.info, self.labels = (f"{base}/{name}" for name in ("image_raw", "camera_info", "labels"))
+        name = options.namespace.strip("/").replace("/", "_") or "camera"
+        self.frame_id = f"{name}_{side}_optical" if side else f"{name}_optical"
+        self._bag, self._options, self._number = bag, options, number
+        self._camera = cameras[number] if number < len(cameras) else None
+
+    def write(self, frame: Frame, stamp: int) -> None:
+        """The image and its camera model."""
+        height, width = frame.rgb.shape[:2]
+        camera = self._camera
+        if camera is None:
+            baseline = self._options.baseline_m if self._number else 0.0
+            camera = pinhole(width, height, field_of_view=self._options.field_of_view, baseline_m=baseline)
+        elif (camera.width, camera.height) != (width, height):
+            raise BagError(
+                f"{frame.name} is {width}x{height} but its calibration is for {camera.width}x{camera.height}"
+            )
+        self._bag.write_camera_info(camera, stamp, topic=self.info, frame_id=self.frame_id)
+        kind = _kind_of(frame.encoded)
+        wanted = self._options.encoding
+        if frame.encoded is not None and kind and wanted in (AS_STORED, kind):
+            self._bag.write_encoded(frame.encoded, kind, stamp, topic=self.image, frame_id=self.frame_id)
+            return
+        self._bag.write_image(
+            frame.rgb,
+            stamp,
+            topic=self.image,
+            frame_id=self.frame_id,
+            encoding="jpeg" if wanted == AS_STORED else wanted,
+            quality=self._options.quality,
+        )
+
+
+class _ByIndex:
+    """Frames asked for by rising index, from a stream in that order."""
+
+    def __init__(self, frames: Iterator[Frame]) -> None:
+        self._frames = frames
+        self._next: Frame | None = None
+
+    def get(self, index: int) -> Frame | None:
+        while self._next is None or self._next.index < index:
+            self._next = next(self._frames, None)
+            if self._next is None:
+                return None
+        return self._next if self._next.index == index else None
+
+
+def _ahead(source: FrameSource) -> Prefetch[Frame]:
+    return Prefetch(source, limit_bytes=AHEAD_BYTES, size=lambda frame: int(frame.rgb.nbytes))
+
+
+def _total(source: FrameSource, options: MakeOptions) -> int | None:
+    known = [count for count in (source.info.frames, options.frames) if count is not None]
+    return min(known) if known else None
+
+
+def _kind_of(content: bytes | None) -> str:
+    if content is None:
+        return ""
+    return "png" if content[:4] == b"\x89PNG" else "jpeg" if content[:2] == b"\xff\xd8" else ""
+
+
+def _check_pair(left: FrameSource, right: FrameSource) -> None:
+    """Refuse eyes of different size; raises `SourceError`."""
+    if left.info.size != right.info.size:
+        sizes = " and ".join(f"{info.size[1]}x{info.size[0]}" for info in (left.info, right.info))
+        raise SourceError(f"left and right images are {sizes}; a stereo pair has one size")

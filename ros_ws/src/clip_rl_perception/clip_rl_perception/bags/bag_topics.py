@@ -1,0 +1,148 @@
+"""One pass over a bag: what each topic holds, and where its messages are not what they should be."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from typing import Any
+
+from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.messages import message_types
+from clip_rl_perception.sources import encodings
+from clip_rl_perception.sources.bag_reader import DESERIALIZE_ERRORS, BagReader, one_line
+from clip_rl_perception.sources.bag_source import image_topics
+from clip_rl_perception.sources.bag_truth import StoredLabels, base_topic, class_list, is_label_topic, space_coding
+from clip_rl_perception.sources.camera_model import CAMERA_INFO
+from clip_rl_perception.sources.frames import SourceError
+from clip_rl_perception.sources.mask_coding import MaskCoding
+from clip_rl_perception.sources.streams import OUTPUT_TOPICS
+
+Size = tuple[int, int]
+"""(width, height), px."""
+
+
+@dataclasses.dataclass
+class TopicContent:
+    """What one topic of a bag holds."""
+
+    name: str
+    type: str
+    kind: str
+    """``image``, ``labels``, ``output`` (pictures of perception itself), ``camera_info`` or ``other``."""
+    known: bool = True
+    """False where the type has no definition, neither in the bag nor here."""
+    times: list[int] = dataclasses.field(default_factory=list)
+    """When each message was recorded, ns."""
+    stamps: list[int] = dataclasses.field(default_factory=list)
+    """Header stamps of images, labels and camera infos in the order recorded, ns; 0 where none was set."""
+    encodings: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    sizes: collections.Counter[Size] = dataclasses.field(default_factory=collections.Counter)
+    size_of: dict[int, Size] = dataclasses.field(default_factory=dict)
+    """Size by stamp."""
+    faults: list[tuple[int, str]] = dataclasses.field(default_factory=list)
+    """(stamp, what is wrong with the message)."""
+    classes: tuple[str, ...] | None = None
+    """Of labels with a class list."""
+
+
+@dataclasses.dataclass
+class BagContent:
+    """What a bag holds."""
+
+    topics: dict[str, TopicContent]
+    broken: tuple[str, ...]
+    """What cannot be read of the file, one line each."""
+
+
+def read_content(reader: BagReader) -> BagContent:
+    """Look at every message of an open bag; pixels of images are not decoded, labels are."""
+    pictures = set(image_topics(reader))
+    topics = {
+        name: TopicContent(name, topic.msgtype or "several types", _kind(name, topic.msgtype or "", pictures))
+        for name, topic in reader.topics.items()
+    }
+    broken = list(reader.mended)
+    labels = {name: _Labels(reader, topic, broken) for name, topic in topics.items() if topic.kind == "labels"}
+    try:
+        for connection, time, data in reader.messages():
+            topic = topics[connection.topic]
+            topic.times.append(time)
+            if topic.kind != "other" and topic.known:
+                _look(reader, topic, connection.msgtype, data, time, labels.get(topic.name))
+            elif topic.known and topic.type not in reader.typestore.types:
+                topic.known = False
+    except SourceError as error:
+        broken.append(f"reading ended early: {one_line(error)}")
+    return BagContent(topics, tuple(broken))
+
+
+def _kind(name: str, msgtype: str, pictures: set[str]) -> str:
+    if msgtype == CAMERA_INFO:
+        return "camera_info"
+    if name not in pictures:
+        return "other"
+    if base_topic(name).rsplit("/", 1)[-1] in OUTPUT_TOPICS:
+        return "output"
+    return "labels" if is_label_topic(name) else "image"
+
+
+def _look(reader: BagReader, topic: TopicContent, msgtype: str, data: bytes, time: int, labels: _Labels | None) -> None:
+    stamp = message_types.stamp_in(data)
+    topic.stamps.append(stamp)
+    try:
+        message: Any = reader.deserialize(data, msgtype)
+        if topic.kind == "camera_info":
+            size = (int(message.width), int(message.height))
+        elif labels is not None:
+            shape = labels.check(message)
+            size, encoding = (shape[1], shape[0]), _encoding(message)
+            topic.encodings[encoding] += 1
+        else:
+            topic.encodings[_encoding(message)] += 1
+            size = _image_size(message)
+    except (ClipRlError, *DESERIALIZE_ERRORS) as error:
+        topic.faults.append((stamp or time, one_line(error)))
+        return
+    topic.sizes[size] += 1
+    topic.size_of[stamp or time] = size
+
+
+def _encoding(message: Any) -> str:
+    return str(message.encoding) if hasattr(message, "encoding") else str(message.format)
+
+
+def _image_size(message: Any) -> Size:
+    """Size of an image whose fields hold together; raises `ImageError`."""
+    if not hasattr(message, "encoding"):
+        height, width = encodings.compressed_size(message.data)
+        return width, height
+    encodings.image_view(
+        height=message.height,
+        width=message.width,
+        encoding=message.encoding,
+        step=message.step,
+        is_bigendian=bool(message.is_bigendian),
+        data=message.data,
+    )
+    return int(message.width), int(message.height)
+
+
+class _Labels:
+    """Checks labels against the classes that the bag says they have."""
+
+    def __init__(self, reader: BagReader, topic: TopicContent, broken: list[str]) -> None:
+        self._coding: MaskCoding | None = None
+        try:
+            space = class_list(reader, topic.name)
+        except SourceError as error:
+            broken.append(one_line(error))
+            space = None
+        if space is not None:
+            topic.classes = space.names
+            self._coding = space_coding(space)
+        self._stored = StoredLabels(space, None)
+
+    def check(self, message: Any) -> tuple[int, ...]:
+        """Shape of labels that can be used; raises `SourceError`, `CodingError` or `ImageError`."""
+        ids = self._stored.decode(message, "labels")
+        return (self._coding.decode(ids, "labels") if self._coding is not None else ids).shape

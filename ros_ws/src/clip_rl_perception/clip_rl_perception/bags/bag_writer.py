@@ -1,0 +1,255 @@
+"""Writes frames, truth and results to a rosbag2 without ROS: readable by `ros2 bag`, Foxglove and rosbags.
+
+Conventions that `bag_source` and the demo read back:
+    <topic>                 sensor_msgs/Image            raw frames, or label ids as mono8
+    <topic>/compressed      sensor_msgs/CompressedImage  the same as JPEG or PNG (labels: PNG of one channel, lossless)
+    <labels>/classes        clip_rl_interfaces/ClassList what the label ids mean, transient local
+    <namespace>/camera_info sensor_msgs/CameraInfo       of the image with the same header stamp
+Labels belong to the image with the same header stamp.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from rosbags.interfaces import (
+    Connection,
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosLiveliness,
+    QosReliability,
+    QosTime,
+)
+from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
+from rosbags.rosbag2.enums import CompressionFormat, CompressionMode
+
+from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.messages import message_types
+from clip_rl_perception.sources.camera_model import CAMERA_INFO, CameraModel
+from clip_rl_perception.sources.encodings import ENCODINGS, ImageError
+from clip_rl_perception.sources.pixel_encoding import encode_pixels
+
+IMAGE_TOPIC = "/endoscope/image_raw"
+LABEL_TOPIC = "/endoscope/labels"
+FRAME_ID = "endoscope_optical"
+
+STORAGES: Final = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
+"""How a bag's messages are stored; sqlite3 was the default of ROS 2 until humble."""
+
+BAG_VERSION: Final = 8
+"""rosbag2 metadata version: the newest that jazzy's tools read."""
+
+_FOREVER = QosTime(sec=9223372036, nsec=854775807)
+
+
+class BagError(ClipRlError):
+    """A bag cannot be written or read; the message names it and the reason."""
+
+
+def qos(*, reliable: bool = True, transient_local: bool = False, depth: int = 10) -> Qos:
+    """A quality-of-service profile as bags store it."""
+    return Qos(
+        history=QosHistory.KEEP_LAST,
+        depth=depth,
+        reliability=QosReliability.RELIABLE if reliable else QosReliability.BEST_EFFORT,
+        durability=QosDurability.TRANSIENT_LOCAL if transient_local else QosDurability.VOLATILE,
+        deadline=_FOREVER,
+        lifespan=_FOREVER,
+        liveliness=QosLiveliness.AUTOMATIC,
+        liveliness_lease_duration=_FOREVER,
+        avoid_ros_namespace_conventions=False,
+    )
+
+
+class BagWriter:
+    """A new rosbag2 folder; use it as a context manager.
+
+    The bag is closed, and so readable, however the `with` block ends: what was written before an error or Ctrl-C stays.
+    """
+
+    def __init__(
+        self, path: str | Path, *, overwrite: bool = False, compress: bool = False, storage: str = "mcap"
+    ) -> None:
+        """Create the bag.
+
+        Args:
+            path: folder to create; its last part also names the storage file inside.
+            overwrite: remove a bag that is there already. Anything else at `path` is never removed.
+            compress: zstd on the file's chunks (sqlite3: on every message); pays for raw masks and images, not for
+                JPEG.
+            storage: a key of `STORAGES`.
+
+        Raises:
+            BagError: `path` exists, the disk refuses, or there is no such storage.
+        """
+        self.path = Path(path)
+        if storage not in STORAGES:
+            raise BagError(f"no storage '{storage}'; known are {', '.join(STORAGES)}")
+        clear_for_bag(self.path, overwrite=overwrite)
+        self._writer = Writer(self.path, version=BAG_VERSION, storage_plugin=STORAGES[storage])
+        if compress:
+            mode = CompressionMode.STORAGE if storage == "mcap" else CompressionMode.MESSAGE
+            self._writer.set_compression(mode, CompressionFormat.ZSTD)
+        try:
+            self._writer.open()
+        except (OSError, WriterError) as error:
+            raise BagError(f"cannot create bag {self.path}: {error}") from error
+        self._connections: dict[str, Connection] = {}
+        self._closed = False
+
+    def __enter__(self) -> BagWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write the index and metadata.yaml; calling it again does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._writer.close()
+
+    def write_image(
+        self,
+        rgb: ByteArray,
+        stamp_ns: int,
+        *,
+        topic: str = IMAGE_TOPIC,
+        frame_id: str = FRAME_ID,
+        encoding: str = "jpeg",
+        quality: int = 90,
+    ) -> None:
+        """Write one frame.
+
+        Args:
+            rgb: uint8 (H, W, 3), RGB.
+            stamp_ns: header stamp and time in the bag, ns since the epoch.
+            topic: base topic; ``/compressed`` is appended for jpeg and png.
+            frame_id: of the header.
+            encoding: ``jpeg``, ``png``, or a raw one of `scene.encodings.ENCODINGS`.
+            quality: of JPEG, 1 to 100.
+        """
+        if encoding in ("jpeg", "png"):
+            parameters = [cv2.IMWRITE_JPEG_QUALITY, quality] if encoding == "jpeg" else [cv2.IMWRITE_PNG_COMPRESSION, 1]
+            data = _encode(encoding, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), parameters)
+            self.write_encoded(data, encoding, stamp_ns, topic=topic, frame_id=frame_id)
+            return
+        if encoding not in ENCODINGS:
+            raise BagError(f"images cannot be written as '{encoding}'; expected jpeg, png, {', '.join(ENCODINGS)}")
+        try:
+            rows = encode_pixels(rgb, encoding)
+        except ImageError as error:
+            raise BagError(str(error)) from error
+        self._write_rows(rows, rgb.shape[1], encoding, stamp_ns, topic, frame_id)
+
+    def write_encoded(
+        self,
+        data: bytes,
+        encoding: str,
+        stamp_ns: int,
+        *,
+        topic: str = IMAGE_TOPIC,
+        frame_id: str = FRAME_ID,
+        pixel_format: str = "bgr8",
+    ) -> None:
+        """Write an image that is already a JPEG or PNG file's bytes, to `topic` + ``/compressed``."""
+        message = message_types.typestore().types[message_types.COMPRESSED_IMAGE](
+            header=message_types.header(stamp_ns, frame_id),
+            # image_transport's form, so that its decoders restore the encoding they started from.
+            format=f"{pixel_format}; {encoding} compressed" + (f" {pixel_format}" if pixel_format != "mono8" else ""),
+            data=np.frombuffer(data, np.uint8),
+        )
+        self.write_message(f"{topic}/compressed", message_types.COMPRESSED_IMAGE, message, stamp_ns)
+
+    def write_raw(
+        self, pixels: ByteArray, encoding: str, stamp_ns: int, *, topic: str, frame_id: str = FRAME_ID
+    ) -> None:
+        """Write uint8 (H, W) or (H, W, C) pixels as they are, as sensor_msgs/Image of `encoding`."""
+        rows = np.ascontiguousarray(pixels).reshape(pixels.shape[0], -1)
+        self._write_rows(rows, pixels.shape[1], encoding, stamp_ns, topic, frame_id)
+
+    def write_labels(
+        self,
+        labels: ByteArray,
+        stamp_ns: int,
+        *,
+        topic: str = LABEL_TOPIC,
+        frame_id: str = FRAME_ID,
+        compressed: bool = True,
+    ) -> None:
+        """Write ground truth, uint8 (H, W) class ids, as PNG (`topic` + ``/compressed``) or as mono8."""
+        if compressed:
+            data = _encode("png", labels, [cv2.IMWRITE_PNG_COMPRESSION, 4])
+            self.write_encoded(data, "png", stamp_ns, topic=topic, frame_id=frame_id, pixel_format="mono8")
+        else:
+            self.write_raw(labels, "mono8", stamp_ns, topic=topic, frame_id=frame_id)
+
+    def write_label_space(self, space: LabelSpace, stamp_ns: int, *, topic: str = LABEL_TOPIC) -> None:
+        """Write what the ids of labels on `topic` mean, to `topic` + ``/classes``; once, at the start, is enough."""
+        message = message_types.class_list(space, stamp_ns)
+        profile = qos(transient_local=True, depth=1)
+        self.write_message(f"{topic}/classes", message_types.CLASS_LIST, message, stamp_ns, profile)
+
+    def write_camera_info(self, camera: CameraModel, stamp_ns: int, *, topic: str, frame_id: str = FRAME_ID) -> None:
+        """Write the camera's model for the image of this stamp."""
+        self.write_message(topic, CAMERA_INFO, camera.message(stamp_ns, frame_id), stamp_ns)
+
+    def write_message(self, topic: str, msgtype: str, message: Any, time_ns: int, profile: Qos | None = None) -> None:
+        """Write any message of `message_types.typestore()`; `time_ns` is its time in the bag."""
+        data = message_types.typestore().serialize_cdr(message, msgtype)
+        self.write_serialized(topic, msgtype, data, time_ns, profile)
+
+    def write_serialized(
+        self, topic: str, msgtype: str, data: bytes | memoryview, time_ns: int, profile: Qos | None = None
+    ) -> None:
+        """Write a message that is CDR already, as a raw subscription delivers it. Raises `BagError` on a full disk."""
+        connection = self._connections.get(topic)
+        if connection is None:
+            connection = self._writer.add_connection(
+                topic, msgtype, typestore=message_types.typestore(), offered_qos_profiles=[profile or qos()]
+            )
+            self._connections[topic] = connection
+        try:
+            self._writer.write(connection, time_ns, data)
+        except OSError as error:
+            raise BagError(f"cannot write to bag {self.path}: {error.strerror}") from error
+
+    def _write_rows(self, rows: ByteArray, width: int, encoding: str, stamp_ns: int, topic: str, frame_id: str) -> None:
+        """Write uint8 (H, step) rows of bytes as sensor_msgs/Image."""
+        message = message_types.typestore().types[message_types.IMAGE](
+            header=message_types.header(stamp_ns, frame_id),
+            height=rows.shape[0],
+            width=width,
+            encoding=encoding,
+            is_bigendian=0,
+            step=rows.shape[1],
+            data=rows.reshape(-1),
+        )
+        self.write_message(topic, message_types.IMAGE, message, stamp_ns)
+
+
+def clear_for_bag(path: Path, *, overwrite: bool) -> None:
+    """Make room for a bag at `path`; raises `BagError` where something is there that must stay."""
+    if path.exists():
+        if not overwrite:
+            raise BagError(f"{path} exists already; name another folder or remove it first")
+        if not (path / "metadata.yaml").is_file() and not list(path.glob("*.mcap")):
+            raise BagError(f"{path} exists and is not a bag; it is not overwritten")
+        shutil.rmtree(path)
+
+
+def _encode(extension: str, pixels: Any, parameters: list[int]) -> bytes:
+    done, data = cv2.imencode(f".{extension}", pixels, parameters)
+    if not done:
+        raise BagError(f"a {pixels.shape[1]}x{pixels.shape[0]} image could not be encoded as {extension}")
+    return bytes(data)

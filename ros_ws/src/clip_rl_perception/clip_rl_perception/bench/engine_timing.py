@@ -1,0 +1,157 @@
+"""The pipeline on every engine, against the same network in plain PyTorch."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.nn import functional
+
+from clip_rl_perception.arrays import ByteArray, FloatArray
+from clip_rl_perception.engine.protocol import Engine
+from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.model.checkpoint import Checkpoint
+from clip_rl_perception.pipeline import PerceptionPipeline, SceneMemory
+from clip_rl_perception.scene.types import Scene
+
+FRAME_NS = 33_333_333
+"""Stamps of a 30 Hz camera."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One engine to measure."""
+
+    backend: str
+    """``openvino``, ``torch``, ``cuda`` (torch on a GPU) or ``tensorrt``."""
+    precision: str
+    encoder: str
+    """Name of the encoder's model."""
+    size: tuple[int, int]
+    """(H, W) of the network input."""
+    classes: int
+
+    @property
+    def name(self) -> str:
+        """One phrase, unique."""
+        return f"{self.backend} {self.precision} {self.encoder} {self.size[0]}x{self.size[1]} {self.classes} classes"
+
+
+class PipelineContestant:
+    """`PerceptionPipeline.process` on a film: every call is the next frame of one stream."""
+
+    def __init__(self, setting: Setting, engine: Engine, checkpoint: Checkpoint, space: LabelSpace | None = None):
+        """Measure `checkpoint` on `engine`; `space` replaces its classes."""
+        self.setting = setting
+        self.name = setting.name
+        self.engine = engine
+        self._pipeline = PerceptionPipeline.of_checkpoint(engine, checkpoint, space)
+        self._memory: SceneMemory | None = None
+        self._stamp = 0
+        self.steps: list[tuple[int, float]] = []
+        """(refinement steps, their time in ms) of every call."""
+        self.scene: Scene | None = None
+        """Of the last call."""
+
+    def forget(self) -> None:
+        """Begin another film: no previous frame."""
+        self._memory = None
+
+    def run(self, frame: ByteArray) -> dict[str, float]:
+        """As `Contestant.run`."""
+        self._stamp += FRAME_NS
+        scene, self._memory = self._pipeline.process(frame, self._stamp, self._memory)
+        self.scene = scene
+        self.steps.append((scene.refine_steps, scene.refine_ms))
+        return {
+            "preprocess": scene.preprocess_ms,
+            "network": scene.network_ms,
+            "refine": scene.refine_ms,
+            "postprocess": scene.postprocess_ms,
+            "tags": scene.tags_ms,
+        }
+
+
+class PlainTorch:
+    """What a researcher's script does: resize, eager FP32 network and refiner, F.interpolate, argmax. No tags."""
+
+    def __init__(self, checkpoint: Checkpoint, encoder: str, size: tuple[int, int], device: str = "cpu") -> None:
+        """Measure `checkpoint` at the network size (H, W), on ``cpu`` or ``cuda``."""
+        self.name = f"plain torch {encoder} {size[0]}x{size[1]}"
+        segmenter = checkpoint.segmenter.eval()
+        self._segmenter = segmenter if device == "cpu" else copy.deepcopy(segmenter).to(device)
+        self._text = checkpoint.text.float().to(device)
+        self._size = size
+        self._device = device
+
+    @torch.inference_mode()
+    def labels(self, frame: ByteArray) -> tuple[ByteArray, dict[str, float]]:
+        """Label map at the frame's size, and ms by stage."""
+        start = time.perf_counter()
+        small = cv2.resize(frame, self._size[::-1], interpolation=cv2.INTER_AREA)
+        images = self._segmenter.prepare(torch.from_numpy(small)[None].to(self._device))
+        prepared = self._now()
+        decoded = self._segmenter.decode(images, self._text)
+        inferred = self._now()
+        refined = self._segmenter.refine(decoded, self._text).log_probs
+        refined_at = self._now()
+        full = functional.interpolate(refined, size=frame.shape[:2], mode="bilinear", align_corners=False)
+        labels = full.argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
+        done = time.perf_counter()
+        times = {
+            "preprocess": prepared - start,
+            "network": inferred - prepared,
+            "refine": refined_at - inferred,
+            "postprocess": done - refined_at,
+        }
+        return labels, {stage: seconds * 1e3 for stage, seconds in times.items()}
+
+    def run(self, frame: ByteArray) -> dict[str, float]:
+        """As `Contestant.run`."""
+        return self.labels(frame)[1]
+
+    def _now(self) -> float:
+        """Seconds, when all work launched so far is done."""
+        if self._device != "cpu":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+def agreement(engine: Engine, reference: Engine, images: list[ByteArray], text: FloatArray) -> float:
+    """Share of grid pixels with the label that `reference` gives, over network-sized `images`, each on its own."""
+    equal = total = 0
+    for image in images:
+        found, wanted = (made.infer(image, text).refined.argmax(axis=0) for made in (engine, reference))
+        equal += int((found == wanted).sum())
+        total += wanted.size
+    return equal / total
+
+
+def steps_summary(steps: list[tuple[int, float]], most: int) -> dict[str, Any]:
+    """How often the refiner took how many steps, and what they cost.
+
+    A frame on which every pixel keeps after `n` steps runs the policy once more to know it. The price of all steps is
+    that of the frames on which the policy ran as often as it may; None where there are none.
+
+    Args:
+        steps: (steps, ms) of each frame.
+        most: T.
+    """
+    counts = {str(n): sum(1 for taken, _ in steps if taken == n) for n in range(most + 1)}
+    by_steps = {
+        str(n): round(float(np.median([ms for taken, ms in steps if taken == n])), 3)
+        for n in range(most + 1)
+        if counts[str(n)]
+    }
+    full = [ms for taken, ms in steps if taken >= most - 1]
+    return {
+        "frames": counts,
+        "median_ms": by_steps,
+        "mean_steps": round(float(np.mean([taken for taken, _ in steps])), 3) if steps else None,
+        "full_ms": round(float(np.median(full)), 3) if full else None,
+    }

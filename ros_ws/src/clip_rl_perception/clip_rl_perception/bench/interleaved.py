@@ -1,0 +1,135 @@
+"""Interleaved timing: every contestant meets every frame in turn, so that what drifts hits all of them alike.
+
+Absolute times on a shared machine mean little; ratios of times taken within the same round do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.metrics.latency import percentiles
+
+TOTAL = "total"
+"""Stage that every contestant has: the whole call, ms."""
+
+
+class Contestant(Protocol):
+    """Something that processes frames and knows its stages."""
+
+    @property
+    def name(self) -> str:
+        """Unique within a run."""
+        ...
+
+    def run(self, frame: ByteArray) -> dict[str, float]:
+        """Process a frame, uint8 RGB (height, width, 3); returns ms by stage (all of them, some or none)."""
+        ...
+
+
+@dataclasses.dataclass
+class Series:
+    """Times of one contestant, by stage; the i-th of each belongs to the i-th round."""
+
+    stages: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+
+    def add(self, times: dict[str, float]) -> None:
+        """Append one call's times, ms."""
+        for stage, value in times.items():
+            self.stages.setdefault(stage, []).append(value)
+
+    @property
+    def total(self) -> list[float]:
+        """The whole calls, ms."""
+        return self.stages.get(TOTAL, [])
+
+    def median(self, stage: str = TOTAL) -> float:
+        """Median of a stage, ms; raises KeyError for a stage it has not."""
+        return float(np.median(self.stages[stage]))
+
+    def summary(self) -> dict[str, dict[str, float | None]]:
+        """p50, p95, p99 and max of every stage, ms."""
+        return {stage: percentiles(values) for stage, values in self.stages.items()}
+
+    def fps(self) -> float:
+        """Frames per second, one after the other, at the median time."""
+        return 1e3 / self.median()
+
+
+def interleave(
+    contestants: Sequence[Contestant],
+    frames: Sequence[ByteArray],
+    rounds: int,
+    *,
+    warm_up: int = 3,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Series]:
+    """Time contestants in turns.
+
+    Args:
+        contestants: in another order every round, the same in every run: threads of one that still wait for work, and
+            what it left in caches, slow down the next, which must not always be the same one.
+        frames: used one after the other, from the beginning again when they end.
+        rounds: timed calls of each contestant.
+        warm_up: untimed rounds before.
+        progress: told (rounds done, rounds).
+
+    Returns:
+        Times by name.
+    """
+    series = {contestant.name: Series() for contestant in contestants}
+    if len(series) != len(contestants):
+        raise ValueError("contestants need different names")
+    order = np.random.default_rng(0)
+    for turn in range(-warm_up, rounds):
+        frame = frames[turn % len(frames)]
+        for place in order.permutation(len(contestants)):
+            contestant = contestants[place]
+            start = time.perf_counter()
+            times = contestant.run(frame)
+            whole = (time.perf_counter() - start) * 1e3
+            if turn >= 0:
+                series[contestant.name].add({**times, TOTAL: whole})
+        progress(max(0, turn + 1), rounds)
+    return series
+
+
+def ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
+    """How many times as long `slow` takes: median of the ratios within each round."""
+    if len(slow) != len(fast) or not len(slow):
+        raise ValueError(f"{len(slow)} times cannot be compared with {len(fast)}")
+    return float(np.median(np.asarray(slow) / np.asarray(fast)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """What making something cost."""
+
+    value: Any
+    seconds: float
+    memory_mb: float
+    """Growth of the process's resident memory, MB."""
+
+
+def timed(make: Callable[[], Any]) -> Loaded:
+    """Call `make`; time and memory that it took."""
+    before, start = resident_mb(), time.perf_counter()
+    value = make()
+    return Loaded(value, time.perf_counter() - start, max(0.0, resident_mb() - before))
+
+
+def resident_mb() -> float:
+    """Resident memory of this process, MB; 0 where the system does not tell."""
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) / 1e3
+    except OSError:
+        pass
+    return 0.0

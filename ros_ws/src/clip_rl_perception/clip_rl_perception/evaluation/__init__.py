@@ -1,1 +1,0 @@
-"""Accuracy, replay and reports. No ROS."""

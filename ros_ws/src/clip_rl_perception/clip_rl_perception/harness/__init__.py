@@ -1,0 +1,1 @@
+"""Nodes that surround the perception node: player, recorder, evaluator, camera, latency recorder."""

@@ -1,0 +1,103 @@
+"""Notes when masks and status messages arrive, and keeps nothing else: the lightest witness of what the node does.
+
+Messages are taken as bytes; of masks only the header stamp is read. SIGINT or SIGTERM ends it and writes one JSON file:
+by namespace ``masks``, pairs of header stamp and arrival in ns, and ``status``, the fields of every SceneStatus.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from clip_rl_interfaces.msg import SceneStatus
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
+from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
+from sensor_msgs.msg import Image
+
+from clip_rl_perception.harness import events
+from clip_rl_perception.messages.message_types import stamp_in
+from clip_rl_perception.ros.shutdown import EndSignals
+
+QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=50, reliability=ReliabilityPolicy.RELIABLE)
+STATUS_FIELDS = (
+    "validity", "decode_ms", "preprocess_ms", "network_ms", "refine_ms", "postprocess_ms", "tags_ms", "publish_ms",
+    "total_ms", "age_ms", "refine_steps", "engine", "model_id",
+)  # fmt: skip
+
+
+class ArrivalsNode(Node):
+    """Subscribes to ``mask`` and ``status`` of each namespace."""
+
+    def __init__(self, namespaces: list[str]) -> None:
+        """Subscribe."""
+        super().__init__("arrivals")
+        self.masks: dict[str, list[tuple[int, int]]] = {name: [] for name in namespaces}
+        self.statuses: dict[str, list[bytes]] = {name: [] for name in namespaces}
+        self._topics = []
+        for name in namespaces:
+            for kind, topic, received in ((Image, "mask", self._on_mask), (SceneStatus, "status", self._on_status)):
+                self._subscribe(kind, f"{name}/{topic}", name, received)
+
+    def ready(self) -> bool:
+        """True as soon as somebody publishes each topic."""
+        return all(self.count_publishers(topic) > 0 for topic in self._topics)
+
+    def result(self) -> dict[str, Any]:
+        """What arrived."""
+        return {
+            name: {
+                "masks": self.masks[name],
+                "status": [
+                    {field: getattr(message, field) for field in STATUS_FIELDS}
+                    for message in (deserialize_message(data, SceneStatus) for data in self.statuses[name])
+                ],
+            }
+            for name in self.masks
+        }
+
+    def _subscribe(self, kind: Any, topic: str, name: str, received: Any) -> None:
+        self._topics.append(topic)
+        self.create_subscription(kind, topic, lambda data: received(name, data), QOS, raw=True)
+
+    def _on_mask(self, name: str, data: bytes) -> None:
+        self.masks[name].append((stamp_in(data), time.time_ns()))
+
+    def _on_status(self, name: str, data: bytes) -> None:
+        self.statuses[name].append(data)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Entry point: OUT.json --namespaces /a /b."""
+    given = sys.argv if args is None else args
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--namespaces", nargs="+", required=True)
+    arguments = parser.parse_args(remove_ros_args(given)[1:])
+    stop = EndSignals()
+    rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
+    node = ArrivalsNode(arguments.namespaces)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    told = False
+    while not stop.is_set():
+        executor.spin_once(timeout_sec=0.1)
+        if not told and node.ready():
+            events.emit("ready")
+            told = True
+    arguments.out.write_text(json.dumps(node.result()), encoding="utf-8")
+    events.emit("done")
+    node.destroy_node()
+    rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""What a player sends: messages made of frames, or those of a bag byte for byte."""
+
+from __future__ import annotations
+
+import array
+import dataclasses
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+from sensor_msgs.msg import CompressedImage, Image
+
+from clip_rl_perception.messages import message_types
+from clip_rl_perception.sources.bag_reader import BagReader
+from clip_rl_perception.sources.frames import Frame, FrameSource, SourceError
+
+
+@dataclasses.dataclass(frozen=True)
+class Outgoing:
+    """One image on its way to the node."""
+
+    index: int
+    """Place among the frames that can be read."""
+    source_index: int
+    """Place among all images of the topic, folder or video."""
+    stamp_ns: int
+    """In the source, ns."""
+    name: str
+    message: Any
+    """A message whose stamp is still to be set, or bytes that are sent as they are."""
+    size: int
+    """Bytes."""
+
+
+def made_of(source: FrameSource, *, compressed: bool, encoding: str, frame_id: str) -> Iterator[Outgoing]:
+    """Messages of a source's frames.
+
+    Args:
+        source: any.
+        compressed: JPEG or PNG instead of raw images.
+        encoding: of raw images, rgb8 or bgr8.
+        frame_id: of their headers.
+    """
+    for index, frame in enumerate(source):
+        message = compressed_message(frame) if compressed else raw_message(frame, encoding)
+        message.header.frame_id = frame_id
+        place = frame.index if frame.index >= 0 else index
+        yield Outgoing(index, place, frame.stamp_ns, frame.name, message, len(message.data))
+
+
+def as_recorded(path: Path, topic: str, problems: list[str]) -> Iterator[Outgoing]:
+    """The messages of a bag's image topic, undecoded: damaged ones too, as a camera would have sent them.
+
+    A header stamp of zero is replaced by the time in the bag, as offline replay does; nothing else is touched. Where
+    the bag ends early a line is added to `problems`.
+    """
+    with BagReader(path) as reader:
+        connections = reader.topics[topic].connections
+        index = 0
+        try:
+            for index, (_, recorded, data) in enumerate(reader.messages(connections)):
+                stamp = message_types.stamp_in(data)
+                if not stamp:
+                    data, stamp = _stamped(data, recorded), recorded
+                yield Outgoing(index, index, stamp, f"{topic}@{stamp}", bytes(data), len(data))
+        except SourceError as error:
+            problems.append(f"{path}: {topic}: reading ended early, after image {index}: {error}")
+
+
+def type_of(path: Path, topic: str) -> type:
+    """The rclpy type of an image topic in a bag; raises `SourceError`."""
+    with BagReader(path) as reader:
+        msgtype = reader.topics[topic].msgtype
+    types: dict[str, type] = {message_types.IMAGE: Image, message_types.COMPRESSED_IMAGE: CompressedImage}
+    if msgtype not in types:
+        raise SourceError(f"{path}: {topic} has messages of type {msgtype}; expected images")
+    return types[msgtype]
+
+
+def raw_message(frame: Frame, encoding: str) -> Image:
+    """The frame as sensor_msgs/Image."""
+    pixels = frame.rgb if encoding == "rgb8" else cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR)
+    height, width, channels = pixels.shape
+    message = Image(height=height, width=width, encoding=encoding, step=width * channels)
+    message.data = _array(pixels.reshape(-1))
+    return message
+
+
+def compressed_message(frame: Frame) -> CompressedImage:
+    """The frame as sensor_msgs/CompressedImage: its own file's bytes, else JPEG."""
+    content: Any = frame.encoded
+    if content is None:
+        bgr = cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR)
+        content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
+    kind = "png" if bytes(content[:4]) == b"\x89PNG" else "jpeg"
+    message = CompressedImage(format=f"bgr8; {kind} compressed bgr8")
+    message.data = _array(content)
+    return message
+
+
+def _array(content: Any) -> array.array[int]:
+    # rclpy takes array('B') as it is; every other type is copied byte by byte through Python.
+    data = array.array("B")
+    data.frombytes(memoryview(content).cast("B"))
+    return data
+
+
+def _stamped(data: bytes, stamp_ns: int) -> bytes:
+    """A CDR message that begins with a header, with another stamp."""
+    stamped = bytearray(data)
+    struct.pack_into("<iI" if data[1] & 1 else ">iI", stamped, 4, *divmod(stamp_ns, 1_000_000_000))
+    return bytes(stamped)

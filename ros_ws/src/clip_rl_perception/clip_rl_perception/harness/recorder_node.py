@@ -1,0 +1,209 @@
+"""Records what the perception node publishes into a rosbag2 (mcap), without taking part in its work.
+
+Messages are taken as the bytes that came over the wire, with the time of their arrival, and written by a thread of
+their own: nothing is deserialised, so recording costs the machine little. The time of a message in the bag is when it
+was received, on the same clock as header stamps. SIGINT or SIGTERM ends it; everything received is in the bag then.
+
+    ros2 run clip_rl_perception recorder_node out/recording --ros-args -r mask:=/perception/mask
+"""
+
+from __future__ import annotations
+
+import argparse
+import queue
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from clip_rl_interfaces.msg import ClassList, InstrumentTagArray, SceneStatus
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
+from sensor_msgs.msg import CompressedImage, Image
+
+from clip_rl_perception.bags.bag_writer import BagWriter, qos
+from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.harness import events
+from clip_rl_perception.messages import message_types
+from clip_rl_perception.replay.recording import Published
+from clip_rl_perception.ros.shutdown import EndSignals
+from clip_rl_perception.threads.priority import lower_this_thread
+
+TOPICS: dict[str, tuple[Any, str, bool]] = {
+    "mask": (Image, message_types.IMAGE, False),
+    "instruments": (InstrumentTagArray, message_types.INSTRUMENTS, False),
+    "status": (SceneStatus, message_types.STATUS, False),
+    "classes": (ClassList, message_types.CLASS_LIST, True),
+}
+"""Recorded by default: topic -> (rclpy type, type name, transient local)."""
+
+CONFIDENCE: dict[str, tuple[Any, str, bool]] = {"confidence": (Image, message_types.IMAGE, False)}
+"""Recorded when asked for: whoever subscribes to it makes the node compute it."""
+
+MAX_WAITING_BYTES = 512 << 20
+"""Most bytes that may wait for the disk; beyond it messages are lost, counted and reported."""
+
+
+INPUTS: dict[str, tuple[Any, str, bool]] = {
+    "image": (Image, message_types.IMAGE, False),
+    "image/compressed": (CompressedImage, message_types.COMPRESSED_IMAGE, False),
+    "labels": (Image, message_types.IMAGE, False),
+    "labels/compressed": (CompressedImage, message_types.COMPRESSED_IMAGE, False),
+    "labels/classes": (ClassList, message_types.CLASS_LIST, True),
+}
+"""What goes into the node, and its truth: recorded apart where there is no bag that holds them."""
+
+IMAGES = ("image", "image/compressed")
+"""The node's input, one or the other."""
+
+
+class RecorderNode(Node):
+    """Subscribes to the perception node's outputs and hands their bytes to a writer thread."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        name: str = "recorder",
+        confidence: bool = False,
+        arrivals: bool = False,
+        inputs: Path | None = None,
+    ) -> None:
+        """Create the bag at `path` and subscribe; raises `BagError`.
+
+        Args:
+            path: bag of the node's outputs.
+            name: of this node.
+            confidence: record the confidence too.
+            arrivals: note when each image arrives here.
+            inputs: bag of `INPUTS`; None: they are not recorded.
+        """
+        super().__init__(name)
+        self.arrivals: list[Published] = []
+        """Images as they arrived here, where that was asked for."""
+        heard = INPUTS if inputs is not None else {name: INPUTS[name] for name in IMAGES} if arrivals else {}
+        # Of messages that wait, the executor takes those of the subscription made first: an image arrives before its
+        # mask then, however late this process gets to run.
+        self._kinds = {**heard, **TOPICS, **(CONFIDENCE if confidence else {})}
+        self.counts = dict.fromkeys(self._kinds, 0)
+        self.lost = 0
+        self.failure: str | None = None
+        self._bag = BagWriter(path, compress=True)
+        self._input_bag = BagWriter(inputs) if inputs is not None else None
+        self._waiting: queue.SimpleQueue[tuple[str, int, bytes] | None] = queue.SimpleQueue()
+        self._waiting_bytes = 0
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._write, name="writer")
+        self._topics = {name: self._subscribe(name) for name in self._kinds}
+        self._thread.start()
+
+    def ready(self) -> bool:
+        """True as soon as somebody publishes each topic."""
+        return all(self.count_publishers(self._topics[name].topic_name) > 0 for name in TOPICS)
+
+    def image_publishers(self) -> int:
+        """Who publishes the node's input now."""
+        return sum(self.count_publishers(self.resolve_topic_name(name)) for name in IMAGES)
+
+    def close(self) -> None:
+        """Write everything that has arrived, then close the bag."""
+        self._waiting.put(None)
+        self._thread.join()
+        self._bag.close()
+        if self._input_bag is not None:
+            self._input_bag.close()
+
+    def _subscribe(self, name: str) -> Any:
+        kind, _, latched = self._kinds[name]
+        loose = name in INPUTS and not latched  # cameras may offer best effort only
+        profile = QoSProfile(
+            history=HistoryPolicy.KEEP_LAST,
+            depth=1 if latched else 50,
+            reliability=ReliabilityPolicy.BEST_EFFORT if loose else ReliabilityPolicy.RELIABLE,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+        )
+        return self.create_subscription(kind, name, lambda data: self._received(name, data), profile, raw=True)
+
+    def _received(self, name: str, data: bytes) -> None:
+        now = time.time_ns()
+        if name in IMAGES:
+            self.arrivals.append(Published(None, message_types.stamp_in(data), now))
+            if self._input_bag is None:
+                self.counts[name] += 1
+                return
+        with self._lock:
+            if self._waiting_bytes + len(data) > MAX_WAITING_BYTES:
+                self.lost += 1
+                return
+            self._waiting_bytes += len(data)
+        self.counts[name] += 1
+        self._waiting.put((name, now, data))
+
+    def _write(self) -> None:
+        # Compressing takes far more than receiving, and can wait; when a message arrived is noted before.
+        lower_this_thread()
+        while (item := self._waiting.get()) is not None:
+            name, now, data = item
+            _, msgtype, latched = self._kinds[name]
+            profile = qos(transient_local=True, depth=1) if latched else qos()
+            if self.failure is None:
+                bag = self._input_bag if name in INPUTS and self._input_bag is not None else self._bag
+                try:
+                    bag.write_serialized(self._topics[name].topic_name, msgtype, data, now, profile)
+                except ClipRlError as error:
+                    self.failure = str(error)
+            with self._lock:
+                self._waiting_bytes -= len(data)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Entry point of `ros2 run clip_rl_perception recorder_node`."""
+    given = sys.argv if args is None else args
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path", type=Path, help="rosbag2 folder to create")
+    parser.add_argument(
+        "--confidence", action="store_true", help="record the confidence too; the node then computes it"
+    )
+    arguments = parser.parse_args(remove_ros_args(given)[1:])
+    stop = EndSignals()
+    rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = RecorderNode(arguments.path, confidence=arguments.confidence)
+    except ClipRlError as error:
+        print(f"recorder: {error}", file=sys.stderr)
+        rclpy.try_shutdown()
+        sys.exit(2)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    announced, told = False, 0.0
+    try:
+        while not stop.is_set():
+            executor.spin_once(timeout_sec=0.1)
+            if not announced and node.ready():
+                announced = True
+                events.emit("ready")
+            if time.monotonic() - told > 0.5:
+                told = time.monotonic()
+                events.emit("progress", **node.counts)
+            if node.failure is not None:
+                break
+    finally:
+        executor.remove_node(node)
+        node.close()
+        if node.failure is not None:
+            node.get_logger().error(node.failure)
+        if node.lost:
+            node.get_logger().error(f"{node.lost} messages were lost: the disk is slower than the topics")
+        events.emit("done", lost=node.lost, failure=node.failure, **node.counts)
+        node.destroy_node()
+        rclpy.try_shutdown()
+    sys.exit(0 if node.failure is None else 2)
+
+
+if __name__ == "__main__":
+    main()

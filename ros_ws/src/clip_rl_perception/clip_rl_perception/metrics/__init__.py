@@ -1,0 +1,1 @@
+"""Arrays to numbers; definitions in docs/evaluation.md."""

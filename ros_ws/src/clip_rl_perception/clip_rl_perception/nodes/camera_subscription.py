@@ -1,0 +1,47 @@
+"""The input's CameraInfo, for whoever draws in its camera's space: the newest message, or none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.node import Node
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CameraInfo
+
+from clip_rl_perception.nodes.publishers import copy_of
+from clip_rl_perception.scene.pinhole import Pinhole
+
+CAMERA_INFO_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+"""A best-effort subscriber takes every publisher."""
+
+
+class CameraInfoInput:
+    """A subscription of `camera_info` from activation to deactivation; its messages are optional."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._newest: Any = None
+        self._subscription = node.create_subscription(
+            CameraInfo,
+            "camera_info",
+            self._on_message,
+            copy_of(CAMERA_INFO_QOS),
+            callback_group=MutuallyExclusiveCallbackGroup(),  # its own, as `inputs` has
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+
+    def pinhole(self, width: int, height: int) -> Pinhole | None:
+        """The camera of an image of this size; None without a calibrated CameraInfo."""
+        info = self._newest
+        if info is None:
+            return None
+        return Pinhole.calibrated(info.p, info.k, (info.width, info.height), (width, height))
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        self._node.destroy_subscription(self._subscription)
+
+    def _on_message(self, message: CameraInfo) -> None:
+        self._newest = message

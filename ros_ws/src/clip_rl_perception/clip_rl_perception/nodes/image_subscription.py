@@ -1,0 +1,91 @@
+"""The node's image subscription: transport, quality of service, and what happens to its publishers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.event_handler import (
+    QoSMessageLostInfo,
+    QoSRequestedIncompatibleQoSInfo,
+    QoSSubscriptionMatchedInfo,
+    SubscriptionEventCallbacks,
+)
+from rclpy.node import Node
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CompressedImage, Image
+
+from clip_rl_perception.nodes.publishers import copy_of
+
+IMAGE_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+"""Only the newest image matters; a best-effort subscriber takes every publisher."""
+TRANSPORTS: dict[str, tuple[type, str]] = {
+    "raw": (Image, "image"),
+    "compressed": (CompressedImage, "image/compressed"),
+}
+"""Message type and relative topic by the parameter image_transport."""
+
+
+class ImageInput:
+    """A subscription from activation to deactivation.
+
+    Args:
+        node: gets the subscription.
+        transport: a key of `TRANSPORTS`.
+        received: gets every message, on an executor thread; must return at once.
+        incompatible: told the topic and a sentence when a publisher offers what the subscription cannot take.
+
+    Raises:
+        RuntimeError, InvalidQosOverridesError: a qos_overrides parameter has no such value.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        *,
+        transport: str,
+        received: Callable[[Any], None],
+        incompatible: Callable[[str, str], None],
+    ) -> None:
+        self._node = node
+        self._incompatible = incompatible
+        self.publishers = 0
+        """Matched publishers."""
+        self.lost = 0
+        """Messages that the middleware knows to be lost on their way."""
+        kind, topic = TRANSPORTS[transport]
+        self.topic = node.resolve_topic_name(topic)
+        """Name after remapping."""
+        self._subscription = node.create_subscription(
+            kind,
+            topic,
+            received,
+            copy_of(IMAGE_QOS),
+            # Its own: destroyed between an event's readiness and its taking (rclpy issue 1284), a subscription leaves
+            # its group locked: executors free a group only where taking did not raise.
+            callback_group=MutuallyExclusiveCallbackGroup(),
+            event_callbacks=SubscriptionEventCallbacks(
+                incompatible_qos=self._on_incompatible, matched=self._on_matched, message_lost=self._on_lost
+            ),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+        node.get_logger().info(f"subscribed to {self.topic}")
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        self._node.destroy_subscription(self._subscription)
+
+    def _on_incompatible(self, event: QoSRequestedIncompatibleQoSInfo) -> None:
+        policy = qos_policy_name_from_kind(event.last_policy_kind)
+        self._incompatible(
+            self.topic, f"a publisher of {self.topic} offers an incompatible {policy}; nothing comes from it"
+        )
+
+    def _on_matched(self, event: QoSSubscriptionMatchedInfo) -> None:
+        self.publishers = event.current_count
+        self._node.get_logger().info(f"{self.topic}: {self.publishers} publishers matched")
+
+    def _on_lost(self, event: QoSMessageLostInfo) -> None:
+        self.lost = event.total_count

@@ -1,0 +1,122 @@
+"""The node's publishers: topics, quality of service, and what is published only while somebody listens."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from clip_rl_interfaces.msg import ClassList, InstrumentTagArray, SceneStatus
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.event_handler import PublisherEventCallbacks, QoSOfferedIncompatibleQoSInfo
+from rclpy.lifecycle import LifecycleNode
+from rclpy.publisher import Publisher
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CompressedImage, Image
+
+from clip_rl_perception.nodes.markers import markers_available
+from clip_rl_perception.nodes.node_messages import vision_msgs_available
+
+RESULT_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5, reliability=ReliabilityPolicy.RELIABLE)
+"""Masks, tags and status: reliable (REP-2003), a few deep so that a subscriber's hiccup loses nothing."""
+VIEW_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE)
+"""Pictures for people: the newest is enough."""
+LATCHED_QOS = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+"""Late subscribers get the current value."""
+
+
+PUBLICATION_MODE = "RMW_FASTRTPS_PUBLICATION_MODE"
+"""What rmw_fastrtps reads when its participant is made, with the first node."""
+
+
+def send_in_background() -> None:
+    """Let Fast DDS send from a thread of its own: inference need not wait while a mask is copied to subscribers.
+
+    Before `rclpy.init`. A mode that the environment names stays; other middleware knows no such variable.
+    """
+    os.environ.setdefault(PUBLICATION_MODE, "ASYNCHRONOUS")
+
+
+def copy_of(profile: QoSProfile) -> QoSProfile:
+    """A profile of its own: overriding changes the object it is given."""
+    return QoSProfile(
+        history=profile.history,
+        depth=profile.depth,
+        reliability=profile.reliability,
+        durability=profile.durability,
+    )
+
+
+class Outputs:
+    """Publishers from configure to cleanup; silent until the node is active.
+
+    Args:
+        node: gets the publishers.
+        incompatible: told the topic and a sentence when a subscriber asks for what a publisher does not offer.
+
+    Raises:
+        RuntimeError, InvalidQosOverridesError: a qos_overrides parameter has no such value.
+    """
+
+    def __init__(self, node: LifecycleNode, incompatible: Callable[[str, str], None]) -> None:
+        self._node = node
+        self._incompatible = incompatible
+        self._made: list[Publisher] = []
+        # Their own, as `inputs` has: the node's default group serves its lifecycle.
+        self._group = MutuallyExclusiveCallbackGroup()
+        self.mask = self._publisher(Image, "mask", RESULT_QOS)
+        self.instruments = self._publisher(InstrumentTagArray, "instruments", RESULT_QOS)
+        self.status = self._publisher(SceneStatus, "status", RESULT_QOS)
+        self.confidence = self._publisher(Image, "confidence", VIEW_QOS)
+        self.overlay = self._publisher(Image, "overlay", VIEW_QOS)
+        self.overlay_compressed = self._publisher(CompressedImage, "overlay/compressed", VIEW_QOS)
+        self.classes = self._publisher(ClassList, "classes", LATCHED_QOS)
+        self.markers: Publisher | None = None
+        if markers_available():
+            from visualization_msgs.msg import MarkerArray
+
+            self.markers = self._publisher(MarkerArray, "markers", VIEW_QOS)
+        else:
+            node.get_logger().info("visualization_msgs is not installed: no markers")
+        self.detections: Publisher | None = None
+        self.label_info: Publisher | None = None
+        if vision_msgs_available():
+            from vision_msgs.msg import Detection2DArray, LabelInfo
+
+            self.detections = self._publisher(Detection2DArray, "detections", RESULT_QOS)
+            self.label_info = self._publisher(LabelInfo, "label_info", LATCHED_QOS)
+
+    def destroy(self) -> None:
+        """Take the publishers off the node."""
+        for publisher in self._made:
+            self._node.destroy_lifecycle_publisher(publisher)
+        self._made.clear()
+
+    def _publisher(self, kind: type, topic: str, profile: QoSProfile) -> Publisher:
+        name = self._node.resolve_topic_name(topic)
+
+        def refused(event: QoSOfferedIncompatibleQoSInfo) -> None:
+            policy = qos_policy_name_from_kind(event.last_policy_kind)
+            self._incompatible(name, f"a subscriber of {name} asks for an incompatible {policy}; it gets nothing")
+
+        made: Any = self._node.create_lifecycle_publisher(
+            kind,
+            topic,
+            copy_of(profile),
+            callback_group=self._group,
+            event_callbacks=PublisherEventCallbacks(incompatible_qos=refused),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+        self._made.append(made)
+        return made
+
+
+def wanted(publisher: Publisher | None) -> bool:
+    """True while somebody subscribes."""
+    return publisher is not None and publisher.get_subscription_count() > 0

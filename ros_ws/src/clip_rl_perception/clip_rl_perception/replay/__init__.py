@@ -1,0 +1,1 @@
+"""Makes a run: offline through the pipeline, live through the real node."""

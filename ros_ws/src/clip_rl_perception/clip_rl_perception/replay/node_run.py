@@ -1,0 +1,200 @@
+"""One run of the node over DDS: node, recorder and player as processes, from start to the last mask."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.replay.processes import Child, Children
+from clip_rl_perception.replay.progress import Stage
+from clip_rl_perception.replay.ros_environment import child_environment
+
+NAMESPACE = "/clip_rl_demo"
+
+QUIET_S = 1.5
+"""The run is over when nothing new has arrived for so long after the last frame, s."""
+MAX_WAIT_S = 30.0
+"""Longest wait for what is still in work after the last frame, s."""
+
+
+class SessionError(ClipRlError):
+    """The node, the player or the recorder did not do its part; the message says which, why, and where its log is."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SessionOptions:
+    """What to play through which node."""
+
+    source: Path
+    """Video, folder or bag."""
+    transport: str = "raw"
+    """``raw`` or ``compressed``."""
+    model: str = "demo"
+    """The node's parameter `model`."""
+    engine: str = "auto"
+    """The node's parameter `engine`."""
+    topic: str | None = None
+    """Image topic of a bag."""
+    rate_hz: float | None = None
+    """Frames per second instead of the source's own."""
+    seconds: float | None = None
+    """Play only so much of the source."""
+    speed: float = 1.0
+    """Times the source's own rate."""
+    keep_stamps: bool = False
+    """Send a bag's messages as they were recorded, with their own stamps, on simulated time."""
+    lockstep: bool = False
+    """Send a frame when the node has answered the one before: none is dropped."""
+    confidence: bool = False
+    """Record the confidence too; the node then computes it."""
+    parameters: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Further parameters of the node, values as on a ROS command line."""
+    start_timeout_s: float = 180.0
+    """How long the node may take to become active, s."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SessionResult:
+    """Where the run is recorded."""
+
+    recording: Path
+    """rosbag2 of the node's outputs."""
+    stamps: Path
+    """JSON lines: the frames published."""
+    problems: tuple[str, ...]
+    """One line for everything that went wrong without ending the run."""
+    node_ended: bool = False
+    """True when the perception node ended before all frames had been played."""
+
+
+def run_session(options: SessionOptions, folder: Path, *, first_stage: int, stages: int) -> SessionResult:
+    """Play `options.source` through the node and record what comes back, into `folder`.
+
+    Raises:
+        SessionError: the node cannot be configured, or a process ends before it should.
+        RosMissingError: no ROS domain can be had.
+    """
+    recording, stamps = folder / "recording", folder / "frames.jsonl"
+    with Children(child_environment(), folder / "logs") as children:
+        with Stage(first_stage, stages, "starting the perception node") as stage:
+            record = [str(recording), *(["--confidence"] if options.confidence else [])]
+            recorder = children.start("recorder", _node_command("recorder_node", record))
+            node = children.start("perception_node", _node_command("perception_node", [], _node_parameters(options)))
+            deadline = time.monotonic() + options.start_timeout_s
+            # The node's publishers exist as soon as it is configured; frames played before would return unrecorded.
+            _wait_for(recorder, "ready", stage, (node, recorder), deadline)
+            player = children.start("player", _node_command("player_node", _player_arguments(options, stamps)))
+            _wait_for(player, "started", stage, (node, recorder, player), deadline)
+        problems: list[str] = []
+        with Stage(first_stage + 1, stages, f"playing over DDS as {options.transport} images") as stage:
+            node_ended = not _play(stage, node, recorder, player, problems)
+        children.stop(recorder, patience_s=60.0)  # until what it received is on the disk
+        done = recorder.last("done") or {}
+        if done.get("failure"):
+            raise SessionError(f"recording failed: {done['failure']}")
+        if done.get("lost"):
+            problems.append(f"the recorder lost {done['lost']} messages: the disk is slower than the topics")
+        played = player.last("done") or {}
+        problems += played.get("problems", [])
+        if played.get("unanswered"):
+            problems.append(f"{played['unanswered']} frames were never answered by the node")
+        if played.get("late"):
+            problems.append(f"{played['late']} frames were played later than their time: this machine is too busy")
+    return SessionResult(recording, stamps, tuple(problems), node_ended)
+
+
+def _wait_for(child: Child, event: str, stage: Stage, children: tuple[Child, ...], deadline: float) -> None:
+    """Until `child` reports `event`; raises `SessionError` when it cannot come. The first of `children` is the node."""
+    node = children[0]
+    while child.last(event) is None:
+        for other in children:
+            _require_running(other)
+        refused = node.log_lines("configure failed")
+        if refused:
+            reason = _message(refused[-1]).removeprefix("configure failed: ")
+            raise SessionError(f"the perception node cannot be configured: {reason}")
+        if time.monotonic() > deadline:
+            raise SessionError(f"the perception node is not active in time; its last words: {_last_words(node)}")
+        stage.update(0, note="waiting for the model")
+        time.sleep(0.05)
+
+
+def _play(stage: Stage, node: Child, recorder: Child, player: Child, problems: list[str]) -> bool:
+    """Until everything has been played and nothing more comes back; False when the node ended before that."""
+    while (done := player.last("done")) is None:
+        if not player.running() and player.last("done") is None:
+            _require_running(player)
+        _require_running(recorder)
+        if not node.running():
+            problems.append(f"the perception node ended while frames were played: {_last_words(node)}")
+            return False
+        stage.update(_count(player, "sent"), note=f"{_count(recorder, 'mask')} masks back")
+        time.sleep(0.1)
+    deadline, latest, since = time.monotonic() + MAX_WAIT_S, -1, time.monotonic()
+    while time.monotonic() < deadline and time.monotonic() - since < QUIET_S:
+        _require_running(recorder)
+        count = _count(recorder, "mask") + _count(recorder, "status")
+        if count != latest:
+            latest, since = count, time.monotonic()
+        time.sleep(0.1)
+    stage.result(f"{done['sent']} frames sent, {_count(recorder, 'mask')} masks back")
+    return True
+
+
+def _count(child: Child, name: str) -> int:
+    event = child.last("progress") or {}
+    return int(event.get(name, 0))
+
+
+def _require_running(child: Child) -> None:
+    if not child.running():
+        raise SessionError(f"the {child.name} ended before it should: {_last_words(child)}")
+
+
+def _last_words(child: Child) -> str:
+    lines = child.log_lines()
+    return f"{_message(lines[-1]) if lines else 'it said nothing'} (log: {child.log})"
+
+
+def _message(line: str) -> str:
+    """The text of an rclpy log line: ``[ERROR] [time] [node]: text``."""
+    head, separator, text = line.partition("]: ")
+    return text if separator and head.startswith("[") else line
+
+
+def _node_command(module: str, arguments: list[str], ros: tuple[str, ...] = ()) -> list[str]:
+    base = [sys.executable, "-m", f"clip_rl_perception.nodes.{module}", *arguments]
+    return [*base, "--ros-args", "-r", f"__ns:={NAMESPACE}", *ros]
+
+
+def _node_parameters(options: SessionOptions) -> tuple[str, ...]:
+    values = {
+        "autostart": "true",
+        # Quoted: a model called 1e3 or true stays text.
+        "model": f"'{options.model}'",
+        "engine": f"'{options.engine}'",
+        "image_transport": options.transport,
+        **({"use_sim_time": "true"} if options.keep_stamps else {}),
+        **options.parameters,
+    }
+    return tuple(part for name, value in values.items() for part in ("-p", f"{name}:={value}"))
+
+
+def _player_arguments(options: SessionOptions, stamps: Path) -> list[str]:
+    arguments = [str(options.source), "--transport", options.transport, "--stamps", str(stamps)]
+    arguments += ["--wait-seconds", str(options.start_timeout_s + 60)]  # the session's own patience ends first
+    for name, value in (("topic", options.topic), ("rate", options.rate_hz), ("seconds", options.seconds)):
+        if value is not None:
+            arguments += [f"--{name}", str(value)]
+    if options.speed != 1.0:
+        arguments += ["--speed", str(options.speed)]
+    arguments += [f"--{name}" for name, wanted in _SWITCHES.items() if getattr(options, wanted)]
+    return arguments
+
+
+_SWITCHES = {"keep-stamps": "keep_stamps", "lockstep": "lockstep"}
+"""Options of the player that are on or off -> fields of `SessionOptions`."""

@@ -1,0 +1,167 @@
+"""What a replay writes beside its report: the output bag and the overlay video. Both are readable however it ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.bags.bag_writer import BagWriter, qos
+from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.messages import message_types, scene_messages
+from clip_rl_perception.replay.video_writer import VideoWriter
+from clip_rl_perception.runs.observer import SeenFrame
+from clip_rl_perception.runs.overlay_picture import overlay_at
+from clip_rl_perception.runs.run_record import FrameRecord
+from clip_rl_perception.scene.overlay import draw_banner, draw_caption
+from clip_rl_perception.scene.types import Validity
+from clip_rl_perception.sources.bag_truth import base_topic
+from clip_rl_perception.sources.frames import Frame
+
+VIDEO_WIDTH = 720
+"""Widest overlay video, px: drawing and encoding full-size frames would take longer than inferring them."""
+FRAME_ID = "endoscope_optical"
+"""Of the headers that frames of videos and folders get."""
+
+
+def namespaces(topics: list[str]) -> dict[str, str]:
+    """Namespace of the outputs by image topic: the topic's own, as a launched node has; the topic where they clash."""
+    parents = {topic: base_topic(topic).rpartition("/")[0] for topic in topics}
+    taken = list(parents.values())
+    return {topic: parent if taken.count(parent) == 1 else base_topic(topic) for topic, parent in parents.items()}
+
+
+class OutputBag:
+    """A bag of mask, confidence, instruments and status per image topic, and the classes, as the node publishes them.
+
+    Every message has the header of its image, untouched, and the image's time in the bag: both bags play in step.
+    """
+
+    def __init__(self, path: Path, topics: list[str], space: LabelSpace, model_id: str, engine: str) -> None:
+        """Create the bag; one left by an earlier replay is replaced. Raises `BagError`."""
+        self._bag = BagWriter(path, overwrite=True, compress=True)
+        self._namespaces = namespaces(topics)
+        self._space, self._model_id, self._engine = space, model_id, engine
+        self._counts: dict[str, list[int]] = {topic: [0, 0] for topic in topics}
+        self._started: set[str] = set()
+
+    def write(self, record: FrameRecord, seen: SeenFrame, frame: Frame | None) -> None:
+        """Write what there is of a frame; `frame` is None where it could not be decoded. Raises `BagError`."""
+        stamp = record.stamp_ns
+        time = frame.recorded_ns if frame is not None and frame.recorded_ns is not None else stamp
+        header_stamp = stamp if frame is None or frame.stamped else 0
+        header = message_types.header(header_stamp, (frame.frame_id if frame is not None else "") or FRAME_ID)
+        namespace = self._namespaces[record.topic]
+        if record.topic not in self._started:
+            self._started.add(record.topic)
+            classes = message_types.class_list(self._space, stamp)
+            profile = qos(transient_local=True, depth=1)
+            self._bag.write_message(f"{namespace}/classes", message_types.CLASS_LIST, classes, time, profile)
+        self._counts[record.topic][record.kind != "mask"] += 1
+        if seen.mask is not None:
+            self._write(f"{namespace}/mask", message_types.IMAGE, scene_messages.image(header, seen.mask), time)
+            tags = scene_messages.tags(header, seen.instruments, self._space, self._model_id)
+            self._write(f"{namespace}/instruments", message_types.INSTRUMENTS, tags, time)
+        if seen.confidence is not None:
+            image = scene_messages.image(header, seen.confidence)
+            self._write(f"{namespace}/confidence", message_types.IMAGE, image, time)
+        processed, invalid = self._counts[record.topic]
+        status = scene_messages.status(header, record, (processed, invalid), self._model_id, self._engine)
+        self._write(f"{namespace}/status", message_types.STATUS, status, time)
+
+    def close(self) -> None:
+        """Write the index."""
+        self._bag.close()
+
+    def _write(self, topic: str, kind: str, message: Any, time: int) -> None:
+        self._bag.write_message(topic, kind, message, time)
+
+
+class OverlayVideos:
+    """One overlay video per stream: ``overlay.mp4``, or ``overlay-<topic>.mp4`` where there are several."""
+
+    def __init__(self, folder: Path, rates: dict[str, float], *, width: int = VIDEO_WIDTH) -> None:
+        """`rates`: frames per second by stream key (sequence and topic joined); `width`: widest video, px."""
+        self._folder, self._rates, self._width = folder, rates, width
+        self._writers: dict[str, VideoWriter] = {}
+        self._last: dict[str, ByteArray] = {}
+        self.files: dict[str, Path] = {}
+        """By stream key."""
+
+    def write(self, stream: str, seen: SeenFrame) -> None:
+        """Append a frame; one without a mask is shown as it came, with its reason. Raises `VideoError`."""
+        if seen.rgb is None:
+            return
+        record = seen.record
+        picture = overlay_at(seen, self._width)
+        if record.validity not in (None, "ok"):
+            draw_banner(picture, Validity[str(record.validity).upper()], record.reason)
+        texts = [f"frame {record.index}"]
+        if record.latency_ms is not None:
+            texts.append(f"{record.latency_ms:.0f} ms")
+        if record.measures is not None and record.measures.iou == record.measures.iou:
+            texts.append(f"IoU {record.measures.iou:.2f}")
+        draw_caption(picture, "   ".join(texts))
+        writer = self._writers.get(stream)
+        if writer is None:
+            name = "overlay.mp4" if len(self._rates) == 1 else f"overlay-{_file_name(stream)}.mp4"
+            self.files[stream] = self._folder / name
+            size = (picture.shape[0], picture.shape[1])
+            writer = self._writers[stream] = VideoWriter(self._folder / name, size, self._rates[stream])
+        # A picture stays until the next one, as who watched the overlay saw it; a mask is never drawn on another frame.
+        self.fill(stream, record.index)
+        self._last[stream] = picture
+        writer.write(picture)
+
+    def fill(self, stream: str, frames: int) -> None:
+        """Repeat the last picture until the video of `stream` has so many frames; nothing before the first one."""
+        writer, last = self._writers.get(stream), self._last.get(stream)
+        while writer is not None and last is not None and writer.frames < frames:
+            writer.write(last)
+
+    @property
+    def frames(self) -> int:
+        """Pictures written, in all videos."""
+        return sum(writer.frames for writer in self._writers.values())
+
+    @property
+    def codec(self) -> str:
+        """Of the videos; empty before the first frame."""
+        return next((writer.codec for writer in self._writers.values()), "")
+
+    def close(self) -> None:
+        """Finish the files."""
+        for writer in self._writers.values():
+            writer.close()
+
+
+class OverlayObserver:
+    """A `FrameObserver` that writes the overlay video of a single stream, one picture per frame of the source."""
+
+    def __init__(self, path: Path, rate_hz: float, *, width: int = VIDEO_WIDTH) -> None:
+        """`path` ends in ``overlay.mp4``."""
+        self._videos = OverlayVideos(path.parent, {"": rate_hz}, width=width)
+        self.frames = 0
+        """Pictures written."""
+
+    def on_frame(self, frame: SeenFrame) -> None:
+        """Append a frame."""
+        self._videos.write("", frame)
+        self.frames = self._videos.frames
+
+    def fill(self, frames: int) -> None:
+        """Repeat the last picture until the video has so many frames."""
+        self._videos.fill("", frames)
+        self.frames = self._videos.frames
+
+    def close(self) -> None:
+        """Nothing: the caller may still `fill`, and ends with `finish`."""
+
+    def finish(self) -> str:
+        """Finish the file; returns its codec, empty where no frame came."""
+        self._videos.close()
+        return self._videos.codec
+
+
+def _file_name(stream: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in stream).strip("_")

@@ -1,0 +1,48 @@
+"""report.json and report.html of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from clip_rl_perception.atomic_write import write_json, write_text
+from clip_rl_perception.report import run_summary as reports
+from clip_rl_perception.report.frame_gallery import PictureBook
+from clip_rl_perception.report.report_html import render
+from clip_rl_perception.runs.record_json import frame_to_json
+from clip_rl_perception.runs.run_record import RunRecord
+
+
+@dataclasses.dataclass(frozen=True)
+class WrittenReport:
+    """What was written."""
+
+    summary: dict[str, Any]
+    """As `report.summary`."""
+    json: Path
+    html: Path
+
+
+def write_report(
+    run: RunRecord, out: Path, book: PictureBook | None = None, *, videos: Sequence[Path] = ()
+) -> WrittenReport:
+    """Write ``report.json`` and ``report.html`` into `out`, each whole or not at all.
+
+    Args:
+        run: what is reported.
+        out: folder, made where it is missing.
+        book: pictures that were kept while frames passed.
+        videos: overlay videos to link to, in `out`.
+
+    Raises:
+        ClipRlError: the folder cannot be written.
+    """
+    summary = reports.summary(run)
+    pictures = book.pictures() if book is not None else ()
+    links = [str(path.relative_to(out)) if path.is_relative_to(out) else str(path) for path in videos]
+    files = WrittenReport(summary, out / "report.json", out / "report.html")
+    write_json(files.json, {**summary, "frames": [frame_to_json(frame) for frame in run.frames]})
+    write_text(files.html, render(summary, run, pictures, videos=links))
+    return files

@@ -1,0 +1,127 @@
+"""Requirements on a run: ``miou>=0.7,p99_ms<=80``. What decides whether a model, an engine or a parameter may go on.
+
+A metric that the run does not have (no ground truth, no frames) fails its requirement: unknown is not good enough.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.report.report_accuracy import METRIC_TEXT
+
+
+class RequirementError(ClipRlError, ValueError):
+    """A requirement is not one; the message says what is known."""
+
+
+_OPERATORS = {
+    ">=": lambda value, bound: value >= bound,
+    "<=": lambda value, bound: value <= bound,
+    ">": lambda value, bound: value > bound,
+    "<": lambda value, bound: value < bound,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Requirement:
+    """One comparison."""
+
+    name: str
+    operator: str
+    bound: float
+
+    def __str__(self) -> str:
+        return f"{self.name}{self.operator}{self.bound:g}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """Whether a requirement holds."""
+
+    requirement: Requirement
+    value: float | None
+    """None where the run does not have the metric."""
+    holds: bool
+
+    def __str__(self) -> str:
+        found = "unknown: the run has no such value" if self.value is None else f"{self.value:.6g}"
+        return f"{'ok    ' if self.holds else 'FAILED'}  {self.requirement}: {found}"
+
+
+def values_of(report: Mapping[str, Any]) -> dict[str, float | None]:
+    """Every number that can be required of a report, by name.
+
+    Accuracy as in the report (miou, dice, nsd, hd95, ece, ...), ``<class>.iou`` and ``.dice``, ``.nsd``, ``.hd95``,
+    ``.miss_rate``; p50_ms, p95_ms, p99_ms, max_ms of latency; ``<stage>_p50_ms`` and so on; ``age_p99_ms``; fps;
+    masks_share, dropped_share, invalid_share; ``<validity>_share``; temporal_consistency; refine_steps; tracks;
+    short_tracks; problems.
+    """
+    metrics = report["metrics"] or {}
+    found: dict[str, float | None] = {name: metrics.get(name) for name in METRIC_TEXT}
+    found["temporal_consistency"] = report["temporal"]["consistency"]
+    classes = metrics.get("classes", {})
+    for name in report["evaluated"]:
+        for metric in ("iou", "dice", "nsd", "hd95", "miss_rate"):
+            found[f"{name}.{metric}"] = classes.get(name, {}).get(metric)
+    for quantile, value in report["latency_ms"].items():
+        found[f"{quantile}_ms"] = value
+    for quantile, value in report["age_ms"].items():
+        found[f"age_{quantile}_ms"] = value
+    for stage, times in report["stage_ms"].items():
+        for quantile, value in times.items():
+            found[f"{stage}_{quantile}_ms"] = value
+    sent = report["frames_sent"]
+    found["fps"] = report["fps"]
+    found["masks_share"] = report["masks_received"] / sent if sent else None
+    found["dropped_share"] = report["dropped"] / sent if sent else None
+    found["invalid_share"] = report["drops"]["invalid"] / sent if sent else None
+    for validity in ("ok", "degraded", "stale", "out_of_body", "out_of_distribution"):
+        found[f"{validity}_share"] = report["validity"].get(validity, 0) / sent if sent else None
+    found["refine_steps"] = report["refine_steps"]
+    found["tracks"] = float(report["tracks"]["count"])
+    found["short_tracks"] = float(report["tracks"]["short"])
+    found["problems"] = float(len(report["problems"]))
+    return found
+
+
+def parse(text: str) -> tuple[Requirement, ...]:
+    """Read ``name>=value,name<=value``; raises `RequirementError` for another form. Names are checked by `check`."""
+    found = []
+    for part in (part.strip() for part in text.split(",") if part.strip()):
+        match = re.fullmatch(r"([\w.\- ]+?)\s*(>=|<=|>|<)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)", part)
+        if match is None:
+            raise RequirementError(f"requirement '{part}' is not of the form NAME>=VALUE, for example miou>=0.7")
+        try:
+            found.append(Requirement(match[1], match[2], float(match[3])))
+        except ValueError as error:
+            raise RequirementError(f"requirement '{part}': {match[3]} is not a number") from error
+    if not found:
+        raise RequirementError("no requirement given; expected for example miou>=0.7,p99_ms<=80")
+    return tuple(found)
+
+
+def check_names(requirements: Sequence[Requirement], known: Sequence[str]) -> None:
+    """Raise `RequirementError` for a name that is not known, with what is."""
+    for requirement in requirements:
+        if requirement.name not in known:
+            close = difflib.get_close_matches(requirement.name, known, n=1)
+            hint = f"; did you mean '{close[0]}'?" if close else "."
+            raise RequirementError(f"no metric '{requirement.name}'{hint} Known: {', '.join(known)}")
+
+
+def check(requirements: Sequence[Requirement], report: Mapping[str, Any]) -> tuple[Verdict, ...]:
+    """Hold requirements against a report; raises `RequirementError` for unknown names."""
+    values = values_of(report)
+    check_names(requirements, list(values))
+    return tuple(
+        Verdict(each, values[each.name], _holds(values[each.name], each.operator, each.bound)) for each in requirements
+    )
+
+
+def _holds(value: float | None, operator: str, bound: float) -> bool:
+    return value is not None and bool(_OPERATORS[operator](value, bound))

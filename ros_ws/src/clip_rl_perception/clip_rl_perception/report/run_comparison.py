@@ -1,0 +1,246 @@
+"""Two runs over the same input side by side: differences per frame, and which of them are larger than noise.
+
+Frames are paired by sequence, topic and stamp. A difference counts as larger than noise when its 95 % interval leaves
+out zero; both runs are resampled together (`bootstrap`), so what makes a frame hard for both cancels. Metrics that have
+a value per frame must also pass a Wilcoxon signed-rank test on the means of the resampled units (Wilcoxon 1945),
+corrected for their number by Holm's method (1979).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy import stats
+
+from clip_rl_perception.report.bootstrap import AccuracySums, Array, Units, interval, units_of, weights
+from clip_rl_perception.report.report_accuracy import METRIC_TEXT
+from clip_rl_perception.runs.record_json import ReportError
+from clip_rl_perception.runs.run_record import FrameRecord, RunRecord
+
+ALPHA = 0.05
+LESS_IS_BETTER = frozenset({"hd95", "ece", "latency", "stage", "refine_steps", "novelty"})
+"""Of the compared quantities, by the part before a colon."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """One quantity in both runs."""
+
+    name: str
+    a: float | None
+    b: float | None
+    interval: tuple[float, float] | None = None
+    """Of b - a, 95 %; None where it is not known."""
+    p: float | None = None
+    """Of the Wilcoxon test, corrected; None for quantities without a value per frame."""
+
+    @property
+    def label(self) -> str:
+        """Its name for people."""
+        return METRIC_TEXT.get(self.name, (self.name.replace("_", " ").removesuffix(": ms"),))[0]
+
+    @property
+    def delta(self) -> float | None:
+        """B - a."""
+        return None if self.a is None or self.b is None else self.b - self.a
+
+    @property
+    def real(self) -> bool:
+        """True where the difference is larger than noise."""
+        if self.interval is None or self.interval[0] <= 0 <= self.interval[1]:
+            return False
+        return self.p is None or self.p < ALPHA
+
+    @property
+    def better(self) -> bool | None:
+        """Whether b is better; None where the difference may be noise."""
+        if not self.real or self.delta is None:
+            return None
+        return (self.delta < 0) == (self.name.split(":")[0] in LESS_IS_BETTER)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Comparison:
+    """Everything about two runs."""
+
+    a: RunRecord
+    b: RunRecord
+    pairs: tuple[tuple[FrameRecord, FrameRecord], ...]
+    """Frames with a mask in both."""
+    units: Units
+    differences: tuple[Difference, ...]
+    equal_masks: int
+    """Pairs whose masks are the same to the byte."""
+    notes: tuple[str, ...]
+    """What to keep in mind: other host, other truth, other classes."""
+
+    def verdict(self) -> str:
+        """One or two sentences."""
+        if not self.pairs:
+            return "The two runs have no frame in common."
+        if self.equal_masks == len(self.pairs):
+            return f"All {len(self.pairs)} masks are the same to the byte."
+        # Stages are parts of latency: the table has them, a sentence need not.
+        told = [item for item in self.differences if not item.name.startswith("stage:")]
+        better = [item.label for item in told if item.better is True]
+        worse = [item.label for item in told if item.better is False]
+        parts = [
+            f"B is better in {', '.join(better)}" if better else "",
+            f"worse in {', '.join(worse)}" if worse else "",
+        ]
+        text = "; ".join(part for part in parts if part)
+        if not text:
+            text = "No difference is larger than noise" if self.units.enough else "Too few frames to tell noise"
+        return f"{text}, over {len(self.pairs)} frames that both runs have."
+
+
+def compare(a: RunRecord, b: RunRecord, *, names: tuple[str, str] = ("A", "B"), anyway: bool = False) -> Comparison:
+    """Compare two runs.
+
+    Args:
+        a: the one to compare with.
+        b: the one that is judged.
+        names: how messages call them.
+        anyway: compare although the inputs differ; frames are paired by stamp all the same.
+
+    Raises:
+        ReportError: inputs or evaluated classes differ.
+    """
+    if a.input_sha256 != b.input_sha256 and not anyway:
+        raise ReportError(
+            f"{names[0]} and {names[1]} ran on different inputs (SHA-256 {a.input_sha256[:12]} and "
+            f"{b.input_sha256[:12]}); differences would tell of the inputs. --anyway compares all the same"
+        )
+    notes = _notes(a, b)
+    pairs = _pairs(a, b)
+    comparable = a.evaluated == b.evaluated
+    units = units_of([pair[0] for pair in pairs])
+    differences: list[Difference] = []
+    if pairs:
+        drawn = weights(len(units.members)) if units.enough else None
+        if comparable:
+            differences += _accuracy(pairs, len(a.evaluated), a.evaluated)
+        differences += _per_frame(pairs, units, drawn)
+    equal = sum(first.mask_sha256 is not None and first.mask_sha256 == second.mask_sha256 for first, second in pairs)
+    return Comparison(a, b, tuple(pairs), units, tuple(_corrected(differences)), equal, notes)
+
+
+def _pairs(a: RunRecord, b: RunRecord) -> list[tuple[FrameRecord, FrameRecord]]:
+    """Frames with a mask in both runs. Runs of one input call their sequences alike; offline and online may not."""
+
+    def keyed(run: RunRecord) -> dict[tuple[str, int, int], FrameRecord]:
+        found: dict[tuple[str, int, int], FrameRecord] = {}
+        for frame in run.frames:
+            if frame.kind == "mask":
+                found.setdefault((f"{frame.sequence}\0{frame.topic}", frame.stamp_ns, frame.index), frame)
+        return found
+
+    first, second = keyed(a), keyed(b)
+    return [(frame, second[key]) for key, frame in first.items() if key in second]
+
+
+def _accuracy(pairs: Sequence[tuple[FrameRecord, FrameRecord]], classes: int, names: Sequence[str]) -> list[Difference]:
+    """Pooled and averaged metrics over the frames with truth in both, and every class's IoU."""
+    scored = [
+        pair
+        for pair in pairs
+        if all(frame.measures is not None and frame.measures.confusion is not None for frame in pair)
+    ]
+    if not scored:
+        return []
+    units = units_of([pair[0] for pair in scored])
+    sums = [AccuracySums([pair[side].measures for pair in scored], units, classes) for side in (0, 1)]
+    observed = [each.observed() for each in sums]
+    drawn = weights(len(units.members)) if units.enough else None
+    resampled = [each.metrics(drawn) for each in sums] if drawn is not None else None
+    found = []
+
+    def add(name: str, pick: Callable[[dict[str, Array]], Array]) -> None:
+        values = [_known(float(pick(each)[0])) for each in observed]
+        if values[0] is None and values[1] is None:
+            return
+        limits = interval(pick(resampled[1]) - pick(resampled[0])) if resampled is not None else None
+        found.append(Difference(name, values[0], values[1], limits))
+
+    for name in METRIC_TEXT:
+        if name in observed[0]:
+            add(name, lambda values, key=name: values[key])  # type: ignore[misc]
+    for index, name in enumerate(names):
+        add(f"IoU of {name}", lambda values, place=index: values["class_iou"][:, place])  # type: ignore[misc]
+    return found
+
+
+def _per_frame(pairs: Sequence[tuple[FrameRecord, FrameRecord]], units: Units, drawn: Array | None) -> list[Difference]:
+    """Quantities with a value per frame: their means, paired."""
+    stages = [stage for stage in pairs[0][0].stage_ms if stage in pairs[0][1].stage_ms and stage != "total"]
+    quantities: dict[str, Callable[[FrameRecord], float]] = {
+        "IoU per frame": lambda frame: frame.measures.iou if frame.measures is not None else math.nan,
+        "NSD per frame": lambda frame: frame.measures.mean_nsd if frame.measures is not None else math.nan,
+        "consistency per frame": lambda frame: frame.measures.consistency if frame.measures is not None else math.nan,
+        "latency: ms": lambda frame: math.nan if frame.latency_ms is None else frame.latency_ms,
+        **{
+            f"stage: {stage}, ms": lambda frame, name=stage: frame.stage_ms.get(name, math.nan)  # type: ignore[misc]
+            for stage in stages
+        },
+        "novelty": lambda frame: math.nan if frame.novelty is None else frame.novelty,
+        "refine_steps": lambda frame: math.nan if frame.refine_steps is None else float(frame.refine_steps),
+    }
+    found = []
+    for name, value in quantities.items():
+        both = np.array([[value(first), value(second)] for first, second in pairs])
+        known = ~np.isnan(both).any(axis=1)
+        if not known.any():
+            continue
+        means = both[known].mean(axis=0)
+        difference = both[:, 1] - both[:, 0]
+        members = [np.array([place for place in unit if known[place]], int) for unit in units.members]
+        members = [unit for unit in members if len(unit)]
+        limits, p = None, None
+        if drawn is not None and len(members) == len(units.members):
+            totals = np.array([difference[unit].sum() for unit in members])
+            counts = np.array([len(unit) for unit in members], float)
+            limits = interval((drawn @ totals) / (drawn @ counts))
+            unit_means = totals / counts
+            # Stages are parts of latency: testing each of them too would cost the others their power.
+            if not name.startswith("stage:"):
+                p = float(stats.wilcoxon(unit_means).pvalue) if unit_means.any() else 1.0
+        found.append(Difference(name, float(means[0]), float(means[1]), limits, p))
+    return found
+
+
+def _corrected(differences: Sequence[Difference]) -> list[Difference]:
+    """Holm's correction over the tests that were made."""
+    tested = sorted((item.p, place) for place, item in enumerate(differences) if item.p is not None)
+    result, highest = list(differences), 0.0
+    for rank, (p, place) in enumerate(tested):
+        highest = max(highest, min(1.0, p * (len(tested) - rank)))
+        result[place] = dataclasses.replace(result[place], p=highest)
+    return result
+
+
+def _notes(a: RunRecord, b: RunRecord) -> tuple[str, ...]:
+    found = []
+    if a.input_sha256 != b.input_sha256:
+        found.append("The inputs differ; frames are paired by stamp.")
+    if a.source.get("labels_sha256") != b.source.get("labels_sha256"):
+        found.append("The ground truth differs.")
+    if a.evaluated != b.evaluated:
+        found.append(
+            f"The evaluated classes differ ({', '.join(a.evaluated)} and {', '.join(b.evaluated)}); "
+            "accuracy is not compared."
+        )
+    if a.host != b.host:
+        found.append("The hosts differ: times tell of them too.")
+    if a.mode != b.mode:
+        found.append(f"One run is {a.mode}, the other {b.mode}: latency means different things.")
+    for name, run in (("A", a), ("B", b)):
+        if not run.complete:
+            found.append(f"Run {name} was interrupted.")
+    return tuple(found)
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value

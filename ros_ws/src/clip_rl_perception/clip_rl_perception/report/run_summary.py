@@ -1,0 +1,204 @@
+"""report.json: a run summed up as plain data. report.html (see `report_html`) shows the same with pictures.
+
+One summary for offline replay, online replay and the demo: everything is a function of the `RunRecord`.
+"""
+
+from __future__ import annotations
+
+import collections
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from clip_rl_perception.metrics import latency
+from clip_rl_perception.metrics.confusion import to_json
+from clip_rl_perception.metrics.temporal import TemporalConsistency
+from clip_rl_perception.report.accuracy import accuracy_report
+from clip_rl_perception.report.bootstrap import accuracy_intervals
+from clip_rl_perception.runs.record_json import frame_to_json
+from clip_rl_perception.runs.run_record import FORMAT, STAGES, FrameRecord, RunRecord
+
+
+def summary(run: RunRecord) -> dict[str, Any]:
+    """Everything that report.json holds but the frames, which `full` adds.
+
+    Returns:
+        Plain data without NaN: frames_sent, masks_received, dropped (sent without a mask), fps (masks a second),
+        latency_ms, stage_ms (by stage, over frames with a mask), metrics (`accuracy_report` with ``intervals``, or
+        None), temporal, tracks, jitter_ms, age_ms, validity, reasons, refine_steps, drops by reason, model_id, engine,
+        input, input_sha256, output_sha256, parameters, host, versions, problems, and what else `RunRecord` names.
+    """
+    masks = [frame for frame in run.frames if frame.kind == "mask"]
+    invalid = sum(frame.kind == "invalid" for frame in run.frames)
+    dropped = len(run.frames) - len(masks)
+    replaced = min(dropped - invalid, run.replaced)
+    steps = [frame.refine_steps for frame in masks if frame.refine_steps is not None]
+    return {
+        "format": FORMAT,
+        "title": run.title,
+        "mode": run.mode,
+        "complete": run.complete,
+        "started": run.started,
+        "command": run.command,
+        "wall_s": None if run.wall_s is None else round(run.wall_s, 3),
+        "frames_sent": len(run.frames),
+        "masks_received": len(masks),
+        "dropped": dropped,
+        "fps": latency.rate_hz([frame.received_ns for frame in masks if frame.received_ns is not None]),
+        "latency_ms": latency.percentiles([frame.latency_ms for frame in masks if frame.latency_ms is not None]),
+        "age_ms": latency.percentiles([frame.age_ms for frame in masks if frame.age_ms is not None]),
+        "jitter_ms": jitter(run),
+        "stage_ms": {
+            stage: latency.percentiles([frame.stage_ms[stage] for frame in masks if stage in frame.stage_ms])
+            for stage in STAGES
+        },
+        "metrics": metrics(run),
+        "temporal": temporal(run),
+        "tracks": tracks(run.frames),
+        "model_id": run.model_id,
+        "input_sha256": run.input_sha256,
+        "output_sha256": run.output_sha256,
+        "versions": dict(run.versions),
+        "engine": run.engine,
+        "engine_manifest": run.engine_manifest,
+        "parameters": dict(run.parameters),
+        "drops": {"replaced_by_newer": replaced, "invalid": invalid, "lost": dropped - invalid - replaced},
+        "wrong_stamps": run.wrong_stamps,
+        "validity": dict(collections.Counter(frame.validity for frame in run.frames if frame.validity is not None)),
+        "reasons": dict(collections.Counter(frame.reason for frame in run.frames if frame.reason)),
+        "refine_steps": sum(steps) / len(steps) if steps else None,
+        "refine_steps_histogram": {str(step): count for step, count in sorted(collections.Counter(steps).items())},
+        "transport": run.transport,
+        "input": dict(run.source),
+        "host": dict(run.host),
+        "problems": list(run.problems),
+        "label_space": run.label_space.to_dict() if run.label_space is not None else None,
+        "evaluated": list(run.evaluated),
+        "evaluated_note": run.evaluated_note,
+        "unanswered": list(run.unanswered),
+        "nsd_tau": run.nsd_tau,
+    }
+
+
+def full(run: RunRecord) -> dict[str, Any]:
+    """`summary` and, under ``frames``, every frame: what report.json holds and `record_json.read_run` reads."""
+    return {**summary(run), "frames": [frame_to_json(frame) for frame in run.frames]}
+
+
+def metrics(run: RunRecord) -> dict[str, Any] | None:
+    """Accuracy per class, per sequence and overall with intervals; None without ground truth."""
+    report = accuracy_report(run.frames, run.evaluated, run.nsd_tau)
+    if report is None:
+        return None
+    report["intervals"] = accuracy_intervals(run.frames, run.evaluated)
+    if run.evaluated_note:
+        report["note"] = run.evaluated_note
+    return report
+
+
+def temporal(run: RunRecord) -> dict[str, Any]:
+    """Temporal consistency, with or without truth: consistency, truth (its own, the ceiling), pairs of frames."""
+    pooled = TemporalConsistency(run.evaluated or ("background",))
+    for frame in run.frames:
+        if frame.measures is not None and frame.measures.temporal is not None:
+            pooled.add(frame.measures.temporal, frame.measures.temporal_truth)
+    return {
+        "consistency": to_json(pooled.consistency()),
+        "truth": to_json(pooled.truth_consistency()),
+        "pairs": pooled.pairs,
+    }
+
+
+def jitter(run: RunRecord) -> dict[str, dict[str, float | None]]:
+    """How unsteady times are, percentiles in ms.
+
+    input: deviation of steps between stamps from their median, per topic; latency: change of latency from mask to mask.
+    """
+    steps: list[float] = []
+    changes: list[float] = []
+    for frames in by_stream(run.frames).values():
+        gaps = np.diff([frame.stamp_ns for frame in frames]) / 1e6
+        steps += np.abs(gaps - np.median(gaps)).tolist() if len(gaps) else []
+        delays = [frame.latency_ms for frame in frames if frame.latency_ms is not None]
+        changes += np.abs(np.diff(delays)).tolist()
+    return {"input": latency.percentiles(steps), "latency": latency.percentiles(changes)}
+
+
+def tracks(frames: Sequence[FrameRecord]) -> dict[str, Any]:
+    """Identities over the run: how many, how long they live, and each one's life.
+
+    Keys: count, median_frames, short (lives of fewer than 5 frames: likely false), list of {stream, id, class_id (the
+    most frequent), first, last (places in the stream's frames), frames}.
+    """
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    for stream, members in by_stream(frames).items():
+        for frame in members:
+            for tag in frame.instruments:
+                if not tag.track_id:
+                    continue
+                entry = found.setdefault(
+                    (stream, tag.track_id),
+                    {"stream": stream, "id": tag.track_id, "first": frame.index, "seen": collections.Counter()},
+                )
+                entry["last"] = frame.index
+                entry["seen"][tag.class_id] += 1
+    lives = [
+        {
+            "stream": entry["stream"],
+            "id": entry["id"],
+            "class_id": entry["seen"].most_common(1)[0][0],
+            "first": entry["first"],
+            "last": entry["last"],
+            "frames": sum(entry["seen"].values()),
+        }
+        for entry in found.values()
+    ]
+    lengths = [life["frames"] for life in lives]
+    return {
+        "count": len(lives),
+        "median_frames": float(np.median(lengths)) if lengths else None,
+        "short": sum(length < 5 for length in lengths),
+        "list": lives,
+    }
+
+
+def by_stream(frames: Sequence[FrameRecord]) -> dict[str, list[FrameRecord]]:
+    """Frames of each sequence, in order, by its name; topics of one bag are sequences of their own."""
+    streams: dict[str, list[FrameRecord]] = {}
+    for frame in frames:
+        streams.setdefault(frame.sequence, []).append(frame)
+    return streams
+
+
+def verdict(report: Mapping[str, Any]) -> str:
+    """One or two sentences that say how it went."""
+    sent, masks = report["frames_sent"], report["masks_received"]
+    interrupted = "" if report.get("complete", True) else "Interrupted: what follows is what was done until then. "
+    offline = report.get("mode") == "offline"
+    if not masks:
+        return f"{interrupted}No mask came {'of' if offline else 'back for'} {sent} frames."
+    times = report["latency_ms"]
+    if offline:
+        text = f"{masks} of {sent} frames gave a mask"
+        if times["p50"] is not None:
+            text += f", in {times['p50']:.0f} ms at the median and {times['p99']:.0f} ms at the 99th percentile"
+    else:
+        text = f"{masks} of {sent} frames came back with a mask"
+        if times["p50"] is not None:
+            text += f", {times['p50']:.0f} ms after they were published at the median and {times['p99']:.0f} ms"
+            text += " at the 99th percentile"
+    if report["fps"] is not None:
+        text += f", at {report['fps']:.1f} masks a second"
+    found = report["metrics"]
+    if found and found.get("miou") is not None:
+        text += f"; mean IoU {found['miou']:.3f}{_plus_minus(found)} against ground truth"
+    return interrupted + text + "."
+
+
+def _plus_minus(found: Mapping[str, Any]) -> str:
+    limits = (found.get("intervals") or {}).get("miou")
+    if not limits or math.isclose(limits[0], limits[1]):
+        return ""
+    return f" (95 % between {limits[0]:.3f} and {limits[1]:.3f})"

@@ -1,0 +1,68 @@
+"""Where the frames of a run stand on the time axis of its plots, and which of them have a picture to go to."""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from clip_rl_perception.report.frame_gallery import Picture
+from clip_rl_perception.runs.run_record import FrameRecord, RunRecord
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """One time axis for all sequences, one after the other; stamps out of order stand by their place instead."""
+
+    x: tuple[float, ...]
+    """Time of each frame, s, rising."""
+    starts: tuple[tuple[float, str], ...]
+    """Where each sequence begins, with its name; empty where there is one."""
+    end: float
+    """A period after the last frame, s."""
+    links: dict[int, str]
+    """Anchor of the picture of a frame, by the frame's place in the run."""
+    names: tuple[str, ...]
+    """How each frame is called."""
+
+
+def anchor(frame: FrameRecord) -> str:
+    """Identity of a frame within its page."""
+    return f"frame-{zlib.crc32(f'{frame.sequence}{frame.topic}'.encode()):08x}-{frame.index}"
+
+
+def axis_of(run: RunRecord, pictures: Sequence[Picture]) -> Axis:
+    """Lay out the frames of a run."""
+    shown = {anchor(picture.record) for picture in pictures}
+    x: list[float] = []
+    starts: list[tuple[float, str]] = []
+    offset = 0.0
+    period = 0.04
+    sequences: dict[str, list[FrameRecord]] = {}
+    for frame in run.frames:
+        sequences.setdefault(frame.sequence, []).append(frame)
+    for name, frames in sequences.items():
+        times = np.array([frame.stamp_ns for frame in frames], np.int64)
+        steps = np.diff(times)
+        period = float(np.median(steps)) / 1e9 if len(steps) and np.median(steps) > 0 else period
+        seconds = (times - times[0]) / 1e9
+        if (steps < 0).any():
+            seconds = np.arange(len(frames)) * period
+        starts.append((offset, name))
+        x += (offset + seconds).tolist()
+        offset += float(seconds[-1]) + period
+    ordered = [frame for frames in sequences.values() for frame in frames]
+    assert len(ordered) == len(run.frames)
+    places = {id(frame): place for place, frame in enumerate(ordered)}
+    return Axis(
+        x=tuple(x[places[id(frame)]] for frame in run.frames),
+        starts=tuple(starts) if len(starts) > 1 else (),
+        end=offset,
+        links={place: anchor(frame) for place, frame in enumerate(run.frames) if anchor(frame) in shown},
+        names=tuple(
+            f"{frame.sequence} frame {frame.index}" if len(sequences) > 1 else f"frame {frame.index}"
+            for frame in run.frames
+        ),
+    )

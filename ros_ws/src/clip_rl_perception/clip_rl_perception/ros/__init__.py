@@ -1,0 +1,1 @@
+"""What every ROS 2 node of ours needs."""

@@ -1,0 +1,159 @@
+"""Frame records to report.json and back: what `clip-rl report compare` reads is what a run wrote."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clip_rl_perception.arrays import CountArray, DoubleArray
+from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.labels import LabelError, label_space_from_dict
+from clip_rl_perception.metrics.calibration_error import BINS
+from clip_rl_perception.metrics.confusion import to_json
+from clip_rl_perception.metrics.frame_measures import FrameMeasures
+from clip_rl_perception.runs.run_record import FORMAT, FrameRecord, RunRecord, SeenInstrument
+
+
+class ReportError(ClipRlError):
+    """A report cannot be read, or two cannot be compared; the message says which and why."""
+
+
+_PLAIN = (
+    "index",
+    "topic",
+    "sequence",
+    "stamp_ns",
+    "kind",
+    "validity",
+    "reason",
+    "novelty",
+    "latency_ms",
+    "age_ms",
+    "received_ns",
+    "refine_steps",
+    "mask_sha256",
+)
+
+
+def frame_to_json(frame: FrameRecord) -> dict[str, Any]:
+    """Plain data without NaN; what is unknown or empty is left out."""
+    data = {name: getattr(frame, name) for name in _PLAIN}
+    for name in ("latency_ms", "age_ms", "novelty"):
+        if data[name] is not None:
+            data[name] = _number(data[name])
+    data["stage_ms"] = {stage: round(float(value), 4) for stage, value in frame.stage_ms.items()}
+    data["instruments"] = [
+        [
+            *(tag.track_id, tag.class_id, round(tag.confidence, 4), *tag.box),
+            *(round(tag.tip[0], 2), round(tag.tip[1], 2), round(tag.area, 1), round(tag.visibility, 4)),
+        ]
+        for tag in frame.instruments
+    ]
+    if frame.measures is not None:
+        data["measures"] = _measures_to_json(frame.measures)
+    return {name: value for name, value in data.items() if value not in (None, "", [], {})} | {"topic": frame.topic}
+
+
+def frame_from_json(data: Mapping[str, Any], classes: int) -> FrameRecord:
+    """The reverse of `frame_to_json`; `classes` is the number of evaluated ones."""
+    fields = {name: data[name] for name in _PLAIN if name in data}
+    return FrameRecord(
+        **fields,
+        stage_ms=dict(data.get("stage_ms", {})),
+        instruments=tuple(
+            SeenInstrument(
+                int(row[0]), int(row[1]), row[2], (row[3], row[4], row[5], row[6]), (row[7], row[8]), *row[9:]
+            )
+            for row in data.get("instruments", ())
+        ),
+        measures=_measures_from_json(data["measures"], classes) if "measures" in data else None,
+    )
+
+
+def read_run(path: str | Path) -> RunRecord:
+    """The run that a report.json tells of; raises `ReportError`."""
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ReportError(f"{path}: {error.strerror}; expected a report.json of clip-rl replay or demo") from error
+    except ValueError as error:
+        raise ReportError(f"{path}: not JSON: {error}") from error
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        found = data.get("format") if isinstance(data, dict) else None
+        raise ReportError(f"{path}: format is {found}, expected {FORMAT}: a report.json of clip-rl replay or demo")
+    try:
+        evaluated = tuple(data["evaluated"])
+        return RunRecord(
+            mode=data["mode"],
+            title=data["title"],
+            input_sha256=data["input_sha256"],
+            source=data["input"],
+            model_id=data["model_id"],
+            engine=data["engine"],
+            frames=tuple(frame_from_json(frame, len(evaluated)) for frame in data["frames"]),
+            label_space=label_space_from_dict(data["label_space"]) if data["label_space"] else None,
+            evaluated=evaluated,
+            evaluated_note=data["evaluated_note"],
+            unanswered=tuple(data["unanswered"]),
+            nsd_tau=data["nsd_tau"],
+            engine_manifest=data["engine_manifest"],
+            parameters=data["parameters"],
+            host=data["host"],
+            versions=data["versions"],
+            problems=tuple(data["problems"]),
+            complete=data["complete"],
+            wall_s=data["wall_s"],
+            started=data["started"],
+            command=data["command"],
+            transport=data["transport"],
+            replaced=data["drops"]["replaced_by_newer"],
+            wrong_stamps=data["wrong_stamps"],
+        )
+    except (KeyError, TypeError, ValueError, IndexError, LabelError) as error:
+        raise ReportError(f"{path}: not a whole report: {type(error).__name__}: {error}") from error
+
+
+def _measures_to_json(measures: FrameMeasures) -> dict[str, Any]:
+    data: dict[str, Any] = {}
+    for name in ("confusion", "calibration", "temporal", "temporal_truth"):
+        counts = getattr(measures, name)
+        if counts is not None:
+            data[name] = [[int(row), int(column), int(counts[row, column])] for row, column in np.argwhere(counts)]
+    for name in ("nsd", "hd95"):
+        values = getattr(measures, name)
+        if values is not None:
+            data[name] = [to_json(float(value)) for value in values]
+    if measures.confusion is not None:
+        data["iou"] = to_json(round(measures.iou, 6))  # for readers of the file; it follows from the confusion
+    return data
+
+
+def _measures_from_json(data: Mapping[str, Any], classes: int) -> FrameMeasures:
+    def counts(name: str, columns: int) -> CountArray | None:
+        if name not in data:
+            return None
+        table: CountArray = np.zeros((BINS if name == "calibration" else classes, columns), np.int64)
+        for row, column, count in data[name]:
+            table[row, column] = count
+        return table
+
+    def values(name: str) -> DoubleArray | None:
+        return np.array([math.nan if value is None else value for value in data[name]]) if name in data else None
+
+    return FrameMeasures(
+        confusion=counts("confusion", classes),
+        nsd=values("nsd"),
+        hd95=values("hd95"),
+        calibration=counts("calibration", 3),
+        temporal=counts("temporal", classes),
+        temporal_truth=counts("temporal_truth", classes),
+    )
+
+
+def _number(value: float) -> float | None:
+    return round(float(value), 4) if math.isfinite(value) else None

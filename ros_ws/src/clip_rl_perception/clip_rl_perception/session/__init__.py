@@ -1,1 +1,0 @@
-"""Nodes as processes of one run: started, watched, and ended for certain. Demo and online replay use it."""

@@ -1,0 +1,1 @@
+"""Frames from videos, folders and bags, with their ground truth."""

@@ -1,0 +1,308 @@
+"""Frames and truth from a rosbag2 (sqlite3 or mcap, humble to the newest) without ROS."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rosbags.highlevel import AnyReader
+
+from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.messages import message_types
+from clip_rl_perception.sources import encodings
+from clip_rl_perception.sources.bag_reader import DESERIALIZE_ERRORS, BagReader, one_line
+from clip_rl_perception.sources.bag_truth import (
+    StoredLabels,
+    base_topic,
+    class_list,
+    is_label_topic,
+    labels_beside,
+    space_coding,
+)
+from clip_rl_perception.sources.frames import (
+    BAG_SUFFIXES,
+    DEFAULT_RATE,
+    Frame,
+    LeftOut,
+    SourceError,
+    SourceInfo,
+    hash_files,
+)
+from clip_rl_perception.sources.mask_coding import MaskCoding
+
+LABEL_WAIT_NS = 1_000_000_000
+"""How far behind its image, in bag time, a label may be stored and still be found, ns."""
+
+SCANNED = 100
+"""Images whose stamps give the nominal rate."""
+
+
+class BagSource:
+    """Images of one topic of a bag; labels of another are matched by header stamp.
+
+    Images carry their header stamp; where that is zero, the time they were recorded at.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        rate_hz: float | None = None,
+        topic: str | None = None,
+        label_topic: str | None = None,
+        label_coding: MaskCoding | None = None,
+        use_labels: bool = True,
+    ) -> None:
+        """Open the bag and choose topics.
+
+        Args:
+            path: bag folder or storage file.
+            rate_hz: nominal rate; None: from the number of images and the time they span.
+            topic: image topic, with or without ``/compressed``; None: the one with most images that can be decoded.
+            label_topic: ground truth; None: a topic whose last part is ``labels``, if there is one that belongs to the
+                images (see `bag_labels.labels_beside`).
+            label_coding: how labels are stored; None: ids of the bag's class list, or its colours.
+            use_labels: False leaves labels alone.
+
+        Raises:
+            SourceError: not a readable bag, no such topic, no image topic; lists the topics found.
+        """
+        self.problems: list[str] = []
+        self.left_out: list[LeftOut] = []
+        self._path = Path(path)
+        with self._reader() as reader:
+            listed = ", ".join(f"{name} ({topic.msgtype})" for name, topic in reader.topics.items()) or "none at all"
+            images = image_topics(reader)
+            pictures = [name for name in images if not is_label_topic(name)]
+            self._topic = self._choose(reader, pictures, topic, listed)
+            labels = [name for name in images if is_label_topic(name)]
+            self._label_topic = None
+            if use_labels:
+                self._label_topic = self._choose_labels(images, labels, pictures, label_topic, listed)
+            size, stamps = self._scan(reader, self._topic)
+            count = reader.topics[self._topic].msgcount
+            label_space = self._label_space(reader, label_coding)
+            self.problems += reader.mended
+        self._labels = StoredLabels(label_space, label_coding)
+        self._known = space_coding(label_space) if label_space is not None else None
+        self._opening_problems = tuple(self.problems)
+        if rate_hz is None:
+            span = (stamps[-1] - stamps[0]) / 1e9
+            rate_hz = (len(stamps) - 1) / span if len(stamps) > 1 and span > 0 else DEFAULT_RATE
+        self._info = SourceInfo("bag", self._path, count, rate_hz, size, label_space, self._topic)
+
+    @property
+    def info(self) -> SourceInfo:
+        """What this source is."""
+        return self._info
+
+    @property
+    def has_labels(self) -> bool:
+        """True where a topic with ground truth belongs to the images."""
+        return self._label_topic is not None
+
+    def __iter__(self) -> Iterator[Frame]:
+        self.problems, self.left_out = list(self._opening_problems), []
+        waiting: collections.deque[_Message] = collections.deque()
+        # By stamp: time in the bag, message; only what may still be asked for.
+        labels: dict[int, tuple[int, bytes]] = {}
+        index, last = 0, 0
+        with self._reader() as reader:
+            wanted = [item for item in reader.connections if item.topic in (self._topic, self._label_topic)]
+            kinds = {item.topic: item.msgtype for item in wanted}
+            deserialize = _Deserialize(reader, kinds)
+            try:
+                for connection, recorded, data in reader.messages(wanted):
+                    last = recorded
+                    stamp = message_types.stamp_in(data)
+                    if connection.topic == self._label_topic:
+                        labels[stamp or recorded] = (recorded, data)
+                    else:
+                        waiting.append(_Message(index, recorded, stamp, data))
+                        index += 1
+                    while waiting and self._ready(waiting[0], labels, recorded):
+                        yield from self._frame(waiting.popleft(), labels, deserialize)
+                    for old in [key for key, (stored, _) in labels.items() if stored < recorded - LABEL_WAIT_NS]:
+                        del labels[old]
+            except SourceError as error:
+                self.problems.append(
+                    f"{self._path}: {self._topic}: reading ended early, after {index} images at {last / 1e9:.3f} s: "
+                    f"{one_line(error)}"
+                )
+            while waiting:
+                yield from self._frame(waiting.popleft(), labels, deserialize)
+
+    def sha256(self) -> str:
+        """Hash of the storage files; metadata.yaml, which tools rewrite, does not count."""
+        if self._path.is_file():
+            return hash_files([self._path])
+        return hash_files(sorted(file for file in self._path.iterdir() if file.suffix in (*BAG_SUFFIXES, ".zstd")))
+
+    def _ready(self, image: _Message, labels: dict[int, tuple[int, bytes]], now: int) -> bool:
+        return self._label_topic is None or image.key in labels or now - image.time > LABEL_WAIT_NS
+
+    def _frame(
+        self, message: _Message, labels: dict[int, tuple[int, bytes]], deserialize: _Deserialize
+    ) -> Iterator[Frame]:
+        """The frame; nothing where it cannot be decoded."""
+        place = f"{self._path}: {self._topic} at {message.key / 1e9:.3f} s"
+        begun = time.perf_counter()
+        try:
+            image = deserialize(self._topic, message.data)
+            rgb = decode_image(image)
+        except (encodings.ImageError, *DESERIALIZE_ERRORS) as error:
+            self.problems.append(f"{place}: {one_line(error)}; left out")
+            self.left_out.append(LeftOut(message.index, message.key, one_line(error)))
+            return
+        decode_ms = (time.perf_counter() - begun) * 1e3
+        truth = None
+        if (label := labels.get(message.key)) is not None and self._label_topic is not None:
+            try:
+                truth = self._labels.decode(deserialize(self._label_topic, label[1]), "labels")
+                if self._known is not None:
+                    truth = self._known.decode(truth, "labels")
+                if truth.shape != rgb.shape[:2]:
+                    raise SourceError(f"labels are {truth.shape} but the image is {rgb.shape[:2]}")
+            except (ClipRlError, *DESERIALIZE_ERRORS) as error:
+                truth = None
+                text = one_line(error)
+                self.problems.append(
+                    f"{place}: {text if text.startswith('labels') else f'labels: {text}'}; evaluated without"
+                )
+        raw = hasattr(image, "encoding")
+        yield Frame(
+            rgb,
+            message.key,
+            f"{self._topic}@{message.key}",
+            truth,
+            None if raw else image.data.tobytes(),
+            index=message.index,
+            frame_id=image.header.frame_id,
+            recorded_ns=message.time,
+            stamped=message.stamp != 0,
+            encoding=str(image.encoding if raw else image.format),
+            decode_ms=decode_ms,
+        )
+
+    def _reader(self) -> BagReader:
+        return BagReader(self._path)
+
+    def _choose(self, reader: AnyReader, names: list[str], topic: str | None, listed: str) -> str:
+        if topic is not None:
+            for name in (topic, f"{topic}/compressed"):
+                if name in reader.topics and reader.topics[name].msgtype in _IMAGE_TYPES:
+                    return name
+            raise SourceError(f"{self._path}: no images on topic {topic}; topics found: {listed}")
+        if not names:
+            raise SourceError(f"{self._path}: no image topic in this bag; topics found: {listed}")
+        return max(names, key=lambda name: (reader.topics[name].msgcount, -names.index(name)))
+
+    def _choose_labels(
+        self, images: list[str], labels: list[str], pictures: list[str], topic: str | None, listed: str
+    ) -> str | None:
+        if topic is None:
+            found = labels_beside(self._topic, labels, pictures)
+            if labels and found is None:
+                self.problems.append(
+                    f"{self._path}: no labels topic beside {self._topic}; it is evaluated without truth. "
+                    f"Labels found: {', '.join(labels)}"
+                )
+            return found
+        for name in (topic, f"{topic}/compressed"):
+            if name in images:
+                return name
+        raise SourceError(f"{self._path}: no labels on topic {topic}; topics found: {listed}")
+
+    def _scan(self, reader: AnyReader, topic: str) -> tuple[tuple[int, int], list[int]]:
+        """Size of the first image that decodes, and the first stamps, in order."""
+        stamps: list[int] = []
+        size, reason = None, "the topic is empty"
+        try:
+            for connection, recorded, data in reader.messages(reader.topics[topic].connections):
+                stamps.append(message_types.stamp_in(data) or recorded)
+                if size is None:
+                    try:
+                        size = decode_image(reader.deserialize(data, connection.msgtype)).shape[:2]
+                    except (encodings.ImageError, *DESERIALIZE_ERRORS) as error:
+                        reason = one_line(error)
+                if size is not None and len(stamps) >= SCANNED:
+                    break
+        except SourceError as error:
+            reason = one_line(error)
+        if size is None:
+            raise SourceError(f"{self._path}: none of the {len(stamps)} images on {topic} can be decoded: {reason}")
+        return (size[0], size[1]), sorted(stamps)
+
+    def _label_space(self, reader: AnyReader, coding: MaskCoding | None) -> LabelSpace | None:
+        if self._label_topic is None or coding is not None:
+            return None
+        try:
+            space = class_list(reader, self._label_topic)
+        except SourceError as error:
+            raise SourceError(f"{self._path}: {error}") from error
+        if space is None:
+            name = f"{base_topic(self._label_topic)}/classes"
+            self.problems.append(
+                f"{self._path}: {self._label_topic} has no class list on {name}; labels are not used. "
+                "A label map would tell what they mean"
+            )
+            self._label_topic = None
+        return space
+
+
+@dataclasses.dataclass(frozen=True)
+class _Message:
+    index: int
+    """Among the images of the topic."""
+    time: int
+    """In the bag, ns."""
+    stamp: int
+    """Header stamp, ns; 0 where the driver set none."""
+    data: bytes
+
+    @property
+    def key(self) -> int:
+        """Header stamp, or the time in the bag where that is zero, ns."""
+        return self.stamp or self.time
+
+
+class _Deserialize:
+    """Messages of a topic from their bytes."""
+
+    def __init__(self, reader: AnyReader, kinds: dict[str, str]) -> None:
+        self._reader, self._kinds = reader, kinds
+
+    def __call__(self, topic: str, data: bytes) -> Any:
+        return self._reader.deserialize(data, self._kinds[topic])
+
+
+_IMAGE_TYPES = (message_types.IMAGE, message_types.COMPRESSED_IMAGE)
+
+
+def image_topics(reader: AnyReader) -> list[str]:
+    """Topics with at least one image that may be a picture (compressed depth is not), sorted."""
+    return sorted(
+        name
+        for name, topic in reader.topics.items()
+        if topic.msgtype in _IMAGE_TYPES and topic.msgcount and not name.endswith("/compressedDepth")
+    )
+
+
+def decode_image(message: Any) -> ByteArray:
+    """uint8 RGB (H, W, 3) of an Image or CompressedImage message; raises `encodings.ImageError`."""
+    if hasattr(message, "encoding"):
+        return encodings.image_to_rgb(
+            height=message.height,
+            width=message.width,
+            encoding=message.encoding,
+            step=message.step,
+            is_bigendian=bool(message.is_bigendian),
+            data=message.data,
+        )
+    return encodings.compressed_to_rgb(message.data)

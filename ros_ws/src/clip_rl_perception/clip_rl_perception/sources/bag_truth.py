@@ -1,0 +1,119 @@
+"""Ground truth in a bag: which topic holds it, how it is stored, and what its ids mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.labels import UNLABELLED, LabelError, LabelSpace
+from clip_rl_perception.messages import message_types
+from clip_rl_perception.sources import encodings
+from clip_rl_perception.sources.frames import SourceError
+from clip_rl_perception.sources.mask_coding import ColorCoding, MaskCoding, ValueCoding
+
+
+def base_topic(topic: str) -> str:
+    """`topic` without image_transport's ``/compressed``."""
+    return topic.removesuffix("/compressed")
+
+
+def is_label_topic(topic: str) -> bool:
+    """True for topics that hold ground truth by their name: the last part is ``labels``."""
+    return base_topic(topic).rsplit("/", 1)[-1] == "labels"
+
+
+def labels_beside(image_topic: str, label_topics: Sequence[str], image_topics: Sequence[str]) -> str | None:
+    """The label topic that belongs to an image topic; None where there is none.
+
+    One of the same namespace (``/left/labels`` to ``/left/image_raw``). Only where the bag has a single image topic is
+    one of another namespace taken: stereo images share their stamps, and the left truth must not judge the right eye.
+    """
+    namespace = base_topic(image_topic).rpartition("/")[0]
+    near = [name for name in label_topics if base_topic(name).rpartition("/")[0] == namespace]
+    if near:
+        return near[0]
+    alone = len({base_topic(name) for name in image_topics}) == 1
+    return label_topics[0] if label_topics and alone else None
+
+
+class StoredLabels:
+    """Labels as stored in messages, decoded by a coding given or by the class list of the topic."""
+
+    def __init__(self, space: LabelSpace | None, coding: MaskCoding | None) -> None:
+        """`space`: of the class list, if there is one; `coding`: of a label map, which goes before it."""
+        self._coding = coding
+        self._space = space
+        self._by_color: ColorCoding | None = None
+
+    def decode(self, message: Any, place: str) -> ByteArray:
+        """uint8 (H, W) class ids of an Image (mono8, or colours as rgb8/bgr8) or of a PNG of 8-bit channels.
+
+        Raises:
+            SourceError: not such an image. CodingError: values or colours without a class. ImageError: broken fields.
+        """
+        stored = stored_pixels(message)
+        if self._coding is not None:
+            return self._coding.decode(stored, place)
+        if stored.ndim == 2:
+            return stored
+        if self._by_color is None:
+            self._by_color = _color_coding(self._space)
+        return self._by_color.decode(stored, place)
+
+
+def stored_pixels(message: Any) -> ByteArray:
+    """Pixels of a label message as stored: uint8 (H, W), or RGB (H, W, 3); raises `SourceError` or `ImageError`."""
+    if hasattr(message, "encoding"):
+        if message.encoding not in ("mono8", "8UC1", "rgb8", "bgr8", "rgba8", "bgra8"):
+            raise SourceError(f"encoding is {message.encoding}; expected mono8 class ids, or rgb8 or bgr8 colours")
+        view = encodings.image_view(
+            height=message.height,
+            width=message.width,
+            encoding="mono8" if message.encoding == "8UC1" else message.encoding,
+            step=message.step,
+            is_bigendian=False,
+            data=message.data,
+        )
+        pixels = np.asarray(view, np.uint8)
+        return pixels if pixels.ndim == 2 else _rgb(pixels, message.encoding.startswith("bgr"))
+    data = np.frombuffer(message.data, np.uint8)
+    if not bytes(data[:4]) == b"\x89PNG":
+        raise SourceError(f"labels of format '{message.format}'; expected PNG: other compressions change class ids")
+    decoded = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    if decoded is None or decoded.dtype != np.uint8 or (decoded.ndim == 3 and decoded.shape[2] not in (3, 4)):
+        raise SourceError("not a PNG of 8-bit class ids or colours")
+    pixels = np.asarray(decoded, np.uint8)
+    return pixels if pixels.ndim == 2 else _rgb(pixels, True)
+
+
+def class_list(reader: Any, topic: str) -> LabelSpace | None:
+    """What the labels on `topic` mean, from ``<topic>/classes``; None where there is none; raises `SourceError`."""
+    name = f"{base_topic(topic)}/classes"
+    if name in reader.topics and reader.topics[name].msgtype == message_types.CLASS_LIST:
+        for connection, _, data in reader.messages(reader.topics[name].connections):
+            try:
+                return message_types.label_space_of(reader.deserialize(data, connection.msgtype))
+            except LabelError as error:
+                raise SourceError(f"{name}: {error}") from error
+    return None
+
+
+def space_coding(space: LabelSpace) -> ValueCoding:
+    """The coding of masks that store ids of `space`; 255 is ignored."""
+    names = dict(enumerate(space.names))
+    return ValueCoding({index: index for index in names}, names, ignore=(UNLABELLED,))
+
+
+def _color_coding(space: LabelSpace | None) -> ColorCoding:
+    colors = [entry.color for entry in space.classes] if space is not None else []
+    if space is None or len(set(colors)) != len(colors):
+        raise SourceError("colour-coded labels need a label map, or a class list whose colours differ")
+    return ColorCoding({entry.color: entry.id for entry in space.classes}, dict(enumerate(space.names)))
+
+
+def _rgb(pixels: ByteArray, bgr: bool) -> ByteArray:
+    return pixels[..., 2::-1] if bgr else pixels[..., :3]

@@ -1,0 +1,119 @@
+"""What a frame is, and what everything that yields frames has in common.
+
+A source can be iterated more than once; every pass yields the same frames. What cannot be read is left out and listed
+in `problems`, so that one damaged image does not end an evaluation. Nothing readable at all is a `SourceError`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.labels import LabelSpace
+
+DEFAULT_RATE = 25.0
+"""Frames per second of an image folder, which knows none; Hz."""
+
+BAG_SUFFIXES = (".mcap", ".db3")
+
+
+class SourceError(ClipRlError):
+    """A source does not exist or has no frames; the message names it and what was found instead."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """One frame of a source."""
+
+    rgb: ByteArray
+    """uint8 (H, W, 3), RGB; may be read-only."""
+    stamp_ns: int
+    """When it was taken, ns: the header stamp of a bag, the time since the start for videos and folders."""
+    name: str
+    """File name, or topic and stamp."""
+    labels: ByteArray | None = None
+    """Ground truth, uint8 (H, W) class ids of the source's label space; 255 is not counted."""
+    encoded: bytes | None = None
+    """The JPEG or PNG file that `rgb` was decoded from, where there is one: it can be sent on as it is."""
+    index: int = -1
+    """Place among the images of its topic, folder or video, from 0, those that were left out counted."""
+    frame_id: str = ""
+    """Of the header; empty for videos and folders."""
+    recorded_ns: int | None = None
+    """Time in the bag, ns; None for videos and folders."""
+    stamped: bool = True
+    """False where the header stamp was zero and `stamp_ns` is the time in the bag."""
+    encoding: str = ""
+    """As the message says; empty for videos and folders."""
+    decode_ms: float = 0.0
+    """From the stored bytes to `rgb`, ms."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LeftOut:
+    """One image that could not be read."""
+
+    index: int
+    """As in `Frame`."""
+    stamp_ns: int
+    """As in `Frame`."""
+    reason: str
+    """One line, without the place."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceInfo:
+    """What is known about a source before its frames are read."""
+
+    kind: str
+    """``video``, ``folder`` or ``bag``."""
+    path: Path
+    frames: int | None
+    """Number of frames, as far as the container says; None if it does not."""
+    rate_hz: float
+    """Nominal frame rate."""
+    size: tuple[int, int]
+    """(height, width) of the first frame."""
+    label_space: LabelSpace | None = None
+    """What `Frame.labels` means; None where there is no ground truth."""
+    topic: str = ""
+    """Image topic read from a bag."""
+
+
+class FrameSource(Protocol):
+    """Frames in order of time."""
+
+    problems: list[str]
+    """One line for everything left out in the last pass."""
+    left_out: list[LeftOut]
+    """The images left out in the last pass, in the order met."""
+
+    @property
+    def info(self) -> SourceInfo:
+        """What this source is."""
+        ...
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield every frame; raises `SourceError` when none can be read."""
+        ...
+
+    def sha256(self) -> str:
+        """Hash of the input files, 64 hex digits: equal input, equal hash, wherever it lies."""
+        ...
+
+
+def hash_files(files: list[Path]) -> str:
+    """SHA-256 of one file's bytes; of several, over each one's name, size and bytes in the given order."""
+    digest = hashlib.sha256()
+    for file in files:
+        if len(files) > 1:
+            digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,290 @@
+"""What is replayed: bags, videos or folders opened as streams, with their ground truth, read in order of time."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import heapq
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.sources.bag_reader import BagReader
+from clip_rl_perception.sources.bag_source import BagSource, image_topics
+from clip_rl_perception.sources.bag_truth import base_topic, is_label_topic, space_coding
+from clip_rl_perception.sources.class_mapping import TruthMapping, mapping_of_label_map, mapping_of_spaces
+from clip_rl_perception.sources.frames import Frame, FrameSource, LeftOut, SourceError, hash_files
+from clip_rl_perception.sources.media_source import image_files, is_bag, open_source
+from clip_rl_perception.sources.truth_folder import TruthFolder
+from clip_rl_perception.sources.truth_label_map import LabelMap
+
+OUTPUT_TOPICS = ("mask", "confidence", "overlay")
+"""Last parts of topics that the perception node itself publishes: no input unless asked for by name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class InputOptions:
+    """What to read, and where its truth is."""
+
+    paths: tuple[Path, ...]
+    """Bags (folder or storage file), videos or folders of images; each is a sequence of its own."""
+    topics: tuple[str, ...] = ()
+    """Image topics of bags; empty: every one."""
+    rate_hz: float | None = None
+    """Frames per second of videos and folders; None: their own."""
+    labels: Path | None = None
+    """Folder of masks; None: the labels topic of a bag, if there is one."""
+    label_topic: str | None = None
+    """Topic of the masks in a bag; None: the one beside the images."""
+    label_map: LabelMap | None = None
+    """How truth is stored and merged; None: by the class list of the bag, or ids of the model's classes."""
+    use_truth: bool = True
+    """False: leave the labels of a bag alone."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stream:
+    """One topic of a bag, one video or one folder."""
+
+    path: Path
+    topic: str
+    """Empty for a video or a folder."""
+    sequence: str
+    source: FrameSource
+    truth: TruthFolder | None = None
+    """Where the truth is not part of the source."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """What reading yields: a frame, or one that was left out."""
+
+    stream: Stream
+    content: Frame | LeftOut | None
+    """None at the end of a stream that has more problems to tell."""
+    problems: tuple[str, ...]
+    """What was found unusual on the way to it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """Everything opened."""
+
+    streams: tuple[Stream, ...]
+    mapping: TruthMapping | None
+    """None where no stream has ground truth."""
+    problems: tuple[str, ...]
+    """Found when opening."""
+    frames: int | None
+    """In all streams, as far as known."""
+
+    def sha256(self) -> str:
+        """Over the files read; of one bag, video or folder its own hash."""
+        hashes = {stream.path: stream.source for stream in self.streams}
+        if len(hashes) == 1:
+            return next(iter(hashes.values())).sha256()
+        parts = [f"{path.name}\0{source.sha256()}\n" for path, source in hashes.items()]
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+    def describe(self, options: InputOptions) -> dict[str, Any]:
+        """Plain data for reports."""
+        first = self.streams[0].source.info
+        truth = "none"
+        if self.mapping is not None:
+            truth = f"folder {options.labels.name}" if options.labels else "labels topic of the bag"
+        names = list(dict.fromkeys(stream.path.name for stream in self.streams))
+        result: dict[str, Any] = {
+            "kind": first.kind,
+            "name": ", ".join(names),
+            "width": first.size[1],
+            "height": first.size[0],
+            "rate_hz": round(first.rate_hz, 3),
+            "ground_truth": truth,
+        }
+        if any(stream.topic for stream in self.streams):
+            result["topic"] = ", ".join(dict.fromkeys(stream.topic for stream in self.streams if stream.topic))
+        if options.label_map is not None:
+            result["label_map"] = Path(options.label_map.source).name
+        if options.labels is not None:
+            folder = options.labels
+            files = image_files(folder) or image_files(folder / "labels") or image_files(folder / "masks")
+            result["labels_sha256"] = hash_files(files)
+        return result
+
+
+def open_inputs(options: InputOptions, space: LabelSpace) -> Inputs:
+    """Open everything to be replayed.
+
+    Args:
+        options: what.
+        space: classes of the model.
+
+    Raises:
+        SourceError: nothing there, nothing readable, no such topic; the message lists what was found.
+        LabelMapError: a label map that does not fit the model.
+    """
+    problems: list[str] = []
+    streams: list[Stream] = []
+    names = [path.name for path in options.paths]
+    for path in options.paths:
+        if not path.exists():
+            raise SourceError(f"{path}: no such file or folder; expected a rosbag2, a video or a folder of images")
+        name = path.name if names.count(path.name) == 1 else str(path)
+        if is_bag(path):
+            streams += _of_bag(path, name, options, problems)
+        else:
+            if options.topics or options.label_topic:
+                raise SourceError(f"{path}: topics can be chosen in bags only; this is a video or a folder of images")
+            streams.append(Stream(path, "", name, open_source(path, rate_hz=options.rate_hz)))
+    mapping, streams = _with_truth(streams, options, space, problems)
+    for stream in streams:
+        problems += [line for line in stream.source.problems if line not in problems]
+    counts = [stream.source.info.frames for stream in streams]
+    known = None if None in counts else sum(count or 0 for count in counts)
+    return Inputs(tuple(streams), mapping, tuple(problems), known)
+
+
+def read(inputs: Inputs) -> Iterator[Item]:
+    """Frames of all streams; the topics of one bag in order of their time, one path after the other."""
+    paths = list(dict.fromkeys(stream.path for stream in inputs.streams))
+    for path in paths:
+        streams = [stream for stream in inputs.streams if stream.path == path]
+        # Merging compares times only: of a bag those of recording, which rise, whatever the stamps do.
+        told = set(inputs.problems)
+        yield from heapq.merge(*(_items(stream, told) for stream in streams), key=_time)
+
+
+def _of_bag(path: Path, name: str, options: InputOptions, problems: list[str]) -> list[Stream]:
+    topics = list(options.topics) or _topics_of(path, problems)
+    streams = []
+    for topic in topics:
+        try:
+            source = BagSource(
+                path,
+                rate_hz=options.rate_hz,
+                topic=topic,
+                label_topic=options.label_topic,
+                label_coding=options.label_map.coding if options.label_map and options.labels is None else None,
+                use_labels=options.use_truth and options.labels is None,
+            )
+        except SourceError as error:
+            if options.topics or len(topics) == 1:
+                raise
+            problems.append(f"{error}; topic left out")
+            continue
+        sequence = name if len(topics) == 1 else f"{name}:{source.info.topic}"
+        streams.append(Stream(path, source.info.topic, sequence, source))
+    if not streams:
+        raise SourceError(f"{path}: none of its image topics can be read: {', '.join(topics)}")
+    return streams
+
+
+def _topics_of(path: Path, problems: list[str]) -> list[str]:
+    """Every image topic that is an input, raw before compressed where both are there."""
+    with BagReader(path) as reader:
+        found = image_topics(reader)
+        listed = ", ".join(f"{name} ({topic.msgtype})" for name, topic in reader.topics.items()) or "none at all"
+    bases: dict[str, str] = {}
+    for topic in found:
+        base = base_topic(topic)
+        if is_label_topic(topic):
+            continue
+        if base.rsplit("/", 1)[-1] in OUTPUT_TOPICS:
+            problems.append(f"{path}: {topic} is taken for an output of perception and left out; --topic names it")
+        elif base in bases:
+            problems.append(f"{path}: {topic} holds the images of {bases[base]} again; left out")
+        else:
+            bases[base] = topic
+    if not bases:
+        raise SourceError(f"{path}: no image topic in this bag; topics found: {listed}")
+    return list(bases.values())
+
+
+def _with_truth(
+    streams: list[Stream], options: InputOptions, space: LabelSpace, problems: list[str]
+) -> tuple[TruthMapping | None, list[Stream]]:
+    """What is evaluated, and the streams with their truth."""
+    label_map = options.label_map
+    if options.labels is not None:
+        coding = label_map.coding if label_map is not None else space_coding(space)
+        folders = [_folder_of(options.labels, stream, len(streams)) for stream in streams]
+        streams = [
+            dataclasses.replace(stream, truth=TruthFolder(folder, coding, stream.source.info))
+            for stream, folder in zip(streams, folders, strict=True)
+        ]
+        if label_map is None:
+            return mapping_of_spaces(space, space), streams
+    elif label_map is not None and not any(
+        isinstance(stream.source, BagSource) and stream.source.has_labels for stream in streams
+    ):
+        raise SourceError(f"label map {label_map.source}: there are no labels in the input; name a folder of masks")
+    if label_map is not None:
+        return mapping_of_label_map(space, label_map), streams
+    spaces = [stream.source.info.label_space for stream in streams]
+    known = [truth for truth in spaces if truth is not None]
+    if not known:
+        return None, streams
+    if any(truth.names != known[0].names for truth in known):
+        raise SourceError("the inputs' labels have different classes; give a label map that joins them")
+    problems += [
+        f"{stream.path}: {stream.topic or 'it'} has no ground truth; it is replayed without"
+        for stream, truth in zip(streams, spaces, strict=True)
+        if truth is None and not any("evaluated without truth" in line for line in stream.source.problems)
+    ]
+    return mapping_of_spaces(space, known[0]), streams
+
+
+def _folder_of(labels: Path, stream: Stream, streams: int) -> Path:
+    """With several inputs the folder of masks has one for each, called as the input."""
+    if streams == 1:
+        return labels
+    for name in (stream.path.name, stream.path.stem):
+        if (labels / name).is_dir():
+            return labels / name
+    raise SourceError(f"{labels}: no folder {stream.path.stem} in it; several inputs need one folder of masks each")
+
+
+def _items(stream: Stream, told: set[str]) -> Iterator[Item]:
+    source, seen, read_lines = stream.source, 0, 0
+
+    def news() -> tuple[str, ...]:
+        nonlocal read_lines
+        lines = tuple(line for line in source.problems[read_lines:] if line not in told)
+        read_lines = len(source.problems)
+        told.update(lines)
+        return lines
+
+    for frame in source:
+        while seen < len(source.left_out):
+            yield Item(stream, source.left_out[seen], news())
+            seen += 1
+        if stream.truth is None:
+            yield Item(stream, frame, news())
+        else:
+            truth, problem = _truth(stream, stream.truth, frame)
+            yield Item(stream, dataclasses.replace(frame, labels=truth), (*news(), *problem))
+    for item in source.left_out[seen:]:
+        yield Item(stream, item, news())
+    last = news()
+    if last:
+        yield Item(stream, None, last)
+
+
+def _truth(stream: Stream, folder: TruthFolder, frame: Frame) -> tuple[ByteArray | None, tuple[str, ...]]:
+    try:
+        truth = folder.truth_of(frame)
+    except ClipRlError as error:
+        return None, (f"{stream.path}: {frame.name}: {error}; evaluated without",)
+    return truth, () if truth is not None else (f"{stream.path}: no mask for {frame.name}; evaluated without",)
+
+
+def _time(item: Item) -> int:
+    content = item.content
+    if content is None:
+        return 1 << 63
+    if isinstance(content, Frame) and content.recorded_ns is not None:
+        return content.recorded_ns
+    return content.stamp_ns

@@ -1,0 +1,205 @@
+r"""Label maps: how a ground truth names its classes, and which predicted classes answer to them.
+
+A YAML file:
+
+    truth: {0: background, 1: instrument}     # stored value -> class; or "r,g,b" -> class for colour-coded masks
+    ignore: [255]                             # optional: stored values (or "r,g,b") that no metric counts
+    merge: {instrument: all-instruments}      # optional: truth class <- predicted classes: names, or all-instruments
+    sequence: '(seq_\d+)_'                     # optional: first group of this regular expression, searched in the
+                                              # file name, names the frame's sequence in a flat folder
+
+A predicted class that is merged counts as the class it is merged into; one that is named in `truth` counts as itself;
+any other counts as background. The background is the truth class whose name begins with "background", else that of
+value 0, else the first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.labels import MAX_CLASSES, UNLABELLED, LabelSpace
+from clip_rl_perception.sources.mask_coding import Color, ColorCoding, MaskCoding, ValueCoding
+
+ALL_INSTRUMENTS = "all-instruments"
+"""In `merge`: every class of the prediction's label space that is marked as an instrument."""
+
+_KEYS = ("truth", "ignore", "merge", "sequence")
+
+
+class LabelMapError(ClipRlError, ValueError):
+    """A label map is not usable; the message says which entry, what was expected and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelMap:
+    """The classes of a ground truth, their coding, and how predictions map onto them."""
+
+    source: str
+    """File that it was read from, for messages."""
+    names: tuple[str, ...]
+    """Truth classes in id order; id 0 is the background."""
+    coding: MaskCoding
+    """Stored masks to ids of `names`."""
+    merge: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """(truth class, predicted class names or `ALL_INSTRUMENTS`)."""
+    sequence: re.Pattern[str] | None = None
+    """Names the sequence of a file in a flat folder; None: the folder is one sequence."""
+
+    def prediction_table(self, space: LabelSpace) -> ByteArray:
+        """Truth id by predicted id, uint8 (256,); unlabelled (255) stays 255.
+
+        Args:
+            space: label space of the prediction.
+
+        Raises:
+            LabelMapError: a merged class that `space` lacks, or merged twice; no class answers to a foreground one.
+        """
+        table = np.zeros(256, np.uint8)
+        table[UNLABELLED] = UNLABELLED
+        taken: dict[str, str] = {}
+        for target, sources in self.merge:
+            named = [name for name in sources if name != ALL_INSTRUMENTS]
+            if ALL_INSTRUMENTS in sources:
+                named += [space.names[index] for index in space.instrument_ids if space.names[index] not in named]
+            for name in named:
+                if name not in space.names:
+                    raise LabelMapError(
+                        f"{self.source}: merge '{target}' names class '{name}', which the prediction lacks; "
+                        f"label space '{space.name}' has: {', '.join(space.names)}"
+                    )
+                if taken.setdefault(name, target) != target:
+                    raise LabelMapError(f"{self.source}: class '{name}' is merged into '{taken[name]}' and '{target}'")
+                table[space.id_of(name)] = self.names.index(target)
+        for entry in space.classes:
+            if entry.name not in taken and entry.name in self.names:
+                table[entry.id] = self.names.index(entry.name)
+        if len(self.names) > 1 and not table[: len(space)].any():
+            raise LabelMapError(
+                f"{self.source}: no predicted class answers to {', '.join(self.names[1:])}; label space "
+                f"'{space.name}' has: {', '.join(space.names)}. Add a merge, for example "
+                f"merge: {{{self.names[1]}: {ALL_INSTRUMENTS}}}"
+            )
+        return table
+
+    def unanswered(self, space: LabelSpace) -> tuple[str, ...]:
+        """Truth classes that no class of `space` maps to: they score 0 wherever they occur."""
+        answered = set(self.prediction_table(space)[: len(space)].tolist())
+        return tuple(name for index, name in enumerate(self.names) if index and index not in answered)
+
+
+def identity_label_map(space: LabelSpace) -> LabelMap:
+    """The label map of a truth stored as ids of `space`; value 255 is ignored."""
+    names = dict(enumerate(space.names))
+    return LabelMap(
+        source=f"label space '{space.name}'",
+        names=space.names,
+        coding=ValueCoding({index: index for index in names}, names, ignore=(UNLABELLED,)),
+    )
+
+
+def load_label_map(path: str | Path) -> LabelMap:
+    """Read a label map from a YAML file. Raises `LabelMapError` that names the entry."""
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LabelMapError(f"label map {path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise LabelMapError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    return label_map_from_dict(data, str(path))
+
+
+def label_map_from_dict(data: Any, source: str = "label map") -> LabelMap:
+    """Build a `LabelMap` from plain data; `source` names the origin in errors. Raises `LabelMapError`."""
+    if not isinstance(data, dict) or not isinstance(data.get("truth"), dict) or not data["truth"]:
+        raise LabelMapError(
+            f"{source}: expected a mapping with 'truth', for example truth: {{0: background, 1: instrument}}"
+        )
+    unknown = sorted(map(str, set(data) - set(_KEYS)))
+    if unknown:
+        raise LabelMapError(f"{source}: unknown keys {', '.join(unknown)}; known are {', '.join(_KEYS)}")
+    truth = {_stored(key, source, "truth"): str(name) for key, name in data["truth"].items()}
+    ignore = data.get("ignore") or []
+    if not isinstance(ignore, list):
+        raise LabelMapError(f"{source}: ignore is {ignore!r}; expected a list of stored values, for example [255]")
+    ignored = [_stored(key, source, "ignore") for key in ignore]
+    if len({isinstance(key, int) for key in [*truth, *ignored]}) > 1:
+        raise LabelMapError(f"{source}: values and colours are mixed; a mask stores one or the other")
+    both = [key for key in ignored if key in truth]
+    if both:
+        raise LabelMapError(f"{source}: {both[0]} is in truth ('{truth[both[0]]}') and in ignore; keep one")
+    names = _ordered_names(truth)
+    if len(names) > MAX_CLASSES - 1:
+        raise LabelMapError(f"{source}: {len(names)} classes; at most {MAX_CLASSES - 1} are possible")
+    ids = {key: names.index(name) for key, name in truth.items()}
+    return LabelMap(
+        source=source,
+        names=names,
+        coding=_coding(ids, dict(enumerate(names)), ignored),
+        merge=_merge(data.get("merge"), names, source),
+        sequence=_sequence(data.get("sequence"), source),
+    )
+
+
+def _coding(ids: dict[int | Color, int], names: dict[int, str], ignored: list[int | Color]) -> MaskCoding:
+    values = {key: index for key, index in ids.items() if isinstance(key, int)}
+    if values:
+        return ValueCoding(values, names, [key for key in ignored if isinstance(key, int)])
+    colors = {key: index for key, index in ids.items() if not isinstance(key, int)}
+    return ColorCoding(colors, names, [key for key in ignored if not isinstance(key, int)])
+
+
+def _stored(key: Any, source: str, where: str) -> int | Color:
+    """A stored value 0..255, or a colour from "r,g,b"."""
+    if isinstance(key, int) and not isinstance(key, bool) and 0 <= key <= 255:
+        return key
+    if isinstance(key, str) and re.fullmatch(r"\s*\d+\s*,\s*\d+\s*,\s*\d+\s*", key):
+        red, green, blue = (int(part) for part in key.split(","))
+        if max(red, green, blue) <= 255:
+            return red, green, blue
+    raise LabelMapError(f'{source}: {where} has {key!r}; expected a stored value 0 to 255 or a colour "r,g,b"')
+
+
+def _ordered_names(truth: dict[int | Color, str]) -> tuple[str, ...]:
+    names = list(dict.fromkeys(truth.values()))
+    background = next((name for name in names if name.startswith("background")), truth.get(0, names[0]))
+    names.remove(background)
+    return (background, *names)
+
+
+def _merge(data: Any, names: tuple[str, ...], source: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    if data is None:
+        return ()
+    if not isinstance(data, dict):
+        raise LabelMapError(f"{source}: merge is {data!r}; expected a mapping from truth class to predicted classes")
+    merged = []
+    for target, sources in data.items():
+        if target not in names:
+            raise LabelMapError(f"{source}: merge into '{target}', which truth lacks; it has: {', '.join(names)}")
+        if isinstance(sources, str):
+            sources = [sources]
+        if not isinstance(sources, list) or not sources or not all(isinstance(name, str) for name in sources):
+            raise LabelMapError(
+                f"{source}: merge '{target}' is {sources!r}; expected a list of class names or {ALL_INSTRUMENTS}"
+            )
+        merged.append((str(target), tuple(sources)))
+    return tuple(merged)
+
+
+def _sequence(data: Any, source: str) -> re.Pattern[str] | None:
+    if data is None:
+        return None
+    try:
+        pattern = re.compile(str(data))
+    except re.error as error:
+        raise LabelMapError(f"{source}: sequence {data!r} is not a regular expression: {error}") from error
+    if pattern.groups < 1:
+        raise LabelMapError(f"{source}: sequence {data!r} has no group; put the sequence name in parentheses")
+    return pattern

@@ -1,0 +1,1 @@
+"""Background threads: reading ahead, working off a queue, giving way."""

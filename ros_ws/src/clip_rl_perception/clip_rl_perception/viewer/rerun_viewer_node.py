@@ -1,0 +1,211 @@
+"""Shows what the perception node sees on a live web page (Rerun), served by this process.
+
+It subscribes only while a browser has the page open: with nobody looking, the perception node computes no confidence
+map and no image crosses to this process. It listens best effort, so that it never holds a publisher up.
+
+    ros2 run clip_rl_perception rerun_viewer_node --ros-args -r image:=/camera/image_raw -p port:=9090
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import rclpy
+from clip_rl_interfaces.msg import ClassList, InstrumentTagArray, SceneStatus
+from rcl_interfaces.msg import Log, ParameterDescriptor
+from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ParameterException
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import CompressedImage, Image
+
+from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.labels import LabelError
+from clip_rl_perception.messages.message_types import label_space_of, stamp_in, stamp_of
+from clip_rl_perception.replay.recording import instrument_of
+from clip_rl_perception.ros.spin import leave, run
+from clip_rl_perception.runs.run_record import STAGES
+from clip_rl_perception.scene.types import Validity
+from clip_rl_perception.sources.image_codec import ImageError, decode_message
+from clip_rl_perception.viewer.frame_view import FrameView
+from clip_rl_perception.viewer.joining import STATUS, StampJoiner
+from clip_rl_perception.viewer.rerun_scene import RerunScene
+from clip_rl_perception.viewer.sdk import rerun
+from clip_rl_perception.viewer.server import RerunServer
+from clip_rl_perception.viewer.viewer_parameters import VIEWER_FIELDS, viewer_parameters
+
+LOOK_PERIOD_S = 0.5
+"""How often it is seen whether somebody looks."""
+NODE = "perception_node"
+
+PICTURES = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=2, reliability=ReliabilityPolicy.BEST_EFFORT)
+SMALL = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=20, reliability=ReliabilityPolicy.BEST_EFFORT)
+LATCHED = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+IMAGES: dict[str, tuple[type, str]] = {"raw": (Image, "image"), "compressed": (CompressedImage, "image/compressed")}
+_LEVELS = {10: "DEBUG", 20: "INFO", 30: "WARN", 40: "ERROR", 50: "ERROR"}
+
+
+class RerunViewerNode(Node):
+    """See the module."""
+
+    def __init__(self, **node_options: Any) -> None:
+        """Serve the page.
+
+        Raises:
+            ParameterError: a parameter is not possible.
+            ViewerError: rerun-sdk is missing, or a port is taken.
+        """
+        super().__init__("rerun_viewer", **node_options)
+        self._settings = viewer_parameters(
+            {
+                name: self.declare_parameter(
+                    name,
+                    field.default,
+                    ParameterDescriptor(description=field.metadata["meaning"], read_only=True, dynamic_typing=True),
+                ).value
+                for name, field in VIEWER_FIELDS.items()
+            }
+        )
+        module = rerun()
+        self._server = RerunServer(
+            self.get_fully_qualified_name().strip("/").replace("/", "_"),
+            address=self._settings.address,
+            port=self._settings.port,
+            memory_mb=self._settings.memory_mb,
+        )
+        self._scene = RerunScene(module, self._server.stream, live=True)
+        self._joiner = StampJoiner(self._wanted)
+        self._looking: list[Any] = []
+        self._next_picture = 0.0
+        self._timer = self.create_timer(LOOK_PERIOD_S, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.get_logger().info(f"live page: {self._server.url}")
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.close()
+
+    # ---------------------------------------------------------------- who looks
+
+    def _look(self) -> None:
+        browsers = self._server.viewers()
+        if browsers and not self._looking:
+            self._subscribe()
+            self.get_logger().info("somebody looks: subscribed")
+        elif not browsers and self._looking:
+            for subscription in self._looking:
+                self.destroy_subscription(subscription)
+            self._looking.clear()
+            self._joiner.clear()
+            self.get_logger().info("nobody looks: unsubscribed")
+
+    def _subscribe(self) -> None:
+        kind, topic = IMAGES[self._settings.image_transport]
+        self._listen(kind, topic, "image", PICTURES)
+        self._listen(Image, "mask", "mask", PICTURES)
+        if self._settings.confidence:
+            self._listen(Image, "confidence", "confidence", PICTURES)
+        self._listen(InstrumentTagArray, "instruments", "tags", SMALL)
+        subscribe = self.create_subscription
+        self._looking.append(subscribe(SceneStatus, "status", self._on_status, SMALL))
+        self._looking.append(subscribe(ClassList, "classes", self._on_classes, LATCHED))
+        self._looking.append(subscribe(Log, "/rosout", self._on_log, SMALL))
+
+    def _listen(self, kind: type, topic: str, part: str, profile: QoSProfile) -> None:
+        """Take messages as bytes: only those that are shown are deserialised."""
+
+        def received(data: bytes) -> None:
+            self._put(part, stamp_in(data), data)
+
+        self._looking.append(self.create_subscription(kind, topic, received, profile, raw=True))
+
+    # ---------------------------------------------------------------- what is shown
+
+    def _wanted(self, parts: Any) -> frozenset[str]:
+        if parts[STATUS].validity == SceneStatus.INVALID_INPUT:
+            return frozenset((STATUS,))  # there will be no mask
+        wanted = (STATUS, "image", "mask", "tags")
+        return frozenset((*wanted, "confidence") if self._settings.confidence else wanted)
+
+    def _put(self, part: str, stamp_ns: int, value: Any) -> None:
+        if stamp_ns == 0:  # nothing tells which image such a mask belongs to
+            if part == STATUS:
+                self._show(stamp_ns, {STATUS: value})
+            return
+        for stamp, parts in self._joiner.put(part, stamp_ns, value):
+            self._show(stamp, parts)
+
+    def _on_status(self, message: SceneStatus) -> None:
+        self._put(STATUS, stamp_of(message), message)
+
+    def _on_classes(self, message: ClassList) -> None:
+        try:
+            self._scene.classes(label_space_of(message))
+        except LabelError as error:
+            self.get_logger().warning(str(error))
+
+    def _on_log(self, message: Log) -> None:
+        namespace = self.get_namespace().strip("/").replace("/", ".")
+        if message.name == (f"{namespace}.{NODE}" if namespace else NODE):
+            self._scene.log(message.msg, _LEVELS.get(message.level, "INFO"))
+
+    def _show(self, stamp_ns: int, parts: dict[str, Any]) -> None:
+        status = parts[STATUS]
+        times = {stage: float(getattr(status, f"{stage}_ms")) for stage in STAGES}
+        view: dict[str, Any] = {
+            "stamp_ns": stamp_ns,
+            "validity": Validity(status.validity),
+            "reason": status.reason,
+            "times_ms": {**times, "age": float(status.age_ms)},
+        }
+        if "tags" in parts:
+            tags = deserialize_message(parts["tags"], InstrumentTagArray).instruments
+            view["tags"] = tuple(instrument_of(tag) for tag in tags)
+        now = time.monotonic()
+        if now < self._next_picture:
+            self._scene.measure(FrameView(**view))
+            return
+        self._next_picture = max(now, self._next_picture + 1 / self._settings.max_hz)
+        if "image" in parts:
+            view["image"] = _decoded(deserialize_message(parts["image"], IMAGES[self._settings.image_transport][0]))
+        for part in ("mask", "confidence"):
+            if part in parts:
+                view[part] = _plane(deserialize_message(parts[part], Image))
+        self._scene.show(FrameView(**view))
+
+
+def _decoded(message: Any) -> Any:
+    try:
+        return decode_message(message)
+    except ImageError:
+        return None  # the status says why
+
+
+def _plane(message: Image) -> Any:
+    """uint8 (height, width) of a mono8 image."""
+    return np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)[:, : message.width]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point of the executable `rerun_viewer_node`: 0 after a signal, 2 when it cannot serve."""
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        status = run(RerunViewerNode(), threads=1)
+    except (ClipRlError, ParameterException) as error:
+        sys.stderr.write(f"rerun_viewer_node: {error}\n")
+        rclpy.try_shutdown()
+        return 2
+    leave(status)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

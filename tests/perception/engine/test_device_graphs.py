@@ -1,0 +1,192 @@
+"""Graphs on static device tensors: casting, what may be recorded, and the plumbing, as far as a CPU goes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from clip_rl_perception.engine.device_engine import DeviceEngine
+from clip_rl_perception.engine.device_graphs import DeviceGraphs, Download, Program, Upload
+from clip_rl_perception.engine.graphs import CastNetworkGraph, MovingStepGraph
+from clip_rl_perception.engine.protocol import EngineError, EngineInfo
+from clip_rl_perception.engine.torch_engine import TorchProgram
+from clip_rl_perception.model.actions import Action
+from clip_rl_perception.model.segmenter import ClipRlSegmenter, NetworkGraph, StepGraph
+from clip_rl_perception.model.segmenter_config import SegmenterConfig
+from torch import Tensor
+from torch.nn import functional
+
+SIZE = (64, 96)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> ClipRlSegmenter:
+    torch.manual_seed(0)
+    network = ClipRlSegmenter(SegmenterConfig.tiny()).eval()
+    with torch.no_grad():
+        network.refiner.action_head.weight.normal_(std=3.0)
+        assert network.refiner.action_head.bias is not None
+        network.refiner.action_head.bias.zero_()
+    return network
+
+
+def info() -> EngineInfo:
+    return EngineInfo("torch", "fp32", SIZE, 4, 128, "0" * 12, 4)
+
+
+def inputs(classes: int = 5) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randint(0, 256, (1, *SIZE, 3), dtype=torch.uint8, generator=generator)
+    return image, functional.normalize(torch.randn(classes, 128, generator=generator), dim=1)
+
+
+@torch.no_grad()
+def test_single_precision_is_the_segmenters_own(segmenter: ClipRlSegmenter) -> None:
+    image, text = inputs()
+    expected, found = NetworkGraph(segmenter)(image, text), CastNetworkGraph(segmenter, "fp32", SIZE)(image, text)
+    for name, value in expected._asdict().items():
+        torch.testing.assert_close(getattr(found, name), value, rtol=0, atol=1e-6, msg=name)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("precision", "tolerance"), [("bf16", 0.3), ("fp16", 0.05)])
+def test_casting_leaves_the_segmenter_and_the_outputs_single(
+    segmenter: ClipRlSegmenter, precision: str, tolerance: float
+) -> None:
+    image, text = inputs()
+    before = {name: value.clone() for name, value in segmenter.state_dict().items()}
+    expected, cast = NetworkGraph(segmenter)(image, text), CastNetworkGraph(segmenter, precision, SIZE)
+    found = cast(image, text)
+    assert {parameter.dtype for parameter in cast.encoder.parameters()} == {cast.dtype}
+    assert all(value.dtype is torch.float32 for value in found)
+    assert (found.logits - expected.logits).abs().max() < tolerance
+    assert not torch.equal(found.logits, expected.logits), "nothing was cast"
+    assert found.embedding.norm().item() == pytest.approx(1.0, abs=1e-5)
+    assert all(torch.equal(value, before[name]) for name, value in segmenter.state_dict().items())
+
+
+def test_a_graph_of_its_own_shares_no_weight(segmenter: ClipRlSegmenter) -> None:
+    shared = {parameter.data_ptr() for parameter in segmenter.parameters()}
+    own = CastNetworkGraph(segmenter, "fp32", SIZE, own=True)
+    assert not shared & {parameter.data_ptr() for parameter in own.parameters()}
+    assert shared & {parameter.data_ptr() for parameter in CastNetworkGraph(segmenter, "fp32", SIZE).parameters()}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_no_graph_copies_from_the_host(segmenter: ClipRlSegmenter, precision: str) -> None:
+    """A tensor made of Python numbers would be copied to the GPU while a CUDA graph is recorded, which fails."""
+    image, text = inputs()
+    network, step = CastNetworkGraph(segmenter, precision, SIZE, own=True).eval(), MovingStepGraph(segmenter).eval()
+    output = network(image, text)
+    previous = torch.zeros_like(output.log_probs)
+    arguments = (output.log_probs, output.static, output.text, previous, torch.zeros(1, 1, 1, 1))
+    for program in (torch.export.export(network, (image, text)), torch.export.export(step, arguments)):
+        assert not made_of_numbers(program)
+    # The check itself sees what it is for: the plain graph makes its edge filters of numbers.
+    assert made_of_numbers(torch.export.export(NetworkGraph(segmenter).eval(), (image, text)))
+
+
+def made_of_numbers(program: torch.export.ExportedProgram) -> set[str]:
+    """Constants that are no buffers: torch.tensor([...]) and its kin inside forward."""
+    return {name for name in program.constants if "lifted" in name or "constant" in name}
+
+
+@torch.no_grad()
+def test_a_step_tells_how_many_pixels_moved(segmenter: ClipRlSegmenter) -> None:
+    image, text = inputs()
+    output = CastNetworkGraph(segmenter, "fp32", SIZE)(image, text)
+    arguments = (
+        output.log_probs, output.static, output.text, torch.zeros_like(output.log_probs), torch.zeros(1, 1, 1, 1)
+    )  # fmt: skip
+    expected, actions = StepGraph(segmenter)(*arguments)
+    after, moved = MovingStepGraph(segmenter)(*arguments)
+    assert torch.equal(after, expected)
+    assert moved.tolist() == [(actions != Action.KEEP).sum().item()]
+    assert moved.item() > 0
+
+
+@torch.inference_mode()
+def test_static_graphs_run_in_place(segmenter: ClipRlSegmenter) -> None:
+    image, text = inputs()
+    program = TorchProgram(CastNetworkGraph(segmenter, "fp32", SIZE), MovingStepGraph(segmenter))
+    graphs = DeviceGraphs(program, info(), classes=5, device=CPU)
+    graphs.send_image(image.numpy()[0])
+    graphs.send_text(text.numpy())
+    state = graphs.state.data_ptr()
+    graphs.run_network()
+    assert torch.equal(graphs.state, program.network(image, text).log_probs)
+    decoded = graphs.output.log_probs.clone()
+    expected, moved = program.step(
+        decoded, graphs.output.static, graphs.output.text, torch.zeros_like(decoded), torch.zeros(1, 1, 1, 1)
+    )
+    graphs.run_step()
+    assert torch.equal(graphs.state, expected) and torch.equal(graphs.moved, moved)
+    assert torch.equal(graphs.output.log_probs, decoded), "the decoder's values were overwritten"
+    assert graphs.state.data_ptr() == state
+
+
+def test_arrays_travel_in_and_out() -> None:
+    target = torch.zeros(1, 4, 6)
+    send, values = Upload(target), np.arange(24, dtype=np.float32).reshape(4, 6)
+    frozen = values.copy()
+    frozen.setflags(write=False)
+    for array in (values, frozen, np.asfortranarray(values), np.repeat(values, 2, axis=1)[:, ::2], values[None]):
+        target.zero_()
+        send(array)
+        np.testing.assert_array_equal(target[0].numpy(), values)
+    finish = Download(CPU).begin("values", target)
+    target.zero_()
+    np.testing.assert_array_equal(finish()[0], values)
+
+
+class FailingProgram:
+    """A program that fails as a device does."""
+
+    recordable = True
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def network(self, images: Tensor, text: Tensor) -> None:
+        raise self.error
+
+    step = network
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate"), "out of memory at torch fp32 64x96: CUDA"),
+        (MemoryError(), "out of memory at torch fp32 64x96: MemoryError. Free memory, or use a smaller"),
+        (RuntimeError("CUDA error:\nan illegal"), "torch fp32 64x96 failed: CUDA error: an illegal"),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), "torch fp32 64x96 failed: CUDA error"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory at torch fp32 64x96"),
+        (EngineError("the plan does not take it"), "the plan does not take it"),
+    ],
+)
+def test_failures_of_a_device_are_one_line(error: BaseException, message: str) -> None:
+    class Failing(DeviceEngine):
+        def _program(self, classes: int) -> Program:
+            return FailingProgram(error)  # type: ignore[return-value]
+
+    engine = Failing(info(), CPU)
+    with pytest.raises(EngineError) as caught:
+        engine.infer(np.zeros((*SIZE, 3), np.uint8), np.eye(5, 128, dtype=np.float32))
+    assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
+
+
+def test_only_the_latest_class_counts_stay(segmenter: ClipRlSegmenter) -> None:
+    programs: list[int] = []
+
+    class Counting(DeviceEngine):
+        def _program(self, classes: int) -> Program:
+            programs.append(classes)
+            return TorchProgram(CastNetworkGraph(segmenter, "fp32", SIZE), MovingStepGraph(segmenter))
+
+    engine = Counting(info(), CPU)
+    frame = np.zeros((*SIZE, 3), np.uint8)
+    for classes in (2, 3, 4, 3, 2, 5, 2):
+        engine.infer(frame, np.eye(classes, 128, dtype=np.float32))
+    assert programs == [2, 3, 4, 5, 2]

@@ -1,0 +1,227 @@
+"""The compiled loops of the scene floor against the same written down plainly."""
+
+from __future__ import annotations
+
+import itertools
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import plain_instruments as plain
+import pytest
+from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.kernels import appearance_kernels, track_kernels
+from clip_rl_perception.labels import LabelSpace, label_space_from_names, load_label_space
+from clip_rl_perception.scene.axis import fit_axes
+from clip_rl_perception.scene.instances import InstanceConfig, find_instances
+from clip_rl_perception.scene.instruments import find_instruments
+from clip_rl_perception.scene.label_map import full_size_maps, grid_winners
+from clip_rl_perception.scene.letterbox import frame_to_grid, grid_content_mask, make_view, shown_size
+from clip_rl_perception.scene.types import Box, ContentArea, Instrument, NetworkView
+
+SPACES = {
+    "types": label_space_from_names(["background", "forceps", "scissors", "probe"]),
+    "parts": load_label_space("endovis2017-parts"),
+    "mixed": load_label_space("endovis2018"),
+}
+GRID = (72, 88)
+WHOLE = make_view((1024, 1280), (288, 352))
+ROUND = make_view((1024, 1280), (288, 352), ContentArea(Box(140, 12, 1000, 1000), circle=(640.0, 512.0, 500.0)))
+
+
+def grid_scene(seed: int, space: LabelSpace) -> ByteArray:
+    """Strokes of random classes and widths, from in and out of view, and on every third grid specks; uint8 (h, w)."""
+    generator = np.random.default_rng(seed)
+    labels = np.zeros(GRID, np.uint8)
+    for _ in range(generator.integers(1, 7)):
+        ends = generator.integers((-10, -10), (98, 82), (2, 2)).tolist()
+        value, width = int(generator.integers(1, len(space))), int(generator.integers(1, 14))
+        cv2.line(labels, ends[0], ends[1], value, width)
+    if seed % 3 == 0:
+        specks = generator.random(GRID) < 0.02
+        labels[specks] = generator.integers(0, len(space), int(specks.sum()))
+    return labels
+
+
+@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("view", [WHOLE, ROUND], ids=["whole", "round"])
+def test_instances_and_axes_are_those_of_the_plain_way(name: str, view: NetworkView) -> None:
+    space, content = SPACES[name], grid_content_mask(view)
+    config = InstanceConfig()
+    several = 0
+    for seed in range(60):
+        labels = grid_scene(seed, space)
+        found = find_instances(labels, content, space, config)
+        expected = plain.find_instances(np.where(content, labels, np.uint8(255)), content, space, config)
+        several += len(expected) > 1
+        assert len(found) == len(expected), seed
+        axes = fit_axes(found, tuple(border_of(view).tolist()))
+        for index, seen in enumerate(expected):
+            np.testing.assert_array_equal(found.mask(index), seen.mask, err_msg=f"seed {seed}")
+            assert found.class_ids[index] == seen.class_id
+            entry = (np.nan, np.nan) if seen.entry is None else seen.entry
+            np.testing.assert_allclose(found.entries[index], entry, atol=1e-9)
+            axis = np.concatenate(seen.axis(border_of(view)))
+            np.testing.assert_allclose(axes[index], axis, atol=1e-6, err_msg=f"seed {seed}")
+    assert several > 20
+
+
+def border_of(view: NetworkView) -> npt.NDArray[np.float64]:
+    """The content's (left, top, right, bottom) in cells."""
+    crop = view.crop
+    far = [crop.x + crop.width - 1, crop.y + crop.height - 1]
+    return frame_to_grid([[crop.x, crop.y], far], view).reshape(4)
+
+
+@pytest.mark.parametrize(("name", "temperature"), [("types", 1.0), ("parts", 1.7)])
+def test_boxes_tips_and_confidence_are_those_of_the_plain_way(name: str, temperature: float) -> None:
+    space, view = SPACES[name], ROUND
+    content, border = grid_content_mask(view), border_of(view)
+    for seed in range(12):
+        labels, noise = grid_scene(seed, space), np.random.default_rng(seed)
+        likely = np.where(np.arange(len(space))[:, None, None] == labels, 0.9, 0.1 / (len(space) - 1))
+        log_probs = np.log(likely + 0.02 * noise.random(likely.shape)).astype(np.float32)
+        winners = grid_winners(log_probs)
+        label_map, _ = full_size_maps(log_probs, view, winners=winners)
+        instances = plain.find_instances(np.where(content, winners, np.uint8(255)), content, space, InstanceConfig())
+        for seen in find_instruments(winners, log_probs, label_map, view, space, temperature=temperature):
+            assert seen.footprint is not None
+            rows, columns = np.nonzero(seen.footprint)
+            ids = [1, 2, 3] if name == "parts" else [seen.class_id]
+            weights = np.exp(log_probs[:, rows, columns].astype(np.float64) / temperature)
+            assert seen.confidence == pytest.approx(np.mean(weights[ids].sum(0) / weights.sum(0)), abs=1e-5)
+            assert seen.area == pytest.approx(len(rows) * (4 / view.scale) ** 2)
+
+            own = np.isin(np.arange(256), ids)
+            assert seen.box == plain.tight_box(seen.footprint > 0, own, label_map, view)
+            [found] = (item for item in instances if (item.mask == seen.footprint).all())
+            _, tip, reach = found.axis(border)
+            # The line is sampled every half pixel, from a place that rounding moves.
+            np.testing.assert_allclose(seen.tip, plain.visible_tip(tip, reach, own, label_map, view), atol=0.51)
+
+
+def test_costs_of_tracks_are_those_of_the_plain_way() -> None:
+    generator = np.random.default_rng(4)
+    shape, view_scale = (20, 26), 0.25
+    for _ in range(10):
+        footprints = (generator.random((3, *shape)) < 0.3).astype(np.uint8)
+        past = (generator.random((4, *shape)) < 0.3).astype(np.uint8)
+        past[3] = 0
+        seen = np.column_stack([generator.random((3, 2)) * 100, unit(generator, 3), generator.integers(0, 2, 3)])
+        known = np.column_stack([generator.random((4, 2)) * 100, unit(generator, 4), generator.integers(-1, 2, 4)])
+        moves = np.stack([np.zeros((4, 2)), generator.normal(0, 200, (4, 2))], axis=1)
+        moves[1] = 0
+        shifts = np.rint(moves * view_scale / 4).astype(np.int64)
+        for on_one_grid in (True, False):
+            costs = track_kernels.assignment_costs(
+                seen, footprints, known, moves, shifts, past, on_one_grid, (1.0, 0.9, 0.6, 0.4), 80.0, 1.9, 1e6
+            )
+            for (n, one), (t, track) in itertools.product(enumerate(seen), enumerate(known)):
+                expected = 1e6
+                for move, shift in zip(moves[t], shifts[t], strict=True):
+                    far = min(1.0, float(np.hypot(*(one[:2] - track[:2] - move))) / 80)
+                    shared = overlap(footprints[n], moved(past[t], *shift)) if on_one_grid else 1 - far
+                    cost = 0.9 * far + 0.6 * (1 - one[2:4] @ track[2:4]) / 2 + (1 - shared)
+                    cost += 0.4 if track[4] >= 0 and track[4] != one[4] else 0.0
+                    expected = min(expected, cost) if cost <= 1.9 else expected
+                assert costs[n, t] == pytest.approx(expected, abs=1e-12)
+
+
+def unit(generator: np.random.Generator, count: int) -> npt.NDArray[np.float64]:
+    """Random unit vectors, (count, 2)."""
+    angles = generator.random(count) * 2 * np.pi
+    return np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+
+
+def moved(footprint: ByteArray, columns: int, rows: int) -> ByteArray:
+    """A footprint shifted; what leaves the grid is lost."""
+    out = np.zeros_like(footprint)
+    for row, column in np.argwhere(footprint):
+        if 0 <= row + rows < out.shape[0] and 0 <= column + columns < out.shape[1]:
+            out[row + rows, column + columns] = 1
+    return out
+
+
+def overlap(one: ByteArray, other: ByteArray) -> float:
+    """Intersection over union."""
+    union = int((one | other).sum())
+    return int((one & other).sum()) / union if union else 0.0
+
+
+def test_footprints_of_another_grid_overlap_nothing() -> None:
+    """A track unseen since the view changed has a footprint of another size; its tip still tells who it is."""
+    from clip_rl_perception.scene.tracks import TrackMemory, track_instruments
+
+    def shaft(tip: tuple[float, float], shape: tuple[int, int]) -> Instrument:
+        return Instrument(1, 0.9, Box(0, 0, 9, 9), tip, (1.0, 0.0), 9.0, True, footprint=np.ones(shape, np.uint8))
+
+    small, large = make_view((64, 64), (64, 64)), make_view((64, 64), (128, 128))
+    step = 30_000_000
+    tags, memory = track_instruments((shaft((5, 5), (16, 16)), shaft((50, 50), (16, 16))), 0, small, TrackMemory())
+    tags, memory = track_instruments((shaft((5, 5), (32, 32)),), step, large, memory)
+    tags, memory = track_instruments((shaft((5, 5), (32, 32)), shaft((50, 50), (32, 32))), 2 * step, large, memory)
+    assert [(tag.track_id, tag.tip) for tag in tags] == [(1, (5, 5)), (2, (50, 50))]
+
+
+def test_footprints_of_another_view_overlap_nothing_though_the_grid_has_their_size() -> None:
+    from clip_rl_perception.scene.tracks import TrackMemory, track_instruments
+
+    def shaft(tip: tuple[float, float], columns: slice) -> Instrument:
+        footprint = np.zeros((16, 16), np.uint8)
+        footprint[:, columns] = 1
+        return Instrument(1, 0.9, Box(0, 0, 9, 9), tip, (1.0, 0.0), 9.0, True, footprint=footprint)
+
+    whole, part = make_view((640, 640), (64, 64)), make_view((640, 640), (64, 64), ContentArea(Box(320, 320, 320, 320)))
+    left, right = slice(0, 4), slice(8, 16)
+    step = 30_000_000
+    tags, memory = track_instruments((shaft((80, 80), left), shaft((500, 500), right)), 0, whole, TrackMemory())
+    assert [tag.track_id for tag in tags] == [1, 2]
+    tags, memory = track_instruments((shaft((500, 500), right),), step, part, memory)
+    assert [tag.track_id for tag in tags] == [2]
+    # Far from where the first one was seen, on the cells of the new grid that had its numbers on the old one.
+    tags, memory = track_instruments((shaft((350, 340), left), shaft((500, 500), right)), 2 * step, part, memory)
+    assert [tag.track_id for tag in tags] == [2, 3]
+
+
+@pytest.mark.parametrize("size", [(1024, 991), (1024, 1280), (40, 50)])
+def test_a_small_copy_and_its_mask_are_of_the_same_pixels(size: tuple[int, int]) -> None:
+    """A bright content in a dark surround: no pixel of the surround's edge is taken for content."""
+    from clip_rl_perception.scene.validity import _small_copy, _small_mask
+
+    height, width = size
+    view = make_view(size, (-(-height // 32) * 32, -(-width // 32) * 32))
+    across = np.linspace(0, 255, width).astype(np.uint8)
+    shown = np.zeros((*view.network_size, 3), np.uint8)
+    rows, columns = shown_size(view)
+    shown[view.pad_y : view.pad_y + rows, view.pad_x : view.pad_x + columns] = np.resize(across, (1, columns))[
+        ..., None
+    ]
+    copy, factor = _small_copy(shown, view)
+    assert copy.shape[1] == columns // factor and copy.shape[0] == rows // factor
+    middle = shown[view.pad_y, view.pad_x + factor // 2 : view.pad_x + copy.shape[1] * factor : factor, 0]
+    assert np.abs(copy[0, :, 0].astype(int) - middle).max() <= 2
+    assert _small_mask(view, (copy.shape[1], copy.shape[0]), factor).all()
+
+
+def test_a_look_is_that_of_the_plain_way() -> None:
+    generator = np.random.default_rng(6)
+    pixels = generator.integers(0, 256, (40, 50, 3)).astype(np.uint8)
+    pixels[:10] //= 12
+    pixels[10:14] = np.maximum(pixels[10:14], 248)
+    mask = generator.random((40, 50)) < 0.7
+    red, green, blue = pixels[mask].astype(np.float64).T
+    high, low = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
+    judged = (high >= 24) & (low < 245)
+    colored = judged & (high - low > 0.15 * high)
+    warm = red >= np.maximum(green, blue)
+    expected = (
+        high.mean(),
+        high.std(),
+        np.mean(low >= 250),
+        np.mean((high - low)[judged] / high[judged]),
+        np.mean(warm[colored]),
+        (colored & ~warm).sum() / judged.sum(),
+    )
+    np.testing.assert_allclose(appearance_kernels.measure(pixels, mask), expected, rtol=1e-9)
+    black = appearance_kernels.measure(np.zeros((4, 4, 3), np.uint8), np.ones((4, 4), np.bool_))
+    assert black == (0, 0, 0, 0, 1, 0)

@@ -1,0 +1,123 @@
+"""Rates and percentiles over a window on a hand-driven clock, and what diagnostics conclude from them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+from clip_rl_perception.nodes.diagnostics import Level, NodeState, judge
+from clip_rl_perception.nodes.health import Health, percentiles
+from clip_rl_perception.nodes.newest_frame import FrameCounts
+from clip_rl_perception.scene.types import Validity
+
+
+def test_rates_count_the_window_only() -> None:
+    health = Health(window_s=10.0)
+    health.begin(100.0)
+    for k in range(200):  # 10 Hz for 20 s, every second one processed
+        now = 100.0 + (k + 1) * 0.1
+        health.arrived(now)
+        if k % 2:
+            health.published(now, Validity.OK, "", total_ms=20.0, age_ms=30.0)
+    summary = health.summary(120.0)
+    assert summary.input_hz == pytest.approx(10.0, abs=0.11)
+    assert summary.output_hz == pytest.approx(5.0, abs=0.11)
+    assert summary.silent_s == pytest.approx(0.0)
+    assert health.summary(131.0).input_hz == 0.0
+
+
+def test_rates_soon_after_activation_use_the_time_since_then() -> None:
+    health = Health(window_s=10.0)
+    health.begin(50.0)
+    for k in range(20):
+        health.arrived(50.0 + 0.1 * (k + 1))
+    assert health.summary(52.0).input_hz == pytest.approx(10.0)
+
+
+def test_rejected_frames_count_in_validity_but_not_in_latency() -> None:
+    health = Health()
+    health.begin(0.0)
+    health.published(1.0, Validity.OK, "", 10.0, 12.0)
+    health.published(2.0, Validity.INVALID_INPUT, "step 3 is too small", 1.0, 1.0)
+    summary = health.summary(3.0)
+    assert summary.total_ms.max == 10.0 and summary.age_ms.p50 == 12.0
+    assert summary.validity == {Validity.OK: 1, Validity.INVALID_INPUT: 1}
+    assert summary.last_problem == "INVALID_INPUT: step 3 is too small"
+    assert summary.problem_age_s == pytest.approx(1.0)
+
+
+def test_begin_forgets_frames_and_keeps_events() -> None:
+    health = Health()
+    health.begin(0.0)
+    health.arrived(1.0)
+    health.problem(1.0, "stalled")
+    health.event("qos", "incompatible")
+    health.begin(2.0)
+    summary = health.summary(2.5)
+    assert summary.input_hz == 0.0 and summary.last_problem == "" and math.isinf(summary.problem_age_s)
+    assert summary.silent_s == pytest.approx(0.5)
+    assert health.events == {"qos": "incompatible"}
+    health.event("qos", "")
+    assert health.events == {}
+
+
+def test_percentiles_by_hand() -> None:
+    spread = percentiles([float(k) for k in range(101)])
+    assert (spread.p50, spread.p95, spread.p99, spread.max) == (50.0, 95.0, 99.0, 100.0)
+    assert math.isnan(percentiles([]).p50)
+
+
+def active(**changes: object) -> NodeState:
+    health = Health()
+    health.begin(0.0)
+    for k in range(10):
+        health.arrived(k + 1.0)
+        health.published(k + 1.0, Validity.OK, "", 20.0, 25.0)
+    state = NodeState(
+        lifecycle="active",
+        topic="/image",
+        publishers=1,
+        counts=FrameCounts(10, 10, 0, 0),
+        summary=health.summary(10.0),
+    )
+    return dataclasses.replace(state, **changes)
+
+
+def test_a_healthy_node_is_ok() -> None:
+    source, inference = judge(active())
+    assert (source.level, inference.level) == (Level.OK, Level.OK)
+    assert source.values["received"] == "10" and inference.values["total p95 (ms)"] == "20.0"
+
+
+def summary_with(validity: Validity, reason: str, silent_until: float = 1.0) -> object:
+    health = Health()
+    health.begin(0.0)
+    health.arrived(1.0)
+    health.published(1.0, validity, reason, 1.0, 1.0)
+    return health.summary(silent_until)
+
+
+@pytest.mark.parametrize(
+    ("changes", "component", "level", "phrase"),
+    [
+        ({"publishers": 0}, 0, Level.WARN, "no publisher on /image"),
+        ({"events": {"qos /image": "offers best effort"}}, 0, Level.WARN, "offers best effort"),
+        ({"summary": summary_with(Validity.OK, "", 9.0)}, 0, Level.WARN, "no image for 8.0 s"),
+        ({"summary": summary_with(Validity.INVALID_INPUT, "zero size")}, 0, Level.WARN, "zero size"),
+        (
+            {"summary": summary_with(Validity.STALE, "900 ms old")},
+            1,
+            Level.WARN,
+            "1 of 1 frames not OK: STALE: 900",
+        ),
+        ({"stalled_s": 3.21}, 1, Level.ERROR, "in work for 3.2 s"),
+        ({"configure_error": "no checkpoint 'x'", "lifecycle": "unconfigured"}, 1, Level.ERROR, "no checkpoint 'x'"),
+        ({"lifecycle": "inactive", "publishers": 0}, 0, Level.OK, "inactive"),
+        ({"lifecycle": "unconfigured", "summary": None}, 1, Level.OK, "unconfigured"),
+    ],
+)
+def test_what_is_wrong_is_said(changes: dict[str, object], component: int, level: Level, phrase: str) -> None:
+    report = judge(active(**changes))[component]
+    assert report.level is level
+    assert phrase in report.message

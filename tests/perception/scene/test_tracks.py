@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from clip_rl_perception.scene.letterbox import make_view
+from clip_rl_perception.scene.tracks import TrackConfig, TrackMemory, track_instruments
+from clip_rl_perception.scene.types import Box, Instrument
+from drawn_scenes import FRAME, NODE, plain_view
+
+VIEW = plain_view()
+MS = 1_000_000
+
+
+def shaft(
+    tip: tuple[float, float], class_id: int = 1, length: float = 240, width: float = 64, confidence: float = 0.9
+) -> Instrument:
+    """A bar from the left that ends at `tip`, with its footprint."""
+    footprint = np.zeros((FRAME[0] // NODE, FRAME[1] // NODE), np.uint8)
+    x0, x1 = max(0, round((tip[0] - length) / NODE)), max(0, round(tip[0] / NODE))
+    y0, y1 = max(0, round((tip[1] - width / 2) / NODE)), max(0, round((tip[1] + width / 2) / NODE))
+    footprint[y0:y1, x0:x1] = 1
+    box = Box(x0 * NODE, y0 * NODE, max(1, (x1 - x0) * NODE), max(1, (y1 - y0) * NODE))
+    area = float(footprint.sum() * NODE**2)
+    return Instrument(class_id, confidence, box, tip, (1.0, 0.0), area, True, footprint=footprint)
+
+
+class Stream:
+    """Feeds frames 40 ms apart and remembers the tags."""
+
+    def __init__(self, config: TrackConfig | None = None) -> None:
+        self.memory, self.stamp, self.config = TrackMemory(), 0, config
+
+    def see(self, *instruments: Instrument, after_ms: float = 40) -> tuple[Instrument, ...]:
+        self.stamp += round(after_ms * MS)
+        tags, self.memory = track_instruments(instruments, self.stamp, VIEW, self.memory, self.config)
+        return tags
+
+
+def ids(tags: Sequence[Instrument]) -> list[int]:
+    return [tag.track_id for tag in tags]
+
+
+def test_identities_begin_at_one_and_stay() -> None:
+    stream = Stream()
+    [first] = stream.see(shaft((300, 200)))
+    assert (first.track_id, first.age, first.velocity, first.visibility) == (1, 0, (0.0, 0.0), 1.0)
+    for age in range(1, 6):
+        [tag] = stream.see(shaft((300 + 4 * age, 200)))
+        assert (tag.track_id, tag.age) == (1, age)
+    tags = stream.see(shaft((324, 200)), shaft((500, 500)))
+    assert ids(tags) == [1, 2]
+    assert [tag.age for tag in tags] == [6, 0]
+
+
+def test_velocity_is_pixels_per_second_of_the_stamps() -> None:
+    stream = Stream()
+    stream.see(shaft((300, 200)))
+    [tag] = stream.see(shaft((310, 195)), after_ms=50)
+    assert tag.velocity == pytest.approx((200.0, -100.0))
+    [tag] = stream.see(shaft((330, 185)), after_ms=100)  # the same speed, at another rate
+    assert tag.velocity == pytest.approx((200.0, -100.0))
+    [tag] = stream.see(shaft((330, 185)), after_ms=100)  # at rest: smoothed over 100 ms
+    assert tag.velocity == pytest.approx((200 * math.exp(-1), -100 * math.exp(-1)))
+
+
+def test_a_repeated_stamp_moves_nothing() -> None:
+    stream = Stream()
+    stream.see(shaft((300, 200)))
+    stream.see(shaft((310, 200)))
+    [tag] = stream.see(shaft((316, 200)), after_ms=0)
+    assert tag.track_id == 1 and tag.velocity == pytest.approx((250.0, 0.0))
+    [tag] = stream.see(shaft((316, 200)), after_ms=-20)  # a little late: the same moment
+    assert tag.track_id == 1 and tag.age == 3 and tag.velocity == pytest.approx((250.0, 0.0))
+
+
+def test_time_set_back_begins_anew() -> None:
+    stream = Stream()
+    stream.see(shaft((300, 200)), after_ms=10_000)
+    assert ids(stream.see(shaft((300, 200)), shaft((500, 500)))) == [1, 2]
+    [tag] = stream.see(shaft((500, 500)), after_ms=-9_000)
+    assert (tag.track_id, tag.age) == (1, 0)
+
+
+def test_a_short_occlusion_keeps_the_identity() -> None:
+    stream = Stream()
+    stream.see(shaft((300, 200)), shaft((500, 500)))
+    for _ in range(8):
+        assert ids(stream.see(shaft((500, 500)))) == [2]
+    tags = stream.see(shaft((310, 205)), shaft((500, 500)))
+    assert ids(tags) == [1, 2]
+    assert tags[0].age == 9  # frames since it began, seen or not
+
+
+def test_after_a_long_absence_it_is_another_one_and_identities_are_not_reused() -> None:
+    stream = Stream()
+    stream.see(shaft((300, 200)))
+    stream.see()
+    stream.see(after_ms=600)
+    [tag] = stream.see(shaft((300, 200)))
+    assert tag.track_id == 2 and tag.age == 0
+
+
+def test_absence_counts_in_time_not_in_frames() -> None:
+    stream = Stream()
+    stream.see(shaft((300, 200)))
+    [tag] = stream.see(shaft((300, 200)), after_ms=600)  # no frame in between: a slow stream
+    assert tag.track_id == 2
+    stream = Stream(TrackConfig(max_unseen_s=1.0))
+    stream.see(shaft((300, 200)))
+    [tag] = stream.see(shaft((300, 200)), after_ms=600)
+    assert tag.track_id == 1
+
+
+def test_a_fast_motion_is_followed_by_prediction() -> None:
+    """75 px a frame at 40 ms: after two frames the next place is foreseen."""
+    stream = Stream()
+    for step in range(6):
+        [tag] = stream.see(shaft((250 + 75 * step, 200 + 40 * step), width=50))
+        assert tag.track_id == 1
+
+
+def test_crossing_paths_do_not_swap_identities() -> None:
+    """Two of one class, one going up and one down through each other: nearest place alone would swap them."""
+    stream = Stream()
+    for step in range(21):
+        one, two = shaft((420, 200 + 15 * step)), shaft((520, 500 - 15 * step))
+        tags = stream.see(two, one) if step % 2 else stream.see(one, two)
+        by_id = {tag.track_id: tag for tag in tags}
+        assert set(by_id) == {1, 2}
+        assert by_id[1].tip == one.tip and by_id[2].tip == two.tip
+
+
+def test_a_trembling_tip_at_a_low_rate_keeps_its_identity() -> None:
+    """40 px to and fro in each frame: going on as before would be 80 px off every time."""
+    stream = Stream()
+    for step in range(10):
+        [tag] = stream.see(shaft((300 + 40 * (step % 2), 200 + 40 * (step % 2)), width=40))
+        assert tag.track_id == 1
+
+
+def test_instruments_that_meet_tip_to_tip_keep_to_their_sides() -> None:
+    """They come together, are one area for two frames, and part: who points where tells who is who."""
+
+    def facing_left(tip: tuple[float, float]) -> Instrument:
+        mirrored = shaft((FRAME[1] - tip[0], tip[1]))
+        assert mirrored.footprint is not None
+        return dataclasses.replace(mirrored, tip=tip, axis=(-1.0, 0.0), footprint=mirrored.footprint[:, ::-1])
+
+    stream = Stream()
+    for gap in (60, 30, 10):
+        stream.see(shaft((440 - gap, 300)), facing_left((440 + gap, 300)))
+    for _ in range(2):
+        stream.see(shaft((452, 300)))
+    tags = stream.see(facing_left((444, 300)), shaft((436, 300)))
+    assert [(tag.track_id, tag.axis[0]) for tag in tags] == [(1, 1.0), (2, -1.0)]
+
+
+def test_classes_decide_when_places_do_not() -> None:
+    stream = Stream()
+    stream.see(shaft((300, 200), class_id=1), shaft((300, 280), class_id=2))
+    tags = stream.see(shaft((300, 236), class_id=2), shaft((300, 244), class_id=1))
+    assert [(tag.track_id, tag.class_id) for tag in tags] == [(1, 1), (2, 2)]
+
+
+def test_a_jump_across_the_view_is_another_instrument() -> None:
+    stream = Stream()
+    stream.see(shaft((300, 100)))
+    assert ids(stream.see(shaft((800, 600)))) == [2]
+
+
+def test_the_class_does_not_flicker() -> None:
+    stream = Stream()
+    seen = [stream.see(shaft((300, 200), class_id=k))[0].class_id for k in (1, 1, 1, 2, 1, 2, 1, 1, 2)]
+    assert seen == [1] * 9
+    seen = [stream.see(shaft((300, 200), class_id=2))[0].class_id for _ in range(12)]
+    assert seen[0] == 1 and seen[-1] == 2  # but it follows when the evidence lasts
+    assert seen == sorted(seen)
+
+
+def test_a_confident_class_outvotes_hesitant_ones() -> None:
+    stream = Stream()
+    stream.see(shaft((300, 200), class_id=1, confidence=0.3))
+    stream.see(shaft((300, 200), class_id=1, confidence=0.3))
+    [tag] = stream.see(shaft((300, 200), class_id=2, confidence=0.95))
+    assert tag.class_id == 2
+
+
+def test_visibility_compares_with_the_last_second() -> None:
+    stream = Stream()
+    [tag] = stream.see(shaft((320, 200), length=320))
+    full = tag.area
+    [tag] = stream.see(shaft((320, 200), length=160))
+    assert tag.visibility == pytest.approx(tag.area / full) and tag.visibility == pytest.approx(0.5)
+    for _ in range(24):
+        [tag] = stream.see(shaft((320, 200), length=160))
+    assert tag.visibility == pytest.approx(0.5)  # 960 ms after the large one
+    stream.see(shaft((320, 200), length=160))
+    [tag] = stream.see(shaft((320, 200), length=160))
+    assert tag.visibility == pytest.approx(1.0)
+
+
+def test_another_view_keeps_identities() -> None:
+    memory = TrackMemory()
+    tags, memory = track_instruments((shaft((300, 200)), shaft((500, 500))), 0, VIEW, memory)
+    other = make_view(FRAME, (320, 448))
+    tags, memory = track_instruments((shaft((504, 500)), shaft((304, 200))), 40 * MS, other, memory)
+    assert [(tag.track_id, tag.tip) for tag in tags] == [(1, (304, 200)), (2, (504, 500))]
+
+
+def test_forgotten_classes_do_not_weigh() -> None:
+    stream = Stream()
+    stream.see(shaft((300, 200), class_id=1))
+    stream.memory = stream.memory.without_classes()
+    [tag] = stream.see(shaft((300, 200), class_id=5))
+    assert (tag.track_id, tag.class_id, tag.age) == (1, 5, 1)
+
+
+def test_memory_is_not_changed_by_use() -> None:
+    """The same frame from the same memory gives the same result."""
+    stream = Stream()
+    stream.see(shaft((300, 200)), shaft((500, 500)))
+    before = stream.memory
+    first = track_instruments((shaft((306, 200)),), 80 * MS, VIEW, before)
+    again = track_instruments((shaft((306, 200)),), 80 * MS, VIEW, before)
+    assert first[0] == again[0] and first[1].next_id == again[1].next_id
+
+
+def test_empty_frames_are_fine() -> None:
+    stream = Stream()
+    assert stream.see() == ()
+    assert ids(stream.see(shaft((300, 200)))) == [1]
+    assert stream.see() == ()

@@ -1,0 +1,173 @@
+"""`clip-rl eval` end to end: a real (untrained) network through the real pipeline over small trees."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import dataset_trees as trees
+import numpy as np
+import pytest
+import torch
+from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.labels import load_label_space
+from clip_rl_perception.model.checkpoint import Calibration, save_checkpoint
+from clip_rl_perception.model.segmenter import ClipRlSegmenter
+from clip_rl_perception.model.segmenter_config import SegmenterConfig
+from clip_rl_training.commands import eval as command
+
+SCALARS = ("miou", "miou_no_background", "challenge_iou", "isi_iou", "mciou", "dice", "eps_miou", "ece")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny network with random weights at 96x128, classes of endovis2018-type."""
+    torch.manual_seed(5)
+    segmenter = ClipRlSegmenter(SegmenterConfig(input_size=(96, 128))).eval()
+    space = load_label_space("endovis2018-type")
+    stem = tmp_path_factory.mktemp("model") / "tiny"
+    calibration = Calibration.uncalibrated(segmenter.embedding_dim)
+    save_checkpoint(stem, segmenter, space, segmenter.encode_text(space), calibration, {"made by": "a test"})
+    return stem
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder dataset of two sequences with two frames of 160x120 each."""
+    folder = tmp_path_factory.mktemp("data")
+    for sequence in ("a", "b"):
+        for frame in range(2):
+            rgb = cv2.resize(trees.picture(frame, (12, 16)), (160, 120), interpolation=cv2.INTER_CUBIC)
+            truth = np.zeros((120, 160), np.uint8)
+            truth[40:80, 30 + 10 * frame : 90] = 1
+            truth[:5] = 255
+            trees.write_rgb(folder / sequence / f"images/{frame}.png", rgb)
+            trees.write_rgb(folder / sequence / f"masks/{frame}.png", truth)
+    return folder
+
+
+def run(*arguments: Any) -> int:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return command.run(parser.parse_args([str(argument) for argument in arguments]))
+
+
+def base(checkpoint: Path, root: Path) -> tuple[Any, ...]:
+    return ("--checkpoint", checkpoint, "--dataset", "folder", "--root", root, "--label-map", "binary", "--threads", 1)
+
+
+def test_report_and_pictures(checkpoint: Path, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report_file, pictures = tmp_path / "deep/out.json", tmp_path / "worst"
+    arguments = base(checkpoint, root)
+    assert run(*arguments, "--json", report_file, "--worst", 2, "--out", pictures, "--name", "untrained") == 0
+    report = json.loads(report_file.read_text())
+    assert report["frames"] == 4 and set(SCALARS) <= set(report)
+    assert set(report["classes"]) == {"background", "instrument"}
+    assert set(report["classes"]["instrument"]) >= {"iou", "dice", "nsd", "hd95", "frames"}
+    assert report["classes"]["instrument"]["frames"] == 4
+    assert list(report["sequences"]) == ["a", "b"]
+    assert 0 <= report["ece"] <= 1 and 0 <= report["miou"] <= 1
+    assert len(report["model_id"]) == 12 and report["engine"].startswith("torch")
+    assert [entry["picture"] for entry in report["worst"]] == sorted(path.name for path in pictures.iterdir())
+    assert sum(report["run"]["validity"].values()) == 4
+    assert capsys.readouterr().out.startswith("untrained on 4 frames of folder: mIoU ")
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_other_names_are_measured_beside_the_classes_own(checkpoint: Path, root: Path, tmp_path: Path) -> None:
+    report_file = tmp_path / "out.json"
+    assert run(*base(checkpoint, root), "--json", report_file, "--synonyms", "held_out") == 0
+    report = json.loads(report_file.read_text())
+    other = report["synonyms"]
+    assert other["texts"]["clip-applier"] == [
+        "a photo of a hem-o-lok clip applicator in endoscopic surgery",
+        "a hem-o-lok clip applicator",
+    ]
+    assert other["kept"] == pytest.approx(other["miou"] / report["miou"])
+    # Other texts, other embeddings, another prediction by an untrained network.
+    assert other["miou"] != report["miou"]
+
+
+def test_without_json_the_report_is_printed(checkpoint: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*base(checkpoint, root), "--sequences", "b", "--video", "--rate", 10) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert list(report["sequences"]) == ["b"] and report["temporal_pairs"] == 1
+    assert report["temporal_consistency"] is not None
+
+
+def test_same_run_gives_the_same_numbers(checkpoint: Path, root: Path, tmp_path: Path) -> None:
+    reports = []
+    for name in ("one", "two"):
+        run(*base(checkpoint, root), "--json", tmp_path / name)
+        reports.append(json.loads((tmp_path / name).read_text()))
+    assert [reports[0][name] for name in (*SCALARS, "classes")] == [reports[1][name] for name in (*SCALARS, "classes")]
+
+
+def test_other_classes_and_no_refinement(checkpoint: Path, root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    run(*base(checkpoint, root), "--classes", "endovis2018", "--refine-steps", 0, "--json", out)
+    report = json.loads(out.read_text())
+    assert report["classes_predicted"] == list(load_label_space("endovis2018").names)
+    assert report["run"]["refine_steps"] == 0
+
+
+def test_the_mean_of_mirror_images(checkpoint: Path, root: Path, tmp_path: Path) -> None:
+    reports = []
+    for views in (1, 4):
+        run(*base(checkpoint, root), "--views", views, "--json", tmp_path / str(views))
+        reports.append(json.loads((tmp_path / str(views)).read_text()))
+    assert [report["views"] for report in reports] == [1, 4]
+    assert reports[0]["ece"] != reports[1]["ece"], "the masks are of other probabilities"
+
+
+def test_corruptions_against_a_baseline(
+    checkpoint: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two of the eighteen corruptions are enough to see the command's part in it.
+    fewer = {name: command.CORRUPTIONS[name] for name in ("darkness", "cloth")}
+    monkeypatch.setattr(command, "CORRUPTIONS", fewer)
+    peer, own = tmp_path / "peer.json", tmp_path / "own.json"
+    arguments = (*base(checkpoint, root), "--corruptions", "--corruption-frames", 1)
+    run(*arguments, "--json", peer, "--name", "peer")
+    run(*arguments, "--json", own, "--baseline", peer)
+    corruptions = json.loads(own.read_text())["corruptions"]
+    assert set(corruptions["results"]) == set(fewer) and corruptions["frames"] == 1
+    assert corruptions["baseline"] == "peer" and corruptions["mce"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (("--baseline", "x.json"), "--baseline needs --corruptions"),
+        (("--corruptions", "--baseline", "/nowhere/x.json"), "baseline /nowhere/x.json cannot be read"),
+        (("--worst", -1), "--worst is -1; expected 0 or more"),
+        (("--rate", 0), "--rate is 0.0; expected more than 0"),
+        (("--split", "val"), "has no split 'val'; it has: all"),
+        (("--sequences", "c"), "no frames of c"),
+        (("--classes", "nope"), "no label space 'nope'"),
+        (("--engine", "nope"), "no engine 'nope'"),
+        (("--label-map", "nope"), "no label map 'nope'"),
+    ],
+)
+def test_mistakes_are_one_line(checkpoint: Path, root: Path, extra: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(ClipRlError) as caught:
+        run(*base(checkpoint, root), *extra)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_missing_checkpoint_and_unwritable_report(checkpoint: Path, root: Path, tmp_path: Path) -> None:
+    with pytest.raises(ClipRlError, match="no checkpoint"):
+        run(*base(tmp_path / "none", root))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ClipRlError, match="cannot write"):
+        run(*base(checkpoint, root), "--json", tmp_path / "file/out.json")
+
+
+def test_a_frame_with_wrong_values_ends_the_run_and_is_named(checkpoint: Path, tmp_path: Path) -> None:
+    trees.write_rgb(tmp_path / "images/0.png", trees.picture(0, (120, 160)))
+    trees.write_rgb(tmp_path / "masks/0.png", trees.stripes(3, (120, 160)))
+    with pytest.raises(ClipRlError, match=r"masks/0\.png .*: value 2; expected 0 background, 1 instrument"):
+        run(*base(checkpoint, tmp_path))

@@ -1,0 +1,447 @@
+"""`clip-rl compare` end to end on a tiny folder dataset; its configuration, statistics and report."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import dataset_trees as trees
+import numpy as np
+import pytest
+import torch
+import yaml
+from bar_runs import TINY_MODEL
+from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.runs.host import host
+from clip_rl_training.commands import compare as command
+from clip_rl_training.comparing import statistics
+from clip_rl_training.comparing.candidate_scores import FrameCounts
+from clip_rl_training.comparing.candidates import PeerModule, RefinerModule
+from clip_rl_training.comparing.comparison_config import (
+    CompareConfig,
+    compare_config_names,
+    jobs_of,
+    load_compare_config,
+    measuring_digest,
+    train_config,
+    training_digest,
+)
+from clip_rl_training.comparing.runner import CompareError, Comparison
+from clip_rl_training.comparing.tables import main_table
+from clip_rl_training.data.samples import training_batches
+from clip_rl_training.data.scene_sources import open_stills
+from clip_rl_training.loop.training_module import TrainingModule
+from clip_rl_training.typed_config import ConfigError
+from safetensors.torch import load_file
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "title": "Bars",
+    "folds": [{"name": "a", "test": ["scene_a"]}, {"name": "b", "test": ["scene_b"]}],
+    "train": {
+        "steps": 3,
+        "batch": 2,
+        "save_every": 1,
+        "threads": 1,
+        "accelerator": "cpu",
+        "model": TINY_MODEL,
+        "data": {
+            "dataset": {"name": "folder", "label_map": "davinci_grayscale", "crop_content": False},
+            "label_spaces": {"binary": 1.0},
+            "workers": 0,
+        },
+        "curriculum": {"rl_weight": 1.0, "refine_steps": 2, "corruption": 1.0},
+    },
+    "runs": [
+        {"name": "clip-rl"},
+        {"name": "decoder", "same_as": "clip-rl", "refine_steps": 0},
+        {"name": "rl", "refines": "clip-rl", "set": {"steps": 2}},
+        {"name": "random", "refines": "clip-rl", "set": {"reinforce": {"mode": "random"}}, "note": "by chance"},
+    ],
+    "evaluation": {"video": True, "block": 2},
+    "tests": [["rl", "decoder"]],
+}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three scenes of four frames: a bright bar that moves, 0 / 255 masks."""
+    folder = tmp_path_factory.mktemp("data")
+    for place, scene in enumerate(("scene_a", "scene_b", "scene_c")):
+        for frame in range(4):
+            rgb = trees.picture(10 * place + frame, (60, 90)) // 4
+            mask = np.zeros((60, 90), np.uint8)
+            mask[10 + 5 * frame : 30 + 5 * frame, : 40 + 10 * place] = 255
+            rgb[mask > 0] = 210
+            trees.write_rgb(folder / scene / f"images/{frame}.png", rgb)
+            trees.write_rgb(folder / scene / f"masks/{frame}.png", mask)
+    return folder
+
+
+def written(path: Path, **changes: Any) -> Path:
+    path.write_text(yaml.safe_dump({**TINY, **changes}), encoding="utf-8")
+    return path
+
+
+def run(*arguments: Any) -> int:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return command.run(parser.parse_args([str(argument) for argument in arguments]))
+
+
+@pytest.fixture(scope="module")
+def finished(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a comparison that ran to its end, with its configuration and report."""
+    out = tmp_path_factory.mktemp("compare")
+    config = written(out / "tiny.yaml")
+    assert run("--config", config, "--root", root, "--out", out / "jobs", "--report", out / "report") == 0
+    return out
+
+
+def test_report_has_every_run_and_its_raw_data(finished: Path) -> None:
+    text = (finished / "report/tiny.md").read_text()
+    for name in ("clip-rl", "decoder", "rl", "random"):
+        assert f"| {name} | 1 | " in text
+    assert "not yet" not in text and "- random: by chance" in text
+    assert "clip-rl compare --config tiny.yaml --root DIR" in text and str(finished) not in text
+    assert text.count(f", cores: {host()['cores']}; clip_rl ") == 1, "one line for all that one machine made"
+    data = json.loads((finished / "report/tiny.json").read_text())
+    assert [(r["run"], r["fold"]) for r in data["results"]] == [
+        (run, fold) for fold in "ab" for run in ("clip-rl", "decoder", "rl", "random")
+    ]
+    steps = {result["run"]: result["steps"] for result in data["results"]}
+    assert steps == {"clip-rl": 3, "decoder": 3, "rl": 2, "random": 0}
+    for result in data["results"]:
+        assert sum(block["frames"] for block in result["blocks"]) == 4
+        assert result["video"]["metrics"]["frames"] == 4
+        assert result["metrics"]["classes"]["instrument"]["iou"] == pytest.approx(
+            statistics.pooled(result["blocks"], "iou")
+        )
+        assert result["metrics"]["nsd"] == pytest.approx(statistics.pooled(result["blocks"], "nsd"), abs=1e-3)
+    decoders = [r for r in data["results"] if r["run"] == "decoder"]
+    assert all(r["refine_steps"] == 0 for r in decoders)
+    assert all(r["refine_steps"] == 4 for r in data["results"] if r["run"] == "random")
+    assert (finished / "report/tiny.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_run_that_lacks_folds_says_so(finished: Path) -> None:
+    results = json.loads((finished / "report/tiny.json").read_text())["results"]
+    runs = {name: [r for r in results if r["run"] == name] for name in ("clip-rl", "rl")}
+    config = load_compare_config(str(finished / "tiny.yaml"))
+    assert "folds" not in "".join(main_table(config, runs))
+    runs["rl"] = [r for r in runs["rl"] if r["fold"] == "a"]
+    names = [line.split(" | ")[0] for line in main_table(config, runs)[2:]]
+    assert names == ["| clip-rl", "| rl (1 of 2 folds)"]
+
+
+def test_finished_jobs_are_kept(finished: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (finished / "jobs").rglob("*.json")}
+    assert run("--config", finished / "tiny.yaml", "--root", root, "--out", finished / "jobs") == 0
+    assert "8 of 8 jobs finished, 0 to do" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in (finished / "jobs").rglob("result*.json")} == {
+        path: time for path, time in before.items() if path.name.startswith("result")
+    }
+    assert not list((finished / "jobs").rglob("state.pt"))
+
+
+def test_another_measurement_trains_nothing_anew(finished: Path, root: Path, tmp_path: Path) -> None:
+    weights = {path: path.stat().st_mtime_ns for path in (finished / "jobs").rglob("weights.safetensors")}
+    changed = {"corruption_frames": 1, "corruptions": ["fog"], "severities": [5], "block": 2}
+    config = written(tmp_path / "robust.yaml", name="robust", evaluation=changed, reference="random", runs=TINY["runs"])
+    only = ("--only", "random,rl", "--fold", "a")
+    assert run("--config", config, "--root", root, "--out", finished / "jobs", "--report", tmp_path, *only) == 0
+    assert {path: path.stat().st_mtime_ns for path in (finished / "jobs").rglob("weights.safetensors")} == weights
+    text = (tmp_path / "robust.md").read_text()
+    assert "2 of 8 runs are finished" in text and "| fog | " in text
+    assert (tmp_path / "robust-corruptions.png").is_file()
+
+
+def test_a_refiner_is_trained_on_a_segmenter_that_does_not_move(finished: Path, root: Path) -> None:
+    comparison = Comparison(load_compare_config(str(finished / "tiny.yaml")), root, finished / "jobs")
+    job = next(job for job in jobs_of(comparison.config) if job.run.name == "rl")
+    config = train_config(comparison.config, job, root, finished, comparison.sequences)
+    weights = load_file(finished / "jobs/clip-rl-a-0/weights.safetensors")
+    module = RefinerModule(config, weights).train()
+    assert [name for name, value in module.named_parameters() if value.requires_grad] == [
+        f"segmenter.refiner.{name}" for name, _ in module.segmenter.refiner.named_parameters()
+    ]
+    batch = next(iter(training_batches(config, open_stills(config, 0, print), first_step=0, last_step=1)))
+    point = config.curriculum.at(1, 2)
+    loss, _ = module(batch.images, batch.labels, batch.captions, "binary", point, torch.Generator().manual_seed(0))
+    loss.backward()
+    # Batch norms of a network in training would have moved with the batch.
+    for name, value in module.state_dict().items():
+        if not name.startswith("segmenter.refiner."):
+            assert torch.equal(value, weights[name]), name
+    stored = load_file(finished / "jobs/rl-a-0/weights.safetensors")
+    assert stored and all(name.startswith("segmenter.refiner.") for name in stored)
+    fresh = RefinerModule(config, weights).state_dict()
+    assert any(not torch.equal(value, fresh[name]) for name, value in stored.items())
+
+
+def test_all_contenders_of_a_seed_see_the_same_batches(root: Path, tmp_path: Path) -> None:
+    pytest.importorskip("segmentation_models_pytorch", reason="the extra `peers` is not installed")
+    runs = [
+        {"name": "clip-rl"},
+        {"name": "unet", "peer": "unet-resnet18", "set": {"optimizer": {"learning_rate": 0.1}}},
+    ]
+    config = load_compare_config(str(written(tmp_path / "c.yaml", runs=runs, tests=[])))
+    seen = []
+    for job in jobs_of(config)[:2]:
+        train = train_config(config, job, root, tmp_path, ("scene_a", "scene_b", "scene_c"))
+        stills = open_stills(train, 0, print)
+        assert {item.sequence for item in stills.parts[0].items} == {"scene_b", "scene_c"}
+        batches = list(training_batches(train, stills, first_step=0, last_step=2))
+        seen.append(torch.cat([batch.images for batch in batches]))
+        build = (lambda c: PeerModule(c, "unet-resnet18")) if job.run.peer else TrainingModule
+        module = build(train)
+        loss, report = module(
+            batches[0].images, batches[0].labels, batches[0].captions, "binary", train.curriculum.at(1, 3),
+            torch.Generator(),
+        )  # fmt: skip
+        assert math.isfinite(report["loss"]) and loss.requires_grad
+    assert torch.equal(*seen)
+
+
+INTERRUPTED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from clip_rl_training import train
+import test_compare as tests
+step = train.Trainer._train_step
+def interrupted_step(trainer, batch):
+    if trainer.config.name == "clip-rl-a-0" and trainer.step == 1:
+        os.kill(os.getpid(), signal.SIGINT)
+    return step(trainer, batch)
+train.Trainer._train_step = interrupted_step
+sys.exit(tests.run(*sys.argv[2:]))
+"""
+
+
+def test_ctrl_c_in_the_middle_of_a_job_goes_on_to_the_same_weights(finished: Path, root: Path, tmp_path: Path) -> None:
+    arguments = ["--config", str(finished / "tiny.yaml"), "--root", str(root), "--out", str(tmp_path / "jobs")]
+    arguments += ["--only", "clip-rl", "--fold", "a"]
+    child = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(Path(__file__).parent), *arguments],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert child.returncode == 130, child.stderr
+    assert "the same command goes on" in child.stdout
+    assert (tmp_path / "jobs/clip-rl-a-0/state.pt").is_file()
+    assert run(*arguments) == 0
+    once = load_file(finished / "jobs/clip-rl-a-0/weights.safetensors")
+    twice = load_file(tmp_path / "jobs/clip-rl-a-0/weights.safetensors")
+    assert all(torch.equal(value, twice[name]) for name, value in once.items())
+
+
+def test_a_result_of_another_configuration_is_refused(finished: Path, root: Path) -> None:
+    arguments = ("--config", finished / "tiny.yaml", "--root", root, "--out", finished / "jobs")
+    with pytest.raises(CompareError, match="clip-rl-a-0 was trained with another configuration of run 'clip-rl'"):
+        run(*arguments, "--set", "train.steps=4")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"runs": [{"name": "x", "peer": "unet-7"}]}, "no peer 'unet-7'; there are"),
+        ({"runs": [{"name": "x", "refines": "y"}]}, "refines is 'y'; expected an earlier run"),
+        ({"runs": [{"name": "x", "same_as": "y"}]}, "same_as is 'y'"),
+        (
+            {"runs": [*TINY["runs"], {"name": "x", "refines": "clip-rl", "refiner_of": "clip-rl"}]},
+            "refiner_of is 'clip-rl'; expected an earlier run, and both refine the same network",
+        ),
+        (
+            {"runs": [*TINY["runs"], {"name": "x", "only": ["scene_a"]}]},
+            "run 'x' takes only ['scene_a'] without []; fold 'a' trains on scene_b, scene_c",
+        ),
+        (
+            {"runs": [*TINY["runs"], {"name": "x", "without": ["scene_b", "scene_c"]}]},
+            "run 'x' takes only [] without ['scene_b', 'scene_c']; fold 'a' trains on scene_b, scene_c",
+        ),
+        ({"tests": [["clip-rl", "nobody"]]}, "tests and reference name runs nobody"),
+        ({"seeds": [1, 1]}, "seeds are [1, 1]; expected at least one, none twice"),
+        ({"evaluation": {"corruptions": ["snow"]}}, "no corruptions snow"),
+        ({"train": {**TINY["train"], "stepz": 1}}, "run 'clip-rl': unknown key stepz"),
+        (
+            {
+                "train": {
+                    **TINY["train"],
+                    "data": {**TINY["train"]["data"], "label_spaces": {"binary": 1, "sarrarp50": 1}},
+                }
+            },
+            "clip-rl-a-0: data.label_spaces has binary, sarrarp50; a comparison needs exactly one",
+        ),
+        ({"folds": [{"name": "a", "test": ["scene_x"]}]}, "no sequence scene_x in split 'all'"),
+        ({"folds": [{"name": "a", "test": ["scene_a"], "train": ["scene_a", "scene_b"]}]}, "share sequence scene_a"),
+    ],
+)
+def test_bad_configurations_are_named(root: Path, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ClipRlError) as caught:
+        run("--config", written(tmp_path / "bad.yaml", **changes), "--root", root, "--out", tmp_path / "jobs")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_refiner_for_another_network_is_refused(finished: Path, root: Path, tmp_path: Path) -> None:
+    wider = {"model": {"decoder": {"channels": 24}}}
+    runs = [TINY["runs"][0], {"name": "wider", "refines": "clip-rl", "set": wider}]
+    config = written(tmp_path / "wider.yaml", runs=runs, tests=[])
+    with pytest.raises(ConfigError, match="wider-a-0: the network to refine is another") as caught:
+        run("--config", config, "--root", root, "--out", finished / "jobs", "--only", "wider", "--fold", "a")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_refiner_learns_on_what_its_network_has_not_seen(root: Path, tmp_path: Path) -> None:
+    runs = [
+        {"name": "segmenter", "without": ["scene_c"]},
+        {"name": "rl", "refines": "segmenter", "only": ["scene_c"], "set": {"steps": 2}},
+    ]
+    config = written(tmp_path / "unseen.yaml", runs=runs, tests=[], folds=[TINY["folds"][0]])
+    assert run("--config", config, "--root", root, "--out", tmp_path / "jobs") == 0
+    trained = {
+        name: yaml.safe_load((tmp_path / f"jobs/{name}-a-0/config.yaml").read_text())["data"]["dataset"]
+        for name in ("segmenter", "rl")
+    }
+    assert [trained[name]["train"]["sequences"] for name in ("segmenter", "rl")] == [["scene_b"], ["scene_c"]]
+    assert [trained[name]["test"]["sequences"] for name in ("segmenter", "rl")] == [["scene_a"], ["scene_a"]]
+
+
+def test_a_refiner_starts_as_another_and_stays_close_to_it(finished: Path, root: Path) -> None:
+    # No learning rate and a heavy divergence: what comes out is what it began with, and the divergence stays 0.
+    still = {"steps": 1, "reinforce": {"kl_weight": 1.0}, "optimizer": {"learning_rate": 0.0}}
+    runs = [*TINY["runs"], {"name": "again", "refines": "clip-rl", "refiner_of": "rl", "set": still}]
+    config = written(finished / "again.yaml", runs=runs)
+    assert run("--config", config, "--root", root, "--out", finished / "jobs", "--only", "again", "--fold", "a") == 0
+    first = load_file(finished / "jobs/rl-a-0/weights.safetensors")
+    second = load_file(finished / "jobs/again-a-0/weights.safetensors")
+    assert first.keys() == second.keys() and len(first) > 4
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_runs_on_anothers_network_do_not_start_from_other_weights(tmp_path: Path) -> None:
+    runs = [*TINY["runs"], {"name": "unet", "peer": "unet-resnet18"}]
+    config = load_compare_config(
+        str(written(tmp_path / "x.yaml", runs=runs, train={**TINY["train"], "start_from": "demo"}))
+    )
+    scenes = ("scene_a", "scene_b", "scene_c")
+    starts = {job.run.name: train_config(config, job, tmp_path, tmp_path, scenes).start_from for job in jobs_of(config)}
+    assert starts["clip-rl"] == "demo"
+    assert starts["rl"] is None and starts["unet"] is None
+
+
+def test_bad_arguments_are_named(finished: Path, root: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no comparison 'nothing': neither a file nor one of .*davinci-scenes"):
+        run("--config", "nothing", "--root", root)
+    with pytest.raises(ClipRlError, match="--only: no pspnet; there are clip-rl"):
+        run("--config", finished / "tiny.yaml", "--root", root, "--only", "pspnet")
+    with pytest.raises(ClipRlError, match="no such folder"):
+        run("--config", finished / "tiny.yaml", "--root", tmp_path / "gone")
+    with pytest.raises(ClipRlError, match="nothing to report"):
+        run("--config", finished / "tiny.yaml", "--root", root, "--out", tmp_path, "--report-only")
+
+
+def test_presets_that_share_a_folder_share_their_networks() -> None:
+    scenes = ("scene_a", "scene_b", "scene_c", "scene_e", "scene_g")
+    digests: dict[tuple[str, str], set[str]] = {}
+    for name in compare_config_names():
+        config = load_compare_config(name)
+        for job in jobs_of(config):
+            train_config(config, job, Path("r"), Path("o"), scenes)
+            digests.setdefault((str(config.folder), job.key), set()).add(training_digest(config, job, scenes))
+    assert all(len(found) == 1 for found in digests.values())
+    assert ("davinci", "unet-resnet18-scene_c-0") in digests
+
+
+def test_digests_tell_training_and_measuring_apart(finished: Path) -> None:
+    def config(**changes: Any) -> CompareConfig:
+        return load_compare_config(str(written(finished / "other.yaml", **changes)))
+
+    scenes = ("scene_a", "scene_b")
+    first, second = config(), config(evaluation={"tau": 5.0})
+    for one, other in zip(jobs_of(first), jobs_of(second), strict=True):
+        assert training_digest(first, one, scenes) == training_digest(second, other, scenes)
+        assert measuring_digest(first, one) != measuring_digest(second, other)
+    third = config(train={**TINY["train"], "steps": 5})
+    # A refiner is another one when what lies below it is.
+    for one, other in zip(jobs_of(first), jobs_of(third), strict=True):
+        assert training_digest(first, one, scenes) != training_digest(third, other, scenes)
+
+
+def test_networks_that_begin_with_other_weights_are_told_apart(tmp_path: Path) -> None:
+    def digests(start: str) -> dict[str, str]:
+        runs = [*TINY["runs"], {"name": "unet", "peer": "unet-resnet18"}]
+        path = written(tmp_path / "x.yaml", runs=runs, train={**TINY["train"], "start_from": start})
+        config = load_compare_config(str(path))
+        scenes = ("scene_a", "scene_b", "scene_c")
+        return {job.run.name: training_digest(config, job, scenes) for job in jobs_of(config) if job.fold.name == "a"}
+
+    here, there = tmp_path / "here.pt", tmp_path / "there.pt"
+    here.write_bytes(b"weights")
+    there.write_bytes(b"weights")
+    first = digests(str(here))
+    assert first == digests(str(there)), "it is the same wherever it lies"
+    there.write_bytes(b"others")
+    changed = digests(str(there))
+    assert {name for name in first if first[name] != changed[name]} == set(first) - {"unet"}
+    assert digests("demo") != first != digests(f"{here} + demo")
+    with pytest.raises(ClipRlError, match=r"start_from: .*gone\.pt does not exist"):
+        digests(str(tmp_path / "gone.pt"))
+
+
+def block(sequence: str, intersection: int, union: int, nsd: float = 1.0) -> dict[str, Any]:
+    return {
+        "sequence": sequence, "frames": 5, "intersection": intersection, "union": union, "nsd_sum": nsd,
+        "nsd_frames": 1,
+    }  # fmt: skip
+
+
+def result(fold: str, seed: int, *blocks: dict[str, Any]) -> dict[str, Any]:
+    return {"fold": fold, "seed": seed, "blocks": list(blocks)}
+
+
+def test_scores_pool_over_folds_within_a_seed() -> None:
+    results = [result("a", 0, block("a", 5, 10)), result("b", 0, block("b", 10, 30)), result("a", 1, block("a", 9, 10)),
+               result("b", 1, block("b", 30, 30)), result("a", 2, block("a", 1, 10))]  # fmt: skip
+    found = statistics.summary(results, "iou")
+    # Seed 2 lacks fold b; 15/40 and 39/40 remain.
+    assert (found.seeds, found.mean) == (2, pytest.approx((15 / 40 + 39 / 40) / 2))
+    assert found.spread == pytest.approx(np.std([15 / 40, 39 / 40], ddof=1))
+
+
+def test_difference_of_runs_on_common_blocks() -> None:
+    rng = np.random.default_rng(0)
+    unions = rng.integers(80, 120, 8)
+    better = result("a", 0, *[block("a", int(0.8 * u), int(u)) for u in unions])
+    worse = result("a", 0, *[block("a", int(0.7 * u), int(u)) for u in unions])
+    found = statistics.difference([better, result("b", 0, block("b", 1, 2))], [worse], "iou")
+    assert found is not None
+    expected = sum(int(0.8 * u) - int(0.7 * u) for u in unions) / unions.sum()
+    assert found.difference == pytest.approx(expected)
+    assert found.low <= found.difference <= found.high and found.low > 0
+    # All eight blocks differ the same way: 2 / 2^8.
+    assert found.p == pytest.approx(2 / 2**8)
+    assert (found.blocks, found.pairs) == (8, 1) and math.isnan(found.spread)
+    assert statistics.difference([better], [result("c", 0, block("c", 1, 2))], "iou") is None
+    few = statistics.difference([result("a", 0, block("a", 5, 10))], [result("a", 0, block("a", 4, 10))], "iou")
+    assert few is not None and math.isnan(few.p) and few.difference == pytest.approx(0.1)
+
+
+def test_different_frames_are_not_compared() -> None:
+    other = {**block("a", 1, 2), "frames": 6}
+    with pytest.raises(statistics.StatisticsError, match="measured on different frames"):
+        statistics.difference([result("a", 0, block("a", 1, 2))], [result("a", 0, other)], "iou")
+
+
+def test_frames_join_into_blocks_of_one_sequence() -> None:
+    counts = FrameCounts(tau=1.0)
+    counts.rows = [("a", str(i), 1, 2, 0.5) for i in range(7)] + [("b", "0", 0, 0, None)]
+    blocks = counts.blocks(3)
+    assert [(b["sequence"], b["frames"], b["intersection"], b["union"], b["nsd_frames"]) for b in blocks] == [
+        ("a", 3, 3, 6, 3), ("a", 4, 4, 8, 4), ("b", 1, 0, 0, 0),
+    ]  # fmt: skip
+    assert math.isnan(statistics.pooled(blocks[2:], "nsd"))

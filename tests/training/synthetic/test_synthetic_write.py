@@ -1,0 +1,211 @@
+"""Synthetic videos on disk: the layout and coding of EndoVis 2018, resumable, the same for any number of processes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from clip_rl_perception import cli
+from clip_rl_perception.sources.bag_source import BagSource
+from clip_rl_training.commands import synth
+from clip_rl_training.datasets.endovis2018 import open_endovis2018
+from clip_rl_training.synthetic.drawing.synthetic_errors import SynthError
+from clip_rl_training.synthetic.operation import SyntheticOperation, showcase
+from clip_rl_training.synthetic.scene_config import SceneConfig
+from clip_rl_training.synthetic.synthetic_bag import START_NS, write_bag
+from clip_rl_training.synthetic.write_video import sequence_seed, write_sequences
+
+CONFIG = SceneConfig(height=64, width=80)
+PUBLISHED_COLORS = {
+    0: (0, 0, 0),
+    1: (0, 255, 0),
+    2: (0, 255, 255),
+    3: (125, 255, 12),
+    4: (255, 55, 0),
+    5: (24, 55, 125),
+    6: (187, 155, 25),
+    7: (0, 255, 125),
+    8: (255, 255, 125),
+    9: (123, 15, 175),
+    10: (124, 155, 5),
+    11: (12, 255, 141),
+}
+"""The challenge's labels.json."""
+
+
+def write(
+    root: Path, *, config: SceneConfig = CONFIG, seed: int = 2, sequences: int = 2, frames: int = 3, workers: int = 1
+) -> list[int]:
+    return [
+        done
+        for done, _ in write_sequences(root, config, seed=seed, sequences=sequences, frames=frames, workers=workers)
+    ]
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def rgb(path: Path) -> np.ndarray:
+    return cv2.imread(str(path), cv2.IMREAD_COLOR)[..., ::-1]
+
+
+def test_layout_and_coding_are_those_of_endovis_2018(tmp_path: Path) -> None:
+    progress = write(tmp_path / "out")
+    assert progress == list(range(7))
+    root = tmp_path / "out"
+    entries = json.loads((root / "labels.json").read_text())
+    assert {entry["classid"]: tuple(entry["color"]) for entry in entries} == PUBLISHED_COLORS
+    for sequence in range(2):
+        folder = root / f"seq_{101 + sequence}"
+        names = [f"frame{i:03d}.png" for i in range(3)]
+        for kind in ("left_frames", "labels", "types", "parts", "instances"):
+            assert sorted(path.name for path in (folder / kind).iterdir()) == names
+        video = SyntheticOperation(CONFIG, sequence_seed(2, sequence), 3)
+        captions = [json.loads(line) for line in (folder / "captions.jsonl").read_text().splitlines()]
+        assert [entry["frame"] for entry in captions] == [0, 1, 2]
+        for index, name in enumerate(names):
+            frame = video.frame(index)
+            np.testing.assert_array_equal(rgb(folder / "left_frames" / name), frame.rgb)
+            colors = np.array([PUBLISHED_COLORS[i] for i in range(12)], np.uint8)[frame.scene_map]
+            np.testing.assert_array_equal(rgb(folder / "labels" / name), colors)
+            for kind, expected in (
+                ("types", frame.type_map),
+                ("parts", frame.part_map),
+                ("instances", frame.instance_map),
+            ):
+                np.testing.assert_array_equal(cv2.imread(str(folder / kind / name), cv2.IMREAD_UNCHANGED), expected)
+            assert captions[index]["caption"] == frame.caption
+            assert captions[index]["stamp"] == pytest.approx(frame.stamp)
+
+
+def test_our_own_dataset_reader_opens_it(tmp_path: Path) -> None:
+    write(tmp_path / "out")
+    dataset = open_endovis2018(tmp_path / "out")
+    assert dataset.problems == ()
+    assert len(dataset) == 6
+    assert set(dataset.sequences) == {"seq_101", "seq_102"}
+    image, labels = dataset[0]
+    frame = SyntheticOperation(CONFIG, sequence_seed(2, 0), 3).frame(0)
+    np.testing.assert_array_equal(image, frame.rgb)
+    np.testing.assert_array_equal(labels, frame.scene_map)
+
+
+def test_resuming_writes_what_is_missing_and_nothing_else(tmp_path: Path) -> None:
+    root = tmp_path / "out"
+    write(root)
+    whole = contents(root)
+    lost = root / "seq_102" / "labels" / "frame001.png"
+    lost.unlink()
+    ledger = root / "seq_101" / "captions.jsonl"
+    ledger.write_text(ledger.read_text().splitlines()[0] + '\n{"frame": 1, "cap')  # a crash in the middle of a line
+    kept = root / "seq_102" / "left_frames" / "frame002.png"
+    before = kept.stat().st_mtime_ns
+    progress = write(root)
+    assert progress == [3, 4, 5, 6]
+    assert contents(root) == whole
+    assert kept.stat().st_mtime_ns == before
+    assert write(root) == [6]
+
+
+def test_two_processes_write_what_one_does(tmp_path: Path) -> None:
+    write(tmp_path / "one")
+    write(tmp_path / "two", workers=2)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_folders_of_other_content_are_left_alone(tmp_path: Path) -> None:
+    root = tmp_path / "out"
+    write(root, sequences=1, frames=1)
+    with pytest.raises(SynthError, match="another seed or configuration"):
+        write(root, seed=3)
+    with pytest.raises(SynthError, match="another seed or configuration"):
+        write(root, config=dataclasses.replace(CONFIG, smoke=1.0))
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "thesis.txt").write_text("precious")
+    with pytest.raises(SynthError, match="something else"):
+        write(foreign)
+    assert [path.name for path in foreign.iterdir()] == ["thesis.txt"]
+    with pytest.raises(SynthError, match="counts must be at least 1"):
+        write(tmp_path / "none", frames=0)
+
+
+def test_bag_holds_images_truth_and_their_meaning(tmp_path: Path) -> None:
+    config = dataclasses.replace(showcase(96, 128, 20.0), smoke=0.0)
+    progress = list(write_bag(tmp_path / "bag", config, seed=4, frames=5))
+    assert progress == [(i, 5) for i in range(6)]
+    source = BagSource(tmp_path / "bag")
+    frames = list(source)
+    assert [frame.stamp_ns for frame in frames] == [START_NS + 50_000_000 * i for i in range(5)]
+    video = SyntheticOperation(config, 4, 5)
+    for index, frame in enumerate(frames):
+        drawn = video.frame(index)
+        assert frame.labels is not None
+        np.testing.assert_array_equal(frame.labels, drawn.type_map)
+        assert np.abs(frame.rgb.astype(int) - drawn.rgb).mean() < 6, "JPEG of the same picture"
+    space = source.info.label_space
+    assert space is not None and space.names[1] == "bipolar-forceps"
+
+
+def test_the_bag_keeps_to_its_limit_or_says_why_not(tmp_path: Path) -> None:
+    config = showcase(96, 128, 25.0)
+    list(write_bag(tmp_path / "roomy", config, seed=1, frames=20))
+    best = _size(tmp_path / "roomy")
+    list(write_bag(tmp_path / "tight", config, seed=1, frames=20, limit_bytes=best - best // 8))
+    assert _size(tmp_path / "tight") < best - best // 8
+    with pytest.raises(SynthError, match="does not fit"):
+        list(write_bag(tmp_path / "never", config, seed=1, frames=10, limit_bytes=1000))
+    assert not (tmp_path / "never").exists()
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def test_the_command_renders_and_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [
+        "--out",
+        str(tmp_path / "out"),
+        "--sequences",
+        "1",
+        "--frames",
+        "2",
+        "--size",
+        "80x64",
+        "--workers",
+        "1",
+    ]
+    assert _run(["frames", *arguments]) == 0
+    assert cv2.imread(str(tmp_path / "out" / "seq_101" / "left_frames" / "frame001.png")).shape == (64, 80, 3)
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert events[-1] == {"event": "progress", "done": 2, "total": 2}
+
+
+def test_bad_arguments_get_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        _run(["frames", "--out", str(tmp_path / "a"), "--size", "80"])
+    assert "'80' is not WIDTHxHEIGHT" in capsys.readouterr().err
+    with pytest.raises(SynthError, match="both sides must be 32"):
+        _run(["bag", "--out", str(tmp_path / "b"), "--size", "8x8"])
+    with pytest.raises(SynthError, match="0 frames"):
+        _run(["bag", "--out", str(tmp_path / "c"), "--seconds", "0", "--size", "80x64"])
+
+
+def _run(arguments: list[str]) -> int:
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    synth.add_arguments(parser)
+    return synth.run(parser.parse_args(arguments))
+
+
+def test_the_command_is_known_to_clip_rl() -> None:
+    entry = cli.find_commands().get("synth")
+    if entry is None:
+        pytest.skip("the package is not installed, so it has no entry points")
+    assert entry.load() is synth

@@ -1,0 +1,52 @@
+"""Presets that build on others: `base`, overlays, and what is said when they lead nowhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from clip_rl_training.loop.training_config import config_names, load_config
+from clip_rl_training.typed_config import ConfigError, load_layers, overlaid
+
+
+def test_overlays_go_key_by_key_and_null_takes_a_key_away() -> None:
+    base = {"a": 1, "b": {"c": [1, 2], "d": 4}, "e": {"f": 6}}
+    assert overlaid(base, {"b": {"c": [3]}, "e": None, "g": {"h": 7}}) == {
+        "a": 1,
+        "b": {"c": [3], "d": 4},
+        "g": {"h": 7},
+    }
+    assert base == {"a": 1, "b": {"c": [1, 2], "d": 4}, "e": {"f": 6}}
+
+
+def test_layers_are_read_down_to_the_first(tmp_path: Path) -> None:
+    (tmp_path / "top").write_text("base: middle\nx: {own: top}\n")
+    (tmp_path / "middle").write_text("base: bottom\nx: {own: middle, mid: 1}\ny: 2\n")
+    (tmp_path / "bottom").write_text("x: {low: 3}\ny: 4\nz: 5\n")
+    found = load_layers(tmp_path / "top", lambda name: tmp_path / name)
+    assert found == {"x": {"low": 3, "own": "top", "mid": 1}, "y": 2, "z": 5}
+
+
+def test_layers_that_go_round_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("base: two\n")
+    (tmp_path / "two").write_text("base: one\n")
+    with pytest.raises(ConfigError, match="one: base leads back to it by way of one, two"):
+        load_layers(tmp_path / "one", lambda name: tmp_path / name)
+
+
+def test_presets_load_and_their_parts_are_no_presets() -> None:
+    assert "_finetune" not in config_names()
+    for name in config_names():
+        config = load_config(name)
+        assert config.name == name
+        if config.data.source == "dataset":
+            assert config.model.encoder.pretrained and list(config.data.label_spaces) == [config.data.dataset.name]
+            assert config.data.dataset.validation is not None
+            assert config.data.dataset.validation.split != config.data.dataset.train.split
+
+
+def test_a_base_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("base: nowhere\n")
+    with pytest.raises(ConfigError, match="no configuration 'nowhere'"):
+        load_config(str(path))

@@ -1,0 +1,1 @@
+"""One file per `clip-rl` command of the training package."""

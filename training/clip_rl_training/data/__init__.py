@@ -1,0 +1,1 @@
+"""Labelled images for training: drawn, or of datasets; augmented."""

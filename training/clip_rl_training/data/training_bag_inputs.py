@@ -1,0 +1,232 @@
+"""What this package adds to `clip-rl bag make`: trees of datasets, and synthetic scenes."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.bags.bag_inputs import BagInput
+from clip_rl_perception.cli_types import width_by_height
+from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.labels import load_label_space
+from clip_rl_perception.sources.camera_model import pinhole
+from clip_rl_perception.sources.encodings import ImageError, compressed_size
+from clip_rl_perception.sources.frames import DEFAULT_RATE, Frame, LeftOut, SourceError, SourceInfo, hash_files
+
+from clip_rl_training.datasets import DATASETS, Item, SegmentationDataset, open_dataset
+from clip_rl_training.datasets.dataset import read_image
+from clip_rl_training.datasets.named_label_maps import find_label_map
+from clip_rl_training.synthetic.drawing.rendered_frame import SyntheticFrame
+from clip_rl_training.synthetic.operation import SyntheticOperation, showcase
+from clip_rl_training.synthetic.scene_config import SceneConfig
+from clip_rl_training.synthetic.stereo import BASELINE_MM, FIELD_OF_VIEW
+from clip_rl_training.synthetic.write_video import operation_of, run_jobs
+
+SPACES = ("endovis2018-type", "endovis2018", "endovis2017-parts", "binary")
+"""Label spaces that synthetic scenes have."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of both."""
+    trees = parser.add_argument_group("trees of datasets (SOURCE is the root); one bag for each sequence")
+    trees.add_argument("--dataset", metavar="NAME", help=f"one of {', '.join(name for name in DATASETS)}")
+    trees.add_argument("--sequence", action="append", metavar="NAME", help="only this sequence; may be repeated")
+    scenes = parser.add_argument_group("synthetic scenes (no SOURCE)")
+    scenes.add_argument("--synthetic", action="store_true", help="render a synthetic operation with ground truth")
+    scenes.add_argument(
+        "--size", type=width_by_height, default=(1280, 1024), help="WIDTHxHEIGHT, px (default: 1280x1024)"
+    )
+    scenes.add_argument("--seed", type=int, default=0, help="which operation (default: 0)")
+    scenes.add_argument("--seconds", type=float, default=10.0, help="its length (default: 10)")
+    scenes.add_argument("--label-space", choices=SPACES, default=SPACES[0], help="of the labels (default: %(default)s)")
+    scenes.add_argument("--workers", type=int, default=1, help="processes that render (default: 1)")
+    parser.add_argument(
+        "--stereo", action="store_true", help="also the right eye: right_frames/ of a tree, or rendered"
+    )
+
+
+def open_inputs(arguments: argparse.Namespace) -> list[BagInput] | None:
+    """Bags of a dataset's sequences, or the synthetic one; None where neither is asked for."""
+    if arguments.synthetic:
+        return [_synthetic(arguments)]
+    if arguments.dataset is None:
+        if arguments.stereo and arguments.right is None:
+            raise SourceError("--stereo is for --dataset and --synthetic; name the right images with --right")
+        return None
+    if arguments.source is None:
+        raise SourceError(f"--dataset {arguments.dataset} needs SOURCE, the folder that holds it")
+    label_map = find_label_map(arguments.label_map) if arguments.label_map is not None else None
+    dataset = open_dataset(arguments.dataset, arguments.source, label_map=label_map, strict=False)
+    if not dataset.items:
+        reason = dataset.problems[0] if dataset.problems else f"{arguments.source}: no frames"
+        raise SourceError(f"dataset '{arguments.dataset}': {reason}")
+    if arguments.sequence:
+        unknown = [name for name in arguments.sequence if name not in dataset.sequences]
+        if unknown:
+            raise SourceError(f"no sequence {', '.join(unknown)}; there are: {', '.join(dataset.sequences)}")
+    inputs = []
+    for sequence in arguments.sequence or dataset.sequences:
+        part = dataset.only([sequence])
+        left = DatasetSource(part, arguments.rate)
+        right = DatasetSource(part, arguments.rate, right=True) if arguments.stereo else None
+        inputs.append(BagInput(sequence.replace("/", "_"), left, dataset.label_space, right))
+    return inputs
+
+
+class DatasetSource:
+    """Frames of one sequence of a dataset, with their labels; or the right eye's, without."""
+
+    def __init__(self, dataset: SegmentationDataset, rate_hz: float | None, *, right: bool = False) -> None:
+        """Read the first frame; raises `SourceError` where none can be read.
+
+        Args:
+            dataset: one sequence.
+            rate_hz: frames per second; None takes `DEFAULT_RATE`.
+            right: images of ``right_frames`` instead of ``left_frames``.
+        """
+        self.left_out: list[LeftOut] = []
+        self.problems: list[str] = list(dataset.problems) if not right else []
+        self._opening = tuple(self.problems)
+        self._dataset, self._right, self._rate = dataset, right, rate_hz or DEFAULT_RATE
+        first = next(iter(self), None)
+        if first is None:
+            raise SourceError(self.problems[-1] if self.problems else f"{dataset.root}: no frames")
+        space = None if right else dataset.label_space
+        shape = (first.rgb.shape[0], first.rgb.shape[1])
+        self._info = SourceInfo("folder", dataset.root, len(dataset), self._rate, shape, space)
+
+    @property
+    def info(self) -> SourceInfo:
+        """What this source is."""
+        return self._info
+
+    def __iter__(self) -> Iterator[Frame]:
+        self.problems, self.left_out = list(self._opening), []
+        for index, item in enumerate(self._dataset.items):
+            stamp = round(index * 1e9 / self._rate)
+            try:
+                frame = self._right_frame(item) if self._right else self._left_frame(item)
+            except ClipRlError as error:
+                self.problems.append(f"{error}; left out")
+                self.left_out.append(LeftOut(index, stamp, str(error)))
+                continue
+            yield dataclasses.replace(frame, stamp_ns=stamp, index=index)
+
+    def sha256(self) -> str:
+        """Hash over the images."""
+        return hash_files([item.image for item in self._dataset.items])
+
+    def _left_frame(self, item: Item) -> Frame:
+        try:
+            rgb, labels = self._dataset.load(item)
+        except ClipRlError as error:
+            self.problems.append(f"{error}; written without labels")
+            return Frame(self._cropped(read_image(item.image)), 0, item.image.name)
+        return Frame(rgb, 0, item.image.name, labels, _encoded(item.image, rgb))
+
+    def _right_frame(self, item: Item) -> Frame:
+        if item.image.parent.name != "left_frames":
+            raise SourceError(f"{item.image}: no right image: it does not lie in a folder left_frames")
+        path = item.image.parents[1] / "right_frames" / item.image.name
+        rgb = self._cropped(read_image(path))
+        return Frame(rgb, 0, path.name, None, _encoded(path, rgb))
+
+    def _cropped(self, rgb: ByteArray) -> ByteArray:
+        crop = self._dataset.crop_of((rgb.shape[0], rgb.shape[1]))
+        if crop is None:
+            return rgb
+        row, column, height, width = crop
+        return np.ascontiguousarray(rgb[row : row + height, column : column + width])
+
+
+class SyntheticSource:
+    """A synthetic operation as one eye sees it."""
+
+    def __init__(
+        self, config: SceneConfig, seed: int, frames: int, space: str, *, right: bool = False, workers: int = 1
+    ) -> None:
+        """`space`: label space of the labels, one of `SPACES`; the other arguments as of `SyntheticOperation`."""
+        self.problems: list[str] = []
+        self.left_out: list[LeftOut] = []
+        self._job = _Job(config, seed, frames, 0, right, space)
+        self._frames, self._workers = frames, workers
+        rate, size = config.rate, (config.height, config.width)
+        self._info = SourceInfo(
+            "folder", Path("synthetic"), frames, rate, size, None if right else load_label_space(space)
+        )
+
+    @property
+    def info(self) -> SourceInfo:
+        """What this source is."""
+        return self._info
+
+    def __iter__(self) -> Iterator[Frame]:
+        jobs = [dataclasses.replace(self._job, index=index) for index in range(self._frames)]
+        for index, (rgb, labels) in enumerate(run_jobs(_render, jobs, self._workers)):
+            stamp = round(index * 1e9 / self._info.rate_hz)
+            yield Frame(rgb, stamp, f"synthetic#{index}", None if self._job.right else labels, index=index)
+
+    def sha256(self) -> str:
+        """Made, not read: there is no file to hash."""
+        raise SourceError("a synthetic operation has no files")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    config: SceneConfig
+    seed: int
+    frames: int
+    index: int
+    right: bool
+    space: str
+
+
+def _render(job: _Job) -> tuple[ByteArray, ByteArray]:
+    operation: SyntheticOperation = operation_of(job.config, job.seed, job.frames)
+    frame = operation.right_frame(job.index) if job.right else operation.frame(job.index)
+    return frame.rgb, _LABELS[job.space](frame)
+
+
+_LABELS: dict[str, Callable[[SyntheticFrame], ByteArray]] = {
+    "endovis2018-type": lambda frame: frame.type_map,
+    "endovis2018": lambda frame: frame.scene_map,
+    "endovis2017-parts": lambda frame: frame.part_map,
+    "binary": lambda frame: (frame.type_map > 0).astype(np.uint8),
+}
+
+
+def _synthetic(arguments: argparse.Namespace) -> BagInput:
+    if arguments.source is not None:
+        raise SourceError(f"--synthetic renders its own frames; leave out {arguments.source}")
+    width, height = arguments.size
+    rate = arguments.rate or DEFAULT_RATE
+    frames = max(1, round(arguments.seconds * rate))
+    config = showcase(height, width, rate)
+    make = (config, arguments.seed, frames, arguments.label_space)
+    left = SyntheticSource(*make, workers=arguments.workers)
+    cameras = (pinhole(width, height, field_of_view=FIELD_OF_VIEW),)
+    if not arguments.stereo:
+        return BagInput("synthetic", left, left.info.label_space, cameras=cameras)
+    right = SyntheticSource(*make, right=True, workers=arguments.workers)
+    other = pinhole(width, height, field_of_view=FIELD_OF_VIEW, baseline_m=BASELINE_MM / 1000.0)
+    moved = SyntheticOperation(config, arguments.seed, frames).stereo.tissue_disparity
+    other = dataclasses.replace(other, k=_moved(other.k, moved), p=_moved(other.p, moved))
+    return BagInput("synthetic", left, left.info.label_space, right, (*cameras, other))
+
+
+def _moved(matrix: tuple[float, ...], pixels: float) -> tuple[float, ...]:
+    """A camera or projection matrix whose principal point lies `pixels` further right."""
+    return (*matrix[:2], matrix[2] + pixels, *matrix[3:])
+
+
+def _encoded(path: Path, rgb: ByteArray) -> bytes | None:
+    """The file's bytes, where they are a JPEG or PNG of the whole of `rgb` that can be sent on as it is."""
+    content = path.read_bytes()
+    try:
+        return content if compressed_size(content) == rgb.shape[:2] else None
+    except ImageError:
+        return None

@@ -1,0 +1,257 @@
+"""What every dataset is: labelled images in sequences, splits by sequence, labels as ids of a label space."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.sources.mask_coding import MaskCoding
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+ALL = "all"
+"""The split that every dataset has: everything."""
+
+
+class DatasetError(ClipRlError, ValueError):
+    """A dataset is not as published; the message names the file, what was found and what was expected."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """One labelled frame."""
+
+    image: Path
+    """Image file."""
+    masks: tuple[Path, ...]
+    """Files that the labels are made of."""
+    sequence: str
+    """Video or scene that the frame belongs to: the unit of splits."""
+    frame: str
+    """Name within the sequence."""
+
+
+Crop = tuple[int, int, int, int]
+"""(row, column, height, width), px."""
+
+ReadLabels = Callable[[Item], ByteArray]
+
+
+@dataclasses.dataclass(frozen=True)
+class CodedMask:
+    """Reads labels that are one file in one coding. A class, not a closure, so that loader processes can get it."""
+
+    coding: MaskCoding
+    note: str = ""
+    """Added to the file's name in messages."""
+
+    def __call__(self, item: Item) -> ByteArray:
+        """Labels of the item, uint8 (H, W)."""
+        return self.coding.decode(read_mask(item.masks[0]), f"{item.masks[0]}{self.note}")
+
+
+def uncropped(size: tuple[int, int]) -> Crop | None:
+    """The picture fills the file, whatever its size."""
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentationDataset:
+    """Items of one dataset, or of one split of it, and the way to read them."""
+
+    name: str
+    """Name as in `open_dataset`."""
+    root: Path
+    """Folder that was opened."""
+    label_space: LabelSpace
+    """Classes; labels hold its ids or 255."""
+    items: tuple[Item, ...]
+    """In order of sequence and frame."""
+    splits: Mapping[str, tuple[str, ...]]
+    """Sequences of each named split that exist here. `ALL` is always possible and not listed."""
+    read_labels: ReadLabels
+    """Item -> uint8 (H, W) ids, 255 ignored; raises `DatasetError` or `CodingError`."""
+    crop_of: Callable[[tuple[int, int]], Crop | None] = uncropped
+    """Image size (H, W) -> part of image and masks that holds the picture, or None; raises `DatasetError`."""
+    problems: tuple[str, ...] = ()
+    """What was found wrong while listing files, one line each; `open_dataset` refuses such a dataset unless told."""
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> tuple[ByteArray, ByteArray]:
+        """Image and labels of item `index`: uint8 (H, W, 3) RGB and uint8 (H, W). Errors as in `load`."""
+        return self.load(self.items[index])
+
+    def load(self, item: Item) -> tuple[ByteArray, ByteArray]:
+        """Read one item.
+
+        Returns:
+            RGB uint8 (H, W, 3) and ids uint8 (H, W), 255 ignored.
+
+        Raises:
+            DatasetError: a file that does not decode, or sizes that differ.
+            CodingError: a mask value outside the coding.
+        """
+        rgb = read_image(item.image)
+        labels = self.read_labels(item)
+        if rgb.shape[:2] != labels.shape:
+            raise DatasetError(
+                f"{item.masks[0]}: mask is {labels.shape[1]}x{labels.shape[0]} but image {item.image} is "
+                f"{rgb.shape[1]}x{rgb.shape[0]}; both must have the same size"
+            )
+        try:
+            crop = self.crop_of((rgb.shape[0], rgb.shape[1]))
+        except DatasetError as error:
+            raise DatasetError(f"{item.image}: {error}") from error
+        if crop is not None:
+            row, column, height, width = crop
+            rgb = np.ascontiguousarray(rgb[row : row + height, column : column + width])
+            labels = np.ascontiguousarray(labels[row : row + height, column : column + width])
+        return rgb, labels
+
+    @property
+    def sequences(self) -> tuple[str, ...]:
+        """Names of the sequences, in order."""
+        return tuple(dict.fromkeys(item.sequence for item in self.items))
+
+    def split(self, name: str) -> SegmentationDataset:
+        """The part of the dataset whose sequences are in split `name`.
+
+        Raises:
+            DatasetError: no such split, or none of its sequences exists here; lists what does.
+        """
+        if name == ALL:
+            return self
+        if name not in self.splits:
+            known = ", ".join((ALL, *self.splits))
+            raise DatasetError(f"dataset '{self.name}' has no split '{name}'; it has: {known}")
+        return self.only(self.splits[name], f"split '{name}' of dataset '{self.name}'")
+
+    def only(self, sequences: Sequence[str], described: str = "") -> SegmentationDataset:
+        """The part of the dataset with the named sequences. Raises `DatasetError` when it is empty."""
+        wanted = set(sequences)
+        items = tuple(item for item in self.items if item.sequence in wanted)
+        if not items:
+            raise DatasetError(
+                f"{described or self.name}: no frames of {', '.join(sequences) or 'any sequence'} under {self.root}; "
+                f"sequences there: {', '.join(self.sequences) or 'none'}"
+            )
+        return dataclasses.replace(self, items=items)
+
+
+def check_disjoint(parts: Mapping[str, SegmentationDataset]) -> None:
+    """Refuse splits that share a sequence or a file: neighbouring frames leak (`paper-and-peers`, section 2.1).
+
+    Args:
+        parts: dataset by role, for example {"train": ..., "val": ...}.
+
+    Raises:
+        DatasetError: names the roles and the sequence or file that both hold.
+    """
+    roles = list(parts)
+    for index, first in enumerate(roles):
+        for second in roles[index + 1 :]:
+            one, other = parts[first], parts[second]
+            if one.root.resolve() == other.root.resolve():
+                shared = sorted(set(one.sequences) & set(other.sequences), key=natural_key)
+                if shared:
+                    raise DatasetError(
+                        f"{first} and {second} share sequence {', '.join(shared)} of {one.root}: frames of one video "
+                        "leak between them; split by whole sequences"
+                    )
+            files = {item.image.resolve() for item in one.items} & {item.image.resolve() for item in other.items}
+            if files:
+                raise DatasetError(f"{first} and {second} share {len(files)} images, among them {min(files)}")
+
+
+def read_image(path: Path) -> ByteArray:
+    """Decode an image to uint8 (H, W, 3) RGB as stored, without turning it. Raises `DatasetError`."""
+    image = _decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def read_mask(path: Path) -> npt.NDArray[Any]:
+    """Decode a mask as stored: (H, W), or (H, W, 3 or 4) with R, G, B first. Raises `DatasetError`."""
+    mask = _decode(path, cv2.IMREAD_UNCHANGED)
+    if mask.ndim == 3 and mask.shape[2] == 3:
+        return np.asarray(cv2.cvtColor(mask, cv2.COLOR_BGR2RGB))
+    if mask.ndim == 3 and mask.shape[2] == 4:
+        return np.asarray(cv2.cvtColor(mask, cv2.COLOR_BGRA2RGBA))
+    return mask
+
+
+def _decode(path: Path, flags: int) -> npt.NDArray[Any]:
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        image = cv2.imdecode(data, flags) if data.size else None
+    except cv2.error:
+        image = None
+    if image is None:
+        raise DatasetError(f"{path}: does not decode as an image; {data.size} bytes, perhaps cut off or another format")
+    return np.asarray(image)
+
+
+def natural_key(text: str) -> tuple[object, ...]:
+    """Sort key that puts frame2 before frame10."""
+    return tuple(int(part) if part.isdigit() else part for part in re.split(r"(\d+)", text))
+
+
+def images_in(folder: Path) -> dict[str, Path]:
+    """Image files of a folder by stem, in natural order; empty when it does not exist. Hidden files are left out."""
+    if not folder.is_dir():
+        return {}
+    files = sorted(folder.iterdir(), key=lambda path: natural_key(path.name))
+    return {path.stem: path for path in files if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."}
+
+
+def pair_files(
+    images: Mapping[str, Path], masks: Mapping[str, Path], problems: list[str], *, unlabelled: bool = False
+) -> dict[str, tuple[Path, Path]]:
+    """Join images and masks by stem; lines about those without partner go to `problems`.
+
+    `unlabelled`: images without mask are normal in this dataset and left out without a word.
+    """
+    if not unlabelled:
+        missing = [path for stem, path in images.items() if stem not in masks]
+        problems += [f"{path}: has no mask; expected one of the same name beside its folder" for path in missing]
+    alone = [path for stem, path in masks.items() if stem not in images]
+    problems += [f"{path}: mask without an image of the same name" for path in alone]
+    return {stem: (path, masks[stem]) for stem, path in images.items() if stem in masks}
+
+
+def folders_below(root: Path, pattern: str, depth: int = 4) -> list[Path]:
+    """Folders below `root` whose whole name matches the regular expression, natural order; none inside another."""
+    found: list[Path] = []
+
+    def visit(folder: Path, left: int) -> None:
+        for child in sorted((c for c in folder.iterdir() if c.is_dir()), key=lambda c: natural_key(c.name)):
+            if child.name.startswith("."):
+                continue
+            if re.fullmatch(pattern, child.name):
+                found.append(child)
+            elif left > 1:
+                visit(child, left - 1)
+
+    if root.is_dir():
+        visit(root, depth)
+    return found
+
+
+def present(splits: Mapping[str, Iterable[str]], sequences: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """`splits` with only the sequences that exist, without those that are empty then."""
+    known = set(sequences)
+    kept = {name: tuple(sequence for sequence in wanted if sequence in known) for name, wanted in splits.items()}
+    return {name: wanted for name, wanted in kept.items() if wanted}

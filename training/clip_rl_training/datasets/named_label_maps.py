@@ -1,0 +1,28 @@
+"""Label maps by name: the ones that ship in ``configs/label_maps``, or any file."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from clip_rl_perception.sources.truth_label_map import LabelMap, LabelMapError, load_label_map
+
+
+def find_label_map(name_or_path: str | Path) -> LabelMap:
+    """Load a label map: a file, else a shipped one by name. Raises `LabelMapError` that lists the shipped ones."""
+    path = Path(name_or_path)
+    if path.is_file():
+        return load_label_map(path)
+    shipped = _folder() / f"{name_or_path}.yaml"
+    if len(path.parts) == 1 and shipped.is_file():
+        return load_label_map(shipped)
+    raise LabelMapError(f"no label map '{name_or_path}': neither a file nor one of {', '.join(label_map_names())}")
+
+
+def label_map_names() -> list[str]:
+    """Names of the shipped label maps, sorted."""
+    return sorted(path.stem for path in _folder().glob("*.yaml"))
+
+
+def _folder() -> Path:
+    return Path(str(resources.files("clip_rl_training"))) / "configs" / "label_maps"

@@ -1,0 +1,150 @@
+"""The evaluation loop: frames of a dataset through a predictor into an evaluator."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.metrics.evaluator import Evaluator, FrameScore
+from clip_rl_perception.threads.prefetch import Prefetch
+from tqdm import tqdm
+
+from clip_rl_training.datasets import Item, SegmentationDataset
+from clip_rl_training.evaluating.evaluated_classes import ClassMapping
+
+READ_AHEAD = 64 << 20
+"""Bytes of decoded frames to hold in front of the network."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What a predictor says of one frame."""
+
+    label_map: ByteArray
+    """Class ids at the frame's size, uint8 (H, W); 255 where nothing is said."""
+    confidence: ByteArray | None
+    """Calibrated probability of the class x 255, uint8 (H, W), or None."""
+    refine_steps: int = 0
+    """Refinement steps that were run."""
+    milliseconds: float = 0.0
+    """Time for this frame, from pixels to labels."""
+    validity: str = "OK"
+    """What the pipeline says of the frame."""
+
+
+class Predictor(Protocol):
+    """A model that segments frames: the shipped pipeline, or a peer that it is compared with."""
+
+    @property
+    def label_space(self) -> LabelSpace:
+        """Classes of its label maps."""
+        ...
+
+    def predict(self, rgb: ByteArray, *, follows: bool) -> Prediction:
+        """Segment a frame.
+
+        Args:
+            rgb: uint8 (H, W, 3).
+            follows: it is the frame after the last one in the same video, so that memory may be used.
+        """
+        ...
+
+
+Damage = Callable[[ByteArray, Item], tuple[ByteArray, Any]]
+"""(rgb, item) -> damaged rgb, and bool (H, W) of pixels that are hidden by something opaque, or None."""
+
+Watcher = Callable[[FrameScore, ByteArray, ByteArray, ByteArray], None]
+"""(score, rgb, truth, prediction), maps in evaluated ids; called for every frame."""
+
+
+@dataclasses.dataclass
+class RunFacts:
+    """How the run itself went."""
+
+    milliseconds: list[float] = dataclasses.field(default_factory=list)
+    """Per frame, from pixels to labels."""
+    refine_steps: list[int] = dataclasses.field(default_factory=list)
+    validity: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Frames by what the pipeline said of them."""
+    seconds: float = 0.0
+    """Wall time of the whole loop."""
+
+    def report(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        times = np.percentile(self.milliseconds, (50, 95, 99)) if self.milliseconds else (float("nan"),) * 3
+        return {
+            "seconds": round(self.seconds, 3),
+            "frame_ms": {
+                name: None if np.isnan(value) else round(float(value), 3)
+                for name, value in zip(("p50", "p95", "p99"), times, strict=True)
+            },
+            "refine_steps": round(float(np.mean(self.refine_steps)), 3) if self.refine_steps else None,
+            "validity": dict(sorted(self.validity.items())),
+        }
+
+
+def evaluate(
+    dataset: SegmentationDataset,
+    predictor: Predictor,
+    mapping: ClassMapping,
+    evaluator: Evaluator,
+    *,
+    video: bool = False,
+    damage: Damage | None = None,
+    watcher: Watcher | None = None,
+    title: str = "evaluating",
+) -> RunFacts:
+    """Run every frame of `dataset` through `predictor` into `evaluator`.
+
+    Args:
+        dataset: frames and truth; one sequence after the other.
+        predictor: the model.
+        mapping: from `class_mapping` of both.
+        evaluator: over `mapping.names`.
+        video: frames of a sequence follow each other, so the predictor may use its memory; else each stands alone.
+        damage: applied to each image first; hidden pixels become background in truth, as an annotator would see it.
+        watcher: shown every frame.
+        title: of the progress line; empty for none.
+
+    Raises:
+        ClipRlError: a frame that cannot be read or compared; named.
+    """
+    facts = RunFacts()
+    started = time.perf_counter()
+    previous: str | None = None
+    with contextlib.ExitStack() as stack:
+        frames: Iterator[tuple[Item, ByteArray, ByteArray]] = stack.enter_context(
+            Prefetch(_read(dataset), limit_bytes=READ_AHEAD, size=lambda read: read[1].nbytes + read[2].nbytes)
+        )
+        bar = stack.enter_context(tqdm(total=len(dataset), desc=title, unit="frame", disable=None if title else True))
+        for item, rgb, labels in frames:
+            truth = mapping.truth[labels]
+            if damage is not None:
+                rgb, hidden = damage(rgb, item)
+                if hidden is not None:
+                    truth = np.where(hidden & (truth != 255), 0, truth).astype(np.uint8)
+            result = predictor.predict(rgb, follows=video and item.sequence == previous)
+            previous = item.sequence
+            prediction = mapping.prediction[result.label_map]
+            score = evaluator.update(
+                prediction, truth, result.confidence, sequence=item.sequence, frame=item.frame, rgb=rgb
+            )
+            facts.milliseconds.append(result.milliseconds)
+            facts.refine_steps.append(result.refine_steps)
+            facts.validity[result.validity] = facts.validity.get(result.validity, 0) + 1
+            if watcher is not None:
+                watcher(score, rgb, truth, prediction)
+            bar.update()
+    facts.seconds = time.perf_counter() - started
+    return facts
+
+
+def _read(dataset: SegmentationDataset) -> Iterator[tuple[Item, ByteArray, ByteArray]]:
+    for item in dataset.items:
+        yield item, *dataset.load(item)

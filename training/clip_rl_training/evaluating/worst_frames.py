@@ -1,0 +1,151 @@
+"""Pictures of the worst frames: input, truth, prediction and where they differ."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.metrics.confusion import IGNORED
+from clip_rl_perception.metrics.evaluator import FrameScore
+
+from clip_rl_training.evaluating.evaluated_classes import ClassMapping
+
+PANEL = 640
+"""Largest width of one panel, px."""
+
+MISSED, INVENTED, CONFUSED = (235, 60, 40), (40, 110, 255), (250, 205, 30)
+"""RGB in the error map: foreground not found; background called foreground; wrong class of foreground."""
+
+_BAR = 26
+
+
+class WorstFrames:
+    """Keeps the `count` worst frames of a stream with their maps; a watcher of the evaluation loop."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._seen = 0
+        # A heap whose smallest entry is the best of those kept; the running number keeps entries comparable.
+        self._heap: list[tuple[float, float, int, FrameScore, ByteArray, ByteArray, ByteArray]] = []
+
+    def __call__(self, score: FrameScore, rgb: ByteArray, truth: ByteArray, prediction: ByteArray) -> None:
+        """See a frame; those without foreground in truth and prediction do not count."""
+        self._seen += 1
+        if math.isnan(score.iou) or not self._count:
+            return
+        entry = (-score.iou, score.pixels_wrong, -self._seen, score, rgb, truth, prediction)
+        if len(self._heap) < self._count:
+            heapq.heappush(self._heap, entry)
+        elif entry[:3] > self._heap[0][:3]:
+            heapq.heapreplace(self._heap, entry)
+
+    def write(self, folder: Path, mapping: ClassMapping) -> list[dict[str, Any]]:
+        """Write one PNG per frame, worst first.
+
+        Returns:
+            Plain data per frame: sequence, frame, iou, pixels_wrong, picture.
+
+        Raises:
+            ClipRlError: the folder cannot be written.
+        """
+        worst = []
+        for rank, entry in enumerate(sorted(self._heap, key=lambda entry: entry[:3], reverse=True), start=1):
+            score, rgb, truth, prediction = entry[3:]
+            name = re.sub(r"[^\w.-]+", "_", f"worst_{rank:02d}_{score.sequence}_{score.frame}") + ".png"
+            picture = draw(rgb, truth, prediction, mapping, f"{score.sequence} {score.frame}  IoU {score.iou:.3f}")
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                encoded, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+                if not encoded:
+                    raise OSError("the picture cannot be encoded")
+                (folder / name).write_bytes(data.tobytes())
+            except OSError as error:
+                raise ClipRlError(f"cannot write {folder / name}: {error}") from error
+            worst.append(
+                {
+                    "sequence": score.sequence,
+                    "frame": score.frame,
+                    "iou": score.iou,
+                    "pixels_wrong": score.pixels_wrong,
+                    "picture": name,
+                }
+            )
+        return worst
+
+
+def draw(rgb: ByteArray, truth: ByteArray, prediction: ByteArray, mapping: ClassMapping, title: str) -> ByteArray:
+    """Four panels (input, truth, prediction, errors), two by two, with a legend; uint8 RGB.
+
+    Args:
+        rgb: uint8 (H, W, 3).
+        truth: evaluated ids, uint8 (H, W), 255 ignored.
+        prediction: evaluated ids, uint8 (H, W), 255 counts as background.
+        mapping: names and colours.
+        title: of the first panel.
+    """
+    scale = min(1.0, PANEL / rgb.shape[1])
+    size = (max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))
+    image = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
+    true = np.asarray(cv2.resize(truth, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+    predicted = np.asarray(cv2.resize(prediction, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+    predicted = np.where(predicted == IGNORED, 0, predicted).astype(np.uint8)
+    panels = [
+        _titled(image, title),
+        _titled(_tinted(image, true, mapping), "truth"),
+        _titled(_tinted(image, predicted, mapping), "prediction"),
+        _titled(_errors(image, true, predicted), "errors: red missed, blue invented, yellow confused"),
+    ]
+    grid = np.vstack([np.hstack(panels[:2]), np.hstack(panels[2:])])
+    present = [int(i) for i in np.union1d(true[true != IGNORED], predicted) if i]
+    return np.asarray(np.vstack([grid, _legend(present, mapping, grid.shape[1])]), np.uint8)
+
+
+def _tinted(image: ByteArray, ids: ByteArray, mapping: ClassMapping) -> ByteArray:
+    colors = mapping.palette[ids]
+    alpha = np.where(ids > 0, 0.55, 0.0)[..., None]
+    return np.asarray(np.rint(image * (1 - alpha) + colors * alpha), np.uint8)
+
+
+def _errors(image: ByteArray, true: ByteArray, predicted: ByteArray) -> ByteArray:
+    grey = np.repeat(image.mean(axis=2, keepdims=True) * 0.6, 3, axis=2).astype(np.uint8)
+    counted = true != IGNORED
+    wrong = counted & (true != predicted)
+    grey[wrong & (predicted == 0)] = MISSED
+    grey[wrong & (true == 0)] = INVENTED
+    grey[wrong & (true > 0) & (predicted > 0)] = CONFUSED
+    grey[~counted] = 40
+    return grey
+
+
+def _titled(panel: ByteArray, text: str) -> ByteArray:
+    bar = np.full((_BAR, panel.shape[1], 3), 24, np.uint8)
+    cv2.putText(bar, text, (6, _BAR - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (235, 235, 235), 1, cv2.LINE_AA)
+    return np.vstack([bar, panel])
+
+
+def _legend(ids: list[int], mapping: ClassMapping, width: int) -> ByteArray:
+    columns = max(1, width // 260)
+    rows = max(1, math.ceil(len(ids) / columns))
+    legend = np.full((rows * _BAR, width, 3), 24, np.uint8)
+    for place, index in enumerate(ids):
+        x, y = place % columns * 260 + 6, place // columns * _BAR
+        color = tuple(int(value) for value in mapping.palette[index])
+        cv2.rectangle(legend, (x, y + 6), (x + 14, y + 20), color, -1)
+        cv2.putText(
+            legend,
+            mapping.names[index],
+            (x + 22, y + 18),
+            cv2.FONT_HERSHEY_SIMPLEX,
+            0.45,
+            (235, 235, 235),
+            1,
+            cv2.LINE_AA,
+        )
+    return legend

@@ -1,0 +1,1 @@
+"""The training loop: configuration, curriculum, one batch, state, validation, finish."""

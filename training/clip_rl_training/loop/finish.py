@@ -1,0 +1,113 @@
+"""The end of a run: calibrate, round to half precision, score what will be shipped, write it and its card."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from clip_rl_perception import __version__
+from clip_rl_perception.labels import load_label_space
+from clip_rl_perception.model.checkpoint import round_to_half_, save_checkpoint
+from clip_rl_perception.model.segmenter import ClipRlSegmenter
+
+from clip_rl_training.commands.naming import NAMED_SPACE, name_close_ups, naming_size
+from clip_rl_training.data.samples import TEST, VALIDATION, Stills, validation_batches
+from clip_rl_training.loop.calibrate import calibrate
+from clip_rl_training.loop.model_card import model_card, trained_on
+from clip_rl_training.loop.training_config import TrainConfig
+from clip_rl_training.loop.validate import ValidationResult, validate
+from clip_rl_training.refiner.keep_bias import choose_keep_margin_
+from clip_rl_training.synthetic.scene_config import SceneConfig
+from clip_rl_training.typed_config import to_data
+
+
+def finish(
+    config: TrainConfig,
+    segmenter: ClipRlSegmenter,
+    stills: Stills,
+    *,
+    folder: Path,
+    seconds: float,
+    images: int,
+    say: Callable[[str], None],
+    started_from: str = "",
+) -> str:
+    """Write model.safetensors, model.json and MODEL_CARD.md to `folder`; returns the model id.
+
+    The margin of the keep action, temperature and novelty are fitted on validation scenes, the card's scores come from
+    test scenes. The network is rounded to half precision first, so that what is scored is what is stored.
+    `seconds` and `images` say how long it trained and on how many images; `started_from` what weights the run began
+    with, if not with random or pretrained ones.
+    """
+    space = load_label_space(next(iter(config.data.label_spaces)))
+    device = next(segmenter.parameters()).device
+    segmenter.eval()
+    say("calibrating on validation scenes")
+    if config.reinforce.mode in ("rl", "supervised"):
+        held_out = validation_batches(config, stills, split=VALIDATION)
+        margin, tried = choose_keep_margin_(segmenter, held_out, space, device=device)
+        say("keep margin " + ", ".join(f"{m}: mIoU {score:.4f}" for m, score in tried.items()) + f"; chosen {margin}")
+    round_to_half_(segmenter)
+    calibration = calibrate(
+        segmenter,
+        validation_batches(config, stills, split=VALIDATION),
+        space,
+        device=device,
+        mode=config.reinforce.mode,
+    )
+    say("scoring test scenes")
+    scores = validate(
+        segmenter, validation_batches(config, stills, split=TEST), space, device=device, mode=config.reinforce.mode
+    )
+    naming = _naming(config, segmenter, say)
+    provenance = _provenance(config, scores, seconds, images)
+    provenance |= {"started_from": started_from} if started_from else {}
+    provenance |= {"naming": naming} if naming else {}
+    text = segmenter.encode_text(space)
+    model_id = save_checkpoint(folder / "model", segmenter, space, text, calibration, provenance)
+    card = model_card(config, scores, calibration, provenance, model_id)
+    (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+    say(f"wrote {folder / 'model.safetensors'} ({model_id}) and MODEL_CARD.md")
+    return model_id
+
+
+def _naming(config: TrainConfig, segmenter: ClipRlSegmenter, say: Callable[[str], None]) -> dict[str, Any]:
+    """How many close-ups are named rightly, where types are trained on synthetic scenes; else nothing."""
+    crops = config.validation.close_ups
+    if crops == 0 or config.data.source == "dataset" or NAMED_SPACE not in config.data.label_spaces:
+        return {}
+    say(f"naming {crops} close-ups")
+    space, size = load_label_space(NAMED_SPACE), naming_size(to_data(config), config.model.input_size)
+    # Of the same scenes as `clip-rl naming`, whatever was trained on, so that the card's numbers can be had again.
+    named = name_close_ups(segmenter, space, SceneConfig(), crops=crops, size=size)
+    return {"size": list(size), **named.report(tuple(space.names[1:]))}
+
+
+def _hardware(config: TrainConfig) -> str:
+    if config.accelerator != "cpu" and torch.cuda.is_available():
+        return f"{config.devices} x {torch.cuda.get_device_name()}"
+    threads = config.devices * torch.get_num_threads()
+    return f"{threads} thread{'s' if threads > 1 else ''} of a {platform.machine()} CPU"
+
+
+def _provenance(config: TrainConfig, scores: ValidationResult, seconds: float, images: int) -> dict[str, Any]:
+    settings = to_data(config)
+    # Where files lay on the training machine is nobody else's business and would not help them.
+    del settings["out"], settings["data"]["root"], settings["start_from"]
+    for folder in ("background_folder", "cutout_folder"):
+        settings["data"]["scene"].pop(folder)
+    return {
+        "project": f"clip-rl {__version__}",
+        "run": config.name,
+        "trained_on": trained_on(config),
+        "steps": config.steps,
+        "images": images,
+        "hours": round(seconds / 3600, 2),
+        "hardware": _hardware(config),
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+        "test_scores": {name: round(value, 4) for name, value in scores.scalars().items()},
+        "config": settings,
+    }

@@ -1,0 +1,197 @@
+"""Weights to begin a run with: those of a checkpoint, of another run's state, or the average of several.
+
+Networks that grew out of the same weights mostly lie in one basin of the loss: their average is as good as the best of
+them on what they learned, and better on pictures of another kind (Wortsman et al. 2022, arXiv 2203.05482; Rame et al.
+2022, arXiv 2205.09739). Networks that are far apart make a useless average: score it before going on.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+from clip_rl_perception.model.checkpoint import load_checkpoint, resolve_checkpoint
+from clip_rl_perception.model.checkpoint_files import CheckpointError, sha256
+from torch import Tensor, nn
+
+from clip_rl_training.loop.run_state import TrainError, read_state
+
+_NETWORK = "segmenter."
+_CLOSE_UP = "segmenter.close_up."
+_FIRST = _CLOSE_UP + "first.trunk."
+_TRUNK = "segmenter.encoder.tower.visual.trunk."
+
+
+def load_start(module: nn.Module, source: str) -> str:
+    """Load the network's weights into a `TrainingModule`, all of them or none.
+
+    Args:
+        module: what is to be trained.
+        source: a checkpoint by path or shipped name, or the ``state.pt`` of a run, whose averaged weights are taken; or
+            several of these with their shares, ``0.7*a/state.pt + 0.3*b/state.pt``: the average of their weights.
+
+    Returns:
+        What the weights are, in words, without where they lay.
+
+    Raises:
+        TrainError: there is no such file, or its network is another; says what differs. A branch for close-ups may be
+            on one side alone: it begins anew, or is left behind, since masks do not use it.
+    """
+    parts = _parts(source)
+    found = []
+    branch = any(name.startswith(_CLOSE_UP) for name in module.state_dict())
+    for _, name in parts:
+        weights, said = _read(name)
+        if not branch:
+            weights = {key: value for key, value in weights.items() if not key.startswith(_CLOSE_UP)}
+        _check(module, weights, name)
+        found.append((weights, said))
+    _check_branches(found)
+    if len(found) == 1:
+        weights, said = found[0]
+    else:
+        shares = [share for share, _ in parts]
+        weights = _averaged([each for each, _ in found], shares)
+        total = sum(shares)
+        said = " + ".join(f"{share / total:.2g} of {words}" for share, (_, words) in zip(shares, found, strict=True))
+        said = f"the average of {said}"
+    if not any(name.startswith(_FIRST) for name in weights):  # the branch's own first layers begin as the encoder's
+        own = [name for name in module.state_dict() if name.startswith(_FIRST)]
+        weights |= {name: weights[name.replace(_FIRST, _TRUNK)] for name in own}
+    module.load_state_dict(weights, strict=False)
+    reference = getattr(module, "reference", None)
+    if reference is not None:  # what the policy is held close to is the one that it begins as
+        refiner = _NETWORK + "refiner."
+        reference.load_state_dict({n.removeprefix(refiner): w for n, w in weights.items() if n.startswith(refiner)})
+    return said
+
+
+def fingerprint(source: str) -> str:
+    """Tells what a run begins with by what is in the files of `source`, wherever they lie.
+
+    Raises:
+        TrainError: one of them is not there.
+    """
+    try:
+        return " + ".join(f"{share:g}*{_contents(_file(name))}" for share, name in _parts(source))
+    except CheckpointError as error:
+        raise TrainError(f"start_from: {error}") from error
+
+
+def _contents(path: Path) -> str:
+    found = path.stat()
+    return _hashed(path, found.st_mtime_ns, found.st_size)
+
+
+@functools.cache
+def _hashed(path: Path, modified_ns: int, size: int) -> str:
+    """SHA-256 of a file, read once as long as it stays the same: a comparison asks for every job."""
+    return sha256(path)
+
+
+def _parts(source: str) -> list[tuple[float, str]]:
+    """(share, source) of every part of a sum; one without a share has 1."""
+    parts = []
+    for text in source.split(" + "):
+        share, star, name = text.strip().partition("*")
+        if not star:
+            share, name = "1", share
+        try:
+            value = float(share)
+        except ValueError:
+            value = -1.0
+        if not 0 < value < float("inf") or not name.strip():
+            raise TrainError(
+                f"start_from: '{text.strip()}' is no part of an average; expected SHARE*SOURCE with a share above 0, "
+                "for example 0.7*a/state.pt + 0.3*b/state.pt"
+            )
+        parts.append((value, name.strip()))
+    return parts
+
+
+def _check_branches(networks: Sequence[tuple[dict[str, Tensor], str]]) -> None:
+    """Raise `TrainError` for branches that read other layers: their average would know neither."""
+    reads = {
+        any(name.startswith(_FIRST) for name in weights)
+        for weights, _ in networks
+        if any(name.startswith(_CLOSE_UP) for name in weights)
+    }
+    if len(reads) > 1:
+        raise TrainError(
+            "start_from: of the branches for close-ups some have first layers of their own and some have not; such "
+            "networks have no average"
+        )
+
+
+def _averaged(networks: Sequence[dict[str, Tensor]], shares: Sequence[float]) -> dict[str, Tensor]:
+    """Weighted mean of floating point values; counters are the first network's.
+
+    A branch for close-ups is averaged only where all have one.
+    """
+    total = sum(shares)
+    branches = all(any(name.startswith(_CLOSE_UP) for name in each) for each in networks)
+    result = {}
+    for name, first in networks[0].items():
+        if name.startswith(_CLOSE_UP) and not branches:
+            continue
+        if first.is_floating_point():
+            mean = sum(each[name].double() * (share / total) for each, share in zip(networks, shares, strict=True))
+            assert isinstance(mean, Tensor)
+            result[name] = mean.to(first.dtype)
+        else:
+            result[name] = first
+    return result
+
+
+def _read(source: str) -> tuple[dict[str, Tensor], str]:
+    try:
+        return _from_state(_file(source)) if source.endswith(".pt") else _from_checkpoint(source)
+    except CheckpointError as error:
+        raise TrainError(f"start_from: {error}") from error
+
+
+def _check(module: nn.Module, weights: dict[str, Tensor], source: str) -> None:
+    """Raise `TrainError` that says in what the network of `weights` differs from `module`'s."""
+    own = {name: value for name, value in module.state_dict().items() if name.startswith(_NETWORK)}
+    missing, strange = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
+    if not any(name.startswith(_CLOSE_UP) for name in weights):
+        missing = [name for name in missing if not name.startswith(_CLOSE_UP)]  # the branch for close-ups begins anew
+    elif not any(name.startswith(_FIRST) for name in weights):
+        missing = [name for name in missing if not name.startswith(_FIRST)]  # its first layers begin as the encoder's
+    shaped = sorted(name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape)
+    if missing or strange or shaped:
+        differences = [
+            *(f"{name} is missing" for name in missing),
+            *(f"{name} is not of this network" for name in strange),
+            *(f"{name} is {tuple(weights[name].shape)}, expected {tuple(own[name].shape)}" for name in shaped),
+        ]
+        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+        raise TrainError(
+            f"start_from: '{source}' is of another network than the configuration's model: "
+            f"{'; '.join(differences[:3])}{more}"
+        )
+
+
+def _from_checkpoint(source: str) -> tuple[dict[str, Tensor], str]:
+    checkpoint = load_checkpoint(source)
+    weights = {_NETWORK + name: value for name, value in checkpoint.segmenter.state_dict().items()}
+    steps = checkpoint.provenance.get("steps")
+    return weights, f"checkpoint {checkpoint.model_id}" + (f" ({steps} steps)" if steps else "")
+
+
+def _file(source: str) -> Path:
+    """The file of one part that holds its weights."""
+    if not source.endswith(".pt"):
+        return resolve_checkpoint(source)
+    path = Path(source)
+    if not path.is_file():
+        raise TrainError(f"start_from: {path} does not exist; expected a checkpoint or the state.pt of a run")
+    return path
+
+
+def _from_state(path: Path) -> tuple[dict[str, Tensor], str]:
+    state = read_state(path)
+    values = state["average"] if state.get("average_updates") else state["module"]
+    weights = {name: value for name, value in values.items() if name.startswith(_NETWORK)}
+    return weights, f"step {state['step']} of the run {path.absolute().parent.name}"

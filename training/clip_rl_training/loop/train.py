@@ -1,0 +1,345 @@
+"""`clip-rl train`: train CLIP-RL from a configuration: contrastive, supervised and reinforcement learning together.
+
+    clip-rl train --config demo
+    clip-rl train --config demo --set steps=2000 --set data.stills=1000
+    clip-rl train --config demo --resume
+    torchrun --nproc-per-node 2 -m clip_rl_perception.cli train --config demo --set devices=2
+
+Everything goes to OUT/NAME: state.pt (resumable), tensorboard/, validation.jpg, config.yaml, and at the end
+model.safetensors, model.json and MODEL_CARD.md. A resumed run gives the same weights as one that was never interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import lightning_fabric
+import torch
+import yaml
+from clip_rl_perception.errors import ClipRlError
+from lightning_fabric.strategies.ddp import DDPStrategy
+from torch import Tensor
+
+from clip_rl_training.data.samples import Batch, Stills, training_batches, validation_batches
+from clip_rl_training.data.scene_sources import open_stills
+from clip_rl_training.loop.finish import finish
+from clip_rl_training.loop.interrupts import interrupts_flagged
+from clip_rl_training.loop.optimizer import build_optimizer, clip_gradients, hold_norms, set_learning_rate
+from clip_rl_training.loop.run_log import RunLog, spoken
+from clip_rl_training.loop.run_state import TrainError, read_state, write_state
+from clip_rl_training.loop.start_from import load_start
+from clip_rl_training.loop.training_config import TrainConfig, config_names, load_config
+from clip_rl_training.loop.training_module import LossModule, TrainingModule, stride_labels
+from clip_rl_training.loop.validate import ValidationResult, validate
+from clip_rl_training.loop.weight_average import WeightAverage
+from clip_rl_training.losses.losses import class_weights
+from clip_rl_training.typed_config import ConfigError, to_data
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `clip-rl train`."""
+    parser.add_argument("--config", required=True, help=f"preset ({', '.join(config_names())}) or YAML file")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change one value, for example steps=500"
+    )
+    parser.add_argument("--root", metavar="DIR", help="folder that holds the dataset, short for --set data.root=DIR")
+    parser.add_argument("--resume", action="store_true", help="go on from OUT/NAME/state.pt")
+    parser.add_argument("--stop-after", type=int, metavar="STEPS", help="pause after so many steps of this call")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train; 0 when done or paused, 130 after Ctrl-C (the state is saved)."""
+    root = [f"data.root={arguments.root}"] if arguments.root else []
+    config = load_config(arguments.config, [*arguments.set, *root])
+    if arguments.stop_after is not None and arguments.stop_after < 1:
+        raise ConfigError(f"--stop-after {arguments.stop_after}: expected at least 1 step")
+    trainer = Trainer(config)
+    trainer.start(resume=arguments.resume)
+    with interrupts_flagged(trainer):
+        trainer.fit(stop_after=arguments.stop_after)
+    if trainer.interrupted:
+        trainer.say(f"interrupted after step {trainer.step}; state saved, go on with --resume")
+        return 130
+    if trainer.step >= config.steps:
+        trainer.finish()
+    return 0
+
+
+class Trainer:
+    """One run: its network, optimiser, average, generators and step count."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        stills: Stills | None = None,
+        *,
+        build: Callable[[TrainConfig], LossModule] = TrainingModule,
+    ) -> None:
+        """Build network and optimiser.
+
+        Args:
+            config: the run.
+            stills: replaces the source that the configuration names.
+            build: makes the network with its losses; a peer's, for comparison, in place of CLIP-RL's.
+        """
+        self.config = config
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        strategy: Any = "auto"
+        if config.devices > 1:
+            strategy = DDPStrategy(find_unused_parameters=True)
+        self.fabric = lightning_fabric.Fabric(
+            accelerator=config.accelerator, devices=config.devices, strategy=strategy, precision=config.precision
+        )
+        self.fabric.launch()
+        self.folder = config.out / config.name
+        self.step = 0
+        self.seconds = 0.0
+        self.cpu_seconds = 0.0
+        self.images = 0
+        """Shown so far, to all processes together."""
+        self.interrupted = False
+        self.started_from = ""
+        # Before the network: what is wrong with the data is told before weights are fetched.
+        self.stills = stills if stills is not None else open_stills(config, self.fabric.global_rank, self.say)
+        torch.manual_seed(config.seed)
+        self.module: LossModule = build(config)
+        if config.channels_last:
+            self.module = self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = WeightAverage(self.module, config.optimizer.average)
+        optimizer = build_optimizer(self.module, config.optimizer)
+        self.wrapped, self.optimizer = self.fabric.setup(self.module, optimizer)
+        self.average.to(self.fabric.device)
+        # Rollouts and corruption: each process draws its own numbers.
+        self.generator = torch.Generator().manual_seed(config.seed * 1000 + self.fabric.global_rank)
+        self.pixels: dict[str, Tensor] = {}
+        """How often each class was seen, by label space."""
+
+    @property
+    def state_path(self) -> Path:
+        """Where this process keeps its resumable state; rank 0 holds the weights for all."""
+        rank = self.fabric.global_rank
+        return self.folder / ("state.pt" if rank == 0 else f"state-{rank}.pt")
+
+    def say(self, text: str) -> None:
+        """Print one line, from the first process only."""
+        if self.fabric.is_global_zero:
+            print(text, flush=True)
+
+    def start(self, *, resume: bool) -> None:
+        """Begin in a new folder, or load the state of an earlier call."""
+        if resume:
+            self._restore()
+        elif (self.folder / "state.pt").exists():
+            raise TrainError(
+                f"{self.folder} holds a run already: go on with --resume, or choose another --set name=, or delete it"
+            )
+        elif self.config.start_from is not None:
+            self.started_from = load_start(self.module, self.config.start_from)
+            self.average = WeightAverage(self.module, self.config.optimizer.average)
+            self.average.to(self.fabric.device)
+            self.say(f"starting from the weights of {self.started_from}")
+        if self.fabric.is_global_zero:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            text = yaml.safe_dump(to_data(self.config), sort_keys=False)
+            (self.folder / "config.yaml").write_text(text, encoding="utf-8")
+
+    def fit(self, *, stop_after: int | None = None) -> None:
+        """Train to the end, for `stop_after` steps, or until `interrupted` is set."""
+        config = self.config
+        last = config.steps if stop_after is None else min(config.steps, self.step + stop_after)
+        log = RunLog(self.folder, config.steps, self.say) if self.fabric.is_global_zero else None
+        begun, first, before = time.monotonic(), self.step, self.seconds
+        cpu_begun, cpu_before = time.process_time(), self.cpu_seconds
+        try:
+            for batch in self._batches(last):
+                report = self._train_step(batch)
+                self.step += 1
+                self.images += len(batch.images) * self.fabric.world_size
+                elapsed = time.monotonic() - begun
+                self.seconds = before + elapsed
+                self.cpu_seconds = cpu_before + time.process_time() - cpu_begun
+                if log is not None and (self.step % config.log_every == 0 or self.step == last):
+                    log.train(self.step, report, rate=(self.step - first) / elapsed, seconds=self.seconds)
+                every = config.validation.every
+                if log is not None and every and (self.step % every == 0 or self.step == config.steps):
+                    with self.average.swapped_into(self.module) if self.average.decay > 0 else nullcontext():
+                        log.validation(self.step, self.score())
+                if self.step % config.save_every == 0 or self.step == last or self.interrupted:
+                    self.save()
+                if self.interrupted:
+                    break
+        finally:
+            if log is not None:
+                log.close()
+
+    def save(self) -> None:
+        """Write the resumable state; see `write_state`."""
+        state: dict[str, Any] = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
+            "images": self.images,
+            "generator": self.generator.get_state(),
+            "pixels": self.pixels,
+            "started_from": self.started_from,
+        }
+        if self.fabric.is_global_zero:
+            state |= {
+                "module": self.module.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "average": self.average.values,
+                "average_updates": self.average.updates,
+            }
+        write_state(self.state_path, state)
+
+    def finish(self) -> None:
+        """Calibrate, round, score and write the shippable checkpoint and its card, from the averaged weights."""
+        if self.config.classifier != "text":
+            self.say(
+                f"no checkpoint: classifier '{self.config.classifier}' is a control; {self.state_path} has weights"
+            )
+            return
+        self.fabric.barrier()
+        if self.fabric.is_global_zero:
+            assert isinstance(self.module, TrainingModule), "only CLIP-RL has a checkpoint"
+            self.take_average()
+            finish(
+                self.config,
+                self.module.segmenter,
+                self.stills,
+                folder=self.folder,
+                seconds=self.seconds,
+                images=self.images,
+                say=self.say,
+                started_from=self.started_from,
+            )
+        self.fabric.barrier()
+
+    def take_average(self) -> None:
+        """Put the averaged weights, if an average is kept, into the network for good."""
+        if self.average.decay > 0:
+            self.module.load_state_dict(self.average.values)
+
+    def _restore(self) -> None:
+        state = read_state(self.folder / "state.pt")
+        try:
+            self.module.load_state_dict(state["module"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.average.values = {
+                name: value.to(self.fabric.device).clone() for name, value in state["average"].items()
+            }
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise TrainError(
+                f"{self.state_path} does not fit this configuration: {' '.join(str(error).split())[:200]}"
+            ) from error
+        self.average.updates = int(state["average_updates"])
+        own = state if self.fabric.is_global_zero else read_state(self.state_path)
+        if own["step"] != state["step"]:
+            raise TrainError(
+                f"{self.state_path} is of step {own['step']}, state.pt of {state['step']}; start without --resume"
+            )
+        self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        self.cpu_seconds = float(state.get("cpu_seconds", 0.0))
+        self.images = int(state.get("images", 0))
+        self.started_from = str(state.get("started_from", ""))
+        self.generator.set_state(own["generator"])
+        self.pixels = dict(own["pixels"])
+        self.say(f"resumed {self.folder} at step {self.step} of {self.config.steps}")
+
+    def _batches(self, last: int) -> Iterator[Batch]:
+        loader = training_batches(
+            self.config,
+            self.stills,
+            first_step=self.step,
+            last_step=last,
+            rank=self.fabric.global_rank,
+            processes=self.fabric.world_size,
+        )
+        try:
+            yield from loader
+        except ClipRlError as error:
+            text = str(error)
+            if "Original Traceback" in text:
+                # A loading process sends its whole traceback along; what the user can mend is its last line.
+                text = text.strip().splitlines()[-1].partition(": ")[2]
+            raise TrainError(f"{text}; training stops at step {self.step}") from error
+
+    def _train_step(self, batch: Batch) -> dict[str, float]:
+        config = self.config
+        point = config.curriculum.at(self.step, config.steps)
+        self.module.train()
+        if batch.close_ups:
+            # Close-ups teach names; where masks go wrong is learned on scenes.
+            point = point._replace(rl_weight=0.0)
+            hold_norms(self.module)
+        images = batch.images.to(self.fabric.device, non_blocking=True)
+        labels = batch.labels.to(self.fabric.device, non_blocking=True)
+        loss: Tensor
+        report: dict[str, float]
+        loss, report = self.wrapped(
+            images,
+            labels,
+            batch.captions,
+            batch.space,
+            point,
+            self.generator,
+            self._class_weights(batch),
+            close_ups=batch.close_ups,
+        )
+        if not math.isfinite(report["loss"]):
+            raise TrainError(
+                f"loss is {report['loss']} at step {self.step} ({spoken(report)}); training stops. The last good "
+                f"state in {self.folder} is kept: --resume with a lower optimizer.learning_rate or precision=32-true"
+            )
+        set_learning_rate(self.optimizer, config.optimizer, point.learning_rate)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.fabric.backward(loss)
+        norms = clip_gradients(self.module, config.optimizer.clip)
+        # In 16-mixed a gradient may overflow: the scaler then skips the step.
+        if config.precision != "16-mixed" and not all(math.isfinite(norm) for norm in norms.values()):
+            raise TrainError(
+                f"gradient is not finite at step {self.step} ({spoken(norms)}); training stops before it reaches the "
+                f"weights. The last good state in {self.folder} is kept: --resume, with precision=32-true if need be"
+            )
+        report |= norms
+        self.optimizer.step()
+        if self.average.decay > 0:
+            self.average.update(self.module)
+        report["learning_rate"] = config.optimizer.learning_rate * point.learning_rate
+        report |= {f"curriculum/{name}": float(value) for name, value in point._asdict().items()}
+        return report
+
+    def _class_weights(self, batch: Batch) -> Tensor | None:
+        power = self.config.losses.class_power
+        # A branch for close-ups has a loss without classes' weights.
+        named = batch.close_ups and self.config.model.close_up.widths
+        if power <= 0 or named:
+            return None
+        # Close-ups have statistics of their own: far more of them is instrument.
+        key = f"{batch.space}/close-ups" if batch.close_ups else batch.space
+        counts = self.pixels.setdefault(key, torch.zeros(len(self.module.spaces[batch.space]), dtype=torch.float64))
+        seen = stride_labels(batch.labels)
+        counts += torch.bincount(seen[seen < len(counts)], minlength=len(counts)).double()
+        return class_weights(counts, power=power).to(self.fabric.device)
+
+    def score(self) -> ValidationResult:
+        """Validate the module's present weights."""
+        self.module.eval()
+        assert isinstance(self.module, TrainingModule), "peers are scored by clip-rl compare"
+        name, space = next(iter(self.module.spaces.items()))
+        return validate(
+            self.module.segmenter,
+            validation_batches(self.config, self.stills),
+            space,
+            device=self.fabric.device,
+            pictures=self.config.validation.pictures,
+            mode=self.config.reinforce.mode,
+            text=self.module.fixed_class_vectors(name),
+        )

@@ -1,0 +1,244 @@
+"""Everything that defines a training run, as one typed dataclass read from YAML.
+
+``configs/*.yaml`` hold the presets; ``clip-rl train --config demo`` finds them by name, any path works too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from clip_rl_perception.model.segmenter_config import SegmenterConfig
+
+from clip_rl_training.curriculum import Curriculum, curriculum_from_data
+from clip_rl_training.data.augment import AugmentConfig
+from clip_rl_training.refiner.reinforce import ReinforceConfig
+from clip_rl_training.refiner.rewards import RewardConfig
+from clip_rl_training.refiner.state_damage import CorruptionConfig
+from clip_rl_training.synthetic.scene_config import SceneConfig
+from clip_rl_training.typed_config import ConfigError, apply_overrides, from_data, load_layers
+
+
+@dataclasses.dataclass(frozen=True)
+class PartConfig:
+    """Part of a dataset, whole sequences."""
+
+    split: str = "all"
+    """Split of the dataset; see docs/evaluation.md."""
+    sequences: tuple[str, ...] = ()
+    """Of that split only these sequences; empty: all."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetConfig:
+    """Which real dataset, and which of its sequences for what."""
+
+    name: str = "folder"
+    """As in ``clip-rl eval --dataset``."""
+    label_map: str | None = None
+    """Label map by name or file; for ``folder`` only, which needs one."""
+    train: PartConfig = dataclasses.field(default_factory=PartConfig)
+    """Sequences to train on."""
+    validation: PartConfig | None = None
+    """Sequences to validate and calibrate on; None: training frames stand for them."""
+    test: PartConfig | None = None
+    """Sequences for the scores in the model card; None: those of `validation`."""
+    crop_content: bool = True
+    """Find the content area in every frame and crop to it, as the pipeline does; else whole frames are shown."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Where images come from."""
+
+    source: Literal["synthetic", "rendered", "dataset"] = "synthetic"
+    """``synthetic``: scenes drawn while training, every one unseen; ``rendered``: scenes drawn ahead to `root`;
+    ``dataset``: frames of the `dataset` under `root`."""
+    root: Path = Path("out/synth")
+    """Folder of rendered scenes, filled up to `stills` before training begins; or the folder that holds the dataset."""
+    dataset: DatasetConfig = dataclasses.field(default_factory=DatasetConfig)
+    """Of source ``dataset``."""
+    cache_mb: int = 0
+    """Decoded frames of a dataset that each loading process keeps in memory, MiB."""
+    stills: int = 4000
+    """Scenes to render ahead."""
+    scene: SceneConfig = dataclasses.field(default_factory=SceneConfig)
+    """Ranges of the synthetic scenes."""
+    label_spaces: dict[str, float] = dataclasses.field(default_factory=lambda: {"endovis2018-type": 1.0})
+    """Relative frequency of the label spaces; each batch is labelled in one. The first is validated and shipped."""
+    workers: int = 1
+    """Processes that load and augment images."""
+    close_ups: float = 0.0
+    """Share of the synthetic training scenes replaced by a close-up of one instrument, captioned by its type."""
+    close_up_batch: int = 0
+    """Close-ups per process in a batch of their own; the curriculum's `close_up_steps` says how often there is one."""
+    close_up_stills: int = 4000
+    """Close-ups for such batches to draw ahead, of source ``rendered``."""
+    close_up_size: tuple[int, int] = (128, 128)
+    """(H, W) of close-ups in such a batch, px, multiples of 32; naming is measured at this size."""
+    synonyms: str | None = None
+    """File of other names for classes, shipped (``train``) or a path: every step draws one prompt per class from the
+    class's own and these, so that the text tower learns names and not labels."""
+    seed_offset: int = 0
+    """First index of the training scenes; validation and test scenes have their own ranges of indices."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """Weights of the supervised losses."""
+
+    cross_entropy: float = 1.0
+    """Pixel cross-entropy."""
+    dice: float = 0.5
+    """Soft Dice over the classes present."""
+    iou: float = 0.0
+    """Soft Jaccard: the control without reinforcement."""
+    lovasz: float = 0.0
+    """Lovasz-softmax: the control without reinforcement."""
+    text_spread: float = 0.0
+    """Keeps the classes' text embeddings apart; for text towers that start from random weights."""
+    smoothing: float = 0.0
+    """Label smoothing of the cross-entropy."""
+    class_power: float = 0.0
+    """Class weights of the cross-entropy are (1 / frequency)^class_power; 0 weighs all classes alike."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101) and the average of the weights."""
+
+    learning_rate: float = 1e-3
+    """Peak; the curriculum's `learning_rate` multiplies it."""
+    encoder_factor: float = 1.0
+    """Factor on the learning rate of the image encoder; below 1 for a pretrained one."""
+    text_factor: float = 0.1
+    """Factor on the learning rate of the text encoder: too large a rate makes all its embeddings alike."""
+    refiner_factor: float = 1.0
+    """Factor on the learning rate of the refiner."""
+    weight_decay: float = 0.05
+    """Applied to matrices and kernels, not to biases, norms and scalars."""
+    betas: tuple[float, float] = (0.9, 0.98)
+    """Adam's moments."""
+    clip: float = 1.0
+    """Largest norm of the gradient of encoder and decoder, and separately of the refiner; 0 clips nothing."""
+    average: float = 0.998
+    """Decay of the exponential moving average of the weights that is validated and shipped; 0 keeps no average."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ValidationConfig:
+    """Scenes that are never trained on."""
+
+    every: int = 500
+    """Steps between validations; one more comes at the end. 0 validates never."""
+    frames: int = 64
+    """Stills per validation."""
+    pictures: int = 6
+    """Stills drawn into TensorBoard and onto the contact sheet."""
+    close_ups: int = 100
+    """Close-ups on which the model card's naming is measured, as by `clip-rl naming`, where types are trained on
+    synthetic scenes; 0 measures none."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """One training run."""
+
+    name: str
+    """Name of the run: its folder below `out`."""
+    model: SegmenterConfig
+    """The network."""
+    steps: int
+    """Optimiser steps; the curriculum stretches over them."""
+    batch: int = 8
+    """Images per step and process."""
+    note: str = ""
+    """What the model card is to say about this run beyond its numbers, for example that it was warm-started."""
+    start_from: str | None = None
+    """Weights to begin with: a checkpoint by path or shipped name, or the ``state.pt`` of another run (its averaged
+    weights), or the average of several, ``0.7*A + 0.3*B``. Its network must be the same. Optimiser and curriculum start
+    anew; None: random or pretrained towers."""
+    out: Path = Path("out/train")
+    """Parent of the run's folder."""
+    seed: int = 0
+    """Seed of weights, scenes, augmentation and rollouts."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    """Lightning Fabric's precision."""
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train."""
+    devices: int = 1
+    """Processes, one device each."""
+    channels_last: bool = True
+    """Memory layout of the convolutions."""
+    threads: int = 0
+    """CPU threads of torch; 0 leaves its default."""
+    save_every: int = 200
+    """Steps between resumable states."""
+    log_every: int = 20
+    """Steps between progress lines and TensorBoard scalars."""
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
+    losses: LossConfig = dataclasses.field(default_factory=LossConfig)
+    corruption: CorruptionConfig = dataclasses.field(default_factory=CorruptionConfig)
+    rewards: RewardConfig = dataclasses.field(default_factory=RewardConfig)
+    classifier: Literal["text", "learned"] = "text"
+    """``learned``: the control without text, a free vector per class in place of its text's embedding. Such a network
+    knows its classes alone and is not written as a checkpoint."""
+    reinforce: ReinforceConfig = dataclasses.field(default_factory=ReinforceConfig)
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    curriculum: Curriculum = dataclasses.field(default_factory=Curriculum)
+    validation: ValidationConfig = dataclasses.field(default_factory=ValidationConfig)
+
+    def __post_init__(self) -> None:
+        for name, least in (("steps", 1), ("batch", 1), ("save_every", 1), ("log_every", 1), ("devices", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        if not self.data.label_spaces or min(self.data.label_spaces.values()) < 0:
+            raise ValueError("data.label_spaces must name at least one label space with a frequency of 0 or more")
+        self._check_close_ups()
+
+    def _check_close_ups(self) -> None:
+        data = self.data
+        if data.close_up_batch < 0 or any(side < 32 or side % 32 for side in data.close_up_size):
+            raise ValueError(
+                f"data.close_up_batch {data.close_up_batch} of size {data.close_up_size}: expected at least 0 images, "
+                "with sides that are multiples of 32"
+            )
+        if data.close_up_batch and (data.source == "dataset" or "endovis2018-type" not in data.label_spaces):
+            raise ValueError(
+                "data.close_up_batch needs synthetic or rendered scenes and endovis2018-type among data.label_spaces"
+            )
+
+
+def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Read a preset by name or a YAML file by path, with ``key=value`` overrides.
+
+    ``base: NAME`` in a file takes another one and lays the file's own keys over it, mappings key by key.
+
+    Raises:
+        ConfigError: no such preset or file, unknown keys, wrong types; the message says which.
+    """
+    path = _find(name_or_path)
+    return config_from_data(apply_overrides(load_layers(path, _find), overrides), path.name)
+
+
+def _find(name_or_path: str) -> Path:
+    shipped = resources.files("clip_rl_training") / "configs" / f"{name_or_path}.yaml"
+    path = Path(str(shipped)) if shipped.is_file() else Path(name_or_path)
+    if not path.is_file():
+        raise ConfigError(f"no configuration '{name_or_path}': neither a file nor one of {', '.join(config_names())}")
+    return path
+
+
+def config_from_data(data: Any, source: str) -> TrainConfig:
+    """Build a `TrainConfig` from plain data; raises `ConfigError` that begins with `source`."""
+    return from_data(TrainConfig, data, source, readers={Curriculum: curriculum_from_data})
+
+
+def config_names() -> list[str]:
+    """Names of the shipped presets, sorted; files that begin with "_" are parts of presets."""
+    files = [entry.name for entry in (resources.files("clip_rl_training") / "configs").iterdir()]
+    return sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml") and name[0] != "_")

@@ -1,0 +1,283 @@
+"""What one batch teaches: the network with all its losses as one module, so that a wrapper may spread it over devices.
+
+Supervised, contrastive and reinforcement learning run together on every batch, weighted by the curriculum: refinement
+is active through the whole training wherever its weight is above 0. Notation as in the network: B images, H x W pixels,
+h x w = H/4 x W/4, K classes, D width of the text space.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
+from clip_rl_perception.labels import LabelSpace, load_label_space
+from clip_rl_perception.model.close_up import CloseUpBranch
+from clip_rl_perception.model.prompts import encode_classes
+from clip_rl_perception.model.refiner import image_edges
+from clip_rl_perception.model.segmenter import STRIDE, ClipRlSegmenter
+from torch import Tensor, nn
+from torch.nn import functional
+
+from clip_rl_training.curriculum import CurriculumPoint
+from clip_rl_training.loop.training_config import LossConfig, TrainConfig
+from clip_rl_training.losses import losses
+from clip_rl_training.naming.synonyms import drawn, load_synonyms, wordings
+from clip_rl_training.refiner.reinforce import RefinerAgents, reinforce
+from clip_rl_training.refiner.state_damage import corrupt_log_probs, drop_channels, previous_frame
+from clip_rl_training.refiner.supervised_refiner import supervised_refinement
+
+_ATTENTION_WEIGHT = 0.2
+"""Of the attention's loss, beside the two that name close-ups."""
+
+
+class LossModule(nn.Module):
+    """A network with its losses: what a `Trainer` trains."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.spaces: dict[str, LabelSpace] = {name: load_label_space(name) for name in config.data.label_spaces}
+
+    def forward(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        captions: Sequence[str],
+        space: str,
+        point: CurriculumPoint,
+        generator: torch.Generator,
+        class_weights: Tensor | None = None,
+        close_ups: bool = False,
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Loss of one batch and what to log.
+
+        Args:
+            images: uint8 RGB (B, 3, H, W).
+            labels: int64 (B, H, W), ids of `space`, 255 = ignored.
+            captions: B texts.
+            space: name of the label space.
+            point: weights and severities at this step.
+            generator: on the CPU; drives corruption and rollouts.
+            class_weights: float (K,) or None.
+            close_ups: whether these are close-ups of single instruments, captioned by their types.
+        """
+        raise NotImplementedError
+
+
+class TrainingModule(LossModule):
+    """The segmenter and the losses that train it."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__(config)
+        self.segmenter = ClipRlSegmenter(config.model)
+        self.synonyms = load_synonyms(config.data.synonyms) if config.data.synonyms else None
+        self.wordings = wordings(self.spaces.values(), self.synonyms) if self.synonyms else {}
+        self.learned = nn.ParameterDict()
+        """Of the control without text: class vectors (K, D) by label space."""
+        if config.classifier == "learned":
+            for name, space in self.spaces.items():
+                vectors = torch.empty(len(space), self.segmenter.embedding_dim)
+                self.learned[name] = nn.Parameter(nn.init.orthogonal_(vectors))
+        self.reference = copy.deepcopy(self.segmenter.refiner) if config.reinforce.kl_weight > 0 else None
+        if self.reference is not None:
+            self.reference.requires_grad_(False)
+
+    def forward(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        captions: Sequence[str],
+        space: str,
+        point: CurriculumPoint,
+        generator: torch.Generator,
+        class_weights: Tensor | None = None,
+        close_ups: bool = False,
+    ) -> tuple[Tensor, dict[str, float]]:
+        """As `LossModule.forward`."""
+        if close_ups and self.segmenter.close_up is not None:
+            return self._close_up_loss(self.segmenter.close_up, images, labels, space, generator)
+        net, report = self.segmenter, {}
+        pixels = net.prepare(images)
+        text = self.class_vectors(space, generator)
+        pyramid, embedding = net.encoder((pixels - net.mean) / net.std)
+        features = net.decoder(pyramid)
+        # Cosines times 14 and more lose too much in half precision; this part is cheap.
+        with torch.autocast(images.device.type, enabled=False):
+            features, text = features.float(), text.float()
+            logits = net.decoder.classify(features, text)
+            targets = stride_labels(labels)
+            total, parts = supervised_loss(logits, targets, self.config.losses, class_weights)
+            report.update(parts)
+            report["text_similarity"] = _mean_similarity(text)
+            if self.config.losses.text_spread > 0:
+                total = total + self.config.losses.text_spread * losses.text_spread(text)
+            total = point.supervised_weight * total
+            if point.contrastive_weight > 0:
+                contrastive = self._contrastive(embedding.float(), captions, generator)
+                total = total + point.contrastive_weight * contrastive
+                report["contrastive"] = contrastive.item()
+            if point.rl_weight > 0 and point.refine_steps > 0 and self.config.reinforce.mode in ("rl", "supervised"):
+                refinement, parts = self.refinement(features.detach(), pixels, text.detach(), targets, point, generator)
+                total = total + point.rl_weight * refinement
+                report.update({f"refiner/{name}": value for name, value in parts.items()})
+        report["loss"] = total.item()
+        return total, report
+
+    def class_vectors(self, space: str, generator: torch.Generator) -> Tensor:
+        """What pixels are compared with, (K, D), unit rows, with gradient: texts' embeddings, or learned vectors.
+
+        With synonyms, `generator` draws one text per class.
+        """
+        if self.config.classifier == "learned":
+            return functional.normalize(self.learned[space], dim=-1)
+        classes = self.spaces[space]
+        if self.synonyms is not None:
+            classes = drawn(classes, self.synonyms, generator)
+        return encode_classes(self.segmenter.text, classes)
+
+    @torch.no_grad()
+    def fixed_class_vectors(self, space: str) -> Tensor:
+        """The same as they are used after training, float32 (K, D), without dropout."""
+        if self.config.classifier == "learned":
+            return functional.normalize(self.learned[space], dim=-1).float()
+        return self.segmenter.encode_text(self.spaces[space])
+
+    def _close_up_loss(
+        self, branch: CloseUpBranch, images: Tensor, labels: Tensor, space: str, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Of the branch alone: the texts that it is to match, and what it reads where that is the encoder's, stay as
+        scenes made them.
+
+        The contrastive loss over images, with all names of the space in place of the captions that the batch happens to
+        hold, for every close-up and for every place of its tip on its own, and the attention's loss.
+        """
+        net = self.segmenter
+        with torch.no_grad():
+            names = self.class_vectors(space, generator).float()[1:]
+            normalised = (net.prepare(images) - net.mean) / net.std
+        with torch.set_grad_enabled(branch.first is not None):
+            level = net.close_up_map(normalised)
+        seen = branch(level)
+        with torch.autocast(images.device.type, enabled=False):
+            told = (labels > 0) & (labels != losses.IGNORE)
+            share = functional.adaptive_avg_pool2d(told.float(), seen.attention.shape[1:])
+            pixels = torch.stack([(labels == index + 1).sum(dim=(1, 2)) for index in range(len(names))], dim=1)
+            # A close-up shows hardly anything of other instruments; a tip that augmentation moved out of it names none.
+            types = torch.where(pixels.sum(dim=1) > 0, pixels.argmax(dim=1), losses.IGNORE)
+            scale = branch.scale()
+            whole = losses.cross_entropy((scale * seen.embedding @ names.T)[..., None, None], types[:, None, None])
+            logits = scale * torch.einsum("bdhw,kd->bkhw", seen.places, names)
+            surprise = functional.cross_entropy(
+                logits, types[:, None, None].expand_as(share), ignore_index=losses.IGNORE, reduction="none"
+            )
+            places = (surprise * share).sum() / share.sum().clamp(min=1e-6)
+            attention = losses.attention(seen.attention, share)
+            total = whole + places + _ATTENTION_WEIGHT * attention
+        parts = {"close_up": whole, "close_up/places": places, "close_up/attention": attention, "loss": total}
+        return total, {name: value.item() for name, value in parts.items()}
+
+    def _contrastive(self, embedding: Tensor, captions: Sequence[str], generator: torch.Generator) -> Tensor:
+        unique = sorted(set(captions))
+        groups = torch.tensor([unique.index(caption) for caption in captions], device=embedding.device)
+        said = [self._worded(caption, generator) for caption in unique]
+        text = self.segmenter.text.encode(said)[groups]
+        return losses.contrastive(
+            embedding, text, scale=self.segmenter.logit_scale.clamp(max=4.6052).exp(), groups=groups
+        )
+
+    def _worded(self, caption: str, generator: torch.Generator) -> str:
+        """With synonyms, a caption that is a class's prompt is said in one of the class's other ways."""
+        texts = self.wordings.get(caption, (caption,))
+        return texts[int(torch.randint(len(texts), (), generator=generator))] if len(texts) > 1 else caption
+
+    def refinement(
+        self,
+        features: Tensor,
+        pixels: Tensor,
+        text: Tensor,
+        labels: Tensor,
+        point: CurriculumPoint,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Loss of the refiner on damaged decodings; encoder and decoder get no gradient from it."""
+        net, config = self.segmenter, self.config
+        with torch.no_grad():
+            features = drop_channels(features, severity=point.corruption, config=config.corruption, generator=generator)
+            clean = net.decoder.classify(features, text).log_softmax(1)
+            log_probs = corrupt_log_probs(
+                clean, severity=point.corruption, config=config.corruption, generator=generator
+            )
+            previous, present = previous_frame(
+                clean,
+                severity=point.corruption,
+                config=config.corruption,
+                absent=config.reinforce.absent_previous,
+                generator=generator,
+            )
+            edges = image_edges(pixels)
+        agents = RefinerAgents(net.refiner, net.refiner.context(features, edges, text, previous, present))
+        if config.reinforce.mode == "supervised":
+            return supervised_refinement(
+                agents, log_probs, labels, steps=point.refine_steps, entropy_weight=point.entropy, generator=generator
+            )
+        reference = None
+        if self.reference is not None:
+            with torch.no_grad():
+                context = self.reference.context(features, edges, text, previous, present)
+            reference = RefinerAgents(self.reference, context)
+        return reinforce(
+            agents,
+            log_probs,
+            labels,
+            steps=point.refine_steps,
+            entropy_weight=point.entropy,
+            config=config.reinforce,
+            rewards=config.rewards,
+            generator=generator,
+            reference=reference,
+        )
+
+
+def supervised_loss(
+    logits: Tensor, labels: Tensor, weights: LossConfig, class_weights: Tensor | None = None
+) -> tuple[Tensor, dict[str, float]]:
+    """Weighted sum of the supervised losses, and each of them for the log.
+
+    Args:
+        logits: float (B, K, h, w), any stride.
+        labels: int64 (B, h, w), 255 = ignored.
+        weights: of the losses.
+        class_weights: float (K,) for the cross-entropy, or None.
+    """
+    total = logits.new_zeros(())
+    report: dict[str, float] = {}
+
+    def add(name: str, weight: float, loss: Callable[[], Tensor]) -> None:
+        nonlocal total
+        if weight > 0:
+            value = loss()
+            total = total + weight * value
+            report[name] = value.item()
+
+    add(
+        "cross_entropy",
+        weights.cross_entropy,
+        lambda: losses.cross_entropy(logits, labels, class_weights=class_weights, smoothing=weights.smoothing),
+    )
+    add("dice", weights.dice, lambda: losses.soft_dice(logits, labels))
+    add("iou", weights.iou, lambda: losses.soft_iou(logits, labels))
+    add("lovasz", weights.lovasz, lambda: losses.lovasz_softmax(logits, labels))
+    return total, report
+
+
+def _mean_similarity(text: Tensor) -> float:
+    """Mean cosine between different classes' embeddings (K, D): near 1 no classifier can tell them apart."""
+    similarity = text.detach() @ text.detach().T
+    count = len(text)
+    return ((similarity.sum() - similarity.diagonal().sum()) / max(1, count * (count - 1))).item()
+
+
+def stride_labels(labels: Tensor) -> Tensor:
+    """Labels at stride 4, int64 (B, h, w), of labels (B, H, W): those nearest to each cell's centre."""
+    return functional.interpolate(labels[:, None].float(), scale_factor=1 / STRIDE, mode="nearest-exact")[:, 0].long()

@@ -1,0 +1,1 @@
+"""Training of the mask refiner: reinforcement, its rewards, its supervised twin."""

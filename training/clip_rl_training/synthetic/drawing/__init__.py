@@ -1,0 +1,1 @@
+"""Fields, outlines and pictures that scenes are drawn of."""

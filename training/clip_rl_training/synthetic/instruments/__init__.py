@@ -1,0 +1,1 @@
+"""Instruments: their design, motion and drawing."""

@@ -1,0 +1,1 @@
+"""Tissue, loose things on it, and its light."""

@@ -1,0 +1,225 @@
+"""Writing videos to disk in the layout of EndoVis 2018, in parallel, resumable.
+
+    ROOT/labels.json                        list of {name, color, classid}, as the challenge published it
+    ROOT/scenes.json                        seed and configuration of what lies here
+    ROOT/seq_101/left_frames/frameNNN.png   RGB
+    ROOT/seq_101/labels/frameNNN.png        12 scene classes, coded by colour
+    ROOT/seq_101/types/frameNNN.png         ids of endovis2018-type
+    ROOT/seq_101/parts/frameNNN.png         ids of endovis2017-parts, 0 to 3
+    ROOT/seq_101/instances/frameNNN.png     instrument numbers, stable over the video; 0 is none
+    ROOT/seq_101/captions.jsonl             {"frame", "caption", "stamp"} per line
+
+Sequences are numbered from 101, so that none is taken for one of the challenge's 16.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.labels import UNLABELLED, load_label_space
+
+from clip_rl_training.synthetic.drawing.rendered_frame import SCENE_SHAFT, SyntheticFrame
+from clip_rl_training.synthetic.drawing.synthetic_errors import SynthError
+from clip_rl_training.synthetic.operation import SyntheticOperation
+from clip_rl_training.synthetic.scene_config import SceneConfig
+
+FIRST_SEQUENCE = 101
+"""Number of the first written sequence."""
+
+_MAPS = ("types", "parts", "instances")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    root: Path
+    config: SceneConfig
+    seed: int
+    sequence: int
+    frames: int
+    index: int
+
+
+def sequence_seed(seed: int, sequence: int) -> int:
+    """Seed of the video number `sequence` (from 0) of a set."""
+    return int(np.random.SeedSequence([seed, sequence]).generate_state(1)[0])
+
+
+def write_sequences(
+    root: Path, config: SceneConfig, *, seed: int, sequences: int, frames: int, workers: int = 1
+) -> Iterator[tuple[int, int]]:
+    """Write the videos that are not on disk yet; yields (frames done, frames in all) after every frame.
+
+    Args:
+        root: Folder to fill; created if absent.
+        config: What scenes look like.
+        seed: Of the whole set.
+        sequences: Number of videos.
+        frames: Frames per video.
+        workers: Processes; the bytes written do not depend on it.
+
+    Raises:
+        SynthError: counts below 1, `root` holds other scenes, or the disk refuses.
+    """
+    if min(sequences, frames, workers) < 1 or seed < 0:
+        raise SynthError(
+            f"{sequences} sequences of {frames} frames with {workers} workers, seed {seed}: "
+            "counts must be at least 1, the seed at least 0"
+        )
+    try:
+        _prepare(root, config, seed)
+        ledgers = [_open_ledger(root, sequence, frames) for sequence in range(sequences)]
+    except OSError as error:
+        raise SynthError(f"cannot write to {root}: {error.strerror}") from error
+    total = sequences * frames
+    done = sum(len(ledger) for ledger in ledgers)
+    yield done, total
+    jobs = [
+        _Job(root, config, seed, sequence, frames, index)
+        for sequence, ledger in enumerate(ledgers)
+        for index in range(frames)
+        if index not in ledger
+    ]
+    for job, line in run_jobs(_write_job, jobs, workers):
+        with _ledger_path(root, job.sequence).open("a", encoding="utf-8") as ledger_file:
+            ledger_file.write(line + "\n")
+        done += 1
+        yield done, total
+    for sequence in range(sequences):
+        _sort_ledger(_ledger_path(root, sequence))
+
+
+def run_jobs(work: Any, jobs: list[Any], workers: int) -> Iterator[Any]:
+    """Results of ``work(job)`` in order, by `workers` processes of one thread each; ends them all if interrupted."""
+    if workers == 1 or len(jobs) < 2:
+        yield from (work(job) for job in jobs)
+        return
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(min(workers, len(jobs)), initializer=_quiet) as pool:
+        yield from pool.imap(work, jobs, chunksize=1 if len(jobs) < 64 else 4)
+
+
+def _quiet() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
+
+
+@functools.lru_cache(maxsize=1)
+def operation_of(config: SceneConfig, seed: int, frames: int) -> SyntheticOperation:
+    """The video of a seed, kept by a worker for its next frame."""
+    return SyntheticOperation(config, seed, frames)
+
+
+def _write_job(job: _Job) -> tuple[_Job, str]:
+    frame = operation_of(job.config, sequence_seed(job.seed, job.sequence), job.frames).frame(job.index)
+    write_frame(sequence_folder(job.root, job.sequence), job.index, frame)
+    return job, json.dumps({"frame": job.index, "caption": frame.caption, "stamp": round(frame.stamp, 6)})
+
+
+def sequence_folder(root: Path, sequence: int) -> Path:
+    """Folder of video number `sequence` (from 0)."""
+    return root / f"seq_{FIRST_SEQUENCE + sequence}"
+
+
+def write_frame(folder: Path, index: int, frame: SyntheticFrame) -> None:
+    """Write image and labels of one frame; each file is written aside and renamed, so that none is ever half there."""
+    name = f"frame{index:03d}.png"
+    colors = scene_colors()
+    maps: dict[str, ByteArray] = {
+        "left_frames": frame.rgb,
+        "labels": np.ascontiguousarray(colors[frame.scene_map]),
+        "types": frame.type_map,
+        "parts": frame.part_map,
+        "instances": frame.instance_map,
+    }
+    for kind, pixels in maps.items():
+        target = folder / kind / name
+        aside = target.with_name(f".{target.stem}-{os.getpid()}.png")
+        stored = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels
+        try:
+            good, data = cv2.imencode(".png", stored, [cv2.IMWRITE_PNG_COMPRESSION, 3])
+            if not good:
+                raise SynthError(f"{target}: the picture of {pixels.shape} could not be encoded as PNG")
+            aside.write_bytes(data.tobytes())
+            aside.replace(target)
+        except OSError as error:
+            aside.unlink(missing_ok=True)
+            raise SynthError(f"cannot write {target}: {error.strerror}") from error
+
+
+def scene_colors() -> ByteArray:
+    """Colours by scene class, (256, 3); where an instrument's parts are not known, which the coding lacks, shaft's."""
+    colors = np.zeros((256, 3), np.uint8)
+    palette = load_label_space("endovis2018").palette
+    colors[: len(palette)] = palette
+    colors[UNLABELLED] = palette[SCENE_SHAFT]
+    return colors
+
+
+def _prepare(root: Path, config: SceneConfig, seed: int) -> None:
+    described = json.loads(json.dumps({"seed": seed, "scene": dataclasses.asdict(config)}))
+    note = root / "scenes.json"
+    if note.is_file():
+        if json.loads(note.read_text(encoding="utf-8")) != described:
+            raise SynthError(
+                f"{root} holds scenes of another seed or configuration; choose another folder or delete it"
+            )
+    elif root.is_dir() and any(root.iterdir()):
+        raise SynthError(f"{root} exists and holds something else than synthetic scenes; choose another folder")
+    root.mkdir(parents=True, exist_ok=True)
+    space = load_label_space("endovis2018")
+    entries = [{"name": entry.name, "color": list(entry.color), "classid": entry.id} for entry in space.classes]
+    (root / "labels.json").write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+    note.write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+
+
+def _ledger_path(root: Path, sequence: int) -> Path:
+    return sequence_folder(root, sequence) / "captions.jsonl"
+
+
+def _ledger_lines(path: Path) -> dict[int, str]:
+    """Whole lines of a ledger by frame; a line cut off by a crash is dropped."""
+    lines: dict[int, str] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            lines[int(json.loads(line)["frame"])] = line
+        except (ValueError, KeyError, TypeError):
+            continue
+    return lines
+
+
+def _open_ledger(root: Path, sequence: int, frames: int) -> set[int]:
+    """Make a sequence's folders; numbers of its frames that are whole on disk."""
+    folder = sequence_folder(root, sequence)
+    for kind in ("left_frames", "labels", *_MAPS):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+    path = _ledger_path(root, sequence)
+    lines = {
+        index: line
+        for index, line in _ledger_lines(path).items()
+        if index < frames
+        and all((folder / kind / f"frame{index:03d}.png").is_file() for kind in ("left_frames", "labels", *_MAPS))
+    }
+    _write_lines(path, (lines[index] for index in sorted(lines)))
+    return set(lines)
+
+
+def _sort_ledger(path: Path) -> None:
+    lines = _ledger_lines(path)
+    _write_lines(path, (lines[index] for index in sorted(lines)))
+
+
+def _write_lines(path: Path, lines: Iterable[str]) -> None:
+    aside = path.with_name(f".{path.name}-{os.getpid()}")
+    aside.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    aside.replace(path)
