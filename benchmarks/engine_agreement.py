@@ -29,7 +29,7 @@ from clip_rl_perception.engine.protocol import Engine
 from clip_rl_perception.metrics.confusion import PooledMetrics
 from clip_rl_perception.model.checkpoint import Checkpoint, load_checkpoint
 from clip_rl_perception.pipeline import PerceptionPipeline
-from clip_rl_perception.scene.letterbox import make_view, to_network
+from clip_rl_perception.scene.letterbox import make_letterbox, to_network
 from clip_rl_perception.sources.golden_frames import golden_images
 from clip_rl_training.synthetic.drawing.rendered_frame import SyntheticFrame
 from clip_rl_training.synthetic.operation import SyntheticOperation, showcase
@@ -126,7 +126,7 @@ def stills(size: tuple[int, int]) -> Iterator[ByteArray]:
     config = dataclasses.replace(SceneConfig(), height=size[0], width=size[1])
     for _ in range(CALIBRATION_STILLS):
         rgb = random_still(rng, config).rgb
-        yield to_network(rgb, make_view((rgb.shape[0], rgb.shape[1]), size))
+        yield to_network(rgb, make_letterbox((rgb.shape[0], rgb.shape[1]), size))
 
 
 def label_maps(engine: Engine, checkpoint: Checkpoint, videos: list[list[SyntheticFrame]]) -> list[ByteArray]:

@@ -140,7 +140,7 @@ def difference(
     return percentiles(other) - percentiles(one), np.percentile(drawn, (2.5, 97.5), axis=0)
 
 
-def judge(rounds: list[dict[str, list[Sample]]]) -> dict[str, Any]:
+def check(rounds: list[dict[str, list[Sample]]]) -> dict[str, Any]:
     """Percentiles and differences, as plain data."""
     rng = np.random.default_rng(0)
     result: dict[str, Any] = {"rounds": len(rounds), "frames": {}, "fields": {}}
@@ -221,7 +221,7 @@ def main() -> None:
             if arguments.samples is not None:
                 plain = [{name: list(map(dataclasses.astuple, item[name])) for name in item} for item in rounds]
                 arguments.samples.write_text(json.dumps(plain) + "\n", encoding="utf-8")
-    print(table(judge(rounds)))
+    print(table(check(rounds)))
 
 
 if __name__ == "__main__":

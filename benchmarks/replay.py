@@ -19,7 +19,7 @@ from pathlib import Path
 from clip_rl_perception.replay.offline import OfflineOptions, OfflineReplay
 from clip_rl_perception.replay.replay_model import ModelOptions, ReplayModel, load_model
 from clip_rl_perception.replay.stream_state import StreamState
-from clip_rl_perception.report.frame_gallery import PictureBook
+from clip_rl_perception.report.frame_gallery import FrameGallery
 from clip_rl_perception.sources.streams import InputOptions, open_inputs
 from clip_rl_perception.threads.priority import hand_over_quickly
 
@@ -90,7 +90,7 @@ def replay_rate(
         temporal=temporal,
         max_frames=count,
     )
-    run = OfflineReplay(inputs, model, options, observers=[PictureBook()]).run("", {})
+    run = OfflineReplay(inputs, model, options, observers=[FrameGallery()]).run("", {})
     assert run.wall_s is not None
     return len(run.frames) / run.wall_s
 

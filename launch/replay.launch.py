@@ -77,12 +77,12 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             shutil.rmtree(out / name)
         else:
             (out / name).unlink(missing_ok=True)
-    judge = evaluator(values, out, topic)
+    check = evaluator(values, out, topic)
     actions: list[LaunchDescriptionEntity] = [
         SetParameter("use_sim_time", True),
         perception(values, topic, compressed),
-        judge,
-        RegisterEventHandler(OnProcessExit(target_action=judge, on_exit=[Shutdown(reason="the report is written")])),
+        check,
+        RegisterEventHandler(OnProcessExit(target_action=check, on_exit=[Shutdown(reason="the report is written")])),
     ]
     if values["play"] == "true":
         play = player(values, out, topic)

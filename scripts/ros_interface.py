@@ -30,7 +30,7 @@ sys.path[:0] = [str(PACKAGE.parent), str(Path(__file__).parent)]
 
 import ros_interface_texts as texts  # noqa: E402
 from clip_rl_perception.labels import label_space_names, load_label_space  # noqa: E402
-from clip_rl_perception.nodes.diagnostics import NodeState, judge  # noqa: E402
+from clip_rl_perception.nodes.diagnostics import NodeState, check  # noqa: E402
 from clip_rl_perception.nodes.health import Health  # noqa: E402
 from clip_rl_perception.nodes.parameters import FIELDS, When  # noqa: E402
 from clip_rl_perception.scene.types import Validity  # noqa: E402
@@ -271,7 +271,7 @@ def diagnostics_table() -> str:
     """Keys of both diagnostic statuses."""
     state = NodeState(lifecycle="active", summary=Health().summary(1.0), events={"/image": "text"})
     rows, seen = [], []
-    for report in judge(state):
+    for report in check(state):
         for key in report.values:
             general = re.sub(r"^frames [A-Z_]+$", "frames CODE", re.sub(r"^event: .*$", "event: TOPIC", key))
             general = re.sub(r" (p50|p95|p99|max) \(ms\)$", " p50, p95, p99, max (ms)", general)

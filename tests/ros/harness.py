@@ -110,18 +110,18 @@ class NodeProcess:
 
     def kill(self) -> None:
         """SIGKILL, and wait."""
-        self._forget()
+        self._reset()
         self.process.kill()
         self.process.wait(GUARD_S)
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Signal and wait; returns the exit status."""
-        self._forget()
+        self._reset()
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(GUARD_S)
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         if self in self.running:
             self.running.remove(self)
 

@@ -16,7 +16,7 @@ from clip_rl_perception.nodes import node_messages
 from clip_rl_perception.nodes.newest_frame import FrameCounts
 from clip_rl_perception.nodes.node_messages import FrameTimes
 from clip_rl_perception.nodes.publishers import PUBLICATION_MODE, send_in_background
-from clip_rl_perception.scene.types import Box, Instrument, NetworkView, Scene, Validity
+from clip_rl_perception.scene.types import Box, Instrument, Letterbox, Scene, Validity
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -40,7 +40,7 @@ def scene() -> Scene:
         age=9,
         velocity=(12.0, -3.5),
     )
-    view = NetworkView((20, 30), (32, 32), Box(0, 0, 30, 20), 1.0, 1, 6)
+    view = Letterbox((20, 30), (32, 32), Box(0, 0, 30, 20), 1.0, 1, 6)
     return Scene(
         label_map=np.full((20, 30), 2, np.uint8),
         confidence=None,

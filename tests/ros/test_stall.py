@@ -14,14 +14,14 @@ import time
 from pathlib import Path
 from clip_rl_perception.engine import views
 
-infer = views.infer_views
+infer = views.infer_tta
 
 def gated(*arguments, **options):
     while Path({gate!r}).exists():
         time.sleep(0.01)
     return infer(*arguments, **options)
 
-views.infer_views = gated
+views.infer_tta = gated
 """
 """Written as sitecustomize.py: in that process no engine begins with a frame while a file is there."""
 

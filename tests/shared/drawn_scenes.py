@@ -5,16 +5,16 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from clip_rl_perception.arrays import ByteArray, FloatArray
-from clip_rl_perception.scene.letterbox import make_view
-from clip_rl_perception.scene.types import NetworkView
+from clip_rl_perception.scene.letterbox import make_letterbox
+from clip_rl_perception.scene.types import Letterbox
 
 FRAME = (704, 896)
 """Half of it is the network's 352x448, so that a node of the grid covers exactly 8x8 px."""
 NODE = 8
 
 
-def plain_view() -> NetworkView:
-    return make_view(FRAME, (352, 448))
+def plain_view() -> Letterbox:
+    return make_letterbox(FRAME, (352, 448))
 
 
 def empty() -> ByteArray:

@@ -16,7 +16,7 @@ from clip_rl_perception.arrays import BoolArray, ByteArray, DoubleArray
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.scene.instances import InstanceConfig
 from clip_rl_perception.scene.letterbox import grid_to_frame
-from clip_rl_perception.scene.types import Box, NetworkView
+from clip_rl_perception.scene.types import Box, Letterbox
 from plain_axis import fit_axis
 
 NEARNESS = 0.015
@@ -199,7 +199,7 @@ def join_fragments(pieces: list[Found], config: InstanceConfig) -> list[Found]:
 
 
 def visible_tip(
-    tip: DoubleArray, reach: DoubleArray, own: BoolArray, label_map: ByteArray, view: NetworkView
+    tip: DoubleArray, reach: DoubleArray, own: BoolArray, label_map: ByteArray, view: Letterbox
 ) -> tuple[float, float]:
     """Last pixel of the instrument on the line through the tip, (x, y) px."""
     height, width = label_map.shape
@@ -214,7 +214,7 @@ def visible_tip(
     return (float(np.clip(place[0], 0, width - 1)), float(np.clip(place[1], 0, height - 1)))
 
 
-def tight_box(mask: BoolArray, own: BoolArray, label_map: ByteArray, view: NetworkView) -> Box:
+def tight_box(mask: BoolArray, own: BoolArray, label_map: ByteArray, view: Letterbox) -> Box:
     """Bounding box of the visible pixels.
 
     A side of the box lies between the outermost nodes of the mask and the next ones beyond: the label map tells where.

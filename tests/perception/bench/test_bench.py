@@ -13,7 +13,7 @@ import torch
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.bench import bench_report
 from clip_rl_perception.bench.bench_frames import back_and_forth, load_frames
-from clip_rl_perception.bench.engine_timing import PipelineContestant, steps_summary
+from clip_rl_perception.bench.engine_timing import PipelineCandidate, steps_summary
 from clip_rl_perception.bench.frame_kinds import REPEATS, Kind, kinds_of, measure_kinds
 from clip_rl_perception.bench.interleaved import Series, interleave, ratio, resident_mb
 from clip_rl_perception.bench.label_map_ways import measure_postprocess
@@ -27,7 +27,7 @@ FRAMES = tuple(np.full((8, 8, 3), value, np.uint8) for value in range(4))
 
 
 class Witness:
-    """A contestant that notes when it is called with what."""
+    """A candidate that notes when it is called with what."""
 
     def __init__(self, name: str, calls: list[tuple[str, int]]) -> None:
         self.name = name
@@ -38,10 +38,10 @@ class Witness:
         return {"network": float(len(self._calls))}
 
 
-def test_contestants_take_turns_on_the_same_frame() -> None:
+def test_candidates_take_turns_on_the_same_frame() -> None:
     calls: list[tuple[str, int]] = []
-    contestants = [Witness(name, calls) for name in "abc"]
-    series = interleave(contestants, FRAMES, rounds=19, warm_up=1)
+    candidates = [Witness(name, calls) for name in "abc"]
+    series = interleave(candidates, FRAMES, rounds=19, warm_up=1)
     rounds = [calls[start : start + 3] for start in range(0, len(calls), 3)]
     assert len(rounds) == 20
     assert all(len({frame for _, frame in turn}) == 1 for turn in rounds), "one frame in a round"
@@ -56,7 +56,7 @@ def test_contestants_take_turns_on_the_same_frame() -> None:
     assert again == calls, "every run measures in the same order"
 
 
-def test_two_contestants_of_one_name_are_refused() -> None:
+def test_two_candidates_of_one_name_are_refused() -> None:
     with pytest.raises(ValueError, match="different names"):
         interleave([Witness("a", []), Witness("a", [])], FRAMES, 1)
 
@@ -124,7 +124,7 @@ class Stepping:
         self.steps: list[tuple[int, float]] = [(4, 100.0)]
         self._seen = 0
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         self._seen = 0
 
     def run(self, frame: ByteArray) -> dict[str, float]:
@@ -136,7 +136,7 @@ class Stepping:
 
 def test_steps_are_counted_by_kind_of_frame() -> None:
     kinds = [Kind("one stream", (FRAMES[:2],)), Kind("two streams", (FRAMES[:1], FRAMES[1:2]))]
-    rows = measure_kinds(cast(PipelineContestant, Stepping()), kinds)
+    rows = measure_kinds(cast(PipelineCandidate, Stepping()), kinds)
     assert [(row["kind"], row["frames"]) for row in rows] == [
         ("one stream", {"0": 1, "1": 0, "2": 1, "3": 0, "4": 0}),
         ("two streams", {"0": 1, "1": 1, "2": 0, "3": 0, "4": 0}),

@@ -10,12 +10,12 @@ import pytest
 from clip_rl_perception.arrays import ByteArray, FloatArray
 from clip_rl_perception.engine.protocol import EngineError, EngineOutput
 from clip_rl_perception.engine.torch_engine import TorchEngine
-from clip_rl_perception.engine.tta import VIEWS, infer_views
+from clip_rl_perception.engine.tta import VIEWS, infer_tta
 from clip_rl_perception.labels import label_space_from_names
 from clip_rl_perception.model.calibration import Calibration
 from clip_rl_perception.model.checkpoint import load_checkpoint
 from clip_rl_perception.pipeline import PerceptionPipeline, PipelineConfig
-from clip_rl_perception.scene.letterbox import make_view, to_network
+from clip_rl_perception.scene.letterbox import make_letterbox, to_network
 from clip_rl_perception.scene.types import Box, ContentArea
 from color_engine import EMBEDDING_DIM, ColorEngine, text_for
 
@@ -53,7 +53,7 @@ def softmax(logits: FloatArray) -> FloatArray:
 @pytest.mark.parametrize("views", [2, 4])
 def test_the_mean_is_that_of_the_probabilities_turned_back(views: int) -> None:
     engine, image = LopsidedEngine(), noise((88, 112))
-    output = infer_views(engine, image, TEXT, views=views)
+    output = infer_tta(engine, image, TEXT, views=views)
     assert len(engine.calls) == views
     flips = [(1, 1), (1, -1), (-1, 1), (-1, -1)][:views]
     each = [engine.infer(np.ascontiguousarray(image[::y, ::x]), TEXT) for y, x in flips]
@@ -71,12 +71,12 @@ def test_the_mean_is_that_of_the_probabilities_turned_back(views: int) -> None:
 
 def test_one_view_is_the_engines_own_result() -> None:
     engine, image = LopsidedEngine(), noise((88, 112))
-    np.testing.assert_array_equal(infer_views(engine, image, TEXT).refined, engine.infer(image, TEXT).refined)
+    np.testing.assert_array_equal(infer_tta(engine, image, TEXT).refined, engine.infer(image, TEXT).refined)
 
 
 def test_mirror_images_get_the_previous_result_as_they_see_it() -> None:
     engine, image, before = ColorEngine(), noise((88, 112)), previous()
-    output = infer_views(engine, image, TEXT, views=4, previous=before)
+    output = infer_tta(engine, image, TEXT, views=4, previous=before)
     shown = [call["previous"] for call in engine.calls]
     for got, wanted in zip(shown, (before, before[:, :, ::-1], before[:, ::-1], before[:, ::-1, ::-1]), strict=True):
         np.testing.assert_array_equal(got, wanted)
@@ -103,22 +103,22 @@ class SlowEngine(ColorEngine):
 
 def test_a_budget_is_shared_among_the_views_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = SlowEngine(0.010, monkeypatch)
-    output = infer_views(engine, noise((88, 112)), TEXT, views=4, budget_ms=100.0)
+    output = infer_tta(engine, noise((88, 112)), TEXT, views=4, budget_ms=100.0)
     assert engine.budgets() == pytest.approx([100 / 4, 90 / 3, 80 / 2, 70])
     assert not output.truncated and output.network_ms == pytest.approx(40.0)
 
 
 def test_views_that_do_not_fit_the_budget_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     engine, image = SlowEngine(0.040, monkeypatch), noise((88, 112))
-    output = infer_views(engine, image, TEXT, views=4, budget_ms=100.0)
+    output = infer_tta(engine, image, TEXT, views=4, budget_ms=100.0)
     assert engine.budgets() == pytest.approx([100 / 4, 60 / 3])  # 20 ms are left then
     assert output.truncated and output.network_ms == pytest.approx(80.0)
     np.testing.assert_allclose(
-        output.refined, infer_views(ColorEngine(), image, TEXT, views=2).refined, atol=1e-5
+        output.refined, infer_tta(ColorEngine(), image, TEXT, views=2).refined, atol=1e-5
     )  # this engine treats all sides alike, and two views are a mean of two
-    spent = infer_views(engine, image, TEXT, views=2, budget_ms=0.0)
+    spent = infer_tta(engine, image, TEXT, views=2, budget_ms=0.0)
     assert len(engine.calls) == 3 and spent.truncated and spent.steps == 0, "the first view is always there"
-    free = infer_views(engine, image, TEXT, views=2)
+    free = infer_tta(engine, image, TEXT, views=2)
     assert len(engine.calls) == 5 and not free.truncated and free.steps == 2
 
 
@@ -131,12 +131,12 @@ def test_an_engine_that_breaks_the_protocol_is_told_by_name(views: int, part: st
             return dataclasses.replace(output, **{part: getattr(output, part).astype(np.float64)})
 
     with pytest.raises(EngineError, match=rf"returned {part} as float64 \(3, 22, 28\); expected float32"):
-        infer_views(Broken(), noise((88, 112)), TEXT, views=views)
+        infer_tta(Broken(), noise((88, 112)), TEXT, views=views)
 
 
 def test_very_sure_results_stay_finite_and_in_order() -> None:
     engine = ColorEngine(softness=0.05)  # logits of thousands
-    output = infer_views(engine, noise((88, 112)), TEXT, views=2)
+    output = infer_tta(engine, noise((88, 112)), TEXT, views=2)
     assert np.isfinite(output.refined).all()
     np.testing.assert_array_equal(
         output.refined.argmax(axis=0), engine.infer(noise((88, 112)), TEXT).refined.argmax(axis=0)
@@ -146,7 +146,7 @@ def test_very_sure_results_stay_finite_and_in_order() -> None:
 @pytest.mark.parametrize("views", [0, 3, 8])
 def test_other_numbers_are_refused(views: int) -> None:
     with pytest.raises(EngineError, match=f"views is {views}; expected one of 1, 2, 4"):
-        infer_views(ColorEngine(), noise((88, 112)), TEXT, views=views)
+        infer_tta(ColorEngine(), noise((88, 112)), TEXT, views=views)
 
 
 @functools.cache
@@ -161,7 +161,7 @@ def test_a_mirrored_picture_gives_the_mirrored_mask(views: int, flip: tuple[int,
     image = noise((96, 128))
     image[20:60, :90] = (120, 125, 130)
     mirrored = np.ascontiguousarray(image[:: flip[0], :: flip[1]])
-    straight, turned = (infer_views(engine, each, text, views=views).refined for each in (image, mirrored))
+    straight, turned = (infer_tta(engine, each, text, views=views).refined for each in (image, mirrored))
     np.testing.assert_allclose(np.exp(turned[:, :: flip[0], :: flip[1]]), np.exp(straight), atol=1e-4)
     alone = [engine.infer(each, text).refined for each in (image, mirrored)]
     assert np.abs(np.exp(alone[1][:, :: flip[0], :: flip[1]]) - np.exp(alone[0])).max() > 0.01  # else nothing is shown
@@ -175,9 +175,9 @@ def test_the_pipeline_shows_so_many_views_and_remembers_their_mean(views: int) -
     frame = noise((512, 640))
     scene, memory = made.process(frame, 0)
     assert len(engine.calls) == views and scene.label_map.shape == (512, 640)
-    seen = make_view((512, 640), (88, 112), ContentArea(Box(0, 0, 640, 512)))
+    seen = make_letterbox((512, 640), (88, 112), ContentArea(Box(0, 0, 640, 512)))
     assert memory.view == seen
-    wanted = infer_views(LopsidedEngine(), to_network(frame, seen), TEXT, views=views)
+    wanted = infer_tta(LopsidedEngine(), to_network(frame, seen), TEXT, views=views)
     np.testing.assert_array_equal(memory.refined, wanted.refined)
     made.process(frame, 40_000_000, memory)
     shown = [call["previous"] for call in engine.calls[views:]]

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from clip_rl_perception.kernels.block_mean import LARGEST, block_mean, can_take
-from clip_rl_perception.scene.letterbox import make_view, to_network
+from clip_rl_perception.scene.letterbox import make_letterbox, to_network
 from clip_rl_perception.scene.types import Box, ContentArea
 
 
@@ -59,6 +59,6 @@ def test_it_stands_for_opencvs() -> None:
 def test_the_network_sees_a_turned_view_as_its_copy(size: tuple[int, int], area: ContentArea | None) -> None:
     bgr = noise(*size)
     bgr.setflags(write=False)
-    view = make_view(size, (64, 96), area)
+    view = make_letterbox(size, (64, 96), area)
     turned = bgr[..., ::-1]
     np.testing.assert_array_equal(to_network(turned, view), to_network(np.ascontiguousarray(turned), view))

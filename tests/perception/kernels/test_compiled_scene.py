@@ -16,8 +16,8 @@ from clip_rl_perception.scene.axis import fit_axes
 from clip_rl_perception.scene.instances import InstanceConfig, find_instances
 from clip_rl_perception.scene.instruments import find_instruments
 from clip_rl_perception.scene.label_map import full_size_maps, grid_winners
-from clip_rl_perception.scene.letterbox import frame_to_grid, grid_content_mask, make_view, shown_size
-from clip_rl_perception.scene.types import Box, ContentArea, Instrument, NetworkView
+from clip_rl_perception.scene.letterbox import frame_to_grid, grid_content_mask, make_letterbox, shown_size
+from clip_rl_perception.scene.types import Box, ContentArea, Instrument, Letterbox
 
 SPACES = {
     "types": label_space_from_names(["background", "forceps", "scissors", "probe"]),
@@ -25,8 +25,8 @@ SPACES = {
     "mixed": load_label_space("endovis2018"),
 }
 GRID = (72, 88)
-WHOLE = make_view((1024, 1280), (288, 352))
-ROUND = make_view((1024, 1280), (288, 352), ContentArea(Box(140, 12, 1000, 1000), circle=(640.0, 512.0, 500.0)))
+WHOLE = make_letterbox((1024, 1280), (288, 352))
+ROUND = make_letterbox((1024, 1280), (288, 352), ContentArea(Box(140, 12, 1000, 1000), circle=(640.0, 512.0, 500.0)))
 
 
 def grid_scene(seed: int, space: LabelSpace) -> ByteArray:
@@ -45,7 +45,7 @@ def grid_scene(seed: int, space: LabelSpace) -> ByteArray:
 
 @pytest.mark.parametrize("name", SPACES)
 @pytest.mark.parametrize("view", [WHOLE, ROUND], ids=["whole", "round"])
-def test_instances_and_axes_are_those_of_the_plain_way(name: str, view: NetworkView) -> None:
+def test_instances_and_axes_are_those_of_the_plain_way(name: str, view: Letterbox) -> None:
     space, content = SPACES[name], grid_content_mask(view)
     config = InstanceConfig()
     several = 0
@@ -66,7 +66,7 @@ def test_instances_and_axes_are_those_of_the_plain_way(name: str, view: NetworkV
     assert several > 20
 
 
-def border_of(view: NetworkView) -> npt.NDArray[np.float64]:
+def border_of(view: Letterbox) -> npt.NDArray[np.float64]:
     """The content's (left, top, right, bottom) in cells."""
     crop = view.crop
     far = [crop.x + crop.width - 1, crop.y + crop.height - 1]
@@ -155,7 +155,7 @@ def test_footprints_of_another_grid_overlap_nothing() -> None:
     def shaft(tip: tuple[float, float], shape: tuple[int, int]) -> Instrument:
         return Instrument(1, 0.9, Box(0, 0, 9, 9), tip, (1.0, 0.0), 9.0, True, footprint=np.ones(shape, np.uint8))
 
-    small, large = make_view((64, 64), (64, 64)), make_view((64, 64), (128, 128))
+    small, large = make_letterbox((64, 64), (64, 64)), make_letterbox((64, 64), (128, 128))
     step = 30_000_000
     tags, memory = track_instruments((shaft((5, 5), (16, 16)), shaft((50, 50), (16, 16))), 0, small, TrackMemory())
     tags, memory = track_instruments((shaft((5, 5), (32, 32)),), step, large, memory)
@@ -171,7 +171,10 @@ def test_footprints_of_another_view_overlap_nothing_though_the_grid_has_their_si
         footprint[:, columns] = 1
         return Instrument(1, 0.9, Box(0, 0, 9, 9), tip, (1.0, 0.0), 9.0, True, footprint=footprint)
 
-    whole, part = make_view((640, 640), (64, 64)), make_view((640, 640), (64, 64), ContentArea(Box(320, 320, 320, 320)))
+    whole, part = (
+        make_letterbox((640, 640), (64, 64)),
+        make_letterbox((640, 640), (64, 64), ContentArea(Box(320, 320, 320, 320))),
+    )
     left, right = slice(0, 4), slice(8, 16)
     step = 30_000_000
     tags, memory = track_instruments((shaft((80, 80), left), shaft((500, 500), right)), 0, whole, TrackMemory())
@@ -189,7 +192,7 @@ def test_a_small_copy_and_its_mask_are_of_the_same_pixels(size: tuple[int, int])
     from clip_rl_perception.scene.validity import _small_copy, _small_mask
 
     height, width = size
-    view = make_view(size, (-(-height // 32) * 32, -(-width // 32) * 32))
+    view = make_letterbox(size, (-(-height // 32) * 32, -(-width // 32) * 32))
     across = np.linspace(0, 255, width).astype(np.uint8)
     shown = np.zeros((*view.network_size, 3), np.uint8)
     rows, columns = shown_size(view)

@@ -6,7 +6,7 @@ import dataclasses
 import math
 
 import pytest
-from clip_rl_perception.nodes.diagnostics import Level, NodeState, judge
+from clip_rl_perception.nodes.diagnostics import Level, NodeState, check
 from clip_rl_perception.nodes.health import Health, percentiles
 from clip_rl_perception.nodes.newest_frame import FrameCounts
 from clip_rl_perception.scene.types import Validity
@@ -85,7 +85,7 @@ def active(**changes: object) -> NodeState:
 
 
 def test_a_healthy_node_is_ok() -> None:
-    source, inference = judge(active())
+    source, inference = check(active())
     assert (source.level, inference.level) == (Level.OK, Level.OK)
     assert source.values["received"] == "10" and inference.values["total p95 (ms)"] == "20.0"
 
@@ -118,6 +118,6 @@ def summary_with(validity: Validity, reason: str, silent_until: float = 1.0) -> 
     ],
 )
 def test_what_is_wrong_is_said(changes: dict[str, object], component: int, level: Level, phrase: str) -> None:
-    report = judge(active(**changes))[component]
+    report = check(active(**changes))[component]
     assert report.level is level
     assert phrase in report.message

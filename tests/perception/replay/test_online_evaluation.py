@@ -37,7 +37,7 @@ def sent(count: int) -> list[Published]:
     return [Published(index, stamp(index), stamp(index) + 5 * MS) for index in range(count)]
 
 
-def judge(
+def check(
     bag: Path, recording: Path, published: Sequence[Published], *, observers: Sequence[Watcher] = ()
 ) -> RunRecord:
     inputs = open_inputs(InputOptions((bag,)), SPACE)
@@ -52,7 +52,7 @@ def test_masks_are_matched_by_stamp(tmp_path: Path) -> None:
     wrong[:60] = 1
     masks = [(0, labels(0), 30.0), (3, wrong, 95.0), (4, labels(4), 35.0)]
     statuses = [status(0), status(2, validity=5, reason="too dark"), status(3, dropped=1), status(4, dropped=1)]
-    run = judge(bag, write_recording(tmp_path / "rec", masks, statuses, SPACE), sent(5))
+    run = check(bag, write_recording(tmp_path / "rec", masks, statuses, SPACE), sent(5))
     assert [frame.kind for frame in run.frames] == ["mask", "dropped", "invalid", "mask", "mask"]
     assert [frame.latency_ms for frame in run.frames] == [25.0, None, None, 90.0, 30.0], (
         "from publishing, not from stamp"
@@ -71,7 +71,7 @@ def test_masks_are_matched_by_stamp(tmp_path: Path) -> None:
 def test_only_what_was_sent_is_judged(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag", 5)
     recording = write_recording(tmp_path / "rec", [(0, labels(0), 20.0)], [status(0)], SPACE)
-    assert [frame.index for frame in judge(bag, recording, sent(2)).frames] == [0, 1]
+    assert [frame.index for frame in check(bag, recording, sent(2)).frames] == [0, 1]
 
 
 def test_arrivals_beside_the_node_stand_in_for_a_players_table(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_arrivals_beside_the_node_stand_in_for_a_players_table(tmp_path: Path) -
     masks = [(1, labels(1), 30.0), (2, labels(2), 30.0)]
     recording = write_recording(tmp_path / "rec", masks, [status(1), status(2)], SPACE)
     arrivals = [Published(None, stamp(index), stamp(index) + 2 * MS) for index in (1, 3)]
-    run = judge(bag, recording, arrivals)
+    run = check(bag, recording, arrivals)
     assert [(frame.index, frame.kind, frame.latency_ms) for frame in run.frames] == [
         (1, "mask", 28.0),
         (2, "mask", None),
@@ -91,7 +91,7 @@ def test_arrivals_beside_the_node_stand_in_for_a_players_table(tmp_path: Path) -
 def test_a_mask_of_the_networks_size_is_judged_at_the_frames(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag", 1)
     small = labels(0)[::2, ::2]
-    run = judge(bag, write_recording(tmp_path / "rec", [(0, small, 20.0)], [status(0)], SPACE), sent(1))
+    run = check(bag, write_recording(tmp_path / "rec", [(0, small, 20.0)], [status(0)], SPACE), sent(1))
     assert run.frames[0].mask_sha256 == mask_hash(small), "the hash is of what was published"
     measures = run.frames[0].measures
     assert measures is not None and measures.confusion is not None
@@ -102,7 +102,7 @@ def test_stamps_that_no_frame_had_and_repeated_ones_are_told(tmp_path: Path) -> 
     bag = write_bag(tmp_path / "bag", 2)
     masks = [(0, labels(0), 20.0), (0, labels(0), 25.0), (1, labels(1), 20.0)]
     recording = write_recording(tmp_path / "rec", masks, [status(0), status(1)], SPACE, extra_stamps=[START + 7])
-    run = judge(bag, recording, sent(2))
+    run = check(bag, recording, sent(2))
     assert run.wrong_stamps == 2
     assert any("1 masks carry a stamp that no frame had" in line for line in run.problems)
     assert any("1 masks carry a stamp that an earlier mask had" in line for line in run.problems)
@@ -111,13 +111,13 @@ def test_stamps_that_no_frame_had_and_repeated_ones_are_told(tmp_path: Path) -> 
 def test_of_frames_that_share_a_stamp_the_first_gets_the_answer(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag", 2)
     recording = write_recording(tmp_path / "rec", [(0, labels(0), 20.0)], [status(0)], SPACE)
-    run = judge(bag, recording, [Published(index, stamp(0), stamp(0)) for index in range(2)])
+    run = check(bag, recording, [Published(index, stamp(0), stamp(0)) for index in range(2)])
     assert [frame.kind for frame in run.frames] == ["mask", "dropped"]
 
 
 def test_without_truth_and_without_any_mask(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag", 2, truth=False)
-    run = judge(bag, write_recording(tmp_path / "rec", [], [], SPACE), sent(2))
+    run = check(bag, write_recording(tmp_path / "rec", [], [], SPACE), sent(2))
     assert [frame.kind for frame in run.frames] == ["dropped", "dropped"]
     assert accuracy_report(run.frames, run.evaluated, run.nsd_tau) is None and run.model_id is None
 
@@ -126,7 +126,7 @@ def test_an_observer_that_fails_is_left_out_and_closed(tmp_path: Path) -> None:
     bag, watcher = write_bag(tmp_path / "bag", 4), Watcher()
     masks = [(index, labels(index), 20.0) for index in range(4)]
     statuses = [status(index) for index in range(4)]
-    run = judge(bag, write_recording(tmp_path / "rec", masks, statuses, SPACE), sent(4), observers=[watcher])
+    run = check(bag, write_recording(tmp_path / "rec", masks, statuses, SPACE), sent(4), observers=[watcher])
     assert len(watcher.seen) == 2 and len(run.frames) == 4
     first = watcher.seen[0]
     assert first.rgb is not None and first.mask is not None and first.truth is not None

@@ -10,7 +10,7 @@ from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.replay.replay_outputs import OverlayObserver
 from clip_rl_perception.replay.scoring import FrameScorer
 from clip_rl_perception.replay.video_writer import VideoError, VideoWriter, letterbox
-from clip_rl_perception.report.frame_gallery import PictureBook, error_map, paint
+from clip_rl_perception.report.frame_gallery import FrameGallery, error_map, paint
 from clip_rl_perception.runs.observer import SeenFrame
 from clip_rl_perception.runs.overlay_picture import overlay_at
 from clip_rl_perception.sources import opencv_log
@@ -103,7 +103,7 @@ def test_overlays_are_drawn_at_the_size_of_the_video() -> None:
 
 
 def test_the_book_keeps_the_worst_the_slowest_and_some_between() -> None:
-    book = PictureBook(worst=2, slowest=1, unsteady=1, even=3)
+    book = FrameGallery(worst=2, slowest=1, unsteady=1, even=3)
     shifts = {4: 10, 17: 20, 30: 15}
     for index in range(40):
         book.on_frame(seen(index, 10 + shifts.get(index, 0), latency_ms=500.0 if index == 9 else 20.0))
@@ -117,7 +117,7 @@ def test_the_book_keeps_the_worst_the_slowest_and_some_between() -> None:
 
 
 def test_the_book_keeps_no_more_however_long_the_run() -> None:
-    book = PictureBook()
+    book = FrameGallery()
     for index in range(400):
         book.on_frame(seen(index, 10 + index % 30, latency_ms=float(index)))
     assert len(book.pictures()) <= 6 + 3 + 2 + 8
@@ -125,7 +125,7 @@ def test_the_book_keeps_no_more_however_long_the_run() -> None:
 
 
 def test_the_first_of_each_validity_and_refused_frames_are_shown() -> None:
-    book = PictureBook(even=1)
+    book = FrameGallery(even=1)
     for index in range(12):
         validity = "out_of_body" if index in (5, 6) else "ok"
         book.on_frame(seen(index, 10, validity=validity, reason="looks at the room" if validity != "ok" else ""))

@@ -80,7 +80,7 @@ def test_streams_do_not_mix_their_previous_frames() -> None:
     assert alone[0] is None and between[0] is None
     for one, other in zip(alone[1:], between[1:], strict=True):
         assert (one == other).all()
-    mixed.forget("left")
+    mixed.reset("left")
     assert mixed.score("left", made[0][0], rgb=made[0][3]).measures.temporal is None
 
 

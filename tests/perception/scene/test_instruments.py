@@ -8,8 +8,8 @@ from clip_rl_perception.labels import LabelClass, LabelSpace, label_space_from_n
 from clip_rl_perception.scene.instances import InstanceConfig
 from clip_rl_perception.scene.instruments import find_instruments
 from clip_rl_perception.scene.label_map import full_size_maps, grid_winners
-from clip_rl_perception.scene.letterbox import make_view
-from clip_rl_perception.scene.types import Box, ContentArea, Instrument, NetworkView
+from clip_rl_perception.scene.letterbox import make_letterbox
+from clip_rl_perception.scene.types import Box, ContentArea, Instrument, Letterbox
 from drawn_scenes import FRAME, NODE, bar, empty, log_probs_of, plain_view
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +18,7 @@ TYPES = label_space_from_names(["background", "forceps", "scissors", "probe"])
 PARTS = load_label_space("endovis2017-parts")
 
 
-def find(labels: ByteArray, space: LabelSpace = TYPES, view: NetworkView | None = None) -> tuple[Instrument, ...]:
+def find(labels: ByteArray, space: LabelSpace = TYPES, view: Letterbox | None = None) -> tuple[Instrument, ...]:
     log_probs = log_probs_of(labels, len(space))
     view = view or plain_view()
     label_map, _ = full_size_maps(log_probs, view)
@@ -224,7 +224,7 @@ def test_small_instruments_are_kept_or_dropped_by_area() -> None:
 
 def test_the_border_of_a_circle_is_a_border() -> None:
     content = ContentArea(Box(96, 0, 704, 704), circle=(447.5, 351.5, 352.0))
-    view = make_view(FRAME, (352, 448), content)  # half size, 48 columns of padding: the same grid as the plain view
+    view = make_letterbox(FRAME, (352, 448), content)  # half size, 48 columns of padding: the plain view's grid
     assert (view.scale, view.pad_x, view.pad_y) == (0.5, 48, 0)
     labels = bar(empty(), (0, 352), (420, 352), 70, 1)
     log_probs = log_probs_of(labels, 4)
@@ -256,7 +256,7 @@ def test_noise_gives_sane_tags(seed: int, frame: tuple[int, int]) -> None:
     logits = np.stack([cv2.resize(plane, (28, 22), interpolation=cv2.INTER_CUBIC) for plane in coarse]) * 4
     logits = (logits + rng.normal(size=logits.shape)).astype(np.float32)
     log_probs = logits - np.log(np.exp(logits).sum(axis=0))
-    view = make_view(frame, (88, 112))
+    view = make_letterbox(frame, (88, 112))
     label_map, _ = full_size_maps(log_probs, view)
     for seen in find_instruments(grid_winners(log_probs), log_probs, label_map, view, TYPES):
         assert seen.box.x >= 0 and seen.box.x + seen.box.width <= frame[1] and seen.box.width >= 1

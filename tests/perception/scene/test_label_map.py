@@ -5,8 +5,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from clip_rl_perception.scene.label_map import full_size_maps, grid_winners, reference_maps
-from clip_rl_perception.scene.letterbox import make_view
-from clip_rl_perception.scene.types import Box, ContentArea, NetworkView
+from clip_rl_perception.scene.letterbox import make_letterbox
+from clip_rl_perception.scene.types import Box, ContentArea, Letterbox
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +25,7 @@ def smooth_log_probs(classes: int, size: tuple[int, int], seed: int, noise: floa
     return log_softmax(1.2 * np.log(soft * 0.998 + 0.002 / classes) + noise * rng.normal(size=soft.shape))
 
 
-def double_precision_gap(log_probs: npt.NDArray[np.float32], view: NetworkView) -> npt.NDArray[np.float64]:
+def double_precision_gap(log_probs: npt.NDArray[np.float32], view: Letterbox) -> npt.NDArray[np.float64]:
     """Per pixel: best minus second-best interpolated value, in double precision; infinite for one class."""
     height, width = view.frame_size
     x = ((np.arange(width) - view.crop.x + 0.5) * view.scale + view.pad_x) / 4 - 0.5
@@ -42,7 +42,7 @@ def double_precision_gap(log_probs: npt.NDArray[np.float32], view: NetworkView) 
 def test_two_nodes_by_hand() -> None:
     """A 1x2 grid under an 8x4 frame: class 1 leads by 3 at the left node and trails by 1 at the right one."""
     log_probs = np.array([[[0.0, 1.0]], [[3.0, 0.0]]], np.float32)
-    view = make_view((4, 8), (4, 8))  # nodes at x = 1.5 and 5.5
+    view = make_letterbox((4, 8), (4, 8))  # nodes at x = 1.5 and 5.5
     labels, confidence = full_size_maps(log_probs, view, want_confidence=True)
     # The lead 3 - 4 t crosses zero at t = 0.75, x = 4.5: columns 0..4 are class 1.
     assert labels.tolist() == [[1, 1, 1, 1, 1, 0, 0, 0]] * 4
@@ -57,7 +57,7 @@ def test_two_nodes_by_hand() -> None:
 
 def test_a_class_that_wins_no_node_can_win_between_them() -> None:
     log_probs = np.array([[[0.0, -10.0]], [[-10.0, 0.0]], [[-3.0, -3.0]]], np.float32)
-    view = make_view((40, 80), (4, 8))
+    view = make_letterbox((40, 80), (4, 8))
     labels, _ = full_size_maps(log_probs, view)
     assert set(np.unique(labels)) == {0, 1, 2}
     np.testing.assert_array_equal(labels, reference_maps(log_probs, view)[0])
@@ -68,7 +68,7 @@ def test_noise_of_many_classes_is_told_as_the_reference_tells_it(classes: int) -
     """Hardly a cell whose four nodes one class wins, many classes that may win in between."""
     rng = np.random.default_rng(classes)
     log_probs = log_softmax(rng.normal(size=(classes, 18, 22)) * 2)
-    view = make_view((260, 330), (72, 88))
+    view = make_letterbox((260, 330), (72, 88))
     labels, _ = full_size_maps(log_probs, view)
     differ = labels != reference_maps(log_probs, view)[0]
     assert (double_precision_gap(log_probs, view)[differ] < 1e-4).all() and differ.mean() <= 1e-4
@@ -78,7 +78,7 @@ def test_noise_of_many_classes_is_told_as_the_reference_tells_it(classes: int) -
 
 def test_the_order_in_memory_does_not_matter() -> None:
     log_probs = smooth_log_probs(7, (22, 28), seed=5)
-    view = make_view((200, 260), (88, 112))
+    view = make_letterbox((200, 260), (88, 112))
     by_class = full_size_maps(log_probs, view, want_confidence=True)
     by_pixel = np.moveaxis(np.ascontiguousarray(np.moveaxis(log_probs, 0, 2)), 2, 0)
     assert by_pixel.strides != log_probs.strides
@@ -90,7 +90,7 @@ def test_the_order_in_memory_does_not_matter() -> None:
 
 def test_ties_go_to_the_first_class() -> None:
     log_probs = np.full((3, 4, 4), np.log(1 / 3), np.float32)
-    labels, confidence = full_size_maps(log_probs, make_view((30, 30), (16, 16)), want_confidence=True)
+    labels, confidence = full_size_maps(log_probs, make_letterbox((30, 30), (16, 16)), want_confidence=True)
     assert (labels == 0).all()
     assert confidence is not None and (confidence == 85).all()
     assert (grid_winners(log_probs) == 0).all()
@@ -98,7 +98,7 @@ def test_ties_go_to_the_first_class() -> None:
 
 def test_one_class_is_certain() -> None:
     labels, confidence = full_size_maps(
-        np.zeros((1, 4, 4), np.float32), make_view((9, 13), (16, 16)), want_confidence=True
+        np.zeros((1, 4, 4), np.float32), make_letterbox((9, 13), (16, 16)), want_confidence=True
     )
     assert (labels == 0).all() and confidence is not None and (confidence == 255).all()
 
@@ -117,7 +117,7 @@ def test_equal_to_the_reference(
 ) -> None:
     x, y = data.draw(st.integers(0, frame[1] - 8)), data.draw(st.integers(0, frame[0] - 8))
     box = Box(x, y, data.draw(st.integers(8, frame[1] - x)), data.draw(st.integers(8, frame[0] - y)))
-    view = make_view(frame, network, ContentArea(box))
+    view = make_letterbox(frame, network, ContentArea(box))
     log_probs = smooth_log_probs(classes, (network[0] // 4, network[1] // 4), seed, noise)
     labels, confidence = full_size_maps(log_probs, view, temperature=1.3, want_confidence=True)
     want_labels, want_confidence = reference_maps(log_probs, view, temperature=1.3)
@@ -142,7 +142,7 @@ def test_confidence_between_very_sure_nodes(classes: int, temperature: float, le
     log_probs[0, :, 4:], log_probs[1, :, 4:] = -behind, 0.0
     if classes > 2:  # and a third one has its part at the border
         log_probs[2, :, 3:5] = -behind / 2
-    view = make_view((128, 128), (32, 32))
+    view = make_letterbox((128, 128), (32, 32))
     labels, confidence = full_size_maps(log_probs, view, temperature=temperature, want_confidence=True)
     want_labels, want_confidence = reference_maps(log_probs, view, temperature=temperature)
     assert (labels == want_labels).all() and confidence is not None
@@ -152,14 +152,14 @@ def test_confidence_between_very_sure_nodes(classes: int, temperature: float, le
 def test_reference_is_bilinear_upsampling_and_argmax() -> None:
     """Where the crop is the frame and fills the input, OpenCV's bilinear resize of each plane says the same."""
     log_probs = smooth_log_probs(5, (24, 32), seed=3)
-    labels, _ = reference_maps(log_probs, make_view((240, 320), (96, 128)))
+    labels, _ = reference_maps(log_probs, make_letterbox((240, 320), (96, 128)))
     planes = [cv2.resize(plane, (320, 240), interpolation=cv2.INTER_LINEAR) for plane in log_probs]
     assert (labels == np.argmax(planes, axis=0)).mean() > 0.9999
 
 
 def test_outside_the_content_is_unlabelled() -> None:
     content = ContentArea(Box(40, 10, 100, 100), circle=(89.5, 59.5, 50.0))
-    view = make_view((120, 200), (64, 64), content)
+    view = make_letterbox((120, 200), (64, 64), content)
     labels, confidence = full_size_maps(np.zeros((2, 16, 16), np.float32), view, want_confidence=True)
     assert confidence is not None
     inside = labels != 255
@@ -172,15 +172,15 @@ def test_outside_the_content_is_unlabelled() -> None:
 @pytest.mark.parametrize("frame", [(16, 16), (1, 1), (8192, 16), (16, 4000), (700, 900)])
 def test_every_pixel_is_written(frame: tuple[int, int]) -> None:
     log_probs = smooth_log_probs(4, (22, 28), seed=1)
-    labels, confidence = full_size_maps(log_probs, make_view(frame, (88, 112)), want_confidence=True)
-    want_labels, want_confidence = reference_maps(log_probs, make_view(frame, (88, 112)))
+    labels, confidence = full_size_maps(log_probs, make_letterbox(frame, (88, 112)), want_confidence=True)
+    want_labels, want_confidence = reference_maps(log_probs, make_letterbox(frame, (88, 112)))
     assert labels.shape == frame and (labels == want_labels).mean() > 0.9999
     assert confidence is not None and np.abs(confidence.astype(int) - want_confidence).mean() < 1
 
 
 def test_steep_log_probabilities_stay_finite() -> None:
     log_probs = np.array([[[0.0, -500.0]], [[-500.0, 0.0]], [[-900.0, -900.0]]], np.float32)
-    view = make_view((40, 80), (4, 8))
+    view = make_letterbox((40, 80), (4, 8))
     labels, confidence = full_size_maps(log_probs, view, want_confidence=True)
     np.testing.assert_array_equal(labels, reference_maps(log_probs, view)[0])
     assert confidence is not None and confidence[:, :38].min() >= 240 and confidence[:, 42:].min() >= 240
@@ -188,4 +188,4 @@ def test_steep_log_probabilities_stay_finite() -> None:
 
 def test_a_temperature_of_zero_is_refused() -> None:
     with pytest.raises(ValueError, match=r"temperature is 0.0; it must be above 0"):
-        full_size_maps(np.zeros((2, 4, 4), np.float32), make_view((9, 9), (16, 16)), temperature=0.0)
+        full_size_maps(np.zeros((2, 4, 4), np.float32), make_letterbox((9, 9), (16, 16)), temperature=0.0)

@@ -12,12 +12,12 @@ from clip_rl_perception.scene.letterbox import (
     grid_content_mask,
     grid_to_frame,
     inside_content,
-    make_view,
+    make_letterbox,
     network_to_frame,
     shown_size,
     to_network,
 )
-from clip_rl_perception.scene.types import Box, ContentArea, NetworkView
+from clip_rl_perception.scene.types import Box, ContentArea, Letterbox
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -25,18 +25,18 @@ NETWORK = (64, 96)
 
 
 @st.composite
-def views(draw: st.DrawFn, smallest: int = 1, largest: int = 8192) -> NetworkView:
+def views(draw: st.DrawFn, smallest: int = 1, largest: int = 8192) -> Letterbox:
     height = draw(st.integers(max(16, smallest), largest))
     width = draw(st.integers(max(16, smallest), largest))
     x = draw(st.integers(0, width - smallest))
     y = draw(st.integers(0, height - smallest))
     crop = Box(x, y, draw(st.integers(smallest, width - x)), draw(st.integers(smallest, height - y)))
     network = draw(st.sampled_from([NETWORK, (352, 448), (32, 32), (224, 64)]))
-    return make_view((height, width), network, ContentArea(crop))
+    return make_letterbox((height, width), network, ContentArea(crop))
 
 
 def test_whole_frame_of_the_usual_size() -> None:
-    view = make_view((1024, 1280), (352, 448))
+    view = make_letterbox((1024, 1280), (352, 448))
     assert view.crop == Box(0, 0, 1280, 1024)
     assert view.scale == 352 / 1024
     assert (view.pad_x, view.pad_y) == (4, 0)  # 1280 * 0.34375 = 440 columns in 448
@@ -44,7 +44,7 @@ def test_whole_frame_of_the_usual_size() -> None:
 
 
 def test_formula_by_hand() -> None:
-    view = NetworkView((100, 200), (50, 60), Box(20, 10, 100, 80), 0.5, pad_x=5, pad_y=3)
+    view = Letterbox((100, 200), (50, 60), Box(20, 10, 100, 80), 0.5, pad_x=5, pad_y=3)
     # x: (30 - 20 + 0.5) * 0.5 - 0.5 + 5 = 9.75; y: (10 - 10 + 0.5) * 0.5 - 0.5 + 3 = 2.75
     np.testing.assert_allclose(frame_to_network([30, 10], view), [9.75, 2.75])
     # the logit grid: (9.75 + 0.5) / 4 - 0.5 = 2.0625
@@ -52,13 +52,13 @@ def test_formula_by_hand() -> None:
 
 
 @given(views(), st.floats(-100, 9000), st.floats(-100, 9000))
-def test_mapping_there_and_back(view: NetworkView, x: float, y: float) -> None:
+def test_mapping_there_and_back(view: Letterbox, x: float, y: float) -> None:
     np.testing.assert_allclose(network_to_frame(frame_to_network([x, y], view), view), [x, y], atol=1e-6)
     np.testing.assert_allclose(grid_to_frame(frame_to_grid([x, y], view), view), [x, y], atol=1e-6)
 
 
 @given(views())
-def test_the_crop_fits_and_fills_one_direction(view: NetworkView) -> None:
+def test_the_crop_fits_and_fills_one_direction(view: Letterbox) -> None:
     height, width = shown_size(view)
     assert 1 <= height <= view.network_size[0] and 1 <= width <= view.network_size[1]
     assert height == view.network_size[0] or width == view.network_size[1]
@@ -71,7 +71,7 @@ def test_the_crop_fits_and_fills_one_direction(view: NetworkView) -> None:
 
 
 @given(views())
-def test_boxes_there_and_back(view: NetworkView) -> None:
+def test_boxes_there_and_back(view: Letterbox) -> None:
     crop = view.crop
     box = Box(crop.x + crop.width // 3, crop.y + crop.height // 4, max(1, crop.width // 2), max(1, crop.height // 2))
     assert box_to_frame(box_to_network(box, view), view) == box
@@ -81,9 +81,9 @@ def test_boxes_there_and_back(view: NetworkView) -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(views(smallest=24, largest=700))
-@example(make_view((321, 613), (64, 96), ContentArea(Box(7, 5, 401, 299))))
-@example(make_view((2000, 700), (64, 96)))
-def test_pixels_lie_where_the_formula_says(view: NetworkView) -> None:
+@example(make_letterbox((321, 613), (64, 96), ContentArea(Box(7, 5, 401, 299))))
+@example(make_letterbox((2000, 700), (64, 96)))
+def test_pixels_lie_where_the_formula_says(view: Letterbox) -> None:
     """A frame whose red is its x and green its y, both in 0..255 over the crop, shows the formula in every pixel."""
     crop = view.crop
     rows, columns = np.mgrid[0 : view.frame_size[0], 0 : view.frame_size[1]]
@@ -106,7 +106,7 @@ def test_pixels_lie_where_the_formula_says(view: NetworkView) -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(views(largest=600))
-def test_all_that_is_not_shown_is_padding(view: NetworkView) -> None:
+def test_all_that_is_not_shown_is_padding(view: Letterbox) -> None:
     frame = np.full((*view.frame_size, 3), 7, np.uint8)
     used = np.full((*view.network_size, 3), 200, np.uint8)  # an earlier frame's pixels must not stay
     out = to_network(frame, view, used)
@@ -121,7 +121,7 @@ def test_all_that_is_not_shown_is_padding(view: NetworkView) -> None:
 @pytest.mark.parametrize("size", [(16, 16), (8192, 16), (16, 8192), (1, 1), (17, 3000)])
 def test_extreme_frames(size: tuple[int, int]) -> None:
     frame = np.full((*size, 3), 90, np.uint8)
-    view = make_view(size, (352, 448))
+    view = make_letterbox(size, (352, 448))
     out = to_network(frame, view)
     assert out.shape == (352, 448, 3)
     assert (out == 90).all(-1).sum() == np.prod(shown_size(view))
@@ -129,7 +129,7 @@ def test_extreme_frames(size: tuple[int, int]) -> None:
 
 def test_shrinking_averages() -> None:
     checks = (np.indices((512, 768)).sum(0) % 2 * 255).astype(np.uint8)
-    out = to_network(np.repeat(checks[..., None], 3, axis=2), make_view((512, 768), (64, 96)))
+    out = to_network(np.repeat(checks[..., None], 3, axis=2), make_letterbox((512, 768), (64, 96)))
     assert abs(out.astype(int) - 127).max() <= 1
 
 
@@ -144,11 +144,11 @@ def test_shrinking_averages() -> None:
 )
 def test_impossible_views_are_refused(crop: Box, size: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match=r"not a part of|at least 1x1"):
-        make_view(size, NETWORK, ContentArea(crop))
+        make_letterbox(size, NETWORK, ContentArea(crop))
 
 
 def test_wrong_frames_are_refused() -> None:
-    view = make_view((20, 30), NETWORK)
+    view = make_letterbox((20, 30), NETWORK)
     with pytest.raises(ValueError, match=r"rgb is uint8 \(30, 20, 3\); expected uint8 \(20, 30, 3\)"):
         to_network(np.zeros((30, 20, 3), np.uint8), view)
     with pytest.raises(ValueError, match="rgb is float64"):
@@ -158,7 +158,7 @@ def test_wrong_frames_are_refused() -> None:
 
 
 def test_circle_mask_has_the_circle_s_area() -> None:
-    view = make_view((200, 300), NETWORK, ContentArea(Box(50, 0, 200, 200), circle=(149.5, 99.5, 100.0)))
+    view = make_letterbox((200, 300), NETWORK, ContentArea(Box(50, 0, 200, 200), circle=(149.5, 99.5, 100.0)))
     mask = content_mask(view)
     assert mask is not None and set(np.unique(mask)) == {0, 255}
     assert abs((mask > 0).sum() / (np.pi * 100**2) - 1) < 0.005
@@ -169,7 +169,7 @@ def test_circle_mask_has_the_circle_s_area() -> None:
 
 
 def test_rounded_corners_by_hand() -> None:
-    view = make_view((100, 120), NETWORK, ContentArea(Box(10, 0, 100, 100), corner_radius=20.0))
+    view = make_letterbox((100, 120), NETWORK, ContentArea(Box(10, 0, 100, 100), corner_radius=20.0))
     mask = content_mask(view)
     assert mask is not None
     area = 100 * 100 - (4 - np.pi) * 20**2
@@ -181,7 +181,7 @@ def test_rounded_corners_by_hand() -> None:
 
 
 def test_plain_rectangles_need_no_mask() -> None:
-    view = make_view((100, 120), NETWORK, ContentArea(Box(10, 0, 100, 100)))
+    view = make_letterbox((100, 120), NETWORK, ContentArea(Box(10, 0, 100, 100)))
     assert content_mask(view) is None
     points = [[9.4, 5], [9.6, 5], [109.4, 99.4], [109.6, 5], [50, 99.6]]
     assert inside_content(points, view).tolist() == [False, True, True, False, False]
@@ -189,5 +189,5 @@ def test_plain_rectangles_need_no_mask() -> None:
 
 
 def test_a_content_thinner_than_a_node_still_has_nodes() -> None:
-    view = make_view((16, 8192), (352, 448))
+    view = make_letterbox((16, 8192), (352, 448))
     assert grid_content_mask(view).any()

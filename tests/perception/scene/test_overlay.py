@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.labels import label_space_from_names
-from clip_rl_perception.scene.letterbox import make_view
+from clip_rl_perception.scene.letterbox import make_letterbox
 from clip_rl_perception.scene.overlay import draw_banner, draw_overlay
 from clip_rl_perception.scene.types import Box, Instrument, Scene, Validity
 
@@ -33,7 +33,7 @@ def scene(labels: ByteArray, tags: tuple[Instrument, ...], validity: Validity, r
         validity=validity,
         reason=reason,
         novelty=float("nan"),
-        view=make_view(labels.shape, (352, 448)),
+        view=make_letterbox(labels.shape, (352, 448)),
         refined=np.zeros((3, 88, 112), np.float32),
         refine_steps=0,
         preprocess_ms=0,

@@ -13,7 +13,7 @@ SECOND = 1000 * MS
 def kinds(stamps_ms: list[int], now_ms: int = 10**9, tolerance_ms: int = 20, jump_ms: int = 1000) -> list[StampKind]:
     monitor = StampMonitor()
     return [
-        monitor.judge(s * MS, now_ms * MS, future_tolerance_ns=tolerance_ms * MS, jump_ns=jump_ms * MS).kind
+        monitor.check(s * MS, now_ms * MS, future_tolerance_ns=tolerance_ms * MS, jump_ns=jump_ms * MS).kind
         for s in stamps_ms
     ]
 
@@ -43,13 +43,13 @@ def test_constant_offset_into_the_future_keeps_order_checks() -> None:
 def test_a_rejected_wild_stamp_leaves_the_timeline_alone() -> None:
     monitor = StampMonitor()
     limits = {"now_ns": 1000 * MS, "future_tolerance_ns": 0, "jump_ns": SECOND, "reject_future": True}
-    assert monitor.judge(900 * MS, **limits).good
-    assert monitor.judge(99_000 * MS, **limits).kind is StampKind.FUTURE
-    assert monitor.judge(940 * MS, **limits).good
+    assert monitor.check(900 * MS, **limits).good
+    assert monitor.check(99_000 * MS, **limits).kind is StampKind.FUTURE
+    assert monitor.check(940 * MS, **limits).good
 
 
 def test_simulated_time_without_a_clock_is_named() -> None:
-    verdict = StampMonitor().judge(5 * SECOND, 0, future_tolerance_ns=0, jump_ns=SECOND)
+    verdict = StampMonitor().check(5 * SECOND, 0, future_tolerance_ns=0, jump_ns=SECOND)
     assert verdict.kind is StampKind.FUTURE and "/clock" in verdict.reason
 
 
@@ -85,22 +85,22 @@ def test_shuffled_older_frames_do_not_count_as_a_restart() -> None:
 
 def test_reset_forgets() -> None:
     monitor = StampMonitor()
-    monitor.judge(5 * SECOND, 10 * SECOND, future_tolerance_ns=0, jump_ns=SECOND)
+    monitor.check(5 * SECOND, 10 * SECOND, future_tolerance_ns=0, jump_ns=SECOND)
     monitor.reset()
-    assert monitor.judge(SECOND, 10 * SECOND, future_tolerance_ns=0, jump_ns=SECOND).good
+    assert monitor.check(SECOND, 10 * SECOND, future_tolerance_ns=0, jump_ns=SECOND).good
 
 
 def test_reasons_name_the_numbers_exactly() -> None:
     monitor = StampMonitor()
     big = 1_763_800_000 * SECOND + 123_456_789
-    assert monitor.judge(big, big, future_tolerance_ns=0, jump_ns=SECOND).reason == ""
-    assert "1763800000.123456789" in monitor.judge(big, big, future_tolerance_ns=0, jump_ns=SECOND).reason
-    older = monitor.judge(big - 40 * MS, big, future_tolerance_ns=0, jump_ns=SECOND)
+    assert monitor.check(big, big, future_tolerance_ns=0, jump_ns=SECOND).reason == ""
+    assert "1763800000.123456789" in monitor.check(big, big, future_tolerance_ns=0, jump_ns=SECOND).reason
+    older = monitor.check(big - 40 * MS, big, future_tolerance_ns=0, jump_ns=SECOND)
     assert "1763800000.083456789" in older.reason and "0.040 s older" in older.reason
-    jump = monitor.judge(big - 2 * SECOND, big, future_tolerance_ns=0, jump_ns=SECOND)
-    assert jump.forget and "2.000 s" in jump.reason
-    future = monitor.judge(big + 2 * SECOND, big, future_tolerance_ns=0, jump_ns=SECOND)
-    assert "2.000 s in the future" in future.reason and not future.forget
+    jump = monitor.check(big - 2 * SECOND, big, future_tolerance_ns=0, jump_ns=SECOND)
+    assert jump.reset and "2.000 s" in jump.reason
+    future = monitor.check(big + 2 * SECOND, big, future_tolerance_ns=0, jump_ns=SECOND)
+    assert "2.000 s in the future" in future.reason and not future.reset
 
 
 @given(st.lists(st.integers(0, 3000), max_size=60))
@@ -108,7 +108,7 @@ def test_any_sequence(stamps: list[int]) -> None:
     """A verdict is good exactly when it has no reason, and no sequence locks rising stamps out for long."""
     monitor = StampMonitor()
     for stamp in stamps:
-        verdict = monitor.judge(stamp * MS, 10**6 * MS, future_tolerance_ns=0, jump_ns=1000 * MS)
+        verdict = monitor.check(stamp * MS, 10**6 * MS, future_tolerance_ns=0, jump_ns=1000 * MS)
         assert verdict.good == (verdict.reason == "")
-    tail = [monitor.judge((1 + k) * MS, 10**6 * MS, future_tolerance_ns=0, jump_ns=1000 * MS).kind for k in range(6)]
+    tail = [monitor.check((1 + k) * MS, 10**6 * MS, future_tolerance_ns=0, jump_ns=1000 * MS).kind for k in range(6)]
     assert tail[-1] is StampKind.GOOD

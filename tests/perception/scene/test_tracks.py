@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from clip_rl_perception.scene.letterbox import make_view
+from clip_rl_perception.scene.letterbox import make_letterbox
 from clip_rl_perception.scene.tracks import TrackConfig, TrackMemory, track_instruments
 from clip_rl_perception.scene.types import Box, Instrument
 from drawn_scenes import FRAME, NODE, plain_view
@@ -206,7 +206,7 @@ def test_visibility_compares_with_the_last_second() -> None:
 def test_another_view_keeps_identities() -> None:
     memory = TrackMemory()
     tags, memory = track_instruments((shaft((300, 200)), shaft((500, 500))), 0, VIEW, memory)
-    other = make_view(FRAME, (320, 448))
+    other = make_letterbox(FRAME, (320, 448))
     tags, memory = track_instruments((shaft((504, 500)), shaft((304, 200))), 40 * MS, other, memory)
     assert [(tag.track_id, tag.tip) for tag in tags] == [(1, (304, 200)), (2, (504, 500))]
 

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.scene.content_area import estimate_content_area
-from clip_rl_perception.scene.letterbox import make_view, to_network
+from clip_rl_perception.scene.letterbox import make_letterbox, to_network
 from clip_rl_perception.scene.types import Box, ContentArea, Validity
-from clip_rl_perception.scene.validity import FrameLook, ValidityConfig, judge, measure_look
+from clip_rl_perception.scene.validity import FrameAppearance, ValidityConfig, check, measure_appearance
 
-GOOD = FrameLook(brightness=110, contrast=50, glare=0.01, saturation=0.4, tissue=1.0, cold=0.0, detail=20)
+GOOD = FrameAppearance(brightness=110, contrast=50, glare=0.01, saturation=0.4, tissue=1.0, cold=0.0, detail=20)
 
 
-def measure(rgb: ByteArray, content: ContentArea | None = None) -> FrameLook:
-    view = make_view((rgb.shape[0], rgb.shape[1]), (352, 448), content)
-    return measure_look(to_network(rgb, view), view)
+def measure(rgb: ByteArray, content: ContentArea | None = None) -> FrameAppearance:
+    view = make_letterbox((rgb.shape[0], rgb.shape[1]), (352, 448), content)
+    return measure_appearance(to_network(rgb, view), view)
 
 
 def textured(color: tuple[float, float, float], size: tuple[int, int] = (352, 448), seed: int = 0) -> ByteArray:
@@ -30,7 +30,7 @@ def textured(color: tuple[float, float, float], size: tuple[int, int] = (352, 44
 
 
 def judged(rgb: ByteArray, novelty: float = 0.5, truncated: bool = False) -> tuple[Validity, str]:
-    return judge(measure(rgb), novelty, truncated)
+    return check(measure(rgb), novelty, truncated)
 
 
 def test_statistics_by_hand() -> None:
@@ -71,7 +71,7 @@ def test_grey_endoscopes_are_ok() -> None:
 def test_drapes_are_outside_the_body(color: tuple[float, float, float]) -> None:
     validity, reason = judged(textured(color))
     assert validity == Validity.OUT_OF_BODY and "blue or green" in reason
-    off = judge(measure(textured(color)), 0.5, False, ValidityConfig(body_check=False))
+    off = check(measure(textured(color)), 0.5, False, ValidityConfig(body_check=False))
     assert off == (Validity.OK, "")
 
 
@@ -87,7 +87,7 @@ def test_novelty() -> None:
     assert judged(rgb, novelty=math.nan)[0] == Validity.OK
     validity, reason = judged(rgb, novelty=1.37)
     assert validity == Validity.OUT_OF_DISTRIBUTION and "1.37" in reason
-    off = judge(measure(rgb), 2.0, False, ValidityConfig(novelty_limit=math.inf))
+    off = check(measure(rgb), 2.0, False, ValidityConfig(novelty_limit=math.inf))
     assert off == (Validity.OK, "")
 
 
@@ -107,7 +107,7 @@ def test_bad_pictures_are_degraded(rgb: ByteArray, word: str) -> None:
 
 
 def test_truncated_refinement_is_degraded() -> None:
-    assert judge(GOOD, 0.2, True) == (
+    assert check(GOOD, 0.2, True) == (
         Validity.DEGRADED,
         "refinement cut short by the latency budget",
     )
@@ -115,7 +115,7 @@ def test_truncated_refinement_is_degraded() -> None:
 
 def test_the_gravest_finding_decides_and_all_are_told() -> None:
     outside = dataclasses.replace(GOOD, tissue=0.0, cold=0.9, brightness=5)
-    validity, reason = judge(outside, 3.0, True)
+    validity, reason = check(outside, 3.0, True)
     assert validity == Validity.OUT_OF_BODY
     parts = reason.split("; ")
     assert [word in part for word, part in zip(("blue", "novelty", "cut short", "dark"), parts, strict=True)] == [
@@ -142,5 +142,5 @@ def test_real_frames_are_ok() -> None:
     ]
     for path in paths:
         rgb = np.asarray(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB), np.uint8)
-        found = judge(measure(rgb, estimate_content_area(rgb)), math.nan, False)
+        found = check(measure(rgb, estimate_content_area(rgb)), math.nan, False)
         assert found == (Validity.OK, ""), path.name

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from clip_rl_perception.scene.letterbox import PAD_RGB, make_view, to_network
+from clip_rl_perception.scene.letterbox import PAD_RGB, make_letterbox, to_network
 from clip_rl_perception.scene.types import Box, ContentArea
 from clip_rl_training.data.augment import AugmentConfig, augment, plain_view
 
@@ -155,7 +155,7 @@ def test_a_round_picture_is_seen_as_the_pipeline_sees_it() -> None:
     content = (x - 220) ** 2 + (y - 176) ** 2 <= 160**2
     rgb = np.where(content[..., None], rng.integers(90, 200, (352, 440, 1)), 3).astype(np.uint8).repeat(3, axis=2)
     image, labels = plain_view(rgb, np.ones((352, 440), np.uint8), content, size=(288, 352))
-    seen = to_network(rgb, make_view((352, 440), (288, 352), ContentArea(Box(60, 16, 321, 321))))
+    seen = to_network(rgb, make_letterbox((352, 440), (288, 352), ContentArea(Box(60, 16, 321, 321))))
     assert np.abs(image[:, :30].astype(int) - seen[:, :30]).max() == 0 and (labels[:, :30] == 255).all()
     assert np.abs(image.astype(float) - seen).mean() < 8
 

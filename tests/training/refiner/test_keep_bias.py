@@ -9,7 +9,7 @@ from clip_rl_perception.model.actions import Action
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.model.segmenter_config import DecoderConfig, EncoderConfig, RefinerConfig, SegmenterConfig
 from clip_rl_training.data.samples import Batch
-from clip_rl_training.refiner.keep_bias import choose_keep_margin_
+from clip_rl_training.refiner.keep_bias import choose_keep_bias_
 from torch import nn
 
 
@@ -43,7 +43,7 @@ def test_the_better_margin_is_folded_into_the_weights(segmenter: ClipRlSegmenter
         segmenter.config.decoder,
         RefinerConfig(**{**vars(segmenter.config.refiner), "max_steps": 1}),
     )
-    margin, scores = choose_keep_margin_(
+    margin, scores = choose_keep_bias_(
         segmenter,
         [batch_of(segmenter, wrong)],
         load_label_space("binary"),

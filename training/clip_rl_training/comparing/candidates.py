@@ -170,7 +170,7 @@ class NetworkPredictor:
         return output.log_probs, output.steps
 
 
-def add_keep_margin_(module: TrainingModule, margin: float) -> None:
+def add_keep_bias_(module: TrainingModule, margin: float) -> None:
     """Add `margin` to the logit of the keep action, for good."""
     bias = module.segmenter.refiner.action_head.bias
     assert bias is not None

@@ -18,7 +18,7 @@ from clip_rl_training.comparing.candidates import (
     NetworkPredictor,
     PeerModule,
     RefinerModule,
-    add_keep_margin_,
+    add_keep_bias_,
     only_space,
     read_weights,
     write_weights,
@@ -133,7 +133,7 @@ class Comparison:
         assert isinstance(stills, DatasetStills)
         module = self._network(trainer, config, stills)
         if isinstance(module, TrainingModule) and job.run.keep_margin:
-            add_keep_margin_(module, job.run.keep_margin)
+            add_keep_bias_(module, job.run.keep_margin)
         self.say(f"measuring on {len(stills.parts[TEST])} frames of {', '.join(job.fold.test)}")
         chosen = config.data.dataset
         label_map = find_label_map(chosen.label_map) if chosen.label_map else None

@@ -19,7 +19,7 @@ from clip_rl_training.loop.calibrate import calibrate
 from clip_rl_training.loop.model_card import model_card, trained_on
 from clip_rl_training.loop.training_config import TrainConfig
 from clip_rl_training.loop.validate import ValidationResult, validate
-from clip_rl_training.refiner.keep_bias import choose_keep_margin_
+from clip_rl_training.refiner.keep_bias import choose_keep_bias_
 from clip_rl_training.synthetic.scene_config import SceneConfig
 from clip_rl_training.typed_config import to_data
 
@@ -48,7 +48,7 @@ def finish(
     say("calibrating on validation scenes")
     if config.reinforce.mode in ("rl", "supervised"):
         held_out = validation_batches(config, stills, split=VALIDATION)
-        margin, tried = choose_keep_margin_(segmenter, held_out, space, device=device)
+        margin, tried = choose_keep_bias_(segmenter, held_out, space, device=device)
         say("keep margin " + ", ".join(f"{m}: mIoU {score:.4f}" for m, score in tried.items()) + f"; chosen {margin}")
     round_to_half_(segmenter)
     calibration = calibrate(

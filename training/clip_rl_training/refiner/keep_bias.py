@@ -25,7 +25,7 @@ CANDIDATES = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0)
 
 
 @torch.no_grad()
-def choose_keep_margin_(
+def choose_keep_bias_(
     segmenter: ClipRlSegmenter,
     batches: Iterable[Batch],
     label_space: LabelSpace,

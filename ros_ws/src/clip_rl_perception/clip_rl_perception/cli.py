@@ -22,7 +22,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from clip_rl_perception import __version__
-from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.errors import ClipRlError, one_line
 
 GROUP = "clip_rl.commands"
 
@@ -48,11 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         module.add_arguments(parser)
     except Exception as error:  # whatever is wrong with one command, it is told in one line and the others work
-        return _fail(program, f"this command cannot be loaded: {_one_line(error)}")
+        return _fail(program, f"this command cannot be loaded: {one_line(error)}")
     try:
         return int(module.run(parser.parse_args(rest)))
     except ClipRlError as error:
-        return _fail(program, _one_line(error))
+        return _fail(program, one_line(error))
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         return 130
@@ -93,7 +93,7 @@ def help_line(entry: EntryPoint) -> str:
             return f"(not available: module {entry.module} not found)"
         text = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or "(no description)"
     except (ImportError, OSError, SyntaxError, ValueError) as error:
-        return f"(not available: {_one_line(error)})"
+        return f"(not available: {one_line(error)})"
     return text.splitlines()[0].removeprefix(f"`clip-rl {entry.name}`: ")
 
 
@@ -110,10 +110,6 @@ def _unknown(name: str, commands: dict[str, EntryPoint]) -> str:
 def _fail(program: str, message: str) -> int:
     print(f"{program}: {message}", file=sys.stderr)
     return 2
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 if __name__ == "__main__":

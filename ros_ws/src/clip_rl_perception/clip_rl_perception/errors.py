@@ -9,3 +9,14 @@ class ClipRlError(Exception):
     The message is one line that says what was wrong, what was expected and what to do; commands print it alone and
     exit with status 2. Anything else that is raised is a defect of ours and keeps its traceback.
     """
+
+
+def one_line(error: BaseException, limit: int | None = None) -> str:
+    """What an error says as a single line, of at most `limit` characters; its type's name where it says nothing."""
+    return " ".join(str(error).split())[:limit] or type(error).__name__
+
+
+def named_line(error: BaseException) -> str:
+    """`one_line`, begun with the error's type unless it is one of ours."""
+    line, kind = one_line(error), type(error).__name__
+    return line if isinstance(error, ClipRlError) or line == kind else f"{kind}: {line}"

@@ -17,7 +17,8 @@ import numpy as np
 
 from clip_rl_perception.arrays import ByteArray, FloatArray
 from clip_rl_perception.engine.protocol import Engine, EngineError
-from clip_rl_perception.engine.tta import infer_views
+from clip_rl_perception.engine.tta import infer_tta
+from clip_rl_perception.errors import one_line
 from clip_rl_perception.kernels import block_mean
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.model.calibration import Calibration
@@ -26,10 +27,10 @@ from clip_rl_perception.scene.content_area import ContentAreaConfig, ContentArea
 from clip_rl_perception.scene.instances import InstanceConfig
 from clip_rl_perception.scene.instruments import find_instruments
 from clip_rl_perception.scene.label_map import full_size_maps, grid_winners
-from clip_rl_perception.scene.letterbox import make_view, to_network
+from clip_rl_perception.scene.letterbox import make_letterbox, to_network
 from clip_rl_perception.scene.tracks import TrackConfig, TrackMemory, track_instruments
-from clip_rl_perception.scene.types import Box, ContentArea, NetworkView, Scene
-from clip_rl_perception.scene.validity import ValidityConfig, judge, measure_look
+from clip_rl_perception.scene.types import Box, ContentArea, Letterbox, Scene
+from clip_rl_perception.scene.validity import ValidityConfig, check, measure_appearance
 
 if TYPE_CHECKING:
     from clip_rl_perception.model.checkpoint import Checkpoint
@@ -70,7 +71,7 @@ class SceneMemory:
 
     stamp_ns: int
     """Stamp of the frame, ns."""
-    view: NetworkView
+    view: Letterbox
     """View that `refined` lies in."""
     refined: FloatArray
     """Refined log-probabilities on the logit grid, (K, h, w)."""
@@ -88,7 +89,7 @@ class PreparedFrame:
 
     rgb: ByteArray
     """The frame, uint8 (height, width, 3)."""
-    view: NetworkView
+    view: Letterbox
     """How the network sees it."""
     network_rgb: ByteArray
     """What the network sees, uint8 (H, W, 3)."""
@@ -212,7 +213,7 @@ class PerceptionPipeline:
         try:
             if self.config.crop_to_content:
                 area, tracker = tracker.update(rgb)
-            view = make_view((rgb.shape[0], rgb.shape[1]), self.engine.info.input_size, area)
+            view = make_letterbox((rgb.shape[0], rgb.shape[1]), self.engine.info.input_size, area)
             network_rgb = to_network(rgb, view)
         except (MemoryError, cv2.error) as error:
             raise _too_much(rgb, error) from error
@@ -237,7 +238,7 @@ class PerceptionPipeline:
     ) -> tuple[Scene, SceneMemory]:
         view, network_rgb = prepared.view, prepared.network_rgb
         start = time.perf_counter()
-        output = infer_views(
+        output = infer_tta(
             self.engine,
             network_rgb,
             self.text,
@@ -268,7 +269,7 @@ class PerceptionPipeline:
         novelty = self.calibration.novelty(output.embedding)
         if not math.isfinite(self.calibration.novelty_limit):
             novelty = math.nan  # nothing was fitted: unknown, not zero
-        worth, reason = judge(measure_look(network_rgb, view), novelty, output.truncated, self.config.validity)
+        worth, reason = check(measure_appearance(network_rgb, view), novelty, output.truncated, self.config.validity)
         finished = time.perf_counter()
 
         scene = Scene(
@@ -289,7 +290,7 @@ class PerceptionPipeline:
         )
         return scene, SceneMemory(stamp_ns, view, output.refined, self.text, followed, prepared.content)
 
-    def _previous(self, memory: SceneMemory | None, view: NetworkView, stamp_ns: int) -> FloatArray | None:
+    def _previous(self, memory: SceneMemory | None, view: Letterbox, stamp_ns: int) -> FloatArray | None:
         """The previous result where it speaks of the same pixels, the same classes and a moment not long ago."""
         if memory is None or not self.config.use_previous_frame or memory.view != view:
             return None
@@ -317,8 +318,4 @@ def _check_frame(rgb: Any) -> None:
 
 
 def _too_much(rgb: ByteArray, error: Exception) -> EngineError:
-    return EngineError(f"a frame of {rgb.shape[1]}x{rgb.shape[0]} px: {_one_line(error)}")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return EngineError(f"a frame of {rgb.shape[1]}x{rgb.shape[0]} px: {one_line(error)}")

@@ -6,10 +6,10 @@ import collections
 import dataclasses
 from typing import Any
 
-from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.errors import ClipRlError, one_line
 from clip_rl_perception.messages import message_types
 from clip_rl_perception.sources import encodings
-from clip_rl_perception.sources.bag_reader import DESERIALIZE_ERRORS, BagReader, one_line
+from clip_rl_perception.sources.bag_reader import DESERIALIZE_ERRORS, BagReader
 from clip_rl_perception.sources.bag_source import image_topics
 from clip_rl_perception.sources.bag_truth import StoredLabels, base_topic, class_list, is_label_topic, space_coding
 from clip_rl_perception.sources.camera_model import CAMERA_INFO
@@ -55,7 +55,7 @@ class BagContent:
 
 
 def read_content(reader: BagReader) -> BagContent:
-    """Look at every message of an open bag; pixels of images are not decoded, labels are."""
+    """Appearance at every message of an open bag; pixels of images are not decoded, labels are."""
     pictures = set(image_topics(reader))
     topics = {
         name: TopicContent(name, topic.msgtype or "several types", _kind(name, topic.msgtype or "", pictures))

@@ -166,7 +166,7 @@ def _engines(report: Mapping[str, Any]) -> list[str]:
     return [
         f"## Engines: {first['encoder']}, {first['size'][0]}x{first['size'][1]}",
         "",
-        "The whole pipeline in one process, median ms of its stages; contestants take turns frame by frame. *x plain*:",
+        "The whole pipeline in one process, median ms of its stages; candidates take turns frame by frame. *x plain*:",
         "times the frame rate of plain torch (resize, eager FP32 network and refiner, F.interpolate, argmax; no tags).",
         "*agreement*: pixels with the label of FP32 PyTorch, on the shipped golden frames. Load includes the golden",
         "frames; MB is the growth of resident memory while loading.",

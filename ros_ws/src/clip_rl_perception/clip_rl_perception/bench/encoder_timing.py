@@ -16,7 +16,7 @@ from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.model.checkpoint import Calibration, Checkpoint, load_checkpoint, save_checkpoint
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.model.segmenter_config import PRESETS
-from clip_rl_perception.scene.letterbox import make_view, to_network
+from clip_rl_perception.scene.letterbox import make_letterbox, to_network
 
 ENCODERS = ("mobileclip2_s0", "rn50", "vit_b16")
 """Presets of `model.config` that are measured by default."""
@@ -119,8 +119,8 @@ class BareParts:
         self._decoder.set_input_tensor(4, self._tensors[1])
 
     def run(self, frame: ByteArray) -> dict[str, float]:
-        """As `Contestant.run`."""
-        view = make_view((frame.shape[0], frame.shape[1]), self._size)
+        """As `Candidate.run`."""
+        view = make_letterbox((frame.shape[0], frame.shape[1]), self._size)
         np.copyto(self._image[0], to_network(frame, view))
         start = time.perf_counter()
         self._encoder.start_async()

@@ -42,7 +42,7 @@ class Setting:
         return f"{self.backend} {self.precision} {self.encoder} {self.size[0]}x{self.size[1]} {self.classes} classes"
 
 
-class PipelineContestant:
+class PipelineCandidate:
     """`PerceptionPipeline.process` on a film: every call is the next frame of one stream."""
 
     def __init__(self, setting: Setting, engine: Engine, checkpoint: Checkpoint, space: LabelSpace | None = None):
@@ -58,12 +58,12 @@ class PipelineContestant:
         self.scene: Scene | None = None
         """Of the last call."""
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Begin another film: no previous frame."""
         self._memory = None
 
     def run(self, frame: ByteArray) -> dict[str, float]:
-        """As `Contestant.run`."""
+        """As `Candidate.run`."""
         self._stamp += FRAME_NS
         scene, self._memory = self._pipeline.process(frame, self._stamp, self._memory)
         self.scene = scene
@@ -112,7 +112,7 @@ class PlainTorch:
         return labels, {stage: seconds * 1e3 for stage, seconds in times.items()}
 
     def run(self, frame: ByteArray) -> dict[str, float]:
-        """As `Contestant.run`."""
+        """As `Candidate.run`."""
         return self.labels(frame)[1]
 
     def _now(self) -> float:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.bench.engine_timing import PipelineContestant, steps_summary
+from clip_rl_perception.bench.engine_timing import PipelineCandidate, steps_summary
 
 REPEATS = 6
 """How often a camera at rest shows a frame."""
@@ -42,20 +42,20 @@ def kinds_of(film: Sequence[ByteArray], stills: Sequence[ByteArray]) -> list[Kin
     ]
 
 
-def measure_kinds(contestant: PipelineContestant, kinds: Sequence[Kind]) -> list[dict[str, Any]]:
+def measure_kinds(candidate: PipelineCandidate, kinds: Sequence[Kind]) -> list[dict[str, Any]]:
     """Steps and their time by kind of frame; see `steps_summary`."""
     rows = []
     for kind in kinds:
-        taken = len(contestant.steps)
+        taken = len(candidate.steps)
         for stream in kind.streams:
-            contestant.forget()
+            candidate.reset()
             for frame in stream:
-                contestant.run(frame)
-        steps = contestant.steps[taken:]
+                candidate.run(frame)
+        steps = candidate.steps[taken:]
         refine_ms = round(float(np.median([ms for _, ms in steps])), 3)
-        summary = steps_summary(steps, contestant.engine.info.max_refine_steps)
+        summary = steps_summary(steps, candidate.engine.info.max_refine_steps)
         rows.append({"kind": kind.name, "refine_ms": refine_ms, **summary})
-    contestant.forget()
+    candidate.reset()
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Interleaved timing: every contestant meets every frame in turn, so that what drifts hits all of them alike.
+"""Interleaved timing: every candidate meets every frame in turn, so that what drifts hits all of them alike.
 
 Absolute times on a shared machine mean little; ratios of times taken within the same round do.
 """
@@ -17,10 +17,10 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.metrics.latency import percentiles
 
 TOTAL = "total"
-"""Stage that every contestant has: the whole call, ms."""
+"""Stage that every candidate has: the whole call, ms."""
 
 
-class Contestant(Protocol):
+class Candidate(Protocol):
     """Something that processes frames and knows its stages."""
 
     @property
@@ -35,7 +35,7 @@ class Contestant(Protocol):
 
 @dataclasses.dataclass
 class Series:
-    """Times of one contestant, by stage; the i-th of each belongs to the i-th round."""
+    """Times of one candidate, by stage; the i-th of each belongs to the i-th round."""
 
     stages: dict[str, list[float]] = dataclasses.field(default_factory=dict)
 
@@ -63,39 +63,39 @@ class Series:
 
 
 def interleave(
-    contestants: Sequence[Contestant],
+    candidates: Sequence[Candidate],
     frames: Sequence[ByteArray],
     rounds: int,
     *,
     warm_up: int = 3,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Series]:
-    """Time contestants in turns.
+    """Time candidates in turns.
 
     Args:
-        contestants: in another order every round, the same in every run: threads of one that still wait for work, and
+        candidates: in another order every round, the same in every run: threads of one that still wait for work, and
             what it left in caches, slow down the next, which must not always be the same one.
         frames: used one after the other, from the beginning again when they end.
-        rounds: timed calls of each contestant.
+        rounds: timed calls of each candidate.
         warm_up: untimed rounds before.
         progress: told (rounds done, rounds).
 
     Returns:
         Times by name.
     """
-    series = {contestant.name: Series() for contestant in contestants}
-    if len(series) != len(contestants):
-        raise ValueError("contestants need different names")
+    series = {candidate.name: Series() for candidate in candidates}
+    if len(series) != len(candidates):
+        raise ValueError("candidates need different names")
     order = np.random.default_rng(0)
     for turn in range(-warm_up, rounds):
         frame = frames[turn % len(frames)]
-        for place in order.permutation(len(contestants)):
-            contestant = contestants[place]
+        for place in order.permutation(len(candidates)):
+            candidate = candidates[place]
             start = time.perf_counter()
-            times = contestant.run(frame)
+            times = candidate.run(frame)
             whole = (time.perf_counter() - start) * 1e3
             if turn >= 0:
-                series[contestant.name].add({**times, TOTAL: whole})
+                series[candidate.name].add({**times, TOTAL: whole})
         progress(max(0, turn + 1), rounds)
     return series
 

@@ -10,10 +10,10 @@ import torch
 from torch.nn import functional
 
 from clip_rl_perception.arrays import ByteArray, FloatArray
-from clip_rl_perception.bench.interleaved import Contestant, Series, interleave
+from clip_rl_perception.bench.interleaved import Candidate, Series, interleave
 from clip_rl_perception.scene.label_map import full_size_maps, pixel_major, reference_maps
-from clip_rl_perception.scene.letterbox import make_view
-from clip_rl_perception.scene.types import NetworkView
+from clip_rl_perception.scene.letterbox import make_letterbox
+from clip_rl_perception.scene.types import Letterbox
 
 CLASSES = (2, 12, 50)
 """Numbers of classes."""
@@ -33,12 +33,12 @@ def log_probs_like_a_network(classes: int, size: tuple[int, int], seed: int = 0)
 class Fast:
     """`full_size_maps` of log-probabilities that lie in memory as the OpenVINO engine leaves them."""
 
-    def __init__(self, log_probs: FloatArray, view: NetworkView, *, confidence: bool = False) -> None:
+    def __init__(self, log_probs: FloatArray, view: Letterbox, *, confidence: bool = False) -> None:
         self.name = "label map and confidence" if confidence else "label map"
         self._log_probs, self._view, self._confidence = np.moveaxis(pixel_major(log_probs), 2, 0), view, confidence
 
     def run(self, frame: ByteArray) -> dict[str, float]:
-        """As `Contestant.run`; the frame does not matter."""
+        """As `Candidate.run`; the frame does not matter."""
         full_size_maps(self._log_probs, self._view, want_confidence=self._confidence)
         return {}
 
@@ -52,7 +52,7 @@ class Interpolate:
 
     @torch.inference_mode()
     def run(self, frame: ByteArray) -> dict[str, float]:
-        """As `Contestant.run`; the frame does not matter."""
+        """As `Candidate.run`; the frame does not matter."""
         full = functional.interpolate(self._log_probs, size=self._size, mode="bilinear", align_corners=False)
         full.argmax(dim=1).to(torch.uint8)
         return {}
@@ -69,10 +69,10 @@ def measure_postprocess(
         rounds: timed calls of each way.
         classes: numbers of classes.
     """
-    view, rows = make_view(frame, network), []
+    view, rows = make_letterbox(frame, network), []
     for count in classes:
         log_probs = log_probs_like_a_network(count, (network[0] // 4, network[1] // 4))
-        ways: list[Contestant] = [
+        ways: list[Candidate] = [
             Fast(log_probs, view),
             Fast(log_probs, view, confidence=True),
             Interpolate(log_probs, frame),

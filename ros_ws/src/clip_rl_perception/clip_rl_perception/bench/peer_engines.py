@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.model.peer_networks import Peer, build_peer
 from clip_rl_perception.scene.label_map import full_size_maps
-from clip_rl_perception.scene.letterbox import make_view, to_network
+from clip_rl_perception.scene.letterbox import make_letterbox, to_network
 
 PEERS = ("unet-resnet18", "segformer-b0", "deeplabv3plus-mobilenet")
 """Measured by default."""
@@ -71,9 +71,9 @@ class OpenVinoPeer:
         self._request.set_input_tensor(self._tensor)
 
     def run(self, frame: ByteArray) -> dict[str, float]:
-        """As `Contestant.run`."""
+        """As `Candidate.run`."""
         start = time.perf_counter()
-        view = make_view((frame.shape[0], frame.shape[1]), self._size)
+        view = make_letterbox((frame.shape[0], frame.shape[1]), self._size)
         np.copyto(self._image[0], to_network(frame, view))
         prepared = time.perf_counter()
         self._request.start_async()

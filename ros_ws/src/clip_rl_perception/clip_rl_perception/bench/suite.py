@@ -1,4 +1,4 @@
-"""The parts of a run: which contestants meet, and what the report says of them."""
+"""The parts of a run: which candidates meet, and what the report says of them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 
 from clip_rl_perception.bench import encoder_timing, peer_engines
 from clip_rl_perception.bench.bench_frames import BenchFrames, back_and_forth
-from clip_rl_perception.bench.engine_timing import PipelineContestant, PlainTorch, Setting, agreement, steps_summary
+from clip_rl_perception.bench.engine_timing import PipelineCandidate, PlainTorch, Setting, agreement, steps_summary
 from clip_rl_perception.bench.frame_kinds import kinds_of, measure_kinds
-from clip_rl_perception.bench.interleaved import Contestant, Loaded, Series, interleave, ratio, timed
+from clip_rl_perception.bench.interleaved import Candidate, Loaded, Series, interleave, ratio, timed
 from clip_rl_perception.bench.roofline import Ceilings, bound_ms, network_work
 from clip_rl_perception.engine.build import build_engine
 from clip_rl_perception.engine.load import load_engine, open_engine
@@ -119,33 +119,33 @@ def measure_engines(checkpoint: Checkpoint, frames: BenchFrames, options: Option
     directories = prepare(checkpoint, options, log)
     settings = settings_of(checkpoint, options)
     loaded = {setting.name: load(checkpoint, setting, directories.get(setting.name)) for setting in settings}
-    ours = [PipelineContestant(setting, loaded[setting.name].value, checkpoint) for setting in settings]
+    ours = [PipelineCandidate(setting, loaded[setting.name].value, checkpoint) for setting in settings]
     first = settings[0]
     more = [
-        PipelineContestant(
+        PipelineCandidate(
             dataclasses.replace(first, classes=count), loaded[first.name].value, checkpoint, _classes(count)
         )
         for count in options.classes
     ]
     plain = PlainTorch(checkpoint, first.encoder, first.size, "cuda" if first.backend in GPU_BACKENDS else "cpu")
     others, rows = _peers(first, options, log)
-    log(f"measuring {len(ours) + len(more) + len(others) + 1} contestants in turns, {options.rounds} rounds")
+    log(f"measuring {len(ours) + len(more) + len(others) + 1} candidates in turns, {options.rounds} rounds")
     film = back_and_forth(frames.frames)
-    everyone: list[Contestant] = [*ours, *more, plain, *others]
+    everyone: list[Candidate] = [*ours, *more, plain, *others]
     series = interleave(everyone, film, options.rounds)
     embeddings = np.ascontiguousarray(checkpoint.text.numpy(), np.float32)
     reference = _reference(checkpoint, first, settings, loaded)
     images = golden_images(first.size)[:AGREEMENT_FRAMES]
     engines = []
-    for contestant in [*ours, *more]:
-        setting = contestant.setting
+    for candidate in [*ours, *more]:
+        setting = candidate.setting
         made = loaded.get(setting.name)
-        row = _row(setting, series[contestant.name], series[plain.name])
+        row = _row(setting, series[candidate.name], series[plain.name])
         if made is not None:
             row["build_s"] = _build_seconds(directories.get(setting.name))
             row["load_s"], row["memory_mb"] = round(made.seconds, 2), round(made.memory_mb)
-            row["label_agreement"] = agreement(contestant.engine, reference, images, embeddings)
-        row["refinement"] = steps_summary(contestant.steps, contestant.engine.info.max_refine_steps)
+            row["label_agreement"] = agreement(candidate.engine, reference, images, embeddings)
+        row["refinement"] = steps_summary(candidate.steps, candidate.engine.info.max_refine_steps)
         engines.append(row)
     engines.append(_plain_row(first, series[plain.name]))
     own = series[first.name].stages
@@ -170,7 +170,7 @@ def measure_encoders(frames: BenchFrames, options: Options, log: Progress) -> li
     for preset in options.encoder_names:
         checkpoint, setting, directory, paths = prepare_encoder(preset, options, log)
         made = load(checkpoint, setting, directory)
-        ours = PipelineContestant(setting, made.value, checkpoint)
+        ours = PipelineCandidate(setting, made.value, checkpoint)
         bare = encoder_timing.BareParts(preset, paths, checkpoint, setting.size, setting.precision)
         plain = PlainTorch(checkpoint, setting.encoder, setting.size)
         rounds = max(5, options.rounds // 4)
@@ -268,10 +268,10 @@ def _peers(
     first: Setting, options: Options, log: Progress
 ) -> tuple[list[peer_engines.OpenVinoPeer], list[dict[str, Any]]]:
     """Peers at the first engine's size and precision, and what is known of them before they run."""
-    contestants: list[peer_engines.OpenVinoPeer] = []
+    candidates: list[peer_engines.OpenVinoPeer] = []
     rows: list[dict[str, Any]] = []
     if importlib.util.find_spec("openvino") is None:
-        return contestants, rows
+        return candidates, rows
     precision = first.precision if first.precision in ("bf16", "fp32") else "fp32"
     for name in options.peer_names:
         try:
@@ -279,7 +279,7 @@ def _peers(
         except PeerError as error:
             log(f"  left out: {error}")
             continue
-        contestants.append(peer_engines.OpenVinoPeer(name, path, first.size, precision))
+        candidates.append(peer_engines.OpenVinoPeer(name, path, first.size, precision))
         rows.append(
             {
                 "name": name,
@@ -290,10 +290,10 @@ def _peers(
                 "weights": "random",
             }
         )
-    return contestants, rows
+    return candidates, rows
 
 
-def _class_ratio(more: list[PipelineContestant], series: dict[str, Series]) -> dict[str, Any]:
+def _class_ratio(more: list[PipelineCandidate], series: dict[str, Series]) -> dict[str, Any]:
     fewest, most = more[0], more[-1]
     return {
         "fewest": fewest.setting.classes,

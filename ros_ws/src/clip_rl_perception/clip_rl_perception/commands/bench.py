@@ -1,6 +1,6 @@
 """`clip-rl bench`: time engines, encoders, peers and the node on this machine, against plain PyTorch in one run.
 
-Contestants take turns frame by frame, so ratios hold on a busy machine too. Parts may be measured one by one; each
+Candidates take turns frame by frame, so ratios hold on a busy machine too. Parts may be measured one by one; each
 replaces its own part of report.json as long as machine, versions and input are the same.
 
     clip-rl bench                        # roofline, engines and peers, encoders, label map
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", type=int, nargs="*", default=[12, 50], help="further numbers of classes")
     parser.add_argument("--peers", nargs="*", default=None, help="names, none for no peers (default: three)")
     parser.add_argument("--encoders", nargs="*", default=None, help="presets with random weights (default: three)")
-    parser.add_argument("--rounds", type=int, default=60, help="timed frames of each contestant (default: 60)")
+    parser.add_argument("--rounds", type=int, default=60, help="timed frames of each candidate (default: 60)")
     parser.add_argument("--rates", type=float, nargs="+", default=[10.0, 30.0, 60.0], help="of the node's camera, Hz")
     parser.add_argument("--cameras", type=int, nargs="+", default=[1, 2], help="of the node part (default: 1 2)")
     parser.add_argument("--transports", nargs="+", choices=("raw", "compressed"), default=["raw", "compressed"])

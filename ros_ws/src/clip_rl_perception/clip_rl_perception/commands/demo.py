@@ -30,7 +30,7 @@ from clip_rl_perception.replay.recording import Recording, read_published
 from clip_rl_perception.replay.replay_outputs import OverlayObserver
 from clip_rl_perception.replay.ros_environment import require_ros
 from clip_rl_perception.report import run_summary as reports
-from clip_rl_perception.report.frame_gallery import PictureBook
+from clip_rl_perception.report.frame_gallery import FrameGallery
 from clip_rl_perception.report.report_files import write_report
 from clip_rl_perception.runs.problems import ProblemLog
 from clip_rl_perception.sources.frames import FrameSource, SourceError
@@ -123,7 +123,7 @@ def _report(
     problems = ProblemLog()
     for line in result.problems:
         problems.add(line)
-    book = PictureBook()
+    book = FrameGallery()
     video = OverlayObserver(out / "overlay.mp4", source.info.rate_hz, width=max(2, source.info.size[1]))
     with Stage(stages - 1, stages, "drawing the overlay video") as stage:
         evaluation = OnlineEvaluation(

@@ -31,7 +31,7 @@ from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.report import requirements
 from clip_rl_perception.report import run_summary as reports
-from clip_rl_perception.report.frame_gallery import PictureBook
+from clip_rl_perception.report.frame_gallery import FrameGallery
 from clip_rl_perception.report.report_files import write_report
 from clip_rl_perception.runs.observer import FrameObserver
 from clip_rl_perception.runs.problems import ProblemLog
@@ -149,7 +149,7 @@ def replay(arguments: argparse.Namespace, observers: Sequence[FrameObserver] = (
             problems.add(f"no class of the model answers to '{name}'; it scores 0 wherever it occurs")
         if required:
             requirements.check_names(required, _known_metrics(inputs.mapping, model.space))
-        book = PictureBook()
+        book = FrameGallery()
         offline = OfflineReplay(
             inputs,
             model,
@@ -190,7 +190,7 @@ def _online(
 ) -> int:
     out: Path = arguments.out
     _clear(out, replay_online.OUTPUTS)
-    problems, book = ProblemLog(lambda line: print(f"note: {line}", file=sys.stderr)), PictureBook()
+    problems, book = ProblemLog(lambda line: print(f"note: {line}", file=sys.stderr)), FrameGallery()
     command = shlex.join(["clip-rl", *sys.argv[1:]])
     record = replay_online.replay(
         arguments, options, out, command=command, observers=[book, *observers], problems=problems

@@ -24,6 +24,7 @@ from clip_rl_perception.engine.protocol import (
     is_out_of_memory,
     library_failure,
 )
+from clip_rl_perception.errors import one_line
 
 CLASS_COUNTS_KEPT = 3
 """Graphs of so many numbers of classes stay ready; the oldest gives way."""
@@ -145,7 +146,7 @@ class DeviceEngine:
                 raise
             except RuntimeError as error:
                 self._record = False
-                reason = " ".join(str(error).split())[:300]
+                reason = one_line(error, 300)
                 self._log(f"{self._info.describe()}: no CUDA graphs ({reason}); running without, slower")
                 made = DeviceGraphs(self._program(classes), self._info, classes, self._device)
         self._graphs[classes] = made

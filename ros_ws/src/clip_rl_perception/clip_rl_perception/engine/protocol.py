@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from clip_rl_perception.arrays import ByteArray, FloatArray
-from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.errors import ClipRlError, one_line
 
 
 class EngineError(ClipRlError, RuntimeError):
@@ -114,7 +114,7 @@ class Engine(Protocol):
 
 def library_failure(info: EngineInfo, error: BaseException) -> EngineError:
     """What a library raised in the middle of a frame, as one line that says what to do where something can be done."""
-    reason = " ".join(str(error).split())[-300:] or type(error).__name__
+    reason = one_line(error)[-300:]
     if is_out_of_memory(error):
         return EngineError(f"out of memory at {info.describe()}: {reason}. Free memory, or use a smaller network size")
     return EngineError(f"{info.describe()} failed: {reason}")

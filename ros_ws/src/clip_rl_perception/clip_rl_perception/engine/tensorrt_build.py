@@ -20,6 +20,7 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.engine.graphs import DTYPES, CastNetworkGraph, MovingStepGraph
 from clip_rl_perception.engine.protocol import EngineError
 from clip_rl_perception.engine.tensorrt_library import import_compiler
+from clip_rl_perception.errors import one_line
 from clip_rl_perception.model.checkpoint import Checkpoint
 
 PRECISIONS = tuple(DTYPES)
@@ -99,7 +100,7 @@ def write_graphs(
         try:
             plan = _compile(compiler, graph, device)
         except Exception as error:  # torch-tensorrt raises many kinds, some of them bare
-            reason = " ".join(str(error).split())[:400] or type(error).__name__
+            reason = one_line(error, 400)
             raise EngineError(f"TensorRT cannot compile the {graph.name} graph: {reason}") from error
         (directory / f"{graph.name}.engine").write_bytes(plan)
 

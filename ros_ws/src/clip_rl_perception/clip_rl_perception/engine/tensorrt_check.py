@@ -24,6 +24,7 @@ from clip_rl_perception.engine.build_progress import Progress, stage
 from clip_rl_perception.engine.protocol import EngineError
 from clip_rl_perception.engine.tensorrt_build import Graph, export, graphs_for_export
 from clip_rl_perception.engine.tensorrt_library import import_flavour
+from clip_rl_perception.errors import one_line
 from clip_rl_perception.model.checkpoint import Checkpoint
 
 OPSET = 18
@@ -131,7 +132,7 @@ def _write_onnx(graph: Graph, path: Path) -> None:
                 opset_version=OPSET,
             )
     except Exception as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error, 300)
         raise EngineError(
             f"the {graph.name} graph cannot be written as ONNX: {reason} (the onnx package is needed)"
         ) from error

@@ -12,6 +12,7 @@ from types import ModuleType
 import torch
 
 from clip_rl_perception.engine.protocol import EngineError
+from clip_rl_perception.errors import one_line
 
 FLAVOURS = ("tensorrt", "tensorrt_rtx")
 """Python modules of the runtimes."""
@@ -24,7 +25,7 @@ def import_flavour(flavour: str) -> ModuleType:
     try:
         return importlib.import_module(flavour)
     except Exception as error:  # missing libraries surface as whatever the binding raises
-        raise EngineError(f"{flavour} cannot be imported ({_one_line(error)}); {INSTALL}") from error
+        raise EngineError(f"{flavour} cannot be imported ({one_line(error)}); {INSTALL}") from error
 
 
 def import_compiler() -> tuple[ModuleType, str]:
@@ -33,7 +34,7 @@ def import_compiler() -> tuple[ModuleType, str]:
         compiler = importlib.import_module("torch_tensorrt")
         flavour = str(importlib.import_module("torch_tensorrt._TensorRTProxyModule").package_name)
     except Exception as error:  # without its libraries or a GPU it raises a bare Exception
-        raise EngineError(f"torch_tensorrt cannot be imported ({_one_line(error)}); {INSTALL}") from error
+        raise EngineError(f"torch_tensorrt cannot be imported ({one_line(error)}); {INSTALL}") from error
     return compiler, flavour
 
 
@@ -71,7 +72,3 @@ def _require_gpu() -> None:
             f"the tensorrt backend needs an NVIDIA GPU, and torch {torch.__version__} (built for {build}) sees none; "
             "what can be checked without one: clip-rl build-engine --backend tensorrt --check"
         )
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -21,7 +21,7 @@ _FLIPS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
 """Steps along rows and columns; each undoes itself."""
 
 
-def infer_views(
+def infer_tta(
     engine: Engine,
     rgb: ByteArray,
     text: FloatArray,

@@ -25,7 +25,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from clip_rl_perception.harness import events
 from clip_rl_perception.harness.player_node import CAMERA_QOS
-from clip_rl_perception.ros.shutdown import EndSignals
+from clip_rl_perception.ros.shutdown import ShutdownSignals
 from clip_rl_perception.sources.image_codec import fill_compressed, fill_image
 
 JPEG_QUALITY = 90
@@ -60,7 +60,7 @@ class BenchCameras(Node):
         return all(publisher.get_subscription_count() > 0 for publisher in self.image_publishers)
 
 
-def play(node: BenchCameras, arguments: argparse.Namespace, stop: EndSignals) -> int:
+def play(node: BenchCameras, arguments: argparse.Namespace, stop: ShutdownSignals) -> int:
     """Publish at the rate for the time asked for; writes the stamps; returns the exit status."""
     deadline = time.monotonic() + arguments.wait_seconds
     while not node.subscribed():
@@ -101,7 +101,7 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("--settle-seconds", type=float, default=0.5)
     parser.add_argument("--wait-seconds", type=float, default=60.0)
     arguments = parser.parse_args(remove_ros_args(given)[1:])
-    stop = EndSignals()
+    stop = ShutdownSignals()
     frames = np.load(arguments.frames)
     rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
     node = BenchCameras(frames, arguments.namespaces, arguments.transport)

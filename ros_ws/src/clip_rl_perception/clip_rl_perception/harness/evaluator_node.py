@@ -37,7 +37,7 @@ from clip_rl_perception.harness.recorder_node import RecorderNode
 from clip_rl_perception.labels import label_space_from_names
 from clip_rl_perception.replay.online_evaluation import OnlineEvaluation, OnlineOptions
 from clip_rl_perception.replay.recording import Published, Recording, read_published
-from clip_rl_perception.report.frame_gallery import PictureBook
+from clip_rl_perception.report.frame_gallery import FrameGallery
 from clip_rl_perception.report.report_files import write_report
 from clip_rl_perception.runs.problems import ProblemLog
 from clip_rl_perception.runs.run_record import RunRecord
@@ -76,7 +76,7 @@ def listen(node: RecorderNode, stop: threading.Event) -> bool:
     return False
 
 
-def judge(
+def check(
     arguments: argparse.Namespace, arrivals: list[Published], problems: ProblemLog, *, complete: bool, wall_s: float
 ) -> RunRecord:
     """Measure and write the report; raises `ClipRlError` when there is nothing to judge."""
@@ -98,7 +98,7 @@ def judge(
         raise ClipRlError(f"{arguments.bag}: has several image topics; say with --topic which is judged: {topics}")
     published = read_published(arguments.stamps) if arguments.stamps is not None else arrivals
     measured = "from publishing" if arguments.stamps is not None else "from the image's arrival at the evaluator"
-    book = PictureBook()
+    book = FrameGallery()
     options = OnlineOptions(
         parameters={"latency": f"{measured} to the arrival of the mask, wall time"}, complete=complete, wall_s=wall_s
     )
@@ -165,7 +165,7 @@ def main(args: list[str] | None = None) -> None:
     if not complete:
         problems.add("interrupted before playing was over: later frames are missing")
     try:
-        run = judge(arguments, node.arrivals, problems, complete=complete, wall_s=wall_s)
+        run = check(arguments, node.arrivals, problems, complete=complete, wall_s=wall_s)
     except ClipRlError as error:
         print(f"evaluator: {error}", file=sys.stderr)
         sys.exit(2)

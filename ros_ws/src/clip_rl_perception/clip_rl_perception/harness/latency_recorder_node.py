@@ -25,7 +25,7 @@ from sensor_msgs.msg import Image
 
 from clip_rl_perception.harness import events
 from clip_rl_perception.messages.message_types import stamp_in
-from clip_rl_perception.ros.shutdown import EndSignals
+from clip_rl_perception.ros.shutdown import ShutdownSignals
 
 QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=50, reliability=ReliabilityPolicy.RELIABLE)
 STATUS_FIELDS = (
@@ -34,7 +34,7 @@ STATUS_FIELDS = (
 )  # fmt: skip
 
 
-class ArrivalsNode(Node):
+class LatencyRecorderNode(Node):
     """Subscribes to ``mask`` and ``status`` of each namespace."""
 
     def __init__(self, namespaces: list[str]) -> None:
@@ -82,9 +82,9 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--namespaces", nargs="+", required=True)
     arguments = parser.parse_args(remove_ros_args(given)[1:])
-    stop = EndSignals()
+    stop = ShutdownSignals()
     rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
-    node = ArrivalsNode(arguments.namespaces)
+    node = LatencyRecorderNode(arguments.namespaces)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     told = False

@@ -34,8 +34,8 @@ from clip_rl_perception.harness import events
 from clip_rl_perception.harness.pacing import Pace
 from clip_rl_perception.harness.player_messages import Outgoing, as_recorded, made_of, type_of
 from clip_rl_perception.harness.sim_clock import SimClock
-from clip_rl_perception.harness.status_waiter import Answers
-from clip_rl_perception.ros.shutdown import EndSignals
+from clip_rl_perception.harness.status_waiter import StatusWaiter
+from clip_rl_perception.ros.shutdown import ShutdownSignals
 from clip_rl_perception.sources.frames import FrameSource
 from clip_rl_perception.sources.media_source import open_source
 from clip_rl_perception.threads.prefetch import Prefetch
@@ -67,7 +67,7 @@ class PlayerNode(Node):
         self.image_publisher = self.create_publisher(kind, topic, CAMERA_QOS)
 
 
-def play(node: PlayerNode, arguments: argparse.Namespace, stop: EndSignals) -> int:
+def play(node: PlayerNode, arguments: argparse.Namespace, stop: ShutdownSignals) -> int:
     """Wait for a subscriber, then publish every frame at its time; returns the exit status."""
     limit = None if arguments.seconds is None else max(1, round(arguments.seconds * node.source.info.rate_hz))
     with contextlib.ExitStack() as stack:
@@ -79,7 +79,7 @@ def play(node: PlayerNode, arguments: argparse.Namespace, stop: EndSignals) -> i
             )
         )
         stamps = stack.enter_context(open(arguments.stamps or "/dev/null", "w", encoding="utf-8"))  # noqa: PTH123
-        answers = stack.enter_context(contextlib.closing(Answers(node))) if arguments.lockstep else None
+        answers = stack.enter_context(contextlib.closing(StatusWaiter(node))) if arguments.lockstep else None
         clock = None
         if arguments.keep_stamps:
             clock = stack.enter_context(contextlib.closing(SimClock(node, speed=arguments.speed)))
@@ -109,8 +109,8 @@ def _publish(
     stamps: TextIO,
     arguments: argparse.Namespace,
     clock: SimClock | None,
-    answers: Answers | None,
-    stop: EndSignals,
+    answers: StatusWaiter | None,
+    stop: ShutdownSignals,
 ) -> tuple[int, int, float, int]:
     """Returns frames sent, how many of them late, by how much at worst (ms), and how many were not answered."""
     pace = Pace(node.source.info.rate_hz, speed=arguments.speed, fixed=arguments.rate is not None)
@@ -160,7 +160,7 @@ def _publish(
 
 
 def _wait_for_subscribers(
-    node: PlayerNode, answers: Answers | None, arguments: argparse.Namespace, stop: EndSignals
+    node: PlayerNode, answers: StatusWaiter | None, arguments: argparse.Namespace, stop: ShutdownSignals
 ) -> bool:
     events.emit("waiting", topic=node.image_publisher.topic_name)
     deadline = time.monotonic() + arguments.wait_seconds
@@ -235,7 +235,7 @@ def main(args: list[str] | None = None) -> None:
     """Entry point of `ros2 run clip_rl_perception player_node`."""
     given = sys.argv if args is None else args
     arguments = parser().parse_args(remove_ros_args(given)[1:])
-    stop = EndSignals()
+    stop = ShutdownSignals()
     try:
         source = open_source(arguments.source, rate_hz=arguments.rate, topic=arguments.topic)
         outgoing, kind = _outgoing(source, arguments)

@@ -31,7 +31,7 @@ from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.harness import events
 from clip_rl_perception.messages import message_types
 from clip_rl_perception.replay.recording import Published
-from clip_rl_perception.ros.shutdown import EndSignals
+from clip_rl_perception.ros.shutdown import ShutdownSignals
 from clip_rl_perception.threads.priority import lower_this_thread
 
 TOPICS: dict[str, tuple[Any, str, bool]] = {
@@ -170,7 +170,7 @@ def main(args: list[str] | None = None) -> None:
         "--confidence", action="store_true", help="record the confidence too; the node then computes it"
     )
     arguments = parser.parse_args(remove_ros_args(given)[1:])
-    stop = EndSignals()
+    stop = ShutdownSignals()
     rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = RecorderNode(arguments.path, confidence=arguments.confidence)

@@ -10,10 +10,10 @@ from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 from clip_rl_perception.messages import message_types
-from clip_rl_perception.ros.shutdown import EndSignals
+from clip_rl_perception.ros.shutdown import ShutdownSignals
 
 
-class Answers:
+class StatusWaiter:
     """Listens to `status`, which comes once for every frame that the node takes up; spins `node` on a thread."""
 
     def __init__(self, node: Node) -> None:
@@ -37,7 +37,7 @@ class Answers:
         with self._changed:
             self._stamp = None
 
-    def wait(self, stamp_ns: int, stop: EndSignals, seconds: float) -> bool:
+    def wait(self, stamp_ns: int, stop: ShutdownSignals, seconds: float) -> bool:
         """Wait for the status of the frame with this stamp; False when `seconds` passed or `stop` was set."""
         with self._changed:
             for _ in range(max(1, round(seconds / 0.1))):

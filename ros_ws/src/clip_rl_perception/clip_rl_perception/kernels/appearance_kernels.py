@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-untyped-def, no-any-return, no-untyped-call, assignment, arg-type"
-"""Compiled loop of `validity.measure_look`: what a small picture looks like."""
+"""Compiled loop of `validity.measure_appearance`: what a small picture looks like."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from clip_rl_perception.kernels.compiled import compiled
 
 @compiled
 def measure(pixels, mask):
-    """The numbers of `validity.FrameLook` but the last, in its order.
+    """The numbers of `validity.FrameAppearance` but the last, in its order.
 
     Args:
         pixels: uint8 (height, width, 3), RGB.

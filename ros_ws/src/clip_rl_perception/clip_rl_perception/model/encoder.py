@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from clip_rl_perception.errors import one_line
 from clip_rl_perception.model import torchvision_compat  # noqa: F401  (before open_clip, which imports torchvision)
 from clip_rl_perception.model.segmenter_config import ConfigError, EncoderConfig, check_input_size
 
@@ -313,7 +314,7 @@ def _create(name: str, pretrained: str | None, quick_gelu: bool) -> Any:
     except Exception as error:
         if not pretrained:
             raise
-        line = " ".join(str(error).split())
+        line = one_line(error)
         raise ConfigError(f"encoder '{name}': weights '{pretrained}' cannot be loaded: {line[:400]}") from error
     finally:
         root.setLevel(level)

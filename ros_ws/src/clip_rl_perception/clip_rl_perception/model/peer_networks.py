@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.errors import ClipRlError, one_line
 from clip_rl_perception.model.torchvision_compat import ensure_torchvision_imports
 
 SIZE_MULTIPLE = 32
@@ -109,7 +109,7 @@ def _library(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise PeerError(f"peers need {name} ({reason}); install it with: pip install -e '.[peers]'") from error
 
 

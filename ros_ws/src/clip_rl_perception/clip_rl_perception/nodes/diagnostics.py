@@ -61,7 +61,7 @@ class Report:
     values: dict[str, str]
 
 
-def judge(state: NodeState) -> list[Report]:
+def check(state: NodeState) -> list[Report]:
     """Judge the node's input and its inference, in this order."""
     return [_judge_input(state), _judge_inference(state)]
 

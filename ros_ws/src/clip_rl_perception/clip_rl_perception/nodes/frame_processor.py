@@ -1,6 +1,6 @@
 """One image message to all outputs of its stamp, on the inference thread.
 
-Order: decode, judge the stamp, pipeline, fill every message, then publish: mask, tags and confidence, the status of the
+Order: decode, check the stamp, pipeline, fill every message, then publish: mask, tags and confidence, the status of the
 same stamp (only now is it known that they exist), and last the pictures for people.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.engine.protocol import EngineError
-from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.errors import named_line
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.nodes.health import Health
 from clip_rl_perception.nodes.markers import MarkerPlane, cleared, marker_array
@@ -56,7 +56,7 @@ class DecodedMessage:
 
 
 class FrameProcessor:
-    """What the worker runs. `process` and `failed` come from the inference thread, `forget` from any.
+    """What the worker runs. `process` and `failed` come from the inference thread, `reset` from any.
 
     `prepare` may run on a thread of its own, for the next frame while `process` has this one.
 
@@ -92,12 +92,12 @@ class FrameProcessor:
         self._warn = warn
         self._camera = camera
         self._stamps = StampMonitor()
-        self._forget = threading.Event()
+        self._reset = threading.Event()
         self._taken_up = 0.0
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Before the next frame, drop tracks, the previous result and the stamps seen."""
-        self._forget.set()
+        self._reset.set()
 
     def prepare(self, message: Any) -> DecodedMessage:
         """Decode a sensor_msgs/Image or CompressedImage, crop and resize it; publishes nothing."""
@@ -113,10 +113,10 @@ class FrameProcessor:
         """Handle a message that `prepare` has prepared; counts it and publishes its status in any case."""
         self._taken_up = prepared.taken_up
         parameters = self._parameters()
-        if self._forget.is_set():
-            self._forget.clear()
+        if self._reset.is_set():
+            self._reset.clear()
             self._stamps.reset()
-            self._session.forget()
+            self._session.reset()
         if prepared.image is None:
             if isinstance(prepared.error, ImageError):
                 self._reject(message.header, str(prepared.error))
@@ -125,9 +125,9 @@ class FrameProcessor:
             return
         times = FrameTimes(decode=prepared.decode_ms)
         stamp_ns = message.header.stamp.sec * NANOSECONDS + message.header.stamp.nanosec
-        verdict = self._judge(stamp_ns, parameters)
-        if verdict.forget:
-            self._session.forget()
+        verdict = self._check(stamp_ns, parameters)
+        if verdict.reset:
+            self._session.reset()
         if not verdict.good:
             self._warn(verdict.reason)
             if parameters.stamp_policy == "reject":
@@ -139,13 +139,10 @@ class FrameProcessor:
 
     def failed(self, message: Any, error: Exception) -> None:
         """Report a frame that could not be processed; anything but our own errors is named by its type."""
-        reason = " ".join(str(error).split())
-        if not isinstance(error, (ClipRlError, EngineError)):
-            reason = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
-        self._reject(message.header, f"processing failed: {reason}")
+        self._reject(message.header, f"processing failed: {named_line(error)}")
 
-    def _judge(self, stamp_ns: int, parameters: NodeParameters) -> StampVerdict:
-        return self._stamps.judge(
+    def _check(self, stamp_ns: int, parameters: NodeParameters) -> StampVerdict:
+        return self._stamps.check(
             stamp_ns,
             self._now_ns(),
             future_tolerance_ns=round(parameters.future_tolerance_ms * 1e6),

@@ -104,7 +104,7 @@ class Health:
             return dict(self._events)
 
     def summary(self, now: float) -> HealthSummary:
-        """Look at the window that ends now."""
+        """Appearance at the window that ends now."""
         with self._lock:
             self._prune(now)
             span = max(min(self._window_s, now - self._begun), 1e-3)

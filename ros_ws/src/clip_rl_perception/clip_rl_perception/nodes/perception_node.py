@@ -24,11 +24,11 @@ from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import Trigger
 
 from clip_rl_perception.engine.protocol import EngineError
-from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.errors import ClipRlError, one_line
 from clip_rl_perception.labels import LabelError, label_space_from_names
 from clip_rl_perception.nodes.camera_subscription import CameraInfoInput
 from clip_rl_perception.nodes.declared_parameters import change_checker, declare_all, read, undeclared_overrides
-from clip_rl_perception.nodes.diagnostics import NodeState, diagnostic_array, judge
+from clip_rl_perception.nodes.diagnostics import NodeState, check, diagnostic_array
 from clip_rl_perception.nodes.health import Health
 from clip_rl_perception.nodes.image_subscription import ImageInput
 from clip_rl_perception.nodes.newest_frame import FrameCounter, FrameWorker
@@ -115,7 +115,7 @@ class PerceptionNode(LifecycleNode):
             session = Session.load(self._settings, log=self.get_logger().info)
         except Exception as error:
             known = isinstance(error, (ClipRlError, EngineError, LabelError))
-            text = " ".join(str(error).split())
+            text = one_line(error)
             self._configure_error = f"configure failed: {text if known else f'{type(error).__name__}: {text}'}"
             self.get_logger().error(self._configure_error)
             self._release()
@@ -151,7 +151,7 @@ class PerceptionNode(LifecycleNode):
             warn=lambda text: self.get_logger().warning(text, throttle_duration_sec=2.0),
             camera=lambda width, height: camera_info.pinhole(width, height) if camera_info is not None else None,
         )
-        self._processor.forget()
+        self._processor.reset()
         self._watchdog = Watchdog(
             self._settings.stall_timeout_s, stalled=self._on_stalled, recovered=self._on_recovered
         )
@@ -264,7 +264,7 @@ class PerceptionNode(LifecycleNode):
                 labels = label_space_from_names(request.names, request.prompts, request.instrument)
                 text = self._session.prepare_classes(labels)
             except Exception as error:
-                response.message = " ".join(str(error).split())
+                response.message = one_line(error)
                 self.get_logger().warning(f"set_classes refused: {response.message}")
                 return response
             self._session.use_classes(labels, text)
@@ -278,7 +278,7 @@ class PerceptionNode(LifecycleNode):
         if processor is None:
             response.message = "the node is not active; there is nothing to forget"
             return response
-        processor.forget()
+        processor.reset()
         response.success, response.message = True, "tracks and memory are forgotten from the next frame on"
         return response
 
@@ -328,7 +328,7 @@ class PerceptionNode(LifecycleNode):
         )
         name = self.get_fully_qualified_name().strip("/")
         stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(diagnostic_array(name, state.engine, stamp, judge(state)))
+        self._diagnostics.publish(diagnostic_array(name, state.engine, stamp, check(state)))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -45,13 +45,13 @@ class PreparedInput:
 
     frame: PreparedFrame
     stream: int
-    """Counts what `Session.forget` begins."""
+    """Counts what `Session.reset` begins."""
 
 
 class Session:
     """One model on one engine, and one stream through it.
 
-    `process` and `forget` are called by one thread at a time; `prepare`, `prepare_classes` and `use_classes` by any.
+    `process` and `reset` are called by one thread at a time; `prepare`, `prepare_classes` and `use_classes` by any.
     """
 
     def __init__(self, checkpoint: Checkpoint, engine: Engine, pipeline: PerceptionPipeline) -> None:
@@ -131,7 +131,7 @@ class Session:
         """Make a scene of the next frame, and say with which classes.
 
         Args:
-            prepared: the frame, from `prepare`; one that was prepared before a `forget` is prepared again.
+            prepared: the frame, from `prepare`; one that was prepared before a `reset` is prepared again.
             stamp_ns: of the frame; one before the last frame's counts as the last one's for tracks.
             parameters: those in force for this frame.
             want_confidence: also make the confidence map.
@@ -156,7 +156,7 @@ class Session:
         )
         return scene, pipeline.label_space
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """The next frame begins a stream: no previous result, track ids from 1, nothing known of the content area."""
         self._memory = None
         with self._preparing:

@@ -60,7 +60,7 @@ class Watchdog:
         return running if running > self._limit_s else None
 
     def check(self) -> None:
-        """Look once; the thread does this four times per limit."""
+        """Appearance once; the thread does this four times per limit."""
         running = self.stalled_for()
         if running is None:
             return

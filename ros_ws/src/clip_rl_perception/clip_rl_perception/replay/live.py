@@ -32,7 +32,7 @@ from clip_rl_perception.sources.media_source import is_bag, open_source
 from clip_rl_perception.sources.streams import InputOptions, open_inputs
 
 STAGES = 3
-"""Start, play, judge."""
+"""Start, play, check."""
 
 
 @dataclasses.dataclass(frozen=True)

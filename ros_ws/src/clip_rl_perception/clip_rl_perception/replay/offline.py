@@ -199,7 +199,7 @@ class OfflineReplay:
         if scene is None:
             return _Done(stream, frame, record, SeenFrame(record, frame.rgb, None, (), self._model.space))
         if result.forgot:
-            self._scorer.forget(_key(stream))
+            self._scorer.reset(_key(stream))
         scored = self._score(stream, frame, scene.label_map, scene.confidence)
         stages = {
             "decode": frame.decode_ms,

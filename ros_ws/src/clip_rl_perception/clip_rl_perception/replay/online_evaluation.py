@@ -118,7 +118,7 @@ class OnlineEvaluation:
                     for line in check.take(content):
                         self.problems.add(line)
                 # Masks are told apart by their stamps: of frames that share one the first gets the answer.
-                seen = self._judge(stream, content, row, first=row.stamp_ns not in taken)
+                seen = self._check(stream, content, row, first=row.stamp_ns not in taken)
                 taken.add(row.stamp_ns)
                 records.append(seen.record)
                 self._show(seen)
@@ -128,7 +128,7 @@ class OnlineEvaluation:
         self._check_stamps()
         return self._record(tuple(records), input_sha256, source)
 
-    def _judge(self, stream: Stream, content: Frame | LeftOut, row: Published, *, first: bool) -> SeenFrame:
+    def _check(self, stream: Stream, content: Frame | LeftOut, row: Published, *, first: bool) -> SeenFrame:
         status = self._statuses.get(row.stamp_ns) if first else None
         received = self._recording.mask_received_ns.get(row.stamp_ns) if first else None
         record = FrameRecord(

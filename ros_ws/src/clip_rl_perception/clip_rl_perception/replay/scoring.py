@@ -56,7 +56,7 @@ class FrameScorer:
         self._settings: dict[str, Any] = {"nsd_tau": nsd_tau, "boundary": boundary, "temporal": temporal}
         self._meters: dict[str, FrameMeter] = {}
 
-    def forget(self, stream: str) -> None:
+    def reset(self, stream: str) -> None:
         """The next frame of `stream` begins a new video."""
         self._meters.pop(stream, None)
 

@@ -25,7 +25,7 @@ class StreamCheck:
         self._previous: Frame | None = None
 
     def take(self, frame: Frame) -> list[str]:
-        """Look at the next frame; returns what is unusual about it, a line each."""
+        """Appearance at the next frame; returns what is unusual about it, a line each."""
         before, self._previous = self._previous, frame
         self.last_ns = max(self.last_ns, frame.stamp_ns)
         if before is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from clip_rl_perception.engine.protocol import EngineError
+from clip_rl_perception.errors import named_line
 from clip_rl_perception.pipeline import PerceptionPipeline, SceneMemory
 from clip_rl_perception.scene.outcome import conclude
 from clip_rl_perception.scene.stamps import StampMonitor
@@ -40,8 +40,8 @@ class StreamState:
         stamp = frame.stamp_ns
         # The time of a video begins at 0, which as a header stamp would mean that there is none.
         given = stamp + 1 if frame.stamped else 0
-        verdict = self._stamps.judge(given, stamp + 1, future_tolerance_ns=0, jump_ns=CLOCK_JUMP_NS)
-        if verdict.forget:
+        verdict = self._stamps.check(given, stamp + 1, future_tolerance_ns=0, jump_ns=CLOCK_JUMP_NS)
+        if verdict.reset:
             self._memory = None
         if self._memory is not None:
             stamp = max(stamp, self._memory.stamp_ns)
@@ -50,9 +50,6 @@ class StreamState:
                 frame.rgb, stamp, self._memory, want_confidence=want_confidence
             )
         except Exception as error:  # one frame must not end a run, whatever an engine raises; the node does the same
-            text = " ".join(str(error).split())
-            if not isinstance(error, EngineError):
-                text = f"{type(error).__name__}: {text}"
-            return Processed(None, Validity.INVALID_INPUT, f"processing failed: {text}", verdict.forget)
+            return Processed(None, Validity.INVALID_INPUT, f"processing failed: {named_line(error)}", verdict.reset)
         validity, reason = conclude(scene.validity, scene.reason, verdict, age_ms=0.0, max_age_ms=0.0)
-        return Processed(scene, validity, reason, verdict.forget)
+        return Processed(scene, validity, reason, verdict.reset)

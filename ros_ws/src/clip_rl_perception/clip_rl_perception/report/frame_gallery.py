@@ -44,7 +44,7 @@ class Picture:
     """(caption, uint8 RGB, at most `WIDTH` wide): input, result, and with truth: ground truth and error map."""
 
 
-class PictureBook:
+class FrameGallery:
     """A `FrameObserver` that keeps pictures for the report."""
 
     def __init__(

@@ -9,7 +9,7 @@ from typing import Any
 
 from clip_rl_perception.atomic_write import write_json, write_text
 from clip_rl_perception.report import run_summary as reports
-from clip_rl_perception.report.frame_gallery import PictureBook
+from clip_rl_perception.report.frame_gallery import FrameGallery
 from clip_rl_perception.report.report_html import render
 from clip_rl_perception.runs.record_json import frame_to_json
 from clip_rl_perception.runs.run_record import RunRecord
@@ -26,7 +26,7 @@ class WrittenReport:
 
 
 def write_report(
-    run: RunRecord, out: Path, book: PictureBook | None = None, *, videos: Sequence[Path] = ()
+    run: RunRecord, out: Path, book: FrameGallery | None = None, *, videos: Sequence[Path] = ()
 ) -> WrittenReport:
     """Write ``report.json`` and ``report.html`` into `out`, each whole or not at all.
 

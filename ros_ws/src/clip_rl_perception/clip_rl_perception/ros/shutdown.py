@@ -8,7 +8,7 @@ import select
 import signal
 
 
-class EndSignals:
+class ShutdownSignals:
     """Takes both signals from its making on, until the process is gone; used like a `threading.Event`.
 
     A wait on an Event may sleep through a signal: where the kernel hands it to another thread, or just before the main

@@ -19,7 +19,7 @@ from rclpy.exceptions import InvalidHandle
 from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.node import Node
 
-from clip_rl_perception.ros.shutdown import EndSignals
+from clip_rl_perception.ros.shutdown import ShutdownSignals
 
 END_LIMIT_S = 15.0
 """After this long an ending that hangs is cut off."""
@@ -40,7 +40,7 @@ class ClosableNode(Node, Closable):
 def run(node: ClosableNode, *, threads: int) -> int:
     """Spin `node` until a signal comes; returns the exit status: 0 after a signal, 1 after a crash of the executor."""
     # In force until the process is gone: who ends a process group may signal twice, and the ending must go on.
-    stop = EndSignals()
+    stop = ShutdownSignals()
     crashed = threading.Event()
     executor = SingleThreadedExecutor() if threads == 1 else MultiThreadedExecutor(num_threads=threads)
     executor.add_node(node)

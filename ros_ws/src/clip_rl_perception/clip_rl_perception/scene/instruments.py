@@ -17,15 +17,15 @@ from clip_rl_perception.labels import LabelSpace, label_space_from_names
 from clip_rl_perception.scene.axis import fit_axes
 from clip_rl_perception.scene.instances import InstanceConfig, find_instances
 from clip_rl_perception.scene.label_map import pixel_major
-from clip_rl_perception.scene.letterbox import frame_to_grid, grid_content_mask, make_view
-from clip_rl_perception.scene.types import Box, Instrument, NetworkView
+from clip_rl_perception.scene.letterbox import frame_to_grid, grid_content_mask, make_letterbox
+from clip_rl_perception.scene.types import Box, Instrument, Letterbox
 
 
 def find_instruments(
     winners: ByteArray,
     log_probs: FloatArray,
     label_map: ByteArray,
-    view: NetworkView,
+    view: Letterbox,
     space: LabelSpace,
     *,
     temperature: float = 1.0,
@@ -82,7 +82,7 @@ def find_instruments(
 
 
 @functools.lru_cache(maxsize=8)
-def _border(view: NetworkView, stride: int) -> tuple[float, float, float, float]:
+def _border(view: Letterbox, stride: int) -> tuple[float, float, float, float]:
     """The content's (left, top, right, bottom) in grid coordinates."""
     crop = view.crop
     far = [crop.x + crop.width - 1, crop.y + crop.height - 1]
@@ -95,5 +95,5 @@ def warm_up() -> None:
     space = label_space_from_names(["background", "instrument"])
     log_probs = np.zeros((2, 4, 4), np.float32)
     log_probs[1, 1:] = 1
-    view = make_view((16, 16), (16, 16))
+    view = make_letterbox((16, 16), (16, 16))
     find_instruments(log_probs.argmax(0).astype(np.uint8), log_probs, np.ones((16, 16), np.uint8), view, space)

@@ -1,7 +1,7 @@
 """Refined log-probabilities on the logit grid -> label map and confidence at the size of the frame.
 
 What they are: the log-probabilities, bilinearly interpolated (half-pixel centres, edges repeated) from the grid nodes
-to the frame pixels through the `NetworkView`; the label is the class with the largest value, the first one on ties;
+to the frame pixels through the `Letterbox`; the label is the class with the largest value, the first one on ties;
 confidence is its softmax probability after division by the calibration's temperature, x 255. `reference_maps` computes
 just that, plainly. `full_size_maps` gives the same at a fraction of the cost (compiled in `label_map_kernels`): labels
 exactly, but for rounding; confidence nearly everywhere within one step of 255.
@@ -19,13 +19,13 @@ import numpy.typing as npt
 from clip_rl_perception.arrays import ByteArray, FloatArray
 from clip_rl_perception.kernels import label_map_kernels as kernels
 from clip_rl_perception.labels import UNLABELLED
-from clip_rl_perception.scene.letterbox import content_mask, frame_to_grid, make_view
-from clip_rl_perception.scene.types import NetworkView
+from clip_rl_perception.scene.letterbox import content_mask, frame_to_grid, make_letterbox
+from clip_rl_perception.scene.types import Letterbox
 
 
 def full_size_maps(
     log_probs: FloatArray,
-    view: NetworkView,
+    view: Letterbox,
     *,
     winners: ByteArray | None = None,
     temperature: float = 1.0,
@@ -76,11 +76,11 @@ def grid_winners(log_probs: FloatArray) -> ByteArray:
 
 def warm_up() -> None:
     """Compile what `full_size_maps` needs, once per process, so that the first frame does not wait for it."""
-    full_size_maps(np.zeros((2, 2, 2), np.float32), make_view((8, 8), (8, 8)), want_confidence=True)
+    full_size_maps(np.zeros((2, 2, 2), np.float32), make_letterbox((8, 8), (8, 8)), want_confidence=True)
 
 
 def reference_maps(
-    log_probs: FloatArray, view: NetworkView, *, temperature: float = 1.0, band: int = 64
+    log_probs: FloatArray, view: Letterbox, *, temperature: float = 1.0, band: int = 64
 ) -> tuple[ByteArray, ByteArray]:
     """What `full_size_maps` stands for, written down plainly in double precision: the yardstick of tests and benches.
 
@@ -112,14 +112,14 @@ def reference_maps(
     return labels, confidence
 
 
-def _neighbours(view: NetworkView, length: int, nodes: int, axis: int) -> tuple[Any, Any, npt.NDArray[np.float64]]:
+def _neighbours(view: Letterbox, length: int, nodes: int, axis: int) -> tuple[Any, Any, npt.NDArray[np.float64]]:
     """Of each pixel along an axis: the nodes before and after it, and how far it lies between them."""
     position = _grid_positions(view, np.arange(length), nodes, axis)
     before = np.floor(position).astype(np.intp)
     return np.clip(before, 0, nodes - 1), np.clip(before + 1, 0, nodes - 1), position - before
 
 
-def _grid_positions(view: NetworkView, pixels: npt.NDArray[Any], nodes: int, axis: int) -> npt.NDArray[np.float64]:
+def _grid_positions(view: Letterbox, pixels: npt.NDArray[Any], nodes: int, axis: int) -> npt.NDArray[np.float64]:
     stride = view.network_size[1 - axis] // nodes
     points = np.zeros((len(pixels), 2))
     points[:, axis] = pixels
@@ -127,7 +127,7 @@ def _grid_positions(view: NetworkView, pixels: npt.NDArray[Any], nodes: int, axi
 
 
 @functools.lru_cache(maxsize=8)
-def _cells(view: NetworkView, grid: tuple[int, int]) -> tuple[Any, Any, Any, Any]:
+def _cells(view: Letterbox, grid: tuple[int, int]) -> tuple[Any, Any, Any, Any]:
     """First crop pixel of each cell, int64 (nodes + 2), and each crop pixel's place in its cell: of columns, of rows.
 
     Cell i lies between nodes i - 1 and i; the first and last lie between a node and the edge of the grid. Places of
@@ -145,7 +145,7 @@ def _cells(view: NetworkView, grid: tuple[int, int]) -> tuple[Any, Any, Any, Any
     return starts_x, np.pad(along_x, (0, kernels.width_in_vectors(starts_x))), starts_y, along_y
 
 
-def _clear_outside(full: ByteArray, view: NetworkView, value: int) -> None:
+def _clear_outside(full: ByteArray, view: Letterbox, value: int) -> None:
     """Set what lies outside the content to `value`, 0 or 255."""
     crop = view.crop
     full[: crop.y] = value

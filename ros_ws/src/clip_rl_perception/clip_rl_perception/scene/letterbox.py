@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from clip_rl_perception.arrays import ByteArray, DoubleArray
 from clip_rl_perception.kernels.block_mean import block_mean, can_take
-from clip_rl_perception.scene.types import Box, ContentArea, NetworkView
+from clip_rl_perception.scene.types import Box, ContentArea, Letterbox
 
 PAD_RGB = (123, 117, 104)
 """Padding colour: CLIP's mean colour, so that padding is about 0 after normalisation."""
@@ -25,9 +25,9 @@ STRIDE = 4
 """Network pixels per logit."""
 
 
-def make_view(
+def make_letterbox(
     frame_size: tuple[int, int], network_size: tuple[int, int], content: ContentArea | None = None
-) -> NetworkView:
+) -> Letterbox:
     """View of a frame: its content area scaled to fit the network input, centred, the rest padding.
 
     Args:
@@ -47,9 +47,9 @@ def make_view(
     if min(crop.width, crop.height) < 1 or not fits:
         raise ValueError(f"{crop} is not a part of a {width}x{height} frame")
     scale = min(network_size[0] / crop.height, network_size[1] / crop.width)
-    view = NetworkView((height, width), network_size, crop, scale, 0, 0, content.circle, content.corner_radius)
+    view = Letterbox((height, width), network_size, crop, scale, 0, 0, content.circle, content.corner_radius)
     shown_height, shown_width = shown_size(view)
-    return NetworkView(
+    return Letterbox(
         frame_size=(height, width),
         network_size=network_size,
         crop=crop,
@@ -61,7 +61,7 @@ def make_view(
     )
 
 
-def shown_size(view: NetworkView) -> tuple[int, int]:
+def shown_size(view: Letterbox) -> tuple[int, int]:
     """(height, width) in network pixels of the crop inside the network input; at least 1x1, at most the input size."""
     return (
         max(1, min(view.network_size[0], round(view.crop.height * view.scale))),
@@ -69,7 +69,7 @@ def shown_size(view: NetworkView) -> tuple[int, int]:
     )
 
 
-def to_network(rgb: ByteArray, view: NetworkView, out: ByteArray | None = None) -> ByteArray:
+def to_network(rgb: ByteArray, view: Letterbox, out: ByteArray | None = None) -> ByteArray:
     """Draw the frame as the network sees it.
 
     Shrinking averages: whole pixel blocks first (as `cv2.INTER_AREA`), the rest of the way bilinear, at the exact
@@ -138,38 +138,38 @@ def _expect(name: str, value: Any, shape: tuple[int, ...]) -> None:
         raise ValueError(f"{name} is {got}; expected uint8 {shape}")
 
 
-def frame_to_network(points: npt.ArrayLike, view: NetworkView) -> DoubleArray:
+def frame_to_network(points: npt.ArrayLike, view: Letterbox) -> DoubleArray:
     """Frame pixels (..., 2) of (x, y) -> network pixels (..., 2)."""
     points = np.asarray(points, np.float64)
     origin = np.array([view.crop.x, view.crop.y], np.float64)
     return (points - origin + 0.5) * view.scale - 0.5 + np.array([view.pad_x, view.pad_y], np.float64)
 
 
-def network_to_frame(points: npt.ArrayLike, view: NetworkView) -> DoubleArray:
+def network_to_frame(points: npt.ArrayLike, view: Letterbox) -> DoubleArray:
     """Network pixels (..., 2) of (x, y) -> frame pixels (..., 2): the inverse of `frame_to_network`."""
     points = np.asarray(points, np.float64)
     origin = np.array([view.crop.x, view.crop.y], np.float64)
     return (points - np.array([view.pad_x, view.pad_y], np.float64) + 0.5) / view.scale - 0.5 + origin
 
 
-def frame_to_grid(points: npt.ArrayLike, view: NetworkView, stride: int = STRIDE) -> DoubleArray:
+def frame_to_grid(points: npt.ArrayLike, view: Letterbox, stride: int = STRIDE) -> DoubleArray:
     """Frame pixels (..., 2) of (x, y) -> logit grid coordinates (..., 2) of (column, row)."""
     return (frame_to_network(points, view) + 0.5) / stride - 0.5
 
 
-def grid_to_frame(points: npt.ArrayLike, view: NetworkView, stride: int = STRIDE) -> DoubleArray:
+def grid_to_frame(points: npt.ArrayLike, view: Letterbox, stride: int = STRIDE) -> DoubleArray:
     """Logit grid coordinates (..., 2) of (column, row) -> frame pixels (..., 2) of (x, y)."""
     return network_to_frame((np.asarray(points, np.float64) + 0.5) * stride - 0.5, view)
 
 
-def box_to_network(box: Box, view: NetworkView) -> tuple[float, float, float, float]:
+def box_to_network(box: Box, view: Letterbox) -> tuple[float, float, float, float]:
     """Edges (left, top, right, bottom) of a frame box in network pixels, where pixel n covers n - 0.5 to n + 0.5."""
     edges = [[box.x - 0.5, box.y - 0.5], [box.x + box.width - 0.5, box.y + box.height - 0.5]]
     (left, top), (right, bottom) = frame_to_network(edges, view).tolist()
     return (left, top, right, bottom)
 
 
-def box_to_frame(edges: tuple[float, float, float, float], view: NetworkView) -> Box:
+def box_to_frame(edges: tuple[float, float, float, float], view: Letterbox) -> Box:
     """Smallest frame box that holds the network edges (left, top, right, bottom), cut to the crop; at least 1x1."""
     corners = network_to_frame([edges[:2], edges[2:]], view) + 0.5
     crop = view.crop
@@ -181,13 +181,13 @@ def box_to_frame(edges: tuple[float, float, float, float], view: NetworkView) ->
     return Box(left, top, right - left, bottom - top)
 
 
-def inside_content(points: npt.ArrayLike, view: NetworkView) -> npt.NDArray[np.bool_]:
+def inside_content(points: npt.ArrayLike, view: Letterbox) -> npt.NDArray[np.bool_]:
     """Whether frame points (..., 2) of (x, y) show the patient: inside the crop and its circle or rounded corners."""
     points = np.asarray(points, np.float64)
     return _inside(points[..., 0], points[..., 1], view)
 
 
-def _inside(x: npt.NDArray[Any], y: npt.NDArray[Any], view: NetworkView) -> npt.NDArray[np.bool_]:
+def _inside(x: npt.NDArray[Any], y: npt.NDArray[Any], view: Letterbox) -> npt.NDArray[np.bool_]:
     crop = view.crop
     left, right = crop.x - 0.5, crop.x + crop.width - 0.5
     top, bottom = crop.y - 0.5, crop.y + crop.height - 0.5
@@ -205,7 +205,7 @@ def _inside(x: npt.NDArray[Any], y: npt.NDArray[Any], view: NetworkView) -> npt.
 
 
 @functools.lru_cache(maxsize=4)
-def content_mask(view: NetworkView) -> ByteArray | None:
+def content_mask(view: Letterbox) -> ByteArray | None:
     """Full-size mask of the content, uint8 (height, width): 255 inside, 0 outside. Read-only, shared between calls.
 
     None when every pixel of the crop shows the patient: then the crop says all.
@@ -223,7 +223,7 @@ def content_mask(view: NetworkView) -> ByteArray | None:
 
 
 @functools.lru_cache(maxsize=8)
-def grid_content_mask(view: NetworkView, stride: int = STRIDE) -> npt.NDArray[np.bool_]:
+def grid_content_mask(view: Letterbox, stride: int = STRIDE) -> npt.NDArray[np.bool_]:
     """Which logit nodes show the patient, bool (h, w): their centres lie in the content. Read-only, shared.
 
     A content area so small or thin that it holds no centre keeps the nodes nearest to the crop's middle row or column.

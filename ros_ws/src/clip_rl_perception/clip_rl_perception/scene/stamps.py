@@ -40,7 +40,7 @@ class StampVerdict:
         return self.kind is StampKind.GOOD
 
     @property
-    def forget(self) -> bool:
+    def reset(self) -> bool:
         """True when tracks and memory belong to another timeline and must be dropped before this frame."""
         return self.kind is StampKind.JUMP_BACK
 
@@ -57,7 +57,7 @@ class StampMonitor:
         self._last = None
         self._older_run = []
 
-    def judge(
+    def check(
         self, stamp_ns: int, now_ns: int, *, future_tolerance_ns: int, jump_ns: int, reject_future: bool = False
     ) -> StampVerdict:
         """Judge the next stamp and remember it.

@@ -20,8 +20,8 @@ from scipy.optimize import linear_sum_assignment
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.kernels import track_kernels as kernels
-from clip_rl_perception.scene.letterbox import STRIDE, make_view
-from clip_rl_perception.scene.types import Box, Instrument, NetworkView
+from clip_rl_perception.scene.letterbox import STRIDE, make_letterbox
+from clip_rl_perception.scene.types import Box, Instrument, Letterbox
 
 _SECOND = 1_000_000_000
 _NEVER = 1e6
@@ -87,7 +87,7 @@ class TrackMemory:
     """Of the last frame."""
     frame: int = 0
     """Frames so far."""
-    grid: tuple[NetworkView, tuple[int, int]] | None = None
+    grid: tuple[Letterbox, tuple[int, int]] | None = None
     """View and (h, w) of the footprints."""
 
     def without_classes(self) -> TrackMemory:
@@ -98,7 +98,7 @@ class TrackMemory:
 def track_instruments(
     instruments: tuple[Instrument, ...],
     stamp_ns: int,
-    view: NetworkView,
+    view: Letterbox,
     memory: TrackMemory,
     config: TrackConfig | None = None,
 ) -> tuple[tuple[Instrument, ...], TrackMemory]:
@@ -152,7 +152,7 @@ def _assign(
     instruments: tuple[Instrument, ...],
     tracks: list[Track],
     stamp_ns: int,
-    view: NetworkView,
+    view: Letterbox,
     shape: tuple[int, int] | None,
     config: TrackConfig,
 ) -> dict[int, Track]:
@@ -266,6 +266,6 @@ def warm_up() -> None:
     """Compile what `track_instruments` needs, once per process, so that the first frame does not wait for it."""
     box, footprint = Box(0, 0, 4, 4), np.ones((2, 2), np.uint8)
     item = Instrument(0, 1.0, box, (0.0, 0.0), (1.0, 0.0), 1.0, False, footprint=footprint)
-    view = make_view((8, 8), (8, 8))
+    view = make_letterbox((8, 8), (8, 8))
     _, memory = track_instruments((item,), 0, view, TrackMemory())
     track_instruments((item,), 1, view, memory)

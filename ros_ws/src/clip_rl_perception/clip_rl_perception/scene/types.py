@@ -45,7 +45,7 @@ class ContentArea:
 
 
 @dataclasses.dataclass(frozen=True)
-class NetworkView:
+class Letterbox:
     """How the network sees a frame: the content area cropped, scaled with its aspect ratio kept, padded to the input.
 
     A frame pixel (x, y) inside `crop` lies at network pixel
@@ -111,7 +111,7 @@ class Scene:
     """Empty when OK."""
     novelty: float
     """Above 1 is out of distribution; NaN if unknown."""
-    view: NetworkView
+    view: Letterbox
     refined: FloatArray
     """Refined log-probabilities on the stride-4 grid, (K, h, w)."""
     refine_steps: int

@@ -17,8 +17,8 @@ import numpy.typing as npt
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.kernels import appearance_kernels
 from clip_rl_perception.kernels.block_mean import block_mean, can_take
-from clip_rl_perception.scene.letterbox import inside_content, make_view, network_to_frame, shown_size
-from clip_rl_perception.scene.types import NetworkView, Validity
+from clip_rl_perception.scene.letterbox import inside_content, make_letterbox, network_to_frame, shown_size
+from clip_rl_perception.scene.types import Letterbox, Validity
 
 _SMALL = 64
 """Longer side of the small copy, px."""
@@ -49,7 +49,7 @@ class ValidityConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class FrameLook:
+class FrameAppearance:
     """What a frame looks like; measured in its content."""
 
     brightness: float
@@ -68,7 +68,7 @@ class FrameLook:
     """Mean absolute Laplacian (3x3) of the grey image in the middle of the content."""
 
 
-def measure_look(network_rgb: ByteArray, view: NetworkView) -> FrameLook:
+def measure_appearance(network_rgb: ByteArray, view: Letterbox) -> FrameAppearance:
     """Measure a frame as the network sees it.
 
     Args:
@@ -79,15 +79,15 @@ def measure_look(network_rgb: ByteArray, view: NetworkView) -> FrameLook:
     brightness, contrast, glare, saturation, tissue, cold = appearance_kernels.measure(
         pixels, _small_mask(view, (pixels.shape[1], pixels.shape[0]), factor)
     )
-    return FrameLook(brightness, contrast, glare, saturation, tissue, cold, _detail(network_rgb, view))
+    return FrameAppearance(brightness, contrast, glare, saturation, tissue, cold, _detail(network_rgb, view))
 
 
 def warm_up() -> None:
-    """Compile what `measure_look` needs, once per process, so that the first frame does not wait for it."""
-    measure_look(np.zeros((8, 8, 3), np.uint8), make_view((8, 8), (8, 8)))
+    """Compile what `measure_appearance` needs, once per process, so that the first frame does not wait for it."""
+    measure_appearance(np.zeros((8, 8, 3), np.uint8), make_letterbox((8, 8), (8, 8)))
 
 
-def _detail(network_rgb: ByteArray, view: NetworkView) -> float:
+def _detail(network_rgb: ByteArray, view: Letterbox) -> float:
     """Sharpness, in the middle half of the content: at its border a round surround is always sharp."""
     height, width = shown_size(view)
     top, left = view.pad_y + height // 4, view.pad_x + width // 4
@@ -96,7 +96,7 @@ def _detail(network_rgb: ByteArray, view: NetworkView) -> float:
     return float(cv2.mean(cv2.convertScaleAbs(edges))[0])
 
 
-def _small_copy(network_rgb: ByteArray, view: NetworkView) -> tuple[ByteArray, int]:
+def _small_copy(network_rgb: ByteArray, view: Letterbox) -> tuple[ByteArray, int]:
     """A copy whose pixels are blocks of the content's side, uint8 (height, width, 3), and the side of a block, px.
 
     What makes no whole block at the right and lower edges is left out.
@@ -113,7 +113,7 @@ def _small_copy(network_rgb: ByteArray, view: NetworkView) -> tuple[ByteArray, i
 
 
 @functools.lru_cache(maxsize=8)
-def _small_mask(view: NetworkView, size: tuple[int, int], factor: int) -> npt.NDArray[np.bool_]:
+def _small_mask(view: Letterbox, size: tuple[int, int], factor: int) -> npt.NDArray[np.bool_]:
     """Which pixels of the small copy of (width, height) have their centre in the content; all where none has."""
     height, width = shown_size(view)
     x = view.pad_x + (np.arange(size[0]) + 0.5) * min(factor, width) - 0.5
@@ -122,8 +122,8 @@ def _small_mask(view: NetworkView, size: tuple[int, int], factor: int) -> npt.ND
     return mask if mask.any() else np.ones_like(mask)
 
 
-def judge(
-    look: FrameLook, novelty: float, truncated: bool, config: ValidityConfig | None = None
+def check(
+    look: FrameAppearance, novelty: float, truncated: bool, config: ValidityConfig | None = None
 ) -> tuple[Validity, str]:
     """Validity of a processed frame and why, one line; the reason is empty when it is OK.
 

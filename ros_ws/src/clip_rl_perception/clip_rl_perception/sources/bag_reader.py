@@ -10,6 +10,7 @@ from typing import Any
 from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.interfaces import Connection
 
+from clip_rl_perception.errors import one_line
 from clip_rl_perception.messages import message_types
 from clip_rl_perception.sources.frames import BAG_SUFFIXES, SourceError
 from clip_rl_perception.sources.truncated_mcap import MendedMcap, is_truncated
@@ -65,8 +66,3 @@ class BagReader(AnyReader):
             f"{file}: truncated: its end is missing; the last {mended.lost} of {size} bytes cannot be read"
         )
         return mended
-
-
-def one_line(error: BaseException) -> str:
-    """The message of an error without line breaks; its type where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__

@@ -12,11 +12,11 @@ from typing import Any
 from rosbags.highlevel import AnyReader
 
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.errors import ClipRlError, one_line
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.messages import message_types
 from clip_rl_perception.sources import encodings
-from clip_rl_perception.sources.bag_reader import DESERIALIZE_ERRORS, BagReader, one_line
+from clip_rl_perception.sources.bag_reader import DESERIALIZE_ERRORS, BagReader
 from clip_rl_perception.sources.bag_truth import (
     StoredLabels,
     base_topic,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.resources import share_path
-from clip_rl_perception.scene.letterbox import make_view, to_network
+from clip_rl_perception.scene.letterbox import make_letterbox, to_network
 from clip_rl_perception.sources.frames import FrameSource
 from clip_rl_perception.sources.media_source import FolderSource, open_source
 
@@ -37,6 +37,6 @@ def golden_images(
     every = max(1, total // count) if total else 1
     frames = itertools.islice(opened, 0, None, every)
     return [
-        to_network(frame.rgb, make_view((frame.rgb.shape[0], frame.rgb.shape[1]), input_size))
+        to_network(frame.rgb, make_letterbox((frame.rgb.shape[0], frame.rgb.shape[1]), input_size))
         for frame in itertools.islice(frames, count)
     ]

@@ -27,7 +27,7 @@ class TruthFolder:
     """
 
     def __init__(self, folder: Path, coding: MaskCoding, info: SourceInfo) -> None:
-        """Look at the folder.
+        """Appearance at the folder.
 
         Args:
             folder: the masks, or a folder that has them in ``labels`` or ``masks``.
