@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo replay bench test lint clean
+.PHONY: help setup demo replay bench test lint format clean
 
 PACKAGE := ros_ws/src/clip_rl_perception
 PYTHON_SOURCES := $(PACKAGE) training tests launch scripts benchmarks
@@ -27,7 +27,7 @@ TRAINING_TESTS := tests/training/loop/test_train.py
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo '  Variables: PYTHON=python3.12  TORCH=cpu|cuda  ROS=auto|jazzy|kilted|none (see README.md)'
+	@echo '  Variables: PYTHON=python3.12  TORCH=cpu|cuda  ROS=auto|jazzy|kilted|none (docs/setup.md)'
 
 setup: ## Make .venv, get ROS 2 where none is sourced, build the workspace
 	@PYTHON='$(PYTHON)' TORCH='$(TORCH)' ROS='$(ROS)' scripts/setup.sh
@@ -57,6 +57,9 @@ test: setup ## Run the tests with coverage of the packages that need no ROS
 lint: setup ## Style, types of the packages that need no ROS, shell scripts
 	@. .venv/bin/activate && ruff check $(PYTHON_SOURCES) && ruff format --check $(PYTHON_SOURCES) && mypy && \
 	  if command -v shellcheck >/dev/null; then shellcheck -x -P SCRIPTDIR scripts/*.sh .ci/run; fi
+
+format: setup ## Write the sources as `make lint` wants them
+	@. .venv/bin/activate && ruff check --fix $(PYTHON_SOURCES); ruff format $(PYTHON_SOURCES)
 
 clean: ## Remove what was built and written: .venv, the workspace's build, out/
 	rm -rf .venv ros_ws/build ros_ws/install ros_ws/log out .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage *.egg-info
