@@ -11,8 +11,9 @@ from clip_rl_perception.engine.graphs import CastNetworkGraph, MovingStepGraph
 from clip_rl_perception.engine.protocol import EngineError, EngineInfo
 from clip_rl_perception.engine.torch_engine import TorchProgram
 from clip_rl_perception.model.actions import Action
-from clip_rl_perception.model.segmenter import ClipRlSegmenter, NetworkGraph, StepGraph
+from clip_rl_perception.model.segmenter import ClipRlSegmenter, StepGraph
 from clip_rl_perception.model.segmenter_config import SegmenterConfig
+from plain_network import NetworkGraph
 from torch import Tensor
 from torch.nn import functional
 

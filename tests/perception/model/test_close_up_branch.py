@@ -13,7 +13,7 @@ from bar_runs import Bars, assert_same_weights, config, trained
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.model.checkpoint import Calibration, load_checkpoint, save_checkpoint
 from clip_rl_perception.model.close_up import CloseUpBranch, orientations
-from clip_rl_perception.model.encoder import build_encoder
+from clip_rl_perception.model.encoder import build_towers
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.model.segmenter_config import CloseUpConfig, ConfigError, EncoderConfig, SegmenterConfig
 from clip_rl_training.data.samples import tip_labels
@@ -124,7 +124,7 @@ def test_a_checkpoint_keeps_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["clip-rl-tiny", "RN50"])
 def test_it_reads_the_map_at_stride_8_whatever_else_runs(name: str) -> None:
     torch.manual_seed(0)
-    encoder = build_encoder(EncoderConfig(name)).eval()
+    encoder = build_towers(EncoderConfig(name)).encoder.eval()
     images = torch.rand(1, 3, 64, 96)
     with torch.no_grad():
         level = encoder.stride_8(images)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from clip_rl_perception.labels import label_space_from_names, load_label_space
-from clip_rl_perception.model.encoder import STRIDES, ClipTowers, build_encoder, build_towers, resize_positions
+from clip_rl_perception.model.encoder import STRIDES, ClipTowers, build_towers, resize_positions
 from clip_rl_perception.model.prompts import class_texts, encode_classes, encode_prompts
 from clip_rl_perception.model.segmenter_config import ConfigError, EncoderConfig
 from safetensors.torch import save_file
@@ -109,11 +109,11 @@ def test_other_sizes_are_refused_with_the_nearest_allowed_ones(size: tuple[int, 
 
 def test_unknown_names_tags_and_files_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"no encoder 'RN51'.*RN50"):
-        build_encoder(EncoderConfig("RN51"))
+        build_towers(EncoderConfig("RN51"))
     with pytest.raises(ConfigError, match=r"'nowhere.safetensors' is neither a file nor one of its tags \(.*openai"):
-        build_encoder(EncoderConfig("RN50", pretrained="nowhere.safetensors"))
+        build_towers(EncoderConfig("RN50", pretrained="nowhere.safetensors"))
     with pytest.raises(ConfigError, match="patches of 16x16"):
-        build_encoder(EncoderConfig("ViT-B-32"))
+        build_towers(EncoderConfig("ViT-B-32"))
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pt"])

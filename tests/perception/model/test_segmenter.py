@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 from clip_rl_perception.labels import label_space_from_names
-from clip_rl_perception.model.segmenter import ClipRlSegmenter, NetworkGraph, StepGraph
+from clip_rl_perception.model.segmenter import ClipRlSegmenter, StepGraph
 from clip_rl_perception.model.segmenter_config import PRESETS, ConfigError, EncoderConfig, SegmenterConfig
+from plain_network import NetworkGraph
 from torch import Tensor
 from torch.nn import functional
 

@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 from clip_rl_perception.scene.letterbox import (
     PAD_RGB,
-    box_to_frame,
-    box_to_network,
     content_mask,
     frame_to_grid,
     frame_to_network,
@@ -68,15 +66,6 @@ def test_the_crop_fits_and_fills_one_direction(view: Letterbox) -> None:
     # Centres of the corner pixels land inside the input, up to the rounding of the shown size.
     assert (inside >= -0.5).all()
     assert inside[1, 0] <= view.network_size[1] and inside[1, 1] <= view.network_size[0]
-
-
-@given(views())
-def test_boxes_there_and_back(view: Letterbox) -> None:
-    crop = view.crop
-    box = Box(crop.x + crop.width // 3, crop.y + crop.height // 4, max(1, crop.width // 2), max(1, crop.height // 2))
-    assert box_to_frame(box_to_network(box, view), view) == box
-    left, top, right, bottom = box_to_network(crop, view)
-    assert box_to_frame((left - 50, top - 50, right + 50, bottom + 50), view) == crop  # cut to the crop
 
 
 @settings(deadline=None, max_examples=40)

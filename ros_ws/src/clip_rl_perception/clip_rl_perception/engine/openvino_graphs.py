@@ -30,7 +30,7 @@ class PixelMajorOutput(NamedTuple):
 
 
 class PixelMajorNetwork(nn.Module):
-    """`model.segmenter.NetworkGraph` but for the order of dimensions and rounding."""
+    """As `engine.graphs.CastNetworkGraph` but for the order of dimensions and rounding."""
 
     def __init__(self, segmenter: ClipRlSegmenter) -> None:
         super().__init__()

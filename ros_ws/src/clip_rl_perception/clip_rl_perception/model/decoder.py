@@ -58,10 +58,6 @@ class Decoder(nn.Module):
         """Inverse temperature, (), at least 1 and at most `scale_max`."""
         return self.log_scale.clamp(0.0, math.log(self.config.scale_max)).exp()
 
-    def pixel_embeddings(self, features: Tensor) -> Tensor:
-        """Unit-length embeddings in the text space, (B, D, h, w); for losses on embeddings and for looking at them."""
-        return functional.normalize(functional.conv2d(features, self.embed[:, :, None, None]), dim=1)
-
 
 def _conv(inputs: int, outputs: int, kernel: int, groups: int = 1) -> nn.Sequential:
     return nn.Sequential(

@@ -56,7 +56,7 @@ class ClipTowers(NamedTuple):
 
 
 class ClipEncoder(nn.Module):
-    """Visual tower with a feature pyramid; see `build_encoder`."""
+    """Visual tower with a feature pyramid; see `build_towers`."""
 
     def __init__(self, tower: nn.Module, channels: tuple[int, ...], embedding_dim: int, config: EncoderConfig) -> None:
         super().__init__()
@@ -265,11 +265,6 @@ def resize_positions(embedding: Tensor, grid: tuple[int, int]) -> Tensor:
     plane = rest.reshape(1, side, side, -1).permute(0, 3, 1, 2)
     plane = functional.interpolate(plane, size=grid, mode="bicubic", antialias=True, align_corners=False)
     return torch.cat([first, plane.permute(0, 2, 3, 1).reshape(grid[0] * grid[1], -1)])
-
-
-def build_encoder(config: EncoderConfig) -> ClipEncoder:
-    """The visual tower of `config`; see `build_towers`."""
-    return build_towers(config).encoder
 
 
 def build_towers(config: EncoderConfig) -> ClipTowers:

@@ -161,7 +161,7 @@ class ClipRlSegmenter(nn.Module):
 
 
 class NetworkOutput(NamedTuple):
-    """Result of `NetworkGraph`."""
+    """What encoder and decoder leave, as one graph of tensors, for the steps and for export."""
 
     logits: Tensor
     """(B, K, h, w)."""
@@ -173,21 +173,6 @@ class NetworkOutput(NamedTuple):
     """For `StepGraph`, (B, width, h, w)."""
     text: Tensor
     """For `StepGraph`, (K, E)."""
-
-
-class NetworkGraph(nn.Module):
-    """Encoder and decoder as one graph of tensors, for export: bytes in, everything that the steps need out."""
-
-    def __init__(self, segmenter: ClipRlSegmenter) -> None:
-        super().__init__()
-        self.segmenter = segmenter
-
-    def forward(self, images: Tensor, text: Tensor) -> NetworkOutput:
-        """Of uint8 images (B, H, W, 3) and text embeddings (K, D)."""
-        decoded = self.segmenter.decode(self.segmenter.prepare(images), text)
-        context = self.segmenter.refiner_context(decoded, text)
-        log_probs = functional.log_softmax(decoded.logits, dim=1)
-        return NetworkOutput(decoded.logits, log_probs, decoded.embedding, context.static, context.text)
 
 
 class StepGraph(nn.Module):

@@ -162,25 +162,6 @@ def grid_to_frame(points: npt.ArrayLike, view: Letterbox, stride: int = STRIDE) 
     return network_to_frame((np.asarray(points, np.float64) + 0.5) * stride - 0.5, view)
 
 
-def box_to_network(box: Box, view: Letterbox) -> tuple[float, float, float, float]:
-    """Edges (left, top, right, bottom) of a frame box in network pixels, where pixel n covers n - 0.5 to n + 0.5."""
-    edges = [[box.x - 0.5, box.y - 0.5], [box.x + box.width - 0.5, box.y + box.height - 0.5]]
-    (left, top), (right, bottom) = frame_to_network(edges, view).tolist()
-    return (left, top, right, bottom)
-
-
-def box_to_frame(edges: tuple[float, float, float, float], view: Letterbox) -> Box:
-    """Smallest frame box that holds the network edges (left, top, right, bottom), cut to the crop; at least 1x1."""
-    corners = network_to_frame([edges[:2], edges[2:]], view) + 0.5
-    crop = view.crop
-    # A thousandth of a pixel of slack keeps edges that fall on pixel borders from growing the box by rounding error.
-    left = min(max(math.floor(corners[0, 0] + 1e-3), crop.x), crop.x + crop.width - 1)
-    top = min(max(math.floor(corners[0, 1] + 1e-3), crop.y), crop.y + crop.height - 1)
-    right = min(max(math.ceil(corners[1, 0] - 1e-3), left + 1), crop.x + crop.width)
-    bottom = min(max(math.ceil(corners[1, 1] - 1e-3), top + 1), crop.y + crop.height)
-    return Box(left, top, right - left, bottom - top)
-
-
 def inside_content(points: npt.ArrayLike, view: Letterbox) -> npt.NDArray[np.bool_]:
     """Whether frame points (..., 2) of (x, y) show the patient: inside the crop and its circle or rounded corners."""
     points = np.asarray(points, np.float64)

@@ -70,11 +70,6 @@ class Prefetch(Generic[T]):
         with self._changed:
             return self._changed.wait_for(lambda: self._done or self._closed or self._bytes >= self._limit, timeout_s)
 
-    @property
-    def buffered(self) -> int:
-        """Items that are ready."""
-        return len(self._queue)
-
     def close(self) -> None:
         """Stop reading and forget what is ready."""
         with self._changed:
