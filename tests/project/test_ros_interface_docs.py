@@ -14,7 +14,7 @@ from clip_rl_perception.nodes import parameters
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "ros_interface.md"
-OUTPUTS = ROOT / "ros_ws" / "src" / "clip_rl_perception" / "clip_rl_perception" / "nodes" / "outputs.py"
+OUTPUTS = ROOT / "ros_ws" / "src" / "clip_rl_perception" / "clip_rl_perception" / "nodes" / "publishers.py"
 
 
 @pytest.fixture(scope="module")

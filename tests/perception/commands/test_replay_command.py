@@ -24,7 +24,7 @@ LIMIT_S = 180
 LONG = 400
 PROGRAM = """
 import argparse, sys
-from clip_rl_perception import replay
+from clip_rl_perception.commands import replay
 parser = argparse.ArgumentParser()
 replay.add_arguments(parser)
 sys.exit(replay.run(parser.parse_args()))

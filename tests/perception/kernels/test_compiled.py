@@ -11,7 +11,7 @@ import pytest
 from clip_rl_perception.kernels import compiled
 
 LOAD = """
-from clip_rl_perception.scene import block_mean, compiled
+from clip_rl_perception.kernels import block_mean, compiled
 block_mean.warm_up()
 print(compiled.CACHE)
 """

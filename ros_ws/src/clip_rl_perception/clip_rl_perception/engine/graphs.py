@@ -27,7 +27,7 @@ def default_gpu_precision() -> str:
 
 
 class CastNetworkGraph(nn.Module):
-    """Encoder and decoder as one graph of tensors, with encoder and pyramid in a precision of choice; the segmenter is left as it is."""
+    """Encoder and decoder as one graph of tensors, in a precision of choice; the segmenter is left as it is."""
 
     def __init__(
         self, segmenter: ClipRlSegmenter, precision: str, input_size: tuple[int, int], *, own: bool = False
