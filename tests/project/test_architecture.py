@@ -46,7 +46,22 @@ BELOW["demo"] = {*LIBRARY, "replay"}
 BELOW["bench"] = {*LIBRARY, "replay", "demo"}
 BELOW["commands"] = {*LIBRARY, "replay", "viewer", "demo", "bench"}
 BELOW["cli"] = {"errors"}
-BELOW["training"] = {*LIBRARY, "replay"}
+TRAINING_FLOORS = (
+    ("typed_config", "curriculum"),
+    ("corruptions", "synthetic", "datasets"),
+    ("data",),
+    ("losses",),
+    ("refiner",),
+    ("naming",),
+    ("loop",),
+    ("evaluating",),
+    ("comparing",),
+    ("commands",),
+)
+"""The training package from the ground up: nothing of it imports its own floor; all of it may import the library."""
+for level, floor in enumerate(TRAINING_FLOORS):
+    lower = {f"training.{part}" for below in TRAINING_FLOORS[:level] for part in below}
+    BELOW |= {f"training.{part}": {*LIBRARY, "replay", *lower} for part in floor}
 NODE_FOLDERS = {"nodes", "harness", "ros", "viewer"}
 """Where rclpy may be imported; in `viewer` by the node alone."""
 
@@ -102,7 +117,8 @@ def imports_of(name: str, path: Path, modules: dict[str, Path]) -> Iterator[Impo
 def part_of(name: str) -> str:
     """The part of the architecture that a module of ours belongs to: its folder, or its own name below the package."""
     top, _, rest = name.partition(".")
-    return "training" if top == "clip_rl_training" else rest.partition(".")[0]
+    part = rest.partition(".")[0]
+    return f"training.{part}" if top == "clip_rl_training" else part
 
 
 def folder_of(name: str, modules: dict[str, Path]) -> str:
@@ -117,7 +133,7 @@ def faults_in(modules: dict[str, Path]) -> list[str]:
     """Every import that goes against the arrows, as `module:line imports what`."""
     faults = []
     for name, path in modules.items():
-        if name == "clip_rl_perception":
+        if name in ("clip_rl_perception", "clip_rl_training"):
             faults += [
                 f"{name}:{found.line} must import nothing"
                 for found in imports_of(name, path, modules)
@@ -220,12 +236,12 @@ def test_every_file_name_has_one_meaning(modules: dict[str, Path]) -> None:
 # The checker itself, on small trees with one fault each.
 
 
-def tree(root: Path, files: dict[str, str]) -> dict[str, Path]:
+def tree(root: Path, files: dict[str, str], package: str = "clip_rl_perception") -> dict[str, Path]:
     for name, text in files.items():
-        path = root / "clip_rl_perception" / name
+        path = root / package / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    return modules_under(root, ("clip_rl_perception",))
+    return modules_under(root, (package,))
 
 
 @pytest.mark.parametrize(
@@ -245,6 +261,23 @@ def tree(root: Path, files: dict[str, str]) -> dict[str, Path]:
 )  # fmt: skip
 def test_checker_sees_faults(tmp_path: Path, files: dict[str, str], fault: str) -> None:
     found = faults_in(tree(tmp_path, files))
+    assert len(found) == 1
+    assert fault in found[0]
+
+
+@pytest.mark.parametrize(
+    ("files", "fault"),
+    [
+        ({"data/a.py": "from ..loop import b\n", "loop/b.py": ""}, "training.data stands below"),
+        ({"loop/a.py": "from ..commands import b\n", "commands/b.py": ""}, "beside training.commands"),
+        ({"datasets/a.py": "from ..synthetic import b\n", "synthetic/b.py": ""}, "beside training.synthetic"),
+        ({"data/a.py": "import clip_rl_perception.nodes.run\n"}, "training.data stands below or beside nodes"),
+        ({"losses/a.py": "import rclpy\n"}, "which training.losses must not know"),
+        ({"helpers.py": ""}, "clip_rl_training.helpers belongs to no floor"),
+    ],
+)  # fmt: skip
+def test_checker_sees_faults_in_training(tmp_path: Path, files: dict[str, str], fault: str) -> None:
+    found = faults_in(tree(tmp_path, files, "clip_rl_training"))
     assert len(found) == 1
     assert fault in found[0]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from clip_rl_training.loop import train
+from clip_rl_training.loop.trainer import Trainer
 from clip_rl_training.loop.training_config import TrainConfig, config_from_data
 from clip_rl_training.synthetic.drawing.rendered_frame import TYPE_NAMES, SyntheticFrame
 from clip_rl_training.typed_config import apply_overrides
@@ -69,14 +69,14 @@ def config(tmp_path: Path, *overrides: str) -> TrainConfig:
     return config_from_data(apply_overrides(TINY, [f"out={tmp_path}", *overrides]), "tiny.yaml")
 
 
-def trained(configuration: TrainConfig, *, resume: bool = False, stop_after: int | None = None) -> train.Trainer:
-    trainer = train.Trainer(configuration, Bars())
+def trained(configuration: TrainConfig, *, resume: bool = False, stop_after: int | None = None) -> Trainer:
+    trainer = Trainer(configuration, Bars())
     trainer.start(resume=resume)
     trainer.fit(stop_after=stop_after)
     return trainer
 
 
-def assert_same_weights(one: train.Trainer, other: train.Trainer) -> None:
+def assert_same_weights(one: Trainer, other: Trainer) -> None:
     assert one.step == other.step
     for name, value in one.module.state_dict().items():
         assert torch.equal(value, other.module.state_dict()[name]), name

@@ -17,9 +17,9 @@ from clip_rl_perception.model.encoder import build_towers
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.model.segmenter_config import CloseUpConfig, ConfigError, EncoderConfig, SegmenterConfig
 from clip_rl_training.data.samples import tip_labels
-from clip_rl_training.loop import train
 from clip_rl_training.loop.optimizer import hold_norms, part_of
 from clip_rl_training.loop.run_state import TrainError
+from clip_rl_training.loop.trainer import Trainer
 from clip_rl_training.loop.training_module import TrainingModule
 from clip_rl_training.losses import losses
 from clip_rl_training.synthetic.drawing.rendered_frame import PART_CLASPER, PART_SHAFT, SUCTION, SyntheticFrame
@@ -197,7 +197,7 @@ def test_shafts_teach_no_type_but_tubes_do() -> None:
 @pytest.mark.parametrize("more", [(), OWN_LAYERS])
 def test_close_ups_train_the_branch_and_nothing_else(tmp_path: Path, more: tuple[str, ...]) -> None:
     settings = (*CLOSE_UPS, *more)
-    start = train.Trainer(config(tmp_path / "start", *settings), Bars())
+    start = Trainer(config(tmp_path / "start", *settings), Bars())
     before = {name: value.clone() for name, value in start.module.state_dict().items()}
     after = trained(config(tmp_path / "run", *settings), stop_after=3)
     for values in (after.module.state_dict(), after.average.values):
@@ -224,7 +224,7 @@ def test_held_norms_are_those_of_everything_else(tmp_path: Path) -> None:
 
 def test_scenes_leave_the_branch_alone(tmp_path: Path) -> None:
     scenes = (*CLOSE_UPS, "curriculum.close_up_steps=0")
-    start = train.Trainer(config(tmp_path / "start", *scenes), Bars())
+    start = Trainer(config(tmp_path / "start", *scenes), Bars())
     before = {name: value.clone() for name, value in start.module.state_dict().items()}
     after = trained(config(tmp_path / "run", *scenes), stop_after=1).module.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before if part_of(name) == "close_up")
@@ -234,7 +234,7 @@ def test_scenes_leave_the_branch_alone(tmp_path: Path) -> None:
 def test_it_learns_the_names_of_bars(tmp_path: Path) -> None:
     """Two kinds of close-ups that differ in colour, on a network that knows nothing but the shipped one's texts."""
     colour = ("augment.grayscale=0", "augment.mix=0", "augment.colour=0.05", "augment.saturation=0.1")
-    run = train.Trainer(
+    run = Trainer(
         config(tmp_path, *CLOSE_UPS, "steps=60", "optimizer.average=0", *colour),
         Bars(),
     )
@@ -256,23 +256,23 @@ def test_it_learns_the_names_of_bars(tmp_path: Path) -> None:
 
 def test_it_begins_anew_or_is_left_behind_where_one_side_has_none(tmp_path: Path) -> None:
     without = trained(config(tmp_path / "without"), stop_after=1)
-    started = train.Trainer(config(tmp_path / "with", *CLOSE_UPS, f"start_from={without.state_path}"), Bars())
+    started = Trainer(config(tmp_path / "with", *CLOSE_UPS, f"start_from={without.state_path}"), Bars())
     started.start(resume=False)
     for name, value in without.average.values.items():
         assert torch.equal(value, started.module.state_dict()[name]), name
     with_branch = trained(config(tmp_path / "second", *CLOSE_UPS), stop_after=1)
-    plain = train.Trainer(config(tmp_path / "plain", f"start_from={with_branch.state_path}"), Bars())
+    plain = Trainer(config(tmp_path / "plain", f"start_from={with_branch.state_path}"), Bars())
     plain.start(resume=False)
     for name, value in plain.module.state_dict().items():  # all but the branch, which masks do not use
         assert torch.equal(value, with_branch.average.values[name]), name
     mixed = f"0.5*{with_branch.state_path} + 0.5*{without.state_path}"
-    average = train.Trainer(config(tmp_path / "mixed", *CLOSE_UPS, f"start_from={mixed}"), Bars())
+    average = Trainer(config(tmp_path / "mixed", *CLOSE_UPS, f"start_from={mixed}"), Bars())
     fresh = {name: value.clone() for name, value in average.module.state_dict().items()}
     average.start(resume=False)
     after = average.module.state_dict()
     assert all(torch.equal(fresh[name], after[name]) for name in fresh if part_of(name) == "close_up")
     both = f"0.5*{with_branch.state_path} + 0.5*{with_branch.state_path}"
-    again = train.Trainer(config(tmp_path / "both", *CLOSE_UPS, f"start_from={both}"), Bars())
+    again = Trainer(config(tmp_path / "both", *CLOSE_UPS, f"start_from={both}"), Bars())
     again.start(resume=False)
     for name, value in with_branch.average.values.items():
         assert torch.allclose(value.float(), again.module.state_dict()[name].float(), atol=1e-6), name
@@ -283,7 +283,7 @@ def test_own_layers_begin_as_those_of_the_network_that_it_begins_with(tmp_path: 
     for name, settings in (("branch", CLOSE_UPS), ("none", ())):
         before = trained(config(tmp_path / name, *settings), stop_after=1)
         start = f"start_from={before.state_path}"
-        run = train.Trainer(config(tmp_path / f"{name}-own", *CLOSE_UPS, *OWN_LAYERS, start), Bars())
+        run = Trainer(config(tmp_path / f"{name}-own", *CLOSE_UPS, *OWN_LAYERS, start), Bars())
         run.start(resume=False)
         now = run.module.state_dict()
         first = [key for key in now if key.startswith("segmenter.close_up.first.")]
@@ -293,7 +293,7 @@ def test_own_layers_begin_as_those_of_the_network_that_it_begins_with(tmp_path: 
         for key, value in before.average.values.items():
             assert torch.equal(now[key], value), key
     own = trained(config(tmp_path / "own", *CLOSE_UPS, *OWN_LAYERS), stop_after=1)
-    plain = train.Trainer(config(tmp_path / "plain", *CLOSE_UPS, f"start_from={own.state_path}"), Bars())
+    plain = Trainer(config(tmp_path / "plain", *CLOSE_UPS, f"start_from={own.state_path}"), Bars())
     with pytest.raises(TrainError, match=r"close_up\.first.* is not of this network"):
         plain.start(resume=False)  # the branch knows what its own layers make, nothing else
 
@@ -306,7 +306,7 @@ def test_averages_of_networks_with_and_without_own_layers(tmp_path: Path) -> Non
     def begun(*names: str) -> dict[str, torch.Tensor]:
         start = " + ".join(f"0.5*{sources[name].state_path}" for name in names)
         place = tmp_path / "-".join(("of", *names))
-        run = train.Trainer(config(place, *CLOSE_UPS, *OWN_LAYERS, f"start_from={start}"), Bars())
+        run = Trainer(config(place, *CLOSE_UPS, *OWN_LAYERS, f"start_from={start}"), Bars())
         run.start(resume=False)
         after = run.module.state_dict()
         for key in after:  # whatever is said of the branch, the network is the mean of both

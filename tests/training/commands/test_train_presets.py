@@ -13,8 +13,9 @@ import pytest
 import torch
 from clip_rl_perception.model.checkpoint import load_checkpoint
 from clip_rl_perception.model.encoder import open_clip
-from clip_rl_training.loop import train
+from clip_rl_training.loop.trainer import Trainer
 from clip_rl_training.loop.training_config import config_names, load_config
+from clip_rl_training.loop.training_module import TrainingModule
 from safetensors.torch import load_file, save_file
 
 TOWERS = {"rn50": "RN50", "vit-b16": "ViT-B-16", "mobileclip2-s0": "MobileCLIP2-S0"}
@@ -59,9 +60,9 @@ def test_one_step(dataset: str, write: object, tower: tuple[str, Path], tmp_path
     assert callable(write)
     write(tmp_path / "data")
     overrides = (f"out={tmp_path}", f"data.root={tmp_path / 'data'}", f"model.encoder.pretrained={weights}", *SMALL)
-    trainer = train.Trainer(load_config(f"{dataset}-{name}", overrides))
+    trainer = Trainer(load_config(f"{dataset}-{name}", overrides))
     module = trainer.module
-    assert isinstance(module, train.TrainingModule)
+    assert isinstance(module, TrainingModule)
     before = {key: value.clone() for key, value in module.named_parameters()}
     stored = load_file(weights)["text.token_embedding.weight"]
     assert torch.equal(before["segmenter.text.tower.token_embedding.weight"].half(), stored)
@@ -79,7 +80,7 @@ def test_naming_begins_with_the_shipped_network_and_moves_its_branch_alone(tmp_p
         "data.close_up_batch=2", "data.workers=0", "validation.frames=1", "threads=1", "data.close_up_size=[64,64]",
         "data.scene.height=128", "data.scene.width=160", "data.scene.radius=[0.06,0.09]", "curriculum.resolution=1.0",
     )  # fmt: skip
-    trainer = train.Trainer(load_config("demo-naming", overrides))
+    trainer = Trainer(load_config("demo-naming", overrides))
     trainer.start(resume=False)
     before = {name: value.clone() for name, value in trainer.module.state_dict().items()}
     report = trainer._train_step(next(trainer._batches(1)))

@@ -33,8 +33,7 @@ from clip_rl_training.comparing.comparison_config import (
 )
 from clip_rl_training.comparing.runner import CompareError, Comparison
 from clip_rl_training.comparing.tables import main_table
-from clip_rl_training.data.samples import training_batches
-from clip_rl_training.data.scene_sources import open_stills
+from clip_rl_training.loop.batches import open_stills, training_batches
 from clip_rl_training.loop.training_module import TrainingModule
 from clip_rl_training.typed_config import ConfigError
 from safetensors.torch import load_file
@@ -211,14 +210,14 @@ def test_all_contenders_of_a_seed_see_the_same_batches(root: Path, tmp_path: Pat
 INTERRUPTED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
-from clip_rl_training import train
+from clip_rl_training.loop.trainer import Trainer
 import test_compare as tests
-step = train.Trainer._train_step
+step = Trainer._train_step
 def interrupted_step(trainer, batch):
     if trainer.config.name == "clip-rl-a-0" and trainer.step == 1:
         os.kill(os.getpid(), signal.SIGINT)
     return step(trainer, batch)
-train.Trainer._train_step = interrupted_step
+Trainer._train_step = interrupted_step
 sys.exit(tests.run(*sys.argv[2:]))
 """
 

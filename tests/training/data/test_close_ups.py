@@ -14,17 +14,15 @@ from clip_rl_training.data.samples import (
     TRAINING,
     VALIDATION,
     DataError,
-    shows_close_ups,
-    training_batches,
 )
 from clip_rl_training.data.scene_sources import (
     CloseUps,
     DrawnStills,
     RenderedStills,
     numbered_close_up,
-    open_stills,
     render_ahead,
 )
+from clip_rl_training.loop.batches import open_stills, shows_close_ups, training_batches
 from clip_rl_training.loop.training_config import config_from_data
 from clip_rl_training.synthetic import generator_version
 from clip_rl_training.synthetic.crops import draw_close_up, instrument_crop, nameable_instruments, tells_its_type

@@ -14,10 +14,10 @@ from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.model.checkpoint import load_checkpoint
 from clip_rl_training.data.dataset_stills import DatasetStills, caption_of, content_mask, label_table
 from clip_rl_training.data.difficulty import candidates, difficulty
-from clip_rl_training.data.samples import TEST, TRAINING, VALIDATION, DataError, TrainingStream, labels_in
-from clip_rl_training.data.scene_sources import open_stills
-from clip_rl_training.loop import train
+from clip_rl_training.data.samples import TEST, TRAINING, VALIDATION, DataError, labels_in
+from clip_rl_training.loop.batches import TrainingStream, open_stills
 from clip_rl_training.loop.run_state import TrainError
+from clip_rl_training.loop.trainer import Trainer
 from clip_rl_training.loop.training_config import TrainConfig, config_from_data
 from clip_rl_training.typed_config import apply_overrides
 
@@ -88,7 +88,7 @@ def test_frames_are_kept_in_memory_as_far_as_there_is_room(root: Path) -> None:
 
 
 def test_a_run_on_a_dataset_names_it_in_card_and_checkpoint(root: Path) -> None:
-    trainer = train.Trainer(config(root))
+    trainer = Trainer(config(root))
     trainer.start(resume=False)
     trainer.fit()
     trainer.finish()
@@ -113,21 +113,21 @@ def test_a_run_on_a_dataset_names_it_in_card_and_checkpoint(root: Path) -> None:
 )
 def test_bad_data_is_named_before_training(root: Path, override: str, message: str) -> None:
     with pytest.raises(ClipRlError) as caught:
-        train.Trainer(config(root, override))
+        Trainer(config(root, override))
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_an_empty_dataset_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     with pytest.raises(ClipRlError, match="no folder seq_N below it") as caught:
-        train.Trainer(config(tmp_path / "data"))
+        Trainer(config(tmp_path / "data"))
     assert "\n" not in str(caught.value)
 
 
 def test_an_unknown_colour_stops_training_with_one_line(root: Path) -> None:
     wrong = root / "seq_1/labels/frame001.png"
     trees.write_rgb(wrong, np.full((24, 32, 3), 77, np.uint8))
-    trainer = train.Trainer(config(root, "steps=4"))
+    trainer = Trainer(config(root, "steps=4"))
     trainer.start(resume=False)
     with pytest.raises(TrainError, match=r"frame001\.png.*; training stops at step") as caught:
         trainer.fit()

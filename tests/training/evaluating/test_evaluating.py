@@ -21,7 +21,6 @@ from clip_rl_training.evaluating.robustness import (
     mean_corruption_error,
     read_baseline,
     run_corruptions,
-    spread,
 )
 from clip_rl_training.evaluating.worst_frames import CONFUSED, INVENTED, MISSED, WorstFrames, draw
 
@@ -184,8 +183,8 @@ def test_unwritable_folder_is_named(dataset: SegmentationDataset, tmp_path: Path
 
 
 def test_spread_takes_frames_evenly(dataset: SegmentationDataset) -> None:
-    assert [item.frame for item in spread(dataset, 3).items] == ["0", "2", "2"]
-    assert spread(dataset, 0) is dataset and spread(dataset, 99) is dataset
+    assert [item.frame for item in dataset.spread(3).items] == ["0", "2", "2"]
+    assert dataset.spread(0) is dataset and dataset.spread(99) is dataset
 
 
 def benchmark(dataset: SegmentationDataset, threshold: int, **options: object) -> dict[str, object]:

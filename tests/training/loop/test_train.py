@@ -18,9 +18,11 @@ import torch
 from bar_runs import Bars, assert_same_weights, config, trained
 from clip_rl_perception.model.checkpoint import load_checkpoint
 from clip_rl_training.curriculum import CurriculumError
-from clip_rl_training.data.samples import DataError, shows_close_ups
-from clip_rl_training.loop import run_state, train
+from clip_rl_training.data.samples import DataError
+from clip_rl_training.loop import run_state
+from clip_rl_training.loop.batches import TrainingStream, shows_close_ups
 from clip_rl_training.loop.run_state import TrainError
+from clip_rl_training.loop.trainer import Trainer
 from clip_rl_training.loop.training_config import config_from_data
 from clip_rl_training.loop.training_module import TrainingModule
 from clip_rl_training.synthetic.drawing.rendered_frame import SyntheticFrame
@@ -28,7 +30,7 @@ from clip_rl_training.typed_config import ConfigError, to_data
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> train.Trainer:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
     """A run that nothing interrupted."""
     return trained(config(tmp_path_factory.mktemp("whole")))
 
@@ -57,7 +59,7 @@ def test_a_run_writes_a_checkpoint_that_loads(tmp_path: Path, capsys: pytest.Cap
     assert "step 4/4" in printed
 
 
-def test_resumed_weights_equal_those_of_an_uninterrupted_run(tmp_path: Path, whole: train.Trainer) -> None:
+def test_resumed_weights_equal_those_of_an_uninterrupted_run(tmp_path: Path, whole: Trainer) -> None:
     trained(config(tmp_path), stop_after=2)
     assert_same_weights(whole, trained(config(tmp_path), resume=True))
 
@@ -80,11 +82,11 @@ def test_a_run_with_close_ups_and_synonyms_resumes_to_the_bit(tmp_path: Path) ->
 def test_close_ups_leave_the_norms_of_scenes_alone(tmp_path: Path) -> None:
     settings = ("data.close_up_batch=4", "data.close_up_size=[64,64]", "validation.every=0")
     scenes = trained(config(tmp_path / "scenes", *settings, "curriculum.close_up_steps=0"), stop_after=1)
-    fresh = train.Trainer(config(tmp_path / "fresh"), Bars())
+    fresh = Trainer(config(tmp_path / "fresh"), Bars())
     close = trained(config(tmp_path / "close", *settings, "curriculum.close_up_steps=1"), stop_after=1)
     before = fresh.module.state_dict()
 
-    def moved(trainer: train.Trainer, ending: str) -> bool:
+    def moved(trainer: Trainer, ending: str) -> bool:
         after = trainer.module.state_dict()
         names = [name for name in after if name.endswith(ending) and name.startswith("segmenter.encoder")]
         assert names
@@ -101,7 +103,7 @@ def test_a_run_begins_with_the_weights_of_another(tmp_path: Path) -> None:
     state = other.folder / "state.pt"
     other.finish()
     for source in (state, other.folder / "model"):
-        started = train.Trainer(config(tmp_path / source.name, f"start_from={source}"), Bars())
+        started = Trainer(config(tmp_path / source.name, f"start_from={source}"), Bars())
         before = {name: value.clone() for name, value in started.module.state_dict().items()}
         started.start(resume=False)
         after, wanted = started.module.state_dict(), other.average.values
@@ -120,10 +122,10 @@ def test_a_run_begins_with_the_weights_of_another(tmp_path: Path) -> None:
     assert str(tmp_path) not in (started.folder / "model.json").read_text(encoding="utf-8")
 
 
-def test_a_run_begins_with_the_average_of_others(tmp_path: Path, whole: train.Trainer) -> None:
+def test_a_run_begins_with_the_average_of_others(tmp_path: Path, whole: Trainer) -> None:
     other = trained(config(tmp_path / "other", "seed=5"))
     source = f"3*{whole.state_path} + 1*{other.state_path}"
-    started = train.Trainer(config(tmp_path / "mean", f"start_from={source}"), Bars())
+    started = Trainer(config(tmp_path / "mean", f"start_from={source}"), Bars())
     started.start(resume=False)
     assert started.started_from.startswith("the average of 0.75 of step ") and " + 0.25 of " in started.started_from
     assert str(tmp_path) not in started.started_from
@@ -133,12 +135,12 @@ def test_a_run_begins_with_the_average_of_others(tmp_path: Path, whole: train.Tr
         assert torch.allclose(value, wanted, atol=1e-6), name
     for parts in ("-1*demo + demo", "x*demo + demo", "0.5* + demo"):
         with pytest.raises(TrainError, match="no part of an average"):
-            train.Trainer(config(tmp_path / "bad", f"start_from={parts}"), Bars()).start(resume=False)
+            Trainer(config(tmp_path / "bad", f"start_from={parts}"), Bars()).start(resume=False)
 
 
-def test_the_reference_of_a_policy_is_what_it_begins_as(tmp_path: Path, whole: train.Trainer) -> None:
+def test_the_reference_of_a_policy_is_what_it_begins_as(tmp_path: Path, whole: Trainer) -> None:
     settings = (f"start_from={whole.state_path}", "reinforce.kl_weight=0.5")
-    started = train.Trainer(config(tmp_path, *settings), Bars())
+    started = Trainer(config(tmp_path, *settings), Bars())
     started.start(resume=False)
     assert isinstance(started.module, TrainingModule) and started.module.reference is not None
     first = started.module.segmenter.refiner.state_dict()
@@ -147,16 +149,16 @@ def test_the_reference_of_a_policy_is_what_it_begins_as(tmp_path: Path, whole: t
         assert torch.equal(value, whole.average.values[f"segmenter.refiner.{name}"]), name
 
 
-def test_weights_of_another_network_are_refused(tmp_path: Path, whole: train.Trainer) -> None:
-    other = train.Trainer(config(tmp_path, f"start_from={whole.state_path}", "model.decoder.channels=24"), Bars())
+def test_weights_of_another_network_are_refused(tmp_path: Path, whole: Trainer) -> None:
+    other = Trainer(config(tmp_path, f"start_from={whole.state_path}", "model.decoder.channels=24"), Bars())
     with pytest.raises(TrainError, match=r"of another network.*expected \(24,.*and \d+ more"):
         other.start(resume=False)
     for source, message in ((tmp_path / "none.pt", "does not exist"), ("nobody", "no checkpoint 'nobody'")):
         with pytest.raises(TrainError, match=f"start_from.*{message}"):
-            train.Trainer(config(tmp_path, f"start_from={source}"), Bars()).start(resume=False)
+            Trainer(config(tmp_path, f"start_from={source}"), Bars()).start(resume=False)
 
 
-def test_workers_do_not_change_the_stream(tmp_path: Path, whole: train.Trainer) -> None:
+def test_workers_do_not_change_the_stream(tmp_path: Path, whole: Trainer) -> None:
     assert_same_weights(whole, trained(config(tmp_path, "data.workers=2")))
 
 
@@ -169,7 +171,7 @@ def test_it_learns_to_find_bars(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["supervised", "random", "none"])
 def test_controls_train(tmp_path: Path, mode: str) -> None:
     trainer = trained(config(tmp_path, "steps=2", f"reinforce.mode={mode}"))
-    fresh = train.Trainer(config(tmp_path, "steps=2", f"reinforce.mode={mode}"), Bars())
+    fresh = Trainer(config(tmp_path, "steps=2", f"reinforce.mode={mode}"), Bars())
     moved = [
         name
         for name, value in trainer.module.segmenter.refiner.state_dict().items()
@@ -189,7 +191,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import test_train as tests
-trainer = tests.train.Trainer(tests.config(Path(sys.argv[2])), tests.Bars())
+trainer = tests.Trainer(tests.config(Path(sys.argv[2])), tests.Bars())
 trainer.start(resume=False)
 step = trainer._train_step
 def interrupted_step(batch):
@@ -197,14 +199,14 @@ def interrupted_step(batch):
         os.kill(os.getpid(), signal.SIGINT)
     return step(batch)
 trainer._train_step = interrupted_step
-with tests.train.interrupts_flagged(trainer):
+with tests.interrupts_flagged(trainer):
     trainer.fit()
 print("ended after step", trainer.step)
 """
 """A training that gets Ctrl-C in its third step. In a process of its own, as signals belong to whole processes."""
 
 
-def test_ctrl_c_finishes_the_step_saves_and_resumes(tmp_path: Path, whole: train.Trainer) -> None:
+def test_ctrl_c_finishes_the_step_saves_and_resumes(tmp_path: Path, whole: Trainer) -> None:
     child = subprocess.run(
         [sys.executable, "-c", INTERRUPTED, str(Path(__file__).parent), str(tmp_path)],
         capture_output=True,
@@ -222,7 +224,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import test_train as tests
 def trained(folder, resume=False, stop_after=None):
-    trainer = tests.train.Trainer(tests.config(Path(sys.argv[2]) / folder, "devices=2", "batch=1"), tests.Bars())
+    trainer = tests.Trainer(tests.config(Path(sys.argv[2]) / folder, "devices=2", "batch=1"), tests.Bars())
     trainer.start(resume=resume)
     trainer.fit(stop_after=stop_after)
     digest = hashlib.sha256()
@@ -281,7 +283,7 @@ class Damaged(Bars):
 
 
 def test_a_gradient_that_is_not_finite_never_reaches_the_weights(tmp_path: Path) -> None:
-    trainer = train.Trainer(config(tmp_path), Bars())
+    trainer = Trainer(config(tmp_path), Bars())
     trainer.start(resume=False)
     trainer.fit(stop_after=1)
     before = {name: value.clone() for name, value in trainer.module.named_parameters()}
@@ -294,7 +296,7 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_weights(tmp_path: Path)
 
 
 def test_what_a_loading_process_cannot_read_is_told_in_one_line(tmp_path: Path) -> None:
-    trainer = train.Trainer(config(tmp_path, "data.workers=1", "save_every=1"), Damaged())
+    trainer = Trainer(config(tmp_path, "data.workers=1", "save_every=1"), Damaged())
     trainer.start(resume=False)
     with pytest.raises(TrainError) as caught:
         trainer.fit()
@@ -321,22 +323,22 @@ def test_a_full_disk_keeps_the_last_good_state(tmp_path: Path, monkeypatch: pyte
 def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path: Path) -> None:
     trained(config(tmp_path, "steps=1"))
     with pytest.raises(TrainError, match="holds a run already"):
-        train.Trainer(config(tmp_path, "steps=1"), Bars()).start(resume=False)
+        Trainer(config(tmp_path, "steps=1"), Bars()).start(resume=False)
 
 
 def test_resume_without_a_state_or_with_a_damaged_one(tmp_path: Path) -> None:
     with pytest.raises(TrainError, match="nothing to resume"):
-        train.Trainer(config(tmp_path), Bars()).start(resume=True)
+        Trainer(config(tmp_path), Bars()).start(resume=True)
     (tmp_path / "tiny").mkdir()
     (tmp_path / "tiny" / "state.pt").write_bytes(b"PK\x03\x04 truncated")
     with pytest.raises(TrainError, match="is damaged"):
-        train.Trainer(config(tmp_path), Bars()).start(resume=True)
+        Trainer(config(tmp_path), Bars()).start(resume=True)
 
 
 def test_resume_with_another_architecture_is_refused(tmp_path: Path) -> None:
     trained(config(tmp_path, "steps=1"))
     with pytest.raises(TrainError, match="does not fit this configuration"):
-        train.Trainer(config(tmp_path, "model.decoder.channels=24"), Bars()).start(resume=True)
+        Trainer(config(tmp_path, "model.decoder.channels=24"), Bars()).start(resume=True)
 
 
 def test_configuration_survives_its_own_yaml(tmp_path: Path) -> None:
@@ -365,8 +367,6 @@ def test_bad_configurations_are_named(tmp_path: Path, override: str, message: st
 
 
 def test_a_still_of_an_unknown_label_space_is_named(tmp_path: Path) -> None:
-    from clip_rl_training.data.samples import TrainingStream
-
     stream = TrainingStream(dataclasses.replace(config(tmp_path, "data.label_spaces={cholec: 1.0}")), Bars())
     with pytest.raises(DataError, match="no labels in 'cholec'"):
         stream[0]

@@ -13,7 +13,8 @@ import torch
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.model.segmenter import ClipRlSegmenter, DecoderOutput
 from clip_rl_perception.model.segmenter_config import SegmenterConfig
-from clip_rl_training.commands import naming
+from clip_rl_training.commands import naming as command
+from clip_rl_training.naming import close_up_naming as naming
 from clip_rl_training.synthetic.drawing.rendered_frame import TYPE_NAMES
 from clip_rl_training.synthetic.scene_config import SceneConfig
 
@@ -83,11 +84,11 @@ def test_a_network_that_sees_the_truth_names_all(monkeypatch: pytest.MonkeyPatch
 
 def test_the_command_writes_its_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parser = argparse.ArgumentParser()
-    naming.add_arguments(parser)
+    command.add_arguments(parser)
     out = tmp_path / "made" / "naming.json"
-    assert naming.run(parser.parse_args(["--checkpoint", "demo", "--crops", "3", "--json", str(out)])) == 0
+    assert command.run(parser.parse_args(["--checkpoint", "demo", "--crops", "3", "--json", str(out)])) == 0
     report = json.loads(out.read_text())
     assert report["crops"] == 3 == sum(entry["crops"] for entry in report["types"].values())
     assert capsys.readouterr().out.startswith("3 close-ups: ")
     with pytest.raises(naming.NamingError, match="--crops 0"):
-        naming.run(parser.parse_args(["--checkpoint", "demo", "--crops", "0"]))
+        command.run(parser.parse_args(["--checkpoint", "demo", "--crops", "0"]))

@@ -17,9 +17,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from clip_rl_training.curriculum import CurriculumPoint
+from clip_rl_training.data.samples import stride_labels
 from clip_rl_training.evaluating.evaluation_loop import Prediction
 from clip_rl_training.loop.training_config import TrainConfig
-from clip_rl_training.loop.training_module import LossModule, TrainingModule, stride_labels, supervised_loss
+from clip_rl_training.loop.training_module import LossModule, TrainingModule, supervised_loss
 from clip_rl_training.loop.validate import refine
 from clip_rl_training.typed_config import ConfigError
 

@@ -36,12 +36,12 @@ from clip_rl_training.comparing.comparison_config import (
 from clip_rl_training.comparing.network_frames import viewed
 from clip_rl_training.data.dataset_stills import DatasetStills, open_parts
 from clip_rl_training.data.samples import TEST
-from clip_rl_training.data.scene_sources import open_stills
 from clip_rl_training.datasets import open_dataset
 from clip_rl_training.datasets.named_label_maps import find_label_map
 from clip_rl_training.evaluating.evaluated_classes import class_mapping
+from clip_rl_training.loop.batches import open_stills
 from clip_rl_training.loop.interrupts import interrupts_flagged
-from clip_rl_training.loop.train import Trainer
+from clip_rl_training.loop.trainer import Trainer
 from clip_rl_training.loop.training_config import TrainConfig
 from clip_rl_training.loop.training_module import LossModule, TrainingModule
 

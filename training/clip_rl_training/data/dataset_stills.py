@@ -10,10 +10,10 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.labels import UNLABELLED, LabelSpace, load_label_space
 from clip_rl_perception.scene.content_area import estimate_content_area
 
+from clip_rl_training.data.data_config import DatasetConfig, PartConfig
 from clip_rl_training.data.samples import TEST, TRAINING, VALIDATION, DataError, DatasetFrame
 from clip_rl_training.datasets import DatasetError, SegmentationDataset, check_disjoint, open_dataset
 from clip_rl_training.datasets.named_label_maps import find_label_map
-from clip_rl_training.loop.training_config import DatasetConfig, PartConfig
 
 
 class DatasetStills:

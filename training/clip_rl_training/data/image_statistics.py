@@ -1,35 +1,24 @@
-"""`clip-rl data statistics`: what pictures look like in and around instruments, of a dataset or of synthetic scenes.
-
-A network that knows synthetic scenes only finds what they have in common with real ones. Where these numbers differ, it
-learns what is not so: scenes whose tissue was grainier than their instruments taught it that what is smooth is an
-instrument (docs/results/demo-checkpoint.md). All are measured in views of one size, on instruments against the rest.
-"""
+"""What pictures look like in and around instruments: measured in views of one size, on instruments against the rest."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import functools
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.atomic_write import write_json
-from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import UNLABELLED
 from tqdm import tqdm
 
 from clip_rl_training.data.augment import is_gray, plain_view
 from clip_rl_training.data.dataset_stills import content_mask
 from clip_rl_training.data.samples import VALIDATION, scene_generator
-from clip_rl_training.datasets import ALL, DATASETS, open_dataset
-from clip_rl_training.datasets.named_label_maps import find_label_map
-from clip_rl_training.evaluating.robustness import spread
-from clip_rl_training.loop.training_config import load_config
+from clip_rl_training.datasets import SegmentationDataset
+from clip_rl_training.synthetic.scene_config import SceneConfig
 from clip_rl_training.synthetic.stills import random_still
 
 VIEW = (288, 352)
@@ -147,36 +136,6 @@ def summarize(frames: Iterable[tuple[ByteArray, ByteArray]]) -> dict[str, dict[s
     return report
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of ``clip-rl data statistics``."""
-    parser.add_argument("--dataset", metavar="NAME", help=f"one of {', '.join(DATASETS)}")
-    parser.add_argument("--root", type=Path, help="folder that holds the dataset")
-    parser.add_argument("--label-map", metavar="NAME_OR_FILE", help="for --dataset folder: what mask values mean")
-    parser.add_argument("--split", default=ALL, help="look at this split only (default: %(default)s)")
-    parser.add_argument("--config", default="demo", help="without --dataset: preset whose scenes are measured")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change one value of the preset"
-    )
-    parser.add_argument("--frames", type=int, default=200, metavar="N", help="at most so many (default: %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Run ``clip-rl data statistics``."""
-    if arguments.frames < 1:
-        raise ClipRlError(f"--frames {arguments.frames}: at least 1 is needed")
-    if arguments.dataset and not arguments.root:
-        raise ClipRlError("--dataset needs --root, the folder that holds it")
-    views = _dataset_views(arguments) if arguments.dataset else _scene_views(arguments)
-    report = summarize(views)
-    if not report:
-        raise ClipRlError(f"no frame shows {LEAST_PIXELS} px of instruments and as many of the rest")
-    print(describe(report))
-    if arguments.json:
-        write_json(arguments.json, report)
-    return 0
-
-
 def describe(report: dict[str, dict[str, object]]) -> str:
     """The numbers as a table for the terminal."""
     lines = []
@@ -189,24 +148,21 @@ def describe(report: dict[str, dict[str, object]]) -> str:
     return "\n".join(lines)
 
 
-def _dataset_views(arguments: argparse.Namespace) -> Iterator[tuple[ByteArray, ByteArray]]:
-    label_map = find_label_map(arguments.label_map) if arguments.label_map else None
-    dataset = open_dataset(arguments.dataset, arguments.root, label_map=label_map)
-    if arguments.split != ALL:
-        dataset = dataset.split(arguments.split)
+def dataset_views(dataset: SegmentationDataset, frames: int) -> Iterator[tuple[ByteArray, ByteArray]]:
+    """At most `frames` views of a dataset with labels as `summarize` takes them."""
     # A folder's label map does not say what is an instrument: there all but the background is.
     named = [entry.id for entry in dataset.label_space.classes if entry.instrument]
     table = np.zeros(256, np.uint8)
     table[named or range(1, UNLABELLED)] = 1
     table[UNLABELLED] = UNLABELLED
-    for item in _shown(spread(dataset, arguments.frames).items):
+    for item in _shown(dataset.spread(frames).items):
         rgb, labels = dataset.load(item)
         labels = np.asarray(cv2.LUT(labels, table), np.uint8)
         yield plain_view(rgb, labels, content_mask(rgb, find=True), size=VIEW)
 
 
-def _scene_views(arguments: argparse.Namespace) -> Iterator[tuple[ByteArray, ByteArray]]:
-    config = load_config(arguments.config, arguments.set)
-    for index in _shown(range(arguments.frames)):
-        frame = random_still(scene_generator(config.seed, VALIDATION, index), config.data.scene)
+def scene_views(seed: int, scene: SceneConfig, frames: int) -> Iterator[tuple[ByteArray, ByteArray]]:
+    """Views of the first `frames` validation scenes, likewise."""
+    for index in _shown(range(frames)):
+        frame = random_still(scene_generator(seed, VALIDATION, index), scene)
         yield plain_view(frame.rgb, frame.type_map, frame.content, size=VIEW)

@@ -19,9 +19,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from clip_rl_training.data.dataset_stills import DatasetStills, open_parts
-from clip_rl_training.data.samples import CLOSE_UP, TEST, TRAINING, VALIDATION, DataError, Stills, scene_generator
-from clip_rl_training.loop.training_config import TrainConfig
+from clip_rl_training.data.samples import CLOSE_UP, TEST, TRAINING, VALIDATION, DataError, scene_generator
 from clip_rl_training.synthetic.crops import draw_close_up
 from clip_rl_training.synthetic.drawing.rendered_frame import SyntheticFrame
 from clip_rl_training.synthetic.generator_version import generator_version
@@ -239,34 +237,6 @@ def render_ahead(
                 shown = now
                 rate = done / (now - begun)
                 say(f"scene {done}/{len(jobs)}  {rate:.1f} scenes/s  {(len(jobs) - done) / rate:.0f} s left")
-
-
-def open_stills(config: TrainConfig, rank: int, say: Callable[[str], None]) -> Stills:
-    """The source that `config.data` names; rank 0 draws what is missing."""
-    data, held_out = config.data, config.validation.frames
-    if data.source == "dataset":
-        parts = open_parts(data.dataset, data.root)
-        return DatasetStills(
-            parts,
-            tuple(data.label_spaces),
-            seed=config.seed,
-            crop_content=data.dataset.crop_content,
-            cache_bytes=data.cache_mb << 20,
-        )
-    if data.source == "synthetic":
-        return _with_close_ups(DrawnStills(config.seed, data.scene), config)
-    if rank == 0:
-        counts = {VALIDATION: held_out, TEST: held_out, TRAINING: data.stills}
-        counts |= {CLOSE_UP: data.close_up_stills} if data.close_up_batch > 0 else {}
-        render_ahead(data.root, counts, seed=config.seed, scene=data.scene, workers=max(1, data.workers), say=say)
-    rendered = RenderedStills(
-        data.root, seed=config.seed, training=data.stills, close_ups=data.close_up_stills * (data.close_up_batch > 0)
-    )
-    return _with_close_ups(rendered, config)
-
-
-def _with_close_ups(scenes: DrawnStills | RenderedStills, config: TrainConfig) -> Stills:
-    return CloseUps(scenes, config.data.close_ups, seed=config.seed) if config.data.close_ups > 0 else scenes
 
 
 @dataclasses.dataclass(frozen=True)

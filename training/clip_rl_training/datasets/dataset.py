@@ -148,6 +148,13 @@ class SegmentationDataset:
             )
         return dataclasses.replace(self, items=items)
 
+    def spread(self, frames: int) -> SegmentationDataset:
+        """At most `frames` items, evenly over the dataset; 0 means all."""
+        if not 0 < frames < len(self):
+            return self
+        places = np.linspace(0, len(self) - 1, frames).round().astype(int)
+        return dataclasses.replace(self, items=tuple(self.items[place] for place in places))
+
 
 def check_disjoint(parts: Mapping[str, SegmentationDataset]) -> None:
     """Refuse splits that share a sequence or a file: neighbouring frames leak (`paper-and-peers`, section 2.1).

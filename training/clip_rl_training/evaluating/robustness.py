@@ -12,7 +12,6 @@ Both models must have seen the same frames with the same seed; `mean_corruption_
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import zlib
 from collections.abc import Callable, Sequence
@@ -62,7 +61,7 @@ def run_corruptions(
         Plain data: frames, frame_list (digest), seed, clean {metrics}, results {corruption: {severity: metrics}},
         mean_error (mean E over corruptions and severities).
     """
-    chosen = spread(dataset, frames)
+    chosen = dataset.spread(frames)
 
     def measured(damage: Damage | None) -> dict[str, Any]:
         evaluator = Evaluator(mapping.names, boundary=False)
@@ -133,14 +132,6 @@ def read_baseline(path: Path) -> tuple[dict[str, Any], str]:
     if not isinstance(corruptions, dict) or "results" not in corruptions:
         raise RobustnessError(f"baseline {path} holds no corruption results; make it with clip-rl eval --corruptions")
     return corruptions, str(data.get("name") or data.get("checkpoint") or path.stem)
-
-
-def spread(dataset: SegmentationDataset, frames: int) -> SegmentationDataset:
-    """At most `frames` items, evenly over the dataset; 0 means all."""
-    if not 0 < frames < len(dataset):
-        return dataset
-    places = np.linspace(0, len(dataset) - 1, frames).round().astype(int)
-    return dataclasses.replace(dataset, items=tuple(dataset.items[place] for place in places))
 
 
 def frame_digest(dataset: SegmentationDataset) -> str:

@@ -19,8 +19,7 @@ from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from clip_rl_training.data.samples import Batch
-from clip_rl_training.loop.training_module import stride_labels
+from clip_rl_training.data.samples import Batch, stride_labels
 from clip_rl_training.loop.validate import refine
 from clip_rl_training.losses.losses import IGNORE, cross_entropy
 from clip_rl_training.refiner.reinforce import RefinerMode

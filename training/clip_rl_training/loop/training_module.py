@@ -15,11 +15,12 @@ from clip_rl_perception.labels import LabelSpace, load_label_space
 from clip_rl_perception.model.close_up import CloseUpBranch
 from clip_rl_perception.model.prompts import encode_classes
 from clip_rl_perception.model.refiner import image_edges
-from clip_rl_perception.model.segmenter import STRIDE, ClipRlSegmenter
+from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from torch import Tensor, nn
 from torch.nn import functional
 
 from clip_rl_training.curriculum import CurriculumPoint
+from clip_rl_training.data.samples import stride_labels
 from clip_rl_training.loop.training_config import LossConfig, TrainConfig
 from clip_rl_training.losses import losses
 from clip_rl_training.naming.synonyms import drawn, load_synonyms, wordings
@@ -276,8 +277,3 @@ def _mean_similarity(text: Tensor) -> float:
     similarity = text.detach() @ text.detach().T
     count = len(text)
     return ((similarity.sum() - similarity.diagonal().sum()) / max(1, count * (count - 1))).item()
-
-
-def stride_labels(labels: Tensor) -> Tensor:
-    """Labels at stride 4, int64 (B, h, w), of labels (B, H, W): those nearest to each cell's centre."""
-    return functional.interpolate(labels[:, None].float(), scale_factor=1 / STRIDE, mode="nearest-exact")[:, 0].long()
