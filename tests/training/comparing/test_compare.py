@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -209,7 +210,6 @@ def test_all_contenders_of_a_seed_see_the_same_batches(root: Path, tmp_path: Pat
 
 INTERRUPTED = """
 import os, signal, sys
-sys.path.insert(0, sys.argv[1])
 from clip_rl_training.loop.trainer import Trainer
 import test_compare as tests
 step = Trainer._train_step
@@ -218,7 +218,7 @@ def interrupted_step(trainer, batch):
         os.kill(os.getpid(), signal.SIGINT)
     return step(trainer, batch)
 Trainer._train_step = interrupted_step
-sys.exit(tests.run(*sys.argv[2:]))
+sys.exit(tests.run(*sys.argv[1:]))
 """
 
 
@@ -226,8 +226,8 @@ def test_ctrl_c_in_the_middle_of_a_job_goes_on_to_the_same_weights(finished: Pat
     arguments = ["--config", str(finished / "tiny.yaml"), "--root", str(root), "--out", str(tmp_path / "jobs")]
     arguments += ["--only", "clip-rl", "--fold", "a"]
     child = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED, str(Path(__file__).parent), *arguments],
-        capture_output=True, text=True, check=False,
+        [sys.executable, "-c", INTERRUPTED, *arguments], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     assert child.returncode == 130, child.stderr
     assert "the same command goes on" in child.stdout

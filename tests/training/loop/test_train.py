@@ -189,9 +189,9 @@ def test_controls_train(tmp_path: Path, mode: str) -> None:
 INTERRUPTED = """
 import os, signal, sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
 import test_train as tests
-trainer = tests.Trainer(tests.config(Path(sys.argv[2])), tests.Bars())
+from clip_rl_training.loop.interrupts import interrupts_flagged
+trainer = tests.Trainer(tests.config(Path(sys.argv[1])), tests.Bars())
 trainer.start(resume=False)
 step = trainer._train_step
 def interrupted_step(batch):
@@ -199,7 +199,7 @@ def interrupted_step(batch):
         os.kill(os.getpid(), signal.SIGINT)
     return step(batch)
 trainer._train_step = interrupted_step
-with tests.interrupts_flagged(trainer):
+with interrupts_flagged(trainer):
     trainer.fit()
 print("ended after step", trainer.step)
 """
@@ -208,10 +208,11 @@ print("ended after step", trainer.step)
 
 def test_ctrl_c_finishes_the_step_saves_and_resumes(tmp_path: Path, whole: Trainer) -> None:
     child = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED, str(Path(__file__).parent), str(tmp_path)],
+        [sys.executable, "-c", INTERRUPTED, str(tmp_path)],
         capture_output=True,
         text=True,
         check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert child.returncode == 0, child.stderr
     assert "ended after step 3" in child.stdout
@@ -221,10 +222,9 @@ def test_ctrl_c_finishes_the_step_saves_and_resumes(tmp_path: Path, whole: Train
 SPREAD = """
 import hashlib, sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
 import test_train as tests
 def trained(folder, resume=False, stop_after=None):
-    trainer = tests.Trainer(tests.config(Path(sys.argv[2]) / folder, "devices=2", "batch=1"), tests.Bars())
+    trainer = tests.Trainer(tests.config(Path(sys.argv[1]) / folder, "devices=2", "batch=1"), tests.Bars())
     trainer.start(resume=resume)
     trainer.fit(stop_after=stop_after)
     digest = hashlib.sha256()
@@ -244,7 +244,7 @@ def test_two_processes_train_one_network_and_resume_to_the_same_weights(tmp_path
     (tmp_path / "spread.py").write_text(SPREAD)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     child = subprocess.run(
-        [*command, str(tmp_path / "spread.py"), str(Path(__file__).parent), str(tmp_path)],
+        [*command, str(tmp_path / "spread.py"), str(tmp_path)],
         capture_output=True,
         text=True,
         check=False,
