@@ -71,7 +71,7 @@ def nodes_of(folder: Path) -> dict[str, int]:
         try:
             if entry.name.isdecimal() and f"CLIP_RL_TEST={folder}".encode() in (entry / "environ").read_bytes():
                 module = (entry / "cmdline").read_bytes().split(b"\0")[2].decode()
-                if module.startswith("clip_rl_perception.nodes."):
+                if module.startswith(("clip_rl_perception.nodes.", "clip_rl_perception.harness.")):
                     found[module.rpartition(".")[2]] = int(entry.name)
         except (OSError, IndexError):
             continue

@@ -278,7 +278,7 @@ def test_the_evaluator_judges_topics_where_there_is_no_bag(tester: Tester, check
     parameters["qos_overrides./heard/image.subscription.reliability"] = "reliable"
     log = tmp_path / "evaluator.log"
     with NodeProcess(tmp_path / "log", parameters=parameters, namespace="heard"):
-        evaluator = start("nodes.evaluator_node", out, "--ros-args", "-r", "__ns:=/heard", log=log)
+        evaluator = start("harness.evaluator_node", out, "--ros-args", "-r", "__ns:=/heard", log=log)
         rig = Rig(tester, "heard")
         labels = tester.node.create_publisher(Image, "/heard/labels", RELIABLE)
         classes = tester.node.create_publisher(ClassList, "/heard/labels/classes", LATCHED)

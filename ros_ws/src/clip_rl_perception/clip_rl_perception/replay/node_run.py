@@ -82,12 +82,12 @@ def run_session(options: SessionOptions, folder: Path, *, first_stage: int, stag
     with Children(child_environment(), folder / "logs") as children:
         with Stage(first_stage, stages, "starting the perception node") as stage:
             record = [str(recording), *(["--confidence"] if options.confidence else [])]
-            recorder = children.start("recorder", _node_command("recorder_node", record))
-            node = children.start("perception_node", _node_command("perception_node", [], _node_parameters(options)))
+            recorder = children.start("recorder", _node_command("harness.recorder_node", record))
+            node = children.start("perception_node", _node_command("nodes.perception_node", [], _node_parameters(options)))
             deadline = time.monotonic() + options.start_timeout_s
             # The node's publishers exist as soon as it is configured; frames played before would return unrecorded.
             _wait_for(recorder, "ready", stage, (node, recorder), deadline)
-            player = children.start("player", _node_command("player_node", _player_arguments(options, stamps)))
+            player = children.start("player", _node_command("harness.player_node", _player_arguments(options, stamps)))
             _wait_for(player, "started", stage, (node, recorder, player), deadline)
         problems: list[str] = []
         with Stage(first_stage + 1, stages, f"playing over DDS as {options.transport} images") as stage:
@@ -167,7 +167,7 @@ def _message(line: str) -> str:
 
 
 def _node_command(module: str, arguments: list[str], ros: tuple[str, ...] = ()) -> list[str]:
-    base = [sys.executable, "-m", f"clip_rl_perception.nodes.{module}", *arguments]
+    base = [sys.executable, "-m", f"clip_rl_perception.{module}", *arguments]
     return [*base, "--ros-args", "-r", f"__ns:={NAMESPACE}", *ros]
 
 
