@@ -19,7 +19,15 @@ setup(
     name=PACKAGE,
     version="0.1.0",
     packages=find_packages(include=[f"{PACKAGE}*"]),
-    package_data={PACKAGE: ["label_spaces/*.yaml", "model/open_clip_configs/*.json", "interfaces/*.msg", "py.typed"]},
+    package_data={
+        PACKAGE: [
+            "label_spaces/*.yaml",
+            "model/open_clip_configs/*.json",
+            "interfaces/*.msg",
+            "report/templates/*",
+            "py.typed",
+        ]
+    },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (SHARE, ["package.xml"]),

@@ -115,12 +115,12 @@ class FrameGallery:
 def draw(frame: SeenFrame) -> tuple[tuple[str, ByteArray], ...]:
     """The pictures of a frame, each at most `WIDTH` wide; see `Picture.images`."""
     assert frame.rgb is not None
-    images = [("input", _small(frame.rgb))]
+    images = [("input", shrunk(frame.rgb))]
     if frame.mask is not None:
         images.append(("what came back", overlay_at(frame, WIDTH)))
     if frame.truth is not None and frame.prediction is not None and frame.palette is not None:
         small = images[0][1]
-        truth, prediction = (_small(ids, nearest=True) for ids in (frame.truth, frame.prediction))
+        truth, prediction = (shrunk(ids, nearest=True) for ids in (frame.truth, frame.prediction))
         images.append(("ground truth", paint(small, truth, frame.palette)))
         images.append(("errors", error_map(small, prediction, truth)))
     return tuple(images)
@@ -159,7 +159,8 @@ def error_map(rgb: ByteArray, prediction: ByteArray, truth: ByteArray) -> ByteAr
     return result
 
 
-def _small(image: ByteArray, *, nearest: bool = False) -> ByteArray:
+def shrunk(image: ByteArray, *, nearest: bool = False) -> ByteArray:
+    """A copy of a picture or label map, uint8 (H, W, ...), at most `WIDTH` wide."""
     if image.shape[1] <= WIDTH:
         return image.copy()
     size = (WIDTH, max(1, round(image.shape[0] * WIDTH / image.shape[1])))

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clip_rl_perception.errors import ClipRlError
-from clip_rl_perception.report.report_accuracy import METRIC_TEXT
+from clip_rl_perception.report.metric_text import METRIC_TEXT
 
 
 class RequirementError(ClipRlError, ValueError):

@@ -16,7 +16,7 @@ import numpy as np
 from scipy import stats
 
 from clip_rl_perception.report.bootstrap import AccuracySums, Array, Units, interval, units_of, weights
-from clip_rl_perception.report.report_accuracy import METRIC_TEXT
+from clip_rl_perception.report.metric_text import METRIC_TEXT
 from clip_rl_perception.runs.record_json import ReportError
 from clip_rl_perception.runs.run_record import FrameRecord, RunRecord
 
@@ -41,6 +41,11 @@ class Difference:
     def label(self) -> str:
         """Its name for people."""
         return METRIC_TEXT.get(self.name, (self.name.replace("_", " ").removesuffix(": ms"),))[0]
+
+    @property
+    def digits(self) -> int:
+        """Decimals that are worth showing."""
+        return 2 if "ms" in self.name or self.name in ("hd95", "refine_steps") else 4
 
     @property
     def delta(self) -> float | None:

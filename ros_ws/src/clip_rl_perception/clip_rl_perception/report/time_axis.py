@@ -27,6 +27,17 @@ class Axis:
     names: tuple[str, ...]
     """How each frame is called."""
 
+    @property
+    def ends(self) -> tuple[float, ...]:
+        """Where each frame gives way to the next, s."""
+        return (*self.x[1:], self.end)[: len(self.x)]
+
+    def only(self, places: Sequence[int]) -> Axis:
+        """The axis of the frames at `places` alone."""
+        links = {number: self.links[place] for number, place in enumerate(places) if place in self.links}
+        x, names = tuple(self.x[place] for place in places), tuple(self.names[place] for place in places)
+        return dataclasses.replace(self, x=x, names=names, links=links)
+
 
 def anchor(frame: FrameRecord) -> str:
     """Identity of a frame within its page."""

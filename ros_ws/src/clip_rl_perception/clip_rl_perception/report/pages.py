@@ -1,0 +1,56 @@
+"""Pages from the templates in templates/: one file each that opens offline, in light and dark.
+
+Python computes what a page shows, templates say it. Everything is escaped but drawings, which are `Markup`.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import cv2
+import jinja2
+
+from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.report.frame_gallery import shrunk
+from clip_rl_perception.report.time_axis import anchor
+
+
+def render(template: str, **shown: Any) -> str:
+    """The page that `template` makes of `shown`; raises `jinja2.UndefinedError` for what a template misses."""
+    return _TEMPLATES.get_template(template).render(shown)
+
+
+def number(value: float | None, digits: int, sign: str = "") -> str:
+    """A number, or a dash where it is undefined; `sign` "+" says the sign of positive ones too."""
+    return f"{value:{sign}.{digits}f}" if known(value) else "-"
+
+
+def known(value: float | None) -> TypeGuard[float]:
+    """False for None and NaN."""
+    return value is not None and not math.isnan(value)
+
+
+def rgb_css(color: Sequence[int]) -> str:
+    """A colour, RGB in 0..255, for CSS; empty for black, which stands for no colour."""
+    return f"rgb{tuple(int(value) for value in color)}" if any(color) else ""
+
+
+def data_uri(rgb: ByteArray) -> str:
+    """A JPEG of uint8 RGB (H, W, 3), as wide as the gallery's pictures at most, as an address that holds it."""
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(shrunk(rgb), cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])
+    return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"
+
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=jinja2.StrictUndefined,
+)
+_TEMPLATES.filters |= {"number": number, "data_uri": data_uri, "anchor": anchor}
+_TEMPLATES.tests |= {"known": known}
