@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +104,7 @@ class Trainer:
             )
         elif self.config.start_from is not None:
             self.started_from = load_start(self.module, self.config.start_from)
-            self.average = WeightAverage(self.module, self.config.optimizer.average)
-            self.average.to(self.fabric.device)
+            self.average.module.load_state_dict(self.module.state_dict())
             self.say(f"starting from the weights of {self.started_from}")
         if self.fabric.is_global_zero:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -132,8 +130,7 @@ class Trainer:
                     log.train(self.step, report, rate=(self.step - first) / elapsed, seconds=self.seconds)
                 every = config.validation.every
                 if log is not None and every and (self.step % every == 0 or self.step == config.steps):
-                    with self.average.swapped_into(self.module) if self.average.decay > 0 else nullcontext():
-                        log.validation(self.step, self.score())
+                    log.validation(self.step, self.score(averaged=self.average.decay > 0))
                 if self.step % config.save_every == 0 or self.step == last or self.interrupted:
                     self.save()
                 if self.interrupted:
@@ -158,7 +155,7 @@ class Trainer:
                 "module": self.module.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "average": self.average.values,
-                "average_updates": self.average.updates,
+                "average_updates": int(self.average.n_averaged) - 1,
             }
         write_state(self.state_path, state)
 
@@ -195,14 +192,12 @@ class Trainer:
         try:
             self.module.load_state_dict(state["module"])
             self.optimizer.load_state_dict(state["optimizer"])
-            self.average.values = {
-                name: value.to(self.fabric.device).clone() for name, value in state["average"].items()
-            }
+            self.average.module.load_state_dict(state["average"])
         except (RuntimeError, KeyError, ValueError) as error:
             raise TrainError(
                 f"{self.state_path} does not fit this configuration: {' '.join(str(error).split())[:200]}"
             ) from error
-        self.average.updates = int(state["average_updates"])
+        self.average.n_averaged.fill_(int(state["average_updates"]) + 1)
         own = state if self.fabric.is_global_zero else read_state(self.state_path)
         if own["step"] != state["step"]:
             raise TrainError(
@@ -274,7 +269,7 @@ class Trainer:
         report |= norms
         self.optimizer.step()
         if self.average.decay > 0:
-            self.average.update(self.module)
+            self.average.update_parameters(self.module)
         report["learning_rate"] = config.optimizer.learning_rate * point.learning_rate
         report |= {f"curriculum/{name}": float(value) for name, value in point._asdict().items()}
         return report
@@ -292,17 +287,17 @@ class Trainer:
         counts += torch.bincount(seen[seen < len(counts)], minlength=len(counts)).double()
         return class_weights(counts, power=power).to(self.fabric.device)
 
-    def score(self) -> ValidationResult:
-        """Validate the module's present weights."""
-        self.module.eval()
-        assert isinstance(self.module, TrainingModule), "peers are scored by clip-rl compare"
-        name, space = next(iter(self.module.spaces.items()))
+    def score(self, *, averaged: bool = False) -> ValidationResult:
+        """Validate the present weights, or their average."""
+        module = (self.average.module if averaged else self.module).eval()
+        assert isinstance(module, TrainingModule), "peers are scored by clip-rl compare"
+        name, space = next(iter(module.spaces.items()))
         return validate(
-            self.module.segmenter,
+            module.segmenter,
             validation_batches(self.config, self.stills),
             space,
             device=self.fabric.device,
             pictures=self.config.validation.pictures,
             mode=self.config.reinforce.mode,
-            text=self.module.fixed_class_vectors(name),
+            text=module.fixed_class_vectors(name),
         )

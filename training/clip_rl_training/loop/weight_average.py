@@ -1,4 +1,4 @@
-"""Exponential moving average of the weights: what is validated and shipped.
+"""Exponential moving average of the weights, by torch's `AveragedModel`: what is validated and shipped.
 
 ``w_avg <- d w_avg + (1 - d) w`` after every step, with d growing as (1 + n) / (10 + n) until it reaches the configured
 decay, so that a short run is not dragged by its first weights (Polyak & Juditsky 1992; the ramp is TensorFlow's).
@@ -6,44 +6,27 @@ decay, so that a short run is not dragged by its first weights (Polyak & Juditsk
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Any
 
-import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
-class WeightAverage:
+class WeightAverage(AveragedModel):
     """Average of a module's parameters; buffers (batch norm statistics) are averaged alike, whole numbers copied."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
+        def update(averages: Any, values: Any, count: Tensor | int) -> None:
+            whole = not averages[0].is_floating_point()
+            ramped = 0.0 if whole else min(decay, (1 + int(count)) / (10 + int(count)))
+            get_ema_multi_avg_fn(ramped)(averages, values, count)  # type: ignore[no-untyped-call]
+
+        super().__init__(module, multi_avg_fn=update, use_buffers=True)
         self.decay = decay
-        self.updates = 0
-        self.values: dict[str, Tensor] = {name: value.detach().clone() for name, value in module.state_dict().items()}
+        # At 0 torch would copy the weights of the first step in place of averaging them.
+        self.n_averaged.fill_(1)
 
-    def to(self, device: torch.device) -> None:
-        """Move the average to `device`."""
-        self.values = {name: value.to(device) for name, value in self.values.items()}
-
-    @torch.no_grad()
-    def update(self, module: nn.Module) -> None:
-        """Take one step of `module` into the average."""
-        self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for name, value in module.state_dict().items():
-            average = self.values[name]
-            if average.is_floating_point():
-                average.lerp_(value.to(average.dtype), 1.0 - decay)
-            else:
-                average.copy_(value)
-
-    @contextmanager
-    def swapped_into(self, module: nn.Module) -> Iterator[None]:
-        """Within the context `module` holds the average; afterwards its own weights again, bit for bit."""
-        own = copy.deepcopy(module.state_dict())
-        module.load_state_dict(self.values)
-        try:
-            yield
-        finally:
-            module.load_state_dict(own)
+    @property
+    def values(self) -> dict[str, Tensor]:
+        """The average by name, as the module's own state."""
+        return self.module.state_dict()
