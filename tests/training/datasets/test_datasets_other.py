@@ -10,7 +10,7 @@ import pytest
 from clip_rl_perception.sources.mask_coding import CodingError
 from clip_rl_perception.sources.truth_label_map import label_map_from_dict
 from clip_rl_training.datasets import DatasetError, check_disjoint, open_dataset
-from clip_rl_training.datasets.dataset import natural_key
+from clip_rl_training.datasets.dataset import images_in
 
 BINARY = label_map_from_dict({"truth": {0: "background", 255: "instrument"}}, "binary.yaml")
 
@@ -155,5 +155,7 @@ def test_same_files_under_two_names_leak(tmp_path: Path) -> None:
         check_disjoint({"a": parts["a"], "c": inner})
 
 
-def test_natural_order() -> None:
-    assert sorted(["frame10", "frame2", "a", "10", "9"], key=natural_key) == ["9", "10", "a", "frame2", "frame10"]
+def test_natural_order(tmp_path: Path) -> None:
+    for name in ("frame10", "frame2", "a", "10", "9"):
+        (tmp_path / f"{name}.png").touch()
+    assert list(images_in(tmp_path)) == ["9", "10", "a", "frame2", "frame10"]

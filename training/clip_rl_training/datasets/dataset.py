@@ -15,6 +15,7 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.sources.mask_coding import MaskCoding
+from natsort import natsorted
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -170,7 +171,7 @@ def check_disjoint(parts: Mapping[str, SegmentationDataset]) -> None:
         for second in roles[index + 1 :]:
             one, other = parts[first], parts[second]
             if one.root.resolve() == other.root.resolve():
-                shared = sorted(set(one.sequences) & set(other.sequences), key=natural_key)
+                shared = natsorted(set(one.sequences) & set(other.sequences))
                 if shared:
                     raise DatasetError(
                         f"{first} and {second} share sequence {', '.join(shared)} of {one.root}: frames of one video "
@@ -211,16 +212,11 @@ def _decode(path: Path, flags: int) -> npt.NDArray[Any]:
     return np.asarray(image)
 
 
-def natural_key(text: str) -> tuple[object, ...]:
-    """Sort key that puts frame2 before frame10."""
-    return tuple(int(part) if part.isdigit() else part for part in re.split(r"(\d+)", text))
-
-
 def images_in(folder: Path) -> dict[str, Path]:
     """Image files of a folder by stem, in natural order; empty when it does not exist. Hidden files are left out."""
     if not folder.is_dir():
         return {}
-    files = sorted(folder.iterdir(), key=lambda path: natural_key(path.name))
+    files = natsorted(folder.iterdir(), key=lambda path: path.name)
     return {path.stem: path for path in files if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."}
 
 
@@ -244,7 +240,7 @@ def folders_below(root: Path, pattern: str, depth: int = 4) -> list[Path]:
     found: list[Path] = []
 
     def visit(folder: Path, left: int) -> None:
-        for child in sorted((c for c in folder.iterdir() if c.is_dir()), key=lambda c: natural_key(c.name)):
+        for child in natsorted((c for c in folder.iterdir() if c.is_dir()), key=lambda c: c.name):
             if child.name.startswith("."):
                 continue
             if re.fullmatch(pattern, child.name):

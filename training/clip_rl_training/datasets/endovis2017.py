@@ -31,6 +31,7 @@ import numpy as np
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.sources.mask_coding import CodingError, ValueCoding
+from natsort import natsorted
 
 from clip_rl_training.datasets.dataset import (
     CodedMask,
@@ -40,7 +41,6 @@ from clip_rl_training.datasets.dataset import (
     SegmentationDataset,
     folders_below,
     images_in,
-    natural_key,
     pair_files,
     present,
     read_mask,
@@ -168,7 +168,7 @@ def _original_items(folder: Path, problems: list[str]) -> list[Item]:
     for masks in tools.values():
         alone = [path for stem, path in masks.items() if stem not in images]
         problems += [f"{path}: mask without an image of the same name" for path in alone]
-    return sorted(items, key=lambda item: natural_key(item.frame))
+    return natsorted(items, key=lambda item: item.frame)
 
 
 def _compose(item: Item, task: str) -> ByteArray:

@@ -34,6 +34,7 @@ import numpy as np
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.labels import LabelSpace, load_label_space
 from clip_rl_perception.sources.mask_coding import ValueCoding
+from natsort import natsorted
 
 from clip_rl_training.datasets.dataset import (
     CodedMask,
@@ -42,7 +43,6 @@ from clip_rl_training.datasets.dataset import (
     SegmentationDataset,
     folders_below,
     images_in,
-    natural_key,
     pair_files,
     present,
     read_mask,
@@ -89,7 +89,7 @@ def _open_organised(root: Path, folders: list[Path], coding: str) -> Segmentatio
                 problems.append(f"{image}: name does not tell its sequence; expected seqN_frameNNN")
                 continue
             items.append(Item(image, (mask,), f"seq_{named['number']}", named["frame"]))
-    items.sort(key=lambda item: (natural_key(item.sequence), natural_key(item.frame)))
+    items = natsorted(items, key=lambda item: (item.sequence, item.frame))
     space = load_label_space("endovis2018-type")
     values = ValueCoding(CODINGS[coding], dict(enumerate(space.names)))
 

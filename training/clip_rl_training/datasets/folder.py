@@ -14,13 +14,13 @@ from pathlib import Path
 
 from clip_rl_perception.labels import label_space_from_names
 from clip_rl_perception.sources.truth_label_map import LabelMap
+from natsort import natsorted
 
 from clip_rl_training.datasets.dataset import (
     CodedMask,
     Item,
     SegmentationDataset,
     images_in,
-    natural_key,
     pair_files,
 )
 
@@ -35,7 +35,7 @@ def open_folder(root: Path, label_map: LabelMap) -> SegmentationDataset:
         parents = [root]
     else:
         children = [child for child in root.iterdir() if (child / "images").is_dir()] if root.is_dir() else []
-        parents = sorted(children, key=lambda child: natural_key(child.name))
+        parents = natsorted(children, key=lambda child: child.name)
     if not parents:
         problems.append(f"{root}: has no folder 'images', and none of its folders has; expected images/ and masks/")
     for parent in parents:
@@ -56,7 +56,7 @@ def open_folder(root: Path, label_map: LabelMap) -> SegmentationDataset:
                     continue
                 sequence = named[1] if parent is root else f"{parent.name}/{named[1]}"
             items.append(Item(image, (mask,), sequence, frame))
-    items.sort(key=lambda item: (natural_key(item.sequence), natural_key(item.frame)))
+    items = natsorted(items, key=lambda item: (item.sequence, item.frame))
 
     space = label_space_from_names(label_map.names, name=Path(label_map.source).stem)
     reader = CodedMask(label_map.coding, f" (label map {label_map.source})")
