@@ -34,7 +34,7 @@ from clip_rl_perception.sources.golden_frames import golden_images
 from clip_rl_training.synthetic.drawing.rendered_frame import SyntheticFrame
 from clip_rl_training.synthetic.operation import SyntheticOperation, showcase
 from clip_rl_training.synthetic.scene_config import SceneConfig
-from clip_rl_training.synthetic.stills import random_still
+from clip_rl_training.synthetic.stills import render_still
 
 TEST_SEED = 900_000
 RATE = 25.0
@@ -125,7 +125,7 @@ def stills(size: tuple[int, int]) -> Iterator[ByteArray]:
     rng = np.random.default_rng(TEST_SEED)
     config = dataclasses.replace(SceneConfig(), height=size[0], width=size[1])
     for _ in range(CALIBRATION_STILLS):
-        rgb = random_still(rng, config).rgb
+        rgb = render_still(rng, config).rgb
         yield to_network(rgb, make_letterbox((rgb.shape[0], rgb.shape[1]), size))
 
 

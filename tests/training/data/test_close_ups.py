@@ -25,7 +25,7 @@ from clip_rl_training.data.scene_sources import (
 from clip_rl_training.loop.batches import open_stills, shows_close_ups, training_batches
 from clip_rl_training.loop.training_config import config_from_data
 from clip_rl_training.synthetic import generator_version
-from clip_rl_training.synthetic.crops import draw_close_up, instrument_crop, nameable_instruments, tells_its_type
+from clip_rl_training.synthetic.crops import instrument_crop, nameable_instruments, sample_close_up, tells_its_type
 from clip_rl_training.synthetic.drawing.rendered_frame import TYPE_NAMES, SyntheticFrame
 from clip_rl_training.synthetic.scene_config import SceneConfig
 from clip_rl_training.typed_config import ConfigError
@@ -77,10 +77,10 @@ def test_a_close_up_holds_the_tip_and_says_its_type() -> None:
 def test_close_ups_tell_one_type_or_are_none() -> None:
     shaft, wrist, jaws = np.s_[40:60, 0:60], np.s_[40:60, 60:70], np.s_[45:55, 70:90]
     frame = one_instrument(3, {1: shaft, 2: wrist, 3: jaws})
-    found = draw_close_up(frame, np.random.default_rng(0))
+    found = sample_close_up(frame, np.random.default_rng(0))
     assert found is not None and found[1] == 3 and "large needle driver" in found[0].caption
     assert tells_its_type(frame, 1)
-    assert draw_close_up(one_instrument(3, {1: shaft}), np.random.default_rng(0)) is None
+    assert sample_close_up(one_instrument(3, {1: shaft}), np.random.default_rng(0)) is None
 
     # Another instrument beside it, a fifth of its size at most.
     crowded = one_instrument(3, {1: shaft, 2: wrist, 3: jaws})

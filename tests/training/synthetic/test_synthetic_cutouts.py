@@ -13,9 +13,9 @@ from clip_rl_training.commands.synth import run as run_synth
 from clip_rl_training.synthetic.drawing.synthetic_errors import SynthError
 from clip_rl_training.synthetic.drawing.user_images import load_backgrounds, load_cutouts
 from clip_rl_training.synthetic.operation import SyntheticOperation
-from clip_rl_training.synthetic.scene import draw_scene, render
+from clip_rl_training.synthetic.scene import render_scene, sample_scene
 from clip_rl_training.synthetic.scene_config import SceneConfig
-from clip_rl_training.synthetic.stills import random_still
+from clip_rl_training.synthetic.stills import render_still
 
 GREEN = (0, 200, 0)
 """B, G, R of every cut-out: nothing else in these scenes is green."""
@@ -89,7 +89,7 @@ def test_labels_lie_where_the_cutout_is_seen(tmp_path: Path) -> None:
     config = plain(*write_seeds(tmp_path))
     seen = 0
     for index in range(12):
-        frame = random_still(np.random.default_rng([3, index]), config)
+        frame = render_still(np.random.default_rng([3, index]), config)
         rgb = frame.rgb.astype(np.int32)
         green = rgb[..., 1] > 1.3 * np.maximum(rgb[..., 0], 12)
         labelled = frame.type_map > 0
@@ -127,7 +127,7 @@ def test_parts_are_labelled_where_given_and_ignored_where_not(tmp_path: Path) ->
     config = plain(backgrounds, cutouts)
     found: set[tuple[int, int, int]] = set()
     for index in range(12):
-        frame = random_still(np.random.default_rng([4, index]), config)
+        frame = render_still(np.random.default_rng([4, index]), config)
         found |= set(
             zip(
                 frame.type_map.ravel().tolist(),
@@ -143,7 +143,7 @@ def test_parts_are_labelled_where_given_and_ignored_where_not(tmp_path: Path) ->
 def test_unknown_types_are_instruments_without_a_type(tmp_path: Path) -> None:
     backgrounds, cutouts = write_seeds(tmp_path)
     (cutouts / "classes.yaml").write_text("bipolar-forceps_1.png: instrument\nsuction-instrument: instrument\n")
-    frames = [random_still(np.random.default_rng([5, i]), plain(backgrounds, cutouts)) for i in range(4)]
+    frames = [render_still(np.random.default_rng([5, i]), plain(backgrounds, cutouts)) for i in range(4)]
     assert {int(value) for frame in frames for value in np.unique(frame.type_map)} == {0, 255}
     assert any(frame.caption.startswith("surgical instrument over tissue") for frame in frames)
 
@@ -153,8 +153,8 @@ def test_drawn_instruments_go_over_the_users_background(tmp_path: Path) -> None:
     # No clip applier: the clip between its jaws has a class of its own.
     weights = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0)
     config = plain(backgrounds, None, instrument_counts=(0.0, 0.0, 1.0), phantoms=0.0, type_weights=weights)
-    state = draw_scene(np.random.default_rng(1), config, moving=False)
-    frame = render(state, config, 0.0, 0)
+    state = sample_scene(np.random.default_rng(1), config, moving=False)
+    frame = render_scene(state, config, 0.0, 0)
     assert frame.type_map.any() and not state.cutouts
     assert not frame.scene_map[frame.type_map == 0].any()
     tissue = frame.rgb[frame.type_map == 0].astype(np.float32).mean(axis=0)
@@ -179,7 +179,7 @@ def test_black_surrounds_of_backgrounds_are_left_out(tmp_path: Path, shape: str)
 
 def test_same_seed_same_bytes(tmp_path: Path) -> None:
     config = plain(*write_seeds(tmp_path))
-    first, second = (random_still(np.random.default_rng(8), config) for _ in range(2))
+    first, second = (render_still(np.random.default_rng(8), config) for _ in range(2))
     np.testing.assert_array_equal(first.rgb, second.rgb)
     np.testing.assert_array_equal(first.type_map, second.type_map)
 

@@ -10,8 +10,8 @@ from clip_rl_training.synthetic.drawing.shapes import bounds, disc_or_box, fill,
 from clip_rl_training.synthetic.instruments import geometry
 from clip_rl_training.synthetic.instruments.finishes import Finish, response_table
 from clip_rl_training.synthetic.instruments.geometry import Part
-from clip_rl_training.synthetic.instruments.kinematics import Motion, draw_motion, draw_placement, part_homographies
-from clip_rl_training.synthetic.instruments.rendering import draw_part
+from clip_rl_training.synthetic.instruments.kinematics import Motion, part_homographies, sample_motion, sample_placement
+from clip_rl_training.synthetic.instruments.rendering import render_part
 
 WHITE = Finish((0.9, 0.9, 0.9), 0.0, 0.3, 0.0, 0.0, 0.0)
 
@@ -43,7 +43,7 @@ def test_a_part_marks_exactly_the_pixels_it_covers_by_half() -> None:
     homography = np.array([[10.0, 0, 19.5], [0, 10.0, 19.5], [0, 0, 1]])
     image, pieces = np.zeros((40, 40, 3), np.uint8), np.zeros((40, 40), np.uint8)
     light = np.ones((40, 40, 3), np.float32)
-    draw_part(image, pieces, 7, part, homography, (0.0, 0.0), (0.5, 0.5, 0.5), 1.0, light, 0.0, texture_bank(0))
+    render_part(image, pieces, 7, part, homography, (0.0, 0.0), (0.5, 0.5, 0.5), 1.0, light, 0.0, texture_bank(0))
     expected = np.zeros((40, 40), np.bool_)
     expected[10:30, 10:30] = True
     expected[16:24, 16:24] = False
@@ -58,7 +58,9 @@ def test_a_part_outside_the_picture_changes_nothing() -> None:
     image, pieces = np.zeros((40, 40, 3), np.uint8), np.zeros((40, 40), np.uint8)
     far = np.array([[10.0, 0, 400.0], [0, 10.0, 20.0], [0, 0, 1]])
     light = np.ones((40, 40, 3), np.float32)
-    draw_part(image, pieces, 7, Part(1, square(-1, 1), WHITE), far, (0, 0), (0, 0, 0), 1.0, light, 2.0, texture_bank(0))
+    render_part(
+        image, pieces, 7, Part(1, square(-1, 1), WHITE), far, (0, 0), (0, 0, 0), 1.0, light, 2.0, texture_bank(0)
+    )
     assert not image.any() and not pieces.any()
 
 
@@ -91,17 +93,17 @@ def test_jaws_are_mirror_images_that_meet_on_the_axis() -> None:
 
 def test_motion_is_bounded_and_known_at_any_time() -> None:
     assert Motion((2.0,), (0.5,), (0.25,)).at(1.0) == pytest.approx(0.25 * np.sin(2.5))
-    motion = draw_motion(np.random.default_rng(0))
+    motion = sample_motion(np.random.default_rng(0))
     values = np.array([motion.at(t) for t in np.linspace(0, 60, 2000)])
     assert np.abs(values).max() <= 1.0 + 1e-9
     assert np.abs(np.diff(values)).max() < 0.1
 
 
 def test_a_shaft_runs_through_its_pivot_at_all_times() -> None:
-    from clip_rl_training.synthetic.instruments.designs import draw_design
+    from clip_rl_training.synthetic.instruments.designs import sample_design
 
     rng = np.random.default_rng(5)
-    placement = draw_placement(rng, draw_design(rng, 1, 0.0), (200, 300), 12.0, 25.0)
+    placement = sample_placement(rng, sample_design(rng, 1, 0.0), (200, 300), 12.0, 25.0)
     pivot = np.array(placement.pivot)
     assert not (0 <= pivot[0] < 300 and 0 <= pivot[1] < 200)
     for time in (0.0, 0.7, 3.1):

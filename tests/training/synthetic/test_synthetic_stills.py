@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 from clip_rl_perception.labels import load_label_space
-from clip_rl_training.synthetic import TYPE_NAMES, SceneConfig, SyntheticFrame, random_clip, random_still
+from clip_rl_training.synthetic import TYPE_NAMES, SceneConfig, SyntheticFrame, random_clip, render_still
 from clip_rl_training.synthetic.drawing.rendered_frame import PROBE, SUCTION, scene_class
-from clip_rl_training.synthetic.scene import draw_scene, render
+from clip_rl_training.synthetic.scene import render_scene, sample_scene
 
 SMALL = SceneConfig(height=96, width=128)
 INSTRUMENT_SCENE_CLASSES = (1, 2, 3, 9, 11)
@@ -17,7 +17,7 @@ MAPS = ("type_map", "scene_map", "part_map", "instance_map")
 
 
 def still(seed: int, config: SceneConfig = SMALL) -> SyntheticFrame:
-    return random_still(np.random.default_rng(seed), config)
+    return render_still(np.random.default_rng(seed), config)
 
 
 def one_of(type_id: int, **changes: object) -> SceneConfig:
@@ -118,13 +118,13 @@ def _grown(mask: np.ndarray, steps: int) -> np.ndarray:
 
 
 def test_smoke_blur_and_noise_change_the_picture_but_no_label() -> None:
-    state = draw_scene(
+    state = sample_scene(
         np.random.default_rng(4), dataclasses.replace(SMALL, instrument_counts=(0.0, 0.0, 1.0)), moving=False
     )
     clear = dataclasses.replace(state.look, smoke_density=0.0, blur_length=0.0, luma_noise=0.0)
     spoiled = dataclasses.replace(state.look, smoke_density=1.0, blur_length=6.0, luma_noise=8.0)
-    first = render(dataclasses.replace(state, look=clear), SMALL, 0.0, 1)
-    second = render(dataclasses.replace(state, look=spoiled, blur=(1.5, 1.5), stains=(0.5, 7)), SMALL, 0.0, 1)
+    first = render_scene(dataclasses.replace(state, look=clear), SMALL, 0.0, 1)
+    second = render_scene(dataclasses.replace(state, look=spoiled, blur=(1.5, 1.5), stains=(0.5, 7)), SMALL, 0.0, 1)
     assert np.abs(first.rgb.astype(int) - second.rgb).mean() > 2
     for name in MAPS:
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name), err_msg=name)
@@ -136,19 +136,19 @@ def test_the_nearer_instrument_covers_the_farther_one() -> None:
     )
     checked = 0
     for seed in range(20):
-        state = draw_scene(np.random.default_rng(seed), config, moving=False)
+        state = sample_scene(np.random.default_rng(seed), config, moving=False)
         far, near = state.placements
         assert far.radius <= near.radius
-        both = render(state, config, 0.0, 0).instance_map
+        both = render_scene(state, config, 0.0, 0).instance_map
         alone = dataclasses.replace(
             state, placements=(near,), exposure=state.exposure[1:], leans=state.leans[1:], blur=state.blur[1:]
         )
-        front = render(alone, config, 0.0, 0).instance_map > 0
+        front = render_scene(alone, config, 0.0, 0).instance_map > 0
         np.testing.assert_array_equal(both == 2, front)
         hidden = dataclasses.replace(
             state, placements=(far,), exposure=state.exposure[:1], leans=state.leans[:1], blur=state.blur[:1]
         )
-        back = render(hidden, config, 0.0, 0).instance_map > 0
+        back = render_scene(hidden, config, 0.0, 0).instance_map > 0
         np.testing.assert_array_equal(both == 1, back & ~front)
         checked += int((back & front).any())
     assert checked > 0

@@ -19,7 +19,7 @@ from clip_rl_training.data.dataset_stills import content_mask
 from clip_rl_training.data.samples import VALIDATION, scene_generator
 from clip_rl_training.datasets import SegmentationDataset
 from clip_rl_training.synthetic.scene_config import SceneConfig
-from clip_rl_training.synthetic.stills import random_still
+from clip_rl_training.synthetic.stills import render_still
 
 VIEW = (288, 352)
 """(H, W) of the view that everything is measured in, px."""
@@ -164,5 +164,5 @@ def dataset_views(dataset: SegmentationDataset, frames: int) -> Iterator[tuple[B
 def scene_views(seed: int, scene: SceneConfig, frames: int) -> Iterator[tuple[ByteArray, ByteArray]]:
     """Views of the first `frames` validation scenes, likewise."""
     for index in _shown(range(frames)):
-        frame = random_still(scene_generator(seed, VALIDATION, index), scene)
+        frame = render_still(scene_generator(seed, VALIDATION, index), scene)
         yield plain_view(frame.rgb, frame.type_map, frame.content, size=VIEW)

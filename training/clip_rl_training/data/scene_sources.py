@@ -20,11 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_rl_training.data.samples import CLOSE_UP, TEST, TRAINING, VALIDATION, DataError, scene_generator
-from clip_rl_training.synthetic.crops import draw_close_up
+from clip_rl_training.synthetic.crops import sample_close_up
 from clip_rl_training.synthetic.drawing.rendered_frame import SyntheticFrame
 from clip_rl_training.synthetic.generator_version import generator_version
 from clip_rl_training.synthetic.scene_config import SceneConfig
-from clip_rl_training.synthetic.stills import random_still
+from clip_rl_training.synthetic.stills import render_still
 from clip_rl_training.typed_config import to_data
 
 _FOLDERS = {TRAINING: "training", VALIDATION: "validation", TEST: "test", CLOSE_UP: "close_ups"}
@@ -49,7 +49,7 @@ class DrawnStills:
 
     def frame(self, split: int, index: int) -> SyntheticFrame:
         """Scene `index` of `split`."""
-        return random_still(scene_generator(self._seed, split, index), self._scene)
+        return render_still(scene_generator(self._seed, split, index), self._scene)
 
     def close_up(self, index: int) -> SyntheticFrame:
         """Close-up `index` for training; see `numbered_close_up`."""
@@ -118,7 +118,7 @@ class CloseUps:
         rng = np.random.default_rng([self._seed, split, _REPLACED, index])
         if split != TRAINING or rng.random() >= self._share:
             return frame
-        close_up = draw_close_up(frame, rng)
+        close_up = sample_close_up(frame, rng)
         return frame if close_up is None else close_up[0]
 
     def close_up(self, index: int) -> SyntheticFrame:
@@ -138,7 +138,7 @@ def numbered_close_up(seed: int, index: int, scene: SceneConfig) -> SyntheticFra
         scene, instrument_counts=(0.0, 1.0), height=max(32, scene.height * 3 // 4), width=max(32, scene.width * 3 // 4)
     )
     for _ in range(_MOST_TRIES):
-        close_up = draw_close_up(random_still(rng, single), rng)
+        close_up = sample_close_up(render_still(rng, single), rng)
         if close_up is not None:
             return _shrunk(close_up[0])
     raise DataError(f"{_MOST_TRIES} scenes gave no close-up: no tip is in sight; raise data.scene.radius")
@@ -252,7 +252,7 @@ def _draw(job: _Job) -> None:
     if job.split == CLOSE_UP:
         frame = numbered_close_up(job.seed, job.index, job.scene)
     else:
-        frame = random_still(scene_generator(job.seed, job.split, job.index), job.scene)
+        frame = render_still(scene_generator(job.seed, job.split, job.index), job.scene)
     write_still(job.root / _FOLDERS[job.split] / f"{job.index:06d}", frame)
 
 

@@ -18,10 +18,10 @@ from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 
 from clip_rl_training.data.augment import plain_view
-from clip_rl_training.synthetic.crops import draw_close_up
+from clip_rl_training.synthetic.crops import sample_close_up
 from clip_rl_training.synthetic.drawing.rendered_frame import SyntheticFrame
 from clip_rl_training.synthetic.scene_config import SceneConfig
-from clip_rl_training.synthetic.stills import random_still
+from clip_rl_training.synthetic.stills import render_still
 
 NAMED_SPACE = "endovis2018-type"
 """The label space of the seven types."""
@@ -79,9 +79,9 @@ def close_ups(config: SceneConfig, seed: int) -> Iterator[tuple[SyntheticFrame, 
     index = found = 0
     while index - found < _MOST_TRIES:
         rng = np.random.default_rng([_SEED, seed, index])
-        frame = random_still(rng, config)
+        frame = render_still(rng, config)
         index += 1
-        close_up = draw_close_up(frame, rng)
+        close_up = sample_close_up(frame, rng)
         if close_up is not None:
             found = index
             yield close_up

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from clip_rl_training.synthetic.drawing.rendered_frame import TYPE_NAMES, SyntheticFrame
 from clip_rl_training.synthetic.scene_config import SceneConfig
-from clip_rl_training.synthetic.stills import random_clip, random_still
+from clip_rl_training.synthetic.stills import random_clip, render_still
 
-__all__ = ["TYPE_NAMES", "SceneConfig", "SyntheticFrame", "random_clip", "random_still"]
+__all__ = ["TYPE_NAMES", "SceneConfig", "SyntheticFrame", "random_clip", "render_still"]

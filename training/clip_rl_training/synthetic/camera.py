@@ -9,7 +9,7 @@ import numpy as np
 from clip_rl_perception.arrays import FloatArray
 
 from clip_rl_training.synthetic.drawing.rendered_frame import as_bytes, as_floats
-from clip_rl_training.synthetic.instruments.kinematics import Motion, draw_motion
+from clip_rl_training.synthetic.instruments.kinematics import Motion, sample_motion
 from clip_rl_training.synthetic.scene_config import SceneConfig
 from clip_rl_training.synthetic.tissue.tissue import Tissue
 
@@ -34,15 +34,15 @@ class Camera:
     """Centre x, y of the swelling and its size."""
 
 
-def draw_camera(rng: np.random.Generator, config: SceneConfig, margin: int) -> Camera:
+def sample_camera(rng: np.random.Generator, config: SceneConfig, margin: int) -> Camera:
     """A hand-held or robot-held camera: mostly still, slow drifts; breathing at 0.15 to 0.4 Hz."""
     unit = min(config.height, config.width)
     rate = 2 * np.pi * rng.uniform(0.15, 0.4)
     return Camera(
         margin=margin,
         reach=config.camera_motion * unit * float(rng.uniform(0.2, 1.0)),
-        pan=(draw_motion(rng, 0.2, 1.2), draw_motion(rng, 0.2, 1.2)),
-        roll=draw_motion(rng, 0.2, 0.8),
+        pan=(sample_motion(rng, 0.2, 1.2), sample_motion(rng, 0.2, 1.2)),
+        roll=sample_motion(rng, 0.2, 0.8),
         breath=Motion((float(rate),), (float(rng.uniform(0, 6.28)),), (1.0,)),
         swell=(
             float(rng.uniform(0, config.width)),

@@ -28,7 +28,7 @@ class Content:
         return np.asarray(self.coverage > 127)
 
 
-def draw_content(rng: np.random.Generator, size: tuple[int, int], weights: tuple[float, ...]) -> Content:
+def sample_content(rng: np.random.Generator, size: tuple[int, int], weights: tuple[float, ...]) -> Content:
     """Choose a content area; `weights` are those of full, circle, rounded rectangle, rectangle."""
     height, width = size
     unit = min(height, width)

@@ -55,7 +55,7 @@ def nameable_instruments(frame: SyntheticFrame, least: int = LEAST_PIXELS) -> li
     return found
 
 
-def draw_close_up(frame: SyntheticFrame, rng: np.random.Generator) -> tuple[SyntheticFrame, int] | None:
+def sample_close_up(frame: SyntheticFrame, rng: np.random.Generator) -> tuple[SyntheticFrame, int] | None:
     """A close-up of one of the scene's instruments, and its type id; None where the scene allows none.
 
     Args:

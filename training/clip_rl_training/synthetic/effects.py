@@ -129,7 +129,7 @@ def interlace(image: ByteArray, shift: int) -> ByteArray:
     return result
 
 
-def draw_overlay(rng: np.random.Generator, image: ByteArray) -> None:
+def render_overlay(rng: np.random.Generator, image: ByteArray) -> None:
     """Console text on the picture's rim, in place."""
     height, width = image.shape[:2]
     words = ("30 DEG", "ZOOM 1.0", "LAMP OK", "00:12:41", "REC", "ARM 2", "CAUTERY", "NOT FOR DIAGNOSIS")

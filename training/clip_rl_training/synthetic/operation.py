@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from clip_rl_training.synthetic.drawing.rendered_frame import SyntheticFrame
-from clip_rl_training.synthetic.scene import SceneState, draw_scene, render
+from clip_rl_training.synthetic.scene import SceneState, render_scene, sample_scene
 from clip_rl_training.synthetic.scene_config import SceneConfig
 from clip_rl_training.synthetic.stereo import StereoGeometry, geometry_of, right_eye
 
@@ -38,7 +38,7 @@ class SyntheticOperation:
         self.config = config
         self.seed = seed
         self._frames = frames
-        self._state = draw_scene(np.random.default_rng([seed, _SCENE]), config, moving=True)
+        self._state = sample_scene(np.random.default_rng([seed, _SCENE]), config, moving=True)
 
     def __len__(self) -> int:
         return self._frames
@@ -62,7 +62,7 @@ class SyntheticOperation:
     def _render(self, state: SceneState, index: int, noise: int) -> SyntheticFrame:
         if not 0 <= index < self._frames:
             raise IndexError(f"frame {index} of a video of {self._frames} frames")
-        return render(state, self.config, index / self.config.rate, [self.seed, noise, index])
+        return render_scene(state, self.config, index / self.config.rate, [self.seed, noise, index])
 
 
 def showcase(height: int, width: int, rate: float) -> SceneConfig:

@@ -47,7 +47,7 @@ class Look:
     rim: float
 
 
-def draw_look(rng: np.random.Generator, config: SceneConfig, bank: TextureBank, unit: float) -> Look:
+def sample_look(rng: np.random.Generator, config: SceneConfig, bank: TextureBank, unit: float) -> Look:
     """Draw a look. `unit` is the shorter image side, px."""
     gray = rng.random() < config.grayscale
     cast = np.exp(rng.normal(0, config.colour_cast, 3))
@@ -132,7 +132,7 @@ def develop(
         image = effects.sharpen(image, look.sharpen, look.sharpen_radius)
     image = apply_content(image, content, look.surround, look.rim)
     if look.overlay_seed >= 0:
-        effects.draw_overlay(np.random.default_rng(look.overlay_seed), image)
+        effects.render_overlay(np.random.default_rng(look.overlay_seed), image)
     if look.jpeg:
         image = effects.compress(image, look.jpeg)
     return image

@@ -10,8 +10,8 @@ import numpy as np
 from clip_rl_perception.arrays import ByteArray, FloatArray
 from clip_rl_perception.labels import UNLABELLED
 
-from clip_rl_training.synthetic.camera import Camera, draw_camera, view_tissue
-from clip_rl_training.synthetic.content import Content, draw_content
+from clip_rl_training.synthetic.camera import Camera, sample_camera, view_tissue
+from clip_rl_training.synthetic.content import Content, sample_content
 from clip_rl_training.synthetic.drawing.banks import TextureBank, texture_bank
 from clip_rl_training.synthetic.drawing.rendered_frame import (
     PROBE,
@@ -29,17 +29,17 @@ from clip_rl_training.synthetic.instruments.cutouts import (
     PlacedCutout,
     cutout_matrix,
     cutout_silhouette,
-    draw_cutout,
-    place_cutout,
+    render_cutout,
+    sample_cutout,
 )
-from clip_rl_training.synthetic.instruments.designs import draw_design
-from clip_rl_training.synthetic.instruments.kinematics import Placement, draw_placement, part_homographies
-from clip_rl_training.synthetic.instruments.rendering import draw_part
-from clip_rl_training.synthetic.recording_style import Look, develop, draw_look
+from clip_rl_training.synthetic.instruments.designs import sample_design
+from clip_rl_training.synthetic.instruments.kinematics import Placement, part_homographies, sample_placement
+from clip_rl_training.synthetic.instruments.rendering import render_part
+from clip_rl_training.synthetic.recording_style import Look, develop, sample_look
 from clip_rl_training.synthetic.scene_config import SceneConfig
 from clip_rl_training.synthetic.tissue import objects
-from clip_rl_training.synthetic.tissue.lighting import Lamp, draw_lamp, exposed, fading, light_tissue
-from clip_rl_training.synthetic.tissue.tissue import Tissue, add_blood, draw_tissue, photographed_tissue
+from clip_rl_training.synthetic.tissue.lighting import Lamp, exposed, fading, render_tissue, sample_lamp
+from clip_rl_training.synthetic.tissue.tissue import Tissue, add_blood, photographed_tissue, sample_tissue
 
 _PIECES_PER_INSTRUMENT = 16
 """Piece number = 16 * instance + part index; 0 is tissue."""
@@ -81,7 +81,7 @@ class SceneState:
     ambient: tuple[float, float, float]
 
 
-def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> SceneState:
+def sample_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> SceneState:
     """Draw a scene; `moving` gives it a camera and tissue that reaches beyond the image."""
     size = (config.height, config.width)
     unit = float(min(size))
@@ -92,7 +92,7 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
         pictures = load_backgrounds(config.background_folder)
         tissue = photographed_tissue(rng, pictures[int(rng.integers(len(pictures)))], canvas)
     else:
-        tissue = draw_tissue(rng, bank, canvas, unit, config.unusual_colour, config.backgrounds)
+        tissue = sample_tissue(rng, bank, canvas, unit, config.unusual_colour, config.backgrounds)
     bloody = rng.random() < config.blood
     if bloody:
         add_blood(rng, bank, tissue, unit)
@@ -116,24 +116,24 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
             radius = float(np.clip(scale * np.exp(rng.normal(0, 0.3)), *config.radius)) * unit
             seed = seeds[int(rng.integers(len(seeds)))]
             cutouts.append(
-                place_cutout(rng, seed, size, radius, config.instrument_motion * unit * moving, float(sides[index]))
+                sample_cutout(rng, seed, size, radius, config.instrument_motion * unit * moving, float(sides[index]))
             )
             continue
         type_id = 1 + int(rng.choice(7, p=weights / weights.sum()))
-        design = draw_design(rng, type_id, config.unusual_colour)
+        design = sample_design(rng, type_id, config.unusual_colour)
         radius = float(np.clip(scale * np.exp(rng.normal(0, 0.3)), *config.radius)) * unit
         if type_id == 6:
             radius = max(radius * rng.uniform(0.5, 0.9), 0.015 * unit)
         placements.append(
-            draw_placement(rng, design, size, radius, config.instrument_motion * unit, float(sides[index]))
+            sample_placement(rng, design, size, radius, config.instrument_motion * unit, float(sides[index]))
         )
     placements.sort(key=lambda placement: placement.radius)
     phantoms = []
     if rng.random() < config.phantoms:
         for _ in range(int(rng.integers(1, 3))):
-            design = draw_design(rng, 1 + int(rng.choice(7, p=weights / weights.sum())), 0.0)
+            design = sample_design(rng, 1 + int(rng.choice(7, p=weights / weights.sum())), 0.0)
             radius = float(np.clip(scale * np.exp(rng.normal(0.2, 0.4)), *config.radius)) * unit
-            phantoms.append(draw_placement(rng, design, size, radius, config.instrument_motion * unit))
+            phantoms.append(sample_placement(rng, design, size, radius, config.instrument_motion * unit))
     flap = None
     ends = [(placed.joint, placed.radius) for placed in placements]
     ends += [(placed.tip, 0.1 * placed.reach) for placed in cutouts]
@@ -149,14 +149,14 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
             rng.uniform(0, np.pi),
             0.15,
         )
-    look = draw_look(rng, config, bank, unit)
+    look = sample_look(rng, config, bank, unit)
     # Monochrome cameras see red light best: tissue is bright for them, and instruments are dark before it.
     shafts = rng.uniform(0.2, 0.7) if look.gray is not None and rng.random() < 0.85 else 1.0
     far = float(rng.choice((0.05, 0.1, 0.18)))  # how high instruments stand over the tissue
     # What is wide is near, before the plane that is in focus.
     near = np.array([radius / unit > 0.1 for _, radius in ends], bool)
     defocused = rng.random(count) < config.defocus * np.where(near, 1.6, 0.6)
-    lamp = draw_lamp(rng)
+    lamp = sample_lamp(rng)
     if config.background_folder:  # a photograph brings its own light: only a little more on top
         lamp = dataclasses.replace(lamp, tilt=0.25 * lamp.tilt, falloff=0.25 * lamp.falloff)
     # A wide instrument is near the lamp: the camera closes its gain for it, and the tissue behind darkens.
@@ -165,7 +165,7 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
     return SceneState(
         size=size,
         tissue=tissue,
-        camera=draw_camera(rng, config, margin) if moving else None,
+        camera=sample_camera(rng, config, margin) if moving else None,
         lamp=lamp,
         placements=tuple(placements),
         phantoms=tuple(phantoms),
@@ -188,7 +188,7 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> S
         ),
         flap=flap,
         stains=(float(rng.uniform(0, 0.5)) if bloody and rng.random() < 0.5 else 0.0, int(rng.integers(1 << 31))),
-        content=draw_content(rng, size, config.content_shapes),
+        content=sample_content(rng, size, config.content_shapes),
         look=look,
         ambient=(
             float(tissue.red[::16, ::16].mean()),
@@ -243,7 +243,7 @@ def _stain(image: ByteArray, pieces: ByteArray, state: SceneState, bank: Texture
     image[:] = cv2.blendLinear(image, red, 1.0 - cover, cover)
 
 
-def render(state: SceneState, config: SceneConfig, time: float, seed: int | list[int]) -> SyntheticFrame:
+def render_scene(state: SceneState, config: SceneConfig, time: float, seed: int | list[int]) -> SyntheticFrame:
     """Render a scene.
 
     Args:
@@ -258,7 +258,7 @@ def render(state: SceneState, config: SceneConfig, time: float, seed: int | list
     tissue = state.tissue if state.camera is None else view_tissue(state.tissue, state.camera, state.size, time)
     frames = [part_homographies(placement, time) for placement in state.placements]
     shade = _shadow(state, frames, time)
-    background = light_tissue(tissue, state.lamp, unit, shade)
+    background = render_tissue(tissue, state.lamp, unit, shade)
     image = background.copy()
     pieces = np.zeros(state.size, np.uint8)
     fade = fading(state.lamp, state.size, unit)
@@ -272,10 +272,12 @@ def render(state: SceneState, config: SceneConfig, time: float, seed: int | list
         for number, (part, homography) in enumerate(zip(placement.design.parts, homographies, strict=True)):
             piece = (index + 1) * _PIECES_PER_INSTRUMENT + number
             light = gain * (state.shafts if part.joint == "shaft" else 1.0)
-            draw_part(image, pieces, piece, part, homography, lean, state.ambient, light, fade, state.blur[index], bank)
+            render_part(
+                image, pieces, piece, part, homography, lean, state.ambient, light, fade, state.blur[index], bank
+            )
     for index, placed in enumerate(state.cutouts, start=len(frames)):
         first = (index + 1) * _PIECES_PER_INSTRUMENT
-        draw_cutout(image, pieces, first, placed, time, state.exposure[index], fade, state.blur[index])
+        render_cutout(image, pieces, first, placed, time, state.exposure[index], fade, state.blur[index])
     if state.stains[0] > 0:
         _stain(image, pieces, state, bank)
     classes = tissue.classes

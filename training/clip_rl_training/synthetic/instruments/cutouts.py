@@ -11,7 +11,7 @@ from clip_rl_perception.arrays import ByteArray, FloatArray
 from clip_rl_training.synthetic.drawing.rendered_frame import as_bytes, as_floats
 from clip_rl_training.synthetic.drawing.shapes import Points
 from clip_rl_training.synthetic.drawing.user_images import Cutout
-from clip_rl_training.synthetic.instruments.kinematics import Motion, draw_motion
+from clip_rl_training.synthetic.instruments.kinematics import Motion, sample_motion
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ class PlacedCutout:
         return float(x), float(y)
 
 
-def place_cutout(
+def sample_cutout(
     rng: np.random.Generator, cutout: Cutout, size: tuple[int, int], radius: float, reach: float, side: float
 ) -> PlacedCutout:
     """Put a cut-out into a picture of `size` (H, W): its cut edge outside, its tip inside.
@@ -87,7 +87,7 @@ def place_cutout(
         pivot=(float(end[0]), float(end[1])),
         swing=0.5 * reach / max(scale * length, 1.0),
         slide=(float(0.4 * reach * outwards[0]), float(0.4 * reach * outwards[1])),
-        motions=(draw_motion(rng), draw_motion(rng)),
+        motions=(sample_motion(rng), sample_motion(rng)),
         tone=_varied(rng),
         softness=float(rng.uniform(0.0, 1.2)),
         reach=scale * length,
@@ -134,7 +134,7 @@ def _softened(plane: ByteArray, matrix: Points) -> ByteArray:
     return as_bytes(cv2.GaussianBlur(plane, (0, 0), 0.45 / scale)) if scale < 0.7 else plane
 
 
-def draw_cutout(
+def render_cutout(
     image: ByteArray,
     pieces: ByteArray,
     first_piece: int,

@@ -20,7 +20,13 @@ from clip_rl_training.synthetic.drawing.rendered_frame import (
 )
 from clip_rl_training.synthetic.drawing.shapes import Points
 from clip_rl_training.synthetic.instruments import geometry as geo
-from clip_rl_training.synthetic.instruments.finishes import Finish, any_color, plastic, shaft_finish, steel
+from clip_rl_training.synthetic.instruments.finishes import (
+    Finish,
+    sample_color,
+    sample_plastic,
+    sample_shaft_finish,
+    sample_steel,
+)
 from clip_rl_training.synthetic.instruments.geometry import Detail, Part
 
 SHAFT_LENGTH = 60.0
@@ -48,17 +54,17 @@ def _seeded(rng: np.random.Generator, parts: list[Part]) -> tuple[Part, ...]:
 
 
 def _shaft(rng: np.random.Generator, unusual: float, finish: Finish | None = None, bands: bool = True) -> Part:
-    finish = finish or shaft_finish(rng, unusual)
+    finish = finish or sample_shaft_finish(rng, unusual)
     details: list[Detail] = []
     if bands:
         end = rng.uniform(0.8, 2.6)
         if rng.random() < 0.65:
-            details.append(Detail("band", -end, 0.0, end, 2.2, steel(rng)))
+            details.append(Detail("band", -end, 0.0, end, 2.2, sample_steel(rng)))
             details.append(Detail("groove", -end, 0.0, 0.08, 2.0))
             details.append(Detail("groove", -end * rng.uniform(0.3, 0.8), 0.0, 0.06, 2.0))
         if rng.random() < 0.3:
             start = -rng.uniform(5, 20)
-            details.append(Detail("band", start, 0.0, rng.uniform(1, 8), 2.2, shaft_finish(rng, 0.2)))
+            details.append(Detail("band", start, 0.0, rng.uniform(1, 8), 2.2, sample_shaft_finish(rng, 0.2)))
     if rng.random() < 0.2:
         details.append(Detail("text", -rng.uniform(4, 12), rng.uniform(-0.3, 0.3), 6.0, 0.5))
     return Part(
@@ -124,9 +130,9 @@ def _jaws(
 
 
 def _bipolar(rng: np.random.Generator, unusual: float) -> Design:
-    metal = steel(rng)
+    metal = sample_steel(rng)
     wrist, yaw = rng.uniform(1.4, 2.4), rng.uniform(1.4, 2.2)
-    amber = plastic(rng, (0.62, 0.50, 0.22) if rng.random() < 0.8 else any_color(rng))
+    amber = sample_plastic(rng, (0.62, 0.50, 0.22) if rng.random() < 0.8 else sample_color(rng))
     clevis = _clevis(rng, metal, wrist, yaw)
     start = yaw * rng.uniform(0.0, 0.3)
     clevis[1] = dataclasses.replace(
@@ -154,7 +160,7 @@ def _bipolar(rng: np.random.Generator, unusual: float) -> Design:
 
 
 def _prograsp(rng: np.random.Generator, unusual: float) -> Design:
-    metal = steel(rng)
+    metal = sample_steel(rng)
     wrist, yaw = rng.uniform(1.6, 2.6), rng.uniform(1.4, 2.4)
     jaws = _jaws(
         rng, metal, rng.uniform(4.8, 7.0), rng.uniform(0.4, 0.6), rng.uniform(0.55, 0.8), (0.0, 0.0), 0.9, True, True
@@ -165,7 +171,7 @@ def _prograsp(rng: np.random.Generator, unusual: float) -> Design:
 
 
 def _needle_driver(rng: np.random.Generator, unusual: float) -> Design:
-    metal = steel(rng)
+    metal = sample_steel(rng)
     wrist, yaw = rng.uniform(1.2, 2.0), rng.uniform(1.2, 2.0)
     jaws = _jaws(
         rng, metal, rng.uniform(2.4, 3.6), rng.uniform(0.6, 0.8), rng.uniform(0.25, 0.4), (0.0, 0.0), 0.7, False, True
@@ -181,15 +187,15 @@ def _needle_driver(rng: np.random.Generator, unusual: float) -> Design:
 
 
 def _scissors(rng: np.random.Generator, unusual: float) -> Design:
-    metal = steel(rng)
+    metal = sample_steel(rng)
     if rng.random() < 0.5:
         metal = dataclasses.replace(
             metal, base=(0.55 * rng.uniform(0.5, 1.2), 0.47 * rng.uniform(0.5, 1.2), 0.33 * rng.uniform(0.5, 1.2))
         )
-    grey = plastic(rng, (0.44, 0.49, 0.53)) if rng.random() < 0.75 else shaft_finish(rng, unusual)
-    amber = plastic(rng, (0.42, 0.38, 0.18))
+    grey = sample_plastic(rng, (0.44, 0.49, 0.53)) if rng.random() < 0.75 else sample_shaft_finish(rng, unusual)
+    amber = sample_plastic(rng, (0.42, 0.38, 0.18))
     sleeve = rng.uniform(4, 11)
-    finish = amber if rng.random() < 0.4 else shaft_finish(rng, unusual)
+    finish = amber if rng.random() < 0.4 else sample_shaft_finish(rng, unusual)
     details = [Detail("band", -sleeve, 0.0, sleeve, 2.2, grey), Detail("groove", -sleeve, 0.0, 0.1, 2.0)]
     if rng.random() < 0.6:
         details.append(Detail("text", -sleeve * 0.9, rng.uniform(-0.25, 0.1), sleeve * 0.8, 0.8))
@@ -228,15 +234,15 @@ def _probe(rng: np.random.Generator, unusual: float) -> Design:
     dark = Finish(
         (0.07, 0.07, 0.08), rng.uniform(0.1, 0.9), rng.uniform(0.05, 0.3), 0.0, rng.uniform(0, 0.3), rng.uniform(0, 0.4)
     )
-    body = dark if rng.random() < 0.6 else shaft_finish(rng, unusual)
-    rod = shaft_finish(rng, unusual) if rng.random() < 0.5 else dark
+    body = dark if rng.random() < 0.6 else sample_shaft_finish(rng, unusual)
+    rod = sample_shaft_finish(rng, unusual) if rng.random() < 0.5 else dark
     wide, length = rng.uniform(0.9, 1.5), rng.uniform(5, 12)
     outline = geo.bar(-0.2, length, wide, wide * rng.uniform(0.75, 1.0), 0.2, rng.uniform(0.1, 0.9))
     details = [Detail("groove", length * rng.uniform(0.6, 0.9), 0.0, 0.1, 2 * wide)]
     if rng.random() < 0.6:
         start = length * rng.uniform(0.0, 0.5)
         details.append(
-            Detail("band", start, 0.0, length * rng.uniform(0.1, 0.5), 2.5 * wide, shaft_finish(rng, unusual))
+            Detail("band", start, 0.0, length * rng.uniform(0.1, 0.5), 2.5 * wide, sample_shaft_finish(rng, unusual))
         )
     head = Part(PART_CLASPER, outline, body, "round" if rng.random() < 0.5 else "plate", (), tuple(details), "yaw")
     joint = Part(
@@ -252,9 +258,9 @@ def _probe(rng: np.random.Generator, unusual: float) -> Design:
 
 
 def _suction(rng: np.random.Generator, unusual: float) -> Design:
-    finish = steel(rng) if rng.random() < 0.5 else shaft_finish(rng, unusual)
+    finish = sample_steel(rng) if rng.random() < 0.5 else sample_shaft_finish(rng, unusual)
     if rng.random() < 0.3:
-        finish = plastic(rng, (0.75, 0.72, 0.70))
+        finish = sample_plastic(rng, (0.75, 0.72, 0.70))
     details = [
         Detail("slot", -rng.uniform(0.6, 1.2) - 1.0 * i, rng.uniform(-0.4, 0.4), 0.5, 0.28)
         for i in range(int(rng.integers(2, 9)))
@@ -273,9 +279,9 @@ def _suction(rng: np.random.Generator, unusual: float) -> Design:
 
 
 def _clip_applier(rng: np.random.Generator, unusual: float) -> Design:
-    metal = steel(rng)
+    metal = sample_steel(rng)
     if rng.random() < 0.6:
-        metal = dataclasses.replace(shaft_finish(rng, unusual), speckle=0.5)
+        metal = dataclasses.replace(sample_shaft_finish(rng, unusual), speckle=0.5)
     wrist, yaw = rng.uniform(1.4, 2.4), rng.uniform(0.8, 1.4)
     shaft = _shaft(rng, unusual, dataclasses.replace(metal, brush=0.6))
     cover = Part(
@@ -310,7 +316,7 @@ def _clip_applier(rng: np.random.Generator, unusual: float) -> Design:
     return Design(CLIP_APPLIER, _seeded(rng, parts), wrist, yaw, 0.7, 0.45)
 
 
-def draw_design(rng: np.random.Generator, type_id: int, unusual: float) -> Design:
+def sample_design(rng: np.random.Generator, type_id: int, unusual: float) -> Design:
     """An individual of a type: proportions, finishes and details vary.
 
     Args:

@@ -37,12 +37,12 @@ def _jitter(rng: np.random.Generator, color: tuple[float, float, float], amount:
     return red, green, blue
 
 
-def any_color(rng: np.random.Generator) -> tuple[float, float, float]:
+def sample_color(rng: np.random.Generator) -> tuple[float, float, float]:
     """A colour of any hue."""
     return colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.1, 0.9), rng.uniform(0.15, 0.95))
 
 
-def steel(rng: np.random.Generator) -> Finish:
+def sample_steel(rng: np.random.Generator) -> Finish:
     """Bright or dark polished steel, sometimes stained brown."""
     level = rng.uniform(0.12, 0.6)
     warm = rng.uniform(-0.04, 0.10)
@@ -57,7 +57,7 @@ def steel(rng: np.random.Generator) -> Finish:
     )
 
 
-def shaft_finish(rng: np.random.Generator, unusual: float) -> Finish:
+def sample_shaft_finish(rng: np.random.Generator, unusual: float) -> Finish:
     """A shaft: black or grey carbon with lengthwise wear, anodised grey, steel, white or coloured sleeves.
 
     Half of them are matte: in recordings most shafts show no streak of light at all. Pale and middling ones are as
@@ -69,7 +69,7 @@ def shaft_finish(rng: np.random.Generator, unusual: float) -> Finish:
     speckle = rng.uniform(0, 0.4) if rng.random() < 0.6 else rng.uniform(0.3, 1.2)
     tint = rng.uniform(0.1, 1.1) if rng.random() < 0.75 else 0.0
     if rng.random() < unusual:
-        return Finish(any_color(rng), gloss * 1.5, width, rng.uniform(0, 0.4), 0.5 * brush, speckle, form)
+        return Finish(sample_color(rng), gloss * 1.5, width, rng.uniform(0, 0.4), 0.5 * brush, speckle, form)
     choice = rng.choice(6, p=(0.27, 0.24, 0.25, 0.09, 0.10, 0.05))
     if choice == 0:  # black, worn
         base = _jitter(rng, (0.10, 0.097, 0.092), 0.45)
@@ -81,7 +81,7 @@ def shaft_finish(rng: np.random.Generator, unusual: float) -> Finish:
         base = _jitter(rng, (0.52, 0.515, 0.52), 0.3)
         return Finish(base, gloss, width, 0.15, 0.7 * brush, speckle, form, tint)
     if choice == 3:
-        return steel(rng)
+        return sample_steel(rng)
     if choice == 4:  # blue-grey plastic
         base = _jitter(rng, (0.40, 0.44, 0.48), 0.25)
         return Finish(base, gloss, width, 0.0, 0.05, 1.5 * speckle, form)
@@ -89,7 +89,7 @@ def shaft_finish(rng: np.random.Generator, unusual: float) -> Finish:
     return Finish(base, gloss, width, 0.0, 0.2, speckle, form)
 
 
-def plastic(rng: np.random.Generator, color: tuple[float, float, float]) -> Finish:
+def sample_plastic(rng: np.random.Generator, color: tuple[float, float, float]) -> Finish:
     """Plastic of about the given colour."""
     return Finish(
         _jitter(rng, color, 0.25),

@@ -26,7 +26,7 @@ class Motion:
         )
 
 
-def draw_motion(rng: np.random.Generator, slowest: float = 0.3, fastest: float = 3.0) -> Motion:
+def sample_motion(rng: np.random.Generator, slowest: float = 0.3, fastest: float = 3.0) -> Motion:
     """A motion of three sines; angular rates in rad/s, faster ones smaller."""
     rates = np.exp(rng.uniform(np.log(slowest), np.log(fastest), 3))
     weights = rng.uniform(0.3, 1.0, 3) / np.sqrt(rates / slowest)
@@ -122,7 +122,7 @@ def _cut_shaft(design: Design, length: float) -> Design:
     return dataclasses.replace(design, parts=tuple(parts))
 
 
-def draw_placement(
+def sample_placement(
     rng: np.random.Generator,
     design: Design,
     size: tuple[int, int],
@@ -163,6 +163,6 @@ def draw_placement(
         insertion=reach * float(rng.uniform(0.2, 2.5)),
         bend=(float(rng.uniform(-1, 1)) ** 3, float(rng.uniform(-1, 1)) ** 3, float(rng.uniform(0.45, 1.0))),
         opening=float(rng.uniform(0, 1)) ** 1.5,
-        motions=tuple(draw_motion(rng) for _ in range(7)),
+        motions=tuple(sample_motion(rng) for _ in range(7)),
         flip=bool(rng.random() < 0.5),
     )

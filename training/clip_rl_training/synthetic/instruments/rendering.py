@@ -79,7 +79,7 @@ def _fine_grain(bank: TextureBank, rng: np.random.Generator, size: tuple[int, in
     return as_floats(fine / max(float(fine.std()), 1e-3))
 
 
-def paint_part(
+def render_patch(
     part: Part, scale: float, lean: tuple[float, float], ambient: tuple[float, float, float], bank: TextureBank
 ) -> tuple[ByteArray, tuple[float, float]]:
     """Paint a part as a patch.
@@ -138,7 +138,7 @@ def paint_part(
     return np.clip(color, 0, 255).astype(np.uint8), (float(u_low), float(v_low))
 
 
-def draw_part(
+def render_part(
     image: ByteArray,
     pieces: ByteArray,
     piece: int,
@@ -187,7 +187,7 @@ def draw_part(
     )
     extent = float(np.ptp(part.outline[:, 0]))
     scale = float(np.clip(width_px, 3.0, min(30.0, 1000.0 / extent)))
-    patch, origin = paint_part(part, scale, local_lean, ambient, bank)
+    patch, origin = render_patch(part, scale, local_lean, ambient, bank)
     to_local = np.array([[1 / scale, 0, origin[0] + 0.5 / scale], [0, 1 / scale, origin[1] + 0.5 / scale], [0, 0, 1]])
     to_image = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1.0]]) @ homography @ to_local
     color = cv2.warpPerspective(

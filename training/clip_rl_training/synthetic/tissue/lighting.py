@@ -32,7 +32,7 @@ class Lamp:
     """Colour of the light, R, G, B."""
 
 
-def draw_lamp(rng: np.random.Generator) -> Lamp:
+def sample_lamp(rng: np.random.Generator) -> Lamp:
     """A lamp as endoscopes have it, sometimes weak or off centre."""
     warm = rng.normal(0, 0.06)
     green = rng.normal(0, 0.03)
@@ -70,7 +70,7 @@ def fading(lamp: Lamp, size: tuple[int, int], unit: float) -> FloatArray:
     return as_floats(1.0 / (1.0 + np.float32(lamp.falloff) * (x * x + y * y)))
 
 
-def light_tissue(tissue: Tissue, lamp: Lamp, unit: float, shade: FloatArray | None = None) -> ByteArray:
+def render_tissue(tissue: Tissue, lamp: Lamp, unit: float, shade: FloatArray | None = None) -> ByteArray:
     """Lit tissue, uint8 RGB (H, W, 3).
 
     Diffuse light is Lambert's cosine, squared, in the slope s of the surface against the ray: 1 / (1 + |s|^2);

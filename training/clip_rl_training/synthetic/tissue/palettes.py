@@ -218,7 +218,7 @@ KINDS: tuple[TissueKind, ...] = (
 """All tissue kinds."""
 
 
-def draw_kind(rng: np.random.Generator, names: tuple[str, ...] = ()) -> TissueKind:
+def sample_kind(rng: np.random.Generator, names: tuple[str, ...] = ()) -> TissueKind:
     """A kind by its weight, among `names` if any are given; raises `ValueError` that lists the kinds."""
     unknown = sorted(set(names) - {kind.name for kind in KINDS})
     if unknown:

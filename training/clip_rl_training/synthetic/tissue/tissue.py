@@ -11,7 +11,7 @@ from clip_rl_perception.arrays import ByteArray, FloatArray
 from clip_rl_training.synthetic.drawing.banks import TextureBank
 from clip_rl_training.synthetic.drawing.rendered_frame import as_floats
 from clip_rl_training.synthetic.drawing.shapes import blob_outline, fill_alpha
-from clip_rl_training.synthetic.tissue.palettes import KINDS, TissueKind, draw_kind, tone_table
+from clip_rl_training.synthetic.tissue.palettes import KINDS, TissueKind, sample_kind, tone_table
 
 
 @dataclasses.dataclass
@@ -126,7 +126,7 @@ def _slopes(height: FloatArray) -> tuple[FloatArray, FloatArray]:
     return slope_x, slope_y
 
 
-def draw_tissue(
+def sample_tissue(
     rng: np.random.Generator,
     bank: TextureBank,
     size: tuple[int, int],
@@ -145,7 +145,7 @@ def draw_tissue(
         backgrounds: Kinds that the background may be, by name; none: all.
     """
     height_px, width_px = size
-    wall = draw_kind(rng, backgrounds)
+    wall = sample_kind(rng, backgrounds)
     planes, relief, shade, gloss_level = _surface(rng, bank, wall, size, unit, unusual)
     slope_x, slope_y = _slopes(relief)
     gloss = np.full(size, gloss_level, np.float32)
@@ -154,7 +154,7 @@ def draw_tissue(
     openness *= shade
     names = [wall.name]
     for _ in range(int(rng.choice(5, p=(0.2, 0.3, 0.25, 0.15, 0.10)))):
-        kind = draw_kind(rng) if rng.random() < 0.9 else KINDS[4]
+        kind = sample_kind(rng) if rng.random() < 0.9 else KINDS[4]
         center = (rng.uniform(-0.05, 1.05) * width_px, rng.uniform(-0.05, 1.05) * height_px)
         long, ratio = unit * float(np.exp(rng.uniform(np.log(0.14), np.log(1.1)))), rng.uniform(0.25, 0.95)
         angle = rng.uniform(0, np.pi)
