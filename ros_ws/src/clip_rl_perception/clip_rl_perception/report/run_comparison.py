@@ -9,16 +9,20 @@ corrected for their number by Holm's method (1979).
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from scipy import stats
 
-from clip_rl_perception.report.bootstrap import AccuracySums, Array, Units, interval, units_of, weights
+from clip_rl_perception.arrays import DoubleArray
+from clip_rl_perception.metrics.confusion import to_json
+from clip_rl_perception.report.bootstrap import AccuracySums, Units, interval, units_of, weights
 from clip_rl_perception.report.metric_text import METRIC_TEXT
 from clip_rl_perception.runs.record_json import ReportError
 from clip_rl_perception.runs.run_record import FrameRecord, RunRecord
+
+Pair = tuple[FrameRecord, FrameRecord]
+"""A frame in both runs."""
 
 ALPHA = 0.05
 LESS_IS_BETTER = frozenset({"hd95", "ece", "latency", "stage", "refine_steps", "novelty"})
@@ -73,7 +77,7 @@ class Comparison:
 
     a: RunRecord
     b: RunRecord
-    pairs: tuple[tuple[FrameRecord, FrameRecord], ...]
+    pairs: tuple[Pair, ...]
     """Frames with a mask in both."""
     units: Units
     differences: tuple[Difference, ...]
@@ -121,19 +125,17 @@ def compare(a: RunRecord, b: RunRecord, *, names: tuple[str, str] = ("A", "B"), 
         )
     notes = _notes(a, b)
     pairs = _pairs(a, b)
-    comparable = a.evaluated == b.evaluated
     units = units_of([pair[0] for pair in pairs])
     differences: list[Difference] = []
+    if pairs and a.evaluated == b.evaluated:
+        differences += _accuracy(pairs, a.evaluated)
     if pairs:
-        drawn = weights(len(units.members)) if units.enough else None
-        if comparable:
-            differences += _accuracy(pairs, len(a.evaluated), a.evaluated)
-        differences += _per_frame(pairs, units, drawn)
+        differences += _per_frame(pairs, units, weights(len(units.members)) if units.enough else None)
     equal = sum(first.mask_sha256 is not None and first.mask_sha256 == second.mask_sha256 for first, second in pairs)
     return Comparison(a, b, tuple(pairs), units, tuple(_corrected(differences)), equal, notes)
 
 
-def _pairs(a: RunRecord, b: RunRecord) -> list[tuple[FrameRecord, FrameRecord]]:
+def _pairs(a: RunRecord, b: RunRecord) -> list[Pair]:
     """Frames with a mask in both runs. Runs of one input call their sequences alike; offline and online may not."""
 
     def keyed(run: RunRecord) -> dict[tuple[str, int, int], FrameRecord]:
@@ -147,7 +149,7 @@ def _pairs(a: RunRecord, b: RunRecord) -> list[tuple[FrameRecord, FrameRecord]]:
     return [(frame, second[key]) for key, frame in first.items() if key in second]
 
 
-def _accuracy(pairs: Sequence[tuple[FrameRecord, FrameRecord]], classes: int, names: Sequence[str]) -> list[Difference]:
+def _accuracy(pairs: Sequence[Pair], names: Sequence[str]) -> list[Difference]:
     """Pooled and averaged metrics over the frames with truth in both, and every class's IoU."""
     scored = [
         pair
@@ -157,56 +159,49 @@ def _accuracy(pairs: Sequence[tuple[FrameRecord, FrameRecord]], classes: int, na
     if not scored:
         return []
     units = units_of([pair[0] for pair in scored])
-    sums = [AccuracySums([pair[side].measures for pair in scored], units, classes) for side in (0, 1)]
-    observed = [each.observed() for each in sums]
+    sums = [AccuracySums([frame.measures for frame in side], units, len(names)) for side in zip(*scored, strict=True)]
+    observed = [_by_name(each.observed(), names) for each in sums]
     drawn = weights(len(units.members)) if units.enough else None
-    resampled = [each.metrics(drawn) for each in sums] if drawn is not None else None
+    resampled = [_by_name(each.metrics(drawn), names) for each in sums] if drawn is not None else None
     found = []
-
-    def add(name: str, pick: Callable[[dict[str, Array]], Array]) -> None:
-        values = [_known(float(pick(each)[0])) for each in observed]
-        if values[0] is None and values[1] is None:
-            return
-        limits = interval(pick(resampled[1]) - pick(resampled[0])) if resampled is not None else None
-        found.append(Difference(name, values[0], values[1], limits))
-
-    for name in METRIC_TEXT:
-        if name in observed[0]:
-            add(name, lambda values, key=name: values[key])  # type: ignore[misc]
-    for index, name in enumerate(names):
-        add(f"IoU of {name}", lambda values, place=index: values["class_iou"][:, place])  # type: ignore[misc]
+    for name in observed[0]:
+        first, second = (to_json(each[name][0]) for each in observed)
+        if first is not None or second is not None:
+            limits = interval(resampled[1][name] - resampled[0][name]) if resampled is not None else None
+            found.append(Difference(name, first, second, limits))
     return found
 
 
-def _per_frame(pairs: Sequence[tuple[FrameRecord, FrameRecord]], units: Units, drawn: Array | None) -> list[Difference]:
+def _by_name(metrics: Mapping[str, DoubleArray], names: Sequence[str]) -> dict[str, DoubleArray]:
+    """The metrics that are told of, (B,) each: those with a text, then every class's IoU."""
+    told = {name: metrics[name] for name in METRIC_TEXT if name in metrics}
+    return told | {f"IoU of {name}": metrics["class_iou"][:, place] for place, name in enumerate(names)}
+
+
+def _per_frame(pairs: Sequence[Pair], units: Units, drawn: DoubleArray | None) -> list[Difference]:
     """Quantities with a value per frame: their means, paired."""
     stages = [stage for stage in pairs[0][0].stage_ms if stage in pairs[0][1].stage_ms and stage != "total"]
-    quantities: dict[str, Callable[[FrameRecord], float]] = {
-        "IoU per frame": lambda frame: frame.measures.iou if frame.measures is not None else math.nan,
-        "NSD per frame": lambda frame: frame.measures.mean_nsd if frame.measures is not None else math.nan,
-        "consistency per frame": lambda frame: frame.measures.consistency if frame.measures is not None else math.nan,
-        "latency: ms": lambda frame: math.nan if frame.latency_ms is None else frame.latency_ms,
-        **{
-            f"stage: {stage}, ms": lambda frame, name=stage: frame.stage_ms.get(name, math.nan)  # type: ignore[misc]
-            for stage in stages
-        },
-        "novelty": lambda frame: math.nan if frame.novelty is None else frame.novelty,
-        "refine_steps": lambda frame: math.nan if frame.refine_steps is None else float(frame.refine_steps),
+    quantities: dict[str, Callable[[FrameRecord], float | None]] = {
+        "IoU per frame": lambda frame: getattr(frame.measures, "iou", None),
+        "NSD per frame": lambda frame: getattr(frame.measures, "mean_nsd", None),
+        "consistency per frame": lambda frame: getattr(frame.measures, "consistency", None),
+        "latency: ms": lambda frame: frame.latency_ms,
+        **{f"stage: {stage}, ms": lambda frame, stage=stage: frame.stage_ms.get(stage) for stage in stages},  # type: ignore[misc]
+        "novelty": lambda frame: frame.novelty,
+        "refine_steps": lambda frame: frame.refine_steps,
     }
     found = []
     for name, value in quantities.items():
-        both = np.array([[value(first), value(second)] for first, second in pairs])
-        known = ~np.isnan(both).any(axis=1)
+        both = np.array([[value(first), value(second)] for first, second in pairs], np.float64)  # None becomes NaN
+        difference = both[:, 1] - both[:, 0]
+        known = ~np.isnan(difference)
         if not known.any():
             continue
         means = both[known].mean(axis=0)
-        difference = both[:, 1] - both[:, 0]
-        members = [np.array([place for place in unit if known[place]], int) for unit in units.members]
-        members = [unit for unit in members if len(unit)]
+        counts = np.array([known[list(unit)].sum() for unit in units.members])
         limits, p = None, None
-        if drawn is not None and len(members) == len(units.members):
-            totals = np.array([difference[unit].sum() for unit in members])
-            counts = np.array([len(unit) for unit in members], float)
+        if drawn is not None and counts.all():
+            totals = np.array([np.nansum(difference[list(unit)]) for unit in units.members])
             limits = interval((drawn @ totals) / (drawn @ counts))
             unit_means = totals / counts
             # Stages are parts of latency: testing each of them too would cost the others their power.
@@ -245,7 +240,3 @@ def _notes(a: RunRecord, b: RunRecord) -> tuple[str, ...]:
         if not run.complete:
             found.append(f"Run {name} was interrupted.")
     return tuple(found)
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value
