@@ -27,6 +27,7 @@ from clip_rl_perception.engine.load import load_engine
 from clip_rl_perception.engine.manifest import Bounds
 from clip_rl_perception.engine.protocol import Engine, EngineError
 from clip_rl_perception.engine.torch_engine import TorchEngine
+from clip_rl_perception.metrics.latency import percentiles
 from clip_rl_perception.model.checkpoint import Checkpoint
 from clip_rl_perception.sources.golden_frames import golden_images
 
@@ -62,8 +63,7 @@ def main() -> int:
             {
                 "engine": name,
                 "fps": 1e3 / float(np.median(total)),
-                **{f"p{q}_ms": float(np.percentile(total, q)) for q in (50, 95, 99)},
-                "max_ms": float(np.max(total)),
+                **{f"{name}_ms": value for name, value in percentiles(total).items()},
                 "network_ms": ms,
                 "steps": float(np.mean(steps)),
                 "share_of_ceiling": work.flops / (ms * 1e-3) / (ceilings.gflops[arguments.precision] * 1e9),

@@ -33,12 +33,12 @@ from typing import Any
 
 import numpy as np
 from clip_rl_perception.arrays import DoubleArray
+from clip_rl_perception.metrics.latency import PERCENTILES
 from clip_rl_perception.replay.processes import Child, Children
 from clip_rl_perception.replay.recording import Recording
 from clip_rl_perception.replay.ros_environment import child_environment
 
 CONDITIONS = ("baseline", "second viewer", "second evaluator", "slow disk")
-PERCENTILES = (50, 95, 99)
 DISK_BYTES_S = 10_000_000
 RESAMPLES = 2000
 BLOCK_NS = 1_000_000_000

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.metrics import latency
 from clip_rl_perception.metrics.evaluator import Evaluator, FrameScore
 from clip_rl_perception.threads.prefetch import Prefetch
 from tqdm import tqdm
@@ -77,13 +78,10 @@ class RunFacts:
 
     def report(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        times = np.percentile(self.milliseconds, (50, 95, 99)) if self.milliseconds else (float("nan"),) * 3
+        times = latency.percentiles(self.milliseconds)
         return {
             "seconds": round(self.seconds, 3),
-            "frame_ms": {
-                name: None if np.isnan(value) else round(float(value), 3)
-                for name, value in zip(("p50", "p95", "p99"), times, strict=True)
-            },
+            "frame_ms": {name: times[name] for name in ("p50", "p95", "p99")},
             "refine_steps": round(float(np.mean(self.refine_steps)), 3) if self.refine_steps else None,
             "validity": dict(sorted(self.validity.items())),
         }

@@ -1,28 +1,23 @@
-"""Percentiles of times, and rates from times."""
+"""Percentiles of times, and rates from times: one definition for reports, diagnostics and benchmarks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-
-def percentiles(values_ms: Sequence[float]) -> dict[str, float | None]:
-    """p50, p95, p99 and max of times in ms, linearly interpolated between samples; None without samples."""
-    if not len(values_ms):
-        return {"p50": None, "p95": None, "p99": None, "max": None}
-    p50, p95, p99 = np.percentile(values_ms, (50, 95, 99))
-    return {
-        "p50": round(float(p50), 3),
-        "p95": round(float(p95), 3),
-        "p99": round(float(p99), 3),
-        "max": max_of(values_ms),
-    }
+PERCENTILES = (50, 95, 99)
+"""Those that are told, in percent; linearly interpolated between samples."""
 
 
-def max_of(values_ms: Sequence[float]) -> float:
-    """The largest of at least one value, rounded as percentiles are."""
-    return round(float(max(values_ms)), 3)
+def percentiles(values_ms: Iterable[float | None]) -> dict[str, float | None]:
+    """p50, p95, p99 and max of the known ones among times in ms, to the microsecond; None without any."""
+    names = (*(f"p{share}" for share in PERCENTILES), "max")
+    known = [value for value in values_ms if value is not None]
+    if not known:
+        return dict.fromkeys(names)
+    values = (*np.percentile(known, PERCENTILES), max(known))
+    return {name: round(float(value), 3) for name, value in zip(names, values, strict=True)}
 
 
 def rate_hz(times_ns: Sequence[int]) -> float | None:

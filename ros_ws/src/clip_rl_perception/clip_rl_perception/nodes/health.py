@@ -10,8 +10,7 @@ import dataclasses
 import threading
 from collections.abc import Mapping
 
-import numpy as np
-
+from clip_rl_perception.metrics import latency
 from clip_rl_perception.scene.types import Validity
 
 
@@ -130,8 +129,6 @@ class Health:
 
 
 def percentiles(values: list[float]) -> Percentiles:
-    """50th, 95th, 99th percentile (linear interpolation) and maximum; NaN for no values."""
-    if not values:
-        return Percentiles(*(float("nan"),) * 4)
-    p50, p95, p99 = np.percentile(np.asarray(values, np.float64), (50, 95, 99))
-    return Percentiles(float(p50), float(p95), float(p99), float(max(values)))
+    """`latency.percentiles`; NaN for no values."""
+    found = latency.percentiles(values).items()
+    return Percentiles(**{name: float("nan") if value is None else value for name, value in found})

@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Mapping, Sequence
+from operator import ge, gt, le, lt
 from typing import Any
 
 from clip_rl_perception.errors import ClipRlError
@@ -19,12 +20,7 @@ class RequirementError(ClipRlError, ValueError):
     """A requirement is not one; the message says what is known."""
 
 
-_OPERATORS = {
-    ">=": lambda value, bound: value >= bound,
-    "<=": lambda value, bound: value <= bound,
-    ">": lambda value, bound: value > bound,
-    "<": lambda value, bound: value < bound,
-}
+_OPERATORS = {">=": ge, "<=": le, ">": gt, "<": lt}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +33,10 @@ class Requirement:
 
     def __str__(self) -> str:
         return f"{self.name}{self.operator}{self.bound:g}"
+
+    def holds(self, value: float | None) -> bool:
+        """Whether `value` is good enough; None is not."""
+        return value is not None and bool(_OPERATORS[self.operator](value, self.bound))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,10 +118,4 @@ def check(requirements: Sequence[Requirement], report: Mapping[str, Any]) -> tup
     """Hold requirements against a report; raises `RequirementError` for unknown names."""
     values = values_of(report)
     check_names(requirements, list(values))
-    return tuple(
-        Verdict(each, values[each.name], _holds(values[each.name], each.operator, each.bound)) for each in requirements
-    )
-
-
-def _holds(value: float | None, operator: str, bound: float) -> bool:
-    return value is not None and bool(_OPERATORS[operator](value, bound))
+    return tuple(Verdict(each, values[each.name], each.holds(values[each.name])) for each in requirements)

@@ -17,12 +17,11 @@ from clip_rl_perception.metrics.confusion import to_json
 from clip_rl_perception.metrics.temporal import TemporalConsistency
 from clip_rl_perception.report.accuracy import accuracy_report
 from clip_rl_perception.report.bootstrap import accuracy_intervals
-from clip_rl_perception.runs.record_json import frame_to_json
 from clip_rl_perception.runs.run_record import FORMAT, STAGES, FrameRecord, RunRecord
 
 
 def summary(run: RunRecord) -> dict[str, Any]:
-    """Everything that report.json holds but the frames, which `full` adds.
+    """Everything that report.json holds but the frames, which `report_files` adds.
 
     Returns:
         Plain data without NaN: frames_sent, masks_received, dropped (sent without a mask), fps (masks a second),
@@ -47,13 +46,10 @@ def summary(run: RunRecord) -> dict[str, Any]:
         "masks_received": len(masks),
         "dropped": dropped,
         "fps": latency.rate_hz([frame.received_ns for frame in masks if frame.received_ns is not None]),
-        "latency_ms": latency.percentiles([frame.latency_ms for frame in masks if frame.latency_ms is not None]),
-        "age_ms": latency.percentiles([frame.age_ms for frame in masks if frame.age_ms is not None]),
+        "latency_ms": latency.percentiles(frame.latency_ms for frame in masks),
+        "age_ms": latency.percentiles(frame.age_ms for frame in masks),
         "jitter_ms": jitter(run),
-        "stage_ms": {
-            stage: latency.percentiles([frame.stage_ms[stage] for frame in masks if stage in frame.stage_ms])
-            for stage in STAGES
-        },
+        "stage_ms": {stage: latency.percentiles(frame.stage_ms.get(stage) for frame in masks) for stage in STAGES},
         "metrics": metrics(run),
         "temporal": temporal(run),
         "tracks": tracks(run.frames),
@@ -80,11 +76,6 @@ def summary(run: RunRecord) -> dict[str, Any]:
         "unanswered": list(run.unanswered),
         "nsd_tau": run.nsd_tau,
     }
-
-
-def full(run: RunRecord) -> dict[str, Any]:
-    """`summary` and, under ``frames``, every frame: what report.json holds and `record_json.read_run` reads."""
-    return {**summary(run), "frames": [frame_to_json(frame) for frame in run.frames]}
 
 
 def metrics(run: RunRecord) -> dict[str, Any] | None:
@@ -132,30 +123,24 @@ def tracks(frames: Sequence[FrameRecord]) -> dict[str, Any]:
     Keys: count, median_frames, short (lives of fewer than 5 frames: likely false), list of {stream, id, class_id (the
     most frequent), first, last (places in the stream's frames), frames}.
     """
-    found: dict[tuple[str, int], dict[str, Any]] = {}
+    seen: dict[tuple[str, int], list[tuple[int, int]]] = collections.defaultdict(list)  # frames, classes
     for stream, members in by_stream(frames).items():
         for frame in members:
             for tag in frame.instruments:
-                if not tag.track_id:
-                    continue
-                entry = found.setdefault(
-                    (stream, tag.track_id),
-                    {"stream": stream, "id": tag.track_id, "first": frame.index, "seen": collections.Counter()},
-                )
-                entry["last"] = frame.index
-                entry["seen"][tag.class_id] += 1
+                if tag.track_id:
+                    seen[stream, tag.track_id].append((frame.index, tag.class_id))
     lives = [
         {
-            "stream": entry["stream"],
-            "id": entry["id"],
-            "class_id": entry["seen"].most_common(1)[0][0],
-            "first": entry["first"],
-            "last": entry["last"],
-            "frames": sum(entry["seen"].values()),
+            "stream": stream,
+            "id": track,
+            "class_id": collections.Counter(class_id for _, class_id in places).most_common(1)[0][0],
+            "first": places[0][0],
+            "last": places[-1][0],
+            "frames": len(places),
         }
-        for entry in found.values()
+        for (stream, track), places in seen.items()
     ]
-    lengths = [life["frames"] for life in lives]
+    lengths = [len(places) for places in seen.values()]
     return {
         "count": len(lives),
         "median_frames": float(np.median(lengths)) if lengths else None,
@@ -166,9 +151,9 @@ def tracks(frames: Sequence[FrameRecord]) -> dict[str, Any]:
 
 def by_stream(frames: Sequence[FrameRecord]) -> dict[str, list[FrameRecord]]:
     """Frames of each sequence, in order, by its name; topics of one bag are sequences of their own."""
-    streams: dict[str, list[FrameRecord]] = {}
+    streams: dict[str, list[FrameRecord]] = collections.defaultdict(list)
     for frame in frames:
-        streams.setdefault(frame.sequence, []).append(frame)
+        streams[frame.sequence].append(frame)
     return streams
 
 
@@ -180,15 +165,10 @@ def verdict(report: Mapping[str, Any]) -> str:
     if not masks:
         return f"{interrupted}No mask came {'of' if offline else 'back for'} {sent} frames."
     times = report["latency_ms"]
-    if offline:
-        text = f"{masks} of {sent} frames gave a mask"
-        if times["p50"] is not None:
-            text += f", in {times['p50']:.0f} ms at the median and {times['p99']:.0f} ms at the 99th percentile"
-    else:
-        text = f"{masks} of {sent} frames came back with a mask"
-        if times["p50"] is not None:
-            text += f", {times['p50']:.0f} ms after they were published at the median and {times['p99']:.0f} ms"
-            text += " at the 99th percentile"
+    text = f"{masks} of {sent} frames {'gave' if offline else 'came back with'} a mask"
+    if times["p50"] is not None:
+        median = f"in {times['p50']:.0f} ms" if offline else f"{times['p50']:.0f} ms after they were published"
+        text += f", {median} at the median and {times['p99']:.0f} ms at the 99th percentile"
     if report["fps"] is not None:
         text += f", at {report['fps']:.1f} masks a second"
     found = report["metrics"]

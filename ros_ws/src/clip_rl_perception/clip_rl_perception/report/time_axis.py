@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from clip_rl_perception.report.frame_gallery import Picture
+from clip_rl_perception.report.run_summary import by_stream
 from clip_rl_perception.runs.run_record import FrameRecord, RunRecord
 
 
@@ -47,13 +48,10 @@ def anchor(frame: FrameRecord) -> str:
 def axis_of(run: RunRecord, pictures: Sequence[Picture]) -> Axis:
     """Lay out the frames of a run."""
     shown = {anchor(picture.record) for picture in pictures}
-    x: list[float] = []
+    x: dict[int, float] = {}  # by the frame's identity
     starts: list[tuple[float, str]] = []
-    offset = 0.0
-    period = 0.04
-    sequences: dict[str, list[FrameRecord]] = {}
-    for frame in run.frames:
-        sequences.setdefault(frame.sequence, []).append(frame)
+    offset, period = 0.0, 0.04
+    sequences = by_stream(run.frames)
     for name, frames in sequences.items():
         times = np.array([frame.stamp_ns for frame in frames], np.int64)
         steps = np.diff(times)
@@ -62,18 +60,12 @@ def axis_of(run: RunRecord, pictures: Sequence[Picture]) -> Axis:
         if (steps < 0).any():
             seconds = np.arange(len(frames)) * period
         starts.append((offset, name))
-        x += (offset + seconds).tolist()
+        x |= zip(map(id, frames), (offset + seconds).tolist(), strict=True)
         offset += float(seconds[-1]) + period
-    ordered = [frame for frames in sequences.values() for frame in frames]
-    assert len(ordered) == len(run.frames)
-    places = {id(frame): place for place, frame in enumerate(ordered)}
     return Axis(
-        x=tuple(x[places[id(frame)]] for frame in run.frames),
+        x=tuple(x[id(frame)] for frame in run.frames),
         starts=tuple(starts) if len(starts) > 1 else (),
         end=offset,
         links={place: anchor(frame) for place, frame in enumerate(run.frames) if anchor(frame) in shown},
-        names=tuple(
-            f"{frame.sequence} frame {frame.index}" if len(sequences) > 1 else f"frame {frame.index}"
-            for frame in run.frames
-        ),
+        names=tuple(f"{frame.sequence} " * (len(sequences) > 1) + f"frame {frame.index}" for frame in run.frames),
     )
