@@ -31,6 +31,7 @@ from clip_rl_perception.model.checkpoint import Checkpoint, load_checkpoint
 from clip_rl_perception.pipeline import PerceptionPipeline
 from clip_rl_perception.scene.letterbox import make_letterbox, to_network
 from clip_rl_perception.sources.golden_frames import golden_images
+from clip_rl_perception.stream import LoadedModel, StreamRunner
 from clip_rl_training.synthetic.drawing.rendered_frame import SyntheticFrame
 from clip_rl_training.synthetic.operation import SyntheticOperation, showcase
 from clip_rl_training.synthetic.scene_config import SceneConfig
@@ -131,12 +132,12 @@ def stills(size: tuple[int, int]) -> Iterator[ByteArray]:
 
 def label_maps(engine: Engine, checkpoint: Checkpoint, videos: list[list[SyntheticFrame]]) -> list[ByteArray]:
     """Full-size label maps of all frames, each video a stream of its own."""
-    pipeline = PerceptionPipeline.of_checkpoint(engine, checkpoint)
+    model = LoadedModel(PerceptionPipeline.of_checkpoint(engine, checkpoint))
     maps = []
     for video in videos:
-        memory = None
+        runner = StreamRunner(model)
         for index, frame in enumerate(video):
-            scene, memory = pipeline.process(frame.rgb, round(index / RATE * 1e9), memory)
+            scene, _ = runner.process(frame.rgb, round(index / RATE * 1e9))
             maps.append(scene.label_map)
     return maps
 

@@ -17,10 +17,9 @@ import time
 from pathlib import Path
 
 from clip_rl_perception.replay.offline import OfflineOptions, OfflineReplay
-from clip_rl_perception.replay.replay_model import ModelOptions, ReplayModel, load_model
-from clip_rl_perception.replay.stream_state import StreamState
 from clip_rl_perception.report.frame_gallery import FrameGallery
 from clip_rl_perception.sources.streams import InputOptions, open_inputs
+from clip_rl_perception.stream import LoadedModel, ModelOptions, StreamRunner, load
 from clip_rl_perception.threads.priority import hand_over_quickly
 
 
@@ -44,7 +43,7 @@ def main() -> None:
     }
     hand_over_quickly()  # as `clip-rl replay` does
     options = ModelOptions(model=arguments.model, engine=arguments.engine, threads=arguments.threads)
-    with load_model(options) as model, tempfile.TemporaryDirectory() as scratch:
+    with load(options) as model, tempfile.TemporaryDirectory() as scratch:
         print(f"{model.engine_name}, {arguments.frames} frames of {arguments.input.name}\n")
         print("| replay | bare, frames/s | replay, frames/s | ratio |\n|---|---|---|---|")
         for name, way in ways.items():
@@ -60,19 +59,19 @@ def main() -> None:
             print(f"| {name} | {bare:.1f} | {rate:.1f} | {ratio:.2f} |", flush=True)
 
 
-def bare_rate(model: ReplayModel, path: Path, count: int, confidence: bool) -> float:
+def bare_rate(model: LoadedModel, path: Path, count: int, confidence: bool) -> float:
     """Frames a second of the pipeline alone."""
     source = open_inputs(InputOptions((path,)), model.space).streams[0].source
     frames = list(itertools.islice(iter(source), count))
-    state = StreamState(model.pipeline)
+    runner = StreamRunner(model)
     begun = time.perf_counter()
     for frame in frames:
-        state.process(frame, want_confidence=confidence)
+        runner.process_file_frame(frame, want_confidence=confidence)
     return len(frames) / (time.perf_counter() - begun)
 
 
 def replay_rate(
-    model: ReplayModel,
+    model: LoadedModel,
     path: Path,
     count: int,
     scratch: Path,

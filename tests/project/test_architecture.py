@@ -33,6 +33,7 @@ BELOW: dict[str, set[str]] = {
     "metrics": set(GROUND),
     "sources": {*GROUND, "scene", "messages", "metrics"},
     "bags": {*GROUND, "scene", "messages", "sources"},
+    "stream": {*GROUND, "kernels", "scene", "model", "engine", "pipeline", "sources"},
     "runs": {*GROUND, "scene", "metrics"},
     "report": {*GROUND, "scene", "metrics", "runs"},
 }

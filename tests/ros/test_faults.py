@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import rclpy
 from clip_rl_interfaces.msg import InstrumentTagArray, SceneStatus
@@ -22,9 +21,9 @@ from clip_rl_perception.nodes.health import Health
 from clip_rl_perception.nodes.newest_frame import FrameCounter, FrameWorker
 from clip_rl_perception.nodes.parameters import NodeParameters
 from clip_rl_perception.nodes.publishers import Outputs
-from clip_rl_perception.nodes.session import Session
 from clip_rl_perception.nodes.watchdog import Watchdog
 from clip_rl_perception.pipeline import PerceptionPipeline
+from clip_rl_perception.stream import LoadedModel
 from harness import GUARD_S, Inbox, Tester, image, later, picture
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import Image
@@ -62,8 +61,6 @@ class Bench:
         self.tester, self.stamp = tester, tester.now()
         checkpoint = load_checkpoint(checkpoint_path)
         self.engine = SwitchedEngine(load_engine("torch", checkpoint))
-        text = np.ascontiguousarray(checkpoint.text.numpy(), np.float32)
-        pipeline = PerceptionPipeline(self.engine, checkpoint.label_space, text, checkpoint.calibration)
         self.context = rclpy.Context()
         rclpy.init(context=self.context, domain_id=domain)
         self.node = LifecycleNode("bench", namespace="faults", context=self.context)
@@ -75,7 +72,7 @@ class Bench:
         self.stalled, self.recovered = threading.Event(), threading.Event()
         self.watchdog = Watchdog(0.1, stalled=lambda _: self.stalled.set(), recovered=lambda _: self.recovered.set())
         processor = FrameProcessor(
-            Session(checkpoint, self.engine, pipeline),
+            LoadedModel(PerceptionPipeline.of_checkpoint(self.engine, checkpoint)),
             self.outputs,
             self.counter,
             self.health,

@@ -37,17 +37,14 @@ def test_headers_come_back_untouched_and_the_mask_is_the_pipelines(rig: Rig, tes
 
 
 def offline_label_map(checkpoint: Path, rgb: np.ndarray) -> np.ndarray:
-    """What the same session gives in this process."""
+    """What the same model gives in this process."""
+    from clip_rl_perception.nodes.model_options import model_options
     from clip_rl_perception.nodes.parameters import NodeParameters
-    from clip_rl_perception.nodes.session import Session
+    from clip_rl_perception.stream import StreamRunner, load
 
-    parameters = NodeParameters(model=str(checkpoint), engine="torch")
-    session = Session.load(parameters)
-    try:
-        scene, _ = session.process(session.prepare(rgb), 10**18, parameters, want_confidence=False)
+    with load(model_options(NodeParameters(model=str(checkpoint), engine="torch"))) as model:
+        scene, _ = StreamRunner(model).process(rgb, 10**18)
         return scene.label_map
-    finally:
-        session.close()
 
 
 @pytest.mark.parametrize("encoding", ["rgb8", "bgra8", "rgba8", "mono8", "mono16", "bayer_rggb8", "yuv422_yuy2"])

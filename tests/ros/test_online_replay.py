@@ -24,10 +24,10 @@ from clip_rl_perception.replay.node_run import SessionError
 from clip_rl_perception.replay.offline import OfflineOptions, OfflineReplay
 from clip_rl_perception.replay.online_evaluation import OnlineOptions
 from clip_rl_perception.replay.recording import read_published
-from clip_rl_perception.replay.replay_model import ModelOptions, load_model
 from clip_rl_perception.report.accuracy import accuracy_report
 from clip_rl_perception.runs.run_record import RunRecord
 from clip_rl_perception.sources.streams import InputOptions, open_inputs
+from clip_rl_perception.stream import ModelOptions, load
 from harness import LATCHED, RELIABLE, NodeProcess, Rig, Tester, image, picture
 from sensor_msgs.msg import Image
 from std_msgs.msg import ColorRGBA
@@ -71,7 +71,7 @@ def online(path: Path, checkpoint: Path, out: Path, **options: Any) -> RunRecord
 
 
 def offline(path: Path, checkpoint: Path, stamps: frozenset[int] | None = None) -> RunRecord:
-    with load_model(ModelOptions(model=str(checkpoint), engine="torch")) as model:
+    with load(ModelOptions(model=str(checkpoint), engine="torch")) as model:
         inputs = open_inputs(InputOptions((path,)), model.space)
         return OfflineReplay(inputs, model, OfflineOptions(only_stamps=stamps)).run("", {})
 

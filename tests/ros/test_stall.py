@@ -12,16 +12,16 @@ from harness import NodeProcess, Rig, Tester, image, picture
 GATE = """
 import time
 from pathlib import Path
-from clip_rl_perception.engine import views
+from clip_rl_perception.engine import tta
 
-infer = views.infer_tta
+infer = tta.infer_tta
 
 def gated(*arguments, **options):
     while Path({gate!r}).exists():
         time.sleep(0.01)
     return infer(*arguments, **options)
 
-views.infer_tta = gated
+tta.infer_tta = gated
 """
 """Written as sitecustomize.py: in that process no engine begins with a frame while a file is there."""
 

@@ -11,9 +11,9 @@ from clip_rl_perception.labels import label_space_from_names
 from clip_rl_perception.model.calibration import Calibration
 from clip_rl_perception.pipeline import PerceptionPipeline
 from clip_rl_perception.replay.offline import OfflineOptions, OfflineReplay
-from clip_rl_perception.replay.replay_model import ReplayModel
 from clip_rl_perception.runs.run_record import RunRecord
 from clip_rl_perception.sources.streams import InputOptions, open_inputs
+from clip_rl_perception.stream import LoadedModel
 from color_engine import EMBEDDING_DIM, ColorEngine, text_for
 
 START = 1_700_000_000_000_000_000
@@ -58,16 +58,16 @@ def write_bag(
     return path
 
 
-def color_model(**engine: Any) -> ReplayModel:
+def color_model(**engine: Any) -> LoadedModel:
     calibration = Calibration.uncalibrated(EMBEDDING_DIM)
     pipeline = PerceptionPipeline(ColorEngine(**engine), SPACE, text_for([TISSUE, STEEL]), calibration)
-    return ReplayModel(pipeline, model_id="0123456789ab", parameters={"model": "color"})
+    return LoadedModel(pipeline, parameters={"model": "color"})
 
 
 def replayed(
     *paths: Path,
     options: OfflineOptions | None = None,
-    model: ReplayModel | None = None,
+    model: LoadedModel | None = None,
     observers: Any = (),
     **inputs: Any,
 ) -> RunRecord:

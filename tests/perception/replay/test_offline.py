@@ -16,7 +16,6 @@ from clip_rl_perception.messages import message_types, scene_messages
 from clip_rl_perception.model.checkpoint import load_checkpoint
 from clip_rl_perception.replay.offline import OfflineOptions, OfflineReplay
 from clip_rl_perception.replay.recording import Recording
-from clip_rl_perception.replay.replay_model import ModelOptions, load_model
 from clip_rl_perception.replay.replay_outputs import namespaces
 from clip_rl_perception.report.accuracy import accuracy_report
 from clip_rl_perception.runs.observer import SeenFrame
@@ -26,6 +25,7 @@ from clip_rl_perception.sources.bag_reader import BagReader
 from clip_rl_perception.sources.frames import SourceError
 from clip_rl_perception.sources.streams import InputOptions, open_inputs
 from clip_rl_perception.sources.truth_label_map import label_map_from_dict
+from clip_rl_perception.stream import ModelOptions, load
 from color_engine import ColorEngine
 from replay_inputs import PERIOD, SPACE, START, color_model, image, labels, replayed, write_bag
 
@@ -102,7 +102,7 @@ def test_the_shipped_model_gives_the_same_masks_twice(tmp_path: Path, engine: st
         build_engine(checkpoint, "openvino", Path(chosen), images=frames, input_size=size)
     hashes = []
     for _ in range(2):
-        with load_model(ModelOptions(model="demo", engine=chosen)) as model:
+        with load(ModelOptions(model="demo", engine=chosen)) as model:
             run = replayed(bag, model=model)
             hashes.append(run.output_sha256)
             assert run.engine is not None and run.engine.startswith(engine)

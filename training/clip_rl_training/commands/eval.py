@@ -23,6 +23,7 @@ from clip_rl_perception.engine.tta import VIEWS
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.metrics.evaluator import Evaluator
 from clip_rl_perception.runs.host import host, versions
+from clip_rl_perception.stream import ModelOptions
 
 from clip_rl_training.corruptions import CORRUPTIONS
 from clip_rl_training.datasets import ALL, DATASETS, SegmentationDataset, open_dataset
@@ -97,15 +98,15 @@ def run(arguments: argparse.Namespace) -> int:
     dataset = open_dataset(arguments.dataset, arguments.root, label_map=label_map).split(arguments.split)
     if arguments.sequences:
         dataset = dataset.only([name.strip() for name in arguments.sequences.split(",")], "--sequences")
-    with load_predictor(
-        arguments.checkpoint,
-        arguments.engine,
+    options = ModelOptions(
+        model=arguments.checkpoint,
+        engine=arguments.engine,
         classes=arguments.classes,
+        threads=arguments.threads,
         refine_steps=arguments.refine_steps,
         views=arguments.views,
-        threads=arguments.threads,
-        rate_hz=arguments.rate,
-    ) as predictor:
+    )
+    with load_predictor(options, rate_hz=arguments.rate) as predictor:
         mapping = class_mapping(dataset, predictor.label_space, label_map)
         for name in mapping.unanswered:
             print(f"note: no predicted class answers to '{name}'; it scores 0 wherever it occurs", file=sys.stderr)
@@ -122,7 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
             if baseline is not None:
                 report["corruptions"].update(mean_corruption_error(report["corruptions"], *baseline))
     if synonyms is not None:
-        report["synonyms"] = _renamed(arguments, dataset, synonyms, mapping, report)
+        report["synonyms"] = _renamed(arguments, options, dataset, synonyms, mapping, report)
     if arguments.json is None:
         print(json.dumps(report, indent=2, allow_nan=False))
     else:
@@ -133,22 +134,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _renamed(
     arguments: argparse.Namespace,
+    options: ModelOptions,
     dataset: SegmentationDataset,
     synonyms: Synonyms,
     mapping: ClassMapping,
     report: dict[str, Any],
 ) -> dict[str, Any]:
     """Scores with the classes' other names, and the share of the mIoU that is kept."""
-    with load_predictor(
-        arguments.checkpoint,
-        arguments.engine,
-        classes=arguments.classes,
-        synonyms=synonyms,
-        refine_steps=arguments.refine_steps,
-        views=arguments.views,
-        threads=arguments.threads,
-        rate_hz=arguments.rate,
-    ) as predictor:
+    with load_predictor(options, synonyms=synonyms, rate_hz=arguments.rate) as predictor:
         evaluator = Evaluator(mapping.names, nsd_tau=arguments.tau)
         evaluate(dataset, predictor, mapping, evaluator, video=arguments.video, title="other names")
         texts = {entry.name: list(entry.texts()) for entry in predictor.label_space.classes}

@@ -1,4 +1,4 @@
-"""One frame in, one scene out, given the memory of the frames before: what nodes, replay, bench and tests all run.
+"""One frame in, one scene out, given the memory of the frames before, which `stream.py` keeps.
 
 No ROS and no clock but the frame's stamp: the same frames, model and engine give the same scenes (an engine with a
 latency budget excepted, whose steps depend on the time they take). A `SceneMemory` goes in and another comes out, so a
@@ -152,9 +152,8 @@ class PerceptionPipeline:
         Raises:
             EngineError: the classes do not fit the engine.
         """
-        text = checkpoint.text if space is None else checkpoint.encode_text(space)
-        rows = np.ascontiguousarray(text.cpu().numpy(), np.float32)
-        return cls(engine, space or checkpoint.label_space, rows, checkpoint.calibration, config)
+        text = text_of(checkpoint, space)
+        return cls(engine, space or checkpoint.label_space, text, checkpoint.calibration, config)
 
     def warm_up(self) -> None:
         """Process a stream of black frames, so that the first ones of any other are as quick as those that follow."""
@@ -308,6 +307,12 @@ class PerceptionPipeline:
 
     def _same_classes(self, memory: SceneMemory) -> bool:
         return memory.text is self.text or np.array_equal(memory.text, self.text)
+
+
+def text_of(checkpoint: Checkpoint, space: LabelSpace | None = None) -> FloatArray:
+    """Text embeddings of a checkpoint's classes, or of those of `space`, float32 (K, D), unit rows."""
+    text = checkpoint.text if space is None else checkpoint.encode_text(space)
+    return np.ascontiguousarray(text.cpu().numpy(), np.float32)
 
 
 def _check_frame(rgb: Any) -> None:

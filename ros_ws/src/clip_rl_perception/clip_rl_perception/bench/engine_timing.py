@@ -16,8 +16,8 @@ from clip_rl_perception.arrays import ByteArray, FloatArray
 from clip_rl_perception.engine.protocol import Engine
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.model.checkpoint import Checkpoint
-from clip_rl_perception.pipeline import PerceptionPipeline, SceneMemory
-from clip_rl_perception.scene.types import Scene
+from clip_rl_perception.pipeline import PerceptionPipeline
+from clip_rl_perception.stream import LoadedModel, StreamRunner
 
 FRAME_NS = 33_333_333
 """Stamps of a 30 Hz camera."""
@@ -43,30 +43,26 @@ class Setting:
 
 
 class PipelineCandidate:
-    """`PerceptionPipeline.process` on a film: every call is the next frame of one stream."""
+    """The runner on a film: every call is the next frame of one stream."""
 
     def __init__(self, setting: Setting, engine: Engine, checkpoint: Checkpoint, space: LabelSpace | None = None):
         """Measure `checkpoint` on `engine`; `space` replaces its classes."""
         self.setting = setting
         self.name = setting.name
         self.engine = engine
-        self._pipeline = PerceptionPipeline.of_checkpoint(engine, checkpoint, space)
-        self._memory: SceneMemory | None = None
+        self._stream = StreamRunner(LoadedModel(PerceptionPipeline.of_checkpoint(engine, checkpoint, space)))
         self._stamp = 0
         self.steps: list[tuple[int, float]] = []
         """(refinement steps, their time in ms) of every call."""
-        self.scene: Scene | None = None
-        """Of the last call."""
 
     def reset(self) -> None:
         """Begin another film: no previous frame."""
-        self._memory = None
+        self._stream.reset()
 
     def run(self, frame: ByteArray) -> dict[str, float]:
         """As `Candidate.run`."""
         self._stamp += FRAME_NS
-        scene, self._memory = self._pipeline.process(frame, self._stamp, self._memory)
-        self.scene = scene
+        scene, _ = self._stream.process(frame, self._stamp)
         self.steps.append((scene.refine_steps, scene.refine_ms))
         return {
             "preprocess": scene.preprocess_ms,

@@ -127,7 +127,7 @@ def replay(arguments: argparse.Namespace, observers: Sequence[FrameObserver] = (
         return _online(arguments, options, required, observers)
     # Imported here: torch takes seconds, and what is wrong with the arguments is said before.
     from clip_rl_perception.replay.offline import OfflineOptions, OfflineReplay
-    from clip_rl_perception.replay.replay_model import ModelOptions, load_model
+    from clip_rl_perception.stream import ModelOptions, load
 
     out: Path = arguments.out
     _clear(out)
@@ -143,7 +143,7 @@ def replay(arguments: argparse.Namespace, observers: Sequence[FrameObserver] = (
     )
     progress = Progress()
     problems = ProblemLog(lambda line: progress.say(f"note: {line}"))
-    with load_model(model_options, log=progress.say) as model:
+    with load(model_options, log=progress.say) as model:
         inputs = open_inputs(options, model.space)
         for name in inputs.mapping.unanswered if inputs.mapping is not None else ():
             problems.add(f"no class of the model answers to '{name}'; it scores 0 wherever it occurs")

@@ -17,10 +17,10 @@ import numpy as np
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.engine.protocol import EngineError
-from clip_rl_perception.errors import named_line
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.nodes.health import Health
 from clip_rl_perception.nodes.markers import MarkerPlane, cleared, marker_array
+from clip_rl_perception.nodes.model_options import model_options
 from clip_rl_perception.nodes.newest_frame import FrameCounter
 from clip_rl_perception.nodes.node_messages import (
     FrameTimes,
@@ -32,14 +32,14 @@ from clip_rl_perception.nodes.node_messages import (
 )
 from clip_rl_perception.nodes.parameters import NodeParameters
 from clip_rl_perception.nodes.publishers import Outputs, wanted
-from clip_rl_perception.nodes.session import PreparedInput, Session
 from clip_rl_perception.scene.outcome import conclude
 from clip_rl_perception.scene.overlay import draw_overlay
 from clip_rl_perception.scene.pinhole import Pinhole
-from clip_rl_perception.scene.stamps import NANOSECONDS, StampMonitor, StampVerdict
+from clip_rl_perception.scene.stamps import NANOSECONDS, StampVerdict
 from clip_rl_perception.scene.types import Scene, Validity
 from clip_rl_perception.sources.encodings import contiguous_rgb
 from clip_rl_perception.sources.image_codec import ImageError, decode_message
+from clip_rl_perception.stream import LoadedModel, PreparedInput, StreamRunner, failure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +61,7 @@ class FrameProcessor:
     `prepare` may run on a thread of its own, for the next frame while `process` has this one.
 
     Args:
-        session: model, engine and classes.
+        model: model, engine and classes; frames are one stream through it, which begins here.
         outputs: publishers.
         counter: counts processed and invalid frames here; received and dropped ones are counted by the worker.
         health: told of every status.
@@ -73,7 +73,7 @@ class FrameProcessor:
 
     def __init__(
         self,
-        session: Session,
+        model: LoadedModel,
         outputs: Outputs,
         counter: FrameCounter,
         health: Health,
@@ -83,7 +83,8 @@ class FrameProcessor:
         warn: Callable[[str], None],
         camera: Callable[[int, int], Pinhole | None] = lambda width, height: None,
     ) -> None:
-        self._session = session
+        self._model = model
+        self._stream = StreamRunner(model)
         self._outputs = outputs
         self._counter = counter
         self._health = health
@@ -91,7 +92,8 @@ class FrameProcessor:
         self._now_ns = now_ns
         self._warn = warn
         self._camera = camera
-        self._stamps = StampMonitor()
+        self._configured: NodeParameters | None = None
+        """Those that the pipeline's configuration comes from."""
         self._reset = threading.Event()
         self._taken_up = 0.0
 
@@ -105,7 +107,7 @@ class FrameProcessor:
         try:
             rgb = decode_message(message, as_view=True)
             decode_ms = (time.monotonic() - start) * 1e3
-            return DecodedMessage(start, self._session.prepare(rgb), decode_ms=decode_ms)
+            return DecodedMessage(start, self._stream.prepare(rgb), decode_ms=decode_ms)
         except (ImageError, EngineError) as error:  # told when it is this frame's turn
             return DecodedMessage(start, None, error)
 
@@ -115,8 +117,7 @@ class FrameProcessor:
         parameters = self._parameters()
         if self._reset.is_set():
             self._reset.clear()
-            self._stamps.reset()
-            self._session.reset()
+            self._stream.reset()
         if prepared.image is None:
             if isinstance(prepared.error, ImageError):
                 self._reject(message.header, str(prepared.error))
@@ -126,23 +127,23 @@ class FrameProcessor:
         times = FrameTimes(decode=prepared.decode_ms)
         stamp_ns = message.header.stamp.sec * NANOSECONDS + message.header.stamp.nanosec
         verdict = self._check(stamp_ns, parameters)
-        if verdict.reset:
-            self._session.reset()
         if not verdict.good:
             self._warn(verdict.reason)
             if parameters.stamp_policy == "reject":
                 self._reject(message.header, verdict.reason)
                 return
-        want_confidence = wanted(self._outputs.confidence)
-        scene, labels = self._session.process(prepared.image, stamp_ns, parameters, want_confidence=want_confidence)
+        if parameters is not self._configured:
+            self._configured = parameters
+            self._model.use_config(model_options(parameters).pipeline_config())
+        scene, labels = self._stream.process(prepared.image, stamp_ns, want_confidence=wanted(self._outputs.confidence))
         self._publish(message.header, stamp_ns, prepared.image.frame.rgb, scene, labels, verdict, times, parameters)
 
     def failed(self, message: Any, error: Exception) -> None:
-        """Report a frame that could not be processed; anything but our own errors is named by its type."""
-        self._reject(message.header, f"processing failed: {named_line(error)}")
+        """Report a frame that could not be processed."""
+        self._reject(message.header, failure(error))
 
     def _check(self, stamp_ns: int, parameters: NodeParameters) -> StampVerdict:
-        return self._stamps.check(
+        return self._stream.check_stamp(
             stamp_ns,
             self._now_ns(),
             future_tolerance_ns=round(parameters.future_tolerance_ms * 1e6),
@@ -165,7 +166,7 @@ class FrameProcessor:
         begun = self._elapsed_ms()
         results = [
             (outputs.mask, image_message(header, _sized(scene.label_map, scene, parameters), "mono8")),
-            (outputs.instruments, tags_message(header, scene, labels, self._session.model_id)),
+            (outputs.instruments, tags_message(header, scene, labels, self._model.model_id)),
         ]
         if scene.confidence is not None:
             results.append(
@@ -225,8 +226,8 @@ class FrameProcessor:
             scene=scene,
             times=times,
             counts=self._counter.counts,
-            model_id=self._session.model_id,
-            engine=self._session.engine_name,
+            model_id=self._model.model_id,
+            engine=self._model.engine_name,
         )
         self._outputs.status.publish(status)
         self._health.published(time.monotonic(), validity, reason, times.total, age_ms)

@@ -42,7 +42,7 @@ from clip_rl_perception.threads.priority import hand_over_quickly
 
 if TYPE_CHECKING:
     from clip_rl_perception.nodes.frame_processor import FrameProcessor
-    from clip_rl_perception.nodes.session import Session
+    from clip_rl_perception.stream import LoadedModel
 
 FINISH_S = 10.0
 """How long deactivation waits for the frame in hand."""
@@ -78,12 +78,12 @@ class PerceptionNode(LifecycleNode):
         super().__init__("perception_node", **node_options)
         refuse_impossible_transitions(self)
         self._settings = declare_all(self)
-        self.add_on_set_parameters_callback(change_checker(lambda: self._session is not None))
+        self.add_on_set_parameters_callback(change_checker(lambda: self._model is not None))
         self.add_post_set_parameters_callback(self._on_parameters_changed)
         self._phase = "unconfigured"
         self._configure_error = ""
-        self._session: Session | None = None
-        self._session_lock = threading.Lock()
+        self._model: LoadedModel | None = None
+        self._model_lock = threading.Lock()
         self._outputs: Outputs | None = None
         self._processor: FrameProcessor | None = None
         self._worker: FrameWorker[Any, Any] | None = None
@@ -110,9 +110,10 @@ class PerceptionNode(LifecycleNode):
         try:
             self._outputs = Outputs(self, self._on_incompatible)
             # torch takes seconds to import: the node and its services are there at once, configuring waits for it
-            from clip_rl_perception.nodes.session import Session
+            from clip_rl_perception.nodes.model_options import model_options
+            from clip_rl_perception.stream import load
 
-            session = Session.load(self._settings, log=self.get_logger().info)
+            model = load(model_options(self._settings), log=self.get_logger().info)
         except Exception as error:
             known = isinstance(error, (ClipRlError, EngineError, LabelError))
             text = one_line(error)
@@ -120,11 +121,11 @@ class PerceptionNode(LifecycleNode):
             self.get_logger().error(self._configure_error)
             self._release()
             return TransitionCallbackReturn.FAILURE
-        with self._session_lock:
-            self._session = session
+        with self._model_lock:
+            self._model = model
         self.get_logger().info(
-            f"configured in {time.monotonic() - started:.1f} s: model {session.model_id}, {session.engine_name}, "
-            f"{len(session.labels)} classes of '{session.labels.name}'"
+            f"configured in {time.monotonic() - started:.1f} s: model {model.model_id}, {model.engine_name}, "
+            f"{len(model.space)} classes of '{model.space.name}'"
         )
         self._phase = "inactive"
         return super().on_configure(state)
@@ -134,7 +135,7 @@ class PerceptionNode(LifecycleNode):
         """Subscribe and begin to work."""
         from clip_rl_perception.nodes.frame_processor import FrameProcessor
 
-        assert self._session is not None and self._outputs is not None
+        assert self._model is not None and self._outputs is not None
         super().on_activate(state)
         self._counter = FrameCounter()
         self._health.begin(time.monotonic())
@@ -142,7 +143,7 @@ class PerceptionNode(LifecycleNode):
             self._camera_info = CameraInfoInput(self)
         camera_info = self._camera_info
         self._processor = FrameProcessor(
-            self._session,
+            self._model,
             self._outputs,
             self._counter,
             self._health,
@@ -151,7 +152,6 @@ class PerceptionNode(LifecycleNode):
             warn=lambda text: self.get_logger().warning(text, throttle_duration_sec=2.0),
             camera=lambda width, height: camera_info.pinhole(width, height) if camera_info is not None else None,
         )
-        self._processor.reset()
         self._watchdog = Watchdog(
             self._settings.stall_timeout_s, stalled=self._on_stalled, recovered=self._on_recovered
         )
@@ -221,15 +221,15 @@ class PerceptionNode(LifecycleNode):
         finished = self._worker.stop(FINISH_S) if self._worker is not None else True
         self._worker, self._watchdog, self._processor = None, None, None
         if not finished:
-            with self._session_lock:
-                self._session = None  # in use by the lost thread: not closed
+            with self._model_lock:
+                self._model = None  # in use by the lost thread: not closed
         return finished
 
     def _release(self) -> None:
-        with self._session_lock:
-            session, self._session = self._session, None
-            if session is not None:
-                session.close()
+        with self._model_lock:
+            model, self._model = self._model, None
+            if model is not None:
+                model.close()
         if self._outputs is not None:
             self._outputs.destroy()
             self._outputs = None
@@ -256,18 +256,17 @@ class PerceptionNode(LifecycleNode):
     # ---------------------------------------------------------------- services, parameters
 
     def _on_set_classes(self, request: SetClasses.Request, response: SetClasses.Response) -> SetClasses.Response:
-        with self._session_lock:
-            if self._session is None:
+        with self._model_lock:
+            if self._model is None:
                 response.message = "the node is not configured; configure it first"
                 return response
             try:
                 labels = label_space_from_names(request.names, request.prompts, request.instrument)
-                text = self._session.prepare_classes(labels)
+                self._model.use_classes(labels)
             except Exception as error:
                 response.message = one_line(error)
                 self.get_logger().warning(f"set_classes refused: {response.message}")
                 return response
-            self._session.use_classes(labels, text)
         self._publish_classes()
         response.success, response.message = True, f"{len(labels)} classes are in force"
         self.get_logger().info(response.message)
@@ -286,13 +285,13 @@ class PerceptionNode(LifecycleNode):
         self._settings = read(self)
 
     def _publish_classes(self) -> None:
-        session, outputs = self._session, self._outputs
-        if session is None or outputs is None:
+        model, outputs = self._model, self._outputs
+        if model is None or outputs is None:
             return
         stamp = self.get_clock().now().to_msg()
-        outputs.classes.publish(class_list_message(session.labels, stamp))
+        outputs.classes.publish(class_list_message(model.space, stamp))
         if outputs.label_info is not None:
-            outputs.label_info.publish(label_info_message(session.labels, stamp))
+            outputs.label_info.publish(label_info_message(model.space, stamp))
 
     # ---------------------------------------------------------------- health
 
@@ -310,16 +309,16 @@ class PerceptionNode(LifecycleNode):
         self.get_logger().warning(f"the stalled frame returned after {seconds:.1f} s")
 
     def _publish_diagnostics(self) -> None:
-        session, watchdog, source = self._session, self._watchdog, self._input
+        model, watchdog, source = self._model, self._watchdog, self._input
         state = NodeState(
             lifecycle=self._phase,
             configure_error=self._configure_error,
             topic=source.topic if source is not None else "",
             publishers=source.publishers if source is not None else 0,
             lost=source.lost if source is not None else 0,
-            model=session.model_id if session is not None else "",
-            engine=session.engine_name if session is not None else "",
-            classes=len(session.labels) if session is not None else 0,
+            model=model.model_id if model is not None else "",
+            engine=model.engine_name if model is not None else "",
+            classes=len(model.space) if model is not None else 0,
             counts=self._counter.counts,
             summary=self._health.summary(time.monotonic()),
             stalled_s=watchdog.stalled_for() if watchdog is not None else None,

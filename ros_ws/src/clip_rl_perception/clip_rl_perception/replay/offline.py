@@ -17,17 +17,16 @@ from typing import Any
 
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.metrics.confusion import MetricError
-from clip_rl_perception.replay.replay_model import ReplayModel
 from clip_rl_perception.replay.replay_outputs import OutputBag, OverlayVideos
 from clip_rl_perception.replay.scoring import FrameScorer, ScoredFrame
 from clip_rl_perception.replay.stream_checks import StreamCheck
-from clip_rl_perception.replay.stream_state import Processed, StreamState
 from clip_rl_perception.runs.host import host, versions
 from clip_rl_perception.runs.observer import FrameObserver, SeenFrame, describe
 from clip_rl_perception.runs.problems import ProblemLog
 from clip_rl_perception.runs.run_record import FrameRecord, RunRecord, SeenInstrument, mask_hash
 from clip_rl_perception.sources.frames import Frame, LeftOut, SourceError
 from clip_rl_perception.sources.streams import Inputs, Item, Stream, read
+from clip_rl_perception.stream import LoadedModel, Processed, StreamRunner
 from clip_rl_perception.threads.prefetch import Prefetch
 from clip_rl_perception.threads.worker_thread import Worker
 
@@ -67,7 +66,7 @@ class OfflineReplay:
     def __init__(
         self,
         inputs: Inputs,
-        model: ReplayModel,
+        model: LoadedModel,
         options: OfflineOptions,
         *,
         observers: Sequence[FrameObserver] = (),
@@ -89,7 +88,7 @@ class OfflineReplay:
         self._observers = list(observers)
         self._progress = progress
         self._stop = False
-        self._states: dict[str, StreamState] = {}
+        self._states: dict[str, StreamRunner] = {}
         self._checks: dict[str, StreamCheck] = {}
         self._records: dict[str, list[FrameRecord]] = {_key(stream): [] for stream in inputs.streams}
         self._scorer = FrameScorer(
@@ -169,9 +168,9 @@ class OfflineReplay:
             return
         state = self._states.get(key)
         if state is None:
-            state = self._states[key] = StreamState(self._model.pipeline)
+            state = self._states[key] = StreamRunner(self._model)
         self._done += 1
-        result = state.process(content, want_confidence=self._bag is not None or content.labels is not None)
+        result = state.process_file_frame(content, want_confidence=self._bag is not None or content.labels is not None)
         if result.scene is None:
             place = f"{stream.path}: {stream.topic or content.name} at {content.stamp_ns / 1e9:.3f} s"
             self.problems.add(f"{place}: {result.reason}; left out")
