@@ -19,8 +19,8 @@ from clip_rl_interfaces.msg import ClassList
 from clip_rl_perception.bags.bag_writer import BagWriter
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.messages import message_types
-from clip_rl_perception.replay.live import OnlineReplayOptions, replay_online
-from clip_rl_perception.replay.node_run import SessionError
+from clip_rl_perception.replay.live import replay_online
+from clip_rl_perception.replay.node_run import NodeRunOptions, SessionError
 from clip_rl_perception.replay.offline import OfflineOptions, OfflineReplay
 from clip_rl_perception.replay.online_evaluation import OnlineOptions
 from clip_rl_perception.replay.recording import read_published
@@ -67,7 +67,7 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def online(path: Path, checkpoint: Path, out: Path, **options: Any) -> RunRecord:
     out.mkdir()
     options = {"model": str(checkpoint), "engine": "torch", **options}
-    return replay_online(InputOptions((path,)), OnlineReplayOptions(**options), OnlineOptions(), out)
+    return replay_online(InputOptions((path,)), NodeRunOptions(**options), OnlineOptions(), out)
 
 
 def offline(path: Path, checkpoint: Path, stamps: frozenset[int] | None = None) -> RunRecord:

@@ -12,7 +12,8 @@ from clip_rl_perception.replay.recording import Published, Recording
 from clip_rl_perception.report.accuracy import accuracy_report
 from clip_rl_perception.runs.observer import SeenFrame
 from clip_rl_perception.runs.run_record import RunRecord, mask_hash
-from clip_rl_perception.sources.streams import InputOptions, open_inputs
+from clip_rl_perception.sources.bag_source import BagSource
+from clip_rl_perception.sources.streams import InputOptions
 from recorded import START, stamp, status, write_recording
 from replay_inputs import SIZE, SPACE, labels, write_bag
 
@@ -40,9 +41,8 @@ def sent(count: int) -> list[Published]:
 def check(
     bag: Path, recording: Path, published: Sequence[Published], *, observers: Sequence[Watcher] = ()
 ) -> RunRecord:
-    inputs = open_inputs(InputOptions((bag,)), SPACE)
-    heard = Recording(recording)
-    return OnlineEvaluation(heard, published, inputs, SPACE, OnlineOptions(), observers=observers).run("hash", {})
+    evaluation = OnlineEvaluation(Recording(recording), published, InputOptions((bag,)), OnlineOptions())
+    return evaluation.run(observers)
 
 
 def test_masks_are_matched_by_stamp(tmp_path: Path) -> None:
@@ -65,7 +65,8 @@ def test_masks_are_matched_by_stamp(tmp_path: Path) -> None:
     counts = [np.asarray(frame.measures.confusion) for frame in run.frames if frame.measures is not None]
     assert counts[0][0, 1] == counts[0][1, 0] == counts[2][0, 1] == counts[2][1, 0] == 0
     assert counts[1][0, 1] == 60 * SIZE[1] and counts[1].sum() == SIZE[0] * SIZE[1]
-    assert (run.mode, run.input_sha256, run.model_id, run.replaced) == ("online", "hash", "0123456789ab", 1)
+    assert (run.mode, run.model_id, run.replaced) == ("online", "0123456789ab", 1)
+    assert run.input_sha256 == BagSource(bag).sha256() and run.source["name"] == "bag"
 
 
 def test_only_what_was_sent_is_judged(tmp_path: Path) -> None:
@@ -127,7 +128,7 @@ def test_an_observer_that_fails_is_left_out_and_closed(tmp_path: Path) -> None:
     masks = [(index, labels(index), 20.0) for index in range(4)]
     statuses = [status(index) for index in range(4)]
     run = check(bag, write_recording(tmp_path / "rec", masks, statuses, SPACE), sent(4), observers=[watcher])
-    assert len(watcher.seen) == 2 and len(run.frames) == 4
+    assert len(watcher.seen) == 2 and watcher.closed and len(run.frames) == 4
     first = watcher.seen[0]
     assert first.rgb is not None and first.mask is not None and first.truth is not None
     assert (first.truth == labels(0)).all()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 from clip_rl_perception.labels import load_label_space
-from clip_rl_perception.replay.replay_outputs import OverlayObserver
+from clip_rl_perception.replay.replay_outputs import OverlayVideos
+from clip_rl_perception.replay.run_builder import key_of
 from clip_rl_perception.replay.scoring import FrameScorer
 from clip_rl_perception.replay.video_writer import VideoError, VideoWriter, letterbox
 from clip_rl_perception.report.frame_gallery import FrameGallery, error_map, paint
@@ -31,7 +33,7 @@ def decoded(path: Path) -> list[np.ndarray]:
 
 
 def test_video_plays_back(tmp_path: Path) -> None:
-    with VideoWriter(tmp_path / "v.mp4", (HEIGHT + 1, WIDTH + 1), 25.0) as video:
+    with contextlib.closing(VideoWriter(tmp_path / "v.mp4", (HEIGHT + 1, WIDTH + 1), 25.0)) as video:
         for index in range(12):
             video.write(np.full((HEIGHT + 1, WIDTH + 1, 3), (index * 20, 100, 30), np.uint8))
     assert video.codec in ("h264", "mpeg4")
@@ -42,7 +44,7 @@ def test_video_plays_back(tmp_path: Path) -> None:
 
 
 def test_frames_of_another_size_are_fitted(tmp_path: Path) -> None:
-    with VideoWriter(tmp_path / "v.mp4", (HEIGHT, WIDTH), 10.0) as video:
+    with contextlib.closing(VideoWriter(tmp_path / "v.mp4", (HEIGHT, WIDTH), 10.0)) as video:
         video.write(np.full((200, 100, 3), 255, np.uint8))
     (frame,) = decoded(tmp_path / "v.mp4")
     assert frame[:, :30].max() < 40  # bars
@@ -79,11 +81,12 @@ def seen(index: int, left: int | None, **fields: Any) -> SeenFrame:
 
 
 def test_each_mask_is_drawn_on_its_own_frame_and_stays_until_the_next(tmp_path: Path) -> None:
-    video = OverlayObserver(tmp_path / "overlay.mp4", 25.0)
+    first = seen(0, 10)
+    video = OverlayVideos(tmp_path, {key_of(first.record): 25.0}, frames=12)
     for index in (0, 1, 2, *range(5, 10)):  # 3, 4 and the last two never came back
         video.on_frame(seen(index, 10 + 4 * index))
-    video.fill(12)
-    assert video.finish() in ("h264", "mpeg4")
+    video.close()
+    assert video.codec in ("h264", "mpeg4") and list(video.files.values()) == [tmp_path / "overlay.mp4"]
     frames = decoded(tmp_path / "overlay.mp4")
     assert len(frames) == video.frames == 12
     for index, picture in enumerate(frames):

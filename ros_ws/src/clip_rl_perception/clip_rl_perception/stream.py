@@ -230,7 +230,7 @@ class Processed:
     """None where processing failed."""
     validity: Validity
     reason: str
-    forgot: bool
+    forgot: bool = False
     """True where stamps jumped back: tracks and memory begin anew with this frame."""
 
 

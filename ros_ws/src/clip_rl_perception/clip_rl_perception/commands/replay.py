@@ -15,7 +15,6 @@ import argparse
 import contextlib
 import dataclasses
 import shlex
-import shutil
 import signal
 import sys
 import threading
@@ -29,6 +28,8 @@ from clip_rl_perception.commands import replay_online
 from clip_rl_perception.engine.tta import VIEWS
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.replay.node_run import OUTPUTS
+from clip_rl_perception.replay.replay_outputs import clear_outputs
 from clip_rl_perception.report import requirements
 from clip_rl_perception.report import run_summary as reports
 from clip_rl_perception.report.frame_gallery import FrameGallery
@@ -41,7 +42,7 @@ from clip_rl_perception.sources.streams import InputOptions, open_inputs
 from clip_rl_perception.sources.truth_label_map import load_label_map
 from clip_rl_perception.threads.priority import hand_over_quickly
 
-BAG, FILES = "perception", ("report.html", "report.json")
+BAG, FILES = "perception", ("report.html", "report.json", "overlay*.mp4")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -189,7 +190,7 @@ def _online(
     observers: Sequence[FrameObserver],
 ) -> int:
     out: Path = arguments.out
-    _clear(out, replay_online.OUTPUTS)
+    _clear(out, *OUTPUTS)
     problems, book = ProblemLog(lambda line: print(f"note: {line}", file=sys.stderr)), FrameGallery()
     command = shlex.join(["clip-rl", *sys.argv[1:]])
     record = replay_online.replay(
@@ -320,21 +321,10 @@ def _stamps(path: Path | None) -> frozenset[int] | None:
     return frozenset(frame.stamp_ns for frame in read_run(path).frames if frame.kind == "mask")
 
 
-def _clear(out: Path, further: Sequence[str] = ()) -> None:
-    """Remove what an earlier replay left, so that nothing old can pass for this one's result."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for file in [*(out / name for name in FILES), *out.glob("overlay*.mp4")]:
-            file.unlink(missing_ok=True)
-        if (out / BAG / "metadata.yaml").is_file():
-            shutil.rmtree(out / BAG)
-        for place in (out / name for name in further):
-            if place.is_dir():
-                shutil.rmtree(place)
-            else:
-                place.unlink(missing_ok=True)
-    except OSError as error:
-        raise ClipRlError(f"cannot write to {out}: {error.strerror}; name another folder with --out") from error
+def _clear(out: Path, *further: str) -> None:
+    """Remove what an earlier replay left; of a folder called as our bag only one that is a bag."""
+    bag = [BAG] if (out / BAG / "metadata.yaml").is_file() else []
+    clear_outputs(out, *FILES, *bag, *further)
 
 
 def _check(arguments: argparse.Namespace) -> None:

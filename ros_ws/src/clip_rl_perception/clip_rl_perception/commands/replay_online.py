@@ -14,9 +14,6 @@ from clip_rl_perception.runs.problems import ProblemLog
 from clip_rl_perception.runs.run_record import RunRecord
 from clip_rl_perception.sources.streams import InputOptions
 
-OUTPUTS = ("recording", "frames.jsonl", "logs")
-"""What a run leaves beside the report."""
-
 INCOMPLETE = 130
 """Exit status of a run that Ctrl-C or the node's end cut short."""
 
@@ -44,7 +41,8 @@ def replay(
     problems: ProblemLog,
 ) -> RunRecord:
     """Play `what` to the node as the arguments of `clip-rl replay` say; errors and Ctrl-C as of `replay_online`."""
-    from clip_rl_perception.replay.live import OnlineReplayOptions, replay_online
+    from clip_rl_perception.replay.live import replay_online
+    from clip_rl_perception.replay.node_run import NodeRunOptions
 
     for name, given, instead in (
         ("--classes", arguments.classes, "the node's classes are changed by its service set_classes"),
@@ -62,7 +60,7 @@ def replay(
     }
     return replay_online(
         what,
-        OnlineReplayOptions(
+        NodeRunOptions(
             model=arguments.model,
             engine=arguments.engine,
             speed=arguments.speed,

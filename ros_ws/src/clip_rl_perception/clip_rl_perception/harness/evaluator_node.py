@@ -34,14 +34,13 @@ from rclpy.utilities import remove_ros_args
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.harness import events
 from clip_rl_perception.harness.recorder_node import RecorderNode
-from clip_rl_perception.labels import label_space_from_names
 from clip_rl_perception.replay.online_evaluation import OnlineEvaluation, OnlineOptions
 from clip_rl_perception.replay.recording import Published, Recording, read_published
 from clip_rl_perception.report.frame_gallery import FrameGallery
 from clip_rl_perception.report.report_files import write_report
 from clip_rl_perception.runs.problems import ProblemLog
 from clip_rl_perception.runs.run_record import RunRecord
-from clip_rl_perception.sources.streams import InputOptions, open_inputs
+from clip_rl_perception.sources.streams import InputOptions
 from clip_rl_perception.sources.truth_label_map import load_label_map
 
 QUIET_S = 2.0
@@ -81,31 +80,20 @@ def check(
 ) -> RunRecord:
     """Measure and write the report; raises `ClipRlError` when there is nothing to judge."""
     out: Path = arguments.out
-    recording = Recording(out / "recording")
-    space = recording.label_space
-    if space is None:
-        problems.add("the node never said what its classes are: no mask can be judged")
-        space = label_space_from_names(["background", "instrument"], name="binary")
     what = InputOptions(
         (arguments.bag or out / "input",),
         topics=(arguments.topic,) if arguments.topic else (),
         labels=arguments.labels,
         label_map=load_label_map(arguments.label_map) if arguments.label_map is not None else None,
     )
-    inputs = open_inputs(what, space)
-    if len(inputs.streams) > 1:
-        topics = ", ".join(stream.topic for stream in inputs.streams)
-        raise ClipRlError(f"{arguments.bag}: has several image topics; say with --topic which is judged: {topics}")
     published = read_published(arguments.stamps) if arguments.stamps is not None else arrivals
     measured = "from publishing" if arguments.stamps is not None else "from the image's arrival at the evaluator"
-    book = FrameGallery()
     options = OnlineOptions(
         parameters={"latency": f"{measured} to the arrival of the mask, wall time"}, complete=complete, wall_s=wall_s
     )
-    evaluation = OnlineEvaluation(
-        recording, published, inputs, space, options, observers=(book,), problems=problems, progress=_tell
-    )
-    run = evaluation.run(inputs.sha256(), inputs.describe(what))
+    recording, book = Recording(out / "recording"), FrameGallery()
+    evaluation = OnlineEvaluation(recording, published, what, options, problems=problems, progress=_tell)
+    run = evaluation.run([book])
     write_report(run, out, book)
     return run
 

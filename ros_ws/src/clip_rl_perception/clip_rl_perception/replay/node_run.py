@@ -12,9 +12,12 @@ from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.replay.processes import Child, Children
 from clip_rl_perception.replay.progress import Stage
 from clip_rl_perception.replay.ros_environment import child_environment
+from clip_rl_perception.runs.problems import ProblemLog
+from clip_rl_perception.sources.streams import InputOptions
 
 NAMESPACE = "/clip_rl_demo"
-
+OUTPUTS = RECORDING, FRAMES, LOGS = "recording", "frames.jsonl", "logs"
+"""What a run leaves in its folder: rosbag2 of the node's outputs, JSON lines of frames published, a log per process."""
 QUIET_S = 1.5
 """The run is over when nothing new has arrived for so long after the last frame, s."""
 MAX_WAIT_S = 30.0
@@ -26,85 +29,75 @@ class SessionError(ClipRlError):
 
 
 @dataclasses.dataclass(frozen=True)
-class SessionOptions:
-    """What to play through which node."""
+class NodeRunOptions:
+    """How an input is played through which node."""
 
-    source: Path
-    """Video, folder or bag."""
-    transport: str = "raw"
-    """``raw`` or ``compressed``."""
     model: str = "demo"
     """The node's parameter `model`."""
     engine: str = "auto"
     """The node's parameter `engine`."""
-    topic: str | None = None
-    """Image topic of a bag."""
-    rate_hz: float | None = None
-    """Frames per second instead of the source's own."""
+    transport: str | None = None
+    """raw or compressed, for videos and folders (None: raw)."""
     seconds: float | None = None
-    """Play only so much of the source."""
+    """Play only so much of the input, s."""
     speed: float = 1.0
-    """Times the source's own rate."""
+    """Times the input's own rate."""
     keep_stamps: bool = False
     """Send a bag's messages as they were recorded, with their own stamps, on simulated time."""
     lockstep: bool = False
-    """Send a frame when the node has answered the one before: none is dropped."""
+    """Send a frame when the node has answered the one before, so that every frame is processed."""
     confidence: bool = False
-    """Record the confidence too; the node then computes it."""
+    """Ask the node for confidence too: calibration error in the report, at the price of its time."""
     parameters: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Further parameters of the node, values as on a ROS command line."""
     start_timeout_s: float = 180.0
     """How long the node may take to become active, s."""
 
 
-@dataclasses.dataclass(frozen=True)
-class SessionResult:
-    """Where the run is recorded."""
+def run_node(
+    what: InputOptions, options: NodeRunOptions, folder: Path, problems: ProblemLog, *, first_stage: int, stages: int
+) -> bool:
+    """Play one bag, video or folder through the node and record what comes back; False when the node ended before.
 
-    recording: Path
-    """rosbag2 of the node's outputs."""
-    stamps: Path
-    """JSON lines: the frames published."""
-    problems: tuple[str, ...]
-    """One line for everything that went wrong without ending the run."""
-    node_ended: bool = False
-    """True when the perception node ended before all frames had been played."""
-
-
-def run_session(options: SessionOptions, folder: Path, *, first_stage: int, stages: int) -> SessionResult:
-    """Play `options.source` through the node and record what comes back, into `folder`.
+    Args:
+        what: its path, rate and, of a bag, topic.
+        options: how it is played.
+        folder: where the recording (rosbag2), the table of frames and the processes' logs go.
+        problems: collects what goes wrong without ending the run.
+        first_stage: number of the first of the two stages that are shown.
+        stages: how many there are in all.
 
     Raises:
         SessionError: the node cannot be configured, or a process ends before it should.
         RosMissingError: no ROS domain can be had.
     """
-    recording, stamps = folder / "recording", folder / "frames.jsonl"
-    with Children(child_environment(), folder / "logs") as children:
+    with Children(child_environment(), folder / LOGS) as children:
         with Stage(first_stage, stages, "starting the perception node") as stage:
-            record = [str(recording), *(["--confidence"] if options.confidence else [])]
-            recorder = children.start("recorder", _node_command("harness.recorder_node", record))
-            node = children.start("perception_node", _node_command("nodes.perception_node", [], _node_parameters(options)))
+            record = [str(folder / RECORDING), *(["--confidence"] if options.confidence else [])]
+            recorder = children.start("recorder", _node_command("harness.recorder_node", *record))
+            perception = _node_command("nodes.perception_node", parameters=_node_parameters(options))
+            node = children.start("perception_node", perception)
             deadline = time.monotonic() + options.start_timeout_s
             # The node's publishers exist as soon as it is configured; frames played before would return unrecorded.
             _wait_for(recorder, "ready", stage, (node, recorder), deadline)
-            player = children.start("player", _node_command("harness.player_node", _player_arguments(options, stamps)))
+            play = _node_command("harness.player_node", *_player_arguments(what, options, folder))
+            player = children.start("player", play)
             _wait_for(player, "started", stage, (node, recorder, player), deadline)
-        problems: list[str] = []
-        with Stage(first_stage + 1, stages, f"playing over DDS as {options.transport} images") as stage:
-            node_ended = not _play(stage, node, recorder, player, problems)
+        with Stage(first_stage + 1, stages, f"playing over DDS as {options.transport or 'raw'} images") as stage:
+            played_all = _play(stage, node, recorder, player, problems)
         children.stop(recorder, patience_s=60.0)  # until what it received is on the disk
         done = recorder.last("done") or {}
         if done.get("failure"):
             raise SessionError(f"recording failed: {done['failure']}")
         if done.get("lost"):
-            problems.append(f"the recorder lost {done['lost']} messages: the disk is slower than the topics")
+            problems.add(f"the recorder lost {done['lost']} messages: the disk is slower than the topics")
         played = player.last("done") or {}
-        problems += played.get("problems", [])
+        problems.add(*played.get("problems", []))
         if played.get("unanswered"):
-            problems.append(f"{played['unanswered']} frames were never answered by the node")
+            problems.add(f"{played['unanswered']} frames were never answered by the node")
         if played.get("late"):
-            problems.append(f"{played['late']} frames were played later than their time: this machine is too busy")
-    return SessionResult(recording, stamps, tuple(problems), node_ended)
+            problems.add(f"{played['late']} frames were played later than their time: this machine is too busy")
+    return played_all
 
 
 def _wait_for(child: Child, event: str, stage: Stage, children: tuple[Child, ...], deadline: float) -> None:
@@ -123,14 +116,14 @@ def _wait_for(child: Child, event: str, stage: Stage, children: tuple[Child, ...
         time.sleep(0.05)
 
 
-def _play(stage: Stage, node: Child, recorder: Child, player: Child, problems: list[str]) -> bool:
+def _play(stage: Stage, node: Child, recorder: Child, player: Child, problems: ProblemLog) -> bool:
     """Until everything has been played and nothing more comes back; False when the node ended before that."""
     while (done := player.last("done")) is None:
         if not player.running() and player.last("done") is None:
             _require_running(player)
         _require_running(recorder)
         if not node.running():
-            problems.append(f"the perception node ended while frames were played: {_last_words(node)}")
+            problems.add(f"the perception node ended while frames were played: {_last_words(node)}")
             return False
         stage.update(_count(player, "sent"), note=f"{_count(recorder, 'mask')} masks back")
         time.sleep(0.1)
@@ -166,35 +159,34 @@ def _message(line: str) -> str:
     return text if separator and head.startswith("[") else line
 
 
-def _node_command(module: str, arguments: list[str], ros: tuple[str, ...] = ()) -> list[str]:
-    base = [sys.executable, "-m", f"clip_rl_perception.{module}", *arguments]
-    return [*base, "--ros-args", "-r", f"__ns:={NAMESPACE}", *ros]
+def _node_command(module: str, *arguments: str, parameters: Mapping[str, str] | None = None) -> list[str]:
+    given = [part for name, value in (parameters or {}).items() for part in ("-p", f"{name}:={value}")]
+    ros = ["--ros-args", "-r", f"__ns:={NAMESPACE}", *given]
+    return [sys.executable, "-m", f"clip_rl_perception.{module}", *arguments, *ros]
 
 
-def _node_parameters(options: SessionOptions) -> tuple[str, ...]:
-    values = {
+def _node_parameters(options: NodeRunOptions) -> dict[str, str]:
+    return {
         "autostart": "true",
         # Quoted: a model called 1e3 or true stays text.
         "model": f"'{options.model}'",
         "engine": f"'{options.engine}'",
-        "image_transport": options.transport,
+        "image_transport": options.transport or "raw",
         **({"use_sim_time": "true"} if options.keep_stamps else {}),
         **options.parameters,
     }
-    return tuple(part for name, value in values.items() for part in ("-p", f"{name}:={value}"))
 
 
-def _player_arguments(options: SessionOptions, stamps: Path) -> list[str]:
-    arguments = [str(options.source), "--transport", options.transport, "--stamps", str(stamps)]
-    arguments += ["--wait-seconds", str(options.start_timeout_s + 60)]  # the session's own patience ends first
-    for name, value in (("topic", options.topic), ("rate", options.rate_hz), ("seconds", options.seconds)):
-        if value is not None:
-            arguments += [f"--{name}", str(value)]
-    if options.speed != 1.0:
-        arguments += ["--speed", str(options.speed)]
-    arguments += [f"--{name}" for name, wanted in _SWITCHES.items() if getattr(options, wanted)]
-    return arguments
-
-
-_SWITCHES = {"keep-stamps": "keep_stamps", "lockstep": "lockstep"}
-"""Options of the player that are on or off -> fields of `SessionOptions`."""
+def _player_arguments(what: InputOptions, options: NodeRunOptions, folder: Path) -> list[str]:
+    values = {
+        "transport": options.transport,
+        "stamps": folder / FRAMES,
+        "wait-seconds": options.start_timeout_s + 60,  # our own patience ends first
+        "topic": next(iter(what.topics), None),
+        "rate": what.rate_hz,
+        "seconds": options.seconds,
+        "speed": options.speed,
+    }
+    given = [part for name, value in values.items() if value is not None for part in (f"--{name}", str(value))]
+    switches = {"--keep-stamps": options.keep_stamps, "--lockstep": options.lockstep}
+    return [str(what.paths[0]), *given, *(name for name, wanted in switches.items() if wanted)]

@@ -1,59 +1,45 @@
 """Online replay judged: what a recorder heard of the node, matched by stamp to what was played and to its truth.
 
 No ROS here: the recorder's bag and the player's table are read back when the run is over, so that judging takes nothing
-from the node while it works. Offline and online score with the same code; the same mask gives the same numbers.
+from the node while it works.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import datetime
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.labels import LabelSpace
-from clip_rl_perception.metrics.confusion import MetricError
+from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.replay.recording import Published, Recording, Status
-from clip_rl_perception.replay.scoring import FrameScorer, ScoredFrame, at_size
-from clip_rl_perception.replay.stream_checks import StreamCheck
-from clip_rl_perception.runs.host import host, versions
-from clip_rl_perception.runs.observer import FrameObserver, SeenFrame, describe
+from clip_rl_perception.replay.run_builder import RunBuilder, RunOptions
+from clip_rl_perception.runs.observer import FrameObserver, SeenFrame
 from clip_rl_perception.runs.problems import ProblemLog
-from clip_rl_perception.runs.run_record import FrameRecord, RunRecord, SeenInstrument, mask_hash
+from clip_rl_perception.runs.run_record import Kind, RunRecord
 from clip_rl_perception.scene.types import Validity
-from clip_rl_perception.sources.frames import Frame, LeftOut
-from clip_rl_perception.sources.streams import Inputs, Item, Stream, read
-from clip_rl_perception.threads.prefetch import Prefetch
-
-AHEAD_BYTES = 64 << 20
-"""Memory for frames decoded ahead."""
+from clip_rl_perception.sources.frames import Frame, LeftOut, SourceError
+from clip_rl_perception.sources.streams import InputOptions, Stream, open_inputs
 
 
 @dataclasses.dataclass(frozen=True)
-class OnlineOptions:
+class OnlineOptions(RunOptions):
     """What is measured, and what the report says of the run."""
 
+    title: str = "CLIP-RL online replay"
+    """Heading of the report."""
+    mode: Literal["online", "demo"] = "online"
+    """What made the run."""
     parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """What the run was asked for."""
-    boundary: bool = True
-    """Measure NSD and HD95."""
-    temporal: bool = True
-    """Measure consistency with the previous frame that came back."""
-    nsd_tau: float = 10.0
-    """Tolerance of the NSD, px of the full-size mask."""
     complete: bool = True
     """False when playing was interrupted."""
     started: str = ""
-    """UTC, ISO 8601."""
+    """When playing began, UTC, ISO 8601; empty: when judging begins."""
     wall_s: float | None = None
     """How long playing took, s."""
     transport: str = "raw"
     """``raw`` or ``compressed``: how images travelled."""
-    title: str = "CLIP-RL online replay"
-    """Heading of the report."""
-    command: str = ""
-    """Command line, for the report."""
 
 
 class OnlineEvaluation:
@@ -63,179 +49,96 @@ class OnlineEvaluation:
         self,
         recording: Recording,
         published: Sequence[Published],
-        inputs: Inputs,
-        space: LabelSpace,
+        what: InputOptions,
         options: OnlineOptions,
         *,
-        observers: Sequence[FrameObserver] = (),
         problems: ProblemLog | None = None,
         progress: Callable[[int, int | None], None] = lambda done, total: None,
     ) -> None:
-        """Prepare it.
+        """Open the input.
 
         Args:
             recording: what the node published.
             published: what was sent to it, in order.
-            inputs: the one stream that was played, with its truth.
-            space: classes of the masks.
+            what: the one stream that was played, with its truth.
             options: what is measured.
-            observers: shown every frame, and closed at the end.
             problems: collects what is left out.
             progress: told frames judged, and how many were sent.
+
+        Raises:
+            SourceError: the input cannot be read, or is more than one stream.
+            LabelMapError: a label map that does not fit the node's classes.
         """
         self.problems = problems or ProblemLog()
-        self._recording, self._published, self._inputs, self._space = recording, published, inputs, space
-        self._options, self._observers, self._progress = options, list(observers), progress
-        self._scorer = FrameScorer(
-            space, inputs.mapping, nsd_tau=options.nsd_tau, boundary=options.boundary, temporal=options.temporal
-        )
+        self._recording, self._published, self._what = recording, published, what
+        self._options, self._progress = options, progress
+        if recording.label_space is None:
+            self.problems.add("the node never said what its classes are: no mask can be judged")
+        self._space = recording.label_space or load_label_space("binary")
+        self.inputs = open_inputs(what, self._space)
+        if len(self.inputs.streams) > 1:
+            topics = ", ".join(stream.topic for stream in self.inputs.streams)
+            raise SourceError(f"{what.paths[0]}: has several image topics; say with --topic which is judged: {topics}")
         self._statuses = {status.stamp_ns: status for status in recording.statuses}
         self._masks = ByStamp(recording.masks())
         self._confidences = ByStamp(recording.confidences())
-        self._wrong_stamps = 0
 
-    def run(self, input_sha256: str, source: dict[str, Any]) -> RunRecord:
-        """Judge every frame that was sent; the arguments are as of `OfflineReplay.run`."""
-        for line in self._inputs.problems:
-            self.problems.add(line)
-        rows = _Rows(self._published)
-        records: list[FrameRecord] = []
-        check: StreamCheck | None = None
-        taken: set[int] = set()
-        with Prefetch(read(self._inputs), limit_bytes=AHEAD_BYTES, size=_size) as items:
-            for item in items:
-                for line in item.problems:
-                    self.problems.add(line)
-                content, stream = item.content, item.stream
-                if content is None:
-                    continue
-                if check is None:
-                    check = StreamCheck(str(stream.path), stream.topic, stream.source.info.rate_hz)
+    def run(self, observers: Sequence[FrameObserver] = ()) -> RunRecord:
+        """Judge every frame that was sent; `observers` are shown those that were not dropped."""
+        options, heard = self._options, self._recording
+        rows, taken = _Rows(self._published), set[int]()
+        with RunBuilder(self.inputs, self._space, options, observers=observers, problems=self.problems) as run:
+            for stream, content in run.read():
                 row = rows.of(content)
                 if row is None:
                     continue
-                if isinstance(content, Frame):
-                    for line in check.take(content):
-                        self.problems.add(line)
+                run.check(stream, content)
                 # Masks are told apart by their stamps: of frames that share one the first gets the answer.
-                seen = self._check(stream, content, row, first=row.stamp_ns not in taken)
+                run.add(self._measure(run, stream, content, row, first=row.stamp_ns not in taken))
                 taken.add(row.stamp_ns)
-                records.append(seen.record)
-                self._show(seen)
-                self._progress(len(records), len(self._published))
-        for observer in self._observers:
-            self._tell(observer, observer.close)
-        self._check_stamps()
-        return self._record(tuple(records), input_sha256, source)
-
-    def _check(self, stream: Stream, content: Frame | LeftOut, row: Published, *, first: bool) -> SeenFrame:
-        status = self._statuses.get(row.stamp_ns) if first else None
-        received = self._recording.mask_received_ns.get(row.stamp_ns) if first else None
-        record = FrameRecord(
-            index=content.index,
-            topic=stream.topic,
-            sequence=stream.sequence,
-            stamp_ns=content.stamp_ns,
-            kind="mask" if received is not None else _kind_without_mask(status),
-            **_told(status),
-        )
-        rgb = content.rgb if isinstance(content, Frame) else None
-        if received is None or rgb is None:
-            return SeenFrame(record, rgb, None, (), self._space)
-        mask = self._masks.get(row.stamp_ns)
-        if mask is None:
-            return SeenFrame(record, rgb, None, (), self._space)
-        tags = self._recording.instruments.get(row.stamp_ns, ())
-        known = row.stamp_ns in self._recording.confidence_stamps
-        confidence = self._confidences.get(row.stamp_ns) if known else None
-        full = at_size(mask, rgb.shape)
-        scored = self._score(stream, content, full, confidence)
-        record = dataclasses.replace(
-            record,
-            latency_ms=(received - row.published_ns) / 1e6 if row.published_ns is not None else None,
-            received_ns=received,
-            instruments=tuple(SeenInstrument.of(tag) for tag in sorted(tags, key=lambda tag: tag.track_id)),
-            mask_sha256=mask_hash(mask),
-            measures=scored.measures if scored is not None else None,
-        )
-        mapping = self._inputs.mapping
-        return SeenFrame(
-            record,
-            rgb,
-            full,
-            tuple(tags),
-            self._space,
-            confidence=confidence,
-            truth=scored.truth if scored is not None else None,
-            prediction=scored.prediction if scored is not None else None,
-            palette=mapping.palette if mapping is not None else None,
-        )
-
-    def _score(
-        self, stream: Stream, content: Frame | LeftOut, mask: ByteArray, confidence: ByteArray | None
-    ) -> ScoredFrame | None:
-        assert isinstance(content, Frame)
-        if confidence is not None:
-            confidence = at_size(confidence, mask.shape)
-        try:
-            return self._scorer.score(stream.topic, mask, content.labels, confidence, content.rgb)
-        except MetricError as error:
-            place = f"{stream.path}: {stream.topic or content.name} at {content.stamp_ns / 1e9:.3f} s"
-            self.problems.add(f"{place}: {error}; evaluated without")
-            return None
-
-    def _show(self, seen: SeenFrame) -> None:
-        if seen.record.kind == "dropped":
-            return
-        for observer in list(self._observers):
-            if not self._tell(observer, lambda shown=observer: shown.on_frame(seen)):  # type: ignore[misc]
-                self._observers.remove(observer)
-
-    def _tell(self, observer: FrameObserver, call: Callable[[], None]) -> bool:
-        try:
-            call()
-        except Exception as error:  # who watches must not end what is watched
-            self.problems.add(f"{describe(observer)} failed and is shown no more: {type(error).__name__}: {error}")
-            return False
-        return True
-
-    def _check_stamps(self) -> None:
-        stamps = {row.stamp_ns for row in self._published}
-        wrong = sum(stamp not in stamps for stamp in self._recording.mask_received_ns)
-        self._wrong_stamps = wrong + self._recording.repeated_masks
+                self._progress(run.count, len(self._published))
+        wrong = len(heard.mask_received_ns.keys() - {row.stamp_ns for row in self._published})
         if wrong:
             self.problems.add(f"{wrong} masks carry a stamp that no frame had")
-        if self._recording.repeated_masks:
-            self.problems.add(f"{self._recording.repeated_masks} masks carry a stamp that an earlier mask had")
-
-    def _record(self, frames: tuple[FrameRecord, ...], input_sha256: str, source: dict[str, Any]) -> RunRecord:
-        mapping, options = self._inputs.mapping, self._options
-        last = self._recording.statuses[-1] if self._recording.statuses else None
-        started = options.started or datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-        return RunRecord(
-            mode="online",
-            title=options.title,
-            input_sha256=input_sha256,
-            source=source,
+        if heard.repeated_masks:
+            self.problems.add(f"{heard.repeated_masks} masks carry a stamp that an earlier mask had")
+        last = heard.statuses[-1] if heard.statuses else None
+        return run.finish(
+            mode=options.mode,
+            input_sha256=self.inputs.sha256(),
+            source=self.inputs.describe(self._what),
             model_id=last.model_id if last is not None else None,
             engine=last.engine if last is not None else None,
-            frames=frames,
-            label_space=self._space,
-            evaluated=self._scorer.names,
-            evaluated_note=mapping.note if mapping is not None else "",
-            unanswered=mapping.unanswered if mapping is not None else (),
-            nsd_tau=options.nsd_tau,
-            parameters={**options.parameters, "boundary": options.boundary, "temporal": options.temporal},
-            host=host(),
-            versions=versions(),
-            problems=self.problems.lines(),
+            label_space=heard.label_space,
+            parameters=options.parameters,
             complete=options.complete,
+            started=options.started or run.started,
             wall_s=options.wall_s,
-            started=started,
-            command=options.command,
             transport=options.transport,
-            replaced=max((status.dropped for status in self._recording.statuses), default=0),
-            wrong_stamps=self._wrong_stamps,
+            replaced=max((status.dropped for status in heard.statuses), default=0),
+            wrong_stamps=wrong + heard.repeated_masks,
+        )
+
+    def _measure(
+        self, run: RunBuilder, stream: Stream, content: Frame | LeftOut, row: Published, *, first: bool
+    ) -> SeenFrame:
+        stamp, heard = row.stamp_ns, self._recording
+        status = self._statuses.get(stamp) if first else None
+        received = heard.mask_received_ns.get(stamp) if first else None
+        told = _told(status)
+        mask = self._masks.get(stamp) if received is not None and isinstance(content, Frame) else None
+        if received is None or mask is None:
+            return run.measure(stream, content, "mask" if received is not None else _kind_without_mask(status), told)
+        told["received_ns"] = received
+        told["latency_ms"] = (received - row.published_ns) / 1e6 if row.published_ns is not None else None
+        return run.measure(
+            stream,
+            content,
+            "mask",
+            told,
+            mask=mask,
+            confidence=self._confidences.get(stamp) if stamp in heard.confidence_stamps else None,
+            instruments=heard.instruments.get(stamp, ()),
         )
 
 
@@ -285,7 +188,7 @@ class _Rows:
         return self._by_stamp.get(stamp, Published(None, stamp, None) if between else None)
 
 
-def _kind_without_mask(status: Status | None) -> Any:
+def _kind_without_mask(status: Status | None) -> Kind:
     return "invalid" if status is not None and status.validity == Validity.INVALID_INPUT else "dropped"
 
 
@@ -293,16 +196,8 @@ def _told(status: Status | None) -> dict[str, Any]:
     """What the node said of a frame."""
     if status is None:
         return {}
-    processed = status.validity != Validity.INVALID_INPUT
-    return {
-        "validity": status.validity.name.lower(),
-        "reason": status.reason,
-        "novelty": status.novelty,
-        "age_ms": status.age_ms,
-        "stage_ms": dict(status.stage_ms) if processed else {},
-        "refine_steps": status.refine_steps if processed else None,
-    }
-
-
-def _size(item: Item) -> int:
-    return int(item.content.rgb.nbytes) if isinstance(item.content, Frame) else 1
+    told: dict[str, Any] = {"validity": status.validity.name.lower(), "reason": status.reason}
+    told |= {"novelty": status.novelty, "age_ms": status.age_ms}
+    if status.validity != Validity.INVALID_INPUT:
+        told |= {"stage_ms": dict(status.stage_ms), "refine_steps": status.refine_steps}
+    return told

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.bags.bag_writer import BagWriter, qos
+from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.messages import message_types, scene_messages
+from clip_rl_perception.replay.run_builder import StreamKey, key_of
 from clip_rl_perception.replay.video_writer import VideoWriter
 from clip_rl_perception.runs.observer import SeenFrame
 from clip_rl_perception.runs.overlay_picture import overlay_at
@@ -22,6 +27,23 @@ VIDEO_WIDTH = 720
 """Widest overlay video, px: drawing and encoding full-size frames would take longer than inferring them."""
 FRAME_ID = "endoscope_optical"
 """Of the headers that frames of videos and folders get."""
+
+
+def clear_outputs(out: Path, *patterns: str) -> None:
+    """Remove what an earlier run left in `out`, so that nothing old can pass for this run's result; makes the folder.
+
+    Raises:
+        ClipRlError: the folder cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for place in [place for pattern in patterns for place in out.glob(pattern)]:
+            if place.is_dir():
+                shutil.rmtree(place)
+            else:
+                place.unlink()
+    except OSError as error:
+        raise ClipRlError(f"cannot write to {out}: {error.strerror}; name another folder with --out") from error
 
 
 def namespaces(topics: list[str]) -> dict[str, str]:
@@ -78,21 +100,34 @@ class OutputBag:
 
 
 class OverlayVideos:
-    """One overlay video per stream: ``overlay.mp4``, or ``overlay-<topic>.mp4`` where there are several."""
+    """One overlay video per stream: ``overlay.mp4``, or ``overlay-<topic>.mp4`` where there are several.
 
-    def __init__(self, folder: Path, rates: dict[str, float], *, width: int = VIDEO_WIDTH) -> None:
-        """`rates`: frames per second by stream key (sequence and topic joined); `width`: widest video, px."""
-        self._folder, self._rates, self._width = folder, rates, width
-        self._writers: dict[str, VideoWriter] = {}
-        self._last: dict[str, ByteArray] = {}
-        self.files: dict[str, Path] = {}
-        """By stream key."""
+    A `FrameObserver`. A picture stays until the next one, as who watched the overlay saw it; a mask is never drawn on
+    another frame.
+    """
 
-    def write(self, stream: str, seen: SeenFrame) -> None:
+    def __init__(
+        self, folder: Path, rates: Mapping[StreamKey, float], *, width: int = VIDEO_WIDTH, frames: int = 0
+    ) -> None:
+        """Prepare it.
+
+        Args:
+            folder: where the videos go.
+            rates: frames per second by stream.
+            width: widest video, px.
+            frames: of each video at least, where it has any: its last picture is repeated.
+        """
+        self._folder, self._rates, self._width, self._frames = folder, rates, width, frames
+        self._writers: dict[StreamKey, VideoWriter] = {}
+        self._last: dict[StreamKey, ByteArray] = {}
+        self.files: dict[StreamKey, Path] = {}
+        """By stream."""
+
+    def on_frame(self, seen: SeenFrame) -> None:
         """Append a frame; one without a mask is shown as it came, with its reason. Raises `VideoError`."""
         if seen.rgb is None:
             return
-        record = seen.record
+        record, stream = seen.record, key_of(seen.record)
         picture = overlay_at(seen, self._width)
         if record.validity not in (None, "ok"):
             draw_banner(picture, Validity[str(record.validity).upper()], record.reason)
@@ -105,19 +140,13 @@ class OverlayVideos:
         writer = self._writers.get(stream)
         if writer is None:
             name = "overlay.mp4" if len(self._rates) == 1 else f"overlay-{_file_name(stream)}.mp4"
-            self.files[stream] = self._folder / name
-            size = (picture.shape[0], picture.shape[1])
-            writer = self._writers[stream] = VideoWriter(self._folder / name, size, self._rates[stream])
-        # A picture stays until the next one, as who watched the overlay saw it; a mask is never drawn on another frame.
-        self.fill(stream, record.index)
+            path = self._folder / name
+            writer = self._writers[stream] = VideoWriter(path, picture.shape[:2], self._rates[stream])
+            self.files[stream] = path
+        else:
+            self._repeat(stream, record.index)
         self._last[stream] = picture
         writer.write(picture)
-
-    def fill(self, stream: str, frames: int) -> None:
-        """Repeat the last picture until the video of `stream` has so many frames; nothing before the first one."""
-        writer, last = self._writers.get(stream), self._last.get(stream)
-        while writer is not None and last is not None and writer.frames < frames:
-            writer.write(last)
 
     @property
     def frames(self) -> int:
@@ -131,37 +160,16 @@ class OverlayVideos:
 
     def close(self) -> None:
         """Finish the files."""
-        for writer in self._writers.values():
+        for stream, writer in self._writers.items():
+            self._repeat(stream, self._frames)
             writer.close()
 
-
-class OverlayObserver:
-    """A `FrameObserver` that writes the overlay video of a single stream, one picture per frame of the source."""
-
-    def __init__(self, path: Path, rate_hz: float, *, width: int = VIDEO_WIDTH) -> None:
-        """`path` ends in ``overlay.mp4``."""
-        self._videos = OverlayVideos(path.parent, {"": rate_hz}, width=width)
-        self.frames = 0
-        """Pictures written."""
-
-    def on_frame(self, frame: SeenFrame) -> None:
-        """Append a frame."""
-        self._videos.write("", frame)
-        self.frames = self._videos.frames
-
-    def fill(self, frames: int) -> None:
-        """Repeat the last picture until the video has so many frames."""
-        self._videos.fill("", frames)
-        self.frames = self._videos.frames
-
-    def close(self) -> None:
-        """Nothing: the caller may still `fill`, and ends with `finish`."""
-
-    def finish(self) -> str:
-        """Finish the file; returns its codec, empty where no frame came."""
-        self._videos.close()
-        return self._videos.codec
+    def _repeat(self, stream: StreamKey, frames: int) -> None:
+        """Repeat the last picture of a video until it has so many frames."""
+        writer = self._writers[stream]
+        while writer.frames < frames:
+            writer.write(self._last[stream])
 
 
-def _file_name(stream: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in stream).strip("_")
+def _file_name(stream: StreamKey) -> str:
+    return re.sub(r"[^\w.-]", "_", "_".join(stream)).strip("_")

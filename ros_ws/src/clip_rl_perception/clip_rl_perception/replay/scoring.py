@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-from typing import Any
+from collections.abc import Hashable
 
 import cv2
 import numpy as np
@@ -52,17 +53,17 @@ class FrameScorer:
         """
         self.mapping = mapping
         self.names = mapping.names if mapping is not None else predicted.names
-        self.nsd_tau = nsd_tau
-        self._settings: dict[str, Any] = {"nsd_tau": nsd_tau, "boundary": boundary, "temporal": temporal}
-        self._meters: dict[str, FrameMeter] = {}
+        self._meters: collections.defaultdict[Hashable, FrameMeter] = collections.defaultdict(
+            lambda: FrameMeter(len(self.names), nsd_tau=nsd_tau, boundary=boundary, temporal=temporal)
+        )
 
-    def reset(self, stream: str) -> None:
+    def reset(self, stream: Hashable) -> None:
         """The next frame of `stream` begins a new video."""
         self._meters.pop(stream, None)
 
     def score(
         self,
-        stream: str,
+        stream: Hashable,
         mask: ByteArray,
         truth: ByteArray | None = None,
         confidence: ByteArray | None = None,
@@ -71,7 +72,7 @@ class FrameScorer:
         """Score one frame.
 
         Args:
-            stream: name of its topic or video; each has its own previous frame.
+            stream: tells topics and videos apart; each has its own previous frame.
             mask: class ids of `predicted`, uint8 (H, W).
             truth: decoded ids that `mapping.truth` speaks of, uint8 (H, W); None where this frame has none.
             confidence: uint8 (H, W) or None.
@@ -84,10 +85,7 @@ class FrameScorer:
         if self.mapping is not None:
             prediction = _looked_up(self.mapping.prediction, mask)
             evaluated = _looked_up(self.mapping.truth, truth) if truth is not None else None
-        meter = self._meters.get(stream)
-        if meter is None:
-            meter = self._meters[stream] = FrameMeter(len(self.names), **self._settings)
-        return ScoredFrame(meter.measure(prediction, evaluated, confidence, rgb), prediction, evaluated)
+        return ScoredFrame(self._meters[stream].measure(prediction, evaluated, confidence, rgb), prediction, evaluated)
 
 
 def _looked_up(table: ByteArray, ids: ByteArray) -> ByteArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from clip_rl_perception.sources.frames import Frame
+from clip_rl_perception.sources.streams import Stream
 
 GAP_PERIODS = 5
 """A pause of so many nominal periods is told."""
@@ -15,13 +16,13 @@ END_LEAST_NS = 1_000_000_000
 class StreamCheck:
     """Watches one stream in order."""
 
-    def __init__(self, path: str, topic: str, rate_hz: float) -> None:
-        """`path` and `topic` name the stream; `rate_hz` is its nominal rate."""
-        self.path = path
+    def __init__(self, stream: Stream) -> None:
+        """Before the first frame."""
+        self.path = stream.path
         self.last_ns = 0
         """Latest stamp."""
-        self._place = f"{path}: {topic}" if topic else path
-        self._gap_ns = max(GAP_LEAST_NS, round(GAP_PERIODS * 1e9 / rate_hz))
+        self._place = f"{stream.path}: {stream.topic}" if stream.topic else str(stream.path)
+        self._gap_ns = max(GAP_LEAST_NS, round(GAP_PERIODS * 1e9 / stream.source.info.rate_hz))
         self._previous: Frame | None = None
 
     def take(self, frame: Frame) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import cv2
@@ -20,7 +19,7 @@ class VideoError(ClipRlError):
 
 
 class VideoWriter:
-    """An .mp4 of fixed size and rate; use it as a context manager.
+    """An .mp4 of fixed size and rate, whole when it is closed.
 
     `codec` says what it was written with: ``h264`` plays in every browser and player, ``mpeg4`` in most players.
     """
@@ -43,14 +42,6 @@ class VideoWriter:
         except ImportError:
             self._backend = _OpenCv(self.path, self._height, self._width, rate_hz)
         self.codec = self._backend.codec
-
-    def __enter__(self) -> VideoWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def write(self, rgb: ByteArray) -> None:
         """Append one frame, uint8 RGB; another size than the video's is scaled into it with black bars."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import platform
@@ -25,13 +26,7 @@ PACKAGES = {
 def versions() -> dict[str, str]:
     """Versions by name; packages that are not installed are left out."""
     found = {"clip_rl": __version__, "python": platform.python_version()}
-    for name, distributions in PACKAGES.items():
-        for distribution in distributions:
-            try:
-                found[name] = version(distribution)
-                break
-            except PackageNotFoundError:
-                continue
+    found |= {name: installed for name, names in PACKAGES.items() if (installed := _version(*names))}
     if "opencv" not in found and importlib.util.find_spec("cv2"):
         # Debian's python3-opencv has no distribution metadata.
         import cv2
@@ -46,26 +41,20 @@ def ros_versions() -> dict[str, str]:
     if importlib.util.find_spec("rclpy") is None:
         return {}
     found = {"rmw": os.environ.get("RMW_IMPLEMENTATION", "default")}
-    for distribution in ("rclpy", "ros-rclpy"):
-        try:
-            found["rclpy"] = version(distribution)
-            break
-        except PackageNotFoundError:
-            continue
-    distro = os.environ.get("ROS_DISTRO") or _distro_of_wheels()
-    if distro:
+    if rclpy := _version("rclpy", "ros-rclpy"):
+        found["rclpy"] = rclpy
+    # The wheels set no ROS_DISTRO, but their meta-packages are called after it.
+    of_wheels = (name for name in ("jazzy", "kilted") if _version(f"ros-{name}-rclpy"))
+    if distro := os.environ.get("ROS_DISTRO") or next(of_wheels, ""):
         found["ros_distro"] = distro
     return found
 
 
-def _distro_of_wheels() -> str:
-    """The wheels set no ROS_DISTRO, but their meta-packages are called after it."""
-    for distro in ("jazzy", "kilted"):
-        try:
-            version(f"ros-{distro}-rclpy")
-        except PackageNotFoundError:
-            continue
-        return distro
+def _version(*distributions: str) -> str:
+    """Of the first one that is installed; empty where none is."""
+    for distribution in distributions:
+        with contextlib.suppress(PackageNotFoundError):
+            return version(distribution)
     return ""
 
 

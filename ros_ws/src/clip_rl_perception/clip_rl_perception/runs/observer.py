@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Protocol
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.labels import LabelSpace
@@ -50,8 +50,3 @@ class FrameObserver(Protocol):
     def close(self) -> None:
         """The run is over, complete or not."""
         ...
-
-
-def describe(observer: Any) -> str:
-    """The observer's name for messages."""
-    return type(observer).__name__

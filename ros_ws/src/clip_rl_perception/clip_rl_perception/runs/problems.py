@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import re
 import threading
 from collections.abc import Callable
@@ -17,20 +18,21 @@ class ProblemLog:
         """`tell`: shown the lines, a few of each kind."""
         self._tell = tell
         self._lines: list[str] = []
-        self._alike: dict[str, int] = {}
+        self._alike: collections.Counter[str] = collections.Counter()
         self._lock = threading.Lock()
 
-    def add(self, line: str) -> None:
-        """Add a line; repeated ones are kept once."""
-        with self._lock:
-            if line in self._lines[-50:]:
-                return
-            self._lines.append(line)
-            kind = _kind(line)
-            self._alike[kind] = self._alike.get(kind, 0) + 1
-            tell = self._alike[kind] <= SHOWN_ALIKE
-        if tell:
-            self._tell(line)
+    def add(self, *lines: str) -> None:
+        """Add lines; repeated ones are kept once."""
+        for line in lines:
+            with self._lock:
+                if line in self._lines[-50:]:
+                    continue
+                self._lines.append(line)
+                kind = re.sub(r"\d+", "#", line)  # what lines about different places have in common
+                self._alike[kind] += 1
+                tell = self._alike[kind] <= SHOWN_ALIKE
+            if tell:
+                self._tell(line)
 
     def lines(self) -> tuple[str, ...]:
         """All of them, in the order met."""
@@ -41,8 +43,3 @@ class ProblemLog:
         """How many lines were not told because others like them were."""
         with self._lock:
             return sum(max(0, count - SHOWN_ALIKE) for count in self._alike.values())
-
-
-def _kind(line: str) -> str:
-    """What lines about different places have in common."""
-    return re.sub(r"\d+", "#", line)

@@ -1,0 +1,154 @@
+"""The demo: a video, a folder, a bag or a synthetic operation through the node, and a report of what came back."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+from clip_rl_perception.demo.demo_engine import can_compile, compile_network
+from clip_rl_perception.demo.demo_scene import SyntheticOperation, render
+from clip_rl_perception.replay.node_run import FRAMES, OUTPUTS, RECORDING, NodeRunOptions, run_node
+from clip_rl_perception.replay.online_evaluation import OnlineEvaluation, OnlineOptions
+from clip_rl_perception.replay.progress import Stage
+from clip_rl_perception.replay.recording import Recording, read_published
+from clip_rl_perception.replay.replay_outputs import OverlayVideos, clear_outputs
+from clip_rl_perception.replay.ros_environment import require_ros
+from clip_rl_perception.replay.run_builder import key_of
+from clip_rl_perception.report import run_summary as reports
+from clip_rl_perception.report.frame_gallery import FrameGallery
+from clip_rl_perception.report.report_files import write_report
+from clip_rl_perception.runs.problems import ProblemLog
+from clip_rl_perception.sources.bag_source import BagSource
+from clip_rl_perception.sources.frames import FrameSource, SourceError
+from clip_rl_perception.sources.media_source import open_source
+from clip_rl_perception.sources.streams import InputOptions
+
+REPORT = ("overlay.mp4", "report.html", "report.json")
+
+
+@dataclasses.dataclass(frozen=True)
+class DemoOptions:
+    """What is played, through which node, and where the result goes."""
+
+    video: Path | None = None
+    """Video file or folder of images to play; without it and a bag a synthetic operation."""
+    bag: Path | None = None
+    """rosbag2 to play; a labels topic in it gives accuracy."""
+    topic: str | None = None
+    """Image topic of the bag; None: the one with most images."""
+    transport: Literal["raw", "compressed"] = "raw"
+    """How images travel."""
+    seconds: float | None = None
+    """Play only so much; None: all, of a synthetic operation 10 s."""
+    rate: float | None = None
+    """Frames per second; None: the source's own, 25 for folders and synthetic operations."""
+    model: str = "demo"
+    """Checkpoint: shipped name or path."""
+    engine: str = "auto"
+    """auto, torch or an engine directory."""
+    out: Path = Path("out/demo")
+    """Output folder."""
+    size: tuple[int, int] = (1280, 1024)
+    """Synthetic operation: (width, height), px."""
+    seed: int = 0
+    """Synthetic operation: which one."""
+
+
+def run_demo(options: DemoOptions, command: str) -> int:
+    """Play, judge, write overlay.mp4, report.html and report.json; returns the exit status.
+
+    Args:
+        options: what to play.
+        command: command line, for the report.
+
+    Raises:
+        ClipRlError: input, model or set-up cannot be used.
+    """
+    if options.video or options.bag:
+        _open(options)  # what is wrong with the input is said before anything else happens
+    require_ros()
+    out = options.out
+    clear_outputs(out, *REPORT, *OUTPUTS)
+    compiled, rendered = can_compile(options.engine), not (options.video or options.bag)
+    stages = 4 + rendered + compiled
+    if rendered:
+        operation = SyntheticOperation(options.size, options.rate or 25.0, options.seconds or 10.0, options.seed)
+        with Stage(1, stages, f"rendering a synthetic operation, {operation}") as stage:
+            bag = render(operation, out, stage)
+        options = dataclasses.replace(options, bag=bag, rate=None, seconds=None)
+    if compiled:
+        with Stage(stages - 4, stages, "compiling the network for this machine") as stage:
+            compile_network(options.model, stage)
+    info, problems = _open(options).info, ProblemLog()
+    what = InputOptions((info.path,), topics=(info.topic,) if info.topic else (), rate_hz=options.rate)
+    node = NodeRunOptions(options.model, options.engine, options.transport, options.seconds)
+    played = run_node(what, node, out, problems, first_stage=stages - 3, stages=stages)
+    summary = _report(what, options, problems, command, stages)
+    print(text_summary(summary, out))
+    if not summary["masks_received"]:
+        print("clip-rl demo: no mask came back", file=sys.stderr)
+    return 0 if played and summary["masks_received"] else 1
+
+
+def _open(options: DemoOptions) -> FrameSource:
+    if options.bag is None:
+        assert options.video is not None
+        return open_source(options.video, rate_hz=options.rate, topic=options.topic)
+    if not options.bag.exists():
+        raise SourceError(f"{options.bag}: no such bag")
+    return BagSource(options.bag, rate_hz=options.rate, topic=options.topic)
+
+
+def _report(
+    what: InputOptions, options: DemoOptions, problems: ProblemLog, command: str, stages: int
+) -> dict[str, Any]:
+    """Draw, measure and write everything; returns what report.json holds but its frames."""
+    out, book = options.out, FrameGallery()
+    recording, published = Recording(out / RECORDING), read_published(out / FRAMES)
+    measured = OnlineOptions(
+        title="CLIP-RL demo",
+        mode="demo",
+        transport=options.transport,
+        parameters={"model": options.model, "engine": options.engine, "transport": options.transport},
+        command=command,
+    )
+    with Stage(stages - 1, stages, "drawing the overlay video") as stage:
+        evaluation = OnlineEvaluation(recording, published, what, measured, problems=problems, progress=stage.update)
+        (stream,) = evaluation.inputs.streams
+        info = stream.source.info
+        video = OverlayVideos(out, {key_of(stream): info.rate_hz}, width=max(2, info.size[1]), frames=len(published))
+        run = evaluation.run([book, video])
+        if video.frames:
+            stage.result(f"{video.frames} frames, {video.codec}")
+    with Stage(stages, stages, "writing the report"):
+        return write_report(run, out, book, videos=list(video.files.values())).summary
+
+
+def text_summary(summary: dict[str, Any], out: Path) -> str:
+    """The last lines on the terminal."""
+    times, drops = summary["latency_ms"], summary["drops"]
+    lines = ["", reports.verdict(summary), ""]
+    if summary["masks_received"]:
+        stages = {name: values["p50"] for name, values in summary["stage_ms"].items() if values["p50"] is not None}
+        rows = {
+            "latency": "   ".join(f"{name} {value:.1f}" for name, value in times.items()) + "   ms, publishing to mask",
+            "stages": "   ".join(f"{name} {value:.1f}" for name, value in stages.items()) + "   ms, median",
+            "validity": ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in summary["validity"].items()),
+            "model": f"{summary['model_id']} on {summary['engine']}",
+        }
+        lines += [f"  {name:9} {text}" for name, text in rows.items()]
+    if summary["dropped"]:
+        parts = {
+            "replaced by newer frames": drops["replaced_by_newer"],
+            "rejected": drops["invalid"],
+            "lost on the way": drops["lost"],
+        }
+        lines.append(f"  dropped   {', '.join(f'{count} {name}' for name, count in parts.items() if count)}")
+    lines += [f"  note      {problem}" for problem in summary["problems"][:5]]
+    lines += [
+        "",
+        *(f"  {out / name}" for name in REPORT if (out / name).exists()),
+    ]
+    return "\n".join(lines)

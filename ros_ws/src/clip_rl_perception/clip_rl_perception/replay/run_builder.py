@@ -1,0 +1,230 @@
+"""A run while it is made: frames measured, shown to observers, collected into a `RunRecord`.
+
+Offline replay, online replay and the demo all build here: the same mask gives the same numbers wherever it comes from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any
+
+from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.errors import named_line
+from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.metrics.confusion import MetricError
+from clip_rl_perception.replay.scoring import FrameScorer, ScoredFrame, at_size
+from clip_rl_perception.replay.stream_checks import StreamCheck
+from clip_rl_perception.runs.host import host, versions
+from clip_rl_perception.runs.observer import FrameObserver, SeenFrame
+from clip_rl_perception.runs.problems import ProblemLog
+from clip_rl_perception.runs.run_record import FrameRecord, Kind, RunRecord, SeenInstrument, mask_hash
+from clip_rl_perception.scene.types import Instrument, Scene
+from clip_rl_perception.sources.frames import Frame, LeftOut
+from clip_rl_perception.sources.streams import Inputs, Item, Stream, read
+from clip_rl_perception.threads.prefetch import Prefetch
+
+AHEAD_BYTES = 64 << 20
+"""Memory for frames decoded ahead."""
+
+StreamKey = tuple[str, str]
+"""Sequence and topic."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """What is measured, and what the report says of the run."""
+
+    boundary: bool = True
+    """Measure NSD and HD95."""
+    temporal: bool = True
+    """Measure consistency with the previous frame that has a mask."""
+    nsd_tau: float = 10.0
+    """Tolerance of the NSD, px of the full-size mask."""
+    title: str = "CLIP-RL replay"
+    """Heading of the report."""
+    command: str = ""
+    """Command line, for the report."""
+
+
+class RunBuilder:
+    """One run: `read` the input, `measure` what became of each frame, `add` it, and `finish` with the record.
+
+    Use it as a context manager: leaving it closes the observers, whatever happened. Reading, measuring and adding may
+    each be in a thread of its own, in the order of the frames.
+    """
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        space: LabelSpace,
+        options: RunOptions,
+        *,
+        observers: Sequence[FrameObserver] = (),
+        problems: ProblemLog | None = None,
+    ) -> None:
+        """Begin a run.
+
+        Args:
+            inputs: opened.
+            space: classes of the masks.
+            options: what is measured.
+            observers: shown every frame that has a mask or was refused.
+            problems: collects what is left out or unusual.
+        """
+        self.problems = problems or ProblemLog()
+        self._inputs, self._space, self._options = inputs, space, options
+        self._observers, self._watching = tuple(observers), list(observers)
+        self._scorer = FrameScorer(
+            space, inputs.mapping, nsd_tau=options.nsd_tau, boundary=options.boundary, temporal=options.temporal
+        )
+        self._checks = {key_of(stream): StreamCheck(stream) for stream in inputs.streams}
+        self._records: dict[StreamKey, list[FrameRecord]] = {key: [] for key in self._checks}
+        self.started = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        """UTC, ISO 8601."""
+        self.count = 0
+        """Frames added."""
+        self.problems.add(*inputs.problems)
+
+    def __enter__(self) -> RunBuilder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for observer in self._observers:
+            self._tell(observer, "failed at its end", observer.close)
+
+    def read(self, *, give_way: bool = False) -> Generator[tuple[Stream, Frame | LeftOut]]:
+        """Frames of the input, read ahead in a thread, with `give_way` at a low priority. Raises `SourceError`."""
+        with Prefetch(read(self._inputs), limit_bytes=AHEAD_BYTES, size=_size, give_way=give_way) as items:
+            for item in items:
+                self.problems.add(*item.problems)
+                if item.content is not None:
+                    yield item.stream, item.content
+
+    def check(self, stream: Stream, content: Frame | LeftOut) -> None:
+        """Collect what is unusual about the next frame of a stream."""
+        if isinstance(content, Frame):
+            self.problems.add(*self._checks[key_of(stream)].take(content))
+
+    def begin_anew(self, stream: Stream) -> None:
+        """The next frame of `stream` has no previous one to be consistent with."""
+        self._scorer.reset(key_of(stream))
+
+    def measure(
+        self,
+        stream: Stream,
+        content: Frame | LeftOut,
+        kind: Kind,
+        told: Mapping[str, Any],
+        *,
+        mask: ByteArray | None = None,
+        confidence: ByteArray | None = None,
+        instruments: Sequence[Instrument] = (),
+        scene: Scene | None = None,
+    ) -> SeenFrame:
+        """The record of a frame, with measures where it has a mask, and the pixels that belong to it.
+
+        Args:
+            stream: what the frame is part of.
+            content: the frame as it was read.
+            kind: what became of it.
+            told: what is known beside: validity, reason, times, by field of `FrameRecord`.
+            mask: class ids, uint8 (H, W) at any size; None without.
+            confidence: uint8 (H, W) at any size, or None.
+            instruments: as tagged.
+            scene: all of the scene, where it is known.
+        """
+        place = (content.index, stream.topic, stream.sequence, content.stamp_ns)
+        if not isinstance(content, Frame) or mask is None:
+            rgb = content.rgb if isinstance(content, Frame) else None
+            return SeenFrame(FrameRecord(*place, kind, **told), rgb, None, (), self._space)
+        shown, mapping = at_size(mask, content.rgb.shape), self._inputs.mapping
+        scored = self._score(stream, content, shown, confidence)
+        record = FrameRecord(
+            *place,
+            kind,
+            **told,
+            instruments=tuple(SeenInstrument.of(tag) for tag in sorted(instruments, key=lambda tag: tag.track_id)),
+            mask_sha256=mask_hash(mask),
+            measures=scored.measures if scored is not None else None,
+        )
+        return SeenFrame(
+            record,
+            content.rgb,
+            shown,
+            tuple(instruments),
+            self._space,
+            confidence=confidence,
+            truth=scored.truth if scored is not None else None,
+            prediction=scored.prediction if scored is not None else None,
+            palette=mapping.palette if mapping is not None else None,
+            scene=scene,
+        )
+
+    def add(self, seen: SeenFrame) -> None:
+        """Keep the record of a frame, and show the frame unless it was dropped."""
+        self.count += 1
+        self._records[key_of(seen.record)].append(seen.record)
+        if seen.record.kind == "dropped":
+            return
+        for observer in list(self._watching):
+            if not self._tell(observer, "failed and is shown no more", observer.on_frame, seen):
+                self._watching.remove(observer)
+
+    def finish(self, *, parameters: Mapping[str, Any], **further: Any) -> RunRecord:
+        """The record of the run.
+
+        Args:
+            parameters: what the run was asked for beside `RunOptions`.
+            further: further fields of `RunRecord`: mode, input, model, times.
+        """
+        for check in self._checks.values():
+            ends = [other.last_ns for other in self._checks.values() if other.path == check.path]
+            self.problems.add(*check.finish(max(ends)))
+        options, mapping = self._options, self._inputs.mapping
+        return RunRecord(
+            title=options.title,
+            frames=tuple(record for records in self._records.values() for record in records),
+            evaluated=self._scorer.names,
+            evaluated_note=mapping.note if mapping is not None else "",
+            unanswered=mapping.unanswered if mapping is not None else (),
+            nsd_tau=options.nsd_tau,
+            parameters={**parameters, "boundary": options.boundary, "temporal": options.temporal},
+            host=host(),
+            versions=versions(),
+            problems=self.problems.lines(),
+            command=options.command,
+            **{"label_space": self._space, "started": self.started, **further},
+        )
+
+    def _score(self, stream: Stream, frame: Frame, mask: ByteArray, confidence: ByteArray | None) -> ScoredFrame | None:
+        if confidence is not None:
+            confidence = at_size(confidence, mask.shape)
+        try:
+            return self._scorer.score(key_of(stream), mask, frame.labels, confidence, frame.rgb)
+        except MetricError as error:
+            self.problems.add(f"{place_of(stream, frame)}: {error}; evaluated without")
+            return None
+
+    def _tell(self, observer: FrameObserver, failure: str, call: Callable[..., None], *what: SeenFrame) -> bool:
+        try:
+            call(*what)
+        except Exception as error:  # who watches must not end what is watched
+            self.problems.add(f"{type(observer).__name__} {failure}: {named_line(error)}")
+            return False
+        return True
+
+
+def key_of(part: Stream | FrameRecord) -> StreamKey:
+    """What tells the streams of a run apart."""
+    return part.sequence, part.topic
+
+
+def place_of(stream: Stream, frame: Frame) -> str:
+    """Names a frame in messages."""
+    return f"{stream.path}: {stream.topic or frame.name} at {frame.stamp_ns / 1e9:.3f} s"
+
+
+def _size(item: Item) -> int:
+    return int(item.content.rgb.nbytes) if isinstance(item.content, Frame) else 1
