@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import pytest
 from clip_rl_perception.bench.bench_frames import load_frames
-from clip_rl_perception.bench.node_rates import STAGES, NodeSetting, measure_node
+from clip_rl_perception.bench.node_rates import NodeSetting, measure_node
 from clip_rl_perception.replay.node_run import SessionError
+from clip_rl_perception.runs.run_record import STAGES
 from harness import picture
 
 

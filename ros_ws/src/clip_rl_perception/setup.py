@@ -21,9 +21,10 @@ setup(
     packages=find_packages(include=[f"{PACKAGE}*"]),
     package_data={
         PACKAGE: [
+            "bench/*.jinja",
+            "interfaces/*.msg",
             "label_spaces/*.yaml",
             "model/open_clip_configs/*.json",
-            "interfaces/*.msg",
             "report/templates/*",
             "py.typed",
         ]

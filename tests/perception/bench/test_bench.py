@@ -251,9 +251,18 @@ def test_a_damaged_report_is_named(tmp_path: Path) -> None:
 
 
 def test_a_table_shows_what_is_missing() -> None:
-    assert bench_report.table(["a", "b"], [[None, 0.99951], [1234.5, "x"]]) == [
-        "| a | b |", "|---|---|", "| - | 0.9995 |", "| 1234 | x |", ""
+    report = bench_report.empty_report("hash", {"frames": 4, "width": 8, "height": 8})
+    report["postprocess"] = [{"a_b": None, "c": 0.99951}, {"a_b": 1234.5, "c": "x"}]
+    assert bench_report.page(report).endswith("| a b | c |\n|---|---|\n| - | 0.9995 |\n| 1234 | x |\n")
+    times = {"p50": 20.0, "p95": 25.0, "p99": 30.0, "max": 31.0}
+    report["engines"] = [
+        {
+            "backend": "torch", "precision": "fp32", "encoder": "e", "size": [8, 8], "classes": 2, "fps": 1.5,
+            "stage_ms": {"network": times, "total": times}, "ratio_to_torch": 1.0,
+        }
     ]  # fmt: skip
+    row = "| torch fp32 | 2 | - | 20.00 | - | - | - | 20.00 | 25.00 | 30.00 | 31.00 | 1.50 | 1.00 | - | - | - | - |"
+    assert row in bench_report.page(report)
 
 
 def test_postprocessing_is_exact_where_it_is_measured() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 from pathlib import Path
 
 from clip_rl_perception.arrays import ByteArray
@@ -14,6 +15,8 @@ from clip_rl_perception.sources.media_source import open_source
 
 SIZE = (1280, 1024)
 """Width and height of the synthetic operation: a da Vinci endoscope's."""
+RATE_HZ = 25.0
+"""Of the synthetic operation."""
 COUNT = 25
 """Frames that are held; played back and forth they make a film without a jump."""
 
@@ -52,20 +55,25 @@ def load_frames(source: Path | None, out: Path, *, count: int = COUNT, size: tup
         SourceError: nothing readable at `source`, or frames of different sizes.
         SyntheticError: the synthetic operation cannot be rendered.
     """
-    if source is None:
-        out.mkdir(parents=True, exist_ok=True)
-        with Stage(1, 1, f"rendering {count} frames of a synthetic operation, {size[0]}x{size[1]}") as stage:
-            source = render(SyntheticOperation(size, 25.0, count / 25.0, 0), out, stage)
-    frames = []
-    for frame in open_source(source):
-        frames.append(frame.rgb)
-        if len(frames) == count:
-            break
+    source = rendered(out, size, count / RATE_HZ) if source is None else source
+    frames = [frame.rgb for frame in itertools.islice(open_source(source), count)]
     if not frames:
         raise SourceError(f"{source} holds no frame")
     if len({frame.shape for frame in frames}) > 1:
         raise SourceError(f"the frames of {source} differ in size; give frames of one camera")
     return BenchFrames(source, tuple(frames))
+
+
+def rendered(out: Path, size: tuple[int, int], seconds: float, seed: int = 0) -> Path:
+    """The bag of a synthetic operation of a (width, height), with its truth, under `out`; rendered unless it is there.
+
+    Raises:
+        SyntheticError: it cannot be rendered.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    operation = SyntheticOperation(size, RATE_HZ, seconds, seed)
+    with Stage(1, 1, f"rendering {operation.frames} frames of a synthetic operation, {size[0]}x{size[1]}") as stage:
+        return render(operation, out, stage)
 
 
 def back_and_forth(frames: tuple[ByteArray, ...]) -> tuple[ByteArray, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import time
 from typing import Any
 
 import cv2
@@ -13,6 +12,8 @@ import torch
 from torch.nn import functional
 
 from clip_rl_perception.arrays import ByteArray, FloatArray
+from clip_rl_perception.bench.bench_run import STAGES
+from clip_rl_perception.bench.interleaved import Laps
 from clip_rl_perception.engine.protocol import Engine
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.model.checkpoint import Checkpoint
@@ -64,13 +65,26 @@ class PipelineCandidate:
         self._stamp += FRAME_NS
         scene, _ = self._stream.process(frame, self._stamp)
         self.steps.append((scene.refine_steps, scene.refine_ms))
-        return {
-            "preprocess": scene.preprocess_ms,
-            "network": scene.network_ms,
-            "refine": scene.refine_ms,
-            "postprocess": scene.postprocess_ms,
-            "tags": scene.tags_ms,
-        }
+        return {stage: getattr(scene, f"{stage}_ms") for stage in STAGES}
+
+
+class EngineCandidate:
+    """`Engine.infer` alone: network-sized frames, uint8 RGB (H, W, 3), each recalling the one before."""
+
+    def __init__(self, setting: Setting, engine: Engine, checkpoint: Checkpoint) -> None:
+        """Measure `checkpoint` on `engine`."""
+        self.setting, self.name, self.engine = setting, setting.name, engine
+        self._text = text_of(checkpoint)
+        self._previous: FloatArray | None = None
+        self.steps: list[int] = []
+        """Refinement steps of every call."""
+
+    def run(self, frame: ByteArray) -> dict[str, float]:
+        """As `Candidate.run`."""
+        output = self.engine.infer(frame, self._text, previous=self._previous)
+        self._previous = output.refined
+        self.steps.append(output.steps)
+        return {"network": output.network_ms, "refine": output.refine_ms}
 
 
 class PlainTorch:
@@ -86,39 +100,28 @@ class PlainTorch:
         self._device = device
 
     @torch.inference_mode()
-    def labels(self, frame: ByteArray) -> tuple[ByteArray, dict[str, float]]:
-        """Label map at the frame's size, and ms by stage."""
-        start = time.perf_counter()
+    def run(self, frame: ByteArray) -> dict[str, float]:
+        """As `Candidate.run`: a label map at the frame's size, as bytes on the host."""
+        laps = Laps(self._device)
         small = cv2.resize(frame, self._size[::-1], interpolation=cv2.INTER_AREA)
         images = self._segmenter.prepare(torch.from_numpy(small)[None].to(self._device))
-        prepared = self._now()
+        laps.end("preprocess")
         decoded = self._segmenter.decode(images, self._text)
-        inferred = self._now()
+        laps.end("network")
         refined = self._segmenter.refine(decoded, self._text).log_probs
-        refined_at = self._now()
+        laps.end("refine")
         full = functional.interpolate(refined, size=frame.shape[:2], mode="bilinear", align_corners=False)
-        labels = full.argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
-        done = time.perf_counter()
-        times = {
-            "preprocess": prepared - start,
-            "network": inferred - prepared,
-            "refine": refined_at - inferred,
-            "postprocess": done - refined_at,
-        }
-        return labels, {stage: seconds * 1e3 for stage, seconds in times.items()}
-
-    def run(self, frame: ByteArray) -> dict[str, float]:
-        """As `Candidate.run`."""
-        return self.labels(frame)[1]
-
-    def _now(self) -> float:
-        """Seconds, when all work launched so far is done."""
-        if self._device != "cpu":
-            torch.cuda.synchronize()
-        return time.perf_counter()
+        full.argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
+        laps.end("postprocess")
+        return laps.ms
 
 
-def agreement(engine: Engine, reference: Engine, images: list[ByteArray], text: FloatArray) -> float:
+def text_of(checkpoint: Checkpoint) -> FloatArray:
+    """Text embeddings as engines take them, float32 (K, D)."""
+    return np.ascontiguousarray(checkpoint.text.numpy(), np.float32)
+
+
+def label_agreement(engine: Engine, reference: Engine, images: list[ByteArray], text: FloatArray) -> float:
     """Share of grid pixels with the label that `reference` gives, over network-sized `images`, each on its own."""
     equal = total = 0
     for image in images:
@@ -138,16 +141,11 @@ def steps_summary(steps: list[tuple[int, float]], most: int) -> dict[str, Any]:
         steps: (steps, ms) of each frame.
         most: T.
     """
-    counts = {str(n): sum(1 for taken, _ in steps if taken == n) for n in range(most + 1)}
-    by_steps = {
-        str(n): round(float(np.median([ms for taken, ms in steps if taken == n])), 3)
-        for n in range(most + 1)
-        if counts[str(n)]
-    }
-    full = [ms for taken, ms in steps if taken >= most - 1]
+    times = {n: [ms for taken, ms in steps if taken == n] for n in range(most + 1)}
+    full = times.get(most - 1, []) + times[most]
     return {
-        "frames": counts,
-        "median_ms": by_steps,
+        "frames": {str(n): len(found) for n, found in times.items()},
+        "median_ms": {str(n): round(float(np.median(found)), 3) for n, found in times.items() if found},
         "mean_steps": round(float(np.mean([taken for taken, _ in steps])), 3) if steps else None,
         "full_ms": round(float(np.median(full)), 3) if full else None,
     }

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.metrics.latency import percentiles
+from clip_rl_perception.replay.progress import Stage
 
 TOTAL = "total"
 """Stage that every candidate has: the whole call, ms."""
@@ -31,6 +33,27 @@ class Candidate(Protocol):
     def run(self, frame: ByteArray) -> dict[str, float]:
         """Process a frame, uint8 RGB (height, width, 3); returns ms by stage (all of them, some or none)."""
         ...
+
+
+class Laps:
+    """The stages of one call as they end, ms."""
+
+    def __init__(self, device: str = "cpu") -> None:
+        """Begin the first stage; stages on ``cuda`` end when all work launched so far is done."""
+        self.ms: dict[str, float] = {}
+        self._device, self._last = device, time.perf_counter()
+
+    def end(self, stage: str) -> None:
+        """A stage is over, the next one begins."""
+        synchronise(self._device)
+        now = time.perf_counter()
+        self.ms[stage], self._last = (now - self._last) * 1e3, now
+
+
+def synchronise(device: str) -> None:
+    """Until all work launched on a device, ``cpu`` or ``cuda``, is done."""
+    if device != "cpu":
+        torch.cuda.synchronize()
 
 
 @dataclasses.dataclass
@@ -53,6 +76,10 @@ class Series:
         """Median of a stage, ms; raises KeyError for a stage it has not."""
         return float(np.median(self.stages[stage]))
 
+    def summed(self, *stages: str) -> list[float]:
+        """The sum of some stages of each call, ms."""
+        return [sum(times) for times in zip(*(self.stages[stage] for stage in stages), strict=True)]
+
     def summary(self) -> dict[str, dict[str, float | None]]:
         """p50, p95, p99 and max of every stage, ms."""
         return {stage: percentiles(values) for stage, values in self.stages.items()}
@@ -68,7 +95,6 @@ def interleave(
     rounds: int,
     *,
     warm_up: int = 3,
-    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Series]:
     """Time candidates in turns.
 
@@ -78,7 +104,6 @@ def interleave(
         frames: used one after the other, from the beginning again when they end.
         rounds: timed calls of each candidate.
         warm_up: untimed rounds before.
-        progress: told (rounds done, rounds).
 
     Returns:
         Times by name.
@@ -87,16 +112,17 @@ def interleave(
     if len(series) != len(candidates):
         raise ValueError("candidates need different names")
     order = np.random.default_rng(0)
-    for turn in range(-warm_up, rounds):
-        frame = frames[turn % len(frames)]
-        for place in order.permutation(len(candidates)):
-            candidate = candidates[place]
-            start = time.perf_counter()
-            times = candidate.run(frame)
-            whole = (time.perf_counter() - start) * 1e3
-            if turn >= 0:
-                series[candidate.name].add({**times, TOTAL: whole})
-        progress(max(0, turn + 1), rounds)
+    with Stage(1, 1, f"{candidates[0].name} and {len(candidates) - 1} more in turns, {rounds} rounds") as stage:
+        for turn in range(-warm_up, rounds):
+            frame = frames[turn % len(frames)]
+            for place in order.permutation(len(candidates)):
+                candidate = candidates[place]
+                start = time.perf_counter()
+                times = candidate.run(frame)
+                whole = (time.perf_counter() - start) * 1e3
+                if turn >= 0:
+                    series[candidate.name].add({**times, TOTAL: whole})
+            stage.update(max(0, turn + 1), rounds)
     return series
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import cv2
@@ -10,9 +14,9 @@ import torch
 from torch.nn import functional
 
 from clip_rl_perception.arrays import ByteArray, FloatArray
-from clip_rl_perception.bench.interleaved import Candidate, Series, interleave
+from clip_rl_perception.bench.interleaved import interleave
 from clip_rl_perception.scene.label_map import full_size_maps, pixel_major, reference_maps
-from clip_rl_perception.scene.letterbox import make_letterbox
+from clip_rl_perception.scene.letterbox import STRIDE, make_letterbox
 from clip_rl_perception.scene.types import Letterbox
 
 CLASSES = (2, 12, 50)
@@ -30,32 +34,65 @@ def log_probs_like_a_network(classes: int, size: tuple[int, int], seed: int = 0)
     return np.asarray(values - np.log(np.exp(values).sum(axis=0)), np.float32)
 
 
-class Fast:
-    """`full_size_maps` of log-probabilities that lie in memory as the OpenVINO engine leaves them."""
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """A `Candidate` that does the same whatever the frame."""
 
-    def __init__(self, log_probs: FloatArray, view: Letterbox, *, confidence: bool = False) -> None:
-        self.name = "label map and confidence" if confidence else "label map"
-        self._log_probs, self._view, self._confidence = np.moveaxis(pixel_major(log_probs), 2, 0), view, confidence
+    name: str
+    call: Callable[[], object]
 
     def run(self, frame: ByteArray) -> dict[str, float]:
-        """As `Candidate.run`; the frame does not matter."""
-        full_size_maps(self._log_probs, self._view, want_confidence=self._confidence)
+        """As `Candidate.run`."""
+        self.call()
         return {}
 
 
-class Interpolate:
-    """F.interpolate and argmax."""
+class OpenCv:
+    """Class by class `cv2.resize` and a running maximum, in memory of its own; as many threads as OpenCV has."""
 
-    def __init__(self, log_probs: FloatArray, size: tuple[int, int]) -> None:
-        self.name = "interpolate + argmax"
-        self._log_probs, self._size = torch.from_numpy(log_probs)[None], size
+    def __init__(self, log_probs: FloatArray, view: Letterbox) -> None:
+        self._planes, self._scale = log_probs, STRIDE / view.scale
+        # Padding is no whole number of frame pixels: what lies before the frame is cut off to the nearest one.
+        top, left = round(view.pad_y / view.scale), round(view.pad_x / view.scale)
+        self._shown = np.s_[top : top + view.frame_size[0], left : left + view.frame_size[1]]
+        self._best, self._values = self._resized(0), self._resized(0)
+        self._beaten, self._labels = (np.empty(view.frame_size, np.uint8) for _ in range(2))
 
-    @torch.inference_mode()
-    def run(self, frame: ByteArray) -> dict[str, float]:
-        """As `Candidate.run`; the frame does not matter."""
-        full = functional.interpolate(self._log_probs, size=self._size, mode="bilinear", align_corners=False)
-        full.argmax(dim=1).to(torch.uint8)
-        return {}
+    def labels(self) -> ByteArray:
+        """Class ids, uint8 (height, width), until the next call; the first on ties."""
+        labels, best, values = self._labels, self._best[self._shown], self._values[self._shown]
+        labels[:] = 0
+        self._resized(0, self._best)
+        for number in range(1, len(self._planes)):
+            self._resized(number, self._values)
+            cv2.compare(values, best, cv2.CMP_GT, dst=self._beaten)
+            # Ids rise: the largest one that has beaten those before it is the winner's.
+            cv2.max(labels, np.bitwise_and(self._beaten, np.uint8(number), out=self._beaten), dst=labels)
+            cv2.max(best, values, dst=best)
+        return labels
+
+    def _resized(self, number: int, into: FloatArray | None = None) -> FloatArray:
+        scaled = cv2.resize(
+            self._planes[number], None, into, fx=self._scale, fy=self._scale, interpolation=cv2.INTER_LINEAR
+        )
+        return np.asarray(scaled, np.float32)
+
+
+@torch.inference_mode()
+def _interpolated(log_probs: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    full = functional.interpolate(log_probs, size=size, mode="bilinear", align_corners=False)
+    return full.argmax(dim=1).to(torch.uint8)
+
+
+@contextlib.contextmanager
+def one_opencv_thread() -> Iterator[None]:
+    """OpenCV on one thread, as the compiled way is, while the block runs."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def measure_postprocess(
@@ -72,12 +109,16 @@ def measure_postprocess(
     view, rows = make_letterbox(frame, network), []
     for count in classes:
         log_probs = log_probs_like_a_network(count, (network[0] // 4, network[1] // 4))
-        ways: list[Candidate] = [
-            Fast(log_probs, view),
-            Fast(log_probs, view, confidence=True),
-            Interpolate(log_probs, frame),
+        as_engines_leave_them = np.moveaxis(pixel_major(log_probs), 2, 0)
+        opencv, tensor = OpenCv(log_probs, view), torch.from_numpy(log_probs)[None]
+        ways = [
+            Way("label map", partial(full_size_maps, as_engines_leave_them, view)),
+            Way("label map and confidence", partial(full_size_maps, as_engines_leave_them, view, want_confidence=True)),
+            Way("resize + running maximum", opencv.labels),
+            Way("interpolate + argmax", partial(_interpolated, tensor, frame)),
         ]
-        series: dict[str, Series] = interleave(ways, [np.zeros((1, 1, 3), np.uint8)], rounds, warm_up=1)
+        with one_opencv_thread():
+            series = interleave(ways, [np.zeros((1, 1, 3), np.uint8)], rounds, warm_up=1)
         labels, confidence = full_size_maps(log_probs, view, want_confidence=True)
         wanted, wanted_confidence = reference_maps(log_probs, view)
         assert confidence is not None
@@ -88,6 +129,7 @@ def measure_postprocess(
                 **{f"{way.name} ms": round(series[way.name].median(), 3) for way in ways},
                 "label_agreement": float((labels == wanted).mean()),
                 "confidence_within_one": float((off <= 1).mean()),
+                "resize + running maximum agreement": float((opencv.labels() == wanted).mean()),
             }
         )
     return rows

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import itertools
 import json
 import os
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from clip_rl_perception.bench.bench_engines import compiled_engine
 from clip_rl_perception.bench.bench_frames import BenchFrames
+from clip_rl_perception.bench.bench_processes import START_TIMEOUT_S, start, start_node, wait_for
+from clip_rl_perception.bench.bench_run import BenchRun
+from clip_rl_perception.engine.build_progress import Progress
 from clip_rl_perception.metrics import latency
 from clip_rl_perception.replay.node_run import SessionError
 from clip_rl_perception.replay.processes import Child, Children
 from clip_rl_perception.replay.ros_environment import child_environment, require_ros
+from clip_rl_perception.runs.host import host
+from clip_rl_perception.runs.run_record import STAGES
 
 PEAK_DROPS = 0.05
 """The peak rate is the highest at which fewer frames than this share are dropped."""
-STAGES = ("decode", "preprocess", "network", "refine", "postprocess", "tags", "publish", "total")
-"""Of SceneStatus."""
-START_TIMEOUT_S = 180.0
+FRAMES_FILE = "frames.npy"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,86 +43,63 @@ class NodeSetting:
     threads: int = 0
     """Of each node's engine; 0 shares the cores of the machine among the nodes."""
 
+    @property
+    def namespaces(self) -> list[str]:
+        """Of the nodes."""
+        return [f"/bench/camera{index}" for index in range(self.cameras)]
+
     def engine_threads(self) -> int:
         """What the node's parameter `threads` gets: a lone node decides itself."""
-        cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-        return self.threads or (0 if self.cameras == 1 else max(1, cores // self.cameras))
+        return self.threads or (0 if self.cameras == 1 else max(1, int(host()["cores"]) // self.cameras))
 
 
-class RunningNodes:
-    """Perception nodes that stay up while rates are tried."""
+def measure_point(
+    children: Children, nodes: Sequence[Child], setting: NodeSetting, folder: Path, rate_hz: float, seconds: float
+) -> dict[str, Any]:
+    """Send the frames in `folder` to running nodes at a rate; returns one entry of the report's `node` list.
 
-    def __init__(self, children: Children, setting: NodeSetting, frames: Path, folder: Path) -> None:
-        self._children = children
-        self._setting = setting
-        self._frames = frames
-        self._folder = folder
-        self.namespaces = [f"/bench/camera{index}" for index in range(setting.cameras)]
-        self._nodes = [self._start_node(name) for name in self.namespaces]
-        self._count = 0
+    Raises:
+        SessionError: a process ended or did not answer.
+    """
+    stem = f"{rate_hz:g}hz-{seconds:g}s"
+    arrivals_file, stamps_file = folder / f"arrivals-{stem}.json", folder / f"stamps-{stem}.json"
+    arrivals_file.unlink(missing_ok=True)
+    arrivals = start(
+        children, "arrivals", "harness.latency_recorder_node", arrivals_file, "--namespaces", *setting.namespaces
+    )
+    wait_for(arrivals, "ready", nodes)
+    camera = start(
+        children, "camera", "harness.bench_camera_node", folder / FRAMES_FILE, "--namespaces", *setting.namespaces,
+        "--transport", setting.transport, "--rate", f"{rate_hz:g}", "--seconds", f"{seconds:g}",
+        "--stamps", stamps_file, "--wait-seconds", f"{START_TIMEOUT_S:g}",
+    )  # fmt: skip
+    wait_for(camera, "started", nodes)
+    before = sum(map(cpu_seconds, nodes))
+    wait_for(camera, "done", nodes)
+    used = sum(map(cpu_seconds, nodes)) - before
+    time.sleep(0.3)
+    children.stop(camera)
+    children.stop(arrivals)
+    if not arrivals_file.is_file():
+        raise SessionError(f"what arrived was not written (log: {arrivals.log})")
+    sent, arrived = (json.loads(file.read_text(encoding="utf-8")) for file in (stamps_file, arrivals_file))
+    return summarise(setting, rate_hz, sent, arrived, used)
 
-    def point(self, rate_hz: float, seconds: float) -> dict[str, Any]:
-        """Send frames at a rate; returns one entry of the report's `node` list.
 
-        Raises:
-            SessionError: a process ended or did not answer.
-        """
-        self._count += 1
-        arrivals_file = self._folder / f"arrivals{self._count}.json"
-        stamps_file = self._folder / f"stamps{self._count}.json"
-        arrivals = self._children.start(
-            "arrivals", command("arrivals_node", str(arrivals_file), "--namespaces", *self.namespaces)
+def measure_nodes(run: BenchRun) -> dict[str, Any]:
+    """`node`: every number of cameras and transport that the run names; see `measure_node`."""
+    options, engine, points = run.options, compiled_engine(run), []
+    for cameras, transport in itertools.product(options.cameras, options.transports):
+        points += measure_node(
+            NodeSetting(cameras, transport, options.model, engine),
+            run.frames,
+            options.out / "node" / f"{cameras}-{transport}",
+            rates=options.rates,
+            seconds=options.seconds,
+            peak_probes=options.peak_probes,
+            progress=run.log,
         )
-        self._wait(arrivals, "ready", arrivals)
-        camera = self._children.start(
-            "camera",
-            command(
-                "bench_camera_node", str(self._frames), "--namespaces", *self.namespaces,
-                "--transport", self._setting.transport, "--rate", f"{rate_hz:g}", "--seconds", f"{seconds:g}",
-                "--stamps", str(stamps_file), "--wait-seconds", f"{START_TIMEOUT_S:g}",
-            ),
-        )  # fmt: skip
-        self._wait(camera, "started", arrivals)
-        before = self._cpu_seconds()
-        self._wait(camera, "done", arrivals)
-        used = self._cpu_seconds() - before
-        time.sleep(0.3)
-        self._children.stop(camera)
-        self._children.stop(arrivals)
-        if not arrivals_file.is_file():
-            raise SessionError(f"what arrived was not written (log: {arrivals.log})")
-        sent = json.loads(stamps_file.read_text(encoding="utf-8"))
-        arrived = json.loads(arrivals_file.read_text(encoding="utf-8"))
-        return summarise(self._setting, rate_hz, sent, arrived, used)
-
-    def _start_node(self, namespace: str) -> Child:
-        setting = self._setting
-        values = {
-            "autostart": "true",
-            "model": f"'{setting.model}'",
-            "engine": f"'{setting.engine}'",
-            "image_transport": setting.transport,
-            "threads": str(setting.engine_threads()),
-        }
-        given = [part for name, value in values.items() for part in ("-p", f"{name}:={value}")]
-        ros = ["--ros-args", "-r", f"__ns:={namespace}", *given]
-        return self._children.start(f"node{namespace.replace('/', '_')}", command("perception_node", *ros))
-
-    def _wait(self, child: Child, event: str, arrivals: Child) -> None:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while child.last(event) is None:
-            for node in self._nodes:
-                refused = node.log_lines("configure failed")
-                if refused or not node.running():
-                    raise SessionError(f"a perception node is not active: {(refused or node.log_lines() or ['?'])[-1]}")
-            if not child.running() and child.last(event) is None:
-                raise SessionError(f"the {child.name} ended before it should (log: {child.log})")
-            if time.monotonic() > deadline:
-                raise SessionError(f"the {child.name} did not report '{event}' in time (log: {child.log})")
-            time.sleep(0.05)
-
-    def _cpu_seconds(self) -> float:
-        return sum(cpu_seconds(node.process.pid) for node in self._nodes)
+    return {"node": points}
 
 
 def measure_node(
@@ -130,7 +110,7 @@ def measure_node(
     rates: tuple[float, ...],
     seconds: float,
     peak_probes: int,
-    progress: Callable[[str], None],
+    progress: Progress,
 ) -> list[dict[str, Any]]:
     """One entry for every rate, and one with ``"peak": true`` when `peak_probes` is above 0.
 
@@ -138,23 +118,25 @@ def measure_node(
         RosMissingError: no ROS here.
         SessionError: a process ended or did not answer.
     """
-    with running(setting, frames, folder) as nodes:
-        points = []
-        nodes.point(10.0, 1.0)  # discovery, first frames
-        for rate in rates:
-            points.append(nodes.point(rate, seconds))
-            progress(describe(points[-1]))
-        if peak_probes:
+    require_ros()
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / FRAMES_FILE, np.ascontiguousarray(np.stack(frames.frames)[..., ::-1]))
+    with Children(child_environment(), folder / "logs") as children:
+        parameters = {"image_transport": setting.transport, "threads": str(setting.engine_threads())}
+        nodes = [
+            start_node(children, name, model=setting.model, engine=setting.engine, **parameters)
+            for name in setting.namespaces
+        ]
 
-            def probe(rate: float) -> dict[str, Any]:
-                found = nodes.point(rate, seconds)
-                progress(f"  peak? {describe(found)}")
-                return found
+        def told(rate: float, before: str = "") -> dict[str, Any]:
+            found = measure_point(children, nodes, setting, folder, rate, seconds)
+            progress(before + describe(found))
+            return found
 
-            best = find_peak(probe, points, peak_probes)
-            if best is not None:
-                points.append({**best, "peak": True})
-        return points
+        measure_point(children, nodes, setting, folder, 10.0, 1.0)  # discovery, first frames
+        points = [told(rate) for rate in rates]
+        best = find_peak(lambda rate: told(rate, "  peak? "), points, peak_probes) if peak_probes else None
+        return points if best is None else [*points, {**best, "peak": True}]
 
 
 def find_peak(
@@ -194,7 +176,7 @@ def summarise(
         setting: the nodes.
         rate_hz: of each camera.
         sent: ``stamps_ns`` of each camera's frames, and how many were sent ``late``.
-        arrived: by namespace, see `nodes.arrivals_node`.
+        arrived: by namespace, see `harness.latency_recorder_node`.
         cpu: processor time of all nodes, s.
 
     Returns:
@@ -238,26 +220,10 @@ def describe(point: dict[str, Any]) -> str:
     return text if times["p50"] is None else f"{text}, {times['p50']:.1f} / {times['p99']:.1f} ms (p50 / p99)"
 
 
-def command(module: str, *arguments: str) -> list[str]:
-    """A node as a process of this Python."""
-    return [sys.executable, "-m", f"clip_rl_perception.nodes.{module}", *arguments]
-
-
-@contextlib.contextmanager
-def running(setting: NodeSetting, frames: BenchFrames, folder: Path) -> Iterator[RunningNodes]:
-    """Nodes for a setting, ended when the block is left; frames as a file that cameras read."""
-    require_ros()
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "frames.npy"
-    np.save(file, np.ascontiguousarray(np.stack(frames.frames)[..., ::-1]))
-    with Children(child_environment(), folder / "logs") as children:
-        yield RunningNodes(children, setting, file, folder)
-
-
-def cpu_seconds(pid: int) -> float:
+def cpu_seconds(child: Child) -> float:
     """Processor time of a process so far, s; 0 where the system does not tell."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        fields = Path(f"/proc/{child.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     except (OSError, IndexError, ValueError):
         return 0.0

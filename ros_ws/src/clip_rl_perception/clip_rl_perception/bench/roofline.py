@@ -16,10 +16,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from clip_rl_perception.bench.bare_graphs import request_of, run_request
+from clip_rl_perception.bench.bench_run import BenchRun
+from clip_rl_perception.bench.interleaved import synchronise
 from clip_rl_perception.model.checkpoint import Checkpoint
+from clip_rl_perception.runs.host import host
 
 ELEMENT_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1}
 """Bytes of a weight or an activation."""
+CPU_MATRIX = 1024
+"""Edge of the matrices whose product is a processor's ceiling."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +88,7 @@ def count_work(module: nn.Module, call: Callable[[], object]) -> Work:
     return Work(int(counter.get_total_flops()), elements, parameters)
 
 
-def measure_ceilings(device: str = "cpu", *, size: int = 1024, seconds: float = 1.0) -> Ceilings:
+def measure_ceilings(device: str = "cpu", *, size: int = CPU_MATRIX, seconds: float = 1.0) -> Ceilings:
     """Measure this machine with torch, and on a CPU with OpenVINO as well: the better rate counts.
 
     Args:
@@ -100,6 +106,32 @@ def measure_ceilings(device: str = "cpu", *, size: int = 1024, seconds: float = 
     return Ceilings(gflops, round(_triad(device, seconds), 2))
 
 
+def ceilings_of(run: BenchRun, size: int = CPU_MATRIX) -> Ceilings:
+    """Of the device that a run measures, with matrices of an edge; carelessly in a quick run."""
+    if run.options.quick:
+        return measure_ceilings(run.device, size=256, seconds=0.05)
+    return measure_ceilings(run.device, size=size)
+
+
+def measure_roofline(run: BenchRun) -> dict[str, Any]:
+    """`roofline`: ceilings of the machine, work of the network and the time that it needs at the least."""
+    ceilings, work = ceilings_of(run), network_work(run.checkpoint, run.size)
+    bounds = {name: bound_ms(work, ceilings, name) for name in ("fp32", "bf16")}
+    return {
+        "roofline": {
+            "gflops": ceilings.gflops,
+            "bandwidth_gb_s": ceilings.bandwidth_gb_s,
+            "network_gflop": round(work.flops / 1e9, 4),
+            "network_mb": {name: round(work.elements * ELEMENT_BYTES[name] / 1e6, 2) for name in bounds},
+            "parameters": work.parameters,
+            "bound_ms": {
+                name: {key: round(value, 3) for key, value in bound.items()} for name, bound in bounds.items()
+            },
+            "host": host(),
+        }
+    }
+
+
 def best_seconds(call: Callable[[], object], seconds: float) -> float:
     """Shortest of the calls made within `seconds`, at least five, after one that does not count."""
     call()
@@ -112,17 +144,9 @@ def best_seconds(call: Callable[[], object], seconds: float) -> float:
     return min(times)
 
 
-@torch.inference_mode()
 def _torch_matmul(device: str, dtype: torch.dtype, size: int, seconds: float) -> float:
-    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    out = torch.empty(size, size, dtype=dtype, device=device)
-
-    def call() -> None:
-        torch.mm(left, right, out=out)
-        if device != "cpu":
-            torch.cuda.synchronize()
-
-    return 2 * size**3 / best_seconds(call, seconds) / 1e9
+    left, right, out = (torch.randn(size, size, device=device).to(dtype) for _ in range(3))
+    return 2 * size**3 / _torch_seconds(device, lambda: torch.mm(left, right, out=out), seconds) / 1e9
 
 
 def _openvino_matmul(precision: str, size: int, seconds: float) -> float:
@@ -134,26 +158,21 @@ def _openvino_matmul(precision: str, size: int, seconds: float) -> float:
         return 0.0
     left = ops.parameter([size, size], np.float32)
     weights = ops.constant(np.random.default_rng(0).normal(size=(size, size)).astype(np.float32))
-    model = openvino.Model([ops.matmul(left, weights, False, False)], [left])
-    config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
-    request = openvino.Core().compile_model(model, "CPU", config).create_infer_request()
-
-    def call() -> None:
-        request.start_async()
-        request.wait()
-
-    return float(2 * size**3 / best_seconds(call, seconds) / 1e9)
+    request = request_of(openvino.Model([ops.matmul(left, weights, False, False)], [left]), precision)
+    return float(2 * size**3 / best_seconds(lambda: run_request(request), seconds) / 1e9)
 
 
-@torch.inference_mode()
 def _triad(device: str, seconds: float) -> float:
     """Rate of a = b + s c on 3 x 256 MB; bytes as STREAM counts them: two reads, one write."""
     count = 1 << 26
     a, b, c = (torch.ones(count, device=device) for _ in range(3))
+    return 3 * 4 * count / _torch_seconds(device, lambda: torch.add(b, c, alpha=3.0, out=a), seconds) / 1e9
 
-    def call() -> None:
-        torch.add(b, c, alpha=3.0, out=a)
-        if device != "cpu":
-            torch.cuda.synchronize()
 
-    return 3 * 4 * count / best_seconds(call, seconds) / 1e9
+@torch.inference_mode()
+def _torch_seconds(device: str, call: Callable[[], object], seconds: float) -> float:
+    def whole() -> None:
+        call()
+        synchronise(device)
+
+    return best_seconds(whole, seconds)

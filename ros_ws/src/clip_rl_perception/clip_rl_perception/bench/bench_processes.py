@@ -1,0 +1,44 @@
+"""Our nodes as processes of this Python: started, and waited for while the perception nodes live."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+
+from clip_rl_perception.replay.node_run import SessionError
+from clip_rl_perception.replay.processes import Child, Children
+
+START_TIMEOUT_S = 180.0
+"""How long a process may take to report an event, s."""
+
+
+def start(children: Children, name: str, module: str, *arguments: object) -> Child:
+    """Start a node, for example ``harness.player_node``."""
+    return children.start(name, [sys.executable, "-m", f"clip_rl_perception.{module}", *map(str, arguments)])
+
+
+def start_node(children: Children, namespace: str, **parameters: str) -> Child:
+    """Start a perception node that activates itself; texts among its parameters are quoted where they could be more."""
+    values = {"autostart": "true", **parameters}
+    values |= {name: f"'{values[name]}'" for name in ("model", "engine")}
+    given = [part for name, value in values.items() for part in ("-p", f"{name}:={value}")]
+    return start(
+        children, f"node{namespace.replace('/', '_')}", "nodes.perception_node",
+        "--ros-args", "-r", f"__ns:={namespace}", *given,
+    )  # fmt: skip
+
+
+def wait_for(child: Child, event: str, nodes: Sequence[Child]) -> None:
+    """Until `child` reports `event`; raises `SessionError` where it cannot come or one of the `nodes` is not active."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while child.last(event) is None:
+        for node in nodes:
+            refused = node.log_lines("configure failed")
+            if refused or not node.running():
+                raise SessionError(f"a perception node is not active: {(refused or node.log_lines() or ['?'])[-1]}")
+        if not child.running() and child.last(event) is None:
+            raise SessionError(f"the {child.name} ended before it should (log: {child.log})")
+        if time.monotonic() > deadline:
+            raise SessionError(f"the {child.name} did not report '{event}' in time (log: {child.log})")
+        time.sleep(0.05)

@@ -1,0 +1,113 @@
+"""One run of the benchmark: what was asked for, and what its parts share."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.bench.bench_frames import COUNT, SIZE, back_and_forth, load_frames, rendered
+
+if TYPE_CHECKING:
+    from clip_rl_perception.model.checkpoint import Checkpoint
+
+STAGES = ("preprocess", "network", "refine", "postprocess", "tags")
+"""Of the pipeline, in the order that a frame meets them."""
+ENCODERS = ("mobileclip2_s0", "rn50", "vit_b16")
+"""Presets of `model.segmenter_config` that are measured by default."""
+PEERS = ("unet-resnet18", "segformer-b0", "deeplabv3plus-mobilenet")
+"""Peers that are measured by default."""
+GPU_BACKENDS = ("cuda", "tensorrt")
+"""Where the first engine runs on a GPU, plain torch does so too."""
+RECORDING_S = 4.0
+"""Length of the synthetic operation that is replayed or played to the node, s."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchOptions:
+    """What to measure, and how long: the command's options of the same names."""
+
+    out: Path
+    """Working folder: engines, random checkpoints, exported graphs, recordings."""
+    source: Path | None = None
+    """Video, folder or bag; None: a synthetic operation."""
+    model: str = "demo"
+    """Checkpoint: shipped name or path."""
+    size: tuple[int, int] | None = None
+    """Network input (H, W); None takes the checkpoint's."""
+    backends: tuple[str, ...] = ("openvino", "openvino:fp32", "torch")
+    """``openvino``, ``openvino:fp32``, ``openvino:int8``, ``torch``, ``cuda``, ``tensorrt``; the first is ours."""
+    classes: tuple[int, ...] = ()
+    """Further numbers of classes that the first backend is measured with."""
+    peers: tuple[str, ...] = PEERS
+    """They meet the first backend."""
+    encoders: tuple[str, ...] = ENCODERS
+    """Presets with random weights."""
+    rounds: int = 60
+    """Timed frames of each candidate; a quarter of them with encoders, a twentieth where a round is a recording."""
+    rates: tuple[float, ...] = (10.0,)
+    """Of the camera of a node, Hz."""
+    cameras: tuple[int, ...] = (1,)
+    """Numbers of cameras, each with a node of its own."""
+    transports: tuple[str, ...] = ("raw",)
+    """``raw``, ``compressed``."""
+    seconds: float = 5.0
+    """How long the node is measured at each rate, s."""
+    peak_probes: int = 0
+    """Rates tried to find the node's peak."""
+    engine: str = "auto"
+    """Of the node and of replays; ``auto``: the one that is measured."""
+    quick: bool = False
+    """A few small frames: a test of the benchmark, no result."""
+
+
+class BenchRun:
+    """What parts measure with."""
+
+    def __init__(self, options: BenchOptions) -> None:
+        """Load the frames, or render them; see `load_frames` for what it raises."""
+        self.options, self.out = options, options.out
+        self.frame_size = (320, 256) if options.quick else SIZE
+        count = 4 if options.quick else COUNT
+        self.frames = load_frames(options.source, options.out, count=count, size=self.frame_size)
+
+    @functools.cached_property
+    def checkpoint(self) -> Checkpoint:
+        """The model, loaded when a part first asks for it: torch takes seconds."""
+        from clip_rl_perception.model.checkpoint import load_checkpoint
+
+        return load_checkpoint(self.options.model)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the network input."""
+        return self.options.size or self.checkpoint.segmenter.config.input_size
+
+    @property
+    def film(self) -> tuple[ByteArray, ...]:
+        """The frames in an order that can be repeated without a jump."""
+        return back_and_forth(self.frames.frames)
+
+    @property
+    def device(self) -> str:
+        """``cuda`` or ``cpu``: where the first backend runs."""
+        return "cuda" if self.options.backends[0].partition(":")[0] in GPU_BACKENDS else "cpu"
+
+    @property
+    def long_rounds(self) -> int:
+        """Rounds of parts whose round is a recording from end to end: 3 by default."""
+        return max(1, self.options.rounds // 20)
+
+    def recording(self) -> Path:
+        """What is replayed, or played to the node: the source, or a longer synthetic operation with its truth."""
+        if self.options.source is not None:
+            return self.options.source
+        return rendered(self.options.out / "recording", self.frame_size, 1.0 if self.options.quick else RECORDING_S)
+
+    @staticmethod
+    def log(line: str) -> None:
+        """Tell what is being done."""
+        print(line, file=sys.stderr, flush=True)
