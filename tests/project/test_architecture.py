@@ -32,8 +32,8 @@ BELOW: dict[str, set[str]] = {
     "messages": {*GROUND, "scene", "runs"},
     "metrics": set(GROUND),
     "sources": {*GROUND, "scene", "messages", "metrics"},
-    "bags": {*GROUND, "scene", "messages", "sources"},
     "stream": {*GROUND, "kernels", "scene", "model", "engine", "pipeline", "sources"},
+    "bags": {*GROUND, "scene", "messages", "sources"},
     "runs": {*GROUND, "scene", "metrics"},
     "report": {*GROUND, "scene", "metrics", "runs"},
 }

@@ -88,7 +88,7 @@ class ModelOptions:
 
 
 NODE_OPTIONS = ("min_instrument_area", "build_if_missing", "library_threads")
-"""Options that only the node sets: reports, which name the node's parameters themselves, leave them out."""
+"""Options that only the node sets: a report of a replay does not tell them."""
 
 
 class LoadedModel:
