@@ -26,7 +26,7 @@ from clip_rl_perception.replay.online_evaluation import OnlineOptions
 from clip_rl_perception.replay.recording import read_published
 from clip_rl_perception.report.accuracy import accuracy_report
 from clip_rl_perception.runs.run_record import RunRecord
-from clip_rl_perception.sources.streams import InputOptions, open_inputs
+from clip_rl_perception.sources.streams import InputOptions
 from clip_rl_perception.stream import ModelOptions, load
 from harness import LATCHED, RELIABLE, NodeProcess, Rig, Tester, image, picture
 from sensor_msgs.msg import Image
@@ -72,8 +72,7 @@ def online(path: Path, checkpoint: Path, out: Path, **options: Any) -> RunRecord
 
 def offline(path: Path, checkpoint: Path, stamps: frozenset[int] | None = None) -> RunRecord:
     with load(ModelOptions(model=str(checkpoint), engine="torch")) as model:
-        inputs = open_inputs(InputOptions((path,)), model.space)
-        return OfflineReplay(inputs, model, OfflineOptions(only_stamps=stamps)).run("", {})
+        return OfflineReplay(InputOptions((path,)), model, OfflineOptions(only_stamps=stamps)).run()
 
 
 def masks(run: RunRecord) -> dict[int, str | None]:

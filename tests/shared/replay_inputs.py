@@ -12,7 +12,7 @@ from clip_rl_perception.model.calibration import Calibration
 from clip_rl_perception.pipeline import PerceptionPipeline
 from clip_rl_perception.replay.offline import OfflineOptions, OfflineReplay
 from clip_rl_perception.runs.run_record import RunRecord
-from clip_rl_perception.sources.streams import InputOptions, open_inputs
+from clip_rl_perception.sources.streams import InputOptions
 from clip_rl_perception.stream import LoadedModel
 from color_engine import EMBEDDING_DIM, ColorEngine, text_for
 
@@ -73,6 +73,5 @@ def replayed(
 ) -> RunRecord:
     """Replay in this process; returns what it left behind."""
     model = model or color_model()
-    opened = open_inputs(InputOptions(tuple(paths), **inputs), model.space)
-    replay = OfflineReplay(opened, model, options or OfflineOptions(), observers=observers)
-    return replay.run(opened.sha256(), opened.describe(InputOptions(tuple(paths), **inputs)))
+    what = InputOptions(tuple(paths), **inputs)
+    return OfflineReplay(what, model, options or OfflineOptions(), observers=observers).run()

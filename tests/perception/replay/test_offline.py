@@ -367,15 +367,14 @@ def test_observers_see_every_frame_in_order_and_may_fail(tmp_path: Path) -> None
 def test_stopping_early_leaves_what_was_done(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag", 30)
     model = color_model()
-    inputs = open_inputs(InputOptions((bag,)), model.space)
     done: list[int] = []
     replay = OfflineReplay(
-        inputs,
+        InputOptions((bag,)),
         model,
         OfflineOptions(bag=tmp_path / "out", video=tmp_path),
         progress=lambda count, total: (done.append(count), replay.stop() if count == 5 else None),  # type: ignore[func-returns-value]
     )
-    run = replay.run("", {})
+    run = replay.run()
     assert [frame.index for frame in run.frames] == [0, 1, 2, 3, 4] and not run.complete and done == [1, 2, 3, 4, 5]
     assert len(list(Recording(tmp_path / "out").masks())) == 5
     video = cv2.VideoCapture(str(tmp_path / "overlay.mp4"))

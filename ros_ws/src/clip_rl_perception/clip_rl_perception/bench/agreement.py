@@ -26,11 +26,11 @@ from clip_rl_perception.metrics.confusion import PooledMetrics
 from clip_rl_perception.model.checkpoint import Checkpoint
 from clip_rl_perception.pipeline import PerceptionPipeline
 from clip_rl_perception.replay.offline import OfflineOptions, OfflineReplay
-from clip_rl_perception.replay.replay_model import ReplayModel
 from clip_rl_perception.runs.observer import SeenFrame
 from clip_rl_perception.sources.frames import SourceError
 from clip_rl_perception.sources.golden_frames import golden_images
-from clip_rl_perception.sources.streams import InputOptions, Inputs, open_inputs
+from clip_rl_perception.sources.streams import InputOptions, open_inputs
+from clip_rl_perception.stream import LoadedModel
 
 TEST_SEED = 900_000
 """Of the first recording; no training uses seeds from here on."""
@@ -62,18 +62,19 @@ def measure_agreement(run: BenchRun) -> dict[str, Any]:
         SourceError: the source has no ground truth.
     """
     checkpoint, out, asked = run.checkpoint, run.out / "agreement", run.options.size
-    inputs = open_inputs(InputOptions(_recordings(run, out)), checkpoint.label_space)
+    what = InputOptions(_recordings(run, out))
+    inputs = open_inputs(what, checkpoint.label_space)
     if inputs.mapping is None:
         raise SourceError(
             f"{run.options.source} has no ground truth; `clip-rl bag make --synthetic` makes a bag with it"
         )
-    reference, fp32_miou = masks_of(load_engine("torch", checkpoint, input_size=asked), checkpoint, inputs)
+    reference, fp32_miou = masks_of(load_engine("torch", checkpoint, input_size=asked), checkpoint, what)
     run.log(f"{len(reference)} frames; torch fp32: mIoU {fp32_miou:.2%}")
     rows: list[dict[str, Any]] = []
     for setting in settings_of(checkpoint, asked, run.options.backends):
         calibration = _stills(setting.size, out / "stills") if setting.precision == "int8" else ()
         prepare_engine(checkpoint, setting, out, run.log, bounds=ANY_BOUNDS, calibration=calibration)
-        maps, miou = masks_of(load(checkpoint, setting, out).value, checkpoint, inputs)
+        maps, miou = masks_of(load(checkpoint, setting, out).value, checkpoint, what)
         name, change = f"{setting.backend}:{setting.precision}", (miou - fp32_miou) * 100
         same = float(np.mean([(a == b)[b != UNLABELLED].mean() for a, b in zip(maps, reference, strict=True)]))
         rows.append({"engine": name, "label_agreement": same, "miou": miou, "miou_change": change})
@@ -83,12 +84,11 @@ def measure_agreement(run: BenchRun) -> dict[str, Any]:
     return {"agreement": {**found, "fp32_miou": fp32_miou, "engines": rows}}
 
 
-def masks_of(engine: Engine, checkpoint: Checkpoint, inputs: Inputs) -> tuple[list[ByteArray], float]:
+def masks_of(engine: Engine, checkpoint: Checkpoint, what: InputOptions) -> tuple[list[ByteArray], float]:
     """Full-size label maps of all frames, and their mIoU, pooled, background included; the engine is closed."""
     keeper, options = MaskKeeper(), OfflineOptions(boundary=False, temporal=False)
-    pipeline = PerceptionPipeline.of_checkpoint(engine, checkpoint)
-    with ReplayModel(pipeline, model_id=checkpoint.model_id) as model:
-        record = OfflineReplay(inputs, model, options, observers=[keeper]).run("", {})
+    with LoadedModel(PerceptionPipeline.of_checkpoint(engine, checkpoint)) as model:
+        record = OfflineReplay(what, model, options, observers=[keeper]).run()
     metrics = PooledMetrics(record.evaluated)
     for frame in record.frames:
         if frame.measures is not None and frame.measures.confusion is not None:

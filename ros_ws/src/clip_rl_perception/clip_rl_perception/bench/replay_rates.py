@@ -19,10 +19,9 @@ from clip_rl_perception.bench.bench_engines import compiled_engine
 from clip_rl_perception.bench.bench_run import BenchRun
 from clip_rl_perception.replay.offline import OfflineOptions, OfflineReplay
 from clip_rl_perception.replay.progress import Stage
-from clip_rl_perception.replay.replay_model import ModelOptions, ReplayModel, load_model
-from clip_rl_perception.replay.stream_state import StreamState
 from clip_rl_perception.report.frame_gallery import FrameGallery
 from clip_rl_perception.sources.streams import InputOptions, open_inputs
+from clip_rl_perception.stream import LoadedModel, ModelOptions, StreamRunner, load
 from clip_rl_perception.threads.priority import hand_over_quickly
 
 FRAMES = 100
@@ -45,7 +44,7 @@ def measure_replay(run: BenchRun) -> dict[str, Any]:
     rows = []
     hand_over_quickly()  # as `clip-rl replay` does
     try:
-        with load_model(options) as model, tempfile.TemporaryDirectory() as scratch:
+        with load(options) as model, tempfile.TemporaryDirectory() as scratch:
             for number, (name, way) in enumerate(WAYS.items(), start=1):
                 with Stage(number, len(WAYS), name) as stage:
                     confidence = bool(way.get("bag") or way.get("truth"))
@@ -62,19 +61,19 @@ def measure_replay(run: BenchRun) -> dict[str, Any]:
     return {"replay": rows}
 
 
-def bare_rate(model: ReplayModel, path: Path, confidence: bool) -> float:
+def bare_rate(model: LoadedModel, path: Path, confidence: bool) -> float:
     """Frames a second of the pipeline alone."""
     source = open_inputs(InputOptions((path,)), model.space).streams[0].source
     frames = list(itertools.islice(iter(source), FRAMES))
-    state = StreamState(model.pipeline)
+    stream = StreamRunner(model)
     begun = time.perf_counter()
     for frame in frames:
-        state.process(frame, want_confidence=confidence)
+        stream.process_file_frame(frame, want_confidence=confidence)
     return len(frames) / (time.perf_counter() - begun)
 
 
 def replay_rate(
-    model: ReplayModel,
+    model: LoadedModel,
     path: Path,
     scratch: Path,
     *,
@@ -84,13 +83,13 @@ def replay_rate(
     video: bool = False,
 ) -> float:
     """Frames a second of a whole replay, from opening the input to the last output closed."""
-    inputs = open_inputs(InputOptions((path,), use_truth=truth), model.space)
+    what = InputOptions((path,), use_truth=truth)
     options = OfflineOptions(
         bag=scratch / "bag" if bag else None,
         video=scratch if video else None,
         temporal=temporal,
         max_frames=FRAMES,
     )
-    run = OfflineReplay(inputs, model, options, observers=[FrameGallery()]).run("", {})
+    run = OfflineReplay(what, model, options, observers=[FrameGallery()]).run()
     assert run.wall_s is not None
     return len(run.frames) / run.wall_s

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import shlex
 import signal
 import sys
@@ -38,7 +37,7 @@ from clip_rl_perception.runs.observer import FrameObserver
 from clip_rl_perception.runs.problems import ProblemLog
 from clip_rl_perception.runs.run_record import RunRecord
 from clip_rl_perception.sources.class_mapping import TruthMapping
-from clip_rl_perception.sources.streams import InputOptions, open_inputs
+from clip_rl_perception.sources.streams import InputOptions
 from clip_rl_perception.sources.truth_label_map import load_label_map
 from clip_rl_perception.threads.priority import hand_over_quickly
 
@@ -145,14 +144,9 @@ def replay(arguments: argparse.Namespace, observers: Sequence[FrameObserver] = (
     progress = Progress()
     problems = ProblemLog(lambda line: progress.say(f"note: {line}"))
     with load(model_options, log=progress.say) as model:
-        inputs = open_inputs(options, model.space)
-        for name in inputs.mapping.unanswered if inputs.mapping is not None else ():
-            problems.add(f"no class of the model answers to '{name}'; it scores 0 wherever it occurs")
-        if required:
-            requirements.check_names(required, _known_metrics(inputs.mapping, model.space))
         book = FrameGallery()
         offline = OfflineReplay(
-            inputs,
+            options,
             model,
             OfflineOptions(
                 bag=None if arguments.no_bag else out / BAG,
@@ -168,10 +162,13 @@ def replay(arguments: argparse.Namespace, observers: Sequence[FrameObserver] = (
             problems=problems,
             progress=progress.update,
         )
+        mapping = offline.inputs.mapping
+        for name in mapping.unanswered if mapping is not None else ():
+            problems.add(f"no class of the model answers to '{name}'; it scores 0 wherever it occurs")
+        if required:
+            requirements.check_names(required, _known_metrics(mapping, model.space))
         with _interruptible(offline.stop) as interrupted:
-            hashed = _Hash(inputs.sha256)
-            record = offline.run("", inputs.describe(options))
-            record = dataclasses.replace(record, input_sha256=hashed.result())
+            record = offline.run()
         progress.end()
     written = write_report(record, out, book, videos=list(offline.video_files.values()))
     _summarise(written.summary, record, out, problems)
@@ -240,24 +237,6 @@ class Progress:
         if self._open:
             print(file=sys.stderr)
             self._open = False
-
-
-class _Hash:
-    """The input's hash, computed while frames are replayed; empty where the input cannot be read to its end."""
-
-    def __init__(self, work: Callable[[], str]) -> None:
-        self._value = ""
-        self._thread = threading.Thread(target=self._run, args=(work,), name="replay-hash", daemon=True)
-        self._thread.start()
-
-    def result(self) -> str:
-        self._thread.join()
-        return self._value
-
-    def _run(self, work: Callable[[], str]) -> None:
-        # A file that vanished in the meantime: what was replayed of it is still told.
-        with contextlib.suppress(OSError):
-            self._value = work()
 
 
 @contextlib.contextmanager

@@ -116,9 +116,9 @@ def _report(
     )
     with Stage(stages - 1, stages, "drawing the overlay video") as stage:
         evaluation = OnlineEvaluation(recording, published, what, measured, problems=problems, progress=stage.update)
-        (stream,) = evaluation.inputs.streams
-        info = stream.source.info
-        video = OverlayVideos(out, {key_of(stream): info.rate_hz}, width=max(2, info.size[1]), frames=len(published))
+        rates = {key_of(evaluation.stream): evaluation.stream.source.info.rate_hz}
+        width = max(2, evaluation.stream.source.info.size[1])
+        video = OverlayVideos(out, rates, width=width, frames=len(published))
         run = evaluation.run([book, video])
         if video.frames:
             stage.result(f"{video.frames} frames, {video.codec}")

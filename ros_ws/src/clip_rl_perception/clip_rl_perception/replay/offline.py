@@ -22,7 +22,7 @@ from clip_rl_perception.runs.problems import ProblemLog
 from clip_rl_perception.runs.run_record import RunRecord
 from clip_rl_perception.scene.types import Validity
 from clip_rl_perception.sources.frames import Frame, LeftOut, SourceError
-from clip_rl_perception.sources.streams import Inputs, Stream
+from clip_rl_perception.sources.streams import InputOptions, Stream
 from clip_rl_perception.stream import LoadedModel, Processed, StreamRunner
 from clip_rl_perception.threads.worker_thread import Worker
 
@@ -51,7 +51,7 @@ class OfflineReplay:
 
     def __init__(
         self,
-        inputs: Inputs,
+        what: InputOptions,
         model: LoadedModel,
         options: OfflineOptions,
         *,
@@ -59,18 +59,23 @@ class OfflineReplay:
         problems: ProblemLog | None = None,
         progress: Callable[[int, int | None], None] = lambda done, total: None,
     ) -> None:
-        """Prepare it.
+        """Open the input.
 
         Args:
-            inputs: opened.
+            what: the input, and where its truth is.
             model: loaded; not closed here.
             options: outputs and measures.
             observers: shown every frame, and closed at the end.
             problems: collects what is left out.
             progress: told frames done and in all (None: not known) after each.
+
+        Raises:
+            SourceError: the input cannot be read.
+            LabelMapError: a label map that does not fit the model.
         """
-        self._inputs, self._model, self._options, self._progress = inputs, model, options, progress
-        self._run = RunBuilder(inputs, model.space, options, observers=observers, problems=problems)
+        self._model, self._options, self._observers, self._progress = model, options, observers, progress
+        self._run = RunBuilder(what, model.space, options, problems)
+        self.inputs = self._run.inputs
         self._states: dict[StreamKey, StreamRunner] = {}
         self._outputs: dict[str, Callable[[SeenFrame, Frame | None], None]] = {}
         self._stop = False
@@ -82,17 +87,12 @@ class OfflineReplay:
         """End after the frame in hand; what was done is kept."""
         self._stop = True
 
-    def run(self, input_sha256: str, source: dict[str, Any]) -> RunRecord:
-        """Replay everything and return what it left behind; files are closed whatever happens.
-
-        Args:
-            input_sha256: of the input.
-            source: plain data that describes it.
-        """
+    def run(self) -> RunRecord:
+        """Replay everything and return what it left behind; files are closed whatever happens."""
         begun = time.perf_counter()
         with contextlib.ExitStack() as stack:
             self._open_outputs(stack)
-            stack.enter_context(self._run)
+            stack.enter_context(self._run.running(self._observers))
             writer: Worker[_Done] = stack.enter_context(
                 Worker(lambda item: self._write(*item), capacity=WAITING, name="replay-write")
             )
@@ -109,8 +109,6 @@ class OfflineReplay:
                 self._run.problems.add(f"{error}; reading ended after {self._done} frames")
         return self._run.finish(
             mode="offline",
-            input_sha256=input_sha256,
-            source=source,
             model_id=self._model.model_id,
             engine=self._model.engine_name,
             engine_manifest=self._model.manifest,
@@ -138,7 +136,7 @@ class OfflineReplay:
         if result.scene is None:
             self._run.problems.add(f"{place_of(stream, content)}: {result.reason}; left out")
         meter.put((stream, content, result, time.time_ns()))
-        self._progress(self._done, self._inputs.frames)
+        self._progress(self._done, self.inputs.frames)
 
     def _measure(self, stream: Stream, content: Frame | LeftOut, result: Processed, finished_ns: int) -> _Done:
         scene, frame = result.scene, content if isinstance(content, Frame) else None
@@ -178,7 +176,7 @@ class OfflineReplay:
         self._run.add(seen)
 
     def _open_outputs(self, stack: contextlib.ExitStack) -> None:
-        streams, model = self._inputs.streams, self._model
+        streams, model = self.inputs.streams, self._model
         if self._options.bag is not None:
             topics = list(dict.fromkeys(stream.topic for stream in streams))
             bag = OutputBag(self._options.bag, topics, model.space, model.model_id, model.engine_name)

@@ -19,7 +19,7 @@ from clip_rl_perception.runs.problems import ProblemLog
 from clip_rl_perception.runs.run_record import Kind, RunRecord
 from clip_rl_perception.scene.types import Validity
 from clip_rl_perception.sources.frames import Frame, LeftOut, SourceError
-from clip_rl_perception.sources.streams import InputOptions, Stream, open_inputs
+from clip_rl_perception.sources.streams import InputOptions, Stream
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,14 +70,14 @@ class OnlineEvaluation:
             LabelMapError: a label map that does not fit the node's classes.
         """
         self.problems = problems or ProblemLog()
-        self._recording, self._published, self._what = recording, published, what
-        self._options, self._progress = options, progress
+        self._recording, self._published, self._options, self._progress = recording, published, options, progress
         if recording.label_space is None:
             self.problems.add("the node never said what its classes are: no mask can be judged")
-        self._space = recording.label_space or load_label_space("binary")
-        self.inputs = open_inputs(what, self._space)
-        if len(self.inputs.streams) > 1:
-            topics = ", ".join(stream.topic for stream in self.inputs.streams)
+        self._run = RunBuilder(what, recording.label_space or load_label_space("binary"), options, self.problems)
+        self.stream, *others = self._run.inputs.streams
+        """What was played."""
+        if others:
+            topics = ", ".join(stream.topic for stream in self._run.inputs.streams)
             raise SourceError(f"{what.paths[0]}: has several image topics; say with --topic which is judged: {topics}")
         self._statuses = {status.stamp_ns: status for status in recording.statuses}
         self._masks = ByStamp(recording.masks())
@@ -85,16 +85,16 @@ class OnlineEvaluation:
 
     def run(self, observers: Sequence[FrameObserver] = ()) -> RunRecord:
         """Judge every frame that was sent; `observers` are shown those that were not dropped."""
-        options, heard = self._options, self._recording
+        options, heard, run = self._options, self._recording, self._run
         rows, taken = _Rows(self._published), set[int]()
-        with RunBuilder(self.inputs, self._space, options, observers=observers, problems=self.problems) as run:
+        with run.running(observers):
             for stream, content in run.read():
                 row = rows.of(content)
                 if row is None:
                     continue
                 run.check(stream, content)
                 # Masks are told apart by their stamps: of frames that share one the first gets the answer.
-                run.add(self._measure(run, stream, content, row, first=row.stamp_ns not in taken))
+                run.add(self._measure(stream, content, row, first=row.stamp_ns not in taken))
                 taken.add(row.stamp_ns)
                 self._progress(run.count, len(self._published))
         wrong = len(heard.mask_received_ns.keys() - {row.stamp_ns for row in self._published})
@@ -105,8 +105,6 @@ class OnlineEvaluation:
         last = heard.statuses[-1] if heard.statuses else None
         return run.finish(
             mode=options.mode,
-            input_sha256=self.inputs.sha256(),
-            source=self.inputs.describe(self._what),
             model_id=last.model_id if last is not None else None,
             engine=last.engine if last is not None else None,
             label_space=heard.label_space,
@@ -119,10 +117,8 @@ class OnlineEvaluation:
             wrong_stamps=wrong + heard.repeated_masks,
         )
 
-    def _measure(
-        self, run: RunBuilder, stream: Stream, content: Frame | LeftOut, row: Published, *, first: bool
-    ) -> SeenFrame:
-        stamp, heard = row.stamp_ns, self._recording
+    def _measure(self, stream: Stream, content: Frame | LeftOut, row: Published, *, first: bool) -> SeenFrame:
+        stamp, heard, run = row.stamp_ns, self._recording, self._run
         status = self._statuses.get(stamp) if first else None
         received = heard.mask_received_ns.get(stamp) if first else None
         told = _told(status)

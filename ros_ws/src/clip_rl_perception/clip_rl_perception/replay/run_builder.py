@@ -5,9 +5,11 @@ Offline replay, online replay and the demo all build here: the same mask gives t
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
-from collections.abc import Callable, Generator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 from clip_rl_perception.arrays import ByteArray
@@ -22,7 +24,7 @@ from clip_rl_perception.runs.problems import ProblemLog
 from clip_rl_perception.runs.run_record import FrameRecord, Kind, RunRecord, SeenInstrument, mask_hash
 from clip_rl_perception.scene.types import Instrument, Scene
 from clip_rl_perception.sources.frames import Frame, LeftOut
-from clip_rl_perception.sources.streams import Inputs, Item, Stream, read
+from clip_rl_perception.sources.streams import InputOptions, Item, Stream, open_inputs, read
 from clip_rl_perception.threads.prefetch import Prefetch
 
 AHEAD_BYTES = 64 << 20
@@ -49,54 +51,57 @@ class RunOptions:
 
 
 class RunBuilder:
-    """One run: `read` the input, `measure` what became of each frame, `add` it, and `finish` with the record.
+    """One run: inside `running`, `read` the input, `measure` what became of each frame and `add` it; then `finish`.
 
-    Use it as a context manager: leaving it closes the observers, whatever happened. Reading, measuring and adding may
-    each be in a thread of its own, in the order of the frames.
+    Reading, measuring and adding may each be in a thread of its own, in the order of the frames.
     """
 
     def __init__(
-        self,
-        inputs: Inputs,
-        space: LabelSpace,
-        options: RunOptions,
-        *,
-        observers: Sequence[FrameObserver] = (),
-        problems: ProblemLog | None = None,
+        self, what: InputOptions, space: LabelSpace, options: RunOptions, problems: ProblemLog | None = None
     ) -> None:
-        """Begin a run.
+        """Open the input.
 
         Args:
-            inputs: opened.
+            what: the input, and where its truth is.
             space: classes of the masks.
             options: what is measured.
-            observers: shown every frame that has a mask or was refused.
             problems: collects what is left out or unusual.
+
+        Raises:
+            SourceError: the input cannot be read.
+            LabelMapError: a label map that does not fit the classes.
         """
         self.problems = problems or ProblemLog()
-        self._inputs, self._space, self._options = inputs, space, options
-        self._observers, self._watching = tuple(observers), list(observers)
+        self.inputs = open_inputs(what, space)
+        self._what, self._space, self._options = what, space, options
         self._scorer = FrameScorer(
-            space, inputs.mapping, nsd_tau=options.nsd_tau, boundary=options.boundary, temporal=options.temporal
+            space, self.inputs.mapping, nsd_tau=options.nsd_tau, boundary=options.boundary, temporal=options.temporal
         )
-        self._checks = {key_of(stream): StreamCheck(stream) for stream in inputs.streams}
+        self._checks = {key_of(stream): StreamCheck(stream) for stream in self.inputs.streams}
         self._records: dict[StreamKey, list[FrameRecord]] = {key: [] for key in self._checks}
+        self._observers: list[FrameObserver] = []
+        self._sha256 = ""
+        self._hashing = threading.Thread(target=self._hash, name="replay-hash", daemon=True)
         self.started = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
         """UTC, ISO 8601."""
         self.count = 0
         """Frames added."""
-        self.problems.add(*inputs.problems)
 
-    def __enter__(self) -> RunBuilder:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for observer in self._observers:
-            self._tell(observer, "failed at its end", observer.close)
+    @contextlib.contextmanager
+    def running(self, observers: Sequence[FrameObserver]) -> Iterator[None]:
+        """While frames are added: they are shown to `observers`, which are closed at the end, whatever happened."""
+        self._observers = list(observers)
+        self._hashing.start()
+        self.problems.add(*self.inputs.problems)
+        try:
+            yield
+        finally:
+            for observer in observers:
+                self._tell(observer, "failed at its end", observer.close)
 
     def read(self, *, give_way: bool = False) -> Generator[tuple[Stream, Frame | LeftOut]]:
         """Frames of the input, read ahead in a thread, with `give_way` at a low priority. Raises `SourceError`."""
-        with Prefetch(read(self._inputs), limit_bytes=AHEAD_BYTES, size=_size, give_way=give_way) as items:
+        with Prefetch(read(self.inputs), limit_bytes=AHEAD_BYTES, size=_size, give_way=give_way) as items:
             for item in items:
                 self.problems.add(*item.problems)
                 if item.content is not None:
@@ -139,7 +144,7 @@ class RunBuilder:
         if not isinstance(content, Frame) or mask is None:
             rgb = content.rgb if isinstance(content, Frame) else None
             return SeenFrame(FrameRecord(*place, kind, **told), rgb, None, (), self._space)
-        shown, mapping = at_size(mask, content.rgb.shape), self._inputs.mapping
+        shown, mapping = at_size(mask, content.rgb.shape), self.inputs.mapping
         scored = self._score(stream, content, shown, confidence)
         record = FrameRecord(
             *place,
@@ -168,22 +173,25 @@ class RunBuilder:
         self._records[key_of(seen.record)].append(seen.record)
         if seen.record.kind == "dropped":
             return
-        for observer in list(self._watching):
+        for observer in list(self._observers):
             if not self._tell(observer, "failed and is shown no more", observer.on_frame, seen):
-                self._watching.remove(observer)
+                self._observers.remove(observer)
 
     def finish(self, *, parameters: Mapping[str, Any], **further: Any) -> RunRecord:
         """The record of the run.
 
         Args:
             parameters: what the run was asked for beside `RunOptions`.
-            further: further fields of `RunRecord`: mode, input, model, times.
+            further: further fields of `RunRecord`: mode, model, times.
         """
         for check in self._checks.values():
             ends = [other.last_ns for other in self._checks.values() if other.path == check.path]
             self.problems.add(*check.finish(max(ends)))
-        options, mapping = self._options, self._inputs.mapping
+        self._hashing.join()
+        options, mapping = self._options, self.inputs.mapping
         return RunRecord(
+            input_sha256=self._sha256,
+            source=self.inputs.describe(self._what),
             title=options.title,
             frames=tuple(record for records in self._records.values() for record in records),
             evaluated=self._scorer.names,
@@ -197,6 +205,11 @@ class RunBuilder:
             command=options.command,
             **{"label_space": self._space, "started": self.started, **further},
         )
+
+    def _hash(self) -> None:
+        # A file that vanished in the meantime: what was read of it is still told.
+        with contextlib.suppress(OSError):
+            self._sha256 = self.inputs.sha256()
 
     def _score(self, stream: Stream, frame: Frame, mask: ByteArray, confidence: ByteArray | None) -> ScoredFrame | None:
         if confidence is not None:
