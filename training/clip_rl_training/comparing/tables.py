@@ -1,123 +1,79 @@
-"""The tables of a comparison's report, as Markdown."""
+"""What the tables of a comparison's report hold; templates/comparison.md.j2 says how they look."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from clip_rl_training.comparing.comparison_config import CompareConfig
-from clip_rl_training.comparing.statistics import Result, blocks_of, difference, pooled, summary
+from clip_rl_training.comparing.statistics import Difference, Result, blocks_of, difference, pooled, summary
 from clip_rl_training.evaluating.robustness import mean_corruption_error
 
 ByRun = Mapping[str, Sequence[Result]]
 """Results of the finished jobs by run, runs without any left out."""
 
 
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table."""
-    return [f"| {' | '.join(head)} |", "|" + "---|" * len(head), *(f"| {' | '.join(row)} |" for row in rows)]
-
-
-def percent(value: float | None, digits: int = 1) -> str:
-    """A share in percent; a dash where it is undefined."""
-    return "-" if value is None or math.isnan(value) else f"{100 * value:.{digits}f}"
-
-
-def main_table(config: CompareConfig, runs: ByRun) -> list[str]:
-    """One row per run: scores pooled over the folds, mean and spread over seeds, and what the run cost.
+def run_rows(runs: ByRun) -> list[dict[str, Any]]:
+    """One row per run: scores pooled over the folds (`Summary`), and what the run cost.
 
     A run that lacks folds which others have says so: some are easier, and its row compares with no other.
     """
-    tau = f"{config.evaluation.tau:g}"
-    head = ["run", "seeds", "IoU", f"NSD at {tau} px", "HD95 px", "ECE", "parameters", "steps", "CPU min", "wall min"]
-    rows = []
-    most = max((len(_folds(results)) for results in runs.values()), default=0)
-    for name, results in runs.items():
-        count = len(_folds(results))
-        iou, nsd = summary(results, "iou"), summary(results, "nsd")
-        rows.append(
-            [
-                name if count == most else f"{name} ({count} of {most} folds)",
-                str(iou.seeds),
-                _with_spread(iou.mean, iou.spread),
-                _with_spread(nsd.mean, nsd.spread),
-                _number(_mean(results, lambda r: r["metrics"]["hd95"])),
-                _number(_mean(results, lambda r: r["metrics"]["ece"]), 3),
-                f"{results[0]['parameters'] / 1e6:.1f} M",
-                str(results[0]["steps"]),
-                _number(_mean(results, lambda r: r["cpu_seconds"] / 60)),
-                _number(_mean(results, lambda r: r["seconds"] / 60)),
-            ]
-        )
-    return markdown(head, rows)
+    folds = {name: len({result["fold"] for result in results}) for name, results in runs.items()}
+    most = max(folds.values(), default=0)
+    return [
+        {
+            "name": name if folds[name] == most else f"{name} ({folds[name]} of {most} folds)",
+            "iou": summary(results, "iou"),
+            "nsd": summary(results, "nsd"),
+            "hd95": _mean(result["metrics"]["hd95"] for result in results),
+            "ece": _mean(result["metrics"]["ece"] for result in results),
+            "parameters": results[0]["parameters"],
+            "steps": results[0]["steps"],
+            "cpu_minutes": _mean(result["cpu_seconds"] / 60 for result in results),
+            "minutes": _mean(result["seconds"] / 60 for result in results),
+        }
+        for name, results in runs.items()
+    ]
 
 
-def _folds(results: Sequence[Result]) -> set[str]:
-    return {result["fold"] for result in results}
+def fold_scores(config: CompareConfig, runs: ByRun) -> dict[str, list[tuple[float | None, float | None]]]:
+    """(IoU, NSD) of each run on each fold, mean over seeds; None where it was not run."""
+
+    def score(results: Sequence[Result], fold: str, name: str) -> float | None:
+        return _mean(pooled(blocks_of(result), name) for result in results if result["fold"] == fold)
+
+    return {
+        run: [(score(results, fold.name, "iou"), score(results, fold.name, "nsd")) for fold in config.folds]
+        for run, results in runs.items()
+    }
 
 
-def fold_table(config: CompareConfig, runs: ByRun) -> list[str]:
-    """IoU / NSD of each run on each fold, mean over seeds."""
-    folds = [fold.name for fold in config.folds]
-    rows = []
-    for name, results in runs.items():
-        cells = []
-        for fold in folds:
-            chosen = [result for result in results if result["fold"] == fold]
-            scores = [[pooled(blocks_of(result), score) for result in chosen] for score in ("iou", "nsd")]
-            cells.append(" / ".join(percent(float(np.mean(values))) for values in scores) if chosen else "-")
-        rows.append([name, *cells])
-    return markdown(["IoU / NSD", *folds], rows)
+def differences(config: CompareConfig, runs: ByRun) -> list[tuple[str, str, str, Difference]]:
+    """(first run, second run, score, first minus second) of all that the configuration asks for and results tell."""
+    asked = [
+        (first, second, title, difference(runs.get(first, ()), runs.get(second, ()), score))
+        for first, second in config.tests
+        for score, title in (("iou", "IoU"), ("nsd", "NSD"))
+    ]
+    return [(first, second, title, found) for first, second, title, found in asked if found is not None]
 
 
-def test_table(config: CompareConfig, runs: ByRun) -> list[str]:
-    """Differences that the configuration asks for, with intervals and p-values."""
-    head = ["difference", "score", "points", "95 % interval", "p", "blocks", "pairs of runs", "spread over pairs"]
-    rows = []
-    for first, second in config.tests:
-        for score in ("iou", "nsd"):
-            found = difference(runs.get(first, ()), runs.get(second, ()), score)
-            if found is None:
-                continue
-            rows.append(
-                [
-                    f"{first} - {second}",
-                    score.upper() if score == "nsd" else "IoU",
-                    f"{100 * found.difference:+.1f}",
-                    "-" if math.isnan(found.low) else f"{100 * found.low:+.1f} to {100 * found.high:+.1f}",
-                    "-" if math.isnan(found.p) else f"{found.p:.2g}",
-                    str(found.blocks),
-                    str(found.pairs),
-                    percent(found.spread),
-                ]
-            )
-    return markdown(head, rows) if rows else []
-
-
-def video_table(runs: ByRun) -> list[str]:
-    """Scores when frames follow each other, and temporal consistency; empty where it was not measured."""
-    rows = []
-    for name, results in runs.items():
-        if "video" not in results[0]:
-            continue
-        iou, nsd = summary(results, "iou", "video.blocks"), summary(results, "nsd", "video.blocks")
-        consistency = _mean(results, lambda r: r["video"]["metrics"].get("temporal_consistency"))
-        steps = _mean(results, lambda r: r["video"]["refine_steps"])
-        rows.append(
-            [
-                name,
-                _with_spread(iou.mean, iou.spread),
-                _with_spread(nsd.mean, nsd.spread),
-                percent(consistency),
-                _number(_mean(results, lambda r: r["refine_steps"])),
-                _number(steps),
-            ]
-        )
-    head = ["frames as video", "IoU", "NSD", "temporal consistency", "steps per frame alone", "steps as video"]
-    return markdown(head, rows) if rows else []
+def video_rows(runs: ByRun) -> list[dict[str, Any]]:
+    """Scores when frames follow each other, and temporal consistency, of the runs where they were measured."""
+    return [
+        {
+            "name": name,
+            "iou": summary(results, "iou", "video.blocks"),
+            "nsd": summary(results, "nsd", "video.blocks"),
+            "consistency": _mean(result["video"]["metrics"].get("temporal_consistency") for result in results),
+            "steps_alone": _mean(result["refine_steps"] for result in results),
+            "steps": _mean(result["video"]["refine_steps"] for result in results),
+        }
+        for name, results in runs.items()
+        if "video" in results[0]
+    ]
 
 
 def corruption_errors(config: CompareConfig, runs: ByRun) -> dict[str, dict[str, float]]:
@@ -139,25 +95,7 @@ def corruption_errors(config: CompareConfig, runs: ByRun) -> dict[str, dict[str,
     return errors
 
 
-def corruption_table(errors: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """Corruption errors, runs as columns, in percent of the reference's."""
-    if not errors:
-        return []
-    names = list(next(iter(errors.values())))
-    order = ["mean", *(name for name in names if name != "mean")]
-    rows = [[name, *(percent(errors[run].get(name), 0) for run in errors)] for name in order]
-    return markdown(["corruption error, % of the reference's", *errors], rows)
-
-
-def _with_spread(mean: float, spread: float) -> str:
-    return percent(mean) if math.isnan(spread) else f"{percent(mean)} ± {percent(spread)}"
-
-
-def _mean(results: Sequence[Result], read: Any) -> float:
-    values = [read(result) for result in results]
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Of those that are known; None without any."""
     known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else float("nan")
-
-
-def _number(value: float, digits: int = 1) -> str:
-    return "-" if math.isnan(value) else f"{value:.{digits}f}"
+    return float(np.mean(known)) if known else None

@@ -24,6 +24,20 @@ def render(template: str, **shown: Any) -> str:
     return _TEMPLATES.get_template(template).render(shown)
 
 
+def templates(folder: Path, *, escape: bool) -> jinja2.Environment:
+    """The templates of `folder`, which say numbers as `number` does; `escape` for HTML."""
+    found = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        autoescape=escape,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    found.filters["number"], found.tests["known"] = number, known
+    return found
+
+
 def number(value: float | None, digits: int, sign: str = "") -> str:
     """A number, or a dash where it is undefined; `sign` "+" says the sign of positive ones too."""
     return f"{value:{sign}.{digits}f}" if known(value) else "-"
@@ -45,12 +59,5 @@ def data_uri(rgb: ByteArray) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"
 
 
-_TEMPLATES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
-    autoescape=True,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    undefined=jinja2.StrictUndefined,
-)
-_TEMPLATES.filters |= {"number": number, "data_uri": data_uri, "anchor": anchor}
-_TEMPLATES.tests |= {"known": known}
+_TEMPLATES = templates(Path(__file__).with_name("templates"), escape=True)
+_TEMPLATES.filters |= {"data_uri": data_uri, "anchor": anchor}
