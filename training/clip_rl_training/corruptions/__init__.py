@@ -1,5 +1,7 @@
 """Corruptions of endoscopic images at five severities, for the robustness benchmark and for augmentation.
 
+Ours: imagecorruptions and albumentations have no cautery smoke, blood, cloth or interlacing, nor say what is hidden.
+
 After Hendrycks & Dietterich 2019 (ImageNet-C): each corruption at severity 1 to 5, the same random pattern growing with
 the severity. Everything is a function of (name, severity, seed); sizes are relative to the image, so any size works.
 

@@ -1,8 +1,10 @@
 # mypy: disable-error-code="no-untyped-def, no-any-return, no-untyped-call"
 """Shrinking a frame by whole pixel blocks: the mean of each block, rounded, as `cv2.INTER_AREA` gives it.
 
-Rows are summed first, as long vectors, then columns, as long vectors too; one thread so is faster than OpenCV is with
-two, and the other core stays free for the network.
+Ours, not cv2.resize: of 1280x1024, blocks of 3x3 and 4x4 take it three times as long (of 2x2, half as long).
+
+Rows are summed first, as long vectors, then columns, as long vectors too; one thread does it, so that the other core
+stays free for the network.
 """
 
 from __future__ import annotations

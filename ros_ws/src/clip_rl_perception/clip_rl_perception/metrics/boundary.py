@@ -1,5 +1,7 @@
 """Boundary metrics: normalised surface Dice (NSD) at a tolerance, and the 95th percentile Hausdorff distance (HD95).
 
+Ours: MONAI's own functions took over twenty times as long for the same values (two instruments, 1280x1024).
+
 Boundaries and distances are MONAI's in two dimensions without sub-voxel correction: a mask's boundary is its pixels
 that a 4-neighbour erosion removes, pixels outside the image being background, so a mask cut off by the image border
 has boundary there. Distances run from boundary pixel to nearest boundary pixel, Euclidean, in pixels of the given maps.

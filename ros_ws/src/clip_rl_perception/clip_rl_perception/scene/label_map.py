@@ -1,5 +1,7 @@
 """Refined log-probabilities on the logit grid -> label map and confidence at the size of the frame.
 
+Ours: F.interpolate and argmax take over 100 times as long (docs/results/performance.md), OpenCV by classes 3 and more.
+
 What they are: the log-probabilities, bilinearly interpolated (half-pixel centres, edges repeated) from the grid nodes
 to the frame pixels through the `Letterbox`; the label is the class with the largest value, the first one on ties;
 confidence is its softmax probability after division by the calibration's temperature, x 255. `reference_maps` computes

@@ -1,5 +1,7 @@
 """Identities of instruments across frames.
 
+Ours, not a tracker of boxes (SORT, ByteTrack): thin tools cross, and footprint, tip, axis and class tell them apart.
+
 Each frame's instruments are assigned to the known tracks by the smallest total cost (the Hungarian method,
 scipy.optimize.linear_sum_assignment). A cost compares the footprint of the track, moved by its predicted motion, with
 the new footprint (overlap), the predicted tip with the new one, the axes and the classes. Tracks live on unseen for a

@@ -1,5 +1,7 @@
 """Image bytes as cameras and bags deliver them -> RGB arrays: plain fields in, no ROS.
 
+Ours, not cv_bridge: that needs ROS, and fails on some NumPy and OpenCV versions (tests/parity holds both equal).
+
 The fields are those of sensor_msgs/Image and sensor_msgs/CompressedImage, so the node and bag replay share this code.
 Views on the message's buffer honour `step`; one OpenCV pass puts the colours in order, and rgb8 needs not even that.
 """
