@@ -21,9 +21,11 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[2]
+TRAINING = ROOT / "training"
 PERCEPTION = ROOT / "ros_ws" / "src" / "clip_rl_perception"
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 COMMANDS = PROJECT["entry-points"]["clip_rl.commands"]
 
@@ -108,6 +110,17 @@ def test_package_manifests(package: str) -> None:
     assert root.findtext("license") == PROJECT["license"]["text"]
     depends = [entry.text for entry in root if entry.tag.endswith("depend")]
     assert len(depends) == len(set(depends))
+
+
+@pytest.mark.parametrize(("package", "folder"), [("clip_rl_perception", PERCEPTION), ("clip_rl_training", TRAINING)])
+def test_files_beside_the_code_are_installed(package: str, folder: Path) -> None:
+    root, patterns = folder / package, PYPROJECT["tool"]["setuptools"]["package-data"][package]
+    installed = {path for pattern in patterns for path in root.glob(pattern)}
+    beside = {path for path in root.rglob("*.*") if path.is_file() and "__pycache__" not in path.parts}
+    assert {path for path in beside - installed if path.suffix not in (".py", ".typed")} == set()
+    if package == "clip_rl_perception":
+        by_colcon = (folder / "setup.py").read_text(encoding="utf-8")
+        assert [pattern for pattern in patterns if f'"{pattern}"' not in by_colcon] == []
 
 
 def test_ros_imports_are_declared() -> None:
