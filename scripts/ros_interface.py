@@ -12,7 +12,6 @@ one, is an error.
 from __future__ import annotations
 
 import argparse
-import ast
 import dataclasses
 import difflib
 import json
@@ -24,10 +23,12 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "ros_ws" / "src" / "clip_rl_perception" / "clip_rl_perception"
+NODES = PACKAGE / "nodes"
 MESSAGES = ROOT / "ros_ws" / "src" / "clip_rl_interfaces"
 DOCUMENT = ROOT / "docs" / "ros_interface.md"
 sys.path[:0] = [str(PACKAGE.parent), str(Path(__file__).parent)]
 
+import ros_interface_sources as sources  # noqa: E402
 import ros_interface_texts as texts  # noqa: E402
 from clip_rl_perception.labels import label_space_names, load_label_space  # noqa: E402
 from clip_rl_perception.nodes.diagnostics import NodeState, check  # noqa: E402
@@ -41,130 +42,6 @@ _BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 class DriftError(Exception):
     """Code and texts speak of different things."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Topic:
-    """A topic as its source declares it."""
-
-    name: str
-    type: str
-    qos: str
-
-
-# ---------------------------------------------------------------- reading sources
-
-
-def _imports(tree: ast.AST) -> dict[str, str]:
-    """Imported message and service classes -> "package/Name"."""
-    found = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.endswith((".msg", ".srv")):
-            found.update({alias.name: f"{node.module.split('.')[0]}/{alias.name}" for alias in node.names})
-    return found
-
-
-def _profiles(tree: ast.AST) -> dict[str, str]:
-    """Constants that are QoSProfile(...) -> words."""
-    found = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and _name(node.value.func) == "QoSProfile":
-            given = {keyword.arg: ast.unparse(keyword.value).split(".")[-1] for keyword in node.value.keywords}
-            durability = given.get("durability", "VOLATILE").lower().replace("_", " ")
-            words = f"{given['reliability'].lower().replace('_', ' ')}, {durability}, depth {given['depth']}"
-            found[_name(node.targets[0])] = words
-    return found
-
-
-def _name(node: ast.AST) -> str:
-    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
-
-
-def _calls(tree: ast.AST, function: str) -> list[ast.Call]:
-    return [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _name(node.func) == function]
-
-
-def parse(path: Path) -> ast.Module:
-    """A source file's tree."""
-    return ast.parse(path.read_text(encoding="utf-8"), str(path))
-
-
-def published(outputs: Path, node: Path) -> list[Topic]:
-    """Topics that Outputs and the node itself publish."""
-    tree = parse(outputs)
-    kinds, profiles = _imports(tree), _profiles(tree)
-    found = []
-    for call in _calls(tree, "_publisher"):
-        kind, topic, profile = call.args
-        found.append(Topic(ast.literal_eval(topic), kinds[_name(kind)], profiles[_name(profile)]))
-    tree = parse(node)
-    for call in _calls(tree, "create_publisher"):
-        kind, topic, depth = call.args
-        qos = f"reliable, volatile, depth {ast.literal_eval(depth)}"
-        found.append(Topic(ast.literal_eval(topic), _imports(tree)[_name(kind)], qos))
-    return found
-
-
-def subscribed(inputs: Path, camera_info: Path) -> list[Topic]:
-    """Topics that the node subscribes to."""
-    tree = parse(inputs)
-    kinds, profiles = _imports(tree), _profiles(tree)
-    (table,) = [
-        node.value for node in ast.walk(tree) if isinstance(node, ast.AnnAssign) and _name(node.target) == "TRANSPORTS"
-    ]
-    assert isinstance(table, ast.Dict)
-    found = []
-    for entry in table.values:
-        assert isinstance(entry, ast.Tuple)
-        kind, topic = entry.elts
-        found.append(Topic(ast.literal_eval(topic), kinds[_name(kind)], profiles["IMAGE_QOS"]))
-    tree = parse(camera_info)
-    (call,) = _calls(tree, "create_subscription")
-    (qos,) = _profiles(tree).values()
-    return [*found, Topic(ast.literal_eval(call.args[1]), _imports(tree)[_name(call.args[0])], qos)]
-
-
-def services(node: Path) -> list[tuple[str, str]]:
-    """(name, type) of the node's own services."""
-    tree = parse(node)
-    kinds = _imports(tree)
-    return [(ast.literal_eval(call.args[1]), kinds[_name(call.args[0])]) for call in _calls(tree, "create_service")]
-
-
-def message_fields(path: Path) -> list[tuple[str, str, str]]:
-    """(name, type, comment) of the fields and constants of a .msg file."""
-    found = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        declaration, _, comment = line.partition("#")
-        words = declaration.split(None, 1)
-        if len(words) == 2:
-            found.append((words[1].strip(), words[0], comment.strip()))
-    return found
-
-
-def launch_arguments(path: Path) -> list[tuple[str, str, str]]:
-    """(name, default, description) of a launch file."""
-    found = []
-    for call in _calls(parse(path), "DeclareLaunchArgument"):
-        given = {keyword.arg: keyword.value for keyword in call.keywords}
-        default = given.get("default_value")
-        if default is None:
-            shown = "*required*"
-        elif isinstance(default, ast.Constant):
-            shown = f"`{default.value}`" if default.value else ""
-        else:
-            source = ast.unparse(default)
-            known = {"perception.yaml": "`config/perception.yaml`", "CORES": "half of the cores"}
-            shown = next((text for part, text in known.items() if part in source), "?")
-        choices = given.get("choices")
-        text = ast.literal_eval(given["description"])
-        if isinstance(choices, ast.List):
-            text += f" One of: {', '.join(ast.literal_eval(choices))}."
-        found.append((ast.literal_eval(call.args[0]), shown, text))
-    return found
-
-
-# ---------------------------------------------------------------- tables
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -185,15 +62,15 @@ def _described(kind: str, names: Iterable[str], described: dict[str, Any]) -> No
 
 def inputs_table() -> str:
     """What the node subscribes to."""
-    topics = subscribed(PACKAGE / "nodes" / "image_subscription.py", PACKAGE / "nodes" / "camera_subscription.py")
+    topics = sources.subscribed(NODES / "image_subscription.py", NODES / "camera_subscription.py")
     _described("inputs", (topic.name for topic in topics), texts.INPUTS)
     rows = [[f"`{topic.name}`", topic.type, topic.qos, texts.INPUTS[topic.name]] for topic in topics]
     return _table(("topic", "type", "QoS", "what"), rows)
 
 
-def outputs_table(outputs: Path = PACKAGE / "nodes" / "publishers.py") -> str:
+def outputs_table(outputs: Path = NODES / "publishers.py") -> str:
     """What the node publishes."""
-    topics = published(outputs, PACKAGE / "nodes" / "perception_node.py")
+    topics = sources.published(outputs, NODES / "perception_node.py")
     _described("outputs", (topic.name for topic in topics), texts.OUTPUTS)
     rows = [[f"`{topic.name}`", topic.type, topic.qos, *texts.OUTPUTS[topic.name]] for topic in topics]
     return _table(("topic", "type", "QoS", "when", "what"), rows)
@@ -201,7 +78,7 @@ def outputs_table(outputs: Path = PACKAGE / "nodes" / "publishers.py") -> str:
 
 def services_table() -> str:
     """The node's own services."""
-    found = services(PACKAGE / "nodes" / "perception_node.py")
+    found = sources.services(NODES / "perception_node.py")
     _described("services", (name for name, _ in found), texts.SERVICES)
     return _table(("service", "type", "what"), [[f"`{name}`", kind, texts.SERVICES[name]] for name, kind in found])
 
@@ -210,7 +87,7 @@ def status_table() -> str:
     """Status codes, from SceneStatus.msg, and what to do on each."""
     meanings = {
         name.split("=")[0]: (int(name.split("=")[1]), comment)
-        for name, _, comment in message_fields(MESSAGES / "msg" / "SceneStatus.msg")
+        for name, _, comment in sources.message_fields(MESSAGES / "msg" / "SceneStatus.msg")
         if "=" in name
     }
     if {name: value for name, (value, _) in meanings.items()} != {kind.name: kind.value for kind in Validity}:
@@ -224,7 +101,7 @@ def fields_table(message: str) -> str:
     """Fields of one of our messages, from its file."""
     rows = [
         [f"`{name}`", kind, _sentence(comment)]
-        for name, kind, comment in message_fields(MESSAGES / "msg" / f"{message}.msg")
+        for name, kind, comment in sources.message_fields(MESSAGES / "msg" / f"{message}.msg")
         if "=" not in name
     ]
     return _table(("field", "type", "meaning"), rows)
@@ -258,12 +135,7 @@ def _number(value: float) -> str:
 
 def lifecycle_table() -> str:
     """What the node does in its transitions."""
-    defined = {
-        node.name.removeprefix("on_")
-        for node in ast.walk(parse(PACKAGE / "nodes" / "perception_node.py"))
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("on_")
-    }
-    _described("transitions", defined, texts.TRANSITIONS)
+    _described("transitions", sources.transitions(NODES / "perception_node.py"), texts.TRANSITIONS)
     return _table(("transition", "from, to", "what"), [[f"`{n}`", *row] for n, row in texts.TRANSITIONS.items()])
 
 
@@ -285,7 +157,7 @@ def diagnostics_table() -> str:
 
 def launch_table(name: str) -> str:
     """Arguments of a launch file."""
-    rows = launch_arguments(ROOT / "launch" / f"{name}.launch.py")
+    rows = sources.launch_arguments(ROOT / "launch" / f"{name}.launch.py")
     return _table(("argument", "default", "what"), [[f"`{argument}`", *rest] for argument, *rest in rows])
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from clip_rl_perception.bags.bag_writer import BagWriter
 from clip_rl_perception.labels import load_label_space
-from clip_rl_perception.replay.recording import Recording, read_stamps
+from clip_rl_perception.replay.recording import Recording, read_published
 from harness import picture
 
 START = 1_700_000_000_000_000_000
@@ -114,9 +114,10 @@ def test_a_bag_comes_back_as_masks_video_and_report(
     frames = sum(1 for _ in iter(video.grab, False))
     assert frames == FRAMES
     # Every mask carries the stamp of a frame that was published, and frames were stamped when published, in order.
-    stamps, recording = read_stamps(out / "frames.jsonl"), Recording(out / "recording")
+    published, recording = read_published(out / "frames.jsonl"), Recording(out / "recording")
+    stamps = [row.stamp_ns for row in published]
     assert set(recording.mask_received_ns) <= set(stamps)
-    assert list(stamps.values()) == list(range(FRAMES))
+    assert [row.index for row in published] == list(range(FRAMES))
     assert min(stamps) > START + 10**9
     assert all(received > stamp for stamp, received in recording.mask_received_ns.items())
     assert str(report["masks_received"]) in text and str(out / "report.html") in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import math
 import os
@@ -11,12 +12,18 @@ import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from clip_rl_interfaces.msg import ClassList, InstrumentTagArray, SceneStatus
-from clip_rl_perception.labels import label_space_from_names
-from clip_rl_perception.nodes import node_messages
+from clip_rl_perception.labels import label_space_from_names, load_label_space
+from clip_rl_perception.messages import message_types, scene_messages
+from clip_rl_perception.messages.class_messages import class_list, label_info, label_space_of
+from clip_rl_perception.messages.image_messages import image, jpeg
+from clip_rl_perception.messages.message_types import BAG_TYPES, MessageTypes
+from clip_rl_perception.messages.scene_messages import Status
 from clip_rl_perception.nodes.newest_frame import FrameCounts
-from clip_rl_perception.nodes.node_messages import FrameTimes
 from clip_rl_perception.nodes.publishers import PUBLICATION_MODE, send_in_background
+from clip_rl_perception.ros.ros_types import ROS_TYPES
 from clip_rl_perception.scene.types import Box, Instrument, Letterbox, Scene, Validity
+from every_field import LABELS as NAMES
+from every_field import distinct_instrument, distinct_status, message_fields
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -73,7 +80,8 @@ def test_sending_in_the_background_unless_the_environment_says_otherwise(monkeyp
 
 
 def test_tags() -> None:
-    received: InstrumentTagArray = over_the_wire(node_messages.tags_message(HEADER, scene(), LABELS, "abcdef012345"))
+    made = scene_messages.tags(HEADER, scene().instruments, LABELS, "abcdef012345", ROS_TYPES)
+    received: InstrumentTagArray = over_the_wire(made)
     assert received.header == HEADER and received.model_id == "abcdef012345"
     (tag,) = received.instruments
     assert (tag.track_id, tag.class_id, tag.class_name, tag.age) == (7, 2, "scissors", 9)
@@ -84,10 +92,45 @@ def test_tags() -> None:
     assert (tag.velocity.x, tag.velocity.y) == (12.0, -3.5)
 
 
+def in_a_bag(message: Any, kind: str) -> Any:
+    """Written by rclpy, read by rosbags."""
+    return message_types.typestore().deserialize_cdr(serialize_message(message), kind)
+
+
+def from_a_bag(message: Any, kind: str) -> Any:
+    """Written by rosbags, read by rclpy."""
+    return deserialize_message(bytes(message_types.typestore().serialize_cdr(message, kind)), ROS_TYPES.named(kind))
+
+
+WAYS = pytest.mark.parametrize(
+    ("kinds", "sent"),
+    [(ROS_TYPES, lambda message, kind: over_the_wire(message)), (ROS_TYPES, in_a_bag), (BAG_TYPES, from_a_bag)],
+    ids=["rclpy", "rclpy to rosbags", "rosbags to rclpy"],
+)
+
+
+@WAYS
+def test_every_field_survives_with_and_without_ros(kinds: MessageTypes, sent: Any) -> None:
+    instrument, status = distinct_instrument(), distinct_status()
+    header = message_types.header(status.stamp_ns, "cam", kinds)
+    tags = sent(scene_messages.tags(header, [instrument], NAMES, "abc", kinds), message_types.INSTRUMENTS)
+    assert scene_messages.instruments_of(tags) == (instrument,)
+    assert (tags.instruments[0].class_name, tags.model_id) == (NAMES.names[instrument.class_id], "abc")
+    said = sent(scene_messages.status(header, status, kinds), message_types.STATUS)
+    assert scene_messages.status_of(said) == status
+    space = load_label_space("endovis2018")
+    classes = sent(class_list(space, 17, kinds), message_types.CLASS_LIST)
+    assert label_space_of(classes) == space and message_types.stamp_of(classes) == 17
+
+
+def test_interface_files_are_those_that_ros_compiled() -> None:
+    for name in ("InstrumentTag", "SceneStatus"):
+        kind = ROS_TYPES.named(f"clip_rl_interfaces/msg/{name}")
+        assert list(kind.get_fields_and_field_types()) == list(message_fields(name))
+
+
 def test_numpy_numbers_are_taken() -> None:
     """The scene floor may hand over numpy scalars; rclpy accepts only Python's own."""
-    import dataclasses
-
     instrument = dataclasses.replace(
         scene().instruments[0],
         class_id=np.uint8(1),
@@ -99,25 +142,31 @@ def test_numpy_numbers_are_taken() -> None:
         track_id=np.int64(5),
         age=np.int64(6),
     )
-    made = node_messages.tags_message(HEADER, dataclasses.replace(scene(), instruments=(instrument,)), LABELS, "x")
+    made = scene_messages.tags(HEADER, [instrument], LABELS, "x", ROS_TYPES)
     assert over_the_wire(made).instruments[0].box.width == 3
 
 
 def test_status_of_a_processed_and_of_a_rejected_frame() -> None:
-    times = FrameTimes(decode=0.5, publish=0.75, total=20.0, age=30.0)
-    fields = {"times": times, "counts": FrameCounts(4, 3, 2, 1), "model_id": "abc", "engine": "torch fp32 288x352"}
-    done: SceneStatus = over_the_wire(
-        node_messages.status_message(HEADER, validity=Validity.STALE, reason="old", scene=scene(), **fields)
+    seen = scene()
+    told = Status(
+        Validity.STALE,
+        "old",
+        novelty=seen.novelty,
+        stage_ms={"decode": 0.5, **seen.stage_ms, "publish": 0.75, "total": 20.0},
+        age_ms=30.0,
+        refine_steps=seen.refine_steps,
+        **dataclasses.asdict(FrameCounts(4, 3, 2, 1)),
+        model_id="abc",
+        engine="torch fp32 288x352",
     )
+    done: SceneStatus = over_the_wire(scene_messages.status(HEADER, told, ROS_TYPES))
     assert done.header == HEADER and (done.validity, done.reason) == (SceneStatus.STALE, "old")
     assert (done.decode_ms, done.preprocess_ms, done.network_ms, done.refine_ms) == (0.5, 1.0, 2.0, 3.0)
     assert (done.postprocess_ms, done.tags_ms, done.publish_ms, done.total_ms) == (4.0, 5.0, 0.75, 20.0)
     assert (done.age_ms, done.novelty, done.refine_steps) == (30.0, 0.25, 3)
     assert (done.received, done.processed, done.dropped, done.invalid) == (4, 3, 2, 1)
     assert (done.model_id, done.engine) == ("abc", "torch fp32 288x352")
-    rejected = over_the_wire(
-        node_messages.status_message(HEADER, validity=Validity.INVALID_INPUT, reason="step", scene=None, **fields)
-    )
+    rejected = over_the_wire(scene_messages.status(HEADER, Status(Validity.INVALID_INPUT, "step"), ROS_TYPES))
     assert rejected.validity == SceneStatus.INVALID_INPUT and math.isnan(rejected.novelty)
     assert (rejected.network_ms, rejected.refine_steps) == (0.0, 0)
 
@@ -128,7 +177,7 @@ def test_validity_constants_agree() -> None:
 
 
 def test_class_list() -> None:
-    received: ClassList = over_the_wire(node_messages.class_list_message(LABELS, Time(sec=5)))
+    received: ClassList = over_the_wire(class_list(LABELS, 5_000_000_000, ROS_TYPES))
     assert list(received.names) == ["tissue", "bipolar forceps", "scissors"]
     assert list(received.ids) == [0, 1, 2] and list(received.instrument) == [False, True, True]
     assert received.prompts[1] == "a photo of a bipolar forceps in surgery"
@@ -138,21 +187,18 @@ def test_class_list() -> None:
 
 
 def test_images() -> None:
-    mask: Image = over_the_wire(
-        node_messages.image_message(HEADER, np.arange(12, dtype=np.uint8).reshape(3, 4), "mono8")
-    )
+    mask: Image = over_the_wire(image(HEADER, np.arange(12, dtype=np.uint8).reshape(3, 4), types=ROS_TYPES))
     assert mask.header == HEADER and (mask.height, mask.width, mask.step, mask.encoding) == (3, 4, 4, "mono8")
     assert list(mask.data) == list(range(12))
-    jpeg = over_the_wire(node_messages.jpeg_message(HEADER, np.zeros((8, 8, 3), np.uint8), 80))
-    assert jpeg.header == HEADER and bytes(jpeg.data[:2]) == b"\xff\xd8"
+    picture = over_the_wire(jpeg(HEADER, np.zeros((8, 8, 3), np.uint8), ROS_TYPES, quality=80))
+    assert picture.header == HEADER and bytes(picture.data[:2]) == b"\xff\xd8"
 
 
 @pytest.mark.skipif(VISION, reason="vision_msgs is not installed")
 def test_vision_msgs() -> None:
-    assert node_messages.vision_msgs_available()
-    info = over_the_wire(node_messages.label_info_message(LABELS, Time(sec=5)))
+    info = over_the_wire(label_info(LABELS, 5_000_000_000, ROS_TYPES))
     assert [(entry.class_id, entry.class_name) for entry in info.class_map] == list(enumerate(LABELS.names))
-    found = over_the_wire(node_messages.detections_message(HEADER, scene(), LABELS))
+    found = over_the_wire(scene_messages.detections(HEADER, scene().instruments, LABELS, ROS_TYPES))
     assert found.header == HEADER
     (detection,) = found.detections
     assert detection.header == HEADER and detection.id == "7"

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.replay.scoring import FrameScorer
-from clip_rl_perception.runs.run_record import STAGES, FrameRecord, RunRecord, SeenInstrument, mask_hash
+from clip_rl_perception.runs.run_record import STAGES, FrameRecord, RunRecord, mask_hash
+from clip_rl_perception.scene.types import Box, Instrument
 from clip_rl_perception.sources.class_mapping import mapping_of_spaces
 
 START = 1_700_000_000_000_000_000
@@ -81,7 +82,9 @@ def scored_run(shifts: list[int], *, sequences: int = 1, **fields: Any) -> RunRe
         mask = mask_of(5 + shift)
         rgb = np.repeat((truth * 90 + 40)[..., None], 3, axis=2).astype(np.uint8)
         measures = scorer.score(sequence, mask, truth, np.full_like(mask, 230), rgb).measures
-        tag = SeenInstrument(1 + place // 10, 1, 0.9, (5 + shift, 10, 20, 20), (6.0, 11.0), 400.0, 1.0)
+        tag = Instrument(
+            1, 0.9, Box(5 + shift, 10, 20, 20), (6.0, 11.0), (0.0, 1.0), 400.0, True, track_id=1 + place // 10
+        )
         frames.append(
             frame(
                 index,

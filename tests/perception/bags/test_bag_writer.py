@@ -8,6 +8,7 @@ import pytest
 from clip_rl_perception.bags.bag_writer import BagError, BagWriter
 from clip_rl_perception.labels import LabelClass, LabelError, LabelSpace, load_label_space
 from clip_rl_perception.messages import message_types
+from clip_rl_perception.messages.class_messages import class_list, label_space_of
 from rosbags.highlevel import AnyReader
 
 STAMP = 1_700_000_000_123_456_789
@@ -104,7 +105,7 @@ def test_type_hashes_and_latched_profile_are_stored(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["endovis2018", "endovis2018-type", "binary"])
 def test_shipped_label_spaces_come_back_whole(name: str) -> None:
     space = load_label_space(name)
-    assert message_types.label_space_of(message_types.class_list(space, STAMP)) == space
+    assert label_space_of(class_list(space, STAMP)) == space
 
 
 def test_custom_label_space_comes_back() -> None:
@@ -115,7 +116,7 @@ def test_custom_label_space_comes_back() -> None:
             LabelClass(1, "gripper", ("a gripper", "metal jaws"), (10, 200, 255), instrument=True),
         ),
     )
-    back = message_types.label_space_of(message_types.class_list(space, STAMP))
+    back = label_space_of(class_list(space, STAMP))
     assert back.names == space.names
     assert back.classes[1].prompts == ("a gripper", "metal jaws")
     assert back.classes[1].color == (10, 200, 255)
@@ -123,10 +124,10 @@ def test_custom_label_space_comes_back() -> None:
 
 
 def test_class_list_of_unequal_lists_is_refused() -> None:
-    message = message_types.class_list(LabelSpace("mine", (LabelClass(0, "a"), LabelClass(1, "b"))), STAMP)
+    message = class_list(LabelSpace("mine", (LabelClass(0, "a"), LabelClass(1, "b"))), STAMP)
     message.prompts.pop()
     with pytest.raises(LabelError, match="different lengths"):
-        message_types.label_space_of(message)
+        label_space_of(message)
 
 
 def test_bag_stays_readable_after_an_error(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from clip_rl_perception.bags.bag_writer import BagWriter
 from clip_rl_perception.engine.build import build_engine
 from clip_rl_perception.engine.protocol import EngineError
-from clip_rl_perception.messages import message_types, scene_messages
+from clip_rl_perception.messages import image_messages, message_types
 from clip_rl_perception.model.checkpoint import load_checkpoint
 from clip_rl_perception.replay.offline import OfflineOptions, OfflineReplay
 from clip_rl_perception.replay.recording import Recording
@@ -192,7 +192,7 @@ def broken_bag(path: Path) -> Path:
         def write(place: int, index: int, pixels: np.ndarray, encoding: str = "rgb8", topic: str = "image_raw") -> None:
             """`place`: when it was recorded; `index`: when it was taken."""
             header = message_types.header(START + index * PERIOD, "cam")
-            message = scene_messages.image(header, pixels, encoding)
+            message = image_messages.image(header, pixels, encoding)
             bag.write_message(f"/scope/{topic}", message_types.IMAGE, message, START + place * PERIOD)
 
         write(0, 0, image(0))

@@ -12,13 +12,14 @@ import pytest
 from clip_rl_perception.atomic_write import write_json
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.metrics import latency
-from clip_rl_perception.replay.recording import Recording, read_stamps
+from clip_rl_perception.replay.recording import Published, Recording, read_published
 from clip_rl_perception.report import report_html, run_summary, svg_plots
 from clip_rl_perception.report.frame_gallery import Picture
 from clip_rl_perception.report.report_files import write_report
 from clip_rl_perception.report.time_axis import anchor
 from clip_rl_perception.runs.record_json import ReportError, frame_from_json, frame_to_json, read_run
-from clip_rl_perception.runs.run_record import STAGES, RunRecord
+from clip_rl_perception.runs.run_record import STAGES, RunRecord, noted
+from clip_rl_perception.scene.types import Box, Instrument
 from clip_rl_perception.sources.frames import SourceError
 from recorded import PERIOD, stamp, status, write_recording
 from runs import frame, missing, run_of, scored_run
@@ -119,12 +120,13 @@ def test_masks_are_read_back(tmp_path: Path) -> None:
 
 
 def test_stamps_table(tmp_path: Path) -> None:
-    (tmp_path / "frames.jsonl").write_text('{"index": 3, "stamp_ns": 17}\n{"index": 4, "stamp_ns": 19}\n')
-    assert read_stamps(tmp_path / "frames.jsonl") == {17: 3, 19: 4}
+    rows = [{"index": 3, "source_index": 4, "stamp_ns": 17, "published_ns": 18}, {"source_index": 5, "stamp_ns": 19}]
+    (tmp_path / "frames.jsonl").write_text("".join(json.dumps({"published_ns": 20, **row}) + "\n" for row in rows))
+    assert read_published(tmp_path / "frames.jsonl") == [Published(4, 17, 18), Published(5, 19, 20)]
     (tmp_path / "bad.jsonl").write_text('{"index": 3')
     for name in ("bad.jsonl", "none.jsonl"):
         with pytest.raises(SourceError, match=name):
-            read_stamps(tmp_path / name)
+            read_published(tmp_path / name)
 
 
 def test_a_summary_is_finite_json(tmp_path: Path) -> None:
@@ -143,9 +145,29 @@ def test_a_report_reads_back_as_the_run_that_it_tells_of(tmp_path: Path) -> None
     for one, other in zip(run.frames, again.frames, strict=True):
         assert (one.measures.confusion == other.measures.confusion).all()
         np.testing.assert_allclose(one.measures.nsd, other.measures.nsd, atol=1e-6)
+    assert [item.instruments[0].box for item in again.frames] == [item.instruments[0].box for item in run.frames]
     lone = missing(3, "invalid", reason="no")
     alone = frame_from_json(json.loads(json.dumps(frame_to_json(lone))), 8)
     assert dataclasses.asdict(alone) == dataclasses.asdict(lone)
+
+
+def test_a_row_of_an_instrument_stays_what_it_was() -> None:
+    row = [7, 2, 0.8712, 20, 30, 40, 10, 20.13, 45.5, 300.4, 0.5]
+    data = {"index": 0, "topic": "", "sequence": "a", "stamp_ns": 1, "kind": "mask", "instruments": [row]}
+    (found,) = frame_from_json(data, 8).instruments
+    assert (found.track_id, found.class_id, found.confidence) == (7, 2, 0.8712)
+    assert (found.box, found.tip, found.area, found.visibility) == (Box(20, 30, 40, 10), (20.13, 45.5), 300.4, 0.5)
+    exact = dataclasses.replace(
+        found, confidence=np.float32(0.87123), tip=(20.1312, 45.5), area=300.4321, track_id=np.int64(7)
+    )
+    again = frame_to_json(dataclasses.replace(frame_from_json(data, 8), instruments=(exact,)))
+    assert json.dumps(again["instruments"]) == json.dumps([row])
+
+
+def test_a_record_keeps_instruments_in_order_and_without_footprints() -> None:
+    tag = Instrument(1, 0.5, Box(0, 0, 4, 4), (1.0, 2.0), (0.0, 1.0), 9.0, True, footprint=np.ones((4, 4), np.uint8))
+    kept = noted([dataclasses.replace(tag, track_id=2), dataclasses.replace(tag, track_id=1)])
+    assert [(item.track_id, item.footprint) for item in kept] == [(1, None), (2, None)]
 
 
 @pytest.mark.parametrize(

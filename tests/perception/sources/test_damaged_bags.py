@@ -10,6 +10,7 @@ import pytest
 from clip_rl_perception.bags.bag_writer import BagWriter
 from clip_rl_perception.labels import label_space_from_names, load_label_space
 from clip_rl_perception.messages import message_types
+from clip_rl_perception.messages.class_messages import class_list
 from clip_rl_perception.sources.bag_source import BagSource
 from clip_rl_perception.sources.frames import SourceError
 from clip_rl_perception.sources.mask_coding import ColorCoding
@@ -209,7 +210,7 @@ def test_frames_know_their_header_and_place(tmp_path: Path) -> None:
 def test_two_classes_of_one_colour_need_a_label_map(tmp_path: Path) -> None:
     space = label_space_from_names(["background", "a"])
     with BagWriter(tmp_path / "bag") as bag:
-        message = message_types.class_list(space, START)
+        message = class_list(space, START)
         message.colors[1] = message.colors[0]
         bag.write_message("/endoscope/labels/classes", message_types.CLASS_LIST, message, START)
         bag.write_image(picture(0), START)

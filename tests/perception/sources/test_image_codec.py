@@ -1,4 +1,4 @@
-"""Messages to arrays and back. Plain objects stand for the messages: the codec knows only their fields."""
+"""Messages to arrays. Plain objects stand for the messages: the codec knows only their fields."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from array import array
 import cv2
 import numpy as np
 import pytest
+from clip_rl_perception.messages.image_messages import jpeg
 from clip_rl_perception.sources import image_codec
 from clip_rl_perception.sources.encodings import contiguous_rgb, image_to_rgb
-from clip_rl_perception.sources.image_codec import ImageError, decode_message, fill_compressed, fill_image, to_bytes
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from clip_rl_perception.sources.image_codec import ImageError, decode_message
 
 
 def image(encoding: str = "bgr8", height: int = 4, width: int = 6, channels: int = 3) -> types.SimpleNamespace:
@@ -31,11 +30,8 @@ def test_raw_message() -> None:
 
 @pytest.mark.parametrize("compressed", [False, True])
 def test_a_view_saves_the_copy_and_shows_the_same(compressed: bool) -> None:
-    if compressed:
-        message = types.SimpleNamespace(format="", data=None)
-        fill_compressed(message, np.random.default_rng(0).integers(0, 256, (16, 24, 3), np.uint8))
-    else:
-        message = image()
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 24, 3), np.uint8)
+    message = jpeg(None, pixels) if compressed else image()
     view = decode_message(message, as_view=True)
     assert view.strides[2] == -1
     np.testing.assert_array_equal(view, decode_message(message))
@@ -43,53 +39,6 @@ def test_a_view_saves_the_copy_and_shows_the_same(compressed: bool) -> None:
     assert turned.flags.c_contiguous
     np.testing.assert_array_equal(turned, view)
     assert contiguous_rgb(turned) is turned
-
-
-def test_compressed_message_round_trip() -> None:
-    rows, columns = np.mgrid[:32, :48]
-    rgb = np.stack([rows * 6, columns * 5, np.full_like(rows, 30)], axis=2).astype(np.uint8)
-    message = types.SimpleNamespace(format="", data=None)
-    fill_compressed(message, rgb, quality=95)
-    assert message.format == "bgr8; jpeg compressed bgr8"
-    assert isinstance(message.data, array) and message.data.typecode == "B"
-    assert np.abs(decode_message(message).astype(int) - rgb).mean() < 3
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(1, 20), st.integers(1, 20), st.sampled_from(["mono8", "bgr8", "rgb8"]), st.booleans())
-def test_what_is_filled_decodes_to_the_same_pixels(height: int, width: int, encoding: str, strided: bool) -> None:
-    shape = (height, width) if encoding == "mono8" else (height, width, 3)
-    pixels = np.random.default_rng(height * 31 + width).integers(0, 256, shape, np.uint8)
-    if strided:
-        pixels = np.repeat(pixels, 2, axis=1)[:, ::2]
-    message = types.SimpleNamespace()
-    fill_image(message, pixels, encoding)
-    assert (message.height, message.width, message.is_bigendian) == (height, width, 0)
-    assert message.step * height == len(message.data)
-    expected = np.repeat(pixels[..., None], 3, axis=2) if encoding == "mono8" else pixels
-    expected = expected[..., ::-1] if encoding == "bgr8" else expected
-    np.testing.assert_array_equal(decode_message(message), expected)
-
-
-@pytest.mark.parametrize(
-    ("shape", "dtype", "encoding"),
-    [
-        ((4, 5), np.uint8, "bgr8"),
-        ((4, 5, 3), np.uint8, "mono8"),
-        ((4, 5), np.float32, "mono8"),
-        ((4, 5, 4), np.uint8, "rgb8"),
-    ],
-)
-def test_filling_with_the_wrong_array_is_refused(shape: tuple[int, ...], dtype: type, encoding: str) -> None:
-    with pytest.raises(ValueError, match=encoding):
-        fill_image(types.SimpleNamespace(), np.zeros(shape, dtype), encoding)
-
-
-def test_to_bytes_copies() -> None:
-    pixels = np.arange(6, dtype=np.uint8).reshape(2, 3)
-    data = to_bytes(pixels)
-    pixels[:] = 0
-    assert list(data) == [0, 1, 2, 3, 4, 5]
 
 
 class Bridge:

@@ -32,7 +32,8 @@ from rosbags.rosbag2.enums import CompressionFormat, CompressionMode
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace
-from clip_rl_perception.messages import message_types
+from clip_rl_perception.messages import image_messages, message_types
+from clip_rl_perception.messages.class_messages import class_list
 from clip_rl_perception.sources.camera_model import CAMERA_INFO, CameraModel
 from clip_rl_perception.sources.encodings import ENCODINGS, ImageError
 from clip_rl_perception.sources.pixel_encoding import encode_pixels
@@ -163,12 +164,8 @@ class BagWriter:
         pixel_format: str = "bgr8",
     ) -> None:
         """Write an image that is already a JPEG or PNG file's bytes, to `topic` + ``/compressed``."""
-        message = message_types.typestore().types[message_types.COMPRESSED_IMAGE](
-            header=message_types.header(stamp_ns, frame_id),
-            # image_transport's form, so that its decoders restore the encoding they started from.
-            format=f"{pixel_format}; {encoding} compressed" + (f" {pixel_format}" if pixel_format != "mono8" else ""),
-            data=np.frombuffer(data, np.uint8),
-        )
+        header = message_types.header(stamp_ns, frame_id)
+        message = image_messages.compressed_image(header, data, encoding, pixel_format=pixel_format)
         self.write_message(f"{topic}/compressed", message_types.COMPRESSED_IMAGE, message, stamp_ns)
 
     def write_raw(
@@ -196,7 +193,7 @@ class BagWriter:
 
     def write_label_space(self, space: LabelSpace, stamp_ns: int, *, topic: str = LABEL_TOPIC) -> None:
         """Write what the ids of labels on `topic` mean, to `topic` + ``/classes``; once, at the start, is enough."""
-        message = message_types.class_list(space, stamp_ns)
+        message = class_list(space, stamp_ns)
         profile = qos(transient_local=True, depth=1)
         self.write_message(f"{topic}/classes", message_types.CLASS_LIST, message, stamp_ns, profile)
 
@@ -226,15 +223,8 @@ class BagWriter:
 
     def _write_rows(self, rows: ByteArray, width: int, encoding: str, stamp_ns: int, topic: str, frame_id: str) -> None:
         """Write uint8 (H, step) rows of bytes as sensor_msgs/Image."""
-        message = message_types.typestore().types[message_types.IMAGE](
-            header=message_types.header(stamp_ns, frame_id),
-            height=rows.shape[0],
-            width=width,
-            encoding=encoding,
-            is_bigendian=0,
-            step=rows.shape[1],
-            data=rows.reshape(-1),
-        )
+        header = message_types.header(stamp_ns, frame_id)
+        message = image_messages.image_of_rows(header, rows, width, encoding)
         self.write_message(topic, message_types.IMAGE, message, stamp_ns)
 
 

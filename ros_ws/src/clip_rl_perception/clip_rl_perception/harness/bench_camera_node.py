@@ -17,39 +17,35 @@ from typing import Any
 
 import cv2
 import numpy as np
-import rclpy
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
 
+from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.harness import events
 from clip_rl_perception.harness.player_node import CAMERA_QOS
+from clip_rl_perception.messages.image_messages import image, jpeg
+from clip_rl_perception.messages.message_types import header
+from clip_rl_perception.ros.ros_types import ROS_TYPES
 from clip_rl_perception.ros.shutdown import ShutdownSignals
-from clip_rl_perception.sources.image_codec import fill_compressed, fill_image
-
-JPEG_QUALITY = 90
+from clip_rl_perception.ros.spin import living
 
 
 class BenchCameras(Node):
     """One publisher for each namespace."""
 
-    def __init__(self, frames: np.ndarray[Any, Any], namespaces: list[str], transport: str) -> None:
+    def __init__(self, frames: ByteArray, namespaces: list[str], transport: str) -> None:
         """Make the publishers and every message."""
         super().__init__("bench_cameras")
         kind, topic = (CompressedImage, "image/compressed") if transport == "compressed" else (Image, "image")
         self.image_publishers = [self.create_publisher(kind, f"{name}/{topic}", CAMERA_QOS) for name in namespaces]
         self._messages = [self._message(frame, transport) for frame in frames]
 
-    def _message(self, bgr: np.ndarray[Any, Any], transport: str) -> Any:
+    def _message(self, bgr: ByteArray, transport: str) -> Any:
+        head = header(0, "bench", ROS_TYPES)
         if transport == "compressed":
-            message = CompressedImage()
-            fill_compressed(message, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), JPEG_QUALITY)
-        else:
-            message = Image()
-            fill_image(message, bgr, "bgr8")
-        message.header.frame_id = "bench"
-        return message
+            return jpeg(head, np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8), ROS_TYPES)
+        return image(head, bgr, "bgr8", ROS_TYPES)
 
     def film(self) -> Iterator[Any]:
         """Messages without end, without a jump between two."""
@@ -90,7 +86,6 @@ def play(node: BenchCameras, arguments: argparse.Namespace, stop: ShutdownSignal
 
 def main(args: list[str] | None = None) -> None:
     """Entry point: FRAMES.npy --namespaces /a /b --rate 30 --seconds 5 --stamps FILE."""
-    given = sys.argv if args is None else args
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("frames", type=Path)
     parser.add_argument("--namespaces", nargs="+", required=True)
@@ -100,16 +95,11 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("--stamps", type=Path, required=True)
     parser.add_argument("--settle-seconds", type=float, default=0.5)
     parser.add_argument("--wait-seconds", type=float, default=60.0)
-    arguments = parser.parse_args(remove_ros_args(given)[1:])
+    arguments = parser.parse_args(remove_ros_args(args)[1:])
     stop = ShutdownSignals()
     frames = np.load(arguments.frames)
-    rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
-    node = BenchCameras(frames, arguments.namespaces, arguments.transport)
-    try:
+    with living(lambda: BenchCameras(frames, arguments.namespaces, arguments.transport), args) as node:
         status = play(node, arguments, stop)
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
     sys.exit(status)
 
 

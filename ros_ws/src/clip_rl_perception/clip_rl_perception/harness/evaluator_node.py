@@ -26,9 +26,6 @@ import threading
 import time
 from pathlib import Path
 
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
 from clip_rl_perception.errors import ClipRlError
@@ -38,6 +35,7 @@ from clip_rl_perception.replay.online_evaluation import OnlineEvaluation, Online
 from clip_rl_perception.replay.recording import Published, Recording, read_published
 from clip_rl_perception.report.frame_gallery import FrameGallery
 from clip_rl_perception.report.report_files import write_report
+from clip_rl_perception.ros.spin import living
 from clip_rl_perception.runs.problems import ProblemLog
 from clip_rl_perception.runs.run_record import RunRecord
 from clip_rl_perception.sources.streams import InputOptions
@@ -48,30 +46,15 @@ QUIET_S = 2.0
 
 
 def listen(node: RecorderNode, stop: threading.Event) -> bool:
-    """Until playing is over; False when `stop` was set before."""
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    announced, played, told, latest, since = False, False, 0.0, -1, time.monotonic()
-    try:
-        while not stop.is_set():
-            executor.spin_once(timeout_sec=0.1)
-            now = time.monotonic()
-            if not announced and node.ready():
-                announced = True
-                events.emit("ready")
-            if now - told > 0.5:
-                told = now
-                events.emit("progress", **node.counts)
-                count, playing = sum(node.counts.values()), node.image_publishers() > 0
-                played |= playing
-                if playing or count != latest:
-                    latest, since = count, now
-                if played and now - since > QUIET_S:
-                    return True
-            if node.failure is not None:
-                return False
-    finally:
-        executor.remove_node(node)
+    """Until playing is over; False when `stop` was set before, or the disk failed."""
+    played, latest, since = False, -1, time.monotonic()
+    for now in node.listen(stop):
+        count, playing = sum(node.counts.values()), node.image_publishers() > 0
+        played |= playing
+        if playing or count != latest:
+            latest, since = count, now
+        if played and now - since > QUIET_S:
+            return True
     return False
 
 
@@ -113,8 +96,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(args: list[str] | None = None) -> None:
     """Entry point of `ros2 run clip_rl_perception evaluator_node`."""
-    given = sys.argv if args is None else args
-    arguments = parser().parse_args(remove_ros_args(given)[1:])
+    arguments = parser().parse_args(remove_ros_args(args)[1:])
     stop = threading.Event()
 
     def end(number: int, frame: object) -> None:
@@ -124,28 +106,28 @@ def main(args: list[str] | None = None) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
-    rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
     problems = ProblemLog(lambda line: print(f"evaluator: {line}", file=sys.stderr))
-    try:
-        node = RecorderNode(
+
+    def made() -> RecorderNode:
+        return RecorderNode(
             arguments.out / "recording",
             name="evaluator",
             confidence=arguments.confidence,
             arrivals=arguments.stamps is None,
             inputs=None if arguments.bag is not None else arguments.out / "input",
         )
+
+    try:
+        with living(made, args) as node:
+            begun = time.monotonic()
+            try:
+                complete = listen(node, stop)
+            finally:
+                wall_s = time.monotonic() - begun
+                node.close()
     except ClipRlError as error:
         print(f"evaluator: {error}", file=sys.stderr)
-        rclpy.try_shutdown()
         sys.exit(2)
-    begun = time.monotonic()
-    try:
-        complete = listen(node, stop)
-    finally:
-        wall_s = time.monotonic() - begun
-        node.close()
-        node.destroy_node()
-        rclpy.try_shutdown()
     if node.failure is not None:
         problems.add(f"{node.failure}; what came later was not recorded")
     if node.lost:

@@ -8,26 +8,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import rclpy
 from clip_rl_interfaces.msg import SceneStatus
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
-from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Image
 
 from clip_rl_perception.harness import events
+from clip_rl_perception.harness.listening import turns
 from clip_rl_perception.messages.message_types import stamp_in
+from clip_rl_perception.ros.qos import reliable
 from clip_rl_perception.ros.shutdown import ShutdownSignals
+from clip_rl_perception.ros.spin import living
 
-QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=50, reliability=ReliabilityPolicy.RELIABLE)
+QOS = reliable(50)
 STATUS_FIELDS = (
     "validity", "decode_ms", "preprocess_ms", "network_ms", "refine_ms", "postprocess_ms", "tags_ms", "publish_ms",
     "total_ms", "age_ms", "refine_steps", "engine", "model_id",
@@ -77,26 +75,16 @@ class LatencyRecorderNode(Node):
 
 def main(args: list[str] | None = None) -> None:
     """Entry point: OUT.json --namespaces /a /b."""
-    given = sys.argv if args is None else args
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--namespaces", nargs="+", required=True)
-    arguments = parser.parse_args(remove_ros_args(given)[1:])
+    arguments = parser.parse_args(remove_ros_args(args)[1:])
     stop = ShutdownSignals()
-    rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
-    node = LatencyRecorderNode(arguments.namespaces)
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    told = False
-    while not stop.is_set():
-        executor.spin_once(timeout_sec=0.1)
-        if not told and node.ready():
-            events.emit("ready")
-            told = True
-    arguments.out.write_text(json.dumps(node.result()), encoding="utf-8")
-    events.emit("done")
-    node.destroy_node()
-    rclpy.try_shutdown()
+    with living(lambda: LatencyRecorderNode(arguments.namespaces), args) as node:
+        for _ in turns(node, stop):
+            pass
+        arguments.out.write_text(json.dumps(node.result()), encoding="utf-8")
+        events.emit("done")
 
 
 if __name__ == "__main__":

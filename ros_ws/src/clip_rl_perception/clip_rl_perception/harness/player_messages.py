@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 import dataclasses
 import struct
 from collections.abc import Iterator
@@ -10,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-from sensor_msgs.msg import CompressedImage, Image
+import numpy as np
 
 from clip_rl_perception.messages import message_types
+from clip_rl_perception.messages.image_messages import compressed_image, image, jpeg
+from clip_rl_perception.ros.ros_types import ROS_TYPES, ros_type
 from clip_rl_perception.sources.bag_reader import BagReader
 from clip_rl_perception.sources.frames import Frame, FrameSource, SourceError
 
@@ -44,8 +45,8 @@ def made_of(source: FrameSource, *, compressed: bool, encoding: str, frame_id: s
         frame_id: of their headers.
     """
     for index, frame in enumerate(source):
-        message = compressed_message(frame) if compressed else raw_message(frame, encoding)
-        message.header.frame_id = frame_id
+        header = message_types.header(0, frame_id, ROS_TYPES)
+        message = compressed_message(header, frame) if compressed else raw_message(header, frame, encoding)
         place = frame.index if frame.index >= 0 else index
         yield Outgoing(index, place, frame.stamp_ns, frame.name, message, len(message.data))
 
@@ -69,42 +70,27 @@ def as_recorded(path: Path, topic: str, problems: list[str]) -> Iterator[Outgoin
             problems.append(f"{path}: {topic}: reading ended early, after image {index}: {error}")
 
 
-def type_of(path: Path, topic: str) -> type:
+def type_of(path: Path, topic: str) -> Any:
     """The rclpy type of an image topic in a bag; raises `SourceError`."""
     with BagReader(path) as reader:
         msgtype = reader.topics[topic].msgtype
-    types: dict[str, type] = {message_types.IMAGE: Image, message_types.COMPRESSED_IMAGE: CompressedImage}
-    if msgtype not in types:
+    if msgtype not in (message_types.IMAGE, message_types.COMPRESSED_IMAGE):
         raise SourceError(f"{path}: {topic} has messages of type {msgtype}; expected images")
-    return types[msgtype]
+    return ros_type(msgtype)
 
 
-def raw_message(frame: Frame, encoding: str) -> Image:
+def raw_message(header: Any, frame: Frame, encoding: str) -> Any:
     """The frame as sensor_msgs/Image."""
-    pixels = frame.rgb if encoding == "rgb8" else cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR)
-    height, width, channels = pixels.shape
-    message = Image(height=height, width=width, encoding=encoding, step=width * channels)
-    message.data = _array(pixels.reshape(-1))
-    return message
+    pixels = frame.rgb if encoding == "rgb8" else np.asarray(cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR), np.uint8)
+    return image(header, pixels, encoding, ROS_TYPES)
 
 
-def compressed_message(frame: Frame) -> CompressedImage:
+def compressed_message(header: Any, frame: Frame) -> Any:
     """The frame as sensor_msgs/CompressedImage: its own file's bytes, else JPEG."""
-    content: Any = frame.encoded
-    if content is None:
-        bgr = cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR)
-        content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
-    kind = "png" if bytes(content[:4]) == b"\x89PNG" else "jpeg"
-    message = CompressedImage(format=f"bgr8; {kind} compressed bgr8")
-    message.data = _array(content)
-    return message
-
-
-def _array(content: Any) -> array.array[int]:
-    # rclpy takes array('B') as it is; every other type is copied byte by byte through Python.
-    data = array.array("B")
-    data.frombytes(memoryview(content).cast("B"))
-    return data
+    if frame.encoded is None:
+        return jpeg(header, frame.rgb, ROS_TYPES)
+    kind = "png" if bytes(frame.encoded[:4]) == b"\x89PNG" else "jpeg"
+    return compressed_image(header, frame.encoded, kind, ROS_TYPES)
 
 
 def _stamped(data: bytes, stamp_ns: int) -> bytes:

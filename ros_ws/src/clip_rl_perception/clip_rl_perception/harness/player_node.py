@@ -20,11 +20,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
-import rclpy
 from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -35,7 +32,9 @@ from clip_rl_perception.harness.pacing import Pace
 from clip_rl_perception.harness.player_messages import Outgoing, as_recorded, made_of, type_of
 from clip_rl_perception.harness.sim_clock import SimClock
 from clip_rl_perception.harness.status_waiter import StatusWaiter
+from clip_rl_perception.ros.qos import reliable
 from clip_rl_perception.ros.shutdown import ShutdownSignals
+from clip_rl_perception.ros.spin import living
 from clip_rl_perception.sources.frames import FrameSource
 from clip_rl_perception.sources.media_source import open_source
 from clip_rl_perception.threads.prefetch import Prefetch
@@ -47,7 +46,7 @@ EXIT_NOBODY = 3
 """Exit status when nobody subscribed in time."""
 
 # Reliable and volatile suits every subscriber, best effort ones too; a small depth, as late images help nobody.
-CAMERA_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5, reliability=ReliabilityPolicy.RELIABLE)
+CAMERA_QOS = reliable(5)
 
 
 class PlayerNode(Node):
@@ -233,8 +232,7 @@ def _outgoing(source: FrameSource, arguments: argparse.Namespace) -> tuple[Itera
 
 def main(args: list[str] | None = None) -> None:
     """Entry point of `ros2 run clip_rl_perception player_node`."""
-    given = sys.argv if args is None else args
-    arguments = parser().parse_args(remove_ros_args(given)[1:])
+    arguments = parser().parse_args(remove_ros_args(args)[1:])
     stop = ShutdownSignals()
     try:
         source = open_source(arguments.source, rate_hz=arguments.rate, topic=arguments.topic)
@@ -242,16 +240,12 @@ def main(args: list[str] | None = None) -> None:
     except ClipRlError as error:
         print(f"player: {error}", file=sys.stderr)
         sys.exit(2)
-    rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
-    node = PlayerNode(source, outgoing, kind)
-    try:
-        status = play(node, arguments, stop)
-    except ClipRlError as error:
-        node.get_logger().error(str(error))
-        status = 2
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
+    with living(lambda: PlayerNode(source, outgoing, kind), args) as node:
+        try:
+            status = play(node, arguments, stop)
+        except ClipRlError as error:
+            node.get_logger().error(str(error))
+            status = 2
     sys.exit(status)
 
 

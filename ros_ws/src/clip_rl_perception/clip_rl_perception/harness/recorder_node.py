@@ -10,51 +10,51 @@ was received, on the same clock as header stamps. SIGINT or SIGTERM ends it; eve
 from __future__ import annotations
 
 import argparse
+import functools
 import queue
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import rclpy
-from clip_rl_interfaces.msg import ClassList, InstrumentTagArray, SceneStatus
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
-from sensor_msgs.msg import CompressedImage, Image
 
 from clip_rl_perception.bags.bag_writer import BagWriter, qos
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.harness import events
+from clip_rl_perception.harness.listening import turns
 from clip_rl_perception.messages import message_types
 from clip_rl_perception.replay.recording import Published
-from clip_rl_perception.ros.shutdown import ShutdownSignals
+from clip_rl_perception.ros.qos import best_effort, latched, reliable
+from clip_rl_perception.ros.ros_types import ros_type
+from clip_rl_perception.ros.shutdown import ShutdownSignals, Stop
+from clip_rl_perception.ros.spin import living
 from clip_rl_perception.threads.priority import lower_this_thread
 
-TOPICS: dict[str, tuple[Any, str, bool]] = {
-    "mask": (Image, message_types.IMAGE, False),
-    "instruments": (InstrumentTagArray, message_types.INSTRUMENTS, False),
-    "status": (SceneStatus, message_types.STATUS, False),
-    "classes": (ClassList, message_types.CLASS_LIST, True),
+TOPICS = {
+    "mask": message_types.IMAGE,
+    "instruments": message_types.INSTRUMENTS,
+    "status": message_types.STATUS,
+    "classes": message_types.CLASS_LIST,
 }
-"""Recorded by default: topic -> (rclpy type, type name, transient local)."""
+"""Recorded by default: topic -> type. Class lists are transient local."""
 
-CONFIDENCE: dict[str, tuple[Any, str, bool]] = {"confidence": (Image, message_types.IMAGE, False)}
+CONFIDENCE = {"confidence": message_types.IMAGE}
 """Recorded when asked for: whoever subscribes to it makes the node compute it."""
 
 MAX_WAITING_BYTES = 512 << 20
 """Most bytes that may wait for the disk; beyond it messages are lost, counted and reported."""
 
 
-INPUTS: dict[str, tuple[Any, str, bool]] = {
-    "image": (Image, message_types.IMAGE, False),
-    "image/compressed": (CompressedImage, message_types.COMPRESSED_IMAGE, False),
-    "labels": (Image, message_types.IMAGE, False),
-    "labels/compressed": (CompressedImage, message_types.COMPRESSED_IMAGE, False),
-    "labels/classes": (ClassList, message_types.CLASS_LIST, True),
+INPUTS = {
+    "image": message_types.IMAGE,
+    "image/compressed": message_types.COMPRESSED_IMAGE,
+    "labels": message_types.IMAGE,
+    "labels/compressed": message_types.COMPRESSED_IMAGE,
+    "labels/classes": message_types.CLASS_LIST,
 }
 """What goes into the node, and its truth: recorded apart where there is no bag that holds them."""
 
@@ -118,16 +118,24 @@ class RecorderNode(Node):
         if self._input_bag is not None:
             self._input_bag.close()
 
+    def listen(self, stop: Stop) -> Iterator[float]:
+        """Take what comes until `stop` is set or the disk fails; twice a second tell counts and yield the time, s."""
+        told = 0.0
+        for now in turns(self, stop):
+            if now - told > 0.5:
+                told = now
+                events.emit("progress", **self.counts)
+                yield now
+            if self.failure is not None:
+                return
+
     def _subscribe(self, name: str) -> Any:
-        kind, _, latched = self._kinds[name]
-        loose = name in INPUTS and not latched  # cameras may offer best effort only
-        profile = QoSProfile(
-            history=HistoryPolicy.KEEP_LAST,
-            depth=1 if latched else 50,
-            reliability=ReliabilityPolicy.BEST_EFFORT if loose else ReliabilityPolicy.RELIABLE,
-            durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
-        )
-        return self.create_subscription(kind, name, lambda data: self._received(name, data), profile, raw=True)
+        kind = self._kinds[name]
+        profile = best_effort(50) if name in INPUTS else reliable(50)  # cameras may offer best effort only
+        if kind == message_types.CLASS_LIST:
+            profile = latched()
+        received = functools.partial(self._received, name)
+        return self.create_subscription(ros_type(kind), name, received, profile, raw=True)
 
     def _received(self, name: str, data: bytes) -> None:
         now = time.time_ns()
@@ -149,8 +157,8 @@ class RecorderNode(Node):
         lower_this_thread()
         while (item := self._waiting.get()) is not None:
             name, now, data = item
-            _, msgtype, latched = self._kinds[name]
-            profile = qos(transient_local=True, depth=1) if latched else qos()
+            msgtype = self._kinds[name]
+            profile = qos(transient_local=True, depth=1) if msgtype == message_types.CLASS_LIST else qos()
             if self.failure is None:
                 bag = self._input_bag if name in INPUTS and self._input_bag is not None else self._bag
                 try:
@@ -163,45 +171,28 @@ class RecorderNode(Node):
 
 def main(args: list[str] | None = None) -> None:
     """Entry point of `ros2 run clip_rl_perception recorder_node`."""
-    given = sys.argv if args is None else args
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("path", type=Path, help="rosbag2 folder to create")
     parser.add_argument(
         "--confidence", action="store_true", help="record the confidence too; the node then computes it"
     )
-    arguments = parser.parse_args(remove_ros_args(given)[1:])
+    arguments = parser.parse_args(remove_ros_args(args)[1:])
     stop = ShutdownSignals()
-    rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
     try:
-        node = RecorderNode(arguments.path, confidence=arguments.confidence)
+        with living(lambda: RecorderNode(arguments.path, confidence=arguments.confidence), args) as node:
+            try:
+                for _ in node.listen(stop):
+                    pass
+            finally:
+                node.close()
+                if node.failure is not None:
+                    node.get_logger().error(node.failure)
+                if node.lost:
+                    node.get_logger().error(f"{node.lost} messages were lost: the disk is slower than the topics")
+                events.emit("done", lost=node.lost, failure=node.failure, **node.counts)
     except ClipRlError as error:
         print(f"recorder: {error}", file=sys.stderr)
-        rclpy.try_shutdown()
         sys.exit(2)
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    announced, told = False, 0.0
-    try:
-        while not stop.is_set():
-            executor.spin_once(timeout_sec=0.1)
-            if not announced and node.ready():
-                announced = True
-                events.emit("ready")
-            if time.monotonic() - told > 0.5:
-                told = time.monotonic()
-                events.emit("progress", **node.counts)
-            if node.failure is not None:
-                break
-    finally:
-        executor.remove_node(node)
-        node.close()
-        if node.failure is not None:
-            node.get_logger().error(node.failure)
-        if node.lost:
-            node.get_logger().error(f"{node.lost} messages were lost: the disk is slower than the topics")
-        events.emit("done", lost=node.lost, failure=node.failure, **node.counts)
-        node.destroy_node()
-        rclpy.try_shutdown()
     sys.exit(0 if node.failure is None else 2)
 
 

@@ -6,14 +6,15 @@ import threading
 import time
 
 from rclpy.node import Node
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
+
+from clip_rl_perception.ros.qos import reliable
 
 PERIOD_S = 0.01
 """How often /clock is published, s of wall time. Ages on simulated time are as coarse as this times the speed."""
 
 # What time sources subscribe with (best effort, depth 1) takes it, and so does a recorder that wants every tick.
-CLOCK_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE)
+CLOCK_QOS = reliable(1)
 
 
 class SimClock:

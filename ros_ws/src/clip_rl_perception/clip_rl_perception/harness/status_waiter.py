@@ -7,9 +7,9 @@ import threading
 from clip_rl_interfaces.msg import SceneStatus
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 from clip_rl_perception.messages import message_types
+from clip_rl_perception.ros.qos import reliable
 from clip_rl_perception.ros.shutdown import ShutdownSignals
 
 
@@ -18,7 +18,7 @@ class StatusWaiter:
 
     def __init__(self, node: Node) -> None:
         """Subscribe."""
-        profile = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=50, reliability=ReliabilityPolicy.RELIABLE)
+        profile = reliable(50)
         self._node = node
         self._changed = threading.Condition()
         self._stamp: int | None = None

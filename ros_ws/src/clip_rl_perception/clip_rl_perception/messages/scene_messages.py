@@ -1,85 +1,166 @@
-"""A scene as ROS 2 messages without ROS, for bags: the same messages, field by field, that the node publishes."""
+"""What was seen in a frame as ROS messages, and back: here, and nowhere else, fields of tags and status are named.
+
+Every number becomes Python's own on its way: a numpy scalar in a field ends the process in rosidl's C conversion, and a
+whole number where a float belongs is read as one.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.labels import LabelSpace
-from clip_rl_perception.messages import message_types
-from clip_rl_perception.runs.run_record import STAGES, FrameRecord
-from clip_rl_perception.scene.types import Instrument, Validity
+from clip_rl_perception.messages.message_types import BAG_TYPES, INSTRUMENTS, STATUS, MessageTypes, stamp_of
+from clip_rl_perception.runs.run_record import STAGES
+from clip_rl_perception.scene.types import Box, Instrument, Validity
+
+_TAG: dict[str, Callable[[Any], Any]] = {
+    "track_id": int,
+    "class_id": int,
+    "confidence": float,
+    "area": float,
+    "visibility": float,
+    "touches_border": bool,
+    "age": int,
+}
+"""Plain fields that an Instrument and its tag have in common."""
+_TAG_POINTS = {
+    "tip": "geometry_msgs/msg/Point32",
+    "axis": "geometry_msgs/msg/Vector3",
+    "velocity": "geometry_msgs/msg/Vector3",
+}
+"""(x, y) of an Instrument, and what they are in its tag, with z = 0."""
+_STATUS: dict[str, Callable[[Any], Any]] = {
+    "reason": str,
+    "refine_steps": int,
+    "received": int,
+    "processed": int,
+    "dropped": int,
+    "invalid": int,
+    "model_id": str,
+    "engine": str,
+}
+"""Plain fields that a Status and its message have in common."""
 
 
-def image(header: Any, pixels: ByteArray, encoding: str = "mono8") -> Any:
-    """sensor_msgs/Image of uint8 (H, W) or (H, W, C) pixels."""
-    height, width = pixels.shape[:2]
-    return message_types.typestore().types[message_types.IMAGE](
-        header=header,
-        height=height,
-        width=width,
-        encoding=encoding,
-        is_bigendian=0,
-        step=pixels.size // height,
-        data=np.ascontiguousarray(pixels).reshape(-1),
-    )
+@dataclasses.dataclass(frozen=True)
+class Status:
+    """What is said of one frame; fields as in clip_rl_interfaces/SceneStatus."""
+
+    validity: Validity
+    reason: str = ""
+    """Empty when OK."""
+    novelty: float | None = None
+    """Above 1 is out of distribution; None if unknown."""
+    stage_ms: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """By stage of `STAGES`, ms; 0 where it is absent."""
+    age_ms: float | None = None
+    """Node clock minus header stamp at publishing, ms; None if unknown, as offline."""
+    refine_steps: int = 0
+    received: int = 0
+    """Frames since activation, as are the next three."""
+    processed: int = 0
+    dropped: int = 0
+    invalid: int = 0
+    model_id: str = ""
+    """First 12 hex digits of the checkpoint's SHA-256."""
+    engine: str = ""
+    """Backend, precision and network size."""
+    stamp_ns: int = 0
+    """Header stamp of the frame, ns: of a status that was read."""
 
 
-def tags(header: Any, instruments: tuple[Instrument, ...], space: LabelSpace, model_id: str) -> Any:
+def tags(
+    header: Any,
+    instruments: Sequence[Instrument],
+    space: LabelSpace,
+    model_id: str,
+    types: MessageTypes = BAG_TYPES,
+) -> Any:
     """InstrumentTagArray of a frame, in the scene's order (by track id)."""
-    return message_types.typestore().types[message_types.INSTRUMENTS](
-        header=header, model_id=model_id, instruments=[_tag(instrument, space) for instrument in instruments]
-    )
+    made = [_tag(instrument, space, types) for instrument in instruments]
+    return types.make(INSTRUMENTS, header=header, model_id=model_id, instruments=made)
 
 
-def status(header: Any, record: FrameRecord, counts: tuple[int, int], model_id: str, engine: str) -> Any:
-    """SceneStatus of a frame.
+def instruments_of(message: Any) -> tuple[Instrument, ...]:
+    """The scene's instruments of an InstrumentTagArray, rosbags' or rclpy's."""
+    return tuple(map(_instrument, message.instruments))
 
-    Args:
-        header: of the frame.
-        record: what is told of it; stages and age that are unknown offline are NaN.
-        counts: frames processed and refused so far in this stream.
-        model_id: first 12 hex digits of the checkpoint's SHA-256.
-        engine: backend, precision and network size.
-    """
-    validity = Validity[record.validity.upper()] if record.validity else Validity.INVALID_INPUT
-    stages = {f"{stage}_ms": float(record.stage_ms.get(stage, 0.0)) for stage in STAGES}
-    return message_types.typestore().types[message_types.STATUS](
+
+def status(header: Any, said: Status, types: MessageTypes = BAG_TYPES) -> Any:
+    """SceneStatus of the frame with this header."""
+    return types.make(
+        STATUS,
         header=header,
-        validity=int(validity),
-        reason=record.reason,
-        novelty=math.nan if record.novelty is None else float(record.novelty),
-        **stages,
-        age_ms=math.nan if record.age_ms is None else float(record.age_ms),
-        refine_steps=int(record.refine_steps or 0),
-        received=sum(counts),
-        processed=counts[0],
-        dropped=0,
-        invalid=counts[1],
-        model_id=model_id,
-        engine=engine,
+        **{name: kind(getattr(said, name)) for name, kind in _STATUS.items()},
+        validity=int(said.validity),
+        novelty=_number(said.novelty),
+        age_ms=_number(said.age_ms),
+        **{f"{stage}_ms": float(said.stage_ms.get(stage, 0.0)) for stage in STAGES},
     )
 
 
-def _tag(instrument: Instrument, space: LabelSpace) -> Any:
-    types = message_types.typestore().types
-    box, vector = instrument.box, types["geometry_msgs/msg/Vector3"]
-    return types["clip_rl_interfaces/msg/InstrumentTag"](
-        track_id=int(instrument.track_id),
-        class_id=int(instrument.class_id),
+def status_of(message: Any) -> Status:
+    """What a SceneStatus, rosbags' or rclpy's, says."""
+    return Status(
+        **{name: kind(getattr(message, name)) for name, kind in _STATUS.items()},
+        validity=Validity(message.validity),
+        novelty=_known(message.novelty),
+        age_ms=_known(message.age_ms),
+        stage_ms={stage: float(getattr(message, f"{stage}_ms")) for stage in STAGES},
+        stamp_ns=stamp_of(message),
+    )
+
+
+def detections(header: Any, instruments: Sequence[Instrument], space: LabelSpace, types: MessageTypes) -> Any:
+    """vision_msgs/Detection2DArray: boxes with class names, scores, and track ids; of rclpy's types alone."""
+    message = types.make("vision_msgs/msg/Detection2DArray", header=header)
+    for instrument in instruments:
+        box = instrument.box
+        detection = types.make("vision_msgs/msg/Detection2D", header=header, id=str(int(instrument.track_id)))
+        detection.bbox.center.position.x = float(box.x + (box.width - 1) / 2)
+        detection.bbox.center.position.y = float(box.y + (box.height - 1) / 2)
+        detection.bbox.size_x, detection.bbox.size_y = float(box.width), float(box.height)
+        result = types.make("vision_msgs/msg/ObjectHypothesisWithPose")
+        result.hypothesis.class_id = space.names[instrument.class_id]
+        result.hypothesis.score = float(instrument.confidence)
+        detection.results.append(result)
+        message.detections.append(detection)
+    return message
+
+
+def _tag(instrument: Instrument, space: LabelSpace, types: MessageTypes) -> Any:
+    box = instrument.box
+    points = {name: (kind, getattr(instrument, name)) for name, kind in _TAG_POINTS.items()}
+    return types.make(
+        "clip_rl_interfaces/msg/InstrumentTag",
+        **{name: kind(getattr(instrument, name)) for name, kind in _TAG.items()},
+        **{name: types.make(kind, x=float(x), y=float(y), z=0.0) for name, (kind, (x, y)) in points.items()},
         class_name=space.names[instrument.class_id],
-        confidence=float(instrument.confidence),
-        box=types["sensor_msgs/msg/RegionOfInterest"](
-            x_offset=int(box.x), y_offset=int(box.y), height=int(box.height), width=int(box.width), do_rectify=False
+        box=types.make(
+            "sensor_msgs/msg/RegionOfInterest",
+            x_offset=int(box.x),
+            y_offset=int(box.y),
+            height=int(box.height),
+            width=int(box.width),
+            do_rectify=False,
         ),
-        tip=types["geometry_msgs/msg/Point32"](x=float(instrument.tip[0]), y=float(instrument.tip[1]), z=0.0),
-        axis=vector(x=float(instrument.axis[0]), y=float(instrument.axis[1]), z=0.0),
-        area=float(instrument.area),
-        visibility=float(instrument.visibility),
-        touches_border=bool(instrument.touches_border),
-        age=int(instrument.age),
-        velocity=vector(x=float(instrument.velocity[0]), y=float(instrument.velocity[1]), z=0.0),
     )
+
+
+def _instrument(tag: Any) -> Instrument:
+    values: dict[str, Any] = {name: kind(getattr(tag, name)) for name, kind in _TAG.items()}
+    points = {name: getattr(tag, name) for name in _TAG_POINTS}
+    values |= {name: (float(point.x), float(point.y)) for name, point in points.items()}
+    box = Box(int(tag.box.x_offset), int(tag.box.y_offset), int(tag.box.width), int(tag.box.height))
+    return Instrument(**values, box=box)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo
 
-from clip_rl_perception.nodes.publishers import copy_of
+from clip_rl_perception.ros.qos import best_effort
 from clip_rl_perception.scene.pinhole import Pinhole
 
-CAMERA_INFO_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+CAMERA_INFO_QOS = best_effort(1)
 """A best-effort subscriber takes every publisher."""
 
 
@@ -27,7 +27,7 @@ class CameraInfoInput:
             CameraInfo,
             "camera_info",
             self._on_message,
-            copy_of(CAMERA_INFO_QOS),
+            copy.copy(CAMERA_INFO_QOS),
             callback_group=MutuallyExclusiveCallbackGroup(),  # its own, as `inputs` has
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )

@@ -18,24 +18,21 @@ import numpy as np
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.engine.protocol import EngineError
 from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.messages import scene_messages
+from clip_rl_perception.messages.image_messages import image, jpeg
+from clip_rl_perception.messages.message_types import stamp_of
+from clip_rl_perception.messages.scene_messages import Status
 from clip_rl_perception.nodes.health import Health
 from clip_rl_perception.nodes.markers import MarkerPlane, cleared, marker_array
 from clip_rl_perception.nodes.model_options import model_options
 from clip_rl_perception.nodes.newest_frame import FrameCounter
-from clip_rl_perception.nodes.node_messages import (
-    FrameTimes,
-    detections_message,
-    image_message,
-    jpeg_message,
-    status_message,
-    tags_message,
-)
 from clip_rl_perception.nodes.parameters import NodeParameters
 from clip_rl_perception.nodes.publishers import Outputs, wanted
+from clip_rl_perception.ros.ros_types import ROS_TYPES
 from clip_rl_perception.scene.outcome import conclude
 from clip_rl_perception.scene.overlay import draw_overlay
 from clip_rl_perception.scene.pinhole import Pinhole
-from clip_rl_perception.scene.stamps import NANOSECONDS, StampVerdict
+from clip_rl_perception.scene.stamps import StampVerdict
 from clip_rl_perception.scene.types import Scene, Validity
 from clip_rl_perception.sources.encodings import contiguous_rgb
 from clip_rl_perception.sources.image_codec import ImageError, decode_message
@@ -120,27 +117,26 @@ class FrameProcessor:
             self._stream.reset()
         if prepared.image is None:
             if isinstance(prepared.error, ImageError):
-                self._reject(message.header, str(prepared.error))
+                self._reject(message, str(prepared.error))
             elif prepared.error is not None:
                 self.failed(message, prepared.error)
             return
-        times = FrameTimes(decode=prepared.decode_ms)
-        stamp_ns = message.header.stamp.sec * NANOSECONDS + message.header.stamp.nanosec
+        stamp_ns = stamp_of(message)
         verdict = self._check(stamp_ns, parameters)
         if not verdict.good:
             self._warn(verdict.reason)
             if parameters.stamp_policy == "reject":
-                self._reject(message.header, verdict.reason)
+                self._reject(message, verdict.reason)
                 return
         if parameters is not self._configured:
             self._configured = parameters
             self._model.use_config(model_options(parameters).pipeline_config())
         scene, labels = self._stream.process(prepared.image, stamp_ns, want_confidence=wanted(self._outputs.confidence))
-        self._publish(message.header, stamp_ns, prepared.image.frame.rgb, scene, labels, verdict, times, parameters)
+        self._publish(message, prepared, scene, labels, verdict, parameters)
 
     def failed(self, message: Any, error: Exception) -> None:
         """Report a frame that could not be processed."""
-        self._reject(message.header, failure(error))
+        self._reject(message, failure(error))
 
     def _check(self, stamp_ns: int, parameters: NodeParameters) -> StampVerdict:
         return self._stream.check_stamp(
@@ -153,43 +149,44 @@ class FrameProcessor:
 
     def _publish(
         self,
-        header: Any,
-        stamp_ns: int,
-        rgb: ByteArray,
+        message: Any,
+        prepared: DecodedMessage,
         scene: Scene,
         labels: LabelSpace,
         verdict: StampVerdict,
-        times: FrameTimes,
         parameters: NodeParameters,
     ) -> None:
-        outputs = self._outputs
+        assert prepared.image is not None
+        outputs, header, model_id = self._outputs, message.header, self._model.model_id
         begun = self._elapsed_ms()
+        mask = _sized(scene.label_map, scene, parameters)
         results = [
-            (outputs.mask, image_message(header, _sized(scene.label_map, scene, parameters), "mono8")),
-            (outputs.instruments, tags_message(header, scene, labels, self._model.model_id)),
+            (outputs.mask, image(header, mask, types=ROS_TYPES)),
+            (outputs.instruments, scene_messages.tags(header, scene.instruments, labels, model_id, ROS_TYPES)),
         ]
         if scene.confidence is not None:
-            results.append(
-                (outputs.confidence, image_message(header, _sized(scene.confidence, scene, parameters), "mono8"))
-            )
-        if outputs.detections is not None and wanted(outputs.detections):
-            results.append((outputs.detections, detections_message(header, scene, labels)))
-        for publisher, message in results:
-            publisher.publish(message)
-        times.publish = self._elapsed_ms() - begun
-        age_ms = (self._now_ns() - stamp_ns) / 1e6
+            confidence = _sized(scene.confidence, scene, parameters)
+            results.append((outputs.confidence, image(header, confidence, types=ROS_TYPES)))
+        if wanted(outputs.detections):
+            detections = scene_messages.detections(header, scene.instruments, labels, ROS_TYPES)
+            results.append((outputs.detections, detections))
+        for publisher, made in results:
+            publisher.publish(made)
+        stages = {"decode": prepared.decode_ms, **scene.stage_ms, "publish": self._elapsed_ms() - begun}
+        age_ms = self._age_ms(message)
         validity, reason = conclude(
             scene.validity, scene.reason, verdict, age_ms=age_ms, max_age_ms=parameters.max_age_ms
         )
         self._counter.add(processed=1)
-        self._report(header, validity, reason, scene, times, age_ms)
+        said = Status(validity, reason, scene.novelty, stages, age_ms, scene.refine_steps)
+        self._report(header, said, age_ms)
         told = dataclasses.replace(scene, validity=validity, reason=reason)
-        self._publish_pictures(header, rgb, told, labels, parameters)
+        self._publish_pictures(header, prepared.image.frame.rgb, told, labels, parameters)
 
     def _publish_pictures(
         self, header: Any, rgb: ByteArray, scene: Scene, labels: LabelSpace, parameters: NodeParameters
     ) -> None:
-        if self._outputs.markers is not None and wanted(self._outputs.markers):
+        if wanted(self._outputs.markers):
             plane = self._marker_plane(rgb.shape[1], rgb.shape[0], parameters)
             usable = scene.validity in (Validity.OK, Validity.DEGRADED)
             self._outputs.markers.publish(marker_array(header, scene.instruments, labels, plane, usable=usable))
@@ -199,38 +196,37 @@ class FrameProcessor:
         picture = draw_overlay(contiguous_rgb(rgb), scene, labels, opacity=parameters.overlay_opacity)
         if raw:
             pixels = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), np.uint8)
-            self._outputs.overlay.publish(image_message(header, pixels, "bgr8"))
+            self._outputs.overlay.publish(image(header, pixels, "bgr8", ROS_TYPES))
         if compressed:
-            self._outputs.overlay_compressed.publish(jpeg_message(header, picture, parameters.jpeg_quality))
+            self._outputs.overlay_compressed.publish(jpeg(header, picture, ROS_TYPES, quality=parameters.jpeg_quality))
 
     def _marker_plane(self, width: int, height: int, parameters: NodeParameters) -> MarkerPlane:
         camera = self._camera(width, height) or Pinhole.assumed(width, height, parameters.marker_fov_deg)
         return MarkerPlane(camera, parameters.marker_depth_m, (width, height))
 
-    def _reject(self, header: Any, reason: str) -> None:
+    def _reject(self, message: Any, reason: str) -> None:
         self._warn(reason)
         self._counter.add(invalid=1)
-        age_ms = (self._now_ns() - header.stamp.sec * NANOSECONDS - header.stamp.nanosec) / 1e6
-        self._report(header, Validity.INVALID_INPUT, reason, None, FrameTimes(), age_ms)
-        if self._outputs.markers is not None and wanted(self._outputs.markers):
-            self._outputs.markers.publish(cleared(header))
+        age_ms = self._age_ms(message)
+        self._report(message.header, Status(Validity.INVALID_INPUT, reason, age_ms=age_ms), age_ms)
+        if wanted(self._outputs.markers):
+            self._outputs.markers.publish(cleared(message.header))
 
-    def _report(
-        self, header: Any, validity: Validity, reason: str, scene: Scene | None, times: FrameTimes, age_ms: float
-    ) -> None:
-        times.age, times.total = age_ms, self._elapsed_ms()
-        status = status_message(
-            header,
-            validity=validity,
-            reason=reason,
-            scene=scene,
-            times=times,
-            counts=self._counter.counts,
+    def _report(self, header: Any, said: Status, age_ms: float) -> None:
+        """Publish the status, completed by what the stream has come to."""
+        total_ms = self._elapsed_ms()
+        said = dataclasses.replace(
+            said,
+            stage_ms={**said.stage_ms, "total": total_ms},
+            **dataclasses.asdict(self._counter.counts),
             model_id=self._model.model_id,
             engine=self._model.engine_name,
         )
-        self._outputs.status.publish(status)
-        self._health.published(time.monotonic(), validity, reason, times.total, age_ms)
+        self._outputs.status.publish(scene_messages.status(header, said, ROS_TYPES))
+        self._health.published(time.monotonic(), said.validity, said.reason, total_ms, age_ms)
+
+    def _age_ms(self, message: Any) -> float:
+        return (self._now_ns() - stamp_of(message)) / 1e6
 
     def _elapsed_ms(self) -> float:
         return (time.monotonic() - self._taken_up) * 1e3

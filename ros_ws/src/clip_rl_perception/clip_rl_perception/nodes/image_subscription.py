@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -13,13 +14,13 @@ from rclpy.event_handler import (
     SubscriptionEventCallbacks,
 )
 from rclpy.node import Node
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
+from rclpy.qos import qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 
-from clip_rl_perception.nodes.publishers import copy_of
+from clip_rl_perception.ros.qos import best_effort
 
-IMAGE_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+IMAGE_QOS = best_effort(1)
 """Only the newest image matters; a best-effort subscriber takes every publisher."""
 TRANSPORTS: dict[str, tuple[type, str]] = {
     "raw": (Image, "image"),
@@ -62,7 +63,7 @@ class ImageInput:
             kind,
             topic,
             received,
-            copy_of(IMAGE_QOS),
+            copy.copy(IMAGE_QOS),
             # Its own: destroyed between an event's readiness and its taking (rclpy issue 1284), a subscription leaves
             # its group locked: executors free a group only where taking did not raise.
             callback_group=MutuallyExclusiveCallbackGroup(),

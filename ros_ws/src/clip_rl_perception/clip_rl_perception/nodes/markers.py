@@ -19,12 +19,14 @@ import numpy as np
 import numpy.typing as npt
 from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Point
-from std_msgs.msg import ColorRGBA, Header
+from std_msgs.msg import ColorRGBA
 
 from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.ros.ros_types import ros_type
 from clip_rl_perception.scene.pinhole import Pinhole
 from clip_rl_perception.scene.types import Box, Instrument
 
+MARKER = "visualization_msgs/msg/Marker"
 LIFETIME_S = 2
 """After this without a new array viewers drop the markers, s: the node is gone, or no frame comes."""
 PALE = 0.3
@@ -61,15 +63,14 @@ class MarkerPlane:
         return [Point(x=x, y=y, z=z) for x, y, z in self.camera.points(pixels, self.depth).tolist()]
 
 
-def cleared(header: Header) -> Any:
+def cleared(header: Any) -> Any:
     """A MarkerArray that removes every marker: this frame has none."""
-    from visualization_msgs.msg import Marker, MarkerArray
-
-    return MarkerArray(markers=[Marker(header=header, action=Marker.DELETEALL)])
+    marker = ros_type(MARKER)
+    return ros_type("visualization_msgs/msg/MarkerArray")(markers=[marker(header=header, action=marker.DELETEALL)])
 
 
 def marker_array(
-    header: Header, instruments: Sequence[Instrument], labels: LabelSpace, plane: MarkerPlane, *, usable: bool
+    header: Any, instruments: Sequence[Instrument], labels: LabelSpace, plane: MarkerPlane, *, usable: bool
 ) -> Any:
     """A MarkerArray of all instruments of a frame.
 
@@ -81,92 +82,61 @@ def marker_array(
         usable: False draws everything pale, see SceneStatus.
     """
     message = cleared(header)
-    opacity = 1.0 if usable else PALE
-    message.markers.append(_outline(header, plane))
+    border = plane.points(_corners(Box(0, 0, *plane.size)))  # of the image: where the plane is
+    line, grey = plane.metres_per_px * LINE_PX, ColorRGBA(r=0.5, g=0.5, b=0.5, a=0.5)
+    message.markers.append(_marker(header, "image", 0, "LINE_STRIP", grey, (line / 2, 0.0, 0.0), points=border))
     for tag in instruments:
-        color = _color(labels, tag.class_id, opacity)
-        message.markers += [
-            _box(header, tag, plane, color),
-            _axis(header, tag, plane, ColorRGBA(r=1.0, g=1.0, b=1.0, a=opacity)),
-            _tip(header, tag, plane, color),
-            _name(header, tag, labels, plane, color),
-        ]
+        message.markers += _markers_of(header, tag, labels, plane, 1.0 if usable else PALE)
     return message
 
 
-def _marker(header: Header, namespace: str, number: int, kind: int, color: ColorRGBA) -> Any:
-    from visualization_msgs.msg import Marker
-
-    marker = Marker(header=header, ns=namespace, id=number, type=kind, action=Marker.ADD, color=color)
-    marker.lifetime = Duration(sec=LIFETIME_S)
-    marker.pose.orientation.w = 1.0
-    return marker
-
-
-def _outline(header: Header, plane: MarkerPlane) -> Any:
-    """The image's border: where the plane is."""
-    from visualization_msgs.msg import Marker
-
-    marker = _marker(header, "image", 0, Marker.LINE_STRIP, ColorRGBA(r=0.5, g=0.5, b=0.5, a=0.5))
-    marker.points = plane.points(_corners(Box(0, 0, *plane.size)))
-    marker.scale.x = plane.metres_per_px * LINE_PX / 2
-    return marker
-
-
-def _box(header: Header, tag: Instrument, plane: MarkerPlane, color: ColorRGBA) -> Any:
-    from visualization_msgs.msg import Marker
-
-    marker = _marker(header, "box", _number(tag), Marker.LINE_STRIP, color)
-    marker.points = plane.points(_corners(tag.box))
-    marker.scale.x = plane.metres_per_px * LINE_PX
-    return marker
-
-
-def _axis(header: Header, tag: Instrument, plane: MarkerPlane, color: ColorRGBA) -> Any:
-    from visualization_msgs.msg import Marker
-
-    marker = _marker(header, "axis", _number(tag), Marker.ARROW, color)
+def _markers_of(header: Any, tag: Instrument, labels: LabelSpace, plane: MarkerPlane, opacity: float) -> list[Any]:
+    """Box, axis, tip and name of an instrument."""
+    box, number = tag.box, int(tag.track_id) & 0x7FFFFFFF  # marker ids are int32, track ids uint32
+    known = tag.class_id < len(labels)
+    red, green, blue = labels.classes[tag.class_id].color if known else (255, 255, 255)
+    color = ColorRGBA(r=red / 255, g=green / 255, b=blue / 255, a=opacity)
+    white = ColorRGBA(r=1.0, g=1.0, b=1.0, a=opacity)
+    line, ball, letters = plane.metres_per_px * LINE_PX, plane.metres_per_px * TIP_PX, TEXT * plane.size[1]
     tip = np.asarray(tag.tip, np.float64)
-    start = tip - np.asarray(tag.axis, np.float64) * AXIS_LENGTH * max(tag.box.width, tag.box.height)
-    marker.points = plane.points([start, tip])
-    line = plane.metres_per_px * LINE_PX
-    marker.scale.x, marker.scale.y, marker.scale.z = line, 3 * line, 4 * line  # shaft, head, head's length
-    return marker
+    start = tip - np.asarray(tag.axis, np.float64) * AXIS_LENGTH * max(box.width, box.height)
+    above = box.y - letters if box.y > 1.5 * letters else box.y + box.height + letters
+    at_tip, at_name = plane.points([tip, (box.x + (box.width - 1) / 2, above)])
+    name = labels.names[tag.class_id] if known else f"class {tag.class_id}"
+    written = _marker(
+        header, "name", number, "TEXT_VIEW_FACING", color, (0.0, 0.0, plane.metres_per_px * letters), at=at_name
+    )
+    written.text = f"#{tag.track_id} {name} {100 * tag.confidence:.0f}%"
+    shaft = (line, 3 * line, 4 * line)  # shaft, head, head's length
+    return [
+        _marker(header, "box", number, "LINE_STRIP", color, (line, 0.0, 0.0), points=plane.points(_corners(box))),
+        _marker(header, "axis", number, "ARROW", white, shaft, points=plane.points([start, tip])),
+        _marker(header, "tip", number, "SPHERE", color, (ball, ball, ball), at=at_tip),
+        written,
+    ]
 
 
-def _tip(header: Header, tag: Instrument, plane: MarkerPlane, color: ColorRGBA) -> Any:
-    from visualization_msgs.msg import Marker
-
-    marker = _marker(header, "tip", _number(tag), Marker.SPHERE, color)
-    (marker.pose.position,) = plane.points([tag.tip])
-    marker.scale.x = marker.scale.y = marker.scale.z = plane.metres_per_px * TIP_PX
-    return marker
-
-
-def _name(header: Header, tag: Instrument, labels: LabelSpace, plane: MarkerPlane, color: ColorRGBA) -> Any:
-    from visualization_msgs.msg import Marker
-
-    marker = _marker(header, "name", _number(tag), Marker.TEXT_VIEW_FACING, color)
-    letters = TEXT * plane.size[1]
-    above = tag.box.y - letters if tag.box.y > 1.5 * letters else tag.box.y + tag.box.height + letters
-    (marker.pose.position,) = plane.points([(tag.box.x + (tag.box.width - 1) / 2, above)])
-    marker.scale.z = plane.metres_per_px * letters
-    name = labels.names[tag.class_id] if tag.class_id < len(labels) else f"class {tag.class_id}"
-    marker.text = f"#{tag.track_id} {name} {100 * tag.confidence:.0f}%"
-    return marker
+def _marker(
+    header: Any,
+    namespace: str,
+    number: int,
+    kind: str,
+    color: ColorRGBA,
+    scale: tuple[float, float, float],
+    *,
+    points: Sequence[Point] = (),
+    at: Point | None = None,
+) -> Any:
+    made = ros_type(MARKER)(header=header, ns=namespace, id=number, color=color, points=list(points))
+    made.type, made.action = getattr(made, kind), made.ADD
+    made.scale.x, made.scale.y, made.scale.z = scale
+    made.lifetime = Duration(sec=LIFETIME_S)
+    made.pose.position = at or Point()
+    made.pose.orientation.w = 1.0
+    return made
 
 
 def _corners(box: Box) -> list[tuple[float, float]]:
     """The outline of a box, closed: the borders of its outermost pixels."""
     left, top, right, bottom = box.x - 0.5, box.y - 0.5, box.x + box.width - 0.5, box.y + box.height - 0.5
     return [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
-
-
-def _number(tag: Instrument) -> int:
-    """Marker ids are int32, track ids uint32."""
-    return int(tag.track_id) & 0x7FFFFFFF
-
-
-def _color(labels: LabelSpace, class_id: int, opacity: float) -> ColorRGBA:
-    red, green, blue = labels.classes[class_id].color if class_id < len(labels) else (255, 255, 255)
-    return ColorRGBA(r=red / 255, g=green / 255, b=blue / 255, a=opacity)

@@ -13,31 +13,30 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import rclpy
 from clip_rl_interfaces.srv import SetClasses
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import Trigger
 
 from clip_rl_perception.engine.protocol import EngineError
 from clip_rl_perception.errors import ClipRlError, one_line
 from clip_rl_perception.labels import LabelError, label_space_from_names
+from clip_rl_perception.messages.class_messages import class_list, label_info
 from clip_rl_perception.nodes.camera_subscription import CameraInfoInput
 from clip_rl_perception.nodes.declared_parameters import change_checker, declare_all, read, undeclared_overrides
 from clip_rl_perception.nodes.diagnostics import NodeState, check, diagnostic_array
 from clip_rl_perception.nodes.health import Health
 from clip_rl_perception.nodes.image_subscription import ImageInput
 from clip_rl_perception.nodes.newest_frame import FrameCounter, FrameWorker
-from clip_rl_perception.nodes.node_messages import class_list_message, label_info_message
 from clip_rl_perception.nodes.publishers import Outputs, send_in_background
 from clip_rl_perception.nodes.transitions import refuse_impossible_transitions
 from clip_rl_perception.nodes.watchdog import Watchdog
 from clip_rl_perception.ros.parameter_fields import ParameterError
-from clip_rl_perception.ros.spin import leave, run
+from clip_rl_perception.ros.ros_types import ROS_TYPES
+from clip_rl_perception.ros.spin import serve
 from clip_rl_perception.threads.priority import hand_over_quickly
 
 if TYPE_CHECKING:
@@ -288,10 +287,10 @@ class PerceptionNode(LifecycleNode):
         model, outputs = self._model, self._outputs
         if model is None or outputs is None:
             return
-        stamp = self.get_clock().now().to_msg()
-        outputs.classes.publish(class_list_message(model.space, stamp))
+        stamp_ns = self.get_clock().now().nanoseconds
+        outputs.classes.publish(class_list(model.space, stamp_ns, ROS_TYPES))
         if outputs.label_info is not None:
-            outputs.label_info.publish(label_info_message(model.space, stamp))
+            outputs.label_info.publish(label_info(model.space, stamp_ns, ROS_TYPES))
 
     # ---------------------------------------------------------------- health
 
@@ -334,14 +333,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Entry point of the executable `perception_node`: exit status 0 after a signal, 2 for an impossible parameter."""
     hand_over_quickly()
     send_in_background()
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        status = run(PerceptionNode(), threads=EXECUTOR_THREADS)
-    except ParameterError as error:
-        sys.stderr.write(f"perception_node: {error}\n")
-        rclpy.try_shutdown()
-        return 2
-    leave(status)
+    return serve(PerceptionNode, arguments, name="perception_node", threads=EXECUTOR_THREADS, refused=(ParameterError,))
 
 
 if __name__ == "__main__":

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
+import copy
+import importlib.util
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 from clip_rl_interfaces.msg import ClassList, InstrumentTagArray, SceneStatus
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.event_handler import PublisherEventCallbacks, QoSOfferedIncompatibleQoSInfo
 from rclpy.lifecycle import LifecycleNode
 from rclpy.publisher import Publisher
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
+from rclpy.qos import QoSProfile, qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 
 from clip_rl_perception.nodes.markers import markers_available
-from clip_rl_perception.nodes.node_messages import vision_msgs_available
+from clip_rl_perception.ros.qos import latched, reliable
 
-RESULT_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5, reliability=ReliabilityPolicy.RELIABLE)
+RESULT_QOS = reliable(5)
 """Masks, tags and status: reliable (REP-2003), a few deep so that a subscriber's hiccup loses nothing."""
-VIEW_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE)
+VIEW_QOS = reliable(1)
 """Pictures for people: the newest is enough."""
-LATCHED_QOS = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST,
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
+LATCHED_QOS = latched()
 """Late subscribers get the current value."""
 
 
@@ -41,16 +38,6 @@ def send_in_background() -> None:
     Before `rclpy.init`. A mode that the environment names stays; other middleware knows no such variable.
     """
     os.environ.setdefault(PUBLICATION_MODE, "ASYNCHRONOUS")
-
-
-def copy_of(profile: QoSProfile) -> QoSProfile:
-    """A profile of its own: overriding changes the object it is given."""
-    return QoSProfile(
-        history=profile.history,
-        depth=profile.depth,
-        reliability=profile.reliability,
-        durability=profile.durability,
-    )
 
 
 class Outputs:
@@ -86,7 +73,7 @@ class Outputs:
             node.get_logger().info("visualization_msgs is not installed: no markers")
         self.detections: Publisher | None = None
         self.label_info: Publisher | None = None
-        if vision_msgs_available():
+        if importlib.util.find_spec("vision_msgs") is not None:
             from vision_msgs.msg import Detection2DArray, LabelInfo
 
             self.detections = self._publisher(Detection2DArray, "detections", RESULT_QOS)
@@ -108,7 +95,7 @@ class Outputs:
         made: Any = self._node.create_lifecycle_publisher(
             kind,
             topic,
-            copy_of(profile),
+            copy.copy(profile),
             callback_group=self._group,
             event_callbacks=PublisherEventCallbacks(incompatible_qos=refused),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
@@ -117,6 +104,6 @@ class Outputs:
         return made
 
 
-def wanted(publisher: Publisher | None) -> bool:
+def wanted(publisher: Publisher | None) -> TypeGuard[Publisher]:
     """True while somebody subscribes."""
     return publisher is not None and publisher.get_subscription_count() > 0

@@ -26,8 +26,6 @@ from clip_rl_perception.sources.streams import InputOptions, Stream
 from clip_rl_perception.stream import LoadedModel, Processed, StreamRunner
 from clip_rl_perception.threads.worker_thread import Worker
 
-SCENE_STAGES = ("preprocess", "network", "refine", "postprocess", "tags")
-"""Stages that the pipeline times."""
 WAITING = 4
 """Frames that may wait between two threads."""
 
@@ -145,7 +143,7 @@ class OfflineReplay:
             return self._run.measure(stream, content, "invalid", told), frame
         if result.forgot:
             self._run.begin_anew(stream)
-        stages = {"decode": frame.decode_ms, **{stage: getattr(scene, f"{stage}_ms") for stage in SCENE_STAGES}}
+        stages = {"decode": frame.decode_ms, **scene.stage_ms}
         stages["total"] = sum(stages.values())
         told |= {
             "novelty": None if math.isnan(scene.novelty) else float(scene.novelty),

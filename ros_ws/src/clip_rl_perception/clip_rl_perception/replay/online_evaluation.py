@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.labels import load_label_space
-from clip_rl_perception.replay.recording import Published, Recording, Status
+from clip_rl_perception.messages.scene_messages import Status
+from clip_rl_perception.replay.recording import Published, Recording
 from clip_rl_perception.replay.run_builder import RunBuilder, RunOptions
 from clip_rl_perception.runs.observer import FrameObserver, SeenFrame
 from clip_rl_perception.runs.problems import ProblemLog

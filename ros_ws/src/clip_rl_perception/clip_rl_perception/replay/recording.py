@@ -4,43 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.messages import message_types
-from clip_rl_perception.runs.run_record import STAGES
-from clip_rl_perception.scene.types import Box, Instrument, Validity
+from clip_rl_perception.messages.class_messages import label_space_of
+from clip_rl_perception.messages.image_messages import plane_of
+from clip_rl_perception.messages.scene_messages import Status, instruments_of, status_of
+from clip_rl_perception.scene.types import Instrument
 from clip_rl_perception.sources.bag_reader import BagReader
 from clip_rl_perception.sources.frames import SourceError
-
-
-@dataclasses.dataclass(frozen=True)
-class Status:
-    """One SceneStatus message."""
-
-    stamp_ns: int
-    received_ns: int
-    validity: Validity
-    reason: str
-    stage_ms: dict[str, float]
-    """By stage of `STAGES`, ms."""
-    refine_steps: int
-    received: int
-    processed: int
-    dropped: int
-    invalid: int
-    model_id: str
-    engine: str
-    novelty: float | None = None
-    """Above 1 is out of distribution; None if unknown."""
-    age_ms: float | None = None
-    """Node clock minus header stamp at publishing, ms."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,8 +68,7 @@ class Recording:
             for connection in [item for item in reader.connections if _is_image(item, name)]:
                 for _, _, data in reader.messages([connection]):
                     message: Any = reader.deserialize(data, connection.msgtype)
-                    pixels = message.data.reshape(message.height, message.step)[:, : message.width]
-                    yield message_types.stamp_of(message), np.asarray(pixels, np.uint8)
+                    yield message_types.stamp_of(message), plane_of(message)
 
     def _take(self, connection: Any, time: int, data: bytes, reader: BagReader) -> None:
         if _is_image(connection, "mask"):
@@ -107,61 +82,15 @@ class Recording:
             return
         message: Any = reader.deserialize(data, connection.msgtype)
         if connection.msgtype == message_types.STATUS:
-            self.statuses.append(_status(message, time))
+            self.statuses.append(status_of(message))
         elif connection.msgtype == message_types.INSTRUMENTS:
-            tags = tuple(instrument_of(tag) for tag in message.instruments)
-            self.instruments[message_types.stamp_of(message)] = tags
+            self.instruments[message_types.stamp_of(message)] = instruments_of(message)
         elif connection.msgtype == message_types.CLASS_LIST:
-            self.label_space = message_types.label_space_of(message)
+            self.label_space = label_space_of(message)
 
 
 def _is_image(connection: Any, name: str) -> bool:
     return bool(connection.msgtype == message_types.IMAGE and connection.topic.rsplit("/", 1)[-1] == name)
-
-
-def _status(message: Any, received_ns: int) -> Status:
-    return Status(
-        stamp_ns=message_types.stamp_of(message),
-        received_ns=received_ns,
-        validity=Validity(message.validity),
-        reason=message.reason,
-        stage_ms={stage: float(getattr(message, f"{stage}_ms")) for stage in STAGES},
-        refine_steps=int(message.refine_steps),
-        received=int(message.received),
-        processed=int(message.processed),
-        dropped=int(message.dropped),
-        invalid=int(message.invalid),
-        model_id=message.model_id,
-        engine=message.engine,
-        novelty=None if math.isnan(message.novelty) else float(message.novelty),
-        age_ms=float(message.age_ms),
-    )
-
-
-def instrument_of(tag: Any) -> Instrument:
-    """The scene's Instrument of an InstrumentTag, rosbags' or rclpy's."""
-    return Instrument(
-        class_id=int(tag.class_id),
-        confidence=float(tag.confidence),
-        box=Box(int(tag.box.x_offset), int(tag.box.y_offset), int(tag.box.width), int(tag.box.height)),
-        tip=(float(tag.tip.x), float(tag.tip.y)),
-        axis=(float(tag.axis.x), float(tag.axis.y)),
-        area=float(tag.area),
-        touches_border=bool(tag.touches_border),
-        visibility=float(tag.visibility),
-        track_id=int(tag.track_id),
-        age=int(tag.age),
-        velocity=(float(tag.velocity.x), float(tag.velocity.y)),
-    )
-
-
-def read_stamps(path: str | Path) -> dict[int, int]:
-    """The player's table of published frames: stamp in ns -> index in the source. Raises `SourceError`."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-        return {int(entry["stamp_ns"]): int(entry["index"]) for entry in map(json.loads, lines)}
-    except (OSError, ValueError, KeyError) as error:
-        raise SourceError(f"{path}: not a table of published frames: {error}") from error
 
 
 def read_published(path: str | Path) -> list[Published]:

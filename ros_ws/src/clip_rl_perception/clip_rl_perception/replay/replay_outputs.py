@@ -13,6 +13,8 @@ from clip_rl_perception.bags.bag_writer import BagWriter, qos
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.messages import message_types, scene_messages
+from clip_rl_perception.messages.class_messages import class_list
+from clip_rl_perception.messages.image_messages import image
 from clip_rl_perception.replay.run_builder import StreamKey, key_of
 from clip_rl_perception.replay.video_writer import VideoWriter
 from clip_rl_perception.runs.observer import SeenFrame
@@ -76,27 +78,40 @@ class OutputBag:
         namespace = self._namespaces[record.topic]
         if record.topic not in self._started:
             self._started.add(record.topic)
-            classes = message_types.class_list(self._space, stamp)
+            classes = class_list(self._space, stamp)
             profile = qos(transient_local=True, depth=1)
             self._bag.write_message(f"{namespace}/classes", message_types.CLASS_LIST, classes, time, profile)
         self._counts[record.topic][record.kind != "mask"] += 1
+        told: list[tuple[str, str, Any]] = []
         if seen.mask is not None:
-            self._write(f"{namespace}/mask", message_types.IMAGE, scene_messages.image(header, seen.mask), time)
             tags = scene_messages.tags(header, seen.instruments, self._space, self._model_id)
-            self._write(f"{namespace}/instruments", message_types.INSTRUMENTS, tags, time)
+            told.append(("mask", message_types.IMAGE, image(header, seen.mask)))
+            told.append(("instruments", message_types.INSTRUMENTS, tags))
         if seen.confidence is not None:
-            image = scene_messages.image(header, seen.confidence)
-            self._write(f"{namespace}/confidence", message_types.IMAGE, image, time)
-        processed, invalid = self._counts[record.topic]
-        status = scene_messages.status(header, record, (processed, invalid), self._model_id, self._engine)
-        self._write(f"{namespace}/status", message_types.STATUS, status, time)
+            told.append(("confidence", message_types.IMAGE, image(header, seen.confidence)))
+        told.append(("status", message_types.STATUS, scene_messages.status(header, self._status(record))))
+        for name, kind, message in told:
+            self._bag.write_message(f"{namespace}/{name}", kind, message, time)
 
     def close(self) -> None:
         """Write the index."""
         self._bag.close()
 
-    def _write(self, topic: str, kind: str, message: Any, time: int) -> None:
-        self._bag.write_message(topic, kind, message, time)
+    def _status(self, record: FrameRecord) -> scene_messages.Status:
+        processed, invalid = self._counts[record.topic]
+        return scene_messages.Status(
+            validity=Validity[record.validity.upper()] if record.validity else Validity.INVALID_INPUT,
+            reason=record.reason,
+            novelty=record.novelty,
+            stage_ms=record.stage_ms,
+            age_ms=record.age_ms,
+            refine_steps=record.refine_steps or 0,
+            received=processed + invalid,
+            processed=processed,
+            invalid=invalid,
+            model_id=self._model_id,
+            engine=self._engine,
+        )
 
 
 class OverlayVideos:

@@ -21,7 +21,7 @@ from clip_rl_perception.replay.stream_checks import StreamCheck
 from clip_rl_perception.runs.host import host, versions
 from clip_rl_perception.runs.observer import FrameObserver, SeenFrame
 from clip_rl_perception.runs.problems import ProblemLog
-from clip_rl_perception.runs.run_record import FrameRecord, Kind, RunRecord, SeenInstrument, mask_hash
+from clip_rl_perception.runs.run_record import FrameRecord, Kind, RunRecord, mask_hash, noted
 from clip_rl_perception.scene.types import Instrument, Scene
 from clip_rl_perception.sources.frames import Frame, LeftOut
 from clip_rl_perception.sources.streams import InputOptions, Item, Stream, open_inputs, read
@@ -150,7 +150,7 @@ class RunBuilder:
             *place,
             kind,
             **told,
-            instruments=tuple(SeenInstrument.of(tag) for tag in sorted(instruments, key=lambda tag: tag.track_id)),
+            instruments=noted(instruments),
             mask_sha256=mask_hash(mask),
             measures=scored.measures if scored is not None else None,
         )

@@ -6,35 +6,87 @@ callback in hand, then the node's own `close`), but a callback that never return
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import gc
 import os
 import sys
 import threading
 import traceback
-from typing import NoReturn, Protocol
+from collections.abc import Callable, Iterator
+from typing import NoReturn, Protocol, TypeVar
 
 import rclpy
 from rclpy.exceptions import InvalidHandle
 from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 
 from clip_rl_perception.ros.shutdown import ShutdownSignals
+
+AnyNode = TypeVar("AnyNode", bound=Node)
 
 END_LIMIT_S = 15.0
 """After this long an ending that hangs is cut off."""
 
 
-class Closable(Protocol):
-    """A node that can be put to rest from outside the executor."""
+class ClosableNode(Protocol):
+    """For annotations: an rclpy node that can be put to rest from outside the executor."""
 
     def close(self) -> None:
         """Stop threads, free the device."""
         ...
 
+    def destroy_node(self) -> None:
+        """Take it off the middleware."""
+        ...
 
-class ClosableNode(Node, Closable):
-    """For annotations: an rclpy node with `close`."""
+
+@contextlib.contextmanager
+def living(make: Callable[[], AnyNode], arguments: list[str] | None) -> Iterator[AnyNode]:
+    """A node, and rclpy around it, for as long as the block runs; signals are the caller's.
+
+    `arguments` are the command line with ROS's own part; None: the process's.
+    """
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = make()
+        try:
+            yield node
+        finally:
+            node.destroy_node()
+    finally:
+        rclpy.try_shutdown()
+
+
+def serve(
+    make: Callable[[], ClosableNode],
+    arguments: list[str] | None,
+    *,
+    name: str,
+    threads: int,
+    refused: tuple[type[Exception], ...],
+) -> int:
+    """The life of a node's process: it ends here after a signal or a crash.
+
+    Args:
+        make: makes the node.
+        arguments: as of `living`.
+        name: stands before what is said when it cannot be made.
+        threads: of the executor.
+        refused: what `make` raises for what a user gave; one line says it.
+
+    Returns:
+        2 where the node could not be made.
+    """
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        status = run(make(), threads=threads)
+    except refused as error:
+        sys.stderr.write(f"{name}: {error}\n")
+        rclpy.try_shutdown()
+        return 2
+    leave(status)
 
 
 def run(node: ClosableNode, *, threads: int) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from clip_rl_perception.labels import LabelError, label_space_from_dict
 from clip_rl_perception.metrics.calibration_error import BINS
 from clip_rl_perception.metrics.confusion import to_json
 from clip_rl_perception.metrics.frame_measures import FrameMeasures
-from clip_rl_perception.runs.run_record import FORMAT, FrameRecord, RunRecord, SeenInstrument
+from clip_rl_perception.runs.run_record import FORMAT, FrameRecord, RunRecord
+from clip_rl_perception.scene.types import Box, Instrument
 
 
 class ReportError(ClipRlError):
@@ -40,6 +42,20 @@ _PLAIN = (
 )
 
 
+TAG_ROW: dict[str, tuple[int, int | None]] = {
+    "track_id": (1, None),
+    "class_id": (1, None),
+    "confidence": (1, 4),
+    "box": (4, None),
+    "tip": (2, 2),
+    "area": (1, 1),
+    "visibility": (1, 4),
+}
+"""An instrument's row in report.json: fields of `Instrument`, how many numbers each, rounded to which digits.
+
+None: whole numbers. New fields go last."""
+
+
 def frame_to_json(frame: FrameRecord) -> dict[str, Any]:
     """Plain data without NaN; what is unknown or empty is left out."""
     data = {name: getattr(frame, name) for name in _PLAIN}
@@ -47,13 +63,7 @@ def frame_to_json(frame: FrameRecord) -> dict[str, Any]:
         if data[name] is not None:
             data[name] = _number(data[name])
     data["stage_ms"] = {stage: round(float(value), 4) for stage, value in frame.stage_ms.items()}
-    data["instruments"] = [
-        [
-            *(tag.track_id, tag.class_id, round(tag.confidence, 4), *tag.box),
-            *(round(tag.tip[0], 2), round(tag.tip[1], 2), round(tag.area, 1), round(tag.visibility, 4)),
-        ]
-        for tag in frame.instruments
-    ]
+    data["instruments"] = [_row(instrument) for instrument in frame.instruments]
     if frame.measures is not None:
         data["measures"] = _measures_to_json(frame.measures)
     return {name: value for name, value in data.items() if value not in (None, "", [], {})} | {"topic": frame.topic}
@@ -65,12 +75,7 @@ def frame_from_json(data: Mapping[str, Any], classes: int) -> FrameRecord:
     return FrameRecord(
         **fields,
         stage_ms=dict(data.get("stage_ms", {})),
-        instruments=tuple(
-            SeenInstrument(
-                int(row[0]), int(row[1]), row[2], (row[3], row[4], row[5], row[6]), (row[7], row[8]), *row[9:]
-            )
-            for row in data.get("instruments", ())
-        ),
+        instruments=tuple(map(_instrument, data.get("instruments", ()))),
         measures=_measures_from_json(data["measures"], classes) if "measures" in data else None,
     )
 
@@ -116,6 +121,24 @@ def read_run(path: str | Path) -> RunRecord:
         )
     except (KeyError, TypeError, ValueError, IndexError, LabelError) as error:
         raise ReportError(f"{path}: not a whole report: {type(error).__name__}: {error}") from error
+
+
+def _row(instrument: Instrument) -> list[float]:
+    row: list[float] = []
+    for name, (count, digits) in TAG_ROW.items():
+        value = getattr(instrument, name)
+        numbers = [value] if count == 1 else dataclasses.astuple(value) if isinstance(value, Box) else value
+        row += [int(number) if digits is None else round(float(number), digits) for number in numbers]
+    return row
+
+
+def _instrument(row: Sequence[Any]) -> Instrument:
+    fields: dict[str, Any] = {"axis": (0.0, 0.0), "touches_border": False}  # which reports do not tell
+    place = 0
+    for name, (count, _) in TAG_ROW.items():
+        numbers, place = tuple(row[place : place + count]), place + count
+        fields[name] = Box(*numbers) if name == "box" else numbers if count > 1 else numbers[0]
+    return Instrument(**fields)
 
 
 def _measures_to_json(measures: FrameMeasures) -> dict[str, Any]:

@@ -30,34 +30,6 @@ STAGES = ("decode", "preprocess", "network", "refine", "postprocess", "tags", "p
 """Stages that SceneStatus times; its fields are called <stage>_ms. Offline, `publish` is absent."""
 
 
-@dataclasses.dataclass(frozen=True)
-class SeenInstrument:
-    """One instrument of one frame, as far as reports need it."""
-
-    track_id: int
-    """Identity across frames; 0 if untracked."""
-    class_id: int
-    """Of the model's classes."""
-    confidence: float
-    """Calibrated, 0 to 1."""
-    box: tuple[int, int, int, int]
-    """x, y, width, height, full-size px."""
-    tip: tuple[float, float]
-    """Working end, (x, y) px."""
-    area: float
-    """Visible px^2."""
-    visibility: float
-    """Visible area over the largest of this track in the last second."""
-
-    @classmethod
-    def of(cls, tag: Instrument) -> SeenInstrument:
-        """What the record keeps of a scene's instrument."""
-        box = (int(tag.box.x), int(tag.box.y), int(tag.box.width), int(tag.box.height))
-        tip = (float(tag.tip[0]), float(tag.tip[1]))
-        values = (float(tag.area), float(tag.visibility))
-        return cls(int(tag.track_id), int(tag.class_id), float(tag.confidence), box, tip, *values)
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class FrameRecord:
     """What became of one input frame of one topic."""
@@ -88,8 +60,8 @@ class FrameRecord:
     """Time per stage of `STAGES`, ms; empty without a mask."""
     refine_steps: int | None = None
     """Refinement steps that were run."""
-    instruments: tuple[SeenInstrument, ...] = ()
-    """What was seen, ordered by track id."""
+    instruments: tuple[Instrument, ...] = ()
+    """What was seen, see `noted`; of a report that was read, with what `record_json.TAG_ROW` names."""
     mask_sha256: str | None = None
     """SHA-256 over height and width (uint32, little endian) and the mask's bytes, see `mask_hash`."""
     measures: FrameMeasures | None = None
@@ -152,6 +124,12 @@ class RunRecord:
     def output_sha256(self) -> str | None:
         """Over all masks: two runs with equal hashes gave the same masks to the byte. None where masks have none."""
         return output_hash(self.frames)
+
+
+def noted(instruments: Iterable[Instrument]) -> tuple[Instrument, ...]:
+    """What a record keeps of a frame's instruments: ordered by track id, without the footprints' memory."""
+    kept = (dataclasses.replace(instrument, footprint=None) for instrument in instruments)
+    return tuple(sorted(kept, key=lambda instrument: instrument.track_id))
 
 
 def mask_hash(mask: Any) -> str:

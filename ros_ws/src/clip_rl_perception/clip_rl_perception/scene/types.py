@@ -120,3 +120,9 @@ class Scene:
     refine_ms: float
     postprocess_ms: float
     tags_ms: float
+
+    @property
+    def stage_ms(self) -> dict[str, float]:
+        """Time by stage, ms, as SceneStatus names them."""
+        stages = ("preprocess", "network", "refine", "postprocess", "tags")
+        return {stage: float(getattr(self, f"{stage}_ms")) for stage in stages}

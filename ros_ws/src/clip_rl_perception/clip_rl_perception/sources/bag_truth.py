@@ -11,6 +11,7 @@ import numpy as np
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.labels import UNLABELLED, LabelError, LabelSpace
 from clip_rl_perception.messages import message_types
+from clip_rl_perception.messages.class_messages import label_space_of
 from clip_rl_perception.sources import encodings
 from clip_rl_perception.sources.frames import SourceError
 from clip_rl_perception.sources.mask_coding import ColorCoding, MaskCoding, ValueCoding
@@ -96,7 +97,7 @@ def class_list(reader: Any, topic: str) -> LabelSpace | None:
     if name in reader.topics and reader.topics[name].msgtype == message_types.CLASS_LIST:
         for connection, _, data in reader.messages(reader.topics[name].connections):
             try:
-                return message_types.label_space_of(reader.deserialize(data, connection.msgtype))
+                return label_space_of(reader.deserialize(data, connection.msgtype))
             except LabelError as error:
                 raise SourceError(f"{name}: {error}") from error
     return None

@@ -1,4 +1,4 @@
-"""sensor_msgs images <-> arrays. Messages are taken by their fields, so this module imports no ROS package by itself.
+"""sensor_msgs images to arrays. Messages are taken by their fields, so this module imports no ROS package by itself.
 
 `scene.encodings` does the work. Interpolated encodings (Bayer, YUV 4:2:2) go through cv_bridge where it is installed
 and works, so that pixels equal those of the other nodes on the robot; cv_bridge fails on some NumPy and OpenCV versions
@@ -14,17 +14,12 @@ from array import array
 from collections.abc import Callable
 from typing import Any
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.sources.encodings import ENCODINGS, ImageError, compressed_to_rgb, image_to_rgb, image_view
 
-OUTPUT_CHANNELS = {"mono8": 1, "bgr8": 3, "rgb8": 3}
-"""Encodings that the node publishes, and their channels."""
-
-__all__ = ["ImageError", "decode_message", "fill_compressed", "fill_image", "to_bytes"]
+__all__ = ["ImageError", "decode_message"]
 
 
 def decode_message(message: Any, *, as_view: bool = False) -> ByteArray:
@@ -56,40 +51,6 @@ def decode_message(message: Any, *, as_view: bool = False) -> ByteArray:
             image_view(**fields)  # its errors say what is wrong; cv_bridge's do not
             return np.asarray(bridge(message, "rgb8"), np.uint8)
     return image_to_rgb(**fields, as_view=as_view)
-
-
-def fill_image(message: Any, pixels: ByteArray, encoding: str) -> None:
-    """Set every field of a sensor_msgs/Image but its header.
-
-    Args:
-        message: the message to fill.
-        pixels: uint8, (height, width) for mono8 or (height, width, 3).
-        encoding: a key of `OUTPUT_CHANNELS`.
-    """
-    channels = OUTPUT_CHANNELS[encoding]
-    if pixels.dtype != np.uint8 or pixels.shape[2:] != ((channels,) if channels > 1 else ()):
-        raise ValueError(f"{encoding} takes uint8 pixels with {channels} channels; got {pixels.dtype} {pixels.shape}")
-    message.height, message.width = pixels.shape[:2]
-    message.encoding = encoding
-    message.is_bigendian = 0
-    message.step = message.width * channels
-    message.data = to_bytes(pixels)
-
-
-def fill_compressed(message: Any, rgb: ByteArray, quality: int = 90) -> None:
-    """Set every field of a sensor_msgs/CompressedImage but its header: a JPEG, as image_transport writes it."""
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, quality))
-    if not done:
-        raise ValueError(f"an array of {rgb.dtype} {rgb.shape} could not be written as JPEG")
-    message.format = "bgr8; jpeg compressed bgr8"
-    message.data = to_bytes(data)
-
-
-def to_bytes(pixels: npt.NDArray[np.uint8]) -> array[int]:
-    """Copy pixels to array('B'): rclpy takes it as it is, others element by element (0.6 against 200 ms for 4 MB)."""
-    data = array("B")
-    data.frombytes(np.ascontiguousarray(pixels).data.cast("B"))
-    return data
 
 
 @functools.lru_cache(maxsize=len(ENCODINGS))

@@ -12,24 +12,23 @@ import sys
 import time
 from typing import Any
 
-import numpy as np
-import rclpy
 from clip_rl_interfaces.msg import ClassList, InstrumentTagArray, SceneStatus
 from rcl_interfaces.msg import Log, ParameterDescriptor
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image
 
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelError
-from clip_rl_perception.messages.message_types import label_space_of, stamp_in, stamp_of
-from clip_rl_perception.replay.recording import instrument_of
-from clip_rl_perception.ros.spin import leave, run
-from clip_rl_perception.runs.run_record import STAGES
+from clip_rl_perception.messages.class_messages import label_space_of
+from clip_rl_perception.messages.image_messages import plane_of
+from clip_rl_perception.messages.message_types import stamp_in, stamp_of
+from clip_rl_perception.messages.scene_messages import Status, instruments_of, status_of
+from clip_rl_perception.ros.qos import best_effort, latched
+from clip_rl_perception.ros.spin import serve
 from clip_rl_perception.scene.types import Validity
 from clip_rl_perception.sources.image_codec import ImageError, decode_message
 from clip_rl_perception.viewer.frame_view import FrameView
@@ -43,14 +42,9 @@ LOOK_PERIOD_S = 0.5
 """How often it is seen whether somebody looks."""
 NODE = "perception_node"
 
-PICTURES = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=2, reliability=ReliabilityPolicy.BEST_EFFORT)
-SMALL = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=20, reliability=ReliabilityPolicy.BEST_EFFORT)
-LATCHED = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST,
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
+PICTURES = best_effort(2)
+SMALL = best_effort(20)
+LATCHED = latched()
 IMAGES: dict[str, tuple[type, str]] = {"raw": (Image, "image"), "compressed": (CompressedImage, "image/compressed")}
 _LEVELS = {10: "DEBUG", 20: "INFO", 30: "WARN", 40: "ERROR", 50: "ERROR"}
 
@@ -131,7 +125,7 @@ class RerunViewerNode(Node):
     # ---------------------------------------------------------------- what is shown
 
     def _wanted(self, parts: Any) -> frozenset[str]:
-        if parts[STATUS].validity == SceneStatus.INVALID_INPUT:
+        if parts[STATUS].validity is Validity.INVALID_INPUT:
             return frozenset((STATUS,))  # there will be no mask
         wanted = (STATUS, "image", "mask", "tags")
         return frozenset((*wanted, "confidence") if self._settings.confidence else wanted)
@@ -145,7 +139,7 @@ class RerunViewerNode(Node):
             self._show(stamp, parts)
 
     def _on_status(self, message: SceneStatus) -> None:
-        self._put(STATUS, stamp_of(message), message)
+        self._put(STATUS, stamp_of(message), status_of(message))
 
     def _on_classes(self, message: ClassList) -> None:
         try:
@@ -159,17 +153,16 @@ class RerunViewerNode(Node):
             self._scene.log(message.msg, _LEVELS.get(message.level, "INFO"))
 
     def _show(self, stamp_ns: int, parts: dict[str, Any]) -> None:
-        status = parts[STATUS]
-        times = {stage: float(getattr(status, f"{stage}_ms")) for stage in STAGES}
+        status: Status = parts[STATUS]
+        age = {} if status.age_ms is None else {"age": status.age_ms}
         view: dict[str, Any] = {
             "stamp_ns": stamp_ns,
-            "validity": Validity(status.validity),
+            "validity": status.validity,
             "reason": status.reason,
-            "times_ms": {**times, "age": float(status.age_ms)},
+            "times_ms": {**status.stage_ms, **age},
         }
         if "tags" in parts:
-            tags = deserialize_message(parts["tags"], InstrumentTagArray).instruments
-            view["tags"] = tuple(instrument_of(tag) for tag in tags)
+            view["tags"] = instruments_of(deserialize_message(parts["tags"], InstrumentTagArray))
         now = time.monotonic()
         if now < self._next_picture:
             self._scene.measure(FrameView(**view))
@@ -179,7 +172,7 @@ class RerunViewerNode(Node):
             view["image"] = _decoded(deserialize_message(parts["image"], IMAGES[self._settings.image_transport][0]))
         for part in ("mask", "confidence"):
             if part in parts:
-                view[part] = _plane(deserialize_message(parts[part], Image))
+                view[part] = plane_of(deserialize_message(parts[part], Image))
         self._scene.show(FrameView(**view))
 
 
@@ -190,21 +183,10 @@ def _decoded(message: Any) -> Any:
         return None  # the status says why
 
 
-def _plane(message: Image) -> Any:
-    """uint8 (height, width) of a mono8 image."""
-    return np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)[:, : message.width]
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of the executable `rerun_viewer_node`: 0 after a signal, 2 when it cannot serve."""
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        status = run(RerunViewerNode(), threads=1)
-    except (ClipRlError, ParameterException) as error:
-        sys.stderr.write(f"rerun_viewer_node: {error}\n")
-        rclpy.try_shutdown()
-        return 2
-    leave(status)
+    refused = (ClipRlError, ParameterException)
+    return serve(RerunViewerNode, arguments, name="rerun_viewer_node", threads=1, refused=refused)
 
 
 if __name__ == "__main__":
