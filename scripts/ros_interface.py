@@ -33,9 +33,10 @@ import ros_interface_texts as texts  # noqa: E402
 from clip_rl_perception.labels import label_space_names, load_label_space  # noqa: E402
 from clip_rl_perception.nodes.diagnostics import NodeState, check  # noqa: E402
 from clip_rl_perception.nodes.health import Health  # noqa: E402
-from clip_rl_perception.nodes.parameters import FIELDS, When  # noqa: E402
+from clip_rl_perception.nodes.parameters import FIELDS  # noqa: E402
+from clip_rl_perception.ros.parameter_fields import When, fields_of  # noqa: E402
 from clip_rl_perception.scene.types import Validity  # noqa: E402
-from clip_rl_perception.viewer.viewer_parameters import VIEWER_FIELDS  # noqa: E402
+from clip_rl_perception.viewer.viewer_parameters import ViewerParameters  # noqa: E402
 
 _BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -114,7 +115,7 @@ def parameters_table(when: When) -> str:
 
 def viewer_table() -> str:
     """Parameters of the viewer node."""
-    return _parameters(VIEWER_FIELDS)
+    return _parameters(fields_of(ViewerParameters))
 
 
 def _parameters(fields: dict[str, dataclasses.Field[Any]]) -> str:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
-from clip_rl_perception.nodes.parameters import FIELDS, NodeParameters, check_change, check_value
-from clip_rl_perception.ros.parameter_fields import ParameterError, When
+from clip_rl_perception.nodes.parameters import FIELDS, NodeParameters
+from clip_rl_perception.ros.parameter_fields import ParameterError, When, check_change, check_value, fields_of
+from clip_rl_perception.viewer.viewer_parameters import ViewerParameters
 
 CONFIG = Path(__file__).resolve().parents[3] / "ros_ws/src/clip_rl_perception/config/perception.yaml"
 
@@ -26,7 +27,7 @@ def test_yaml_repeats_every_default_with_its_type_and_a_comment() -> None:
 
 
 def test_every_parameter_has_a_meaning_that_ends_its_sentence() -> None:
-    for name, field in FIELDS.items():
+    for name, field in {**fields_of(ViewerParameters), **FIELDS}.items():
         assert field.metadata["meaning"].endswith("."), name
         assert isinstance(field.metadata["when"], When), name
         assert (field.metadata["low"] is None) == (field.metadata["high"] is None), name
@@ -34,9 +35,10 @@ def test_every_parameter_has_a_meaning_that_ends_its_sentence() -> None:
             assert field.metadata["low"] is not None, f"{name} has no range"
 
 
-@pytest.mark.parametrize("name", sorted(FIELDS))
-def test_defaults_are_possible(name: str) -> None:
-    check_value(name, FIELDS[name].default)
+@pytest.mark.parametrize("kind", [NodeParameters, ViewerParameters])
+def test_defaults_are_possible(kind: Any) -> None:
+    for field in fields_of(kind).values():
+        check_value(field, field.default)
 
 
 @pytest.mark.parametrize(
@@ -64,19 +66,19 @@ def test_defaults_are_possible(name: str) -> None:
 )
 def test_refusals_say_why(name: str, value: Any, reason: str) -> None:
     with pytest.raises(ParameterError) as caught:
-        check_value(name, value)
+        check_value(FIELDS[name], value)
     assert reason in str(caught.value) and str(caught.value).startswith(f"{name}:")
 
 
 def test_moments_of_change() -> None:
-    check_change("model", "other.safetensors", configured=False)
+    check_change(FIELDS["model"], "other.safetensors", configured=False)
     with pytest.raises(ParameterError, match="deactivate and clean up first"):
-        check_change("model", "other.safetensors", configured=True)
-    check_change("max_age_ms", 10.0, configured=True)
+        check_change(FIELDS["model"], "other.safetensors", configured=True)
+    check_change(FIELDS["max_age_ms"], 10.0, configured=True)
     with pytest.raises(ParameterError, match="out of range"):
-        check_change("max_age_ms", -1.0, configured=True)
+        check_change(FIELDS["max_age_ms"], -1.0, configured=True)
     with pytest.raises(ParameterError, match="at start only"):
-        check_change("autostart", True, configured=False)
+        check_change(FIELDS["autostart"], True, configured=False)
 
 
 def test_network_size() -> None:

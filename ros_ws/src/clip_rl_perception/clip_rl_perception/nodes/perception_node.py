@@ -26,14 +26,15 @@ from clip_rl_perception.errors import ClipRlError, one_line
 from clip_rl_perception.labels import LabelError, label_space_from_names
 from clip_rl_perception.messages.class_messages import class_list, label_info
 from clip_rl_perception.nodes.camera_subscription import CameraInfoInput
-from clip_rl_perception.nodes.declared_parameters import change_checker, declare_all, read, undeclared_overrides
 from clip_rl_perception.nodes.diagnostics import NodeState, check, diagnostic_array
 from clip_rl_perception.nodes.health import Health
 from clip_rl_perception.nodes.image_subscription import ImageInput
 from clip_rl_perception.nodes.newest_frame import FrameCounter, FrameWorker
+from clip_rl_perception.nodes.parameters import NodeParameters
 from clip_rl_perception.nodes.publishers import Outputs, send_in_background
 from clip_rl_perception.nodes.transitions import refuse_impossible_transitions
 from clip_rl_perception.nodes.watchdog import Watchdog
+from clip_rl_perception.ros.declared_parameters import change_checker, declare_all, read, undeclared_overrides
 from clip_rl_perception.ros.parameter_fields import ParameterError
 from clip_rl_perception.ros.ros_types import ROS_TYPES
 from clip_rl_perception.ros.spin import serve
@@ -76,8 +77,8 @@ class PerceptionNode(LifecycleNode):
         """
         super().__init__("perception_node", **node_options)
         refuse_impossible_transitions(self)
-        self._settings = declare_all(self)
-        self.add_on_set_parameters_callback(change_checker(lambda: self._model is not None))
+        self._settings = declare_all(self, NodeParameters)
+        self.add_on_set_parameters_callback(change_checker(NodeParameters, lambda: self._model is not None))
         self.add_post_set_parameters_callback(self._on_parameters_changed)
         self._phase = "unconfigured"
         self._configure_error = ""
@@ -281,7 +282,7 @@ class PerceptionNode(LifecycleNode):
         return response
 
     def _on_parameters_changed(self, _: list[Parameter]) -> None:
-        self._settings = read(self)
+        self._settings = read(self, NodeParameters)
 
     def _publish_classes(self) -> None:
         model, outputs = self._model, self._outputs

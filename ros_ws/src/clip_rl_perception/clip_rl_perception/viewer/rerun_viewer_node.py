@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 from clip_rl_interfaces.msg import ClassList, InstrumentTagArray, SceneStatus
-from rcl_interfaces.msg import Log, ParameterDescriptor
+from rcl_interfaces.msg import Log
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
@@ -27,6 +27,7 @@ from clip_rl_perception.messages.class_messages import label_space_of
 from clip_rl_perception.messages.image_messages import plane_of
 from clip_rl_perception.messages.message_types import stamp_in, stamp_of
 from clip_rl_perception.messages.scene_messages import Status, instruments_of, status_of
+from clip_rl_perception.ros.declared_parameters import declare_all
 from clip_rl_perception.ros.qos import best_effort, latched
 from clip_rl_perception.ros.spin import serve
 from clip_rl_perception.scene.types import Validity
@@ -36,7 +37,7 @@ from clip_rl_perception.viewer.joining import STATUS, StampJoiner
 from clip_rl_perception.viewer.rerun_scene import RerunScene
 from clip_rl_perception.viewer.sdk import rerun
 from clip_rl_perception.viewer.server import RerunServer
-from clip_rl_perception.viewer.viewer_parameters import VIEWER_FIELDS, viewer_parameters
+from clip_rl_perception.viewer.viewer_parameters import ViewerParameters
 
 LOOK_PERIOD_S = 0.5
 """How often it is seen whether somebody looks."""
@@ -60,16 +61,7 @@ class RerunViewerNode(Node):
             ViewerError: rerun-sdk is missing, or a port is taken.
         """
         super().__init__("rerun_viewer", **node_options)
-        self._settings = viewer_parameters(
-            {
-                name: self.declare_parameter(
-                    name,
-                    field.default,
-                    ParameterDescriptor(description=field.metadata["meaning"], read_only=True, dynamic_typing=True),
-                ).value
-                for name, field in VIEWER_FIELDS.items()
-            }
-        )
+        self._settings = declare_all(self, ViewerParameters, whole_numbers=True)
         module = rerun()
         self._server = RerunServer(
             self.get_fully_qualified_name().strip("/").replace("/", "_"),
