@@ -15,12 +15,13 @@ PERCEPTION = ROOT / "ros_ws" / "src" / "clip_rl_perception"
 TRAINING = ROOT / "training"
 
 # The floors from the ground up: a part may import those named before it, and those of its own floor that it names.
-GROUND = ("errors", "resources", "arrays", "cli_types", "atomic_write", "threads", "labels")
+GROUND = ("errors", "resources", "arrays", "options", "cli_types", "atomic_write", "threads", "labels")
 BELOW: dict[str, set[str]] = {
     "errors": set(),
     "resources": {"errors"},
     "arrays": set(),
-    "cli_types": set(),
+    "options": set(),
+    "cli_types": {"options"},
     "atomic_write": {"errors"},
     "threads": set(),
     "labels": {"errors"},
@@ -46,7 +47,7 @@ BELOW["harness"] = {*LIBRARY, "replay", "ros"}
 BELOW["demo"] = {*LIBRARY, "replay"}
 BELOW["bench"] = {*LIBRARY, "replay", "demo"}
 BELOW["commands"] = {*LIBRARY, "replay", "viewer", "demo", "bench"}
-BELOW["cli"] = {"errors"}
+BELOW["cli"] = {"errors", "options"}
 TRAINING_FLOORS = (
     ("typed_config", "curriculum"),
     ("corruptions", "synthetic", "datasets"),

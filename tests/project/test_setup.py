@@ -12,6 +12,7 @@ from pathlib import Path
 
 import clip_rl_perception
 import pytest
+from clip_rl_perception.options import parser_for
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -143,9 +144,9 @@ def test_ros_imports_are_declared() -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_commands_import_and_have_their_two_functions(name: str) -> None:
+def test_commands_import_and_their_options_make_a_parser(name: str) -> None:
     module = importlib.import_module(COMMANDS[name])
-    assert callable(module.add_arguments)
+    assert f"clip-rl {name}" in parser_for(module, f"clip-rl {name}").format_usage()
     assert callable(module.run)
 
 

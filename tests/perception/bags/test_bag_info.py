@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import sqlite3
@@ -11,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from clip_rl_perception import options
 from clip_rl_perception.bags.bag_info import inspect_bag
 from clip_rl_perception.bags.bag_writer import BagWriter
-from clip_rl_perception.commands.bag import add_arguments, run
+from clip_rl_perception.commands import bag
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.messages import message_types
 from clip_rl_perception.sources.camera_model import CAMERA_INFO, pinhole
@@ -26,9 +26,7 @@ IMAGE, LABELS = "/endoscope/image_raw", "/endoscope/labels"
 
 
 def clip_rl(*arguments: object) -> int:
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    return run(parser.parse_args([str(argument) for argument in arguments]))
+    return bag.run(options.parse(bag, [str(argument) for argument in arguments]))
 
 
 def picture(size: tuple[int, int] = (24, 32)) -> np.ndarray:

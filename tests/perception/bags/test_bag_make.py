@@ -7,11 +7,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from clip_rl_perception import options
 from clip_rl_perception.bags import bag_inputs
 from clip_rl_perception.bags.bag_inputs import open_path
 from clip_rl_perception.bags.bag_make import START_NS, MakeOptions, make_bag
 from clip_rl_perception.bags.bag_writer import BagError
-from clip_rl_perception.commands.bag import add_arguments, run
+from clip_rl_perception.commands import bag
 from clip_rl_perception.messages import message_types
 from clip_rl_perception.sources.bag_reader import BagReader
 from clip_rl_perception.sources.bag_source import BagSource
@@ -22,11 +23,7 @@ from dataset_trees import endovis2018, picture, stripes, write_rgb
 
 def clip_rl(*arguments: object) -> int:
     """`clip-rl bag` with these arguments, the training package's inputs included."""
-    import argparse
-
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    return run(parser.parse_args([str(argument) for argument in arguments]))
+    return bag.run(options.parse(bag, [str(argument) for argument in arguments]))
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +31,7 @@ def with_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """The entry point as pyproject.toml declares it, whether or not the package is installed here."""
     from clip_rl_training.data import training_bag_inputs as plugin
 
-    monkeypatch.setattr("clip_rl_perception.commands.bag._plugins", lambda: [plugin])
+    monkeypatch.setattr("clip_rl_perception.commands.bag._plugins", lambda: {"training": plugin})
 
 
 def folder(root: Path, frames: int = 4, *, suffix: str = ".jpg", masks: bool = True) -> Path:

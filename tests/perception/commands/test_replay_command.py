@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
@@ -12,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from clip_rl_perception import options
 from clip_rl_perception.commands import replay
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.replay.recording import Recording
@@ -23,18 +23,15 @@ FAST = ("--model", "demo", "--engine", "torch", "--refine-steps", "0", "--thread
 LIMIT_S = 180
 LONG = 400
 PROGRAM = """
-import argparse, sys
+import sys
+from clip_rl_perception import options
 from clip_rl_perception.commands import replay
-parser = argparse.ArgumentParser()
-replay.add_arguments(parser)
-sys.exit(replay.run(parser.parse_args()))
+sys.exit(replay.run(options.parse(replay, sys.argv[1:])))
 """
 
 
 def command(*arguments: object) -> int:
-    parser = argparse.ArgumentParser()
-    replay.add_arguments(parser)
-    return replay.run(parser.parse_args([*map(str, arguments), *FAST]))
+    return replay.run(options.parse(replay, [*map(str, arguments), *FAST]))
 
 
 def test_files_status_and_requirements(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib.util
 import signal
@@ -17,6 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from clip_rl_perception import options
 from clip_rl_perception.commands import replay
 from clip_rl_perception.replay.recording import Recording
 from clip_rl_perception.viewer.sdk import ViewerError
@@ -28,9 +28,7 @@ FRAMES = 4
 
 
 def command(*arguments: object) -> int:
-    parser = argparse.ArgumentParser()
-    replay.add_arguments(parser)
-    return replay.run(parser.parse_args([*map(str, arguments), *FAST]))
+    return replay.run(options.parse(replay, [*map(str, arguments), *FAST]))
 
 
 def free_port() -> int:

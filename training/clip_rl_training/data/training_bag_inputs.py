@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.bags.bag_inputs import BagInput
-from clip_rl_perception.cli_types import width_by_height
+from clip_rl_perception.cli_types import WidthByHeight
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import load_label_space
+from clip_rl_perception.options import Option
 from clip_rl_perception.sources.camera_model import pinhole
 from clip_rl_perception.sources.encodings import ImageError, compressed_size
 from clip_rl_perception.sources.frames import DEFAULT_RATE, Frame, LeftOut, SourceError, SourceInfo, hash_files
@@ -26,54 +27,74 @@ from clip_rl_training.synthetic.scene_config import SceneConfig
 from clip_rl_training.synthetic.stereo import BASELINE_MM, FIELD_OF_VIEW
 from clip_rl_training.synthetic.write_video import operation_of, run_jobs
 
-SPACES = ("endovis2018-type", "endovis2018", "endovis2017-parts", "binary")
-"""Label spaces that synthetic scenes have."""
+
+@dataclasses.dataclass(frozen=True)
+class Trees:
+    """Trees of datasets (SOURCE is the root); one bag for each sequence."""
+
+    dataset: Annotated[str | None, Option(metavar="NAME", help=f"one of {', '.join(DATASETS)}")] = None
+    """Layout and classes."""
+    sequence: Annotated[tuple[str, ...], Option(metavar="NAME")] = ()
+    """Only this sequence; may be repeated."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of both."""
-    trees = parser.add_argument_group("trees of datasets (SOURCE is the root); one bag for each sequence")
-    trees.add_argument("--dataset", metavar="NAME", help=f"one of {', '.join(name for name in DATASETS)}")
-    trees.add_argument("--sequence", action="append", metavar="NAME", help="only this sequence; may be repeated")
-    scenes = parser.add_argument_group("synthetic scenes (no SOURCE)")
-    scenes.add_argument("--synthetic", action="store_true", help="render a synthetic operation with ground truth")
-    scenes.add_argument(
-        "--size", type=width_by_height, default=(1280, 1024), help="WIDTHxHEIGHT, px (default: 1280x1024)"
-    )
-    scenes.add_argument("--seed", type=int, default=0, help="which operation (default: 0)")
-    scenes.add_argument("--seconds", type=float, default=10.0, help="its length (default: 10)")
-    scenes.add_argument("--label-space", choices=SPACES, default=SPACES[0], help="of the labels (default: %(default)s)")
-    scenes.add_argument("--workers", type=int, default=1, help="processes that render (default: 1)")
-    parser.add_argument(
-        "--stereo", action="store_true", help="also the right eye: right_frames/ of a tree, or rendered"
-    )
+@dataclasses.dataclass(frozen=True)
+class Scenes:
+    """Synthetic scenes (no SOURCE)."""
+
+    synthetic: bool = False
+    """Render a synthetic operation with ground truth."""
+    size: WidthByHeight = (1280, 1024)
+    """WIDTHxHEIGHT, px (default: 1280x1024)."""
+    seed: int = 0
+    """Which operation."""
+    seconds: float = 10.0
+    """Its length."""
+    label_space: Literal["endovis2018-type", "endovis2018", "endovis2017-parts", "binary"] = "endovis2018-type"
+    """Of the labels."""
+    workers: int = 1
+    """Processes that render."""
 
 
-def open_inputs(arguments: argparse.Namespace) -> list[BagInput] | None:
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Of datasets and synthetic scenes."""
+
+    trees: Trees
+    scenes: Scenes
+    stereo: bool = False
+    """Also the right eye: right_frames/ of a tree, or rendered."""
+
+
+def open_inputs(
+    options: Options, *, source: Path | None, rate_hz: float | None, label_map: str | None, right: Path | None
+) -> list[BagInput] | None:
     """Bags of a dataset's sequences, or the synthetic one; None where neither is asked for."""
-    if arguments.synthetic:
-        return [_synthetic(arguments)]
-    if arguments.dataset is None:
-        if arguments.stereo and arguments.right is None:
+    name, wanted = options.trees.dataset, options.trees.sequence
+    if options.scenes.synthetic:
+        if source is not None:
+            raise SourceError(f"--synthetic renders its own frames; leave out {source}")
+        return [_synthetic(options.scenes, rate_hz or DEFAULT_RATE, stereo=options.stereo)]
+    if name is None:
+        if options.stereo and right is None:
             raise SourceError("--stereo is for --dataset and --synthetic; name the right images with --right")
         return None
-    if arguments.source is None:
-        raise SourceError(f"--dataset {arguments.dataset} needs SOURCE, the folder that holds it")
-    label_map = find_label_map(arguments.label_map) if arguments.label_map is not None else None
-    dataset = open_dataset(arguments.dataset, arguments.source, label_map=label_map, strict=False)
+    if source is None:
+        raise SourceError(f"--dataset {name} needs SOURCE, the folder that holds it")
+    named = find_label_map(label_map) if label_map is not None else None
+    dataset = open_dataset(name, source, label_map=named, strict=False)
     if not dataset.items:
-        reason = dataset.problems[0] if dataset.problems else f"{arguments.source}: no frames"
-        raise SourceError(f"dataset '{arguments.dataset}': {reason}")
-    if arguments.sequence:
-        unknown = [name for name in arguments.sequence if name not in dataset.sequences]
-        if unknown:
-            raise SourceError(f"no sequence {', '.join(unknown)}; there are: {', '.join(dataset.sequences)}")
+        reason = dataset.problems[0] if dataset.problems else f"{source}: no frames"
+        raise SourceError(f"dataset '{name}': {reason}")
+    unknown = [sequence for sequence in wanted if sequence not in dataset.sequences]
+    if unknown:
+        raise SourceError(f"no sequence {', '.join(unknown)}; there are: {', '.join(dataset.sequences)}")
     inputs = []
-    for sequence in arguments.sequence or dataset.sequences:
+    for sequence in wanted or dataset.sequences:
         part = dataset.only([sequence])
-        left = DatasetSource(part, arguments.rate)
-        right = DatasetSource(part, arguments.rate, right=True) if arguments.stereo else None
-        inputs.append(BagInput(sequence.replace("/", "_"), left, dataset.label_space, right))
+        left = DatasetSource(part, rate_hz)
+        other = DatasetSource(part, rate_hz, right=True) if options.stereo else None
+        inputs.append(BagInput(sequence.replace("/", "_"), left, dataset.label_space, other))
     return inputs
 
 
@@ -149,7 +170,7 @@ class SyntheticSource:
     def __init__(
         self, config: SceneConfig, seed: int, frames: int, space: str, *, right: bool = False, workers: int = 1
     ) -> None:
-        """`space`: label space of the labels, one of `SPACES`; the other arguments as of `SyntheticOperation`."""
+        """`space`: label space of the labels, a key of `_LABELS`; the other arguments as of `SyntheticOperation`."""
         self.problems: list[str] = []
         self.left_out: list[LeftOut] = []
         self._job = _Job(config, seed, frames, 0, right, space)
@@ -199,21 +220,18 @@ _LABELS: dict[str, Callable[[SyntheticFrame], ByteArray]] = {
 }
 
 
-def _synthetic(arguments: argparse.Namespace) -> BagInput:
-    if arguments.source is not None:
-        raise SourceError(f"--synthetic renders its own frames; leave out {arguments.source}")
-    width, height = arguments.size
-    rate = arguments.rate or DEFAULT_RATE
-    frames = max(1, round(arguments.seconds * rate))
+def _synthetic(scenes: Scenes, rate: float, *, stereo: bool) -> BagInput:
+    width, height = scenes.size
+    frames = max(1, round(scenes.seconds * rate))
     config = showcase(height, width, rate)
-    make = (config, arguments.seed, frames, arguments.label_space)
-    left = SyntheticSource(*make, workers=arguments.workers)
+    make = (config, scenes.seed, frames, scenes.label_space)
+    left = SyntheticSource(*make, workers=scenes.workers)
     cameras = (pinhole(width, height, field_of_view=FIELD_OF_VIEW),)
-    if not arguments.stereo:
+    if not stereo:
         return BagInput("synthetic", left, left.info.label_space, cameras=cameras)
-    right = SyntheticSource(*make, right=True, workers=arguments.workers)
+    right = SyntheticSource(*make, right=True, workers=scenes.workers)
     other = pinhole(width, height, field_of_view=FIELD_OF_VIEW, baseline_m=BASELINE_MM / 1000.0)
-    moved = SyntheticOperation(config, arguments.seed, frames).stereo.tissue_disparity
+    moved = SyntheticOperation(config, scenes.seed, frames).stereo.tissue_disparity
     other = dataclasses.replace(other, k=_moved(other.k, moved), p=_moved(other.p, moved))
     return BagInput("synthetic", left, left.info.label_space, right, (*cameras, other))
 

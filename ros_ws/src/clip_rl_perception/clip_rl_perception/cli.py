@@ -1,8 +1,9 @@
 """`clip-rl`: one command whose subcommands come from whatever is installed.
 
 A subcommand is a module named in the entry-point group ``clip_rl.commands``. Its docstring's first line is its help,
-its ``add_arguments(parser)`` declares its arguments and its ``run(arguments)`` returns the exit status. A robot without
-the training package so has demo, info, bench and replay, and a training server also has synth, train, eval and compare.
+its ``run(options)`` declares them by the dataclass it takes (see `options`) and returns the exit status. A robot
+without the training package so has demo, info, bench and replay, and a training server also has synth, train, eval and
+compare.
 
 Only the subcommand that runs is imported: `clip-rl --help` reads the others' docstrings from their source.
 
@@ -11,7 +12,6 @@ Exit status: the subcommand's; 2 for what the user can mend, in one line; 130 af
 
 from __future__ import annotations
 
-import argparse
 import ast
 import difflib
 import importlib.util
@@ -23,6 +23,7 @@ from pathlib import Path
 
 from clip_rl_perception import __version__
 from clip_rl_perception.errors import ClipRlError, one_line
+from clip_rl_perception.options import options_of, parser_for
 
 GROUP = "clip_rl.commands"
 
@@ -43,14 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     program = f"clip-rl {name}"
     try:
         module = commands[name].load()
-        parser = argparse.ArgumentParser(
-            prog=program, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
-        module.add_arguments(parser)
+        parser = parser_for(module, program)
     except Exception as error:  # whatever is wrong with one command, it is told in one line and the others work
         return _fail(program, f"this command cannot be loaded: {one_line(error)}")
     try:
-        return int(module.run(parser.parse_args(rest)))
+        return int(module.run(options_of(parser.parse_args(rest))))
     except ClipRlError as error:
         return _fail(program, one_line(error))
     except KeyboardInterrupt:

@@ -1,9 +1,12 @@
-"""Values of command-line options that argparse has no type for; wrong ones raise `ArgumentTypeError`."""
+"""Types of options that need more than their own constructor; wrong values raise `ArgumentTypeError`."""
 
 from __future__ import annotations
 
 import argparse
 import re
+from typing import Annotated
+
+from clip_rl_perception.options import Option
 
 
 def positive_number(text: str) -> float:
@@ -32,3 +35,8 @@ def _size(text: str, expected: str) -> tuple[int, int]:
     if match is None:
         raise argparse.ArgumentTypeError(f"'{text}' is not {expected}")
     return int(match[1]), int(match[2])
+
+
+PositiveNumber = Annotated[float, Option(type=positive_number)]
+WidthByHeight = Annotated[tuple[int, int], Option(type=width_by_height)]
+HeightByWidth = Annotated[tuple[int, int], Option(type=height_by_width)]

@@ -1,11 +1,12 @@
 """What bags are made of: frames of one camera or of a stereo pair, with or without ground truth.
 
 Whoever has frames of another kind (the training package: datasets and synthetic scenes) adds them to `clip-rl bag make`
-by naming a module in the entry-point group `GROUP`, with these functions:
+by naming a module in the entry-point group `GROUP`, with
 
-    add_arguments(parser)                               declares its options
-    open_inputs(arguments) -> list[BagInput] | None     None where none of its options was given
-    find_label_map(name) -> LabelMap                    optional: label maps that it knows by name
+    Options                                   its options, a dataclass as `clip_rl_perception.options` reads it
+    open_inputs(options, *, source, rate_hz, label_map, right) -> list[BagInput] | None
+                                              with these options of `make`; None where none of its own was given
+    find_label_map(name) -> LabelMap          optional: label maps that it knows by name
 """
 
 from __future__ import annotations

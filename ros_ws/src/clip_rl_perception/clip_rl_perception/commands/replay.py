@@ -11,7 +11,6 @@ which leaves a report and a bag of what was done.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import shlex
 import signal
@@ -22,9 +21,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
-from clip_rl_perception.cli_types import positive_number
 from clip_rl_perception.commands import replay_online
-from clip_rl_perception.engine.tta import VIEWS
+from clip_rl_perception.commands.replay_options import Options
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.replay.node_run import OUTPUTS
@@ -44,118 +42,74 @@ from clip_rl_perception.threads.priority import hand_over_quickly
 BAG, FILES = "perception", ("report.html", "report.json", "overlay*.mp4")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of `clip-rl replay`."""
-    parser.add_argument("input", type=Path, nargs="+", help="rosbag2, video or folder of images; each is a sequence")
-    parser.add_argument("--topic", action="append", default=[], help="image topic of the bag; may be given again (all)")
-    parser.add_argument("--labels", type=Path, metavar="DIR", help="folder of ground-truth masks")
-    parser.add_argument("--label-topic", help="topic of ground truth in the bag (default: labels beside the images)")
-    parser.add_argument(
-        "--label-map", type=Path, metavar="YAML", help="how truth is stored and merged, as clip-rl eval"
-    )
-    parser.add_argument("--no-truth", action="store_true", help="leave labels in the bag alone")
-    parser.add_argument(
-        "--rate", type=positive_number, help="frames per second of videos and folders (default: their own)"
-    )
-    parser.add_argument("--model", default="demo", help="checkpoint: shipped name or path (default: demo)")
-    parser.add_argument("--engine", default="auto", help="auto, torch or an engine directory (default: auto)")
-    parser.add_argument("--classes", metavar="SPACE", help="label space whose prompts replace the model's classes")
-    parser.add_argument("--threads", type=int, help="CPU threads of the engine (default: its own choice)")
-    parser.add_argument("--refine-steps", type=int, help="most refinement steps per frame (default: the model's)")
-    parser.add_argument(
-        "--views", type=int, choices=VIEWS, default=1, help="average over this many mirror images (default: 1)"
-    )
-    parser.add_argument("--no-previous-frame", action="store_true", help="the refiner recalls no previous result")
-    parser.add_argument("--no-novelty", action="store_true", help="never call a frame out of distribution")
-    parser.add_argument("--frames", type=int, metavar="N", help="end after N frames")
-    parser.add_argument("--tau", type=float, default=10.0, help="tolerance of the NSD, px (default: 10)")
-    parser.add_argument("--no-boundary", action="store_true", help="measure no NSD and HD95")
-    parser.add_argument("--no-temporal", action="store_true", help="measure no consistency from frame to frame")
-    parser.add_argument("--out", type=Path, default=Path("out/replay"), help="output folder (default: out/replay)")
-    parser.add_argument("--no-bag", action="store_true", help="write no output bag")
-    parser.add_argument("--no-video", action="store_true", help="write no overlay video")
-    parser.add_argument(
-        "--require", metavar="LIST", help='for example "miou>=0.7,p99_ms<=80": exit status 1 if not met'
-    )
-    parser.add_argument(
-        "--same-frames-as",
-        type=Path,
-        metavar="JSON",
-        help="only frames that gave a mask in that report, by their stamp",
-    )
-    replay_online.add_arguments(parser)
-    parser.add_argument("--view", action="store_true", help="show every frame on a live page in a browser (rerun-sdk)")
-    parser.add_argument("--view-port", type=int, default=9090, help="TCP port of the page; the next one carries data")
-
-
-def run(arguments: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Replay; returns the exit status."""
     hand_over_quickly()
-    if not arguments.view:
-        return replay(arguments)
+    if not options.view:
+        return replay(options)
     from clip_rl_perception.viewer.replay_view import ReplayView
 
-    _check(arguments)
-    view = ReplayView(port=arguments.view_port, tell=lambda line: print(line, file=sys.stderr, flush=True))
+    _check(options)
+    view = ReplayView(port=options.view_port, tell=lambda line: print(line, file=sys.stderr, flush=True))
     try:
         view.wait()
-        status = replay(arguments, [view])
+        status = replay(options, [view])
         view.stay()
         return status
     finally:
         view.stop()
 
 
-def replay(arguments: argparse.Namespace, observers: Sequence[FrameObserver] = ()) -> int:
-    """Replay as the arguments say, shown to further observers too; returns the exit status."""
-    required = requirements.parse(arguments.require) if arguments.require else ()
-    _check(arguments)
-    label_map = load_label_map(arguments.label_map) if arguments.label_map else None
-    options = InputOptions(
-        paths=tuple(arguments.input),
-        topics=tuple(arguments.topic),
-        rate_hz=arguments.rate,
-        labels=arguments.labels,
-        label_topic=arguments.label_topic,
+def replay(options: Options, observers: Sequence[FrameObserver] = ()) -> int:
+    """Replay as the options say, shown to further observers too; returns the exit status."""
+    required = requirements.parse(options.require) if options.require else ()
+    _check(options)
+    label_map = load_label_map(options.label_map) if options.label_map else None
+    what = InputOptions(
+        paths=options.input,
+        topics=options.topic,
+        rate_hz=options.rate,
+        labels=options.labels,
+        label_topic=options.label_topic,
         label_map=label_map,
-        use_truth=not arguments.no_truth,
+        use_truth=options.truth,
     )
-    for path in options.paths:
+    for path in what.paths:
         if not path.exists():
             raise ClipRlError(f"{path}: no such file or folder; expected a rosbag2, a video or a folder of images")
-    if arguments.online:
-        return _online(arguments, options, required, observers)
+    if options.node.online:
+        return _online(options, what, required, observers)
     # Imported here: torch takes seconds, and what is wrong with the arguments is said before.
     from clip_rl_perception.replay.offline import OfflineOptions, OfflineReplay
     from clip_rl_perception.stream import ModelOptions, load
 
-    out: Path = arguments.out
+    out = options.out
     _clear(out)
     model_options = ModelOptions(
-        model=arguments.model,
-        engine=arguments.engine,
-        classes=arguments.classes,
-        threads=arguments.threads,
-        refine_steps=arguments.refine_steps,
-        views=arguments.views,
-        use_previous_frame=not arguments.no_previous_frame,
-        novelty_check=not arguments.no_novelty,
+        model=options.model,
+        engine=options.engine,
+        classes=options.classes,
+        threads=options.threads,
+        refine_steps=options.refine_steps,
+        views=options.views,
+        use_previous_frame=options.previous_frame,
+        novelty_check=options.novelty,
     )
     progress = Progress()
     problems = ProblemLog(lambda line: progress.say(f"note: {line}"))
     with load(model_options, log=progress.say) as model:
         book = FrameGallery()
         offline = OfflineReplay(
-            options,
+            what,
             model,
             OfflineOptions(
-                bag=None if arguments.no_bag else out / BAG,
-                video=None if arguments.no_video else out,
-                boundary=not arguments.no_boundary,
-                temporal=not arguments.no_temporal,
-                nsd_tau=arguments.tau,
-                max_frames=arguments.frames,
-                only_stamps=_stamps(arguments.same_frames_as),
+                bag=out / BAG if options.bag else None,
+                video=out if options.video else None,
+                boundary=options.boundary,
+                temporal=options.temporal,
+                nsd_tau=options.tau,
+                max_frames=options.frames,
+                only_stamps=_stamps(options.same_frames_as),
                 command=shlex.join(["clip-rl", *sys.argv[1:]]),
             ),
             observers=[book, *observers],
@@ -181,18 +135,16 @@ def replay(arguments: argparse.Namespace, observers: Sequence[FrameObserver] = (
 
 
 def _online(
-    arguments: argparse.Namespace,
-    options: InputOptions,
+    options: Options,
+    what: InputOptions,
     required: Sequence[requirements.Requirement],
     observers: Sequence[FrameObserver],
 ) -> int:
-    out: Path = arguments.out
+    out = options.out
     _clear(out, *OUTPUTS)
     problems, book = ProblemLog(lambda line: print(f"note: {line}", file=sys.stderr)), FrameGallery()
     command = shlex.join(["clip-rl", *sys.argv[1:]])
-    record = replay_online.replay(
-        arguments, options, out, command=command, observers=[book, *observers], problems=problems
-    )
+    record = replay_online.replay(options, what, out, command=command, observers=[book, *observers], problems=problems)
     written = write_report(record, out, book)
     _summarise(written.summary, record, out, problems)
     if not record.complete:
@@ -306,12 +258,12 @@ def _clear(out: Path, *further: str) -> None:
     clear_outputs(out, *FILES, *bag, *further)
 
 
-def _check(arguments: argparse.Namespace) -> None:
+def _check(options: Options) -> None:
     for value, least, name in (
-        (arguments.frames, 1, "--frames"),
-        (arguments.threads, 1, "--threads"),
-        (arguments.refine_steps, 0, "--refine-steps"),
-        (arguments.tau, 0, "--tau"),
+        (options.frames, 1, "--frames"),
+        (options.threads, 1, "--threads"),
+        (options.refine_steps, 0, "--refine-steps"),
+        (options.tau, 0, "--tau"),
     ):
         if value is not None and not value >= least:
             raise ClipRlError(f"{name} is {value}; expected {least} or more")

@@ -1,4 +1,4 @@
-"""A dataclass of settings as rclpy parameters: descriptors with ranges and read-only flags, reading, checked changes."""
+"""Settings as rclpy parameters: descriptors with ranges and read-only flags, reading, checked changes."""
 
 from __future__ import annotations
 
