@@ -15,11 +15,12 @@ PERCEPTION = ROOT / "ros_ws" / "src" / "clip_rl_perception"
 TRAINING = ROOT / "training"
 
 # The floors from the ground up: a part may import those named before it, and those of its own floor that it names.
-GROUND = ("errors", "resources", "arrays", "options", "cli_types", "atomic_write", "threads", "labels")
+GROUND = ("errors", "resources", "arrays", "typed_data", "options", "cli_types", "atomic_write", "threads", "labels")
 BELOW: dict[str, set[str]] = {
     "errors": set(),
     "resources": {"errors"},
     "arrays": set(),
+    "typed_data": {"errors"},
     "options": set(),
     "cli_types": {"options"},
     "atomic_write": {"errors"},

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from clip_rl_perception.typed_data import ConfigError
 from clip_rl_training.loop.training_config import config_names, load_config
-from clip_rl_training.typed_config import ConfigError, load_layers, overlaid
+from clip_rl_training.typed_config import load_layers, overlaid
 
 
 def test_overlays_go_key_by_key_and_null_takes_a_key_away() -> None:

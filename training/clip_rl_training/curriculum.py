@@ -14,9 +14,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from clip_rl_perception.errors import ClipRlError
+from pydantic import PlainValidator
 
 
 class CurriculumError(ClipRlError, ValueError):
@@ -63,22 +64,22 @@ FULL = Schedule(((0.0, 1.0),))
 """Stays at 1."""
 
 
-def schedule_from_data(data: Any, source: str) -> Schedule:
+def schedule_from_data(data: Any) -> Schedule:
     """Build a schedule from a number, a list of points or a mapping with ``points`` and ``shape``.
 
     Raises:
-        CurriculumError: names `source` and what was expected.
+        CurriculumError: says what was expected.
     """
     shape: Any = "linear"
     if isinstance(data, dict):
         unknown = sorted(set(data) - {"points", "shape"})
         if unknown or "points" not in data:
-            raise CurriculumError(f"{source}: expected keys 'points' and 'shape', got {sorted(data)}")
+            raise CurriculumError(f"expected keys 'points' and 'shape', got {sorted(data)}")
         data, shape = data["points"], data.get("shape", "linear")
     if isinstance(data, int | float) and not isinstance(data, bool):
         data = [[0.0, data]]
     if not isinstance(data, Sequence) or isinstance(data, str):
-        raise CurriculumError(f"{source}: expected a number or a list of [progress, value], got {data!r}")
+        raise CurriculumError(f"expected a number or a list of [progress, value], got {data!r}")
     points = []
     for point in data:
         if (
@@ -86,12 +87,13 @@ def schedule_from_data(data: Any, source: str) -> Schedule:
             or len(point) != 2
             or not all(isinstance(value, int | float) and not isinstance(value, bool) for value in point)
         ):
-            raise CurriculumError(f"{source}: expected [progress, value] with two numbers, got {point!r}")
+            raise CurriculumError(f"expected [progress, value] with two numbers, got {point!r}")
         points.append((float(point[0]), float(point[1])))
-    try:
-        return Schedule(tuple(points), str(shape))
-    except CurriculumError as error:
-        raise CurriculumError(f"{source}: {error}") from error
+    return Schedule(tuple(points), str(shape))
+
+
+Given = Annotated[Schedule, PlainValidator(schedule_from_data)]
+"""A schedule in any of its forms."""
 
 
 class CurriculumPoint(NamedTuple):
@@ -125,17 +127,17 @@ class CurriculumPoint(NamedTuple):
 class Curriculum:
     """One schedule per quantity; `CurriculumPoint` says what each means."""
 
-    learning_rate: Schedule = Schedule(((0.0, 0.02), (0.04, 1.0), (1.0, 0.01)), "cosine")
-    contrastive_weight: Schedule = OFF
-    supervised_weight: Schedule = FULL
-    rl_weight: Schedule = OFF
-    refine_steps: Schedule = OFF
-    entropy: Schedule = Schedule(((0.0, 0.01),))
-    corruption: Schedule = OFF
-    augmentation: Schedule = FULL
-    resolution: Schedule = FULL
-    difficulty: Schedule = FULL
-    close_up_steps: Schedule = OFF
+    learning_rate: Given = Schedule(((0.0, 0.02), (0.04, 1.0), (1.0, 0.01)), "cosine")
+    contrastive_weight: Given = OFF
+    supervised_weight: Given = FULL
+    rl_weight: Given = OFF
+    refine_steps: Given = OFF
+    entropy: Given = Schedule(((0.0, 0.01),))
+    corruption: Given = OFF
+    augmentation: Given = FULL
+    resolution: Given = FULL
+    difficulty: Given = FULL
+    close_up_steps: Given = OFF
 
     def at(self, step: int, total: int) -> CurriculumPoint:
         """Values at `step` of `total` steps; `refine_steps` is rounded to the nearest whole number."""
@@ -143,18 +145,3 @@ class Curriculum:
         values = {field.name: getattr(self, field.name).at(progress) for field in dataclasses.fields(self)}
         steps = int(values.pop("refine_steps") + 0.5)
         return CurriculumPoint(refine_steps=steps, **values)
-
-
-def curriculum_from_data(data: Any, source: str = "curriculum") -> Curriculum:
-    """Build a curriculum from plain data; what is not named keeps its default.
-
-    Raises:
-        CurriculumError: unknown names, malformed schedules; says which.
-    """
-    if not isinstance(data, dict):
-        raise CurriculumError(f"{source}: expected a mapping of schedules, got {type(data).__name__}")
-    known = [field.name for field in dataclasses.fields(Curriculum)]
-    unknown = sorted(set(map(str, data)) - set(known))
-    if unknown:
-        raise CurriculumError(f"{source}: unknown schedules {unknown}; known are {known}")
-    return Curriculum(**{name: schedule_from_data(value, f"{source}.{name}") for name, value in data.items()})

@@ -243,7 +243,7 @@ def repeat_class(data: dict[str, Any]) -> None:
         (repeat_class, ["appears twice"]),
         (lambda data: data.pop("label_space"), ["'label_space' is missing"]),
         (lambda data: data["architecture"]["encoder"].update(name="RN999"), ["no encoder 'RN999'"]),
-        (lambda data: data["architecture"].update(extra=1), ["unknown keys ['extra']"]),
+        (lambda data: data["architecture"].update(extra=1), ["unknown key extra"]),
         (lambda data: data["architecture"].update(input_size=[100, 100]), ["multiples of 32"]),
         (
             lambda data: data["architecture"]["decoder"].update(channels=64),

@@ -19,6 +19,7 @@ import yaml
 from bar_runs import TINY_MODEL
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.runs.host import host
+from clip_rl_perception.typed_data import ConfigError
 from clip_rl_training.commands import compare as command
 from clip_rl_training.comparing import statistics
 from clip_rl_training.comparing.candidate_scores import FrameCounts
@@ -36,7 +37,6 @@ from clip_rl_training.comparing.runner import CompareError, Comparison
 from clip_rl_training.comparing.tables import run_rows
 from clip_rl_training.loop.batches import open_stills, training_batches
 from clip_rl_training.loop.training_module import TrainingModule
-from clip_rl_training.typed_config import ConfigError
 from safetensors.torch import load_file
 
 TINY: dict[str, Any] = {

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from clip_rl_perception.typed_data import ConfigError
 from clip_rl_training.data.samples import (
     CLOSE_UP,
     TRAINING,
@@ -28,7 +29,6 @@ from clip_rl_training.synthetic import generator_version
 from clip_rl_training.synthetic.crops import instrument_crop, nameable_instruments, sample_close_up, tells_its_type
 from clip_rl_training.synthetic.drawing.rendered_frame import TYPE_NAMES, SyntheticFrame
 from clip_rl_training.synthetic.scene_config import SceneConfig
-from clip_rl_training.typed_config import ConfigError
 
 SCENE = SceneConfig(height=128, width=160, instrument_counts=(0.2, 0.4, 0.4), radius=(0.05, 0.09))
 

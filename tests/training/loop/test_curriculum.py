@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from clip_rl_perception.typed_data import ConfigError, from_data
 from clip_rl_training import curriculum
 
 
@@ -21,7 +22,7 @@ def test_cosine_schedule_meets_points_and_is_flat_there() -> None:
 
 
 def test_curriculum_rounds_steps_and_scales_with_the_length_of_training() -> None:
-    plan = curriculum.curriculum_from_data({"refine_steps": [[0.0, 0], [1.0, 4]], "rl_weight": 0.25})
+    plan = from_data(curriculum.Curriculum, {"refine_steps": [[0.0, 0], [1.0, 4]], "rl_weight": 0.25}, "plan")
     assert [plan.at(step, 100).refine_steps for step in (0, 12, 13, 50, 100)] == [0, 0, 1, 2, 4]
     assert plan.at(7, 10).refine_steps == plan.at(70, 100).refine_steps
     assert plan.at(3, 10).rl_weight == 0.25
@@ -31,7 +32,7 @@ def test_curriculum_rounds_steps_and_scales_with_the_length_of_training() -> Non
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"rl": 1.0}, "unknown schedules ['rl']"),
+        ({"rl": 1.0}, "plan: unknown key rl"),
         ({"rl_weight": "high"}, "rl_weight: expected a number or a list"),
         ({"rl_weight": [[0.0, 1.0], [0.0, 2.0]]}, "rl_weight: progress must rise strictly"),
         ({"rl_weight": [[0.0, 1.0], [1.5, 2.0]]}, "progress must lie in 0..1"),
@@ -40,10 +41,10 @@ def test_curriculum_rounds_steps_and_scales_with_the_length_of_training() -> Non
         ({"rl_weight": {"shape": "cosine"}}, "expected keys 'points' and 'shape'"),
         ({"rl_weight": []}, "at least one point"),
         ({"rl_weight": True}, "expected a number"),
-        ([], "expected a mapping of schedules"),
+        ([], "plan: expected a mapping"),
     ],
 )
 def test_malformed_curricula_are_named(data: Any, message: str) -> None:
-    with pytest.raises(curriculum.CurriculumError) as caught:
-        curriculum.curriculum_from_data(data)
+    with pytest.raises(ConfigError) as caught:
+        from_data(curriculum.Curriculum, data, "plan")
     assert message in str(caught.value)

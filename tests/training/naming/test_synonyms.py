@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from clip_rl_perception.labels import load_label_space
+from clip_rl_perception.typed_data import ConfigError
 from clip_rl_training.naming.synonyms import drawn, load_synonyms, prompts_of, renamed, wordings
-from clip_rl_training.typed_config import ConfigError
 
 SPACES = ("binary", "endovis2018-type", "endovis2017-parts")
 

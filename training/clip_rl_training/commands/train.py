@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import argparse
 
+from clip_rl_perception.typed_data import ConfigError
+
 from clip_rl_training.loop.interrupts import interrupts_flagged
 from clip_rl_training.loop.trainer import Trainer
 from clip_rl_training.loop.training_config import config_names, load_config
-from clip_rl_training.typed_config import ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.model.actions import Action
 from clip_rl_perception.model.peer_networks import build_peer
+from clip_rl_perception.typed_data import ConfigError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
@@ -22,7 +23,6 @@ from clip_rl_training.evaluating.evaluation_loop import Prediction
 from clip_rl_training.loop.training_config import TrainConfig
 from clip_rl_training.loop.training_module import LossModule, TrainingModule, supervised_loss
 from clip_rl_training.loop.validate import refine
-from clip_rl_training.typed_config import ConfigError
 
 
 class PeerModule(LossModule):

@@ -25,11 +25,12 @@ from pathlib import Path
 from typing import Any
 
 from clip_rl_perception.model.peer_networks import peer_names
+from clip_rl_perception.typed_data import ConfigError, from_data
 
 from clip_rl_training.corruptions import CORRUPTIONS
 from clip_rl_training.loop.start_from import fingerprint
 from clip_rl_training.loop.training_config import TrainConfig, config_from_data
-from clip_rl_training.typed_config import ConfigError, apply_overrides, from_data, load_layers, overlaid
+from clip_rl_training.typed_config import apply_overrides, load_layers, overlaid
 
 
 @dataclasses.dataclass(frozen=True)

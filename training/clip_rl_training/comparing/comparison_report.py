@@ -10,12 +10,12 @@ from typing import Any
 from clip_rl_perception.atomic_write import write_text
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.report.pages import number, templates
+from clip_rl_perception.typed_data import to_data
 
 from clip_rl_training.comparing import tables
 from clip_rl_training.comparing.comparison_config import CompareConfig, jobs_of
 from clip_rl_training.comparing.comparison_plots import plot_corruptions, plot_folds
 from clip_rl_training.comparing.statistics import Result
-from clip_rl_training.typed_config import to_data
 
 
 def write_report(config: CompareConfig, results: Mapping[str, Result], folder: Path, *, command: str) -> Path:

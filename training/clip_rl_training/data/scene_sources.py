@@ -18,6 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
+from clip_rl_perception.typed_data import to_data
 
 from clip_rl_training.data.samples import CLOSE_UP, TEST, TRAINING, VALIDATION, DataError, scene_generator
 from clip_rl_training.synthetic.crops import sample_close_up
@@ -25,7 +26,6 @@ from clip_rl_training.synthetic.drawing.rendered_frame import SyntheticFrame
 from clip_rl_training.synthetic.generator_version import generator_version
 from clip_rl_training.synthetic.scene_config import SceneConfig
 from clip_rl_training.synthetic.stills import render_still
-from clip_rl_training.typed_config import to_data
 
 _FOLDERS = {TRAINING: "training", VALIDATION: "validation", TEST: "test", CLOSE_UP: "close_ups"}
 _REPLACED = 0xC105E

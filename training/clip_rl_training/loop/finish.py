@@ -12,6 +12,7 @@ from clip_rl_perception import __version__
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.model.checkpoint import round_to_half_, save_checkpoint
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
+from clip_rl_perception.typed_data import to_data
 
 from clip_rl_training.data.samples import TEST, VALIDATION, Stills
 from clip_rl_training.loop.batches import validation_batches
@@ -22,7 +23,6 @@ from clip_rl_training.loop.validate import ValidationResult, validate
 from clip_rl_training.naming.close_up_naming import NAMED_SPACE, name_close_ups, naming_size
 from clip_rl_training.refiner.keep_bias import choose_keep_bias_
 from clip_rl_training.synthetic.scene_config import SceneConfig
-from clip_rl_training.typed_config import to_data
 
 
 def finish(

@@ -15,6 +15,7 @@ import lightning_fabric
 import torch
 import yaml
 from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.typed_data import to_data
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 
@@ -30,7 +31,6 @@ from clip_rl_training.loop.training_module import LossModule, TrainingModule
 from clip_rl_training.loop.validate import ValidationResult, validate
 from clip_rl_training.loop.weight_average import WeightAverage
 from clip_rl_training.losses.losses import class_weights
-from clip_rl_training.typed_config import to_data
 
 
 class Trainer:

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from clip_rl_perception.model.segmenter_config import SegmenterConfig
+from clip_rl_perception.typed_data import ConfigError, from_data
 
-from clip_rl_training.curriculum import Curriculum, curriculum_from_data
+from clip_rl_training.curriculum import Curriculum
 from clip_rl_training.data.augment import AugmentConfig
 from clip_rl_training.data.data_config import DataConfig
 from clip_rl_training.refiner.reinforce import ReinforceConfig
 from clip_rl_training.refiner.rewards import RewardConfig
 from clip_rl_training.refiner.state_damage import CorruptionConfig
-from clip_rl_training.typed_config import ConfigError, apply_overrides, from_data, load_layers
+from clip_rl_training.typed_config import apply_overrides, load_layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,7 +172,7 @@ def _find(name_or_path: str) -> Path:
 
 def config_from_data(data: Any, source: str) -> TrainConfig:
     """Build a `TrainConfig` from plain data; raises `ConfigError` that begins with `source`."""
-    return from_data(TrainConfig, data, source, readers={Curriculum: curriculum_from_data})
+    return from_data(TrainConfig, data, source)
 
 
 def config_names() -> list[str]:

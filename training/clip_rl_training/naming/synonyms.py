@@ -13,8 +13,9 @@ from pathlib import Path
 
 import torch
 from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.typed_data import ConfigError
 
-from clip_rl_training.typed_config import ConfigError, load_yaml
+from clip_rl_training.typed_config import load_yaml
 
 TEMPLATES = ("a photo of {name} in endoscopic surgery", "{name}")
 """A name becomes these prompts, with an article before it unless it has one."""

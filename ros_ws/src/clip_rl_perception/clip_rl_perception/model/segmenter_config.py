@@ -5,14 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.typed_data import ConfigError as ConfigError
+from clip_rl_perception.typed_data import from_data, to_data
 
 DEFAULT_TEMPLATES = ("{prompt}",)
 """Prompt templates: ``{prompt}`` stands for each prompt of a class. The prompts of a label space are whole already."""
-
-
-class ConfigError(ClipRlError, ValueError):
-    """A configuration value is not usable; the message says which, what was expected and what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,22 +126,12 @@ class SegmenterConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON and YAML."""
-        return _plain(dataclasses.asdict(self))  # type: ignore[no-any-return]
+        return to_data(self)  # type: ignore[no-any-return]
 
     @classmethod
     def from_dict(cls, data: Any, source: str = "architecture") -> SegmenterConfig:
         """Inverse of `to_dict`, missing keys at their defaults; raises `ConfigError` naming unknown or wrong ones."""
-        parts: dict[str, Any] = dict(_checked_mapping(cls, data, source))
-        kinds = {
-            "encoder": EncoderConfig,
-            "decoder": DecoderConfig,
-            "refiner": RefinerConfig,
-            "close_up": CloseUpConfig,
-        }
-        for key, kind in kinds.items():
-            if key in parts:
-                parts[key] = _build(kind, parts[key], f"{source}.{key}")
-        return _build(cls, parts, source)  # type: ignore[no-any-return]
+        return from_data(cls, data, source)
 
 
 PRESETS = {
@@ -173,60 +160,3 @@ def check_input_size(size: tuple[int, int]) -> None:
             f"input size {tuple(size)}: height and width must be multiples of {SIZE_MULTIPLE}, the stride; "
             f"nearest are {options}"
         )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
-    return value
-
-
-def _checked_mapping(kind: type, data: Any, source: str) -> dict[str, Any]:
-    if not isinstance(data, dict):
-        raise ConfigError(f"{source}: expected a mapping, got {type(data).__name__}")
-    known = {field.name for field in dataclasses.fields(kind)}
-    unknown = sorted(set(data) - known)
-    if unknown:
-        raise ConfigError(f"{source}: unknown keys {unknown}; known are {sorted(known)}")
-    return data
-
-
-def _build(kind: type, data: Any, source: str) -> Any:
-    values = _checked_mapping(kind, data, source)
-    types = {field.name: str(field.type) for field in dataclasses.fields(kind)}
-    built: dict[str, Any] = {}
-    for key, value in values.items():
-        built[key] = _cast(value, types[key], f"{source}.{key}")
-    try:
-        return kind(**built)
-    except TypeError as error:
-        raise ConfigError(f"{source}: {error}") from error
-
-
-def _cast(value: Any, declared: str, source: str) -> Any:
-    """Bring a JSON or YAML value to its declared type, given as the annotation's text, or raise `ConfigError`."""
-    if value is None and declared.endswith("| None"):
-        return None
-    declared = declared.removesuffix("| None").strip()
-    if declared.startswith("tuple["):
-        inner = [entry.strip() for entry in declared[len("tuple[") : -1].split(",")]
-        variadic = inner[-1] == "..."
-        if isinstance(value, (list, tuple)) and (variadic or len(value) == len(inner)):
-            return tuple(_cast(entry, inner[0], source) for entry in value)
-    elif declared == "bool":
-        if isinstance(value, bool):
-            return value
-    elif declared == "int":
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-    elif declared == "float":
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
-    elif declared == "str":
-        if isinstance(value, str):
-            return value
-    else:
-        return value
-    raise ConfigError(f"{source}: expected {declared}, got {value!r}")
