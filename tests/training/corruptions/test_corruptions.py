@@ -7,7 +7,7 @@ import itertools
 import cv2
 import numpy as np
 import pytest
-from clip_rl_training.corruptions import CORRUPTIONS, SEVERITIES, CorruptionError, corrupt, corrupt_and_cover
+from clip_rl_training.corruptions import CORRUPTIONS, SEVERITIES, CorruptionError, corrupt_and_cover
 
 NAMES = sorted(CORRUPTIONS)
 
@@ -20,6 +20,10 @@ def scene(size: tuple[int, int] = (96, 128)) -> np.ndarray:
     rgb = np.clip(grain[..., None] * np.array([120, 60, 55]) + np.array([70, 40, 38]), 0, 255).astype(np.uint8)
     cv2.line(rgb, (0, size[0]), (size[1] // 2, size[0] // 2), (150, 152, 158), max(1, size[0] // 8))
     return rgb
+
+
+def corrupt(name: str, rgb: np.ndarray, severity: float, seed: int = 0) -> np.ndarray:
+    return corrupt_and_cover(name, rgb, severity, seed=seed)[0]
 
 
 def distance(one: np.ndarray, other: np.ndarray) -> float:

@@ -5,7 +5,6 @@ Ours: imagecorruptions and albumentations have no cautery smoke, blood, cloth or
 After Hendrycks & Dietterich 2019 (ImageNet-C): each corruption at severity 1 to 5, the same random pattern growing with
 the severity. Everything is a function of (name, severity, seed); sizes are relative to the image, so any size works.
 
-    damaged = corrupt("smoke", rgb, 3, seed=7)
     damaged, covered = corrupt_and_cover("cloth", rgb, 3, seed=7)     # covered: pixels hidden by something opaque
 """
 
@@ -61,11 +60,6 @@ CORRUPTIONS: dict[str, Corruption] = {
     "low_resolution": Corruption(signal_corruptions.low_resolution, (1, 2, 3.5, 5.5, 9)),
 }
 """All corruptions by name."""
-
-
-def corrupt(name: str, rgb: ByteArray, severity: float, *, seed: int = 0) -> ByteArray:
-    """Damage an image; arguments and errors as in `corrupt_and_cover`."""
-    return corrupt_and_cover(name, rgb, severity, seed=seed)[0]
 
 
 def corrupt_and_cover(name: str, rgb: ByteArray, severity: float, *, seed: int = 0) -> tuple[ByteArray, Mask | None]:

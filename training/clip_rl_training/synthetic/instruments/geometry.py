@@ -97,9 +97,3 @@ def jaw_slot(length: float, start: float, stop: float, base: float, tip: float, 
 def mirror(points: Points) -> Points:
     """The outline on the other side of the axis."""
     return np.asarray(points * np.array([1.0, -1.0]))
-
-
-def disc(u: float, v: float, radius: float, steps: int = 20) -> Points:
-    """A circle's outline."""
-    turn = np.linspace(0, 2 * np.pi, steps, endpoint=False)
-    return np.stack([u + radius * np.cos(turn), v + radius * np.sin(turn)], axis=1)
