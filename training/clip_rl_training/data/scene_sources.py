@@ -7,10 +7,9 @@ times under ever new augmentation, and kept for the next run.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-import multiprocessing
 import os
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +23,7 @@ from clip_rl_training.data.samples import CLOSE_UP, TEST, TRAINING, VALIDATION, 
 from clip_rl_training.synthetic.crops import sample_close_up
 from clip_rl_training.synthetic.drawing.rendered_frame import SyntheticFrame
 from clip_rl_training.synthetic.generator_version import generator_version
+from clip_rl_training.synthetic.render_jobs import run_jobs
 from clip_rl_training.synthetic.scene_config import SceneConfig
 from clip_rl_training.synthetic.stills import render_still
 
@@ -229,33 +229,17 @@ def render_ahead(
         return
     say(f"drawing {len(wanted)} scenes to {root} with {max(1, workers)} processes")
     begun = shown = time.monotonic()
-    jobs = [_Job(root, split, index, seed, scene) for split, index in wanted]
-    with multiprocessing.get_context("spawn").Pool(max(1, workers), initializer=_quiet) as pool:
-        for done, _ in enumerate(pool.imap_unordered(_draw, jobs, chunksize=4), start=1):
-            now = time.monotonic()
-            if now - shown > 10 or done == len(jobs):
-                shown = now
-                rate = done / (now - begun)
-                say(f"scene {done}/{len(jobs)}  {rate:.1f} scenes/s  {(len(jobs) - done) / rate:.0f} s left")
+    draw = functools.partial(_draw, root, DrawnStills(seed, scene))
+    for done, _ in enumerate(run_jobs(draw, wanted, max(1, workers)), start=1):
+        now = time.monotonic()
+        if now - shown > 10 or done == len(wanted):
+            shown = now
+            rate = done / (now - begun)
+            say(f"scene {done}/{len(wanted)}  {rate:.1f} scenes/s  {(len(wanted) - done) / rate:.0f} s left")
 
 
-@dataclasses.dataclass(frozen=True)
-class _Job:
-    root: Path
-    split: int
-    index: int
-    seed: int
-    scene: SceneConfig
-
-
-def _draw(job: _Job) -> None:
-    if job.split == CLOSE_UP:
-        frame = numbered_close_up(job.seed, job.index, job.scene)
-    else:
-        frame = render_still(scene_generator(job.seed, job.split, job.index), job.scene)
-    write_still(job.root / _FOLDERS[job.split] / f"{job.index:06d}", frame)
-
-
-def _quiet() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(1)
+def _draw(root: Path, scenes: DrawnStills, job: tuple[int, int]) -> None:
+    """Draw a scene, (split, index), to its file."""
+    split, index = job
+    frame = scenes.close_up(index) if split == CLOSE_UP else scenes.frame(split, index)
+    write_still(root / _FOLDERS[split] / f"{index:06d}", frame)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,14 +19,14 @@ from clip_rl_perception.sources.camera_model import pinhole
 from clip_rl_perception.sources.encodings import ImageError, compressed_size
 from clip_rl_perception.sources.frames import DEFAULT_RATE, Frame, LeftOut, SourceError, SourceInfo, hash_files
 
+from clip_rl_training.data.samples import labels_in
 from clip_rl_training.datasets import DATASETS, Item, SegmentationDataset, open_dataset
 from clip_rl_training.datasets.dataset import read_image
 from clip_rl_training.datasets.named_label_maps import find_label_map
-from clip_rl_training.synthetic.drawing.rendered_frame import SyntheticFrame
 from clip_rl_training.synthetic.operation import SyntheticOperation, showcase
+from clip_rl_training.synthetic.render_jobs import operation_of, run_jobs
 from clip_rl_training.synthetic.scene_config import SceneConfig
 from clip_rl_training.synthetic.stereo import BASELINE_MM, FIELD_OF_VIEW
-from clip_rl_training.synthetic.write_video import operation_of, run_jobs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,7 +174,7 @@ class SyntheticSource:
         """`space`: label space of the labels, a key of `_LABELS`; the other arguments as of `SyntheticOperation`."""
         self.problems: list[str] = []
         self.left_out: list[LeftOut] = []
-        self._job = _Job(config, seed, frames, 0, right, space)
+        self._render = functools.partial(_render, config, seed, frames, right, space)
         self._frames, self._workers = frames, workers
         rate, size = config.rate, (config.height, config.width)
         self._info = SourceInfo(
@@ -186,38 +187,22 @@ class SyntheticSource:
         return self._info
 
     def __iter__(self) -> Iterator[Frame]:
-        jobs = [dataclasses.replace(self._job, index=index) for index in range(self._frames)]
-        for index, (rgb, labels) in enumerate(run_jobs(_render, jobs, self._workers)):
-            stamp = round(index * 1e9 / self._info.rate_hz)
-            yield Frame(rgb, stamp, f"synthetic#{index}", None if self._job.right else labels, index=index)
+        for index, (rgb, labels) in enumerate(run_jobs(self._render, range(self._frames), self._workers)):
+            yield Frame(rgb, round(index * 1e9 / self._info.rate_hz), f"synthetic#{index}", labels, index=index)
 
     def sha256(self) -> str:
         """Made, not read: there is no file to hash."""
         raise SourceError("a synthetic operation has no files")
 
 
-@dataclasses.dataclass(frozen=True)
-class _Job:
-    config: SceneConfig
-    seed: int
-    frames: int
-    index: int
-    right: bool
-    space: str
-
-
-def _render(job: _Job) -> tuple[ByteArray, ByteArray]:
-    operation: SyntheticOperation = operation_of(job.config, job.seed, job.frames)
-    frame = operation.right_frame(job.index) if job.right else operation.frame(job.index)
-    return frame.rgb, _LABELS[job.space](frame)
-
-
-_LABELS: dict[str, Callable[[SyntheticFrame], ByteArray]] = {
-    "endovis2018-type": lambda frame: frame.type_map,
-    "endovis2018": lambda frame: frame.scene_map,
-    "endovis2017-parts": lambda frame: frame.part_map,
-    "binary": lambda frame: (frame.type_map > 0).astype(np.uint8),
-}
+def _render(
+    config: SceneConfig, seed: int, frames: int, right: bool, space: str, index: int
+) -> tuple[ByteArray, ByteArray | None]:
+    operation = operation_of(config, seed, frames)
+    if right:
+        return operation.right_frame(index).rgb, None
+    frame = operation.frame(index)
+    return frame.rgb, labels_in(frame, space)
 
 
 def _synthetic(scenes: Scenes, rate: float, *, stereo: bool) -> BagInput:

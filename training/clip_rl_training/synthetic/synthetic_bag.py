@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from clip_rl_perception.labels import load_label_space
 
 from clip_rl_training.synthetic.drawing.rendered_frame import SyntheticFrame
 from clip_rl_training.synthetic.drawing.synthetic_errors import SynthError
+from clip_rl_training.synthetic.render_jobs import operation_of, run_jobs
 from clip_rl_training.synthetic.scene_config import SceneConfig
-from clip_rl_training.synthetic.write_video import operation_of, run_jobs
 
 IMAGE_TOPIC = "/camera/image"
 LABEL_TOPIC = "/camera/labels"
@@ -27,15 +27,6 @@ _FIXED_BYTES = 16_000
 """Of a bag: message definitions, index and metadata.yaml."""
 
 _QUALITIES = (92, 88, 82, 75, 65, 50)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Job:
-    config: SceneConfig
-    seed: int
-    frames: int
-    index: int
-    quality: int
 
 
 def write_bag(
@@ -70,12 +61,12 @@ def write_bag(
     if min(frames, workers) < 1 or seed < 0:
         raise SynthError(f"{frames} frames with {workers} workers, seed {seed}: expected at least 1, 1 and 0")
     quality = _quality(operation_of(config, seed, frames).frame(0), (limit_bytes - _FIXED_BYTES) / frames)
-    jobs = [_Job(config, seed, frames, index, quality) for index in range(frames)]
+    encode = functools.partial(_encode, config, seed, frames, quality)
     step = 1e9 / config.rate
     with BagWriter(folder, overwrite=overwrite) as bag:
         bag.write_label_space(load_label_space("endovis2018-type"), START_NS, topic=LABEL_TOPIC)
         yield 0, frames
-        for done, (image, labels) in enumerate(run_jobs(_encode, jobs, workers), start=1):
+        for done, (image, labels) in enumerate(run_jobs(encode, range(frames), workers), start=1):
             stamp = START_NS + round((done - 1) * step)
             bag.write_encoded(image, "jpeg", stamp, topic=IMAGE_TOPIC, frame_id=FRAME_ID)
             bag.write_encoded(labels, "png", stamp, topic=LABEL_TOPIC, frame_id=FRAME_ID, pixel_format="mono8")
@@ -105,6 +96,6 @@ def _quality(frame: SyntheticFrame, budget: float) -> int:
     )
 
 
-def _encode(job: _Job) -> tuple[bytes, bytes]:
-    frame = operation_of(job.config, job.seed, job.frames).frame(job.index)
-    return _jpeg(frame, job.quality), _png(frame)
+def _encode(config: SceneConfig, seed: int, frames: int, quality: int, index: int) -> tuple[bytes, bytes]:
+    frame = operation_of(config, seed, frames).frame(index)
+    return _jpeg(frame, quality), _png(frame)

@@ -17,12 +17,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import multiprocessing
 import os
-import signal
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -31,23 +28,13 @@ from clip_rl_perception.labels import UNLABELLED, load_label_space
 
 from clip_rl_training.synthetic.drawing.rendered_frame import SCENE_SHAFT, SyntheticFrame
 from clip_rl_training.synthetic.drawing.synthetic_errors import SynthError
-from clip_rl_training.synthetic.operation import SyntheticOperation
+from clip_rl_training.synthetic.render_jobs import operation_of, run_jobs
 from clip_rl_training.synthetic.scene_config import SceneConfig
 
 FIRST_SEQUENCE = 101
 """Number of the first written sequence."""
 
 _MAPS = ("types", "parts", "instances")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Job:
-    root: Path
-    config: SceneConfig
-    seed: int
-    sequence: int
-    frames: int
-    index: int
 
 
 def sequence_seed(seed: int, sequence: int) -> int:
@@ -84,14 +71,10 @@ def write_sequences(
     total = sequences * frames
     done = sum(len(ledger) for ledger in ledgers)
     yield done, total
-    jobs = [
-        _Job(root, config, seed, sequence, frames, index)
-        for sequence, ledger in enumerate(ledgers)
-        for index in range(frames)
-        if index not in ledger
-    ]
-    for job, line in run_jobs(_write_job, jobs, workers):
-        with _ledger_path(root, job.sequence).open("a", encoding="utf-8") as ledger_file:
+    jobs = [(number, index) for number, ledger in enumerate(ledgers) for index in range(frames) if index not in ledger]
+    work = functools.partial(_write_job, root, config, seed, frames)
+    for (sequence, _), line in zip(jobs, run_jobs(work, jobs, workers), strict=True):
+        with _ledger_path(root, sequence).open("a", encoding="utf-8") as ledger_file:
             ledger_file.write(line + "\n")
         done += 1
         yield done, total
@@ -99,31 +82,12 @@ def write_sequences(
         _sort_ledger(_ledger_path(root, sequence))
 
 
-def run_jobs(work: Any, jobs: list[Any], workers: int) -> Iterator[Any]:
-    """Results of ``work(job)`` in order, by `workers` processes of one thread each; ends them all if interrupted."""
-    if workers == 1 or len(jobs) < 2:
-        yield from (work(job) for job in jobs)
-        return
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(min(workers, len(jobs)), initializer=_quiet) as pool:
-        yield from pool.imap(work, jobs, chunksize=1 if len(jobs) < 64 else 4)
-
-
-def _quiet() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(1)
-
-
-@functools.lru_cache(maxsize=1)
-def operation_of(config: SceneConfig, seed: int, frames: int) -> SyntheticOperation:
-    """The video of a seed, kept by a worker for its next frame."""
-    return SyntheticOperation(config, seed, frames)
-
-
-def _write_job(job: _Job) -> tuple[_Job, str]:
-    frame = operation_of(job.config, sequence_seed(job.seed, job.sequence), job.frames).frame(job.index)
-    write_frame(sequence_folder(job.root, job.sequence), job.index, frame)
-    return job, json.dumps({"frame": job.index, "caption": frame.caption, "stamp": round(frame.stamp, 6)})
+def _write_job(root: Path, config: SceneConfig, seed: int, frames: int, job: tuple[int, int]) -> str:
+    """Write a frame, (sequence, index); its line in the ledger."""
+    sequence, index = job
+    frame = operation_of(config, sequence_seed(seed, sequence), frames).frame(index)
+    write_frame(sequence_folder(root, sequence), index, frame)
+    return json.dumps({"frame": index, "caption": frame.caption, "stamp": round(frame.stamp, 6)})
 
 
 def sequence_folder(root: Path, sequence: int) -> Path:
