@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -82,6 +83,26 @@ def bounds(points: Points, size: tuple[int, int], margin: int = 2) -> tuple[int,
     if right - left < 1 or bottom - top < 1:
         return None
     return int(left), int(top), int(right), int(bottom)
+
+
+class Patch(NamedTuple):
+    """Where an outline lies in an image."""
+
+    window: tuple[slice, slice]
+    """Rows and columns."""
+    size: tuple[int, int]
+    """(H, W) of the window, px."""
+    outline: Points
+    """In the window's coordinates."""
+
+
+def patch(outline: Points, size: tuple[int, int], margin: int) -> Patch | None:
+    """The window round an outline, `margin` px wider, in an image of `size`; None where it lies outside."""
+    box = bounds(outline, size, margin)
+    if box is None:
+        return None
+    left, top, right, bottom = box
+    return Patch((slice(top, bottom), slice(left, right)), (bottom - top, right - left), outline - (left, top))
 
 
 def disc_or_box(center: tuple[float, float], half: tuple[float, float], roundness: float) -> Points:

@@ -13,7 +13,7 @@ from clip_rl_training.synthetic.drawing.rendered_frame import (
     SCENE_TISSUE,
     as_floats,
 )
-from clip_rl_training.synthetic.drawing.shapes import Points, blob_outline, bounds, fill, fill_alpha
+from clip_rl_training.synthetic.drawing.shapes import Points, blob_outline, fill, fill_alpha, patch
 from clip_rl_training.synthetic.tissue.tissue import Tissue
 
 
@@ -28,18 +28,13 @@ def _stamp(
     tissue: Tissue, outline: Points, color: tuple[float, float, float], scene_class: int, gloss: float, shadow: float
 ) -> None:
     """Lay a small flat thing with a rounded surface on the tissue, with a thin contact shadow of `shadow` px."""
-    size = (tissue.red.shape[0], tissue.red.shape[1])
-    box = bounds(outline, size, 4 + int(3 * shadow))
-    if box is None:
+    lying = patch(outline, tissue.size, 4 + int(3 * shadow))
+    if lying is None:
         return
-    left, top, right, bottom = box
-    window = (slice(top, bottom), slice(left, right))
-    inner = (bottom - top, right - left)
-    local = outline - (left, top)
+    window, inner, local = lying
     alpha = fill(inner, [local]).astype(np.float32) / 255.0
     tissue.open[window] *= 1.0 - 0.5 * fill_alpha(inner, [local + shadow], max(shadow, 0.5))
-    for plane, value in zip((tissue.red, tissue.green, tissue.blue), color, strict=True):
-        plane[window] += alpha * (value - plane[window])
+    tissue.paint(window, alpha, color)
     tissue.slope_x[window] *= 1.0 - 0.6 * alpha
     tissue.slope_y[window] *= 1.0 - 0.6 * alpha
     tissue.open[window] += alpha * (1.0 - tissue.open[window])
@@ -47,27 +42,39 @@ def _stamp(
     tissue.classes[window][alpha > 0.5] = scene_class
 
 
+def _wander(
+    rng: np.random.Generator,
+    tissue: Tissue,
+    steps: int,
+    bend: float,
+    curl: float,
+    unit: float,
+    extent: tuple[float, float],
+) -> tuple[Points, Points]:
+    """A wandering stroke from (0, 0), (steps, 2), and a place on the tissue, (2,).
+
+    `bend` is the deviation of its turns from step to step, `curl` that of the whole; `extent` the range of its length
+    in `unit`.
+    """
+    turns = np.cumsum(rng.normal(0, bend, steps)) + np.linspace(0, rng.normal(0, curl), steps)
+    turns += rng.uniform(0, 2 * np.pi)
+    path = np.cumsum(np.stack([np.cos(turns), np.sin(turns)], axis=1), axis=0) * (unit * rng.uniform(*extent) / steps)
+    return path, np.array([rng.uniform(0, tissue.size[1]), rng.uniform(0, tissue.size[0])])
+
+
 def add_thread(rng: np.random.Generator, tissue: Tissue, unit: float) -> None:
     """One or two suture threads: black, violet, blue, white or green curves."""
-    height, width = tissue.red.shape
     colors = ((0.03, 0.03, 0.04), (0.25, 0.12, 0.42), (0.10, 0.16, 0.45), (0.85, 0.83, 0.80), (0.08, 0.35, 0.25))
     for _ in range(int(rng.integers(1, 3))):
-        steps = 60
-        turns = (
-            np.cumsum(rng.normal(0, 0.10, steps))
-            + np.linspace(0, rng.normal(0, 3.0), steps)
-            + rng.uniform(0, 2 * np.pi)
-        )
-        length = unit * rng.uniform(0.15, 0.9) / steps
-        path = np.cumsum(np.stack([np.cos(turns), np.sin(turns)], axis=1), axis=0) * length
-        path += np.array([rng.uniform(0, width), rng.uniform(0, height)])
+        path, place = _wander(rng, tissue, 60, 0.10, 3.0, unit, (0.15, 0.9))
         half = max(0.75, unit * rng.uniform(0.0012, 0.004))
-        _stamp(tissue, _ribbon(path, half), colors[int(rng.integers(5))], SCENE_THREAD, rng.uniform(0, 0.6), half)
+        _stamp(
+            tissue, _ribbon(path + place, half), colors[int(rng.integers(5))], SCENE_THREAD, rng.uniform(0, 0.6), half
+        )
 
 
 def add_tubes(rng: np.random.Generator, tissue: Tissue, unit: float) -> None:
     """Vessels, ureters, strands of tissue and drains: long, rounded, and no instruments."""
-    height, width = tissue.red.shape
     colors = (
         (0.62, 0.20, 0.22),
         (0.35, 0.32, 0.52),
@@ -77,24 +84,12 @@ def add_tubes(rng: np.random.Generator, tissue: Tissue, unit: float) -> None:
         (0.80, 0.80, 0.80),
     )
     for _ in range(int(rng.integers(1, 4))):
-        steps = 40
-        turns = (
-            np.cumsum(rng.normal(0, 0.05, steps))
-            + np.linspace(0, rng.normal(0, 1.0), steps)
-            + rng.uniform(0, 2 * np.pi)
-        )
-        length = unit * rng.uniform(0.3, 1.6) / steps
-        path = np.cumsum(np.stack([np.cos(turns), np.sin(turns)], axis=1), axis=0) * length
-        path += np.array([rng.uniform(0, width), rng.uniform(0, height)]) - path[steps // 2]
+        path, place = _wander(rng, tissue, 40, 0.05, 1.0, unit, (0.3, 1.6))
         half = unit * float(np.exp(rng.uniform(np.log(0.006), np.log(0.05))))
-        outline = _ribbon(path, half)
-        box = bounds(outline, (height, width), 4 + int(3.5 * half))
-        if box is None:
+        lying = patch(_ribbon(path + (place - path[len(path) // 2]), half), tissue.size, 4 + int(3.5 * half))
+        if lying is None:
             continue
-        left, top, right, bottom = box
-        window = (slice(top, bottom), slice(left, right))
-        inner = (bottom - top, right - left)
-        local = outline - (left, top)
+        window, inner, local = lying
         drop = rng.normal(0, 0.6, 2) * half
         tissue.open[window] *= 1.0 - rng.uniform(0, 0.6) * fill_alpha(inner, [local + drop], 0.5 * half)
         coverage = fill(inner, [local])
@@ -109,9 +104,7 @@ def add_tubes(rng: np.random.Generator, tissue: Tissue, unit: float) -> None:
         color = np.clip(
             np.array(colors[int(rng.integers(len(colors)))]) * rng.uniform(0.6, 1.2) + rng.normal(0, 0.05, 3), 0.02, 1
         )
-        solid = rng.uniform(0.5, 1.0)
-        for plane, value in zip((tissue.red, tissue.green, tissue.blue), color, strict=True):
-            plane[window] += alpha * np.float32(solid) * (np.float32(value) - plane[window])
+        tissue.paint(window, alpha * np.float32(rng.uniform(0.5, 1.0)), color)
         tissue.open[window] += alpha * (1.0 - tissue.open[window]) * rng.uniform(0.3, 1.0)
         tissue.classes[window][alpha > 0.5] = SCENE_TISSUE
 
@@ -163,19 +156,15 @@ def add_drape(rng: np.random.Generator, tissue: Tissue, unit: float) -> None:
     angle = rng.uniform(0, 2 * np.pi)
     center = (width * (0.5 + 0.55 * np.cos(angle)), height * (0.5 + 0.55 * np.sin(angle)))
     outline = blob_outline(rng, center, extent, extent * rng.uniform(0.25, 0.8), angle + np.pi / 2, 0.12)
-    box = bounds(outline, (height, width), 2 + int(0.06 * unit))
-    if box is None:
+    lying = patch(outline, tissue.size, 2 + int(0.06 * unit))
+    if lying is None:
         return
-    left, top, right, bottom = box
-    window = (slice(top, bottom), slice(left, right))
-    inner = (bottom - top, right - left)
-    local = outline - (left, top)
+    window, inner, local = lying
     alpha = fill_alpha(inner, [local], unit * rng.uniform(0.001, 0.015))
     tissue.open[window] *= 1.0 - rng.uniform(0, 0.6) * fill_alpha(inner, [local], 0.03 * unit)
     colors = ((1.0, 0.98, 0.96), (0.95, 0.82, 0.74), (0.80, 0.86, 0.95), (0.30, 0.55, 0.62), (0.95, 0.90, 0.70))
     color = np.array(colors[int(rng.choice(5, p=(0.4, 0.25, 0.15, 0.08, 0.12)))]) * rng.uniform(0.6, 1.5)
-    for plane, value in zip((tissue.red, tissue.green, tissue.blue), color, strict=True):
-        plane[window] += alpha * (np.float32(value) - plane[window])
+    tissue.paint(window, alpha, color)
     keep = 1.0 - np.float32(rng.uniform(0.6, 1.0)) * alpha
     tissue.slope_x[window] *= keep
     tissue.slope_y[window] *= keep
@@ -196,20 +185,17 @@ def add_gauze(rng: np.random.Generator, tissue: Tissue, unit: float) -> None:
         rng.uniform(0, np.pi),
         rng.uniform(0.05, 0.25),
     )
-    box = bounds(outline, (height, width), 2 + int(0.06 * unit))
-    if box is None:
+    lying = patch(outline, tissue.size, 2 + int(0.06 * unit))
+    if lying is None:
         return
-    left, top, right, bottom = box
-    window = (slice(top, bottom), slice(left, right))
-    inner = (bottom - top, right - left)
-    alpha = fill_alpha(inner, [outline - (left, top)], 0.8)
-    tissue.open[window] *= 1.0 - 0.4 * fill_alpha(inner, [outline - (left, top)], 0.02 * unit)
+    window, inner, local = lying
+    alpha = fill_alpha(inner, [local], 0.8)
+    tissue.open[window] *= 1.0 - 0.4 * fill_alpha(inner, [local], 0.02 * unit)
     period, angle = max(2.5, unit * rng.uniform(0.006, 0.018)), rng.uniform(0, np.pi)
     weave: FloatArray = _weave(inner, period, angle)
     stain = rng.uniform(0, 0.6)
     color = (0.9, 0.88 - 0.6 * stain, 0.86 - 0.6 * stain)
-    for plane, value in zip((tissue.red, tissue.green, tissue.blue), color, strict=True):
-        plane[window] += alpha * (value * (0.78 + 0.22 * weave) - plane[window])
+    tissue.paint(window, alpha, [value * (0.78 + 0.22 * weave) for value in color])
     tissue.open[window] += alpha * (1.0 - tissue.open[window]) * 0.8
     tissue.gloss[window] *= 1.0 - 0.9 * alpha
     tissue.classes[window][alpha > 0.5] = SCENE_TISSUE

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,6 +34,16 @@ class Tissue:
     """Ids of the label space endovis2018."""
     names: tuple[str, ...]
     """Names of the tissues in sight, the background first."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W), px."""
+        return self.red.shape[0], self.red.shape[1]
+
+    def paint(self, window: tuple[slice, slice], alpha: FloatArray, color: Iterable[Any]) -> None:
+        """Lay a colour over a window by `alpha`, 0..1 of its size; R, G, B are numbers or arrays of that size."""
+        for plane, value in zip((self.red, self.green, self.blue), color, strict=True):
+            plane[window] += alpha * (np.asarray(value, np.float32) - plane[window])
 
     def planes(self) -> tuple[FloatArray, ...]:
         """The seven float planes, in the order of the fields."""
@@ -252,8 +264,7 @@ def add_blood(rng: np.random.Generator, bank: TextureBank, tissue: Tissue, unit:
         cover = np.clip(cover, 0, 1) * np.float32(rng.uniform(0.6, 1.0))
         depth = rng.uniform(0, 1)
         color = (0.05 + 0.50 * depth, 0.01 + 0.05 * depth, 0.015 + 0.05 * depth)
-        for plane, value in zip((tissue.red, tissue.green, tissue.blue), color, strict=True):
-            plane[window] += cover * (np.float32(value) - plane[window])
+        tissue.paint(window, cover, color)
         flat = 1.0 - 0.7 * cover
         tissue.slope_x[window] *= flat
         tissue.slope_y[window] *= flat
