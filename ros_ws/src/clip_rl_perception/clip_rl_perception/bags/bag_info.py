@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from clip_rl_perception.bags.bag_topics import BagContent, TopicContent, read_content
+from clip_rl_perception.sources.bag_files import storage_files
 from clip_rl_perception.sources.bag_reader import BagReader
 from clip_rl_perception.sources.bag_truth import base_topic, labels_beside
-from clip_rl_perception.sources.frames import BAG_SUFFIXES
 
 GAP = 2.5
 """A pause of more than so many median periods between two images is a gap."""
@@ -71,9 +71,7 @@ def inspect_bag(path: str | Path, *, rate_hz: float | None = None) -> BagInfo:
     path = Path(path)
     with BagReader(path) as reader:
         content = read_content(reader)
-    files = (
-        [path] if path.is_file() else [file for file in path.iterdir() if file.name.endswith((*BAG_SUFFIXES, ".zstd"))]
-    )
+    files = storage_files(path)
     times = [time for topic in content.topics.values() for time in (topic.times[:1] + topic.times[-1:])]
     notes = list(_notes(path, content))
     return BagInfo(
@@ -276,8 +274,8 @@ def _notes(path: Path, content: BagContent) -> Iterator[str]:
     for topic in content.topics.values():
         if topic.kind == "output":
             yield f"{topic.name}: taken for an output of perception by its name; no input of a replay unless named"
-        if not topic.known:
-            yield f"{topic.name}: type {topic.type} is unknown here; not read"
+        if topic.left_out:
+            yield f"{topic.name}: {topic.left_out}; not read"
         if topic.name.endswith("/compressedDepth"):
             yield f"{topic.name}: depth is not a picture; not read"
 

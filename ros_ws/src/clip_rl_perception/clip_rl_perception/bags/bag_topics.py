@@ -9,7 +9,7 @@ from typing import Any
 from clip_rl_perception.errors import ClipRlError, one_line
 from clip_rl_perception.messages import message_types
 from clip_rl_perception.sources import encodings
-from clip_rl_perception.sources.bag_reader import DESERIALIZE_ERRORS, BagReader
+from clip_rl_perception.sources.bag_reader import BagReader
 from clip_rl_perception.sources.bag_source import image_topics
 from clip_rl_perception.sources.bag_truth import StoredLabels, base_topic, class_list, is_label_topic, space_coding
 from clip_rl_perception.sources.camera_model import CAMERA_INFO
@@ -29,8 +29,8 @@ class TopicContent:
     type: str
     kind: str
     """``image``, ``labels``, ``output`` (pictures of perception itself), ``camera_info`` or ``other``."""
-    known: bool = True
-    """False where the type has no definition, neither in the bag nor here."""
+    left_out: str = ""
+    """Why its messages cannot be deserialised; empty where they can."""
     times: list[int] = dataclasses.field(default_factory=list)
     """When each message was recorded, ns."""
     stamps: list[int] = dataclasses.field(default_factory=list)
@@ -58,19 +58,21 @@ def read_content(reader: BagReader) -> BagContent:
     """Appearance at every message of an open bag; pixels of images are not decoded, labels are."""
     pictures = set(image_topics(reader))
     topics = {
-        name: TopicContent(name, topic.msgtype or "several types", _kind(name, topic.msgtype or "", pictures))
+        name: TopicContent(
+            name, topic.msgtype or "several types", _kind(name, topic.msgtype or "", pictures), topic.left_out
+        )
         for name, topic in reader.topics.items()
     }
     broken = list(reader.mended)
     labels = {name: _Labels(reader, topic, broken) for name, topic in topics.items() if topic.kind == "labels"}
     try:
-        for connection, time, data in reader.messages():
+        for connection, time, data in reader.messages(
+            [connection for topic in reader.topics.values() for connection in topic.connections]
+        ):
             topic = topics[connection.topic]
             topic.times.append(time)
-            if topic.kind != "other" and topic.known:
+            if topic.kind != "other" and not topic.left_out:
                 _look(reader, topic, connection.msgtype, data, time, labels.get(topic.name))
-            elif topic.known and topic.type not in reader.typestore.types:
-                topic.known = False
     except SourceError as error:
         broken.append(f"reading ended early: {one_line(error)}")
     return BagContent(topics, tuple(broken))
@@ -100,7 +102,7 @@ def _look(reader: BagReader, topic: TopicContent, msgtype: str, data: bytes, tim
         else:
             topic.encodings[_encoding(message)] += 1
             size = _image_size(message)
-    except (ClipRlError, *DESERIALIZE_ERRORS) as error:
+    except ClipRlError as error:
         topic.faults.append((stamp or time, one_line(error)))
         return
     topic.sizes[size] += 1

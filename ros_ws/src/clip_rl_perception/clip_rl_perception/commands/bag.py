@@ -24,10 +24,10 @@ from clip_rl_perception.bags.bag_inputs import GROUP, BagInput, open_path
 from clip_rl_perception.bags.bag_make import AS_STORED, START_NS, MadeBag, MakeOptions, make_bag
 from clip_rl_perception.cli_types import PositiveNumber
 from clip_rl_perception.options import Option, Positional
+from clip_rl_perception.sources.bag_files import is_bag
 from clip_rl_perception.sources.camera_model import FIELD_OF_VIEW, load_calibration
 from clip_rl_perception.sources.encodings import ENCODINGS
 from clip_rl_perception.sources.frames import SourceError
-from clip_rl_perception.sources.media_source import is_bag
 from clip_rl_perception.sources.truth_label_map import LabelMap, load_label_map
 
 _ENCODINGS = f"{AS_STORED} (default: JPEG, PNG files as they are, others as jpeg), jpeg, png, {', '.join(ENCODINGS)}"

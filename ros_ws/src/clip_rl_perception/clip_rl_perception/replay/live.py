@@ -22,9 +22,10 @@ from clip_rl_perception.replay.ros_environment import require_ros
 from clip_rl_perception.runs.observer import FrameObserver
 from clip_rl_perception.runs.problems import ProblemLog
 from clip_rl_perception.runs.run_record import RunRecord
+from clip_rl_perception.sources.bag_files import is_bag
 from clip_rl_perception.sources.bag_reader import BagReader
 from clip_rl_perception.sources.frames import SourceError
-from clip_rl_perception.sources.media_source import is_bag, open_source
+from clip_rl_perception.sources.media_source import open_source
 from clip_rl_perception.sources.streams import InputOptions
 
 STAGES = 3

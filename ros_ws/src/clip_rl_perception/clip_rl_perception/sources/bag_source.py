@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rosbags.highlevel import AnyReader
-
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import ClipRlError, one_line
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.messages import message_types
 from clip_rl_perception.sources import encodings
-from clip_rl_perception.sources.bag_reader import DESERIALIZE_ERRORS, BagReader
+from clip_rl_perception.sources.bag_files import storage_files
+from clip_rl_perception.sources.bag_reader import BagReader, Topic
 from clip_rl_perception.sources.bag_truth import (
     StoredLabels,
     base_topic,
@@ -26,7 +25,6 @@ from clip_rl_perception.sources.bag_truth import (
     space_coding,
 )
 from clip_rl_perception.sources.frames import (
-    BAG_SUFFIXES,
     DEFAULT_RATE,
     Frame,
     LeftOut,
@@ -76,19 +74,15 @@ class BagSource:
         self.problems: list[str] = []
         self.left_out: list[LeftOut] = []
         self._path = Path(path)
-        with self._reader() as reader:
-            listed = ", ".join(f"{name} ({topic.msgtype})" for name, topic in reader.topics.items()) or "none at all"
-            images = image_topics(reader)
-            pictures = [name for name in images if not is_label_topic(name)]
-            self._topic = self._choose(reader, pictures, topic, listed)
-            labels = [name for name in images if is_label_topic(name)]
-            self._label_topic = None
-            if use_labels:
-                self._label_topic = self._choose_labels(images, labels, pictures, label_topic, listed)
+        with BagReader(self._path) as reader:
+            self._topic = self._choose(reader, topic)
+            self._label_topic = self._choose_labels(reader, label_topic) if use_labels else None
             size, stamps = self._scan(reader, self._topic)
             count = reader.topics[self._topic].msgcount
             label_space = self._label_space(reader, label_coding)
             self.problems += reader.mended
+            if left_out := [f"{name} ({topic.left_out})" for name, topic in reader.topics.items() if topic.left_out]:
+                self.problems.append(f"{self._path}: topics left out: {', '.join(left_out)}")
         self._labels = StoredLabels(label_space, label_coding)
         self._known = space_coding(label_space) if label_space is not None else None
         self._opening_problems = tuple(self.problems)
@@ -113,10 +107,8 @@ class BagSource:
         # By stamp: time in the bag, message; only what may still be asked for.
         labels: dict[int, tuple[int, bytes]] = {}
         index, last = 0, 0
-        with self._reader() as reader:
+        with BagReader(self._path) as reader:
             wanted = [item for item in reader.connections if item.topic in (self._topic, self._label_topic)]
-            kinds = {item.topic: item.msgtype for item in wanted}
-            deserialize = _Deserialize(reader, kinds)
             try:
                 for connection, recorded, data in reader.messages(wanted):
                     last = recorded
@@ -127,7 +119,7 @@ class BagSource:
                         waiting.append(_Message(index, recorded, stamp, data))
                         index += 1
                     while waiting and self._ready(waiting[0], labels, recorded):
-                        yield from self._frame(waiting.popleft(), labels, deserialize)
+                        yield from self._frame(waiting.popleft(), labels, reader)
                     for old in [key for key, (stored, _) in labels.items() if stored < recorded - LABEL_WAIT_NS]:
                         del labels[old]
             except SourceError as error:
@@ -136,27 +128,23 @@ class BagSource:
                     f"{one_line(error)}"
                 )
             while waiting:
-                yield from self._frame(waiting.popleft(), labels, deserialize)
+                yield from self._frame(waiting.popleft(), labels, reader)
 
     def sha256(self) -> str:
         """Hash of the storage files; metadata.yaml, which tools rewrite, does not count."""
-        if self._path.is_file():
-            return hash_files([self._path])
-        return hash_files(sorted(file for file in self._path.iterdir() if file.suffix in (*BAG_SUFFIXES, ".zstd")))
+        return hash_files(storage_files(self._path))
 
     def _ready(self, image: _Message, labels: dict[int, tuple[int, bytes]], now: int) -> bool:
         return self._label_topic is None or image.key in labels or now - image.time > LABEL_WAIT_NS
 
-    def _frame(
-        self, message: _Message, labels: dict[int, tuple[int, bytes]], deserialize: _Deserialize
-    ) -> Iterator[Frame]:
+    def _frame(self, message: _Message, labels: dict[int, tuple[int, bytes]], reader: BagReader) -> Iterator[Frame]:
         """The frame; nothing where it cannot be decoded."""
         place = f"{self._path}: {self._topic} at {message.key / 1e9:.3f} s"
         begun = time.perf_counter()
         try:
-            image = deserialize(self._topic, message.data)
+            image = _deserialize(reader, self._topic, message.data)
             rgb = decode_image(image)
-        except (encodings.ImageError, *DESERIALIZE_ERRORS) as error:
+        except ClipRlError as error:
             self.problems.append(f"{place}: {one_line(error)}; left out")
             self.left_out.append(LeftOut(message.index, message.key, one_line(error)))
             return
@@ -164,12 +152,12 @@ class BagSource:
         truth = None
         if (label := labels.get(message.key)) is not None and self._label_topic is not None:
             try:
-                truth = self._labels.decode(deserialize(self._label_topic, label[1]), "labels")
+                truth = self._labels.decode(_deserialize(reader, self._label_topic, label[1]), "labels")
                 if self._known is not None:
                     truth = self._known.decode(truth, "labels")
                 if truth.shape != rgb.shape[:2]:
                     raise SourceError(f"labels are {truth.shape} but the image is {rgb.shape[:2]}")
-            except (ClipRlError, *DESERIALIZE_ERRORS) as error:
+            except ClipRlError as error:
                 truth = None
                 text = one_line(error)
                 self.problems.append(
@@ -190,24 +178,22 @@ class BagSource:
             decode_ms=decode_ms,
         )
 
-    def _reader(self) -> BagReader:
-        return BagReader(self._path)
-
-    def _choose(self, reader: AnyReader, names: list[str], topic: str | None, listed: str) -> str:
+    def _choose(self, reader: BagReader, topic: str | None) -> str:
         if topic is not None:
             for name in (topic, f"{topic}/compressed"):
-                if name in reader.topics and reader.topics[name].msgtype in _IMAGE_TYPES:
+                if name in reader.topics and _holds_images(reader.topics[name]):
                     return name
-            raise SourceError(f"{self._path}: no images on topic {topic}; topics found: {listed}")
+            raise SourceError(f"{self._path}: no images on topic {topic}; topics found: {reader.topics_found()}")
+        names = [name for name in image_topics(reader) if not is_label_topic(name)]
         if not names:
-            raise SourceError(f"{self._path}: no image topic in this bag; topics found: {listed}")
+            raise SourceError(f"{self._path}: no image topic in this bag; topics found: {reader.topics_found()}")
         return max(names, key=lambda name: (reader.topics[name].msgcount, -names.index(name)))
 
-    def _choose_labels(
-        self, images: list[str], labels: list[str], pictures: list[str], topic: str | None, listed: str
-    ) -> str | None:
+    def _choose_labels(self, reader: BagReader, topic: str | None) -> str | None:
+        images = image_topics(reader)
         if topic is None:
-            found = labels_beside(self._topic, labels, pictures)
+            labels = [name for name in images if is_label_topic(name)]
+            found = labels_beside(self._topic, labels, [name for name in images if not is_label_topic(name)])
             if labels and found is None:
                 self.problems.append(
                     f"{self._path}: no labels topic beside {self._topic}; it is evaluated without truth. "
@@ -217,9 +203,9 @@ class BagSource:
         for name in (topic, f"{topic}/compressed"):
             if name in images:
                 return name
-        raise SourceError(f"{self._path}: no labels on topic {topic}; topics found: {listed}")
+        raise SourceError(f"{self._path}: no labels on topic {topic}; topics found: {reader.topics_found()}")
 
-    def _scan(self, reader: AnyReader, topic: str) -> tuple[tuple[int, int], list[int]]:
+    def _scan(self, reader: BagReader, topic: str) -> tuple[tuple[int, int], list[int]]:
         """Size of the first image that decodes, and the first stamps, in order."""
         stamps: list[int] = []
         size, reason = None, "the topic is empty"
@@ -229,7 +215,7 @@ class BagSource:
                 if size is None:
                     try:
                         size = decode_image(reader.deserialize(data, connection.msgtype)).shape[:2]
-                    except (encodings.ImageError, *DESERIALIZE_ERRORS) as error:
+                    except ClipRlError as error:
                         reason = one_line(error)
                 if size is not None and len(stamps) >= SCANNED:
                     break
@@ -239,7 +225,7 @@ class BagSource:
             raise SourceError(f"{self._path}: none of the {len(stamps)} images on {topic} can be decoded: {reason}")
         return (size[0], size[1]), sorted(stamps)
 
-    def _label_space(self, reader: AnyReader, coding: MaskCoding | None) -> LabelSpace | None:
+    def _label_space(self, reader: BagReader, coding: MaskCoding | None) -> LabelSpace | None:
         if self._label_topic is None or coding is not None:
             return None
         try:
@@ -272,25 +258,20 @@ class _Message:
         return self.stamp or self.time
 
 
-class _Deserialize:
-    """Messages of a topic from their bytes."""
-
-    def __init__(self, reader: AnyReader, kinds: dict[str, str]) -> None:
-        self._reader, self._kinds = reader, kinds
-
-    def __call__(self, topic: str, data: bytes) -> Any:
-        return self._reader.deserialize(data, self._kinds[topic])
+def _deserialize(reader: BagReader, topic: str, data: bytes) -> Any:
+    return reader.deserialize(data, reader.topics[topic].connections[0].msgtype)
 
 
-_IMAGE_TYPES = (message_types.IMAGE, message_types.COMPRESSED_IMAGE)
+def _holds_images(topic: Topic) -> bool:
+    return topic.msgtype in (message_types.IMAGE, message_types.COMPRESSED_IMAGE) and not topic.left_out
 
 
-def image_topics(reader: AnyReader) -> list[str]:
+def image_topics(reader: BagReader) -> list[str]:
     """Topics with at least one image that may be a picture (compressed depth is not), sorted."""
     return sorted(
         name
         for name, topic in reader.topics.items()
-        if topic.msgtype in _IMAGE_TYPES and topic.msgcount and not name.endswith("/compressedDepth")
+        if _holds_images(topic) and topic.msgcount and not name.endswith("/compressedDepth")
     )
 
 

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.labels import UNLABELLED, LabelError, LabelSpace
+from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.labels import UNLABELLED, LabelSpace
 from clip_rl_perception.messages import message_types
 from clip_rl_perception.messages.class_messages import label_space_of
 from clip_rl_perception.sources import encodings
@@ -94,12 +95,14 @@ def stored_pixels(message: Any) -> ByteArray:
 def class_list(reader: Any, topic: str) -> LabelSpace | None:
     """What the labels on `topic` mean, from ``<topic>/classes``; None where there is none; raises `SourceError`."""
     name = f"{base_topic(topic)}/classes"
-    if name in reader.topics and reader.topics[name].msgtype == message_types.CLASS_LIST:
-        for connection, _, data in reader.messages(reader.topics[name].connections):
-            try:
-                return label_space_of(reader.deserialize(data, connection.msgtype))
-            except LabelError as error:
-                raise SourceError(f"{name}: {error}") from error
+    stored = reader.topics.get(name)
+    if stored is None or stored.msgtype != message_types.CLASS_LIST or stored.left_out:
+        return None
+    for connection, _, data in reader.messages(stored.connections):
+        try:
+            return label_space_of(reader.deserialize(data, connection.msgtype))
+        except ClipRlError as error:
+            raise SourceError(f"{name}: {error}") from error
     return None
 
 

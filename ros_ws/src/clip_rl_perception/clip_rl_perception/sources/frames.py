@@ -19,8 +19,6 @@ from clip_rl_perception.labels import LabelSpace
 DEFAULT_RATE = 25.0
 """Frames per second of an image folder, which knows none; Hz."""
 
-BAG_SUFFIXES = (".mcap", ".db3")
-
 
 class SourceError(ClipRlError):
     """A source does not exist or has no frames; the message names it and what was found instead."""

@@ -13,9 +13,9 @@ import numpy as np
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.sources import opencv_log
+from clip_rl_perception.sources.bag_files import is_bag
 from clip_rl_perception.sources.bag_source import BagSource
 from clip_rl_perception.sources.frames import (
-    BAG_SUFFIXES,
     DEFAULT_RATE,
     Frame,
     FrameSource,
@@ -190,13 +190,6 @@ def open_source(
     if path.is_dir():
         return FolderSource(path, rate_hz=rate_hz)
     return VideoSource(path, rate_hz=rate_hz)
-
-
-def is_bag(path: Path) -> bool:
-    """True for a rosbag2 folder or one of its storage files."""
-    if path.is_file():
-        return path.suffix in BAG_SUFFIXES
-    return (path / "metadata.yaml").is_file() or any(file.suffix in BAG_SUFFIXES for file in path.iterdir())
 
 
 def image_files(folder: Path) -> list[Path]:

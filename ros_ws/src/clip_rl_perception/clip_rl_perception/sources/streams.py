@@ -12,12 +12,13 @@ from typing import Any
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.sources.bag_files import is_bag
 from clip_rl_perception.sources.bag_reader import BagReader
 from clip_rl_perception.sources.bag_source import BagSource, image_topics
 from clip_rl_perception.sources.bag_truth import base_topic, is_label_topic, space_coding
 from clip_rl_perception.sources.class_mapping import TruthMapping, mapping_of_label_map, mapping_of_spaces
 from clip_rl_perception.sources.frames import Frame, FrameSource, LeftOut, SourceError, hash_files
-from clip_rl_perception.sources.media_source import image_files, is_bag, open_source
+from clip_rl_perception.sources.media_source import image_files, open_source
 from clip_rl_perception.sources.truth_folder import TruthFolder
 from clip_rl_perception.sources.truth_label_map import LabelMap
 
@@ -186,7 +187,7 @@ def _topics_of(path: Path, problems: list[str]) -> list[str]:
     """Every image topic that is an input, raw before compressed where both are there."""
     with BagReader(path) as reader:
         found = image_topics(reader)
-        listed = ", ".join(f"{name} ({topic.msgtype})" for name, topic in reader.topics.items()) or "none at all"
+        listed = reader.topics_found()
     bases: dict[str, str] = {}
     for topic in found:
         base = base_topic(topic)
