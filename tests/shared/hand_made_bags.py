@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.messages import message_types
+from clip_rl_perception.messages.class_messages import class_list
+from clip_rl_perception.messages.image_messages import compressed_image, image
 from clip_rl_perception.sources.bag_source import BagSource
 from mcap.writer import CompressionType, Writer
 
@@ -33,18 +35,14 @@ class Stored:
 def recording(frames: int = 12) -> list[Stored]:
     """Images with truth, in order of time: each image, its label 1 ms later, and the class list first."""
     store = message_types.typestore()
-    messages = [(f"{LABELS}/classes", message_types.CLASS_LIST, START - 1, message_types.class_list(SPACE, START))]
+    messages = [(f"{LABELS}/classes", message_types.CLASS_LIST, START - 1, class_list(SPACE, START))]
     for index in range(frames):
         stamp = START + index * PERIOD
         pixels = np.random.default_rng(index).integers(0, 256, (24, 32, 3), np.uint8)
-        image = store.types[message_types.COMPRESSED_IMAGE](
-            header=message_types.header(stamp, "scope"), format="png", data=cv2.imencode(".png", pixels)[1].reshape(-1)
-        )
-        labels = store.types[message_types.IMAGE](
-            header=message_types.header(stamp, "scope"), height=24, width=32, encoding="mono8", is_bigendian=0, step=32,
-            data=np.full(24 * 32, index % 2, np.uint8),
-        )  # fmt: skip
-        messages.append((IMAGES, message_types.COMPRESSED_IMAGE, stamp, image))
+        header = message_types.header(stamp, "scope")
+        picture = compressed_image(header, cv2.imencode(".png", pixels)[1], "png")
+        labels = image(header, np.full((24, 32), index % 2, np.uint8))
+        messages.append((IMAGES, message_types.COMPRESSED_IMAGE, stamp, picture))
         messages.append((LABELS, message_types.IMAGE, stamp + 1_000_000, labels))
     return [
         Stored(topic, kind, time, bytes(store.serialize_cdr(message, kind))) for topic, kind, time, message in messages
