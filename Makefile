@@ -54,7 +54,7 @@ test: setup ## Run the tests with coverage of the packages that need no ROS
 	    python -m pytest --cov --cov-report= $$ignore --ignore=$(TRAINING_TESTS) && \
 	    python -m pytest --cov --cov-append --cov-report=term:skip-covered $(TRAINING_TESTS); fi
 
-lint: setup ## Style, types of the packages that need no ROS, shell scripts
+lint: setup ## Style, types, shell scripts
 	@. .venv/bin/activate && ruff check $(PYTHON_SOURCES) && ruff format --check $(PYTHON_SOURCES) && mypy && \
 	  if command -v shellcheck >/dev/null; then shellcheck -x -P SCRIPTDIR scripts/*.sh .ci/run; fi
 

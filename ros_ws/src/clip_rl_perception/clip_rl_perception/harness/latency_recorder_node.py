@@ -40,7 +40,7 @@ class LatencyRecorderNode(Node):
         super().__init__("arrivals")
         self.masks: dict[str, list[tuple[int, int]]] = {name: [] for name in namespaces}
         self.statuses: dict[str, list[bytes]] = {name: [] for name in namespaces}
-        self._topics = []
+        self._topics: list[str] = []
         for name in namespaces:
             for kind, topic, received in ((Image, "mask", self._on_mask), (SceneStatus, "status", self._on_status)):
                 self._subscribe(kind, f"{name}/{topic}", name, received)

@@ -30,7 +30,7 @@ class StatusWaiter:
 
     def connected(self) -> bool:
         """True as soon as somebody publishes `status`."""
-        return self._node.count_publishers(self._subscription.topic_name) > 0
+        return bool(self._node.count_publishers(self._subscription.topic_name) > 0)
 
     def expect(self) -> None:
         """Forget earlier answers; call it before publishing."""

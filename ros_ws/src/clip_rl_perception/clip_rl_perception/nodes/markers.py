@@ -101,7 +101,7 @@ def _markers_of(header: Any, tag: Instrument, labels: LabelSpace, plane: MarkerP
     tip = np.asarray(tag.tip, np.float64)
     start = tip - np.asarray(tag.axis, np.float64) * AXIS_LENGTH * max(box.width, box.height)
     above = box.y - letters if box.y > 1.5 * letters else box.y + box.height + letters
-    at_tip, at_name = plane.points([tip, (box.x + (box.width - 1) / 2, above)])
+    at_tip, at_name = plane.points([tag.tip, (box.x + (box.width - 1) / 2, above)])
     name = labels.names[tag.class_id] if known else f"class {tag.class_id}"
     written = _marker(
         header, "name", number, "TEXT_VIEW_FACING", color, (0.0, 0.0, plane.metres_per_px * letters), at=at_name
