@@ -51,6 +51,7 @@ BELOW["commands"] = {*LIBRARY, "replay", "viewer", "demo", "bench"}
 BELOW["cli"] = {"errors", "options"}
 TRAINING_FLOORS = (
     ("typed_config", "curriculum"),
+    ("shipped_configs",),
     ("corruptions", "synthetic", "datasets"),
     ("data",),
     ("losses",),

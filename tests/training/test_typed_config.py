@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from clip_rl_perception.typed_data import ConfigError
-from clip_rl_training.loop.training_config import config_names, load_config
+from clip_rl_training.loop.training_config import load_config
+from clip_rl_training.shipped_configs import shipped_names
 from clip_rl_training.typed_config import load_layers, overlaid
 
 
@@ -36,8 +37,8 @@ def test_layers_that_go_round_are_refused(tmp_path: Path) -> None:
 
 
 def test_presets_load_and_their_parts_are_no_presets() -> None:
-    assert "_finetune" not in config_names()
-    for name in config_names():
+    assert "_finetune" not in shipped_names()
+    for name in shipped_names():
         config = load_config(name)
         assert config.name == name
         if config.data.source == "dataset":

@@ -14,8 +14,9 @@ import torch
 from clip_rl_perception.model.checkpoint import load_checkpoint
 from clip_rl_perception.model.encoder import open_clip
 from clip_rl_training.loop.trainer import Trainer
-from clip_rl_training.loop.training_config import config_names, load_config
+from clip_rl_training.loop.training_config import load_config
 from clip_rl_training.loop.training_module import TrainingModule
+from clip_rl_training.shipped_configs import shipped_names
 from safetensors.torch import load_file, save_file
 
 TOWERS = {"rn50": "RN50", "vit-b16": "ViT-B-16", "mobileclip2-s0": "MobileCLIP2-S0"}
@@ -96,4 +97,4 @@ def test_naming_begins_with_the_shipped_network_and_moves_its_branch_alone(tmp_p
 
 def test_every_preset_is_either_tried_here_or_the_demo() -> None:
     tried = {f"{dataset}-{name}" for dataset in ("endovis2018", "endovis2017") for name in TOWERS}
-    assert set(config_names()) == {*tried, "demo", "demo-naming"}
+    assert set(shipped_names()) == {*tried, "demo", "demo-naming"}

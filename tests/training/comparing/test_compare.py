@@ -25,8 +25,8 @@ from clip_rl_training.comparing import statistics
 from clip_rl_training.comparing.candidate_scores import FrameCounts
 from clip_rl_training.comparing.candidates import PeerModule, RefinerModule
 from clip_rl_training.comparing.comparison_config import (
+    FOLDER,
     CompareConfig,
-    compare_config_names,
     jobs_of,
     load_compare_config,
     measuring_digest,
@@ -37,6 +37,7 @@ from clip_rl_training.comparing.runner import CompareError, Comparison
 from clip_rl_training.comparing.tables import run_rows
 from clip_rl_training.loop.batches import open_stills, training_batches
 from clip_rl_training.loop.training_module import TrainingModule
+from clip_rl_training.shipped_configs import shipped_names
 from safetensors.torch import load_file
 
 TINY: dict[str, Any] = {
@@ -345,7 +346,7 @@ def test_bad_arguments_are_named(finished: Path, root: Path, tmp_path: Path) -> 
 def test_presets_that_share_a_folder_share_their_networks() -> None:
     scenes = ("scene_a", "scene_b", "scene_c", "scene_e", "scene_g")
     digests: dict[tuple[str, str], set[str]] = {}
-    for name in compare_config_names():
+    for name in shipped_names(FOLDER):
         config = load_compare_config(name)
         for job in jobs_of(config):
             train_config(config, job, Path("r"), Path("o"), scenes)

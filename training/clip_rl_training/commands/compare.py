@@ -16,14 +16,15 @@ from pathlib import Path
 
 from clip_rl_perception.errors import ClipRlError
 
-from clip_rl_training.comparing.comparison_config import Job, compare_config_names, load_compare_config
+from clip_rl_training.comparing.comparison_config import FOLDER, Job, load_compare_config
 from clip_rl_training.comparing.comparison_report import write_report
 from clip_rl_training.comparing.runner import Comparison, Interrupted
+from clip_rl_training.shipped_configs import shipped_names
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `clip-rl compare`."""
-    known = ", ".join(compare_config_names())
+    known = ", ".join(shipped_names(FOLDER))
     parser.add_argument("--config", required=True, metavar="NAME_OR_FILE", help=f"preset ({known}) or YAML file")
     parser.add_argument("--root", required=True, type=Path, metavar="DIR", help="folder that holds the dataset")
     parser.add_argument(

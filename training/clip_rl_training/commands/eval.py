@@ -27,13 +27,14 @@ from clip_rl_perception.stream import ModelOptions
 
 from clip_rl_training.corruptions import CORRUPTIONS
 from clip_rl_training.datasets import ALL, DATASETS, SegmentationDataset, open_dataset
-from clip_rl_training.datasets.named_label_maps import find_label_map, label_map_names
+from clip_rl_training.datasets.named_label_maps import FOLDER, find_label_map
 from clip_rl_training.evaluating.evaluated_classes import ClassMapping, class_mapping
 from clip_rl_training.evaluating.evaluation_loop import evaluate
 from clip_rl_training.evaluating.pipeline_predictor import DEFAULT_RATE, PipelinePredictor, load_predictor
 from clip_rl_training.evaluating.robustness import mean_corruption_error, read_baseline, run_corruptions
 from clip_rl_training.evaluating.worst_frames import WorstFrames
 from clip_rl_training.naming.synonyms import Synonyms, load_synonyms
+from clip_rl_training.shipped_configs import shipped_names
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument(
         "--label-map",
         metavar="NAME_OR_FILE",
-        help=f"YAML that names, merges and ignores classes; shipped: {', '.join(label_map_names())}",
+        help=f"YAML that names, merges and ignores classes; shipped: {', '.join(shipped_names(FOLDER))}",
     )
     data.add_argument("--split", default=ALL, help="split of the dataset (default: %(default)s)")
     data.add_argument("--sequences", metavar="A,B", help="only these sequences")

@@ -17,12 +17,13 @@ from clip_rl_perception.typed_data import ConfigError
 
 from clip_rl_training.loop.interrupts import interrupts_flagged
 from clip_rl_training.loop.trainer import Trainer
-from clip_rl_training.loop.training_config import config_names, load_config
+from clip_rl_training.loop.training_config import load_config
+from clip_rl_training.shipped_configs import shipped_names
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `clip-rl train`."""
-    parser.add_argument("--config", required=True, help=f"preset ({', '.join(config_names())}) or YAML file")
+    parser.add_argument("--config", required=True, help=f"preset ({', '.join(shipped_names())}) or YAML file")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change one value, for example steps=500"
     )

@@ -17,10 +17,10 @@ key of the base away.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,11 @@ from clip_rl_perception.typed_data import ConfigError, from_data
 from clip_rl_training.corruptions import CORRUPTIONS
 from clip_rl_training.loop.start_from import fingerprint
 from clip_rl_training.loop.training_config import TrainConfig, config_from_data
+from clip_rl_training.shipped_configs import find_config
 from clip_rl_training.typed_config import apply_overrides, load_layers, overlaid
+
+FOLDER = "compare"
+"""Of the shipped comparisons."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -282,20 +286,6 @@ def load_compare_config(name_or_path: str, overrides: Sequence[str] = ()) -> Com
     Raises:
         ConfigError: no such preset or file, unknown keys, wrong types; the message says which.
     """
-    path = _find(name_or_path)
-    return from_data(CompareConfig, apply_overrides(load_layers(path, _find), overrides), path.name)
-
-
-def _find(name_or_path: str) -> Path:
-    shipped = Path(str(resources.files("clip_rl_training"))) / "configs" / "compare" / f"{name_or_path}.yaml"
-    path = shipped if shipped.is_file() else Path(name_or_path)
-    if not path.is_file():
-        known = ", ".join(compare_config_names())
-        raise ConfigError(f"no comparison '{name_or_path}': neither a file nor one of {known}")
-    return path
-
-
-def compare_config_names() -> list[str]:
-    """Names of the shipped comparisons, sorted."""
-    folder = Path(str(resources.files("clip_rl_training"))) / "configs" / "compare"
-    return sorted(path.stem for path in folder.glob("*.yaml"))
+    find = functools.partial(find_config, folder=FOLDER, what="comparison")
+    path = find(name_or_path)
+    return from_data(CompareConfig, apply_overrides(load_layers(path, find), overrides), path.name)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 
 from clip_rl_perception.sources.truth_label_map import LabelMap, LabelMapError, load_label_map
+
+from clip_rl_training.shipped_configs import shipped_folder, shipped_names
+
+FOLDER = "label_maps"
+"""Of the shipped ones."""
 
 
 def find_label_map(name_or_path: str | Path) -> LabelMap:
@@ -13,16 +17,7 @@ def find_label_map(name_or_path: str | Path) -> LabelMap:
     path = Path(name_or_path)
     if path.is_file():
         return load_label_map(path)
-    shipped = _folder() / f"{name_or_path}.yaml"
+    shipped = shipped_folder(FOLDER) / f"{name_or_path}.yaml"
     if len(path.parts) == 1 and shipped.is_file():
         return load_label_map(shipped)
-    raise LabelMapError(f"no label map '{name_or_path}': neither a file nor one of {', '.join(label_map_names())}")
-
-
-def label_map_names() -> list[str]:
-    """Names of the shipped label maps, sorted."""
-    return sorted(path.stem for path in _folder().glob("*.yaml"))
-
-
-def _folder() -> Path:
-    return Path(str(resources.files("clip_rl_training"))) / "configs" / "label_maps"
+    raise LabelMapError(f"no label map '{name_or_path}': neither a file nor one of {', '.join(shipped_names(FOLDER))}")

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 from clip_rl_perception.model.segmenter_config import SegmenterConfig
-from clip_rl_perception.typed_data import ConfigError, from_data
+from clip_rl_perception.typed_data import from_data
 
 from clip_rl_training.curriculum import Curriculum
 from clip_rl_training.data.augment import AugmentConfig
@@ -20,6 +19,7 @@ from clip_rl_training.data.data_config import DataConfig
 from clip_rl_training.refiner.reinforce import ReinforceConfig
 from clip_rl_training.refiner.rewards import RewardConfig
 from clip_rl_training.refiner.state_damage import CorruptionConfig
+from clip_rl_training.shipped_configs import find_config
 from clip_rl_training.typed_config import apply_overrides, load_layers
 
 
@@ -158,24 +158,10 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> TrainConfig
     Raises:
         ConfigError: no such preset or file, unknown keys, wrong types; the message says which.
     """
-    path = _find(name_or_path)
-    return config_from_data(apply_overrides(load_layers(path, _find), overrides), path.name)
-
-
-def _find(name_or_path: str) -> Path:
-    shipped = resources.files("clip_rl_training") / "configs" / f"{name_or_path}.yaml"
-    path = Path(str(shipped)) if shipped.is_file() else Path(name_or_path)
-    if not path.is_file():
-        raise ConfigError(f"no configuration '{name_or_path}': neither a file nor one of {', '.join(config_names())}")
-    return path
+    path = find_config(name_or_path)
+    return config_from_data(apply_overrides(load_layers(path, find_config), overrides), path.name)
 
 
 def config_from_data(data: Any, source: str) -> TrainConfig:
     """Build a `TrainConfig` from plain data; raises `ConfigError` that begins with `source`."""
     return from_data(TrainConfig, data, source)
-
-
-def config_names() -> list[str]:
-    """Names of the shipped presets, sorted; files that begin with "_" are parts of presets."""
-    files = [entry.name for entry in (resources.files("clip_rl_training") / "configs").iterdir()]
-    return sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml") and name[0] != "_")

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from importlib import resources
-from pathlib import Path
 
 import torch
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.typed_data import ConfigError
 
+from clip_rl_training.shipped_configs import find_config
 from clip_rl_training.typed_config import load_yaml
 
 TEMPLATES = ("a photo of {name} in endoscopic surgery", "{name}")
@@ -29,12 +28,7 @@ def load_synonyms(name_or_path: str) -> Synonyms:
     Raises:
         ConfigError: no such file, or not a mapping to lists; says which.
     """
-    folder = Path(str(resources.files("clip_rl_training"))) / "configs" / "synonyms"
-    shipped = folder / f"{name_or_path}.yaml"
-    path = shipped if shipped.is_file() else Path(name_or_path)
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
-        raise ConfigError(f"no synonyms '{name_or_path}': neither a file nor one of {known}")
+    path = find_config(name_or_path, "synonyms", what="synonyms")
     data = load_yaml(path)
     if not isinstance(data, dict) or not data:
         raise ConfigError(f"{path.name}: expected a mapping from class names to lists of other names")

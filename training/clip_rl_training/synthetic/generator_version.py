@@ -5,7 +5,11 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import json
 from pathlib import Path
+
+from clip_rl_training.shipped_configs import shipped_folder
+from clip_rl_training.typed_config import load_yaml
 
 _NO_PIXELS = ("__init__", "generator_version", "render_jobs", "synthetic_bag", "synthetic_errors", "write_video")
 """Files that write scenes or talk about them; what they draw is decided elsewhere."""
@@ -13,7 +17,7 @@ _NO_PIXELS = ("__init__", "generator_version", "render_jobs", "synthetic_bag", "
 
 @functools.lru_cache(maxsize=1)
 def generator_version() -> str:
-    """12 hex digits that change when the generator's code does; comments, layout and docstrings do not count.
+    """12 hex digits that change when the generator's code or its data does; comments and layout do not count.
 
     Another minor version of Python may parse the same code into another tree, hence give another fingerprint.
     """
@@ -21,6 +25,8 @@ def generator_version() -> str:
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         if path.stem not in _NO_PIXELS:
             digest.update(path.name.encode() + b"\0" + code_fingerprint(path.read_text(encoding="utf-8")))
+    for path in sorted(shipped_folder("synthetic").glob("*.yaml")):
+        digest.update(path.name.encode() + b"\0" + json.dumps(load_yaml(path), sort_keys=True).encode())
     return digest.hexdigest()[:12]
 
 

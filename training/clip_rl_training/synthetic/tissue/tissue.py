@@ -13,7 +13,7 @@ from clip_rl_perception.arrays import ByteArray, FloatArray
 from clip_rl_training.synthetic.drawing.banks import TextureBank
 from clip_rl_training.synthetic.drawing.rendered_frame import as_floats
 from clip_rl_training.synthetic.drawing.shapes import blob_outline, fill_alpha
-from clip_rl_training.synthetic.tissue.palettes import KINDS, TissueKind, sample_kind, tone_table
+from clip_rl_training.synthetic.tissue.palettes import TissueKind, sample_kind, tissue_kinds, tone_table
 
 
 @dataclasses.dataclass
@@ -166,7 +166,7 @@ def sample_tissue(
     openness *= shade
     names = [wall.name]
     for _ in range(int(rng.choice(5, p=(0.2, 0.3, 0.25, 0.15, 0.10)))):
-        kind = sample_kind(rng) if rng.random() < 0.9 else KINDS[4]
+        kind = sample_kind(rng) if rng.random() < 0.9 else tissue_kinds()[4]
         center = (rng.uniform(-0.05, 1.05) * width_px, rng.uniform(-0.05, 1.05) * height_px)
         long, ratio = unit * float(np.exp(rng.uniform(np.log(0.14), np.log(1.1)))), rng.uniform(0.25, 0.95)
         angle = rng.uniform(0, np.pi)
