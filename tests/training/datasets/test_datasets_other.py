@@ -10,7 +10,7 @@ import pytest
 from clip_rl_perception.sources.mask_coding import CodingError
 from clip_rl_perception.sources.truth_label_map import label_map_from_dict
 from clip_rl_training.datasets import DatasetError, check_disjoint, open_dataset
-from clip_rl_training.datasets.dataset import images_in
+from clip_rl_training.datasets.listing import images_in
 
 BINARY = label_map_from_dict({"truth": {0: "background", 255: "instrument"}}, "binary.yaml")
 

@@ -21,15 +21,8 @@ from pathlib import Path
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.sources.mask_coding import ValueCoding
 
-from clip_rl_training.datasets.dataset import (
-    CodedMask,
-    Item,
-    SegmentationDataset,
-    folders_below,
-    images_in,
-    pair_files,
-    present,
-)
+from clip_rl_training.datasets.dataset import CodedMask, SegmentationDataset
+from clip_rl_training.datasets.listing import Listing, folders_below, images_in
 
 VALUES = (50, 11, 21, 13, 12, 31, 23, 24, 25, 32, 22, 33, 5)
 """Watershed value of class id 0 to 12."""
@@ -41,26 +34,20 @@ _MASK = "_watershed_mask"
 
 def open_cholecseg8k(root: Path) -> SegmentationDataset:
     """Splits: train and test, by video."""
-    problems: list[str] = []
-    items: list[Item] = []
+    found = Listing(root)
     clips = folders_below(root, r"video\d+_\d+")
     if not clips:
-        problems.append(f"{root}: no folder videoNN_FFFFF below it; expected videoNN/videoNN_FFFFF/frame_N_endo.png")
+        found.note(f"{root}: no folder videoNN_FFFFF below it; expected videoNN/videoNN_FFFFF/frame_N_endo.png")
     for clip in clips:
         files = images_in(clip)
         images = {stem: path for stem, path in files.items() if stem.endswith("_endo")}
         masks = {stem.removesuffix(_MASK): path for stem, path in files.items() if stem.endswith(f"_endo{_MASK}")}
-        sequence = re.sub(r"_\d+$", "", clip.name)
-        for frame, (image, mask) in pair_files(images, masks, problems).items():
-            items.append(Item(image, (mask,), sequence, f"{clip.name}/{frame}"))
+        found.add(found.pairs(images, masks), re.sub(r"_\d+$", "", clip.name), f"{clip.name}/")
     space = load_label_space("cholecseg8k")
     coding = ValueCoding(
         {value: index for index, value in enumerate(VALUES)}, dict(enumerate(space.names)), ignore=(0, 255)
     )
 
-    sequences = {item.sequence: None for item in items}
+    sequences = dict.fromkeys(item.sequence for item in found.items)
     splits = {"train": [name for name in sequences if name not in TEST], "test": TEST}
-    found = tuple(items)
-    return SegmentationDataset(
-        "cholecseg8k", root, space, found, present(splits, sequences), CodedMask(coding), problems=tuple(problems)
-    )
+    return found.dataset("cholecseg8k", space, CodedMask(coding), splits)

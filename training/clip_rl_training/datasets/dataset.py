@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,6 @@ from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.sources.mask_coding import MaskCoding
 from natsort import natsorted
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 ALL = "all"
 """The split that every dataset has: everything."""
@@ -210,51 +207,3 @@ def _decode(path: Path, flags: int) -> npt.NDArray[Any]:
     if image is None:
         raise DatasetError(f"{path}: does not decode as an image; {data.size} bytes, perhaps cut off or another format")
     return np.asarray(image)
-
-
-def images_in(folder: Path) -> dict[str, Path]:
-    """Image files of a folder by stem, in natural order; empty when it does not exist. Hidden files are left out."""
-    if not folder.is_dir():
-        return {}
-    files = natsorted(folder.iterdir(), key=lambda path: path.name)
-    return {path.stem: path for path in files if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."}
-
-
-def pair_files(
-    images: Mapping[str, Path], masks: Mapping[str, Path], problems: list[str], *, unlabelled: bool = False
-) -> dict[str, tuple[Path, Path]]:
-    """Join images and masks by stem; lines about those without partner go to `problems`.
-
-    `unlabelled`: images without mask are normal in this dataset and left out without a word.
-    """
-    if not unlabelled:
-        missing = [path for stem, path in images.items() if stem not in masks]
-        problems += [f"{path}: has no mask; expected one of the same name beside its folder" for path in missing]
-    alone = [path for stem, path in masks.items() if stem not in images]
-    problems += [f"{path}: mask without an image of the same name" for path in alone]
-    return {stem: (path, masks[stem]) for stem, path in images.items() if stem in masks}
-
-
-def folders_below(root: Path, pattern: str, depth: int = 4) -> list[Path]:
-    """Folders below `root` whose whole name matches the regular expression, natural order; none inside another."""
-    found: list[Path] = []
-
-    def visit(folder: Path, left: int) -> None:
-        for child in natsorted((c for c in folder.iterdir() if c.is_dir()), key=lambda c: c.name):
-            if child.name.startswith("."):
-                continue
-            if re.fullmatch(pattern, child.name):
-                found.append(child)
-            elif left > 1:
-                visit(child, left - 1)
-
-    if root.is_dir():
-        visit(root, depth)
-    return found
-
-
-def present(splits: Mapping[str, Iterable[str]], sequences: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """`splits` with only the sequences that exist, without those that are empty then."""
-    known = set(sequences)
-    kept = {name: tuple(sequence for sequence in wanted if sequence in known) for name, wanted in splits.items()}
-    return {name: wanted for name, wanted in kept.items() if wanted}

@@ -33,18 +33,8 @@ from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.sources.mask_coding import CodingError, ValueCoding
 from natsort import natsorted
 
-from clip_rl_training.datasets.dataset import (
-    CodedMask,
-    Crop,
-    DatasetError,
-    Item,
-    SegmentationDataset,
-    folders_below,
-    images_in,
-    pair_files,
-    present,
-    read_mask,
-)
+from clip_rl_training.datasets.dataset import CodedMask, Crop, DatasetError, Item, SegmentationDataset, read_mask
+from clip_rl_training.datasets.listing import Listing, folders_below, images_in, lone_masks
 
 FOLDS = ((1, 3), (2, 5), (4, 8), (6, 7))
 """Validation sequences of each fold (ternaus); the other six train."""
@@ -77,45 +67,33 @@ def open_endovis2017(root: Path, task: str) -> SegmentationDataset:
     """
     if task not in _STORED:
         raise DatasetError(f"task '{task}' is unknown; expected one of {', '.join(_STORED)}")
-    problems: list[str] = []
+    found = Listing(root)
     folders = folders_below(root, r"instrument_dataset_\d+")
     if not folders:
-        problems.append(
-            f"{root}: no folder instrument_dataset_N below it; expected left_frames/ and ground_truth/ in it"
-        )
+        found.note(f"{root}: no folder instrument_dataset_N below it; expected left_frames/ and ground_truth/ in it")
     space = load_label_space(f"endovis2017-{task}")
     mask_folder, factor = _STORED[task]
     stored = ValueCoding({index * factor: index for index in range(len(space))}, dict(enumerate(space.names)))
-    items: list[Item] = []
     seen: dict[str, Path] = {}
     for folder in folders:
         if folder.name in seen:
-            problems.append(f"{folder}: sequence is also in {seen[folder.name]}; keep one")
+            found.note(f"{folder}: sequence is also in {seen[folder.name]}; keep one")
             continue
         seen[folder.name] = folder
         if (folder / "ground_truth").is_dir():
-            items += _original_items(folder, problems)
+            found.items += _original_items(folder, found.problems)
         elif (folder / mask_folder).is_dir():
-            pairs = pair_files(images_in(folder / "images"), images_in(folder / mask_folder), problems)
-            items += [Item(image, (mask,), folder.name, frame) for frame, (image, mask) in pairs.items()]
+            found.add(found.pairs(folder / "images", folder / mask_folder), folder.name)
         else:
-            problems.append(f"{folder}: has neither ground_truth/ (original) nor {mask_folder}/ (cropped)")
-    _check_mappings(root, problems)
+            found.note(f"{folder}: has neither ground_truth/ (original) nor {mask_folder}/ (cropped)")
+    _check_mappings(root, found.problems)
 
     splits: dict[str, list[str]] = {}
     for fold, validation in enumerate(FOLDS):
         splits[f"fold{fold}-train"] = [f"instrument_dataset_{n}" for n in range(1, 9) if n not in validation]
         splits[f"fold{fold}-val"] = [f"instrument_dataset_{n}" for n in validation]
-    return SegmentationDataset(
-        name=f"endovis2017-{task}",
-        root=root,
-        label_space=space,
-        items=tuple(items),
-        splits=present(splits, seen),
-        read_labels=_Masks(task, mask_folder, CodedMask(stored)),
-        crop_of=_crop_of,
-        problems=tuple(problems),
-    )
+    reader = _Masks(task, mask_folder, CodedMask(stored))
+    return found.dataset(f"endovis2017-{task}", space, reader, splits, sequences=seen, crop_of=_crop_of)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,8 +144,7 @@ def _original_items(folder: Path, problems: list[str]) -> list[Item]:
             continue
         items.append(Item(image, tuple(masks[frame] for masks in tools.values()), folder.name, frame))
     for masks in tools.values():
-        alone = [path for stem, path in masks.items() if stem not in images]
-        problems += [f"{path}: mask without an image of the same name" for path in alone]
+        problems += lone_masks(images, masks)
     return natsorted(items, key=lambda item: item.frame)
 
 

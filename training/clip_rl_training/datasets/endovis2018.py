@@ -22,15 +22,8 @@ from pathlib import Path
 from clip_rl_perception.labels import LabelSpace, load_label_space
 from clip_rl_perception.sources.mask_coding import ColorCoding
 
-from clip_rl_training.datasets.dataset import (
-    CodedMask,
-    Item,
-    SegmentationDataset,
-    folders_below,
-    images_in,
-    pair_files,
-    present,
-)
+from clip_rl_training.datasets.dataset import CodedMask, SegmentationDataset
+from clip_rl_training.datasets.listing import Listing, folders_below
 
 TRAIN = tuple(f"seq_{number}" for number in range(1, 17) if number != 8)
 TEST = tuple(f"test_seq_{number}" for number in range(1, 5))
@@ -59,15 +52,11 @@ def open_endovis2018_11(root: Path) -> SegmentationDataset:
 
 
 def _open(root: Path, name: str, space: LabelSpace, full: LabelSpace) -> SegmentationDataset:
-    problems: list[str] = []
-    items: list[Item] = []
-    for folder, sequence in sequence_folders(root, problems):
-        pairs = pair_files(images_in(folder / "left_frames"), images_in(folder / "labels"), problems)
-        items += [Item(image, (mask,), sequence, frame) for frame, (image, mask) in pairs.items()]
-    check_labels_json(root, full, problems)
-    coding = scene_coding(full, space)
-    splits = present(SPLITS, {item.sequence for item in items})
-    return SegmentationDataset(name, root, space, tuple(items), splits, CodedMask(coding), problems=tuple(problems))
+    found = Listing(root)
+    for folder, sequence in sequence_folders(root, found.problems):
+        found.add(found.pairs(folder / "left_frames", folder / "labels"), sequence)
+    check_labels_json(root, full, found.problems)
+    return found.dataset(name, space, CodedMask(scene_coding(full, space)), SPLITS)
 
 
 def scene_coding(full: LabelSpace, space: LabelSpace) -> ColorCoding:

@@ -34,20 +34,10 @@ import numpy as np
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.labels import LabelSpace, load_label_space
 from clip_rl_perception.sources.mask_coding import ValueCoding
-from natsort import natsorted
 
-from clip_rl_training.datasets.dataset import (
-    CodedMask,
-    DatasetError,
-    Item,
-    SegmentationDataset,
-    folders_below,
-    images_in,
-    pair_files,
-    present,
-    read_mask,
-)
+from clip_rl_training.datasets.dataset import CodedMask, DatasetError, Item, SegmentationDataset, read_mask
 from clip_rl_training.datasets.endovis2018 import ISINET_TRAIN, ISINET_VAL, scene_coding, sequence_folders
+from clip_rl_training.datasets.listing import Listing, folders_below, images_in
 
 SPLITS = {"train": ISINET_TRAIN, "val": ISINET_VAL}
 
@@ -80,53 +70,46 @@ def open_endovis2018_type(root: Path, coding: str = "isinet") -> SegmentationDat
 
 
 def _open_organised(root: Path, folders: list[Path], coding: str) -> SegmentationDataset:
-    problems: list[str] = []
-    items: list[Item] = []
+    found = Listing(root)
     for folder in folders:
-        for stem, (image, mask) in pair_files(images_in(folder.parent / "images"), images_in(folder), problems).items():
+        for stem, image, mask in found.pairs(folder.parent / "images", folder):
             named = _ORGANISED.fullmatch(stem)
             if named is None:
-                problems.append(f"{image}: name does not tell its sequence; expected seqN_frameNNN")
+                found.note(f"{image}: name does not tell its sequence; expected seqN_frameNNN")
                 continue
-            items.append(Item(image, (mask,), f"seq_{named['number']}", named["frame"]))
-    items = natsorted(items, key=lambda item: (item.sequence, item.frame))
+            found.items.append(Item(image, (mask,), f"seq_{named['number']}", named["frame"]))
+    found.sort()
     space = load_label_space("endovis2018-type")
     values = ValueCoding(CODINGS[coding], dict(enumerate(space.names)))
-
-    reader = CodedMask(values, f" (coding {coding})")
-    splits = present(SPLITS, {item.sequence for item in items})
-    return SegmentationDataset("endovis2018-type", root, space, tuple(items), splits, reader, problems=tuple(problems))
+    return found.dataset("endovis2018-type", space, CodedMask(values, f" (coding {coding})"), SPLITS)
 
 
 def _open_releases(root: Path) -> SegmentationDataset:
-    problems: list[str] = []
-    items: list[Item] = []
+    found = Listing(root)
     scene, space = load_label_space("endovis2018"), load_label_space("endovis2018-type")
-    for folder, sequence in sequence_folders(root, problems):
+    for folder, sequence in sequence_folders(root, found.problems):
         if (folder / "types").is_dir():
-            pairs = pair_files(images_in(folder / "left_frames"), images_in(folder / "types"), problems)
-            items += [Item(image, (mask,), sequence, frame) for frame, (image, mask) in pairs.items()]
+            found.add(found.pairs(folder / "left_frames", folder / "types"), sequence)
             continue
         instances = folder / "instrument_labels_2017"
         if not instances.is_dir():
-            problems.append(f"{folder}: has no folder 'instrument_labels_2017'; expected ISINet's annotations there")
+            found.note(f"{folder}: has no folder 'instrument_labels_2017'; expected ISINet's annotations there")
             continue
         by_frame: dict[str, list[Path]] = {}
         for stem, path in images_in(instances).items():
             named = _INSTANCE.match(stem)
             if named is None:
-                problems.append(f"{path}: name does not tell its class; expected frameNNN_classC_instI")
+                found.note(f"{path}: name does not tell its class; expected frameNNN_classC_instI")
                 continue
             by_frame.setdefault(named["frame"], []).append(path)
-        pairs = pair_files(images_in(folder / "left_frames"), images_in(folder / "labels"), problems)
-        items += [
-            Item(image, (labels, *by_frame.pop(frame, [])), sequence, frame) for frame, (image, labels) in pairs.items()
+        found.items += [
+            Item(image, (labels, *by_frame.pop(frame, [])), sequence, frame)
+            for frame, image, labels in found.pairs(folder / "left_frames", folder / "labels")
         ]
-        problems += [f"{paths[0]}: instance of a frame that does not exist" for paths in by_frame.values()]
-    splits = present(SPLITS, {item.sequence for item in items})
+        found.problems += [f"{paths[0]}: instance of a frame that does not exist" for paths in by_frame.values()]
     typed = CodedMask(ValueCoding(CODINGS["surgicalsam"], dict(enumerate(space.names))))
     reader = _Instances(CodedMask(scene_coding(scene, scene)), _types_in_scene(scene, space), typed)
-    return SegmentationDataset("endovis2018-type", root, space, tuple(items), splits, reader, problems=tuple(problems))
+    return found.dataset("endovis2018-type", space, reader, SPLITS)
 
 
 def _types_in_scene(scene: LabelSpace, space: LabelSpace) -> ByteArray:

@@ -16,48 +16,40 @@ from clip_rl_perception.labels import label_space_from_names
 from clip_rl_perception.sources.truth_label_map import LabelMap
 from natsort import natsorted
 
-from clip_rl_training.datasets.dataset import (
-    CodedMask,
-    Item,
-    SegmentationDataset,
-    images_in,
-    pair_files,
-)
+from clip_rl_training.datasets.dataset import CodedMask, Item, SegmentationDataset
+from clip_rl_training.datasets.listing import Listing
 
 _MASK_FOLDERS = ("masks", "labels")
 
 
 def open_folder(root: Path, label_map: LabelMap) -> SegmentationDataset:
     """A tree in the layout above; the label space has the label map's classes, the first being background."""
-    problems: list[str] = []
-    items: list[Item] = []
+    found = Listing(root)
     if (root / "images").is_dir():
         parents = [root]
     else:
         children = [child for child in root.iterdir() if (child / "images").is_dir()] if root.is_dir() else []
         parents = natsorted(children, key=lambda child: child.name)
     if not parents:
-        problems.append(f"{root}: has no folder 'images', and none of its folders has; expected images/ and masks/")
+        found.note(f"{root}: has no folder 'images', and none of its folders has; expected images/ and masks/")
     for parent in parents:
         mask_folders = [parent / name for name in _MASK_FOLDERS if (parent / name).is_dir()]
         if len(mask_folders) != 1:
-            found = "none" if not mask_folders else " and ".join(folder.name for folder in mask_folders)
-            problems.append(f"{parent}: expected one folder of masks, masks/ or labels/; there is {found}")
+            there = "none" if not mask_folders else " and ".join(folder.name for folder in mask_folders)
+            found.note(f"{parent}: expected one folder of masks, masks/ or labels/; there is {there}")
             continue
-        pairs = pair_files(images_in(parent / "images"), images_in(mask_folders[0]), problems)
-        for frame, (image, mask) in pairs.items():
+        for frame, image, mask in found.pairs(parent / "images", mask_folders[0]):
             sequence = parent.name
             if label_map.sequence is not None:
                 named = label_map.sequence.search(frame)
                 if named is None:
-                    problems.append(
+                    found.note(
                         f"{image}: name does not match sequence '{label_map.sequence.pattern}' of {label_map.source}"
                     )
                     continue
                 sequence = named[1] if parent is root else f"{parent.name}/{named[1]}"
-            items.append(Item(image, (mask,), sequence, frame))
-    items = natsorted(items, key=lambda item: (item.sequence, item.frame))
-
+            found.items.append(Item(image, (mask,), sequence, frame))
+    found.sort()
     space = label_space_from_names(label_map.names, name=Path(label_map.source).stem)
     reader = CodedMask(label_map.coding, f" (label map {label_map.source})")
-    return SegmentationDataset("folder", root, space, tuple(items), {}, reader, problems=tuple(problems))
+    return found.dataset("folder", space, reader, {})

@@ -18,42 +18,33 @@ from pathlib import Path
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.sources.mask_coding import ValueCoding
 
-from clip_rl_training.datasets.dataset import (
-    CodedMask,
-    Item,
-    SegmentationDataset,
-    folders_below,
-    images_in,
-    pair_files,
-    present,
-)
+from clip_rl_training.datasets.dataset import CodedMask, SegmentationDataset
+from clip_rl_training.datasets.listing import Listing, folders_below, images_in
 
 FIRST_TEST_VIDEO = 41
 
 
 def open_sarrarp50(root: Path) -> SegmentationDataset:
     """Splits: train (videos 1 to 40) and test (41 to 50)."""
-    problems: list[str] = []
-    items: list[Item] = []
+    found = Listing(root)
     numbers: dict[str, int] = {}
     videos = folders_below(root, r"video_\d+(_\d+)?")
     if not videos:
-        problems.append(f"{root}: no folder video_NN below it; expected video_NN/rgb and video_NN/segmentation")
+        found.note(f"{root}: no folder video_NN below it; expected video_NN/rgb and video_NN/segmentation")
     for folder in videos:
         named = re.match(r"video_(\d+)", folder.name)
         sequence = named[0] if named else folder.name
         numbers[sequence] = int(named[1]) if named else 0
         if not (folder / "segmentation").is_dir():
-            problems.append(f"{folder}: has no folder 'segmentation'")
+            found.note(f"{folder}: has no folder 'segmentation'")
             continue
         images = images_in(folder / "rgb")
         if not images:
-            problems.append(
+            found.note(
                 f"{folder}: has no frames in rgb/; extract them from video_left.avi, named by 9-digit frame number"
             )
             continue
-        pairs = pair_files(images, images_in(folder / "segmentation"), problems, unlabelled=True)
-        items += [Item(image, (mask,), sequence, f"{folder.name}/{frame}") for frame, (image, mask) in pairs.items()]
+        found.add(found.pairs(images, folder / "segmentation", unlabelled=True), sequence, f"{folder.name}/")
     space = load_label_space("sarrarp50")
     coding = ValueCoding({index: index for index in range(len(space))}, dict(enumerate(space.names)))
 
@@ -61,13 +52,4 @@ def open_sarrarp50(root: Path) -> SegmentationDataset:
         "train": [name for name, number in numbers.items() if number < FIRST_TEST_VIDEO],
         "test": [name for name, number in numbers.items() if number >= FIRST_TEST_VIDEO],
     }
-    found = tuple(items)
-    return SegmentationDataset(
-        "sarrarp50",
-        root,
-        space,
-        found,
-        present(splits, {item.sequence for item in items}),
-        CodedMask(coding),
-        problems=tuple(problems),
-    )
+    return found.dataset("sarrarp50", space, CodedMask(coding), splits)
