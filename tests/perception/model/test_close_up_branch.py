@@ -16,7 +16,7 @@ from clip_rl_perception.model.close_up import CloseUpBranch, orientations
 from clip_rl_perception.model.encoder import build_towers
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.model.segmenter_config import CloseUpConfig, ConfigError, EncoderConfig, SegmenterConfig
-from clip_rl_training.data.samples import tip_labels
+from clip_rl_training.data.samples import Batch, tip_labels
 from clip_rl_training.loop.optimizer import hold_norms, part_of
 from clip_rl_training.loop.run_state import TrainError
 from clip_rl_training.loop.trainer import Trainer
@@ -334,9 +334,8 @@ def test_tips_that_left_the_close_up_teach_nothing(tmp_path: Path) -> None:
     captions = ("a photo of bipolar forceps in endoscopic surgery",) * 2
 
     def loss(truth: torch.Tensor) -> dict[str, float]:
-        total, report = module(
-            images, truth, captions, "endovis2018-type", point, torch.Generator().manual_seed(0), close_ups=True
-        )
+        batch = Batch(images, truth, captions, "endovis2018-type", close_ups=True)
+        total, report = module(batch, point, torch.Generator().manual_seed(0))
         assert total.item() == report["loss"]
         return report
 

@@ -171,7 +171,7 @@ def test_a_refiner_is_trained_on_a_segmenter_that_does_not_move(finished: Path, 
     ]
     batch = next(iter(training_batches(config, open_stills(config, 0, print), first_step=0, last_step=1)))
     point = config.curriculum.at(1, 2)
-    loss, _ = module(batch.images, batch.labels, batch.captions, "binary", point, torch.Generator().manual_seed(0))
+    loss, _ = module(batch, point, torch.Generator().manual_seed(0))
     loss.backward()
     # Batch norms of a network in training would have moved with the batch.
     for name, value in module.state_dict().items():
@@ -199,10 +199,7 @@ def test_all_contenders_of_a_seed_see_the_same_batches(root: Path, tmp_path: Pat
         seen.append(torch.cat([batch.images for batch in batches]))
         build = (lambda c: PeerModule(c, "unet-resnet18")) if job.run.peer else TrainingModule
         module = build(train)
-        loss, report = module(
-            batches[0].images, batches[0].labels, batches[0].captions, "binary", train.curriculum.at(1, 3),
-            torch.Generator(),
-        )  # fmt: skip
+        loss, report = module(batches[0], train.curriculum.at(1, 3), torch.Generator())
         assert math.isfinite(report["loss"]) and loss.requires_grad
     assert torch.equal(*seen)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from clip_rl_training.curriculum import CurriculumPoint
-from clip_rl_training.data.samples import stride_labels
+from clip_rl_training.data.samples import Batch, stride_labels
 from clip_rl_training.evaluating.evaluation_loop import Prediction
 from clip_rl_training.loop.training_config import TrainConfig
 from clip_rl_training.loop.training_module import LossModule, TrainingModule, supervised_loss
@@ -34,20 +33,12 @@ class PeerModule(LossModule):
         self.peer = build_peer(name, len(self.spaces[self.space]))
 
     def forward(
-        self,
-        images: Tensor,
-        labels: Tensor,
-        captions: Sequence[str],
-        space: str,
-        point: CurriculumPoint,
-        generator: torch.Generator,
-        class_weights: Tensor | None = None,
-        close_ups: bool = False,
+        self, batch: Batch, point: CurriculumPoint, generator: torch.Generator, class_weights: Tensor | None = None
     ) -> tuple[Tensor, dict[str, float]]:
         """As `LossModule.forward`; captions and curriculum of the refiner are of no use to a peer."""
-        logits = self.peer(images.float() / 255.0)
-        with torch.autocast(images.device.type, enabled=False):
-            total, report = supervised_loss(logits.float(), labels, self.config.losses, class_weights)
+        logits = self.peer(batch.images.float() / 255.0)
+        with torch.autocast(logits.device.type, enabled=False):
+            total, report = supervised_loss(logits.float(), batch.labels, self.config.losses, class_weights)
         report["loss"] = total.item()
         return point.supervised_weight * total, report
 
@@ -90,25 +81,17 @@ class RefinerModule(TrainingModule):
         return self
 
     def forward(
-        self,
-        images: Tensor,
-        labels: Tensor,
-        captions: Sequence[str],
-        space: str,
-        point: CurriculumPoint,
-        generator: torch.Generator,
-        class_weights: Tensor | None = None,
-        close_ups: bool = False,
+        self, batch: Batch, point: CurriculumPoint, generator: torch.Generator, class_weights: Tensor | None = None
     ) -> tuple[Tensor, dict[str, float]]:
         """As `LossModule.forward`."""
         net = self.segmenter
-        pixels = net.prepare(images)
+        pixels = net.prepare(batch.images)
         with torch.no_grad():
             pyramid, _ = net.encoder((pixels - net.mean) / net.std)
             features = net.decoder(pyramid)
-        with torch.autocast(images.device.type, enabled=False):
-            text = self.fixed_class_vectors(space)
-            loss, report = self.refinement(features.float(), pixels, text, stride_labels(labels), point, generator)
+        with torch.autocast(pixels.device.type, enabled=False):
+            text, targets = self.fixed_class_vectors(batch.space), stride_labels(batch.labels)
+            loss, report = self.refinement(features.float(), pixels, text, targets, point, generator)
         report["loss"] = loss.item()
         return loss, report
 

@@ -237,20 +237,14 @@ class Trainer:
             # Close-ups teach names; where masks go wrong is learned on scenes.
             point = point._replace(rl_weight=0.0)
             hold_norms(self.module)
-        images = batch.images.to(self.fabric.device, non_blocking=True)
-        labels = batch.labels.to(self.fabric.device, non_blocking=True)
+        weights = self._class_weights(batch)
+        shown = batch._replace(
+            images=batch.images.to(self.fabric.device, non_blocking=True),
+            labels=batch.labels.to(self.fabric.device, non_blocking=True),
+        )
         loss: Tensor
         report: dict[str, float]
-        loss, report = self.wrapped(
-            images,
-            labels,
-            batch.captions,
-            batch.space,
-            point,
-            self.generator,
-            self._class_weights(batch),
-            close_ups=batch.close_ups,
-        )
+        loss, report = self.wrapped(shown, point, self.generator, weights)
         if not math.isfinite(report["loss"]):
             raise TrainError(
                 f"loss is {report['loss']} at step {self.step} ({spoken(report)}); training stops. The last good "

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clip_rl_training.curriculum import CurriculumPoint
-from clip_rl_training.data.samples import stride_labels
+from clip_rl_training.data.samples import Batch, stride_labels
 from clip_rl_training.loop.training_config import LossConfig, TrainConfig
 from clip_rl_training.losses import losses
 from clip_rl_training.naming.synonyms import drawn, load_synonyms, wordings
@@ -41,27 +41,15 @@ class LossModule(nn.Module):
         self.spaces: dict[str, LabelSpace] = {name: load_label_space(name) for name in config.data.label_spaces}
 
     def forward(
-        self,
-        images: Tensor,
-        labels: Tensor,
-        captions: Sequence[str],
-        space: str,
-        point: CurriculumPoint,
-        generator: torch.Generator,
-        class_weights: Tensor | None = None,
-        close_ups: bool = False,
+        self, batch: Batch, point: CurriculumPoint, generator: torch.Generator, class_weights: Tensor | None = None
     ) -> tuple[Tensor, dict[str, float]]:
         """Loss of one batch and what to log.
 
         Args:
-            images: uint8 RGB (B, 3, H, W).
-            labels: int64 (B, H, W), ids of `space`, 255 = ignored.
-            captions: B texts.
-            space: name of the label space.
+            batch: on the network's device.
             point: weights and severities at this step.
             generator: on the CPU; drives corruption and rollouts.
             class_weights: float (K,) or None.
-            close_ups: whether these are close-ups of single instruments, captioned by their types.
         """
         raise NotImplementedError
 
@@ -85,29 +73,21 @@ class TrainingModule(LossModule):
             self.reference.requires_grad_(False)
 
     def forward(
-        self,
-        images: Tensor,
-        labels: Tensor,
-        captions: Sequence[str],
-        space: str,
-        point: CurriculumPoint,
-        generator: torch.Generator,
-        class_weights: Tensor | None = None,
-        close_ups: bool = False,
+        self, batch: Batch, point: CurriculumPoint, generator: torch.Generator, class_weights: Tensor | None = None
     ) -> tuple[Tensor, dict[str, float]]:
         """As `LossModule.forward`."""
-        if close_ups and self.segmenter.close_up is not None:
-            return self._close_up_loss(self.segmenter.close_up, images, labels, space, generator)
+        if batch.close_ups and self.segmenter.close_up is not None:
+            return self._close_up_loss(self.segmenter.close_up, batch, generator)
         net, report = self.segmenter, {}
-        pixels = net.prepare(images)
-        text = self.class_vectors(space, generator)
+        pixels = net.prepare(batch.images)
+        text = self.class_vectors(batch.space, generator)
         pyramid, embedding = net.encoder((pixels - net.mean) / net.std)
         features = net.decoder(pyramid)
         # Cosines times 14 and more lose too much in half precision; this part is cheap.
-        with torch.autocast(images.device.type, enabled=False):
+        with torch.autocast(pixels.device.type, enabled=False):
             features, text = features.float(), text.float()
             logits = net.decoder.classify(features, text)
-            targets = stride_labels(labels)
+            targets = stride_labels(batch.labels)
             total, parts = supervised_loss(logits, targets, self.config.losses, class_weights)
             report.update(parts)
             report["text_similarity"] = _mean_similarity(text)
@@ -115,7 +95,7 @@ class TrainingModule(LossModule):
                 total = total + self.config.losses.text_spread * losses.text_spread(text)
             total = point.supervised_weight * total
             if point.contrastive_weight > 0:
-                contrastive = self._contrastive(embedding.float(), captions, generator)
+                contrastive = self._contrastive(embedding.float(), batch.captions, generator)
                 total = total + point.contrastive_weight * contrastive
                 report["contrastive"] = contrastive.item()
             if point.rl_weight > 0 and point.refine_steps > 0 and self.config.reinforce.mode in ("rl", "supervised"):
@@ -145,7 +125,7 @@ class TrainingModule(LossModule):
         return self.segmenter.encode_text(self.spaces[space])
 
     def _close_up_loss(
-        self, branch: CloseUpBranch, images: Tensor, labels: Tensor, space: str, generator: torch.Generator
+        self, branch: CloseUpBranch, batch: Batch, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, float]]:
         """Of the branch alone: the texts that it is to match, and what it reads where that is the encoder's, stay as
         scenes made them.
@@ -153,14 +133,14 @@ class TrainingModule(LossModule):
         The contrastive loss over images, with all names of the space in place of the captions that the batch happens to
         hold, for every close-up and for every place of its tip on its own, and the attention's loss.
         """
-        net = self.segmenter
+        net, labels = self.segmenter, batch.labels
         with torch.no_grad():
-            names = self.class_vectors(space, generator).float()[1:]
-            normalised = (net.prepare(images) - net.mean) / net.std
+            names = self.class_vectors(batch.space, generator).float()[1:]
+            normalised = (net.prepare(batch.images) - net.mean) / net.std
         with torch.set_grad_enabled(branch.first is not None):
             level = net.close_up_map(normalised)
         seen = branch(level)
-        with torch.autocast(images.device.type, enabled=False):
+        with torch.autocast(labels.device.type, enabled=False):
             told = (labels > 0) & (labels != losses.IGNORE)
             share = functional.adaptive_avg_pool2d(told.float(), seen.attention.shape[1:])
             pixels = torch.stack([(labels == index + 1).sum(dim=(1, 2)) for index in range(len(names))], dim=1)
