@@ -83,7 +83,7 @@ def test_lone_reward_of_a_single_change_is_the_step_reward() -> None:
     actions[0, 2, 3] = 4
     labels = torch.randint(0, 3, (1, 4, 5), generator=torch.Generator().manual_seed(2))
     config = rewards.RewardConfig(log_probability=0.3, iou=0.5, hard_iou=1.0, cost=0.1, limit=100.0)
-    alone = rewards.lone_reward(before, after, actions, labels, config)
+    alone = rewards.step_reward(before, after, actions, labels, config, alone=True)
     assert torch.allclose(alone, rewards.step_reward(before, after, actions, labels, config), atol=1e-5)
 
 

@@ -45,7 +45,7 @@ def soft_dice(logits: Tensor, labels: Tensor, *, smooth: float = 1.0) -> Tensor:
         labels: int64 (B, H, W), 0..K-1 or 255.
         smooth: s, pixels; keeps tiny classes from swinging the loss.
     """
-    probabilities, truth = _probabilities_and_truth(logits, labels)
+    probabilities, truth = masked(logits.float().softmax(dim=1), labels)
     overlap = (probabilities * truth).sum(dim=(0, 2, 3))
     total = probabilities.sum(dim=(0, 2, 3)) + truth.sum(dim=(0, 2, 3))
     present = truth.sum(dim=(0, 2, 3)) > 0
@@ -61,7 +61,7 @@ def soft_iou(logits: Tensor, labels: Tensor) -> Tensor:
     ``I_c = sum_i p_i[c] [y_i = c]``, ``U_c = sum_i p_i[c] + [y_i = c] - p_i[c] [y_i = c]`` (Rahman & Wang 2016). The
     control "soft mIoU without reinforcement" trains with it. Shapes as in `soft_dice`.
     """
-    probabilities, truth = _probabilities_and_truth(logits, labels)
+    probabilities, truth = masked(logits.float().softmax(dim=1), labels)
     overlap = (probabilities * truth).sum(dim=(0, 2, 3))
     union = (probabilities + truth - probabilities * truth).sum(dim=(0, 2, 3))
     present = truth.sum(dim=(0, 2, 3)) > 0
@@ -168,13 +168,12 @@ def class_weights(pixels: Tensor, *, power: float) -> Tensor:
     return weights.float()
 
 
-def _probabilities_and_truth(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Softmax and one-hot truth, both float32 (B, K, H, W), zero where labels are 255."""
+def masked(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Probabilities and one-hot truth, both float (B, K, H, W), zero where labels, int64 (B, H, W), are 255."""
     valid = (labels != IGNORE).unsqueeze(1)
     safe = torch.where(labels == IGNORE, 0, labels)
-    truth = functional.one_hot(safe, logits.shape[1]).permute(0, 3, 1, 2) * valid
-    probabilities = logits.float().softmax(dim=1) * valid
-    return probabilities, truth.to(probabilities.dtype)
+    truth = functional.one_hot(safe, probabilities.shape[1]).permute(0, 3, 1, 2) * valid
+    return probabilities * valid, truth.to(probabilities.dtype)
 
 
 def _jaccard_increments(sorted_foreground: Tensor) -> Tensor:

@@ -11,10 +11,10 @@ reward is what the pixel gained.
     end      after T steps; T comes from the curriculum
 
 With `all_actions` the reward of the step itself is not sampled: what every action would gain at a pixel is worked out
-(`rewards.lone_reward`) and its expectation under the policy is differentiated, as in the all-action gradient of Sutton
-et al. 2001 ("Comparing policy-gradient algorithms") and mean actor-critic (Allen et al. 2017, arXiv 1709.00503); only
-what follows from the step is left to the sampled action. A rare edit that helps is then seen wherever it would help,
-not only where it happened to be drawn, and the policy does not settle for keeping everything.
+(`rewards.step_reward` with `alone`) and its expectation under the policy is differentiated, as in the all-action
+gradient of Sutton et al. 2001 ("Comparing policy-gradient algorithms") and mean actor-critic (Allen et al. 2017, arXiv
+1709.00503); only what follows from the step is left to the sampled action. A rare edit that helps is then seen wherever
+it would help, not only where it happened to be drawn, and the policy does not settle for keeping everything.
 
 Left out on purpose. PPO's clipped ratio (arXiv 1707.06347): every batch is used for one gradient step, so the ratio is
 1 and clipping would never act. PixelRL's reward map convolution: the value head sees a neighbourhood already.
@@ -34,7 +34,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from clip_rl_training.losses.losses import IGNORE
-from clip_rl_training.refiner.rewards import RewardConfig, lone_reward, soft_miou, step_reward
+from clip_rl_training.refiner.rewards import RewardConfig, soft_miou, step_reward
 
 RefinerMode = Literal["rl", "supervised", "random", "none"]
 """How the refiner is trained."""
@@ -174,7 +174,7 @@ def _alone(agents: Agents, before: Tensor, labels: Tensor, count: int, rewards: 
     gains = []
     for index in range(count):
         actions = torch.full_like(labels, index)
-        gains.append(lone_reward(before, agents.apply(before, actions), actions, labels, rewards))
+        gains.append(step_reward(before, agents.apply(before, actions), actions, labels, rewards, alone=True))
     return torch.stack(gains, dim=1)
 
 

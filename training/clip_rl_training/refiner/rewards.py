@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from clip_rl_training.losses.losses import IGNORE
+from clip_rl_training.losses.losses import IGNORE, masked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +52,7 @@ def soft_miou(log_probs: Tensor, labels: Tensor) -> Tensor:
 
     Images without any labelled pixel score 0.
     """
-    overlap, union, present = _soft_counts(*_masked(log_probs, labels))
+    overlap, union, present = _soft_counts(*masked(log_probs.exp(), labels))
     iou = torch.where(present, overlap / union.clamp(min=1e-6), 0.0)
     return iou.sum(1) / present.sum(1).clamp(min=1)
 
@@ -68,8 +68,8 @@ def iou_credit(before: Tensor, after: Tensor, labels: Tensor) -> Tensor:
     per-pixel reward, while the mean over pixels is, to first order, the image's gain in soft mIoU. For sure pixels
     (`decided`) soft mIoU is the mIoU itself.
     """
-    p_before, truth = _masked(before, labels)
-    p_after, _ = _masked(after, labels)
+    p_before, truth = masked(before.exp(), labels)
+    p_after, _ = masked(after.exp(), labels)
     overlap, union, present = _soft_counts(p_after, truth)
     change = p_after - p_before
     overlap, union = overlap[..., None, None], union[..., None, None].clamp(min=1e-6)
@@ -87,18 +87,10 @@ def lone_iou_credit(before: Tensor, after: Tensor, labels: Tensor) -> Tensor:
     """What each pixel's change alone would add to its image's soft mIoU, times the labelled pixels, (B, h, w).
 
     As `iou_credit`, seen from before the step: ``N (G(s with pixel i as in s') - G(s))``. A pixel of class c adds
-    ``d / U`` to IoU_c, any other adds ``I / (U + d) - I / U``, with I and U of the state before.
+    ``d / U`` to IoU_c, any other adds ``I / (U + d) - I / U``, with I and U of the state before: what it would take
+    away again if all went back.
     """
-    p_before, truth = _masked(before, labels)
-    p_after, _ = _masked(after, labels)
-    overlap, union, present = _soft_counts(p_before, truth)
-    change = p_after - p_before
-    overlap, union = overlap[..., None, None], union[..., None, None].clamp(min=1e-6)
-    others = overlap / (union + change).clamp(min=1e-6) - overlap / union
-    credit = torch.where(truth > 0, change / union, others) * present[..., None, None]
-    labelled = (labels != IGNORE).sum(dim=(1, 2)).clamp(min=1)
-    scale = labelled / present.sum(1).clamp(min=1)
-    return torch.where(labels == IGNORE, 0.0, credit.sum(1) * scale[:, None, None])
+    return -iou_credit(after, before, labels)
 
 
 def decided(log_probs: Tensor) -> Tensor:
@@ -135,7 +127,9 @@ def boundary_f_score(prediction: Tensor, labels: Tensor, *, classes: int, tolera
 
 
 @torch.no_grad()
-def step_reward(before: Tensor, after: Tensor, actions: Tensor, labels: Tensor, config: RewardConfig) -> Tensor:
+def step_reward(
+    before: Tensor, after: Tensor, actions: Tensor, labels: Tensor, config: RewardConfig, *, alone: bool = False
+) -> Tensor:
     """Reward of one step, (B, h, w): the weighted sum of the gains in `config`.
 
     Args:
@@ -144,27 +138,16 @@ def step_reward(before: Tensor, after: Tensor, actions: Tensor, labels: Tensor, 
         actions: int64 (B, h, w); 0 is "keep".
         labels: int64 (B, h, w), 255 = ignored.
         config: weights.
+        alone: what each pixel's action would bring if it alone acted; without `boundary`, which pixels share.
     """
+    credit = lone_iou_credit if alone else iou_credit
     reward = config.log_probability * log_probability_gain(before, after, labels, floor=config.log_floor)
     if config.iou:
-        reward = reward + config.iou * iou_credit(before, after, labels)
+        reward = reward + config.iou * credit(before, after, labels)
     if config.hard_iou:
-        reward = reward + config.hard_iou * iou_credit(decided(before), decided(after), labels)
-    if config.boundary:
+        reward = reward + config.hard_iou * credit(decided(before), decided(after), labels)
+    if config.boundary and not alone:
         reward = reward + config.boundary * _boundary_credit(before, after, labels, config.boundary_tolerance)
-    if config.cost:
-        reward = reward - config.cost * (actions != 0)
-    return torch.where(labels == IGNORE, 0.0, reward.clamp(-config.limit, config.limit))
-
-
-@torch.no_grad()
-def lone_reward(before: Tensor, after: Tensor, actions: Tensor, labels: Tensor, config: RewardConfig) -> Tensor:
-    """Reward that each pixel's action would bring if it alone acted, (B, h, w); as `step_reward` without `boundary`."""
-    reward = config.log_probability * log_probability_gain(before, after, labels, floor=config.log_floor)
-    if config.iou:
-        reward = reward + config.iou * lone_iou_credit(before, after, labels)
-    if config.hard_iou:
-        reward = reward + config.hard_iou * lone_iou_credit(decided(before), decided(after), labels)
     if config.cost:
         reward = reward - config.cost * (actions != 0)
     return torch.where(labels == IGNORE, 0.0, reward.clamp(-config.limit, config.limit))
@@ -182,14 +165,6 @@ def _boundary_credit(before: Tensor, after: Tensor, labels: Tensor, tolerance: i
     pixels = labels[0].numel()
     share = pixels / band.sum(dim=(1, 2)).clamp(min=1)
     return band * (gain * share)[:, None, None]
-
-
-def _masked(log_probs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Probabilities and one-hot truth, (B, K, h, w), zero at ignored pixels."""
-    valid = (labels != IGNORE).unsqueeze(1)
-    safe = torch.where(labels == IGNORE, 0, labels)
-    truth = functional.one_hot(safe, log_probs.shape[1]).permute(0, 3, 1, 2) * valid
-    return log_probs.exp() * valid, truth.to(log_probs.dtype)
 
 
 def _soft_counts(probabilities: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
