@@ -21,7 +21,7 @@ from clip_rl_training.loop.optimizer import hold_norms, part_of
 from clip_rl_training.loop.run_state import TrainError
 from clip_rl_training.loop.trainer import Trainer
 from clip_rl_training.loop.training_module import TrainingModule
-from clip_rl_training.losses import losses
+from clip_rl_training.losses import contrastive_losses as losses
 from clip_rl_training.synthetic.drawing.rendered_frame import PART_CLASPER, PART_SHAFT, SUCTION, SyntheticFrame
 from torch import nn
 

@@ -20,8 +20,10 @@ from clip_rl_training.curriculum import CurriculumPoint
 from clip_rl_training.data.samples import Batch, stride_labels
 from clip_rl_training.evaluating.evaluation_loop import Prediction
 from clip_rl_training.loop.training_config import TrainConfig
-from clip_rl_training.loop.training_module import LossModule, TrainingModule, supervised_loss
+from clip_rl_training.loop.training_module import LossModule, TrainingModule
 from clip_rl_training.loop.validate import refine
+from clip_rl_training.losses.segmentation_losses import supervised_loss
+
 
 
 class PeerModule(LossModule):

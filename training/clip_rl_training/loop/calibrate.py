@@ -21,7 +21,7 @@ from torch import Tensor
 
 from clip_rl_training.data.samples import Batch, stride_labels
 from clip_rl_training.loop.validate import refine
-from clip_rl_training.losses.losses import IGNORE, cross_entropy
+from clip_rl_training.losses.segmentation_losses import IGNORE, cross_entropy
 from clip_rl_training.refiner.reinforce import RefinerMode
 
 NOVELTY_QUANTILE = 0.995

@@ -30,7 +30,8 @@ from clip_rl_training.loop.training_config import TrainConfig
 from clip_rl_training.loop.training_module import LossModule, TrainingModule
 from clip_rl_training.loop.validate import ValidationResult, validate
 from clip_rl_training.loop.weight_average import WeightAverage
-from clip_rl_training.losses.losses import class_weights
+from clip_rl_training.losses.segmentation_losses import class_weights
+
 
 
 class Trainer:

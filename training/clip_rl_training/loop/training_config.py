@@ -16,31 +16,12 @@ from clip_rl_perception.typed_data import from_data
 from clip_rl_training.curriculum import Curriculum
 from clip_rl_training.data.augment import AugmentConfig
 from clip_rl_training.data.data_config import DataConfig
+from clip_rl_training.losses.segmentation_losses import LossConfig
 from clip_rl_training.refiner.reinforce import ReinforceConfig
 from clip_rl_training.refiner.rewards import RewardConfig
 from clip_rl_training.refiner.state_damage import CorruptionConfig
 from clip_rl_training.shipped_configs import find_config
 from clip_rl_training.typed_config import apply_overrides, load_layers
-
-
-@dataclasses.dataclass(frozen=True)
-class LossConfig:
-    """Weights of the supervised losses."""
-
-    cross_entropy: float = 1.0
-    """Pixel cross-entropy."""
-    dice: float = 0.5
-    """Soft Dice over the classes present."""
-    iou: float = 0.0
-    """Soft Jaccard: the control without reinforcement."""
-    lovasz: float = 0.0
-    """Lovasz-softmax: the control without reinforcement."""
-    text_spread: float = 0.0
-    """Keeps the classes' text embeddings apart; for text towers that start from random weights."""
-    smoothing: float = 0.0
-    """Label smoothing of the cross-entropy."""
-    class_power: float = 0.0
-    """Class weights of the cross-entropy are (1 / frequency)^class_power; 0 weighs all classes alike."""
 
 
 @dataclasses.dataclass(frozen=True)

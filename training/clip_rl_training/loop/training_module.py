@@ -8,7 +8,7 @@ h x w = H/4 x W/4, K classes, D width of the text space.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from clip_rl_perception.labels import LabelSpace, load_label_space
@@ -21,8 +21,9 @@ from torch.nn import functional
 
 from clip_rl_training.curriculum import CurriculumPoint
 from clip_rl_training.data.samples import Batch, stride_labels
-from clip_rl_training.loop.training_config import LossConfig, TrainConfig
-from clip_rl_training.losses import losses
+from clip_rl_training.loop.training_config import TrainConfig
+from clip_rl_training.losses.contrastive_losses import attention, contrastive, text_spread
+from clip_rl_training.losses.segmentation_losses import IGNORE, cross_entropy, supervised_loss
 from clip_rl_training.naming.synonyms import drawn, load_synonyms, wordings
 from clip_rl_training.refiner.reinforce import RefinerAgents, reinforce
 from clip_rl_training.refiner.state_damage import corrupt_log_probs, drop_channels, previous_frame
@@ -92,12 +93,12 @@ class TrainingModule(LossModule):
             report.update(parts)
             report["text_similarity"] = _mean_similarity(text)
             if self.config.losses.text_spread > 0:
-                total = total + self.config.losses.text_spread * losses.text_spread(text)
+                total = total + self.config.losses.text_spread * text_spread(text)
             total = point.supervised_weight * total
             if point.contrastive_weight > 0:
-                contrastive = self._contrastive(embedding.float(), batch.captions, generator)
-                total = total + point.contrastive_weight * contrastive
-                report["contrastive"] = contrastive.item()
+                matching = self._contrastive(embedding.float(), batch.captions, generator)
+                total = total + point.contrastive_weight * matching
+                report["contrastive"] = matching.item()
             if point.rl_weight > 0 and point.refine_steps > 0 and self.config.reinforce.mode in ("rl", "supervised"):
                 refinement, parts = self.refinement(features.detach(), pixels, text.detach(), targets, point, generator)
                 total = total + point.rl_weight * refinement
@@ -141,21 +142,21 @@ class TrainingModule(LossModule):
             level = net.close_up_map(normalised)
         seen = branch(level)
         with torch.autocast(labels.device.type, enabled=False):
-            told = (labels > 0) & (labels != losses.IGNORE)
+            told = (labels > 0) & (labels != IGNORE)
             share = functional.adaptive_avg_pool2d(told.float(), seen.attention.shape[1:])
             pixels = torch.stack([(labels == index + 1).sum(dim=(1, 2)) for index in range(len(names))], dim=1)
             # A close-up shows hardly anything of other instruments; a tip that augmentation moved out of it names none.
-            types = torch.where(pixels.sum(dim=1) > 0, pixels.argmax(dim=1), losses.IGNORE)
+            types = torch.where(pixels.sum(dim=1) > 0, pixels.argmax(dim=1), IGNORE)
             scale = branch.scale()
-            whole = losses.cross_entropy((scale * seen.embedding @ names.T)[..., None, None], types[:, None, None])
+            whole = cross_entropy((scale * seen.embedding @ names.T)[..., None, None], types[:, None, None])
             logits = scale * torch.einsum("bdhw,kd->bkhw", seen.places, names)
             surprise = functional.cross_entropy(
-                logits, types[:, None, None].expand_as(share), ignore_index=losses.IGNORE, reduction="none"
+                logits, types[:, None, None].expand_as(share), ignore_index=IGNORE, reduction="none"
             )
             places = (surprise * share).sum() / share.sum().clamp(min=1e-6)
-            attention = losses.attention(seen.attention, share)
-            total = whole + places + _ATTENTION_WEIGHT * attention
-        parts = {"close_up": whole, "close_up/places": places, "close_up/attention": attention, "loss": total}
+            looks = attention(seen.attention, share)
+            total = whole + places + _ATTENTION_WEIGHT * looks
+        parts = {"close_up": whole, "close_up/places": places, "close_up/attention": looks, "loss": total}
         return total, {name: value.item() for name, value in parts.items()}
 
     def _contrastive(self, embedding: Tensor, captions: Sequence[str], generator: torch.Generator) -> Tensor:
@@ -163,9 +164,7 @@ class TrainingModule(LossModule):
         groups = torch.tensor([unique.index(caption) for caption in captions], device=embedding.device)
         said = [self._worded(caption, generator) for caption in unique]
         text = self.segmenter.text.encode(said)[groups]
-        return losses.contrastive(
-            embedding, text, scale=self.segmenter.logit_scale.clamp(max=4.6052).exp(), groups=groups
-        )
+        return contrastive(embedding, text, scale=self.segmenter.logit_scale.clamp(max=4.6052).exp(), groups=groups)
 
     def _worded(self, caption: str, generator: torch.Generator) -> str:
         """With synonyms, a caption that is a class's prompt is said in one of the class's other ways."""
@@ -218,38 +217,6 @@ class TrainingModule(LossModule):
             generator=generator,
             reference=reference,
         )
-
-
-def supervised_loss(
-    logits: Tensor, labels: Tensor, weights: LossConfig, class_weights: Tensor | None = None
-) -> tuple[Tensor, dict[str, float]]:
-    """Weighted sum of the supervised losses, and each of them for the log.
-
-    Args:
-        logits: float (B, K, h, w), any stride.
-        labels: int64 (B, h, w), 255 = ignored.
-        weights: of the losses.
-        class_weights: float (K,) for the cross-entropy, or None.
-    """
-    total = logits.new_zeros(())
-    report: dict[str, float] = {}
-
-    def add(name: str, weight: float, loss: Callable[[], Tensor]) -> None:
-        nonlocal total
-        if weight > 0:
-            value = loss()
-            total = total + weight * value
-            report[name] = value.item()
-
-    add(
-        "cross_entropy",
-        weights.cross_entropy,
-        lambda: losses.cross_entropy(logits, labels, class_weights=class_weights, smoothing=weights.smoothing),
-    )
-    add("dice", weights.dice, lambda: losses.soft_dice(logits, labels))
-    add("iou", weights.iou, lambda: losses.soft_iou(logits, labels))
-    add("lovasz", weights.lovasz, lambda: losses.lovasz_softmax(logits, labels))
-    return total, report
 
 
 def _mean_similarity(text: Tensor) -> float:

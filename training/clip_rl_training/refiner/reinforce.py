@@ -33,7 +33,7 @@ from clip_rl_perception.model.refiner import Refiner, RefinerContext
 from torch import Tensor
 from torch.nn import functional
 
-from clip_rl_training.losses.losses import IGNORE
+from clip_rl_training.losses.segmentation_losses import IGNORE
 from clip_rl_training.refiner.rewards import RewardConfig, soft_miou, step_reward
 
 RefinerMode = Literal["rl", "supervised", "random", "none"]

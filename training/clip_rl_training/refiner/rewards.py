@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from clip_rl_training.losses.losses import IGNORE, masked
+from clip_rl_training.losses.segmentation_losses import IGNORE, masked
 
 
 @dataclasses.dataclass(frozen=True)

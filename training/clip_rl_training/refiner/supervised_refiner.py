@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from clip_rl_training.losses.losses import IGNORE, cross_entropy
+from clip_rl_training.losses.segmentation_losses import IGNORE, cross_entropy
 from clip_rl_training.refiner.reinforce import Agents
 from clip_rl_training.refiner.rewards import soft_miou
 

@@ -1,11 +1,14 @@
-"""Supervised and contrastive losses, each with its equation and source.
+"""Supervised losses of label maps, each with its equation and source, and their weighted sum.
 
-Notation: B images, K classes, H x W pixels (any stride), D embedding width. y is the label map, 255 = ignored;
-p = softmax(logits); [.] is 1 when true, else 0. Every loss is a scalar, 0 for a perfect prediction (contrastive: for
-perfectly separated pairs), and is exactly 0 with zero gradient when no pixel counts.
+Notation: B images, K classes, H x W pixels (any stride). y is the label map, 255 = ignored; p = softmax(logits); [.] is
+1 when true, else 0. Every loss is a scalar, 0 for a perfect prediction, and is exactly 0 with zero gradient when no
+pixel counts.
 """
 
 from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -13,6 +16,58 @@ from torch.nn import functional
 
 IGNORE = 255
 """Label of pixels that count in no loss; equals `clip_rl_perception.labels.UNLABELLED`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """Weights of the supervised losses."""
+
+    cross_entropy: float = 1.0
+    """Pixel cross-entropy."""
+    dice: float = 0.5
+    """Soft Dice over the classes present."""
+    iou: float = 0.0
+    """Soft Jaccard: the control without reinforcement."""
+    lovasz: float = 0.0
+    """Lovasz-softmax: the control without reinforcement."""
+    text_spread: float = 0.0
+    """Keeps the classes' text embeddings apart; for text towers that start from random weights."""
+    smoothing: float = 0.0
+    """Label smoothing of the cross-entropy."""
+    class_power: float = 0.0
+    """Class weights of the cross-entropy are (1 / frequency)^class_power; 0 weighs all classes alike."""
+
+
+def supervised_loss(
+    logits: Tensor, labels: Tensor, weights: LossConfig, class_weights: Tensor | None = None
+) -> tuple[Tensor, dict[str, float]]:
+    """Weighted sum of the supervised losses, and each of them for the log.
+
+    Args:
+        logits: float (B, K, h, w), any stride.
+        labels: int64 (B, h, w), 255 = ignored.
+        weights: of the
+        class_weights: float (K,) for the cross-entropy, or None.
+    """
+    total = logits.new_zeros(())
+    report: dict[str, float] = {}
+
+    def add(name: str, weight: float, loss: Callable[[], Tensor]) -> None:
+        nonlocal total
+        if weight > 0:
+            value = loss()
+            total = total + weight * value
+            report[name] = value.item()
+
+    add(
+        "cross_entropy",
+        weights.cross_entropy,
+        lambda: cross_entropy(logits, labels, class_weights=class_weights, smoothing=weights.smoothing),
+    )
+    add("dice", weights.dice, lambda: soft_dice(logits, labels))
+    add("iou", weights.iou, lambda: soft_iou(logits, labels))
+    add("lovasz", weights.lovasz, lambda: lovasz_softmax(logits, labels))
+    return total, report
 
 
 def cross_entropy(
@@ -89,64 +144,6 @@ def lovasz_softmax(logits: Tensor, labels: Tensor) -> Tensor:
         errors, order = errors.sort(descending=True)
         losses.append(torch.dot(errors, _jaccard_increments(foreground[order])))
     return torch.stack(losses).mean() if losses else logits.sum() * 0.0
-
-
-def contrastive(image: Tensor, text: Tensor, *, scale: Tensor | float, groups: Tensor | None = None) -> Tensor:
-    """Symmetric image-caption InfoNCE in which equal captions are not negatives of each other.
-
-    CLIP (Radford et al. 2021, arXiv 2103.00020, figure 3): ``S = scale * image @ text.T``, mean of the row-wise and the
-    column-wise cross-entropy with the diagonal as truth. Synthetic captions repeat within a batch, so the truth of row
-    i is uniform over all j with the same caption, as in UniCL (Yang et al. 2022, arXiv 2204.03610, equation 3).
-
-    Args:
-        image: float (B, D), unit rows.
-        text: float (B, D), unit rows; row i belongs to image row i.
-        scale: inverse temperature, > 0.
-        groups: int64 (B,), equal numbers for equal captions; None means all differ.
-    """
-    similarity = scale * image @ text.T
-    if groups is None:
-        groups = torch.arange(len(image), device=image.device)
-    same = (groups[:, None] == groups[None, :]).to(similarity.dtype)
-    target = same / same.sum(dim=1, keepdim=True)
-    # With equal captions grouped the target of column j equals that of row j: `same` is symmetric.
-    rows = -(target * similarity.log_softmax(dim=1)).sum(dim=1).mean()
-    columns = -(target * similarity.T.log_softmax(dim=1)).sum(dim=1).mean()
-    # The entropy of the target is the least value that the cross-entropy can take; subtracting it makes 0 the optimum.
-    floor = same.sum(dim=1).log().mean()
-    return 0.5 * (rows + columns) - floor
-
-
-def attention(shares: Tensor, wanted: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of where an attention map should look from where it looks.
-
-    ``mean_b sum_i w_bi log(w_bi / a_bi)``.
-
-    Args:
-        shares: float (B, h, w), attention a, sums to 1 over the places of an image.
-        wanted: float (B, h, w), 0 or more, scaled to sum to 1; images where it is 0 everywhere do not count.
-    """
-    total = wanted.sum(dim=(1, 2))
-    seen = total > 0
-    if not bool(seen.any()):
-        return shares.sum() * 0.0
-    target = wanted[seen] / total[seen][:, None, None]
-    return functional.kl_div(shares[seen].clamp(min=1e-6).log(), target, reduction="batchmean")
-
-
-def text_spread(text: Tensor, *, margin: float = 0.5) -> Tensor:
-    """Mean over pairs of classes of ``max(0, cos(t_i, t_j) - margin)^2``.
-
-    What all instruments have in common is learnt long before what tells them apart, and a text tower that starts from
-    random weights answers by giving them all one embedding, from which it hardly returns. This term keeps them apart.
-
-    Args:
-        text: float (K, D), unit rows.
-        margin: cosine above which two classes are too close.
-    """
-    count = len(text)
-    excess = (text @ text.T - margin).clamp(min=0.0).square()
-    return (excess.sum() - excess.diagonal().sum()) / max(1, count * (count - 1))
 
 
 def class_weights(pixels: Tensor, *, power: float) -> Tensor:
