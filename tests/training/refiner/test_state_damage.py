@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 
 import torch
-from clip_rl_training.refiner.state_damage import CorruptionConfig, corrupt_log_probs, drop_channels, previous_frame
+from clip_rl_training.refiner.state_damage import DamageConfig, corrupt_log_probs, drop_channels, previous_frame
 from torch import Tensor
 from torch.nn import functional
 
-CONFIG = CorruptionConfig(clean=0.0, patches=1.0)
+CONFIG = DamageConfig(clean=0.0, patches=1.0)
 
 
 def clean() -> Tensor:

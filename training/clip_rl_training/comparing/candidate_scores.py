@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.metrics.boundary import nsd_from_distances, surface_distances
+from clip_rl_perception.metrics.confusion import IGNORED
 from clip_rl_perception.metrics.evaluator import Evaluator, FrameScore
 
 from clip_rl_training.comparing.comparison_config import EvaluationConfig
@@ -16,8 +17,6 @@ from clip_rl_training.datasets import SegmentationDataset
 from clip_rl_training.evaluating.evaluated_classes import ClassMapping
 from clip_rl_training.evaluating.evaluation_loop import Predictor, evaluate
 from clip_rl_training.evaluating.robustness import run_corruptions
-
-IGNORED = 255
 
 
 class FrameCounts:

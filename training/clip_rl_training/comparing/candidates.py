@@ -12,7 +12,7 @@ from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.model.actions import Action
 from clip_rl_perception.model.peer_networks import build_peer
 from clip_rl_perception.typed_data import ConfigError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
@@ -23,7 +23,6 @@ from clip_rl_training.loop.training_config import TrainConfig
 from clip_rl_training.loop.training_module import LossModule, TrainingModule
 from clip_rl_training.loop.validate import refine
 from clip_rl_training.losses.segmentation_losses import supervised_loss
-
 
 
 class PeerModule(LossModule):
@@ -170,8 +169,3 @@ def write_weights(path: Path, module: LossModule, *, only: str = "") -> None:
     kept = {name: value.contiguous() for name, value in module.state_dict().items() if name.startswith(only)}
     save_file(kept, aside)
     aside.replace(path)
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Weights by name."""
-    return load_file(path)

@@ -11,6 +11,7 @@ from typing import Any
 from clip_rl_perception.atomic_write import write_json
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.runs.host import host, versions
+from safetensors.torch import load_file
 from torch import Tensor
 
 from clip_rl_training.comparing.candidate_scores import measure
@@ -20,7 +21,6 @@ from clip_rl_training.comparing.candidates import (
     RefinerModule,
     add_keep_bias_,
     only_space,
-    read_weights,
     write_weights,
 )
 from clip_rl_training.comparing.comparison_config import (
@@ -165,7 +165,7 @@ class Comparison:
         trainer = Trainer(config, stills, build=build)
         if (folder / "trained.json").is_file():
             self._trained(job)
-            trainer.module.load_state_dict(read_weights(folder / "weights.safetensors"), strict=below is None)
+            trainer.module.load_state_dict(load_file(folder / "weights.safetensors"), strict=below is None)
             return trainer.module
         # A refiner that acts at random or not at all has nothing to learn.
         if below is None or config.reinforce.mode in ("rl", "supervised"):
@@ -197,7 +197,7 @@ class Comparison:
             return None
         other = dataclasses.replace(job, run=run_named(self.config, run))
         self._trained(other)
-        return read_weights(self._folder(other) / "weights.safetensors")
+        return load_file(self._folder(other) / "weights.safetensors")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
+from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.typed_data import to_data
 
 from clip_rl_training.data.samples import CLOSE_UP, TEST, TRAINING, VALIDATION, DataError, scene_generator
@@ -150,17 +151,11 @@ def _shrunk(frame: SyntheticFrame) -> SyntheticFrame:
         return frame
     size = (_LARGEST_CLOSE_UP, _LARGEST_CLOSE_UP)
 
-    def nearest(array: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        return np.asarray(cv2.resize(array, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+    def resized(plane: ByteArray, how: int) -> ByteArray:
+        return np.asarray(cv2.resize(plane, size, interpolation=how), np.uint8)
 
-    return dataclasses.replace(
-        frame,
-        rgb=np.asarray(cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA), np.uint8),
-        type_map=nearest(frame.type_map),
-        scene_map=nearest(frame.scene_map),
-        part_map=nearest(frame.part_map),
-        instance_map=nearest(frame.instance_map),
-        content=nearest(frame.content.astype(np.uint8)) > 0,
+    return frame.mapped(
+        functools.partial(resized, how=cv2.INTER_AREA), functools.partial(resized, how=cv2.INTER_NEAREST)
     )
 
 

@@ -33,7 +33,6 @@ from clip_rl_training.loop.weight_average import WeightAverage
 from clip_rl_training.losses.segmentation_losses import class_weights
 
 
-
 class Trainer:
     """One run: its network, optimiser, average, generators and step count."""
 

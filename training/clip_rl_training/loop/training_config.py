@@ -19,7 +19,7 @@ from clip_rl_training.data.data_config import DataConfig
 from clip_rl_training.losses.segmentation_losses import LossConfig
 from clip_rl_training.refiner.reinforce import ReinforceConfig
 from clip_rl_training.refiner.rewards import RewardConfig
-from clip_rl_training.refiner.state_damage import CorruptionConfig
+from clip_rl_training.refiner.state_damage import DamageConfig
 from clip_rl_training.shipped_configs import find_config
 from clip_rl_training.typed_config import apply_overrides, load_layers
 
@@ -100,7 +100,7 @@ class TrainConfig:
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
     losses: LossConfig = dataclasses.field(default_factory=LossConfig)
-    corruption: CorruptionConfig = dataclasses.field(default_factory=CorruptionConfig)
+    corruption: DamageConfig = dataclasses.field(default_factory=DamageConfig)
     rewards: RewardConfig = dataclasses.field(default_factory=RewardConfig)
     classifier: Literal["text", "learned"] = "text"
     """``learned``: the control without text, a free vector per class in place of its text's embedding. Such a network

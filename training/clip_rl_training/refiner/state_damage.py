@@ -17,7 +17,7 @@ from torch.nn import functional
 
 
 @dataclasses.dataclass(frozen=True)
-class CorruptionConfig:
+class DamageConfig:
     """Strengths at severity 1."""
 
     feature_dropout: float = 0.3
@@ -37,7 +37,7 @@ class CorruptionConfig:
 
 
 def corrupt_log_probs(
-    log_probs: Tensor, *, severity: float, config: CorruptionConfig, generator: torch.Generator
+    log_probs: Tensor, *, severity: float, config: DamageConfig, generator: torch.Generator
 ) -> Tensor:
     """Damaged log-probabilities, (B, K, h, w), logsumexp over K equal to 0; no gradient.
 
@@ -74,7 +74,7 @@ def corrupt_log_probs(
         return torch.where(kept, log_probs, value).log_softmax(1)
 
 
-def drop_channels(features: Tensor, *, severity: float, config: CorruptionConfig, generator: torch.Generator) -> Tensor:
+def drop_channels(features: Tensor, *, severity: float, config: DamageConfig, generator: torch.Generator) -> Tensor:
     """Features (B, C, h, w) with a random share of whole channels set to 0 and the rest scaled up to keep the sum."""
     share = config.feature_dropout * severity * torch.rand(features.shape[0], 1, generator=generator)
     kept = (torch.rand(features.shape[:2], generator=generator) >= share).to(features.dtype) / (1.0 - share)
@@ -82,7 +82,7 @@ def drop_channels(features: Tensor, *, severity: float, config: CorruptionConfig
 
 
 def previous_frame(
-    log_probs: Tensor, *, severity: float, config: CorruptionConfig, absent: float, generator: torch.Generator
+    log_probs: Tensor, *, severity: float, config: DamageConfig, absent: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """What the previous frame's refinement may have looked like, for training on stills.
 

@@ -10,7 +10,7 @@ import dataclasses
 
 import cv2
 import numpy as np
-from clip_rl_perception.arrays import FloatArray
+from clip_rl_perception.arrays import ByteArray, FloatArray
 
 from clip_rl_training.synthetic.drawing.rendered_frame import (
     PART_CLASPER,
@@ -100,16 +100,12 @@ def instrument_crop(frame: SyntheticFrame, instance: int, rng: np.random.Generat
     left = int(np.clip(center[0] - side / 2, 0, width - side))
     top = int(np.clip(center[1] - side / 2, 0, height - side))
     window = (slice(top, top + int(side)), slice(left, left + int(side)))
-    return dataclasses.replace(
-        frame,
-        rgb=np.ascontiguousarray(frame.rgb[window]),
-        type_map=np.ascontiguousarray(frame.type_map[window]),
-        scene_map=np.ascontiguousarray(frame.scene_map[window]),
-        part_map=np.ascontiguousarray(frame.part_map[window]),
-        instance_map=np.ascontiguousarray(frame.instance_map[window]),
-        content=np.ascontiguousarray(frame.content[window]),
-        caption=f"a photo of a {TYPE_NAMES[type_id - 1]} in endoscopic surgery",
-    )
+
+    def cut(plane: ByteArray) -> ByteArray:
+        return np.ascontiguousarray(plane[window])
+
+    caption = f"a photo of a {TYPE_NAMES[type_id - 1]} in endoscopic surgery"
+    return dataclasses.replace(frame.mapped(cut, cut), caption=caption)
 
 
 def _tip_box(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -89,3 +90,17 @@ class SyntheticFrame:
     """Plain English description of what is visible."""
     stamp: float
     """Time of the frame, s from the start of the video."""
+
+    def mapped(
+        self, image: Callable[[ByteArray], ByteArray], labels: Callable[[ByteArray], ByteArray]
+    ) -> SyntheticFrame:
+        """The frame with `image` done to its picture and `labels` to everything else, uint8 (H, W)."""
+        return dataclasses.replace(
+            self,
+            rgb=image(self.rgb),
+            type_map=labels(self.type_map),
+            scene_map=labels(self.scene_map),
+            part_map=labels(self.part_map),
+            instance_map=labels(self.instance_map),
+            content=labels(self.content.astype(np.uint8)) > 0,
+        )

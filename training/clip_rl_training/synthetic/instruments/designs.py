@@ -67,15 +67,8 @@ def _shaft(rng: np.random.Generator, unusual: float, finish: Finish | None = Non
             details.append(Detail("band", start, 0.0, rng.uniform(1, 8), 2.2, sample_shaft_finish(rng, 0.2)))
     if rng.random() < 0.2:
         details.append(Detail("text", -rng.uniform(4, 12), rng.uniform(-0.3, 0.3), 6.0, 0.5))
-    return Part(
-        PART_SHAFT,
-        geo.bar(-SHAFT_LENGTH, 0.0, 1.0, 1.0, 0.0, rng.uniform(0.0, 0.35)),
-        finish,
-        "round",
-        (),
-        tuple(details),
-        "shaft",
-    )
+    outline = geo.bar(-SHAFT_LENGTH, 0.0, 1.0, 1.0, 0.0, rng.uniform(0.0, 0.35))
+    return Part(PART_SHAFT, outline, finish, details=tuple(details), joint="shaft")
 
 
 def _clevis(rng: np.random.Generator, metal: Finish, length: float, yaw_length: float) -> list[Part]:
@@ -96,8 +89,8 @@ def _clevis(rng: np.random.Generator, metal: Finish, length: float, yaw_length: 
         Detail("ribs", 0.0, 0.0, yaw_length, rng.uniform(0.25, 0.5)),
     ]
     return [
-        Part(PART_WRIST, first, metal, "round", (), tuple(details), "wrist"),
-        Part(PART_WRIST, second, metal, "plate", (), tuple(more), "yaw"),
+        Part(PART_WRIST, first, metal, details=tuple(details)),
+        Part(PART_WRIST, second, metal, "plate", details=tuple(more), joint="yaw"),
     ]
 
 
@@ -199,22 +192,12 @@ def _scissors(rng: np.random.Generator, unusual: float) -> Design:
     details = [Detail("band", -sleeve, 0.0, sleeve, 2.2, grey), Detail("groove", -sleeve, 0.0, 0.1, 2.0)]
     if rng.random() < 0.6:
         details.append(Detail("text", -sleeve * 0.9, rng.uniform(-0.25, 0.1), sleeve * 0.8, 0.8))
-    shaft = Part(
-        PART_SHAFT, geo.bar(-SHAFT_LENGTH, 0.3, 1.0, 1.0, 0.0, 0.5), finish, "round", (), tuple(details), "shaft"
-    )
+    sleeved = geo.bar(-SHAFT_LENGTH, 0.3, 1.0, 1.0, 0.0, 0.5)
+    shaft = Part(PART_SHAFT, sleeved, finish, details=tuple(details), joint="shaft")
     wrist, yaw = rng.uniform(1.2, 2.6), rng.uniform(0.6, 1.2)
-    cover = Part(
-        PART_WRIST, geo.bar(-0.7, wrist + 0.4, 0.98, rng.uniform(0.6, 0.85), 0.7, 0.5), grey, "round", (), (), "wrist"
-    )
-    tip = Part(
-        PART_WRIST,
-        geo.bar(-0.5, yaw + 0.35, 0.75, 0.5, 0.4, 0.3),
-        metal if rng.random() < 0.5 else grey,
-        "round",
-        (),
-        (),
-        "yaw",
-    )
+    cover = Part(PART_WRIST, geo.bar(-0.7, wrist + 0.4, 0.98, rng.uniform(0.6, 0.85), 0.7, 0.5), grey)
+    end = metal if rng.random() < 0.5 else grey
+    tip = Part(PART_WRIST, geo.bar(-0.5, yaw + 0.35, 0.75, 0.5, 0.4, 0.3), end, joint="yaw")
     bow = rng.uniform(-1.6, 1.6)
     jaws = _jaws(
         rng,
@@ -244,16 +227,10 @@ def _probe(rng: np.random.Generator, unusual: float) -> Design:
         details.append(
             Detail("band", start, 0.0, length * rng.uniform(0.1, 0.5), 2.5 * wide, sample_shaft_finish(rng, unusual))
         )
-    head = Part(PART_CLASPER, outline, body, "round" if rng.random() < 0.5 else "plate", (), tuple(details), "yaw")
-    joint = Part(
-        PART_WRIST,
-        geo.bar(-0.4, 1.6, 0.95, wide * 0.95, 0.3, 0.2),
-        rod,
-        "round",
-        (),
-        (Detail("ribs", 0.0, 0.0, 1.5, 0.4),),
-        "wrist",
-    )
+    profile = "round" if rng.random() < 0.5 else "plate"
+    head = Part(PART_CLASPER, outline, body, profile, details=tuple(details), joint="yaw")
+    ribs = Detail("ribs", 0.0, 0.0, 1.5, 0.4)
+    joint = Part(PART_WRIST, geo.bar(-0.4, 1.6, 0.95, wide * 0.95, 0.3, 0.2), rod, details=(ribs,))
     return Design(PROBE, _seeded(rng, [_shaft(rng, unusual, rod, False), joint, head]), 1.4, 0.0, 0.25, 0.0)
 
 
@@ -266,15 +243,8 @@ def _suction(rng: np.random.Generator, unusual: float) -> Design:
         for i in range(int(rng.integers(2, 9)))
     ]
     details.append(Detail("slot", -0.35, 0.0, 0.3, 0.6))
-    tube = Part(
-        PART_SHAFT,
-        geo.bar(-SHAFT_LENGTH, 0.0, 1.0, 1.0, 0.0, rng.uniform(0.1, 0.7)),
-        finish,
-        "round",
-        (),
-        tuple(details),
-        "shaft",
-    )
+    outline = geo.bar(-SHAFT_LENGTH, 0.0, 1.0, 1.0, 0.0, rng.uniform(0.1, 0.7))
+    tube = Part(PART_SHAFT, outline, finish, details=tuple(details), joint="shaft")
     return Design(SUCTION, _seeded(rng, [tube]), 0.0, 0.0, 0.0, 0.0)
 
 
@@ -284,16 +254,10 @@ def _clip_applier(rng: np.random.Generator, unusual: float) -> Design:
         metal = dataclasses.replace(sample_shaft_finish(rng, unusual), speckle=0.5)
     wrist, yaw = rng.uniform(1.4, 2.4), rng.uniform(0.8, 1.4)
     shaft = _shaft(rng, unusual, dataclasses.replace(metal, brush=0.6))
-    cover = Part(
-        PART_WRIST,
-        geo.bar(-0.4, wrist + 0.4, 0.98, rng.uniform(0.85, 1.0), 0.3, 0.4),
-        metal,
-        "round",
-        (),
-        (Detail("rivet", wrist * 0.8, 0.0, 0.3, 0.0),),
-        "wrist",
-    )
-    fork = Part(PART_WRIST, geo.bar(-0.4, yaw + 0.4, 0.9, 0.8, 0.3, 0.4), metal, "round", (), (), "yaw")
+    rivet = Detail("rivet", wrist * 0.8, 0.0, 0.3, 0.0)
+    sheath = geo.bar(-0.4, wrist + 0.4, 0.98, rng.uniform(0.85, 1.0), 0.3, 0.4)
+    cover = Part(PART_WRIST, sheath, metal, details=(rivet,))
+    fork = Part(PART_WRIST, geo.bar(-0.4, yaw + 0.4, 0.9, 0.8, 0.3, 0.4), metal, joint="yaw")
     jaws = _jaws(
         rng,
         metal,
@@ -312,7 +276,7 @@ def _clip_applier(rng: np.random.Generator, unusual: float) -> Design:
         arc = np.linspace(-1.2, 1.2, 9)
         outer = np.stack([0.8 + reach * np.cos(arc), 0.9 * np.sin(arc)], axis=1)
         inner = np.stack([0.8 + (reach - 0.45) * np.cos(arc), 0.6 * np.sin(arc)], axis=1)
-        parts.insert(3, Part(0, np.concatenate([outer, inner[::-1]]), white, "plate", (), (), "jaws"))
+        parts.insert(3, Part(0, np.concatenate([outer, inner[::-1]]), white, "plate", joint="jaws"))
     return Design(CLIP_APPLIER, _seeded(rng, parts), wrist, yaw, 0.7, 0.45)
 
 
