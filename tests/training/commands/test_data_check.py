@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import dataset_trees as trees
 import numpy as np
 import pytest
+from clip_rl_perception import options
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.sources.truth_label_map import LabelMapError
 from clip_rl_training.commands import data
@@ -19,9 +19,7 @@ from clip_rl_training.shipped_configs import shipped_names
 
 
 def run(*arguments: str) -> int:
-    parser = argparse.ArgumentParser()
-    data.add_arguments(parser)
-    return data.run(parser.parse_args(["check", *arguments]))
+    return data.run(options.parse(data, ["check", *arguments]))
 
 
 def test_good_tree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

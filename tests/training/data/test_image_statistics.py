@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from clip_rl_perception import options
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_training.commands import data
 from clip_rl_training.data.augment import is_gray
@@ -88,9 +88,7 @@ def test_summary_counts_kinds_apart_and_leaves_tiny_instruments_out() -> None:
 
 
 def command(*arguments: str) -> int:
-    parser = argparse.ArgumentParser()
-    data.add_arguments(parser)
-    return data.run(parser.parse_args(["statistics", *arguments]))
+    return data.run(options.parse(data, ["statistics", *arguments]))
 
 
 def test_command_on_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

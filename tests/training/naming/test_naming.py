@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from clip_rl_perception import options
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.model.segmenter import ClipRlSegmenter, DecoderOutput
 from clip_rl_perception.model.segmenter_config import SegmenterConfig
@@ -83,12 +83,10 @@ def test_a_network_that_sees_the_truth_names_all(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_command_writes_its_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
     out = tmp_path / "made" / "naming.json"
-    assert command.run(parser.parse_args(["--checkpoint", "demo", "--crops", "3", "--json", str(out)])) == 0
+    assert command.run(options.parse(command, ["--checkpoint", "demo", "--crops", "3", "--json", str(out)])) == 0
     report = json.loads(out.read_text())
     assert report["crops"] == 3 == sum(entry["crops"] for entry in report["types"].values())
     assert capsys.readouterr().out.startswith("3 close-ups: ")
     with pytest.raises(naming.NamingError, match="--crops 0"):
-        command.run(parser.parse_args(["--checkpoint", "demo", "--crops", "0"]))
+        command.run(options.parse(command, ["--checkpoint", "demo", "--crops", "0"]))

@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from clip_rl_training.commands.synth import add_arguments
-from clip_rl_training.commands.synth import run as run_synth
+from clip_rl_perception import options
+from clip_rl_training.commands import synth
 from clip_rl_training.synthetic.drawing.synthetic_errors import SynthError
 from clip_rl_training.synthetic.drawing.user_images import load_backgrounds, load_cutouts
 from clip_rl_training.synthetic.operation import SyntheticOperation
@@ -214,15 +214,11 @@ def test_folders_without_pictures_are_named(tmp_path: Path) -> None:
 
 
 def test_the_command_writes_them_in_the_endovis_layout(tmp_path: Path) -> None:
-    import argparse
-
     backgrounds, cutouts = write_seeds(tmp_path)
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
     out = tmp_path / "out"
     arguments = ["frames", "--out", str(out), "--size", "160x120", "--sequences", "1", "--frames", "3"]
     arguments += ["--workers", "1", "--seed", "3", "--backgrounds", str(backgrounds), "--cutouts", str(cutouts)]
-    assert run_synth(parser.parse_args(arguments)) == 0
+    assert synth.run(options.parse(synth, arguments)) == 0
     frames = sorted((out / "seq_101" / "left_frames").iterdir())
     types = [cv2.imread(str(out / "seq_101" / "types" / path.name), cv2.IMREAD_GRAYSCALE) for path in frames]
     labels = [cv2.imread(str(out / "seq_101" / "labels" / path.name)) for path in frames]

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from clip_rl_perception import cli
+from clip_rl_perception import cli, options
 from clip_rl_perception.sources.bag_source import BagSource
 from clip_rl_training.commands import synth
 from clip_rl_training.datasets.endovis2018 import open_endovis2018
@@ -197,11 +197,7 @@ def test_bad_arguments_get_one_line(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def _run(arguments: list[str]) -> int:
-    import argparse
-
-    parser = argparse.ArgumentParser()
-    synth.add_arguments(parser)
-    return synth.run(parser.parse_args(arguments))
+    return synth.run(options.parse(synth, arguments))
 
 
 def test_the_command_is_known_to_clip_rl() -> None:

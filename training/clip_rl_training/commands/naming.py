@@ -11,47 +11,51 @@ in CLIP's zero-shot classification (Radford et al. 2021, arXiv 2103.00020, secti
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import json
 from pathlib import Path
+from typing import Annotated
 
 from clip_rl_perception.atomic_write import write_json
-from clip_rl_perception.cli_types import height_by_width
+from clip_rl_perception.cli_types import HeightByWidth
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.model.checkpoint import load_checkpoint
+from clip_rl_perception.options import Option
 
 from clip_rl_training.naming.close_up_naming import NAMED_SPACE, NamingError, name_close_ups, naming_size
 from clip_rl_training.synthetic.scene_config import SceneConfig
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of ``clip-rl naming``."""
-    parser.add_argument("--checkpoint", required=True, help="path, or the name of a shipped one, for example demo")
-    parser.add_argument("--crops", type=int, default=400, metavar="N", help="close-ups (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the scenes (default: %(default)s)")
-    parser.add_argument(
-        "--size",
-        type=height_by_width,
-        metavar="HxW",
-        help="in which they are shown (default: as in the checkpoint's training)",
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="the report with every type; printed when not given")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is named."""
+
+    checkpoint: str
+    """Path, or the name of a shipped one, for example demo."""
+    crops: Annotated[int, Option(metavar="N")] = 400
+    """Close-ups."""
+    seed: int = 0
+    """Of the scenes."""
+    size: Annotated[HeightByWidth | None, Option(metavar="HxW")] = None
+    """In which they are shown; None: as in the checkpoint's training."""
+    json: Annotated[Path | None, Option(metavar="FILE")] = None
+    """The report with every type; printed when not given."""
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Run ``clip-rl naming``; 0 when it is measured."""
-    if arguments.crops < 1 or arguments.seed < 0:
-        raise NamingError(f"--crops {arguments.crops} --seed {arguments.seed}: expected at least 1 and at least 0")
+    if options.crops < 1 or options.seed < 0:
+        raise NamingError(f"--crops {options.crops} --seed {options.seed}: expected at least 1 and at least 0")
     space = load_label_space(NAMED_SPACE)
-    checkpoint = load_checkpoint(arguments.checkpoint)
+    checkpoint = load_checkpoint(options.checkpoint)
     segmenter = checkpoint.segmenter.eval()
-    size = arguments.size or naming_size(checkpoint.provenance.get("config"), segmenter.config.input_size)
-    naming = name_close_ups(segmenter, space, SceneConfig(), crops=arguments.crops, seed=arguments.seed, size=size)
+    size = options.size or naming_size(checkpoint.provenance.get("config"), segmenter.config.input_size)
+    naming = name_close_ups(segmenter, space, SceneConfig(), crops=options.crops, seed=options.seed, size=size)
     report = {"size": list(size), **naming.report(tuple(space.names[1:]))}
-    if arguments.json is None:
+    if options.json is None:
         print(json.dumps(report, indent=2))
     else:
-        write_json(arguments.json, report)
+        write_json(options.json, report)
         print(
             f"{report['crops']} close-ups: {100 * report['accuracy_image']:.1f} % named rightly by the image, "
             f"{100 * report['accuracy_pixels']:.1f} % by its pixels"

@@ -16,8 +16,10 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import cv2
+from clip_rl_perception.options import Option
 from tqdm import tqdm
 
 from clip_rl_training.synthetic.drawing.synthetic_errors import SynthError
@@ -28,61 +30,76 @@ from clip_rl_training.synthetic.synthetic_bag import write_bag
 from clip_rl_training.synthetic.write_video import write_sequences
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of ``clip-rl synth``."""
-    commands = parser.add_subparsers(dest="what", required=True, metavar="frames|bag")
-    frames = commands.add_parser("frames", help="videos in the layout of EndoVis 2018; run again to resume")
-    bag = commands.add_parser("bag", help="one video as a rosbag2 with ground truth")
-    for command, size in ((frames, "640x512"), (bag, "1280x1024")):
-        command.add_argument("--out", type=Path, required=True, help="folder to write")
-        command.add_argument("--size", type=_size, default=_size(size), help=f"WIDTHxHEIGHT in px, default {size}")
-        command.add_argument("--seed", type=int, default=0, help="the same seed gives the same pictures, default 0")
-        command.add_argument("--rate", type=float, default=25.0, help="frames per second of a video, default 25")
-        command.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes, default one per core")
-    frames.add_argument("--sequences", type=int, default=4, help="number of videos, default 4")
-    frames.add_argument("--frames", type=int, default=50, help="frames per video, default 50")
-    frames.add_argument(
-        "--backgrounds", type=Path, metavar="DIR", help="your own pictures of tissue, in place of drawn tissue"
-    )
-    frames.add_argument(
-        "--cutouts", type=Path, metavar="DIR", help="your own instruments (RGBA PNG), in place of drawn instruments"
-    )
-    bag.add_argument("--seconds", type=float, default=10.0, help="length, default 10")
-    bag.add_argument("--overwrite", action="store_true", help="replace a bag that is there already")
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is not WIDTHxHEIGHT, for example 640x512")
+    return int(match[1]), int(match[2])
 
 
-def run(arguments: argparse.Namespace) -> int:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Video:
+    out: Path
+    """Folder to write."""
+    size: Annotated[tuple[int, int], Option(type=_size, help="WIDTHxHEIGHT in px, default 640x512")] = (640, 512)
+    """(width, height)."""
+    seed: int = 0
+    """The same seed gives the same pictures."""
+    rate: float = 25.0
+    """Frames per second of a video."""
+    workers: Annotated[int, Option(help="processes, default one per core")] = os.cpu_count() or 1
+    """Processes."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Frames(_Video):
+    """Videos in the layout of EndoVis 2018; run again to resume."""
+
+    sequences: int = 4
+    """Number of videos."""
+    frames: int = 50
+    """Frames per video."""
+    backgrounds: Annotated[Path | None, Option(metavar="DIR")] = None
+    """Your own pictures of tissue, in place of drawn tissue."""
+    cutouts: Annotated[Path | None, Option(metavar="DIR")] = None
+    """Your own instruments (RGBA PNG), in place of drawn instruments."""
+
+    def write(self) -> Iterator[tuple[int, int]]:
+        """Yields (frames done, frames in all)."""
+        config = SceneConfig(height=self.size[1], width=self.size[0], rate=self.rate)
+        config = _with_own_pictures(config, self.backgrounds, self.cutouts)
+        return write_sequences(
+            self.out, config, seed=self.seed, sequences=self.sequences, frames=self.frames, workers=self.workers
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bag(_Video):
+    """One video as a rosbag2 with ground truth."""
+
+    size: Annotated[tuple[int, int], Option(type=_size, help="WIDTHxHEIGHT in px, default 1280x1024")] = (1280, 1024)
+    """(width, height)."""
+    seconds: float = 10.0
+    """Length."""
+    overwrite: bool = False
+    """Replace a bag that is there already."""
+
+    def write(self) -> Iterator[tuple[int, int]]:
+        """Yields (frames done, frames in all)."""
+        config, frames = showcase(self.size[1], self.size[0], self.rate), round(self.seconds * self.rate)
+        return write_bag(
+            self.out, config, seed=self.seed, frames=frames, workers=self.workers, overwrite=self.overwrite
+        )
+
+
+def run(options: Frames | Bag) -> int:
     """Run ``clip-rl synth``; returns the exit status. Raises `SynthError` for what the user can mend."""
     cv2.setNumThreads(1)
-    width, height = arguments.size
     try:
-        if arguments.what == "bag":
-            config = showcase(height, width, arguments.rate)
-            frames = round(arguments.seconds * arguments.rate)
-            progress = write_bag(
-                arguments.out,
-                config,
-                seed=arguments.seed,
-                frames=frames,
-                workers=arguments.workers,
-                overwrite=arguments.overwrite,
-            )
-        else:
-            config = _with_own_pictures(
-                SceneConfig(height=height, width=width, rate=arguments.rate), arguments.backgrounds, arguments.cutouts
-            )
-            progress = write_sequences(
-                arguments.out,
-                config,
-                seed=arguments.seed,
-                sequences=arguments.sequences,
-                frames=arguments.frames,
-                workers=arguments.workers,
-            )
-        _show(progress)
+        _show(options.write())
     except ValueError as error:
         raise error if isinstance(error, SynthError) else SynthError(str(error)) from error
-    print(f"wrote {arguments.out}", file=sys.stderr)
+    print(f"wrote {options.out}", file=sys.stderr)
     return 0
 
 
@@ -108,10 +125,3 @@ def _show(progress: Iterator[tuple[int, int]]) -> None:
             if events and (done == total or time.monotonic() - told > 0.5):
                 told = time.monotonic()
                 print(json.dumps({"event": "progress", "done": done, "total": total}), flush=True)
-
-
-def _size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"'{text}' is not WIDTHxHEIGHT, for example 640x512")
-    return int(match[1]), int(match[2])
