@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import re
@@ -20,6 +19,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
+from clip_rl_perception import options
 from clip_rl_perception.arrays import FloatArray
 from clip_rl_perception.commands import build_engine as command
 from clip_rl_perception.engine import build, build_progress, load, openvino_engine
@@ -85,16 +85,14 @@ def spoil_weights(directory: Path, change: Callable[[FloatArray], FloatArray], s
     forge_hash(directory, path.name)
 
 
-def refusal(directory: Path, checkpoint: Checkpoint, **options: Any) -> str:
+def refusal(directory: Path, checkpoint: Checkpoint, **given: Any) -> str:
     """Message of the refusal; it is one line and ends with a command that this program takes."""
     with pytest.raises(EngineError) as caught:
-        open_engine(directory, checkpoint, threads=1, **options)
+        open_engine(directory, checkpoint, threads=1, **given)
     message = str(caught.value)
     assert "\n" not in message
     words = shlex.split(message[message.index("clip-rl build-engine") :])
-    parser = argparse.ArgumentParser(exit_on_error=False)
-    command.add_arguments(parser)
-    parsed = parser.parse_args(words[2:])
+    parsed = options.parse(command, words[2:])
     assert parsed.out == directory.absolute()
     assert load_checkpoint(parsed.checkpoint).model_id == checkpoint.model_id
     return message
@@ -248,9 +246,7 @@ def test_the_command_of_a_refusal_mends_it(
     (engine / NETWORK_WEIGHTS).unlink()
     message = refusal(engine, checkpoint)
     words = shlex.split(message[message.index("clip-rl build-engine") :])
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    assert command.run(parser.parse_args(words[2:])) == 0
+    assert command.run(options.parse(command, words[2:])) == 0
     said = capsys.readouterr()
     assert f"{engine}: openvino fp32 64x96" in said.out
     assert "golden frames: labels agree on" in said.err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any, cast
@@ -10,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from clip_rl_perception import options
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.bench import bench_report
 from clip_rl_perception.bench.bench_frames import back_and_forth, load_frames
@@ -281,9 +281,7 @@ def test_frames_of_a_folder(tmp_path: Path) -> None:
 
 
 def run_command(*words: str) -> int:
-    parser = argparse.ArgumentParser()
-    bench.add_arguments(parser)
-    return bench.run(parser.parse_args(list(words)))
+    return bench.run(options.parse(bench, list(words)))
 
 
 def test_the_command_measures_and_writes(tmp_path: Path) -> None:

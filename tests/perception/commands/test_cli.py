@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import argparse
 import ast
 import os
 import signal
@@ -10,7 +9,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
-from clip_rl_perception import __version__, cli
+from clip_rl_perception import __version__, cli, options
 from clip_rl_perception.errors import ClipRlError
 
 try:
@@ -247,13 +246,11 @@ def test_info_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
 
     from clip_rl_perception.commands import info
 
-    parser = argparse.ArgumentParser()
-    info.add_arguments(parser)
-    assert info.run(parser.parse_args(["--json"])) == 0
+    assert info.run(options.parse(info, ["--json"])) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["versions"]["clip_rl"] == __version__
     assert set(facts["engines"]) == {"torch", "openvino", "tensorrt"}
-    assert info.run(parser.parse_args([])) == 0
+    assert info.run(options.parse(info, [])) == 0
     assert "openvino" in capsys.readouterr().out
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import dataclasses
 import enum
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from clip_rl_perception import options
 from clip_rl_perception.commands import build_engine
 from clip_rl_perception.engine import tensorrt_engine, tensorrt_library
 from clip_rl_perception.engine.backends import backend_named
@@ -110,17 +110,17 @@ def test_an_operator_that_tensorrt_has_not_is_named(monkeypatch: pytest.MonkeyPa
 
 
 def test_check_is_a_command_for_tensorrt_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    parser = argparse.ArgumentParser()
-    build_engine.add_arguments(parser)
     with pytest.raises(EngineError, match="--check is for --backend tensorrt"):
-        build_engine.run(parser.parse_args(["--check", "--backend", "openvino"]))
+        build_engine.run(options.parse(build_engine, ["--check", "--backend", "openvino"]))
     with pytest.raises(EngineError, match="--size '12': expected HEIGHTxWIDTH in pixels, for example 288x352"):
-        build_engine.run(parser.parse_args(["--backend", "tensorrt", "--size", "12"]))
+        build_engine.run(options.parse(build_engine, ["--backend", "tensorrt", "--size", "12"]))
     if importlib.util.find_spec("tensorrt_rtx") is None:
         with pytest.raises(EngineError, match="tensorrt_rtx cannot be imported"):
-            build_engine.run(parser.parse_args(["--check", "--backend", "tensorrt", "--size", "64x96"]))
+            build_engine.run(options.parse(build_engine, ["--check", "--backend", "tensorrt", "--size", "64x96"]))
     elif importlib.util.find_spec("onnx") is not None:
-        assert build_engine.run(parser.parse_args(["--check", "--backend", "tensorrt", "--size", "64x96"])) == 0
+        assert (
+            build_engine.run(options.parse(build_engine, ["--check", "--backend", "tensorrt", "--size", "64x96"])) == 0
+        )
         network, step = capsys.readouterr().out.splitlines()
         assert network.startswith("network bf16 64x96, ") and step.startswith("step bf16 64x96, ")
 

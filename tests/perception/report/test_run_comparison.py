@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clip_rl_perception.commands.report import add_arguments, run
+from clip_rl_perception import options
+from clip_rl_perception.commands import report
 from clip_rl_perception.metrics.evaluator import Evaluator
 from clip_rl_perception.report import bootstrap, run_summary
 from clip_rl_perception.report.bootstrap import AccuracySums, Units, accuracy_intervals, units_of, weights
@@ -211,11 +212,8 @@ def test_misspelt_metrics_are_named_with_those_that_exist() -> None:
 
 
 def command(*arguments: object) -> int:
-    import argparse
 
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    return run(parser.parse_args([str(argument) for argument in arguments]))
+    return report.run(options.parse(report, [str(argument) for argument in arguments]))
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

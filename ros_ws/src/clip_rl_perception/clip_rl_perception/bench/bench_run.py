@@ -6,10 +6,12 @@ import dataclasses
 import functools
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.bench.bench_frames import COUNT, SIZE, back_and_forth, load_frames, rendered
+from clip_rl_perception.cli_types import HeightByWidth
+from clip_rl_perception.options import Option
 
 if TYPE_CHECKING:
     from clip_rl_perception.model.checkpoint import Checkpoint
@@ -28,23 +30,27 @@ RECORDING_S = 4.0
 
 @dataclasses.dataclass(frozen=True)
 class BenchOptions:
-    """What to measure, and how long: the command's options of the same names."""
+    """What to measure, and how long."""
 
     out: Path
     """Working folder: engines, random checkpoints, exported graphs, recordings."""
     source: Path | None = None
-    """Video, folder or bag; None: a synthetic operation."""
+    """Video, folder or bag; None: a synthetic operation, 1280x1024."""
     model: str = "demo"
     """Checkpoint: shipped name or path."""
-    size: tuple[int, int] | None = None
-    """Network input (H, W); None takes the checkpoint's."""
-    backends: tuple[str, ...] = ("openvino", "openvino:fp32", "torch")
-    """``openvino``, ``openvino:fp32``, ``openvino:int8``, ``torch``, ``cuda``, ``tensorrt``; the first is ours."""
+    size: HeightByWidth | None = None
+    """Network input HxW; None: the checkpoint's."""
+    backends: Annotated[tuple[str, ...], Option(nargs="+", metavar="BACKEND[:PRECISION]")] = (
+        "openvino",
+        "openvino:fp32",
+        "torch",
+    )
+    """openvino, torch, cuda, tensorrt; peers meet the first."""
     classes: tuple[int, ...] = ()
     """Further numbers of classes that the first backend is measured with."""
-    peers: tuple[str, ...] = PEERS
-    """They meet the first backend."""
-    encoders: tuple[str, ...] = ENCODERS
+    peers: Annotated[tuple[str, ...], Option(nargs="*")] = PEERS
+    """Names, none for no peers."""
+    encoders: Annotated[tuple[str, ...], Option(nargs="*")] = ENCODERS
     """Presets with random weights."""
     rounds: int = 60
     """Timed frames of each candidate; a quarter of them with encoders, a twentieth where a round is a recording."""

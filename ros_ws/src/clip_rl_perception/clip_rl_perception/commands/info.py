@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import importlib.util
 import json
 from collections.abc import Mapping
@@ -14,15 +14,18 @@ from clip_rl_perception.resources import ResourceError, share_path
 from clip_rl_perception.runs.host import host, versions
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of `clip-rl info`."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How it is told."""
+
+    json: bool = False
+    """Print JSON."""
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Print what there is; always 0."""
     facts: dict[str, Any] = {"versions": versions(), "host": host(), "models": models(), "engines": engines()}
-    if arguments.json:
+    if options.json:
         print(json.dumps(facts, indent=2))
         return 0
     for title, values in facts.items():

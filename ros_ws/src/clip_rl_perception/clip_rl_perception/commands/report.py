@@ -8,11 +8,13 @@ Exit status: 0; 1 when a requirement fails; 2 when a report cannot be read or co
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import sys
 from pathlib import Path
+from typing import Annotated
 
 from clip_rl_perception.atomic_write import write_json, write_text
+from clip_rl_perception.options import Option, Positional
 from clip_rl_perception.report import requirements
 from clip_rl_perception.report import run_summary as reports
 from clip_rl_perception.report.comparison_html import render, to_json
@@ -20,32 +22,54 @@ from clip_rl_perception.report.run_comparison import Comparison, compare
 from clip_rl_perception.runs.record_json import read_run
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of `clip-rl report`."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="compare|check")
-    both = actions.add_parser("compare", help="two runs over the same input: which differences are larger than noise")
-    both.add_argument("a", type=Path, help="report.json to compare with")
-    both.add_argument("b", type=Path, help="report.json that is judged")
-    both.add_argument("--out", type=Path, metavar="HTML", help="write a page; data of the same name beside it")
-    both.add_argument("--anyway", action="store_true", help="compare although the inputs differ")
-    one = actions.add_parser("check", help="hold a run against requirements")
-    one.add_argument("report", type=Path, help="report.json")
-    one.add_argument("--require", required=True, metavar="LIST", help='for example "miou>=0.7,p99_ms<=80"')
+@dataclasses.dataclass(frozen=True)
+class Compare:
+    """Two runs over the same input: which differences are larger than noise."""
+
+    a: Annotated[Path, Positional()]
+    """report.json to compare with."""
+    b: Annotated[Path, Positional()]
+    """report.json that is judged."""
+    out: Annotated[Path | None, Option(metavar="HTML")] = None
+    """Write a page; data of the same name beside it."""
+    anyway: bool = False
+    """Compare although the inputs differ."""
+
+    def run(self) -> int:
+        """Returns the exit status."""
+        names = _names(self.a, self.b)
+        comparison = compare(read_run(self.a), read_run(self.b), names=names, anyway=self.anyway)
+        print(text(comparison))
+        if self.out is not None:
+            write_text(self.out, render(comparison, names))
+            write_json(self.out.with_suffix(".json"), to_json(comparison))
+            print(f"\n  {self.out}")
+        return 0
 
 
-def run(arguments: argparse.Namespace) -> int:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Check:
+    """Hold a run against requirements."""
+
+    report: Annotated[Path, Positional()]
+    """report.json."""
+    require: Annotated[str, Option(metavar="LIST")]
+    """For example "miou>=0.7,p99_ms<=80"."""
+
+    def run(self) -> int:
+        """Returns the exit status."""
+        verdicts = requirements.check(requirements.parse(self.require), reports.summary(read_run(self.report)))
+        for verdict in verdicts:
+            print(verdict)
+        failed = [verdict for verdict in verdicts if not verdict.holds]
+        if failed:
+            print(f"{self.report}: {len(failed)} of {len(verdicts)} requirements fail", file=sys.stderr)
+        return int(bool(failed))
+
+
+def run(options: Compare | Check) -> int:
     """Compare or check; returns the exit status."""
-    if arguments.action == "check":
-        return _check(arguments)
-    names = _names(arguments.a, arguments.b)
-    comparison = compare(read_run(arguments.a), read_run(arguments.b), names=names, anyway=arguments.anyway)
-    print(text(comparison))
-    if arguments.out is not None:
-        page: Path = arguments.out
-        write_text(page, render(comparison, names))
-        write_json(page.with_suffix(".json"), to_json(comparison))
-        print(f"\n  {page}")
-    return 0
+    return options.run()
 
 
 def text(comparison: Comparison) -> str:
@@ -59,17 +83,6 @@ def text(comparison: Comparison) -> str:
         mark = {True: "  better", False: "  worse", None: ""}[item.better]
         lines.append(f"  {item.label:34} {item.a:9.4f} {item.b:9.4f} {item.delta:+9.4f}   {limits}{mark}")
     return "\n".join(lines)
-
-
-def _check(arguments: argparse.Namespace) -> int:
-    required = requirements.parse(arguments.require)
-    verdicts = requirements.check(required, reports.summary(read_run(arguments.report)))
-    for verdict in verdicts:
-        print(verdict)
-    failed = [verdict for verdict in verdicts if not verdict.holds]
-    if failed:
-        print(f"{arguments.report}: {len(failed)} of {len(verdicts)} requirements fail", file=sys.stderr)
-    return int(bool(failed))
 
 
 def _names(a: Path, b: Path) -> tuple[str, str]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from clip_rl_perception.cli_types import PositiveNumber, WidthByHeight
 from clip_rl_perception.demo.demo_engine import can_compile, compile_network
 from clip_rl_perception.demo.demo_scene import SyntheticOperation, render
+from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.options import Option
 from clip_rl_perception.replay.node_run import FRAMES, OUTPUTS, RECORDING, NodeRunOptions, run_node
 from clip_rl_perception.replay.online_evaluation import OnlineEvaluation, OnlineOptions
 from clip_rl_perception.replay.progress import Stage
@@ -33,27 +36,31 @@ class DemoOptions:
     """What is played, through which node, and where the result goes."""
 
     video: Path | None = None
-    """Video file or folder of images to play; without it and a bag a synthetic operation."""
+    """Video file or folder of images to play."""
     bag: Path | None = None
     """rosbag2 to play; a labels topic in it gives accuracy."""
     topic: str | None = None
     """Image topic of the bag; None: the one with most images."""
     transport: Literal["raw", "compressed"] = "raw"
     """How images travel."""
-    seconds: float | None = None
-    """Play only so much; None: all, of a synthetic operation 10 s."""
-    rate: float | None = None
-    """Frames per second; None: the source's own, 25 for folders and synthetic operations."""
+    seconds: PositiveNumber | None = None
+    """Play only so much (synthetic operation: 10)."""
+    rate: PositiveNumber | None = None
+    """Frames per second; None: the source's; folder, synthetic: 25."""
     model: str = "demo"
     """Checkpoint: shipped name or path."""
     engine: str = "auto"
     """auto, torch or an engine directory."""
     out: Path = Path("out/demo")
     """Output folder."""
-    size: tuple[int, int] = (1280, 1024)
-    """Synthetic operation: (width, height), px."""
+    size: Annotated[WidthByHeight, Option(help="synthetic operation: WIDTHxHEIGHT, px")] = (1280, 1024)
+    """Synthetic operation: WIDTHxHEIGHT, px."""
     seed: int = 0
     """Synthetic operation: which one."""
+
+    def __post_init__(self) -> None:
+        if self.video and self.bag:
+            raise ClipRlError("argument --bag: not allowed with argument --video")
 
 
 def run_demo(options: DemoOptions, command: str) -> int:
