@@ -11,8 +11,10 @@ model.safetensors, model.json and MODEL_CARD.md. A resumed run gives the same we
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
+from typing import Annotated
 
+from clip_rl_perception.options import Option
 from clip_rl_perception.typed_data import ConfigError
 
 from clip_rl_training.loop.interrupts import interrupts_flagged
@@ -21,27 +23,32 @@ from clip_rl_training.loop.training_config import load_config
 from clip_rl_training.shipped_configs import shipped_names
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `clip-rl train`."""
-    parser.add_argument("--config", required=True, help=f"preset ({', '.join(shipped_names())}) or YAML file")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change one value, for example steps=500"
-    )
-    parser.add_argument("--root", metavar="DIR", help="folder that holds the dataset, short for --set data.root=DIR")
-    parser.add_argument("--resume", action="store_true", help="go on from OUT/NAME/state.pt")
-    parser.add_argument("--stop-after", type=int, metavar="STEPS", help="pause after so many steps of this call")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is trained, and how far."""
+
+    config: Annotated[str, Option(help=f"preset ({', '.join(shipped_names())}) or YAML file")]
+    """Preset or YAML file."""
+    set: Annotated[tuple[str, ...], Option(metavar="KEY=VALUE")] = ()
+    """Change one value, for example steps=500."""
+    root: Annotated[str | None, Option(metavar="DIR")] = None
+    """Folder that holds the dataset, short for --set data.root=DIR."""
+    resume: bool = False
+    """Go on from OUT/NAME/state.pt."""
+    stop_after: Annotated[int | None, Option(metavar="STEPS")] = None
+    """Pause after so many steps of this call."""
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Train; 0 when done or paused, 130 after Ctrl-C (the state is saved)."""
-    root = [f"data.root={arguments.root}"] if arguments.root else []
-    config = load_config(arguments.config, [*arguments.set, *root])
-    if arguments.stop_after is not None and arguments.stop_after < 1:
-        raise ConfigError(f"--stop-after {arguments.stop_after}: expected at least 1 step")
+    root = [f"data.root={options.root}"] if options.root else []
+    config = load_config(options.config, [*options.set, *root])
+    if options.stop_after is not None and options.stop_after < 1:
+        raise ConfigError(f"--stop-after {options.stop_after}: expected at least 1 step")
     trainer = Trainer(config)
-    trainer.start(resume=arguments.resume)
+    trainer.start(resume=options.resume)
     with interrupts_flagged(trainer):
-        trainer.fit(stop_after=arguments.stop_after)
+        trainer.fit(stop_after=options.stop_after)
     if trainer.interrupted:
         trainer.say(f"interrupted after step {trainer.step}; state saved, go on with --resume")
         return 130
