@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
@@ -17,6 +16,7 @@ import pytest
 import torch
 import yaml
 from bar_runs import TINY_MODEL
+from clip_rl_perception import options
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.runs.host import host
 from clip_rl_perception.typed_data import ConfigError
@@ -90,9 +90,7 @@ def written(path: Path, **changes: Any) -> Path:
 
 
 def run(*arguments: Any) -> int:
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    return command.run(parser.parse_args([str(argument) for argument in arguments]))
+    return command.run(options.parse(command, [str(argument) for argument in arguments]))
 
 
 @pytest.fixture(scope="module")
