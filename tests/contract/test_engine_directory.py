@@ -241,8 +241,8 @@ def test_the_command_of_a_refusal_mends_it(
     engine: Path, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    options = ["--min-agreement", "0.0", "--max-logit-error", "9.0"]
-    edit_manifest(engine, lambda data: data.update(build_options=options))
+    repeated = ["--min-agreement", "0.0", "--max-logit-error", "9.0"]
+    edit_manifest(engine, lambda data: data.update(build_options=repeated))
     (engine / NETWORK_WEIGHTS).unlink()
     message = refusal(engine, checkpoint)
     words = shlex.split(message[message.index("clip-rl build-engine") :])
@@ -251,7 +251,7 @@ def test_the_command_of_a_refusal_mends_it(
     assert f"{engine}: openvino fp32 64x96" in said.out
     assert "golden frames: labels agree on" in said.err
     manifest = json.loads((engine / MANIFEST_FILE).read_text())
-    assert manifest["build_options"] == options
+    assert manifest["build_options"] == repeated
     open_engine(engine, checkpoint, threads=1).close()
 
 
@@ -288,7 +288,7 @@ def test_what_cannot_be_built(tmp_path: Path, checkpoint: Checkpoint) -> None:
     precious = tmp_path / "precious"
     precious.mkdir()
     (tmp_path / "file").write_text("")
-    for out, options, message in (
+    for out, given, message in (
         (precious, {}, "exists and is not an engine directory; choose another --out"),
         (tmp_path / "file" / "engine", {}, "cannot write beside"),
         (tmp_path / "a", {"precision": "fp8"}, "no precision 'fp8'; it has fp32, bf16, int8"),
@@ -297,7 +297,7 @@ def test_what_cannot_be_built(tmp_path: Path, checkpoint: Checkpoint) -> None:
         (tmp_path / "a", {"precision": "int8"}, "int8 needs at least 4 frames to calibrate on, got 0"),
     ):
         with pytest.raises(EngineError, match=re.escape(message)):
-            make(checkpoint, out, **options)
+            make(checkpoint, out, **given)
     with pytest.raises(EngineError, match="no compiled backend 'abacus'"):
         build_engine(checkpoint, "abacus", tmp_path / "a", images=[image()])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "precious"]

@@ -15,7 +15,7 @@ import signal, sys, threading, time
 import rclpy
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
-from clip_rl_perception.nodes import run as running
+from clip_rl_perception.ros import spin as running
 
 class Small(Node):
     def __init__(self):
