@@ -1,4 +1,4 @@
-"""`clip-rl bench --node`: real nodes for two cameras over DDS; do its numbers hang together, however large they are."""
+"""`clip-rl bench` on real nodes over DDS: do its numbers hang together, however large they are."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from clip_rl_perception.bench import observers
 from clip_rl_perception.bench.bench_frames import load_frames
+from clip_rl_perception.bench.bench_run import BenchOptions, BenchRun
 from clip_rl_perception.bench.node_rates import NodeSetting, measure_node
 from clip_rl_perception.replay.node_run import SessionError
 from clip_rl_perception.runs.run_record import STAGES
@@ -50,6 +52,22 @@ def test_a_node_that_refuses_its_model_is_named(frames: Path, tmp_path: Path) ->
             NodeSetting(1, "raw", "no_such_model", "torch"), load_frames(frames, tmp_path), tmp_path / "node",
             rates=(5.0,), seconds=1.0, peak_probes=0, progress=lambda line: None,
         )  # fmt: skip
+
+
+def test_a_slow_disk_behind_a_running_node(
+    frames: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(observers, "CONDITIONS", ("baseline", "slow disk"))
+    monkeypatch.setattr(observers, "WARM_UP_S", 0.4)
+    options = BenchOptions(tmp_path, frames, str(checkpoint), engine="torch", rounds=1, rates=(5.0,), seconds=0.6)
+    rows = observers.measure_observers(BenchRun(options))["observers"]
+    assert [(row["field"], row["condition"]) for row in rows] == [
+        (field, condition) for field in ("total_ms", "age_ms") for condition in observers.CONDITIONS
+    ]
+    assert all(0 < row["frames"] <= 3 for row in rows)
+    spent, age = rows[0]["ms"], rows[2]["ms"]
+    assert 0 < spent["p50"] <= spent["p99"] and spent["p50"] < age["p50"]
+    assert len(json.loads((tmp_path / "observers.json").read_text(encoding="utf-8"))["rounds"]) == 1
 
 
 def test_frames_reach_the_cameras_as_they_are(frames: Path, tmp_path: Path) -> None:
