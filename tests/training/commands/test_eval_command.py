@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import dataset_trees as trees
 import numpy as np
 import pytest
 import torch
+from clip_rl_perception import options
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.model.checkpoint import Calibration, save_checkpoint
@@ -50,9 +50,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*arguments: Any) -> int:
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    return command.run(parser.parse_args([str(argument) for argument in arguments]))
+    return command.run(options.parse(command, [str(argument) for argument in arguments]))
 
 
 def base(checkpoint: Path, root: Path) -> tuple[Any, ...]:

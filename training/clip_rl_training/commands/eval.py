@@ -10,18 +10,18 @@ metrics mean: docs/evaluation.md.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from clip_rl_perception.atomic_write import write_json
 from clip_rl_perception.engine.tta import VIEWS
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.metrics.evaluator import Evaluator
+from clip_rl_perception.options import Option
 from clip_rl_perception.runs.host import host, versions
 from clip_rl_perception.stream import ModelOptions
 
@@ -36,115 +36,140 @@ from clip_rl_training.evaluating.worst_frames import WorstFrames
 from clip_rl_training.naming.synonyms import Synonyms, load_synonyms
 from clip_rl_training.shipped_configs import shipped_names
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of ``clip-rl eval``."""
-    data = parser.add_argument_group("what is evaluated on")
-    data.add_argument("--dataset", required=True, metavar="NAME", help=f"one of {', '.join(DATASETS)}")
-    data.add_argument("--root", required=True, type=Path, help="folder that holds the dataset")
-    data.add_argument(
-        "--label-map",
-        metavar="NAME_OR_FILE",
-        help=f"YAML that names, merges and ignores classes; shipped: {', '.join(shipped_names(FOLDER))}",
-    )
-    data.add_argument("--split", default=ALL, help="split of the dataset (default: %(default)s)")
-    data.add_argument("--sequences", metavar="A,B", help="only these sequences")
-    data.add_argument("--video", action="store_true", help="frames of a sequence follow each other")
-    data.add_argument("--rate", type=float, default=DEFAULT_RATE, help="of --video, Hz (default: %(default)g)")
-    model = parser.add_argument_group("what is evaluated")
-    model.add_argument("--checkpoint", required=True, help="path, or the name of a shipped one, for example demo")
-    model.add_argument("--engine", default="torch", help="torch, auto or an engine directory (default: %(default)s)")
-    model.add_argument("--classes", metavar="NAME_OR_FILE", help="label space that replaces the checkpoint's classes")
-    model.add_argument(
-        "--synonyms",
-        metavar="NAME_OR_FILE",
-        help="measure again with other names for the classes (shipped: held_out) and tell what is kept",
-    )
-    model.add_argument(
-        "--refine-steps", type=int, metavar="N", help="at most N refinement steps; 0 is the decoder alone"
-    )
-    model.add_argument(
-        "--views",
-        type=int,
-        default=1,
-        choices=VIEWS,
-        help="average over this many mirror images of every frame (default: %(default)s)",
-    )
-    model.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: the library's choice)")
-    output = parser.add_argument_group("what is written")
-    output.add_argument("--json", type=Path, metavar="FILE", help="the report; printed when not given")
-    output.add_argument("--name", help="what the model is called when others are compared with it")
-    output.add_argument("--out", type=Path, metavar="DIR", help="pictures of the worst frames")
-    output.add_argument("--worst", type=int, default=8, metavar="N", help="how many of them (default: %(default)s)")
-    output.add_argument("--tau", type=float, default=10.0, help="tolerance of the NSD, px (default: %(default)s)")
-    robust = parser.add_argument_group("corruption benchmark")
-    robust.add_argument(
-        "--corruptions", action="store_true", help=f"run {len(CORRUPTIONS)} corruptions at 5 severities"
-    )
-    robust.add_argument(
-        "--corruption-frames", type=int, default=50, metavar="N", help="frames for it, 0 for all (default: %(default)s)"
-    )
-    robust.add_argument("--seed", type=int, default=0, help="of the random patterns (default: %(default)s)")
-    robust.add_argument(
-        "--baseline", type=Path, metavar="PEER.json", help="report of a peer, for its mean corruption error"
-    )
+_LABEL_MAP = f"YAML that names, merges and ignores classes; shipped: {', '.join(shipped_names(FOLDER))}"
 
 
-def run(arguments: argparse.Namespace) -> int:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Data:
+    """What is evaluated on."""
+
+    dataset: Annotated[str, Option(metavar="NAME", help=f"one of {', '.join(DATASETS)}")]
+    """Name of the dataset."""
+    root: Path
+    """Folder that holds the dataset."""
+    label_map: Annotated[str | None, Option(metavar="NAME_OR_FILE", help=_LABEL_MAP)] = None
+    """YAML that names, merges and ignores classes."""
+    split: str = ALL
+    """Split of the dataset."""
+    sequences: Annotated[str | None, Option(metavar="A,B")] = None
+    """Only these sequences."""
+    video: bool = False
+    """Frames of a sequence follow each other."""
+    rate: float = DEFAULT_RATE
+    """Of --video, Hz."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Model:
+    """What is evaluated."""
+
+    model: Annotated[str, Option("--checkpoint", metavar="CHECKPOINT")]
+    """Path, or the name of a shipped one, for example demo."""
+    engine: str = "torch"
+    """torch, auto or an engine directory."""
+    classes: Annotated[str | None, Option(metavar="NAME_OR_FILE")] = None
+    """Label space that replaces the checkpoint's classes."""
+    synonyms: Annotated[str | None, Option(metavar="NAME_OR_FILE")] = None
+    """Measure again with other names for the classes (shipped: held_out) and tell what is kept."""
+    refine_steps: Annotated[int | None, Option(metavar="N")] = None
+    """At most N refinement steps; 0 is the decoder alone."""
+    views: Annotated[int, Option(choices=VIEWS)] = 1
+    """Average over this many mirror images of every frame."""
+    threads: Annotated[int | None, Option(metavar="N")] = None
+    """CPU threads; None: the library's choice."""
+
+    def options(self) -> ModelOptions:
+        """All of it but the synonyms, which are no matter of loading."""
+        return ModelOptions(**{name: value for name, value in vars(self).items() if name != "synonyms"})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Output:
+    """What is written."""
+
+    json: Annotated[Path | None, Option(metavar="FILE")] = None
+    """The report; printed when not given."""
+    name: str | None = None
+    """What the model is called when others are compared with it."""
+    out: Annotated[Path | None, Option(metavar="DIR")] = None
+    """Pictures of the worst frames."""
+    worst: Annotated[int, Option(metavar="N")] = 8
+    """How many of them."""
+    tau: float = 10.0
+    """Tolerance of the NSD, px (default: 10.0)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Robustness:
+    """Corruption benchmark."""
+
+    corruptions: Annotated[bool, Option(help=f"run {len(CORRUPTIONS)} corruptions at 5 severities")] = False
+    """Run all corruptions at 5 severities."""
+    corruption_frames: Annotated[int, Option(metavar="N")] = 50
+    """Frames for it, 0 for all."""
+    seed: int = 0
+    """Of the random patterns."""
+    baseline: Annotated[Path | None, Option(metavar="PEER.json")] = None
+    """Report of a peer, for its mean corruption error."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is evaluated on what, and what is written of it."""
+
+    data: Data
+    model: Model
+    output: Output
+    robust: Robustness
+
+
+def run(options: Options) -> int:
     """Run ``clip-rl eval``; 0 when the report is written."""
-    _check_arguments(arguments)
-    baseline = read_baseline(arguments.baseline) if arguments.baseline else None
-    label_map = find_label_map(arguments.label_map) if arguments.label_map else None
-    synonyms = load_synonyms(arguments.synonyms) if arguments.synonyms else None
-    dataset = open_dataset(arguments.dataset, arguments.root, label_map=label_map).split(arguments.split)
-    if arguments.sequences:
-        dataset = dataset.only([name.strip() for name in arguments.sequences.split(",")], "--sequences")
-    options = ModelOptions(
-        model=arguments.checkpoint,
-        engine=arguments.engine,
-        classes=arguments.classes,
-        threads=arguments.threads,
-        refine_steps=arguments.refine_steps,
-        views=arguments.views,
-    )
-    with load_predictor(options, rate_hz=arguments.rate) as predictor:
+    _check(options)
+    data, robust = options.data, options.robust
+    baseline = read_baseline(robust.baseline) if robust.baseline else None
+    label_map = find_label_map(data.label_map) if data.label_map else None
+    synonyms = load_synonyms(options.model.synonyms) if options.model.synonyms else None
+    dataset = open_dataset(data.dataset, data.root, label_map=label_map).split(data.split)
+    if data.sequences:
+        dataset = dataset.only([name.strip() for name in data.sequences.split(",")], "--sequences")
+    with load_predictor(options.model.options(), rate_hz=data.rate) as predictor:
         mapping = class_mapping(dataset, predictor.label_space, label_map)
         for name in mapping.unanswered:
             print(f"note: no predicted class answers to '{name}'; it scores 0 wherever it occurs", file=sys.stderr)
-        report = _evaluated(arguments, dataset, predictor, mapping)
-        if arguments.corruptions:
+        report = _evaluated(options, dataset, predictor, mapping)
+        if robust.corruptions:
             report["corruptions"] = run_corruptions(
                 dataset,
                 predictor,
                 mapping,
-                frames=arguments.corruption_frames,
-                seed=arguments.seed,
+                frames=robust.corruption_frames,
+                seed=robust.seed,
                 names=tuple(CORRUPTIONS),
             )
             if baseline is not None:
                 report["corruptions"].update(mean_corruption_error(report["corruptions"], *baseline))
     if synonyms is not None:
-        report["synonyms"] = _renamed(arguments, options, dataset, synonyms, mapping, report)
-    if arguments.json is None:
+        report["synonyms"] = _renamed(options, dataset, synonyms, mapping, report)
+    if options.output.json is None:
         print(json.dumps(report, indent=2, allow_nan=False))
     else:
-        write_json(arguments.json, report)
+        write_json(options.output.json, report)
         print(summary(report))
     return 0
 
 
 def _renamed(
-    arguments: argparse.Namespace,
-    options: ModelOptions,
+    options: Options,
     dataset: SegmentationDataset,
     synonyms: Synonyms,
     mapping: ClassMapping,
     report: dict[str, Any],
 ) -> dict[str, Any]:
     """Scores with the classes' other names, and the share of the mIoU that is kept."""
-    with load_predictor(options, synonyms=synonyms, rate_hz=arguments.rate) as predictor:
-        evaluator = Evaluator(mapping.names, nsd_tau=arguments.tau)
-        evaluate(dataset, predictor, mapping, evaluator, video=arguments.video, title="other names")
+    with load_predictor(options.model.options(), synonyms=synonyms, rate_hz=options.data.rate) as predictor:
+        evaluator = Evaluator(mapping.names, nsd_tau=options.output.tau)
+        evaluate(dataset, predictor, mapping, evaluator, video=options.data.video, title="other names")
         texts = {entry.name: list(entry.texts()) for entry in predictor.label_space.classes}
     found = evaluator.report()
 
@@ -153,7 +178,7 @@ def _renamed(
         return after / before if before and after is not None else None
 
     return {
-        "file": arguments.synonyms,
+        "file": options.model.synonyms,
         "texts": texts,
         **{key: found[key] for key in ("miou", "miou_no_background", "dice", "nsd")},
         "kept": kept("miou"),
@@ -192,37 +217,39 @@ def summary(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _check_arguments(arguments: argparse.Namespace) -> None:
+def _check(options: Options) -> None:
+    output, robust = options.output, options.robust
     for value, least, name in (
-        (arguments.worst, 0, "--worst"),
-        (arguments.corruption_frames, 0, "--corruption-frames"),
-        (arguments.seed, 0, "--seed"),
-        (arguments.tau, 0, "--tau"),
-        (arguments.refine_steps, 0, "--refine-steps"),
+        (output.worst, 0, "--worst"),
+        (robust.corruption_frames, 0, "--corruption-frames"),
+        (robust.seed, 0, "--seed"),
+        (output.tau, 0, "--tau"),
+        (options.model.refine_steps, 0, "--refine-steps"),
     ):
         if value is not None and not value >= least:
             raise ClipRlError(f"{name} is {value}; expected {least} or more")
-    if not arguments.rate > 0:
-        raise ClipRlError(f"--rate is {arguments.rate}; expected more than 0, in frames per second")
-    if arguments.baseline and not arguments.corruptions:
+    if not options.data.rate > 0:
+        raise ClipRlError(f"--rate is {options.data.rate}; expected more than 0, in frames per second")
+    if robust.baseline and not robust.corruptions:
         raise ClipRlError("--baseline needs --corruptions: it is what mean corruption error is relative to")
 
 
 def _evaluated(
-    arguments: argparse.Namespace, dataset: SegmentationDataset, predictor: PipelinePredictor, mapping: ClassMapping
+    options: Options, dataset: SegmentationDataset, predictor: PipelinePredictor, mapping: ClassMapping
 ) -> dict[str, Any]:
-    evaluator = Evaluator(mapping.names, nsd_tau=arguments.tau, temporal=arguments.video)
-    worst = WorstFrames(arguments.worst if arguments.out else 0)
-    facts = evaluate(dataset, predictor, mapping, evaluator, video=arguments.video, watcher=worst)
+    data, output = options.data, options.output
+    evaluator = Evaluator(mapping.names, nsd_tau=output.tau, temporal=data.video)
+    worst = WorstFrames(output.worst if output.out else 0)
+    facts = evaluate(dataset, predictor, mapping, evaluator, video=data.video, watcher=worst)
     report: dict[str, Any] = {
-        "name": arguments.name or f"{arguments.checkpoint} ({predictor.facts()['model_id']})",
-        "checkpoint": str(arguments.checkpoint),
+        "name": output.name or f"{options.model.model} ({predictor.facts()['model_id']})",
+        "checkpoint": options.model.model,
         **predictor.facts(),
         "dataset": dataset.name,
-        "root": str(arguments.root),
-        "split": arguments.split,
-        "label_map": arguments.label_map,
-        "video": arguments.video,
+        "root": str(data.root),
+        "split": data.split,
+        "label_map": data.label_map,
+        "video": data.video,
         "unanswered_classes": list(mapping.unanswered),
         **evaluator.report(),
         "run": facts.report(),
@@ -230,8 +257,8 @@ def _evaluated(
         "host": host(),
         "versions": versions(),
     }
-    if arguments.out:
-        report["worst"] = worst.write(arguments.out, mapping)
+    if output.out:
+        report["worst"] = worst.write(output.out, mapping)
     else:
-        report["worst"] = [dataclasses.asdict(score) for score in evaluator.worst(arguments.worst)]
+        report["worst"] = [dataclasses.asdict(score) for score in evaluator.worst(output.worst)]
     return report
