@@ -17,7 +17,7 @@ THIS = sys.modules[__name__]
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Some of 100 %."""
+    """Some."""
 
     labels: Annotated[Path | None, Option(metavar="DIR")] = None
     """Masks; None: beside images."""
@@ -49,7 +49,7 @@ class Make:
     tau: float = 10.0
     """Tolerance,
     px."""
-    group: Group
+    group: Annotated[Group, Option(group="some of 100 %")]
 
     def __post_init__(self) -> None:
         if self.tau < 0:

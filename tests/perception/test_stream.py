@@ -30,7 +30,8 @@ from clip_rl_perception.scene.stamps import StampKind
 from clip_rl_perception.scene.types import Validity
 from clip_rl_perception.sources.frames import Frame
 from clip_rl_perception.sources.golden_frames import golden_images
-from clip_rl_perception.stream import LoadedModel, ModelOptions, StreamRunner, load
+from clip_rl_perception.stream import LoadedModel, StreamRunner, load
+from clip_rl_perception.stream_options import ModelOptions
 from color_engine import EMBEDDING_DIM, ColorEngine, text_for
 from replay_inputs import SPACE, STEEL, TISSUE, image
 

@@ -15,14 +15,26 @@ PERCEPTION = ROOT / "ros_ws" / "src" / "clip_rl_perception"
 TRAINING = ROOT / "training"
 
 # The floors from the ground up: a part may import those named before it, and those of its own floor that it names.
-GROUND = ("errors", "resources", "arrays", "typed_data", "options", "cli_types", "atomic_write", "threads", "labels")
+GROUND = (
+    "errors",
+    "resources",
+    "arrays",
+    "typed_data",
+    "options",
+    "cli_types",
+    "progress",
+    "atomic_write",
+    "threads",
+    "labels",
+)
 BELOW: dict[str, set[str]] = {
     "errors": set(),
     "resources": {"errors"},
     "arrays": set(),
     "typed_data": {"errors"},
-    "options": set(),
+    "options": {"errors"},
     "cli_types": {"options"},
+    "progress": set(),
     "atomic_write": {"errors"},
     "threads": set(),
     "labels": {"errors"},
@@ -34,7 +46,8 @@ BELOW: dict[str, set[str]] = {
     "messages": {*GROUND, "scene", "runs"},
     "metrics": set(GROUND),
     "sources": {*GROUND, "scene", "messages", "metrics"},
-    "stream": {*GROUND, "kernels", "scene", "model", "engine", "pipeline", "sources"},
+    "stream_options": {*GROUND, "scene", "engine", "pipeline"},
+    "stream": {*GROUND, "kernels", "scene", "model", "engine", "pipeline", "sources", "stream_options"},
     "bags": {*GROUND, "scene", "messages", "sources"},
     "runs": {*GROUND, "scene", "metrics"},
     "report": {*GROUND, "scene", "metrics", "runs"},

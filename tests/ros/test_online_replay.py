@@ -21,13 +21,14 @@ from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.messages import message_types
 from clip_rl_perception.replay.live import replay_online
 from clip_rl_perception.replay.node_run import NodeRunOptions, SessionError
-from clip_rl_perception.replay.offline import OfflineOptions, OfflineReplay
-from clip_rl_perception.replay.online_evaluation import OnlineOptions
+from clip_rl_perception.replay.offline import OfflineReplay
 from clip_rl_perception.replay.recording import read_published
+from clip_rl_perception.replay.replay_options import OfflineOptions, RunOptions
 from clip_rl_perception.report.accuracy import accuracy_report
 from clip_rl_perception.runs.run_record import RunRecord
 from clip_rl_perception.sources.streams import InputOptions
-from clip_rl_perception.stream import ModelOptions, load
+from clip_rl_perception.stream import load
+from clip_rl_perception.stream_options import ModelOptions
 from harness import LATCHED, RELIABLE, NodeProcess, Rig, Tester, image, picture
 from sensor_msgs.msg import Image
 from std_msgs.msg import ColorRGBA
@@ -66,8 +67,8 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def online(path: Path, checkpoint: Path, out: Path, **options: Any) -> RunRecord:
     out.mkdir()
-    options = {"model": str(checkpoint), "engine": "torch", **options}
-    return replay_online(InputOptions((path,)), NodeRunOptions(**options), OnlineOptions(), out)
+    model = ModelOptions(model=str(checkpoint), engine="torch")
+    return replay_online(InputOptions((path,)), model, NodeRunOptions(**options), RunOptions(), out)
 
 
 def offline(path: Path, checkpoint: Path, stamps: frozenset[int] | None = None) -> RunRecord:

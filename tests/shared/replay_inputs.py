@@ -10,7 +10,8 @@ from clip_rl_perception.bags.bag_writer import BagWriter
 from clip_rl_perception.labels import label_space_from_names
 from clip_rl_perception.model.calibration import Calibration
 from clip_rl_perception.pipeline import PerceptionPipeline
-from clip_rl_perception.replay.offline import OfflineOptions, OfflineReplay
+from clip_rl_perception.replay.offline import OfflineReplay
+from clip_rl_perception.replay.replay_options import OfflineOptions
 from clip_rl_perception.runs.run_record import RunRecord
 from clip_rl_perception.sources.streams import InputOptions
 from clip_rl_perception.stream import LoadedModel

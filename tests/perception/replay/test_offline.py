@@ -14,8 +14,9 @@ from clip_rl_perception.engine.build import build_engine
 from clip_rl_perception.engine.protocol import EngineError
 from clip_rl_perception.messages import image_messages, message_types
 from clip_rl_perception.model.checkpoint import load_checkpoint
-from clip_rl_perception.replay.offline import OfflineOptions, OfflineReplay
+from clip_rl_perception.replay.offline import OfflineReplay
 from clip_rl_perception.replay.recording import Recording
+from clip_rl_perception.replay.replay_options import OfflineOptions
 from clip_rl_perception.replay.replay_outputs import namespaces
 from clip_rl_perception.report.accuracy import accuracy_report
 from clip_rl_perception.runs.observer import SeenFrame
@@ -25,7 +26,8 @@ from clip_rl_perception.sources.bag_reader import BagReader
 from clip_rl_perception.sources.frames import SourceError
 from clip_rl_perception.sources.streams import InputOptions, open_inputs
 from clip_rl_perception.sources.truth_label_map import label_map_from_dict
-from clip_rl_perception.stream import ModelOptions, load
+from clip_rl_perception.stream import load
+from clip_rl_perception.stream_options import ModelOptions
 from color_engine import ColorEngine
 from replay_inputs import PERIOD, SPACE, START, color_model, image, labels, replayed, write_bag
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clip_rl_perception.replay.online_evaluation import ByStamp, OnlineEvaluation, OnlineOptions
+from clip_rl_perception.replay.online_evaluation import ByStamp, OnlineEvaluation
 from clip_rl_perception.replay.recording import Published, Recording
+from clip_rl_perception.replay.replay_options import RunOptions
 from clip_rl_perception.report.accuracy import accuracy_report
 from clip_rl_perception.runs.observer import SeenFrame
 from clip_rl_perception.runs.run_record import RunRecord, mask_hash
@@ -41,7 +42,7 @@ def sent(count: int) -> list[Published]:
 def check(
     bag: Path, recording: Path, published: Sequence[Published], *, observers: Sequence[Watcher] = ()
 ) -> RunRecord:
-    evaluation = OnlineEvaluation(Recording(recording), published, InputOptions((bag,)), OnlineOptions())
+    evaluation = OnlineEvaluation(Recording(recording), published, InputOptions((bag,)), RunOptions())
     return evaluation.run(observers)
 
 

@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
+from clip_rl_perception.progress import Stage
 from clip_rl_perception.replay import ros_environment
 from clip_rl_perception.replay.processes import Child, Children
-from clip_rl_perception.replay.progress import Stage
 from clip_rl_perception.replay.ros_environment import DOMAIN_VARIABLE, RosMissingError, child_environment
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="process groups and /proc as Linux has them")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from clip_rl_perception.replay.run_builder import RunBuilder, RunOptions
+from clip_rl_perception.replay.replay_options import RunOptions
+from clip_rl_perception.replay.run_builder import RunBuilder
 from clip_rl_perception.runs.observer import SeenFrame
 from clip_rl_perception.runs.run_record import RunRecord, mask_hash
 from clip_rl_perception.sources.bag_source import BagSource

@@ -23,7 +23,7 @@ from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.metrics.evaluator import Evaluator
 from clip_rl_perception.options import Option
 from clip_rl_perception.runs.host import host, versions
-from clip_rl_perception.stream import ModelOptions
+from clip_rl_perception.stream_options import ModelOptions
 
 from clip_rl_training.corruptions import CORRUPTIONS
 from clip_rl_training.datasets import ALL, DATASETS, SegmentationDataset, open_dataset

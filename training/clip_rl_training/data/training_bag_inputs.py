@@ -31,7 +31,7 @@ from clip_rl_training.synthetic.stereo import BASELINE_MM, FIELD_OF_VIEW
 
 @dataclasses.dataclass(frozen=True)
 class Trees:
-    """Trees of datasets (SOURCE is the root); one bag for each sequence."""
+    """Which of a dataset's sequences become bags."""
 
     dataset: Annotated[str | None, Option(metavar="NAME", help=f"one of {', '.join(DATASETS)}")] = None
     """Layout and classes."""
@@ -41,7 +41,7 @@ class Trees:
 
 @dataclasses.dataclass(frozen=True)
 class Scenes:
-    """Synthetic scenes (no SOURCE)."""
+    """Which scenes are rendered."""
 
     synthetic: bool = False
     """Render a synthetic operation with ground truth."""
@@ -61,8 +61,8 @@ class Scenes:
 class Options:
     """Of datasets and synthetic scenes."""
 
-    trees: Trees
-    scenes: Scenes
+    trees: Annotated[Trees, Option(group="trees of datasets (SOURCE is the root); one bag for each sequence")]
+    scenes: Annotated[Scenes, Option(group="synthetic scenes (no SOURCE)")]
     stereo: bool = False
     """Also the right eye: right_frames/ of a tree, or rendered."""
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.labels import LabelSpace
-from clip_rl_perception.stream import LoadedModel, ModelOptions, StreamRunner, load
+from clip_rl_perception.stream import LoadedModel, StreamRunner, load
+from clip_rl_perception.stream_options import ModelOptions
 
 from clip_rl_training.evaluating.evaluation_loop import Prediction
 from clip_rl_training.naming.synonyms import Synonyms, renamed

@@ -1,4 +1,4 @@
-"""Types of options that need more than their own constructor; wrong values raise `ArgumentTypeError`."""
+"""Types of options that need more than their own constructor."""
 
 from __future__ import annotations
 
@@ -37,6 +37,9 @@ def _size(text: str, expected: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+Count = Annotated[int, Option(least=1)]
+NaturalNumber = Annotated[int, Option(least=0)]
+NotNegative = Annotated[float, Option(least=0)]
 PositiveNumber = Annotated[float, Option(type=positive_number)]
 WidthByHeight = Annotated[tuple[int, int], Option(type=width_by_height)]
 HeightByWidth = Annotated[tuple[int, int], Option(type=height_by_width)]

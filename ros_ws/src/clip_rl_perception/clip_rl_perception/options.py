@@ -10,7 +10,11 @@
         'Tell of strange frames; False: never call a frame strange.'
 
 reads ``SOURCE --rate RATE --no-novelty``. A bool is a flag; a tuple may be repeated, or takes several words where it is
-positional or has ``nargs``; a Literal has choices; a dataclass is a group titled by its docstring.
+positional or has ``nargs``; a Literal has choices; the fields of a dataclass in it are options like its own.
+
+Ours, over argparse, because libraries that read dataclasses change what users know: tyro, jsonargparse, cyclopts and
+pydantic-settings call nested options ``--how.field-of-view`` and take no abbreviation of it, tyro and cyclopts draw
+boxes round errors, simple-parsing writes ``--field_of_view`` and ``--novelty bool``.
 """
 
 from __future__ import annotations
@@ -28,23 +32,38 @@ from collections.abc import Sequence
 from dataclasses import MISSING, is_dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from clip_rl_perception.errors import ClipRlError
+
 _KIND = "kind of options"
 """Where a parser notes the dataclass that it reads; no field has such a name."""
+_OURS = ("group", "one_of", "least", "read")
 
 
 class Option:
-    """Annotation of a field: its names, if not ``--like-the-field``, and more words for argparse's `add_argument`."""
+    """Annotation of a field: what its name, type and default do not say of an option."""
 
     def __init__(self, *names: str, **words: Any) -> None:
+        """Say it.
+
+        Args:
+            names: if not ``--like-the-field``.
+            words: ``group``: title of the group in which help shows it; ``one_of``: name of a set of options that
+                exclude each other; ``least``: smallest number; ``read``: what makes the value of its text, once
+                everything is parsed; any other: as of argparse's `add_argument`.
+        """
         self.names, self.words = names, words
 
 
 class Positional(Option):
-    """Annotation of a field that is given without a name."""
+    """Annotation of a field that is given without a name; the name of `Option` is what help calls it."""
+
+
+class NotAnOption(Option):
+    """Annotation of a field that keeps its default on the command line."""
 
 
 def parse(command: types.ModuleType, words: Sequence[str], program: str | None = None) -> Any:
-    """The options that `words` give to a command; raises `SystemExit` where argparse does."""
+    """The options that `words` give to a command; raises `SystemExit` where argparse does, `ClipRlError` after it."""
     return options_of(parser_for(command, program).parse_args(words))
 
 
@@ -55,9 +74,6 @@ def parser_for(command: types.ModuleType, program: str | None = None) -> argpars
     """
     plain: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter}
     parser = argparse.ArgumentParser(prog=program, description=command.__doc__, **plain)
-    if hasattr(command, "add_arguments"):  # not converted yet
-        command.add_arguments(parser)
-        return parser
     kind = command.options() if hasattr(command, "options") else get_type_hints(command.run)["options"]
     parts = {parser: kind}
     if not is_dataclass(kind):
@@ -70,58 +86,95 @@ def parser_for(command: types.ModuleType, program: str | None = None) -> argpars
         parts = dict(zip(made, get_args(kind), strict=True))
     for part, each in parts.items():
         part.set_defaults(**{_KIND: each})
-        _declare(part, part, each)
+        _declare(part, each, {"": part})
     return parser
 
 
 def options_of(found: argparse.Namespace) -> Any:
-    """The dataclass of what a parser has found; what its ``__post_init__`` raises is passed on."""
-    kind = getattr(found, _KIND, None)
-    return _built(kind, vars(found)) if kind else found
+    """The dataclass of what a parser has found.
+
+    Raises:
+        ClipRlError: a number below the least; further what a `read` or a ``__post_init__`` raises.
+    """
+    return _built(getattr(found, _KIND), vars(found))
 
 
-def _built(kind: Any, found: dict[str, Any]) -> Any:
-    hints = get_type_hints(kind)
-    names = [field.name for field in dataclasses.fields(kind)]
-    values = {name: _built(hints[name], found) if is_dataclass(hints[name]) else found[name] for name in names}
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+def _built(kind: Any, found: dict[str, Any], path: str = "") -> Any:
+    hints, values = get_type_hints(kind, include_extras=True), {}
+    for field in dataclasses.fields(kind):
+        hint, option = _read(hints[field.name])
+        place = path + field.name
+        if is_dataclass(hint) and not isinstance(option, NotAnOption):
+            values[field.name] = _built(hint, found, f"{place}.")
+        elif found.get(place, MISSING) is not MISSING:
+            values[field.name] = _value(field.name, option, found[place])
+    return kind(**values)
 
 
-def _declare(parser: argparse.ArgumentParser, place: Any, kind: Any) -> None:
-    """Declare the fields of `kind` in `place`, the parser or one of its groups."""
+def _value(name: str, option: Option, value: Any) -> Any:
+    least, read = option.words.get("least"), option.words.get("read")
+    if least is not None and not value >= least:
+        raise ClipRlError(f"{_names(name, option)[0]} is {value}; expected {least} or more")
+    if read is not None:
+        return read(value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _declare(parser: argparse.ArgumentParser, kind: Any, places: dict[str, Any], path: str = "", group: str = "") -> None:
+    """Declare the fields of `kind` in `places`: the parser, its groups and sets of one by name."""
     hints, texts = get_type_hints(kind, include_extras=True), _texts(kind)
     for field in dataclasses.fields(kind):
         hint, option = _read(hints[field.name])
-        if is_dataclass(hint):
-            _declare(parser, parser.add_argument_group(_phrase(hint.__doc__ or "")), hint)
+        if isinstance(option, NotAnOption):
             continue
+        title, one_of = option.words.get("group", group), option.words.get("one_of")
+        if is_dataclass(hint):
+            _declare(parser, hint, places, f"{path}{field.name}.", title)
+            continue
+        if title not in places:
+            places[title] = parser.add_argument_group(title)
+        place = places[title]
+        if one_of is not None:
+            if one_of not in places:
+                places[one_of] = place.add_mutually_exclusive_group()
+            place = places[one_of]
         words = {"help": _help(texts.get(field.name, ""), field.default), **_words(hint, option, field.default)}
         if isinstance(option, Positional):
-            place.add_argument(field.name, **words)
+            place.add_argument(path + field.name, **{"metavar": (option.names or (field.name,))[0], **words})
             continue
-        name = f"--{'no-' if field.default is True else ''}{field.name.replace('_', '-')}"
-        place.add_argument(*(option.names or [name]), dest=field.name, required=field.default is MISSING, **words)
+        names = _names(field.name, option, negated=field.default is True)
+        if hint is not bool and "choices" not in words:
+            words = {"metavar": names[0].lstrip("-").replace("-", "_").upper(), **words}
+        required = field.default is MISSING
+        place.add_argument(*names, dest=path + field.name, required=required, default=argparse.SUPPRESS, **words)
+
+
+def _names(name: str, option: Option, *, negated: bool = False) -> tuple[str, ...]:
+    return option.names or (f"--{'no-' if negated else ''}{name.replace('_', '-')}",)
 
 
 def _words(hint: Any, option: Option, default: Any) -> dict[str, Any]:
     """How argparse reads a field."""
     positional, required = isinstance(option, Positional), default is MISSING
-    words: dict[str, Any] = {} if required else {"default": default}
+    said = {name: word for name, word in option.words.items() if name not in _OURS}
+    words: dict[str, Any] = {"default": MISSING} if positional and not required else {}
     if hint is bool:
-        return {"action": "store_false" if default else "store_true", **option.words}
-    if get_origin(hint) is tuple and "type" not in option.words:
+        return {"action": "store_false" if default else "store_true", **said}
+    if "read" in option.words:
+        hint = str
+    elif get_origin(hint) is tuple and "type" not in said:
         hint, inner = _read(get_args(hint)[0])
         words |= inner.words
-        if positional or "nargs" in option.words:
+        if positional or "nargs" in said:
             words |= {"nargs": "+" if required else "*"}
         else:
-            words |= {"action": "append", "default": list(words.get("default") or ())}
+            words |= {"action": "append"}
     elif positional and not required:
         words |= {"nargs": "?"}
     if get_origin(hint) is Literal:
         words |= {"choices": get_args(hint)}
         hint = type(get_args(hint)[0])
-    return {"type": hint, **words, **option.words}
+    return {"type": hint, **words, **said}
 
 
 def _read(hint: Any) -> tuple[Any, Option]:

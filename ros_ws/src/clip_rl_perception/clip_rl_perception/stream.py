@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -32,63 +31,15 @@ from clip_rl_perception.pipeline import (
     text_of,
 )
 from clip_rl_perception.scene.content_area import ContentAreaTracker
-from clip_rl_perception.scene.instances import InstanceConfig
 from clip_rl_perception.scene.outcome import conclude
 from clip_rl_perception.scene.stamps import StampMonitor, StampVerdict
 from clip_rl_perception.scene.types import Scene, Validity
-from clip_rl_perception.scene.validity import ValidityConfig
 from clip_rl_perception.sources.frames import Frame
 from clip_rl_perception.sources.golden_frames import golden_images
+from clip_rl_perception.stream_options import NODE_OPTIONS, ModelOptions
 
 CLOCK_JUMP_NS = 1_000_000_000
 """A step back of at least this begins a new timeline; the node's default (parameter clock_jump_ms)."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelOptions:
-    """Which model on which engine, and how the pipeline runs. The defaults are the node's."""
-
-    model: str = "demo"
-    """Checkpoint: a shipped name or a path."""
-    engine: str = "auto"
-    """auto, torch, cuda, or an engine directory."""
-    classes: str | None = None
-    """Label space by name or file whose prompts replace the checkpoint's classes; None keeps them."""
-    input_size: tuple[int, int] | None = None
-    """Network input (H, W); None takes the engine's own."""
-    threads: int | None = None
-    """CPU threads of the engine; None: its own choice."""
-    refine_steps: int | None = None
-    """Most refinement steps; None: what the model was trained for."""
-    latency_budget_ms: float | None = None
-    """As the node's parameter; with a budget the masks depend on the machine's speed."""
-    views: int = 1
-    """Mirror images whose results are averaged: 1, 2 or 4."""
-    use_previous_frame: bool = True
-    """The refiner may recall the previous frame's result."""
-    novelty_check: bool = True
-    """False: report novelty, but never out_of_distribution."""
-    min_instrument_area: float = InstanceConfig.min_area
-    """Smallest instrument that gets a tag, as a fraction of the content area."""
-    build_if_missing: bool = False
-    """Build the engine with OpenVINO where there is none."""
-    library_threads: int | None = None
-    """Threads of OpenCV, and of torch where it is not the engine, in the whole process; None: their own choice."""
-
-    def pipeline_config(self) -> PipelineConfig:
-        """What the options ask of the pipeline."""
-        return PipelineConfig(
-            refine_steps=self.refine_steps,
-            latency_budget_ms=self.latency_budget_ms,
-            views=self.views,
-            use_previous_frame=self.use_previous_frame,
-            instruments=InstanceConfig(min_area=self.min_instrument_area),
-            validity=ValidityConfig(novelty_limit=1.0 if self.novelty_check else math.inf),
-        )
-
-
-NODE_OPTIONS = ("min_instrument_area", "build_if_missing", "library_threads")
-"""Options that only the node sets: a report of a replay does not tell them."""
 
 
 class LoadedModel:

@@ -25,7 +25,8 @@ from clip_rl_perception.labels import UNLABELLED
 from clip_rl_perception.metrics.confusion import PooledMetrics
 from clip_rl_perception.model.checkpoint import Checkpoint
 from clip_rl_perception.pipeline import PerceptionPipeline
-from clip_rl_perception.replay.offline import OfflineOptions, OfflineReplay
+from clip_rl_perception.replay.offline import OfflineReplay
+from clip_rl_perception.replay.replay_options import OfflineOptions
 from clip_rl_perception.runs.observer import SeenFrame
 from clip_rl_perception.sources.frames import SourceError
 from clip_rl_perception.sources.golden_frames import golden_images

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.demo.demo_scene import SyntheticOperation, render
-from clip_rl_perception.replay.progress import Stage
+from clip_rl_perception.progress import Stage
 from clip_rl_perception.sources.frames import SourceError
 from clip_rl_perception.sources.media_source import open_source
 

@@ -16,7 +16,7 @@ import torch
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.metrics.latency import percentiles
-from clip_rl_perception.replay.progress import Stage
+from clip_rl_perception.progress import Stage
 
 TOTAL = "total"
 """Stage that every candidate has: the whole call, ms."""

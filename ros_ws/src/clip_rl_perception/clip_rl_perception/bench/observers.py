@@ -31,8 +31,8 @@ from clip_rl_perception.atomic_write import write_json
 from clip_rl_perception.bench.bench_engines import compiled_engine
 from clip_rl_perception.bench.bench_processes import start, start_node, wait_for
 from clip_rl_perception.bench.bench_run import BenchRun
+from clip_rl_perception.progress import Stage
 from clip_rl_perception.replay.processes import Child, Children
-from clip_rl_perception.replay.progress import Stage
 from clip_rl_perception.replay.recording import Recording
 from clip_rl_perception.replay.ros_environment import child_environment, require_ros
 

@@ -17,11 +17,13 @@ from typing import Any
 
 from clip_rl_perception.bench.bench_engines import compiled_engine
 from clip_rl_perception.bench.bench_run import BenchRun
-from clip_rl_perception.replay.offline import OfflineOptions, OfflineReplay
-from clip_rl_perception.replay.progress import Stage
+from clip_rl_perception.progress import Stage
+from clip_rl_perception.replay.offline import OfflineReplay
+from clip_rl_perception.replay.replay_options import OfflineOptions
 from clip_rl_perception.report.frame_gallery import FrameGallery
 from clip_rl_perception.sources.streams import InputOptions, open_inputs
-from clip_rl_perception.stream import LoadedModel, ModelOptions, StreamRunner, load
+from clip_rl_perception.stream import LoadedModel, StreamRunner, load
+from clip_rl_perception.stream_options import ModelOptions
 from clip_rl_perception.threads.priority import hand_over_quickly
 
 FRAMES = 100

@@ -24,6 +24,7 @@ from clip_rl_perception.bags.bag_inputs import GROUP, BagInput, open_path
 from clip_rl_perception.bags.bag_make import AS_STORED, START_NS, MadeBag, MakeOptions, make_bag
 from clip_rl_perception.cli_types import PositiveNumber
 from clip_rl_perception.options import Option, Positional
+from clip_rl_perception.progress import Progress
 from clip_rl_perception.sources.bag_files import is_bag
 from clip_rl_perception.sources.camera_model import FIELD_OF_VIEW, load_calibration
 from clip_rl_perception.sources.encodings import ENCODINGS
@@ -115,10 +116,10 @@ class Make:
     """Bag to create (a folder of bags: see --dataset)."""
     overwrite: bool = False
     """Replace a bag that is there already."""
-    truth: Truth
-    images: Images
-    timing: Timing
-    storage: Storage
+    truth: Annotated[Truth, Option(group="ground truth")]
+    images: Annotated[Images, Option(group="images")]
+    timing: Annotated[Timing, Option(group="time")]
+    storage: Annotated[Storage, Option(group="storage")]
 
 
 def options() -> Any:
@@ -146,7 +147,7 @@ def _make(options: Make) -> int:
     started = time.monotonic()
     for entry in inputs:
         path = options.out if len(inputs) == 1 else options.out / entry.name
-        with _Progress(str(path)) as progress:
+        with Progress(str(path)) as progress:
             made = make_bag(entry, path, how, overwrite=options.overwrite, progress=progress.update)
         _tell(made, time.monotonic() - started)
         started = time.monotonic()
@@ -231,32 +232,3 @@ def _tell(made: MadeBag, seconds: float) -> None:
         print(f"  note: {line}", file=sys.stderr)
     if len(made.problems) > SHOWN:
         print(f"  ... and {len(made.problems) - SHOWN} more", file=sys.stderr)
-
-
-class _Progress:
-    """One line on standard error: rewritten on a terminal, now and then elsewhere."""
-
-    def __init__(self, what: str) -> None:
-        self._what, self._live = what, sys.stderr.isatty()
-        self._told = time.monotonic()
-
-    def update(self, done: int, total: int | None) -> None:
-        """`done` frames of `total` are written."""
-        now = time.monotonic()
-        if now - self._told < (0.2 if self._live else 10.0):
-            return
-        self._told = now
-        share = f"{done} of {total} frames ({done / total:.0%})" if total else f"{done} frames"
-        print(
-            f"\r{self._what}: {share} " if self._live else f"{self._what}: {share}",
-            end="" if self._live else "\n",
-            file=sys.stderr,
-            flush=True,
-        )
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live:
-            print("\r" + " " * (len(self._what) + 40) + "\r", end="", file=sys.stderr, flush=True)

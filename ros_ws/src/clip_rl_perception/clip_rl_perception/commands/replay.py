@@ -12,44 +12,76 @@ which leaves a report and a bag of what was done.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shlex
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Annotated, Any
 
-from clip_rl_perception.commands import replay_online
-from clip_rl_perception.commands.replay_options import Options
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace
-from clip_rl_perception.replay.node_run import OUTPUTS
+from clip_rl_perception.options import Option
+from clip_rl_perception.progress import Progress
+from clip_rl_perception.replay.node_run import OUTPUTS, NodeRunOptions
+from clip_rl_perception.replay.replay_options import OfflineOptions
 from clip_rl_perception.replay.replay_outputs import clear_outputs
 from clip_rl_perception.report import requirements
 from clip_rl_perception.report import run_summary as reports
 from clip_rl_perception.report.frame_gallery import FrameGallery
 from clip_rl_perception.report.report_files import write_report
+from clip_rl_perception.report.requirements import Requirement
 from clip_rl_perception.runs.observer import FrameObserver
 from clip_rl_perception.runs.problems import ProblemLog
 from clip_rl_perception.runs.run_record import RunRecord
 from clip_rl_perception.sources.class_mapping import TruthMapping
 from clip_rl_perception.sources.streams import InputOptions
-from clip_rl_perception.sources.truth_label_map import load_label_map
+from clip_rl_perception.stream_options import ModelOptions
 from clip_rl_perception.threads.priority import hand_over_quickly
 
 BAG, FILES = "perception", ("report.html", "report.json", "overlay*.mp4")
+INTERRUPTED = 130
+"""Exit status of an online run that Ctrl-C or the node's end cut short."""
+NODE = "through the real node, over DDS (needs ROS 2)"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is replayed, how, and what is told of it."""
+
+    what: InputOptions
+    model: ModelOptions
+    measured: OfflineOptions
+    out: Path = Path("out/replay")
+    """Output folder."""
+    bag: bool = True
+    """Write an output bag; False: write no output bag."""
+    video: bool = True
+    """Write an overlay video; False: write no overlay video."""
+    require: Annotated[tuple[Requirement, ...], Option(metavar="LIST", read=requirements.parse)] = ()
+    """For example "miou>=0.7,p99_ms<=80": exit status 1 if not met."""
+    online: Annotated[bool, Option(group=NODE)] = False
+    """Play the recording to the node at its own rate, and judge."""
+    node: Annotated[NodeRunOptions, Option(group=NODE)]
+    view: bool = False
+    """Show every frame on a live page in a browser (rerun-sdk)."""
+    view_port: int = 9090
+    """TCP port of the page; the next one carries data."""
 
 
 def run(options: Options) -> int:
     """Replay; returns the exit status."""
     hand_over_quickly()
+    command = shlex.join(["clip-rl", *sys.argv[1:]])
+    options = dataclasses.replace(options, measured=dataclasses.replace(options.measured, command=command))
+    replay = _online if options.online else _offline
     if not options.view:
-        return replay(options)
+        return replay(options, ())
     from clip_rl_perception.viewer.replay_view import ReplayView
 
-    _check(options)
     view = ReplayView(port=options.view_port, tell=lambda line: print(line, file=sys.stderr, flush=True))
     try:
         view.wait()
@@ -60,135 +92,71 @@ def run(options: Options) -> int:
         view.stop()
 
 
-def replay(options: Options, observers: Sequence[FrameObserver] = ()) -> int:
-    """Replay as the options say, shown to further observers too; returns the exit status."""
-    required = requirements.parse(options.require) if options.require else ()
-    _check(options)
-    label_map = load_label_map(options.label_map) if options.label_map else None
-    what = InputOptions(
-        paths=options.input,
-        topics=options.topic,
-        rate_hz=options.rate,
-        labels=options.labels,
-        label_topic=options.label_topic,
-        label_map=label_map,
-        use_truth=options.truth,
-    )
-    for path in what.paths:
-        if not path.exists():
-            raise ClipRlError(f"{path}: no such file or folder; expected a rosbag2, a video or a folder of images")
-    if options.node.online:
-        return _online(options, what, required, observers)
+def _offline(options: Options, observers: Sequence[FrameObserver]) -> int:
+    _check_paths(options.what)
     # Imported here: torch takes seconds, and what is wrong with the arguments is said before.
-    from clip_rl_perception.replay.offline import OfflineOptions, OfflineReplay
-    from clip_rl_perception.stream import ModelOptions, load
+    from clip_rl_perception.replay.offline import OfflineReplay
+    from clip_rl_perception.stream import load
 
     out = options.out
     _clear(out)
-    model_options = ModelOptions(
-        model=options.model,
-        engine=options.engine,
-        classes=options.classes,
-        threads=options.threads,
-        refine_steps=options.refine_steps,
-        views=options.views,
-        use_previous_frame=options.previous_frame,
-        novelty_check=options.novelty,
-    )
-    progress = Progress()
-    problems = ProblemLog(lambda line: progress.say(f"note: {line}"))
-    with load(model_options, log=progress.say) as model:
-        book = FrameGallery()
-        offline = OfflineReplay(
-            what,
-            model,
-            OfflineOptions(
-                bag=out / BAG if options.bag else None,
-                video=out if options.video else None,
-                boundary=options.boundary,
-                temporal=options.temporal,
-                nsd_tau=options.tau,
-                max_frames=options.frames,
-                only_stamps=_stamps(options.same_frames_as),
-                command=shlex.join(["clip-rl", *sys.argv[1:]]),
-            ),
-            observers=[book, *observers],
-            problems=problems,
-            progress=progress.update,
-        )
-        mapping = offline.inputs.mapping
-        for name in mapping.unanswered if mapping is not None else ():
-            problems.add(f"no class of the model answers to '{name}'; it scores 0 wherever it occurs")
-        if required:
-            requirements.check_names(required, _known_metrics(mapping, model.space))
-        with _interruptible(offline.stop) as interrupted:
-            record = offline.run()
-        progress.end()
-    written = write_report(record, out, book, videos=list(offline.video_files.values()))
-    _summarise(written.summary, record, out, problems)
+    bag, video = out / BAG if options.bag else None, out if options.video else None
+    with Progress("replaying") as progress:
+        problems = ProblemLog(lambda line: progress.say(f"note: {line}"))
+        with load(options.model, log=progress.say) as model:
+            book = FrameGallery()
+            offline = OfflineReplay(
+                options.what,
+                model,
+                dataclasses.replace(options.measured, bag=bag, video=video),
+                observers=[book, *observers],
+                problems=problems,
+                progress=progress.update,
+            )
+            mapping = offline.inputs.mapping
+            for name in mapping.unanswered if mapping is not None else ():
+                problems.add(f"no class of the model answers to '{name}'; it scores 0 wherever it occurs")
+            if options.require:
+                requirements.check_names(options.require, _known_metrics(mapping, model.space))
+            with _interruptible(offline.stop) as interrupted:
+                record = offline.run()
+    summary = _written(options, record, book, problems, videos=list(offline.video_files.values()))
     if interrupted:
         print(
             f"clip-rl replay: interrupted after {len(record.frames)} frames; the report tells of them", file=sys.stderr
         )
         return 128 + interrupted[0]
-    return _status(required, written.summary)
+    return _status(options.require, summary)
 
 
-def _online(
-    options: Options,
-    what: InputOptions,
-    required: Sequence[requirements.Requirement],
-    observers: Sequence[FrameObserver],
-) -> int:
-    out = options.out
+def _online(options: Options, observers: Sequence[FrameObserver]) -> int:
+    _check_paths(options.what)
+    from clip_rl_perception.replay.live import replay_online
+
+    out, measured = options.out, options.measured
     _clear(out, *OUTPUTS)
+    for name, given, instead in (
+        ("--classes", options.model.classes, "the node's classes are changed by its service set_classes"),
+        ("--frames", measured.max_frames, "--seconds ends early online"),
+        ("--same-frames-as", measured.only_stamps, "it is for offline replay of what an online run processed"),
+    ):
+        if given is not None:
+            raise ClipRlError(f"{name} does not go with --online: {instead}")
     problems, book = ProblemLog(lambda line: print(f"note: {line}", file=sys.stderr)), FrameGallery()
-    command = shlex.join(["clip-rl", *sys.argv[1:]])
-    record = replay_online.replay(options, what, out, command=command, observers=[book, *observers], problems=problems)
-    written = write_report(record, out, book)
-    _summarise(written.summary, record, out, problems)
+    record = replay_online(
+        options.what, options.model, options.node, measured, out, observers=[book, *observers], problems=problems
+    )
+    summary = _written(options, record, book, problems)
     if not record.complete:
         print("clip-rl replay: not played to its end; the report tells of what came back", file=sys.stderr)
-        return replay_online.INCOMPLETE
-    return _status(required, written.summary)
+        return INTERRUPTED
+    return _status(options.require, summary)
 
 
-class Progress:
-    """One line that is rewritten on a terminal, and a line now and then elsewhere."""
-
-    def __init__(self) -> None:
-        self._started = time.monotonic()
-        self._told = 0.0
-        self._open = False
-        self._terminal = sys.stderr.isatty()
-
-    def say(self, line: str) -> None:
-        """Print a line above the progress."""
-        self.end()
-        print(line, file=sys.stderr, flush=True)
-
-    def update(self, done: int, total: int | None) -> None:
-        """Show frames done, in all, and the rate."""
-        now = time.monotonic()
-        if done == 1:
-            self._started = now
-        if now - self._told < (0.2 if self._terminal else 10.0):
-            return
-        self._told = now
-        rate = (done - 1) / (now - self._started) if done > 1 else 0.0
-        left = f", {(total - done) / rate:.0f} s left" if total and rate > 0 else ""
-        text = f"{done}{f' of {total}' if total else ''} frames, {rate:.1f} a second{left}"
-        if self._terminal:
-            print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
-            self._open = True
-        else:
-            print(text, file=sys.stderr, flush=True)
-
-    def end(self) -> None:
-        """Leave the line."""
-        if self._open:
-            print(file=sys.stderr)
-            self._open = False
+def _check_paths(what: InputOptions) -> None:
+    for path in what.paths:
+        if not path.exists():
+            raise ClipRlError(f"{path}: no such file or folder; expected a rosbag2, a video or a folder of images")
 
 
 @contextlib.contextmanager
@@ -215,17 +183,22 @@ def _interruptible(stop: Callable[[], None]) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _summarise(summary: dict[str, object], record: RunRecord, out: Path, problems: ProblemLog) -> None:
+def _written(
+    options: Options, record: RunRecord, book: FrameGallery, problems: ProblemLog, *, videos: Sequence[Path] = ()
+) -> dict[str, Any]:
+    """Write the report and print the main numbers; returns what report.json holds but its frames."""
+    summary = write_report(record, options.out, book, videos=videos).summary
     print(reports.verdict(summary))
     if record.output_sha256:
         print(f"  masks     SHA-256 {record.output_sha256}")
     print(f"  model     {record.model_id} on {record.engine}")
     if problems.untold():
         print(f"  note      {problems.untold()} more lines like the notes above are in the report")
-    print(f"  report    {out / 'report.html'}")
+    print(f"  report    {options.out / 'report.html'}")
+    return summary
 
 
-def _status(required: Sequence[requirements.Requirement], summary: dict[str, object]) -> int:
+def _status(required: Sequence[Requirement], summary: dict[str, Any]) -> int:
     """Exit status of a run that was not interrupted; prints how the requirements fared."""
     verdicts = requirements.check(required, summary) if required else ()
     for verdict in verdicts:
@@ -244,26 +217,7 @@ def _known_metrics(mapping: TruthMapping | None, space: LabelSpace) -> list[str]
     )
 
 
-def _stamps(path: Path | None) -> frozenset[int] | None:
-    if path is None:
-        return None
-    from clip_rl_perception.runs.record_json import read_run
-
-    return frozenset(frame.stamp_ns for frame in read_run(path).frames if frame.kind == "mask")
-
-
 def _clear(out: Path, *further: str) -> None:
     """Remove what an earlier replay left; of a folder called as our bag only one that is a bag."""
     bag = [BAG] if (out / BAG / "metadata.yaml").is_file() else []
     clear_outputs(out, *FILES, *bag, *further)
-
-
-def _check(options: Options) -> None:
-    for value, least, name in (
-        (options.frames, 1, "--frames"),
-        (options.threads, 1, "--threads"),
-        (options.refine_steps, 0, "--refine-steps"),
-        (options.tau, 0, "--tau"),
-    ):
-        if value is not None and not value >= least:
-            raise ClipRlError(f"{name} is {value}; expected {least} or more")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 
 from clip_rl_perception.engine.protocol import EngineError
-from clip_rl_perception.replay.progress import Stage
+from clip_rl_perception.progress import Stage
 
 
 def can_compile(engine: str) -> bool:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from clip_rl_perception.cli_types import PositiveNumber, WidthByHeight
 from clip_rl_perception.demo.demo_engine import can_compile, compile_network
 from clip_rl_perception.demo.demo_scene import SyntheticOperation, render
-from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.options import Option
-from clip_rl_perception.replay.node_run import FRAMES, OUTPUTS, RECORDING, NodeRunOptions, run_node
-from clip_rl_perception.replay.online_evaluation import OnlineEvaluation, OnlineOptions
-from clip_rl_perception.replay.progress import Stage
+from clip_rl_perception.progress import Stage
+from clip_rl_perception.replay.node_run import FRAMES, OUTPUTS, RECORDING, NodeRunOptions, Transport, run_node
+from clip_rl_perception.replay.online_evaluation import OnlineEvaluation
 from clip_rl_perception.replay.recording import Recording, read_published
+from clip_rl_perception.replay.replay_options import RunOptions
 from clip_rl_perception.replay.replay_outputs import OverlayVideos, clear_outputs
 from clip_rl_perception.replay.ros_environment import require_ros
 from clip_rl_perception.replay.run_builder import key_of
@@ -27,21 +27,22 @@ from clip_rl_perception.sources.bag_source import BagSource
 from clip_rl_perception.sources.frames import FrameSource, SourceError
 from clip_rl_perception.sources.media_source import open_source
 from clip_rl_perception.sources.streams import InputOptions
+from clip_rl_perception.stream_options import ModelOptions
 
 REPORT = ("overlay.mp4", "report.html", "report.json")
 
 
 @dataclasses.dataclass(frozen=True)
 class DemoOptions:
-    """What is played, through which node, and where the result goes."""
+    """What is played, through which node, and where the result goes; without video and bag a synthetic operation."""
 
-    video: Path | None = None
+    video: Annotated[Path | None, Option(one_of="source")] = None
     """Video file or folder of images to play."""
-    bag: Path | None = None
+    bag: Annotated[Path | None, Option(one_of="source")] = None
     """rosbag2 to play; a labels topic in it gives accuracy."""
     topic: str | None = None
     """Image topic of the bag; None: the one with most images."""
-    transport: Literal["raw", "compressed"] = "raw"
+    transport: Transport = "raw"
     """How images travel."""
     seconds: PositiveNumber | None = None
     """Play only so much (synthetic operation: 10)."""
@@ -57,10 +58,6 @@ class DemoOptions:
     """Synthetic operation: WIDTHxHEIGHT, px."""
     seed: int = 0
     """Synthetic operation: which one."""
-
-    def __post_init__(self) -> None:
-        if self.video and self.bag:
-            raise ClipRlError("argument --bag: not allowed with argument --video")
 
 
 def run_demo(options: DemoOptions, command: str) -> int:
@@ -90,8 +87,9 @@ def run_demo(options: DemoOptions, command: str) -> int:
             compile_network(options.model, stage)
     info, problems = _open(options).info, ProblemLog()
     what = InputOptions((info.path,), topics=(info.topic,) if info.topic else (), rate_hz=options.rate)
-    node = NodeRunOptions(options.model, options.engine, options.transport, options.seconds)
-    played = run_node(what, node, out, problems, first_stage=stages - 3, stages=stages)
+    model = ModelOptions(options.model, options.engine)
+    node = NodeRunOptions(seconds=options.seconds, transport=options.transport)
+    played = run_node(what, model, node, out, problems, first_stage=stages - 3, stages=stages)
     summary = _report(what, options, problems, command, stages)
     print(text_summary(summary, out))
     if not summary["masks_received"]:
@@ -114,19 +112,15 @@ def _report(
     """Draw, measure and write everything; returns what report.json holds but its frames."""
     out, book = options.out, FrameGallery()
     recording, published = Recording(out / RECORDING), read_published(out / FRAMES)
-    measured = OnlineOptions(
-        title="CLIP-RL demo",
-        mode="demo",
-        transport=options.transport,
-        parameters={"model": options.model, "engine": options.engine, "transport": options.transport},
-        command=command,
-    )
+    asked = {"model": options.model, "engine": options.engine, "transport": options.transport}
     with Stage(stages - 1, stages, "drawing the overlay video") as stage:
-        evaluation = OnlineEvaluation(recording, published, what, measured, problems=problems, progress=stage.update)
+        evaluation = OnlineEvaluation(
+            recording, published, what, RunOptions(command=command), problems=problems, progress=stage.update
+        )
         rates = {key_of(evaluation.stream): evaluation.stream.source.info.rate_hz}
         width = max(2, evaluation.stream.source.info.size[1])
         video = OverlayVideos(out, rates, width=width, frames=len(published))
-        run = evaluation.run([book, video])
+        run = evaluation.run([book, video], mode="demo", parameters=asked, transport=options.transport)
         if video.frames:
             stage.result(f"{video.frames} frames, {video.codec}")
     with Stage(stages, stages, "writing the report"):

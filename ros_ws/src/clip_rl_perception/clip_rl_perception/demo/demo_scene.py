@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.progress import Stage
 from clip_rl_perception.replay.processes import Children
-from clip_rl_perception.replay.progress import Stage
 from clip_rl_perception.sources.bag_source import BagSource
 from clip_rl_perception.sources.frames import SourceError
 

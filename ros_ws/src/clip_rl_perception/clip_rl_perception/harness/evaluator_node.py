@@ -31,8 +31,9 @@ from rclpy.utilities import remove_ros_args
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.harness import events
 from clip_rl_perception.harness.recorder_node import RecorderNode
-from clip_rl_perception.replay.online_evaluation import OnlineEvaluation, OnlineOptions
+from clip_rl_perception.replay.online_evaluation import OnlineEvaluation
 from clip_rl_perception.replay.recording import Published, Recording, read_published
+from clip_rl_perception.replay.replay_options import RunOptions
 from clip_rl_perception.report.frame_gallery import FrameGallery
 from clip_rl_perception.report.report_files import write_report
 from clip_rl_perception.ros.spin import living
@@ -71,12 +72,14 @@ def check(
     )
     published = read_published(arguments.stamps) if arguments.stamps is not None else arrivals
     measured = "from publishing" if arguments.stamps is not None else "from the image's arrival at the evaluator"
-    options = OnlineOptions(
-        parameters={"latency": f"{measured} to the arrival of the mask, wall time"}, complete=complete, wall_s=wall_s
-    )
     recording, book = Recording(out / "recording"), FrameGallery()
-    evaluation = OnlineEvaluation(recording, published, what, options, problems=problems, progress=_tell)
-    run = evaluation.run([book])
+    evaluation = OnlineEvaluation(recording, published, what, RunOptions(), problems=problems, progress=_tell)
+    run = evaluation.run(
+        [book],
+        parameters={"latency": f"{measured} to the arrival of the mask, wall time"},
+        complete=complete,
+        wall_s=wall_s,
+    )
     write_report(run, out, book)
     return run
 

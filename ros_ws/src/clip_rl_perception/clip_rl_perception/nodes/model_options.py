@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clip_rl_perception.nodes.parameters import NodeParameters
-from clip_rl_perception.stream import ModelOptions
+from clip_rl_perception.stream_options import ModelOptions
 
 
 def model_options(parameters: NodeParameters) -> ModelOptions:

@@ -12,12 +12,14 @@ import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from clip_rl_perception.messages.message_types import COMPRESSED_IMAGE
-from clip_rl_perception.replay.node_run import FRAMES, RECORDING, NodeRunOptions, run_node
-from clip_rl_perception.replay.online_evaluation import OnlineEvaluation, OnlineOptions
-from clip_rl_perception.replay.progress import Stage
+from clip_rl_perception.progress import Stage
+from clip_rl_perception.replay.node_run import FRAMES, RECORDING, NodeRunOptions, Transport, parameters_of, run_node
+from clip_rl_perception.replay.online_evaluation import OnlineEvaluation
 from clip_rl_perception.replay.recording import Recording, read_published
+from clip_rl_perception.replay.replay_options import RunOptions
 from clip_rl_perception.replay.ros_environment import require_ros
 from clip_rl_perception.runs.observer import FrameObserver
 from clip_rl_perception.runs.problems import ProblemLog
@@ -27,6 +29,7 @@ from clip_rl_perception.sources.bag_reader import BagReader
 from clip_rl_perception.sources.frames import SourceError
 from clip_rl_perception.sources.media_source import open_source
 from clip_rl_perception.sources.streams import InputOptions
+from clip_rl_perception.stream_options import ModelOptions
 
 STAGES = 3
 """Start, play, judge."""
@@ -34,8 +37,9 @@ STAGES = 3
 
 def replay_online(
     what: InputOptions,
+    model: ModelOptions,
     options: NodeRunOptions,
-    measured: OnlineOptions,
+    measured: RunOptions,
     folder: Path,
     *,
     observers: Sequence[FrameObserver] = (),
@@ -47,8 +51,9 @@ def replay_online(
 
     Args:
         what: one path, at most one topic, and where its truth is.
+        model: what the node runs.
         options: how it is played; a bag as it was recorded, with its stamps.
-        measured: what is measured; `parameters`, `complete` and times are filled in here.
+        measured: what is measured.
         folder: where the recording (rosbag2), the table of frames and the processes' logs go; must not hold older ones.
         observers: shown every frame when it is judged.
         problems: collects what is left out.
@@ -67,29 +72,30 @@ def replay_online(
     options = dataclasses.replace(options, transport=transport, keep_stamps=True)
     log = problems or ProblemLog()
     started, begun = datetime.datetime.now(datetime.timezone.utc), time.monotonic()
-    complete = _play(what, options, folder, log)
-    told = ("model", "engine", "transport", "speed", "lockstep", "confidence", "seconds")
-    asked = {name: value for name in told if (value := getattr(options, name)) is not None}
-    asked |= {f"node.{name}": value for name, value in options.parameters.items()}
-    measured = dataclasses.replace(
-        measured,
-        parameters={**asked, **measured.parameters},
-        complete=complete,
-        transport=transport,
-        started=started.isoformat(timespec="seconds"),
-        wall_s=time.monotonic() - begun,
-    )
+    complete = _play(what, model, options, folder, log)
+    wall_s = time.monotonic() - begun
+    asked: dict[str, Any] = {"model": model.model, "engine": model.engine}
+    told = ("transport", "speed", "lockstep", "confidence", "seconds")
+    asked |= {name: value for name in told if (value := getattr(options, name)) is not None}
+    asked |= {f"node.{name}": value for name, value in parameters_of(model).items()}
     recording, published = Recording(folder / RECORDING), read_published(folder / FRAMES)
     with Stage(3, STAGES, "judging what came back") as stage:
         evaluation = OnlineEvaluation(recording, published, what, measured, problems=log, progress=stage.update)
-        return evaluation.run(observers)
+        return evaluation.run(
+            observers,
+            parameters=asked,
+            complete=complete,
+            transport=transport,
+            started=started.isoformat(timespec="seconds"),
+            wall_s=wall_s,
+        )
 
 
-def _play(what: InputOptions, options: NodeRunOptions, folder: Path, log: ProblemLog) -> bool:
+def _play(what: InputOptions, model: ModelOptions, options: NodeRunOptions, folder: Path, log: ProblemLog) -> bool:
     """False when playing ended before the input did."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends playing as Ctrl-C does
     try:
-        return run_node(what, options, folder, log, first_stage=1, stages=STAGES)
+        return run_node(what, model, options, folder, log, first_stage=1, stages=STAGES)
     except KeyboardInterrupt:
         if not (folder / RECORDING / "metadata.yaml").is_file() or not (folder / FRAMES).is_file():
             raise
@@ -99,14 +105,14 @@ def _play(what: InputOptions, options: NodeRunOptions, folder: Path, log: Proble
         signal.signal(signal.SIGTERM, before)
 
 
-def _as_recorded(what: InputOptions, transport: str | None) -> tuple[InputOptions, str]:
+def _as_recorded(what: InputOptions, transport: Transport | None) -> tuple[InputOptions, Transport]:
     """The input with the topic that is played, and how its images travel."""
     (path,) = what.paths
     if not is_bag(path):
         return dataclasses.replace(what, topics=()), transport or "raw"
     topic = open_source(path, topic=next(iter(what.topics), None)).info.topic
     with BagReader(path) as reader:
-        recorded = "compressed" if reader.topics[topic].msgtype == COMPRESSED_IMAGE else "raw"
+        recorded: Transport = "compressed" if reader.topics[topic].msgtype == COMPRESSED_IMAGE else "raw"
     if transport not in (None, recorded):
         raise SourceError(f"{path}: {topic} was recorded as {recorded} images; it is played as it is")
     return dataclasses.replace(what, topics=(topic,)), recorded

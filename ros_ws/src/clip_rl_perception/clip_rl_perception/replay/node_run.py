@@ -7,15 +7,21 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, Literal
 
+from clip_rl_perception.cli_types import PositiveNumber
 from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.options import NotAnOption
+from clip_rl_perception.progress import Stage
 from clip_rl_perception.replay.processes import Child, Children
-from clip_rl_perception.replay.progress import Stage
 from clip_rl_perception.replay.ros_environment import child_environment
 from clip_rl_perception.runs.problems import ProblemLog
 from clip_rl_perception.sources.streams import InputOptions
+from clip_rl_perception.stream_options import ModelOptions
 
 NAMESPACE = "/clip_rl_demo"
+Transport = Literal["raw", "compressed"]
+"""How images travel."""
 OUTPUTS = RECORDING, FRAMES, LOGS = "recording", "frames.jsonl", "logs"
 """What a run leaves in its folder: rosbag2 of the node's outputs, JSON lines of frames published, a log per process."""
 QUIET_S = 1.5
@@ -30,37 +36,39 @@ class SessionError(ClipRlError):
 
 @dataclasses.dataclass(frozen=True)
 class NodeRunOptions:
-    """How an input is played through which node."""
+    """How an input is played through the node."""
 
-    model: str = "demo"
-    """The node's parameter `model`."""
-    engine: str = "auto"
-    """The node's parameter `engine`."""
-    transport: str | None = None
-    """raw or compressed, for videos and folders (None: raw)."""
-    seconds: float | None = None
-    """Play only so much of the input, s."""
-    speed: float = 1.0
-    """Times the input's own rate."""
-    keep_stamps: bool = False
-    """Send a bag's messages as they were recorded, with their own stamps, on simulated time."""
+    speed: PositiveNumber = 1.0
+    """Times the recording's own rate."""
     lockstep: bool = False
-    """Send a frame when the node has answered the one before, so that every frame is processed."""
+    """Send a frame when the node has answered the one before."""
+    seconds: PositiveNumber | None = None
+    """Play only so much of the recording."""
+    transport: Transport | None = None
+    """Of videos and folders; None: raw."""
     confidence: bool = False
-    """Ask the node for confidence too: calibration error in the report, at the price of its time."""
-    parameters: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Further parameters of the node, values as on a ROS command line."""
-    start_timeout_s: float = 180.0
+    """Judge the confidence too; the node then computes it."""
+    keep_stamps: Annotated[bool, NotAnOption()] = False
+    """Send a bag's messages as they were recorded, with their own stamps, on simulated time."""
+    start_timeout_s: Annotated[float, NotAnOption()] = 180.0
     """How long the node may take to become active, s."""
 
 
 def run_node(
-    what: InputOptions, options: NodeRunOptions, folder: Path, problems: ProblemLog, *, first_stage: int, stages: int
+    what: InputOptions,
+    model: ModelOptions,
+    options: NodeRunOptions,
+    folder: Path,
+    problems: ProblemLog,
+    *,
+    first_stage: int,
+    stages: int,
 ) -> bool:
     """Play one bag, video or folder through the node and record what comes back; False when the node ended before.
 
     Args:
         what: its path, rate and, of a bag, topic.
+        model: what the node runs.
         options: how it is played.
         folder: where the recording (rosbag2), the table of frames and the processes' logs go.
         problems: collects what goes wrong without ending the run.
@@ -75,7 +83,7 @@ def run_node(
         with Stage(first_stage, stages, "starting the perception node") as stage:
             record = [str(folder / RECORDING), *(["--confidence"] if options.confidence else [])]
             recorder = children.start("recorder", _node_command("harness.recorder_node", *record))
-            perception = _node_command("nodes.perception_node", parameters=_node_parameters(options))
+            perception = _node_command("nodes.perception_node", parameters=_node_parameters(model, options))
             node = children.start("perception_node", perception)
             deadline = time.monotonic() + options.start_timeout_s
             # The node's publishers exist as soon as it is configured; frames played before would return unrecorded.
@@ -165,15 +173,21 @@ def _node_command(module: str, *arguments: str, parameters: Mapping[str, str] | 
     return [sys.executable, "-m", f"clip_rl_perception.{module}", *arguments, *ros]
 
 
-def _node_parameters(options: NodeRunOptions) -> dict[str, str]:
+def parameters_of(model: ModelOptions) -> dict[str, str]:
+    """The node's parameters for what is not as usual beside model and engine, values as on a ROS command line."""
+    unusual = {field.name for field in dataclasses.fields(model) if getattr(model, field.name) != field.default}
+    return {name: str(getattr(model, name)).lower() for name in sorted(unusual - {"model", "engine"})}
+
+
+def _node_parameters(model: ModelOptions, options: NodeRunOptions) -> dict[str, str]:
     return {
         "autostart": "true",
         # Quoted: a model called 1e3 or true stays text.
-        "model": f"'{options.model}'",
-        "engine": f"'{options.engine}'",
+        "model": f"'{model.model}'",
+        "engine": f"'{model.engine}'",
         "image_transport": options.transport or "raw",
         **({"use_sim_time": "true"} if options.keep_stamps else {}),
-        **options.parameters,
+        **parameters_of(model),
     }
 
 

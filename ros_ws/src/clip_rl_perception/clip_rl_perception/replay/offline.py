@@ -7,7 +7,6 @@ What a frame becomes depends on the frames before it in its own stream alone, so
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -15,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.replay.replay_options import OfflineOptions
 from clip_rl_perception.replay.replay_outputs import OutputBag, OverlayVideos
-from clip_rl_perception.replay.run_builder import RunBuilder, RunOptions, StreamKey, key_of, place_of
+from clip_rl_perception.replay.run_builder import RunBuilder, StreamKey, key_of, place_of
 from clip_rl_perception.runs.observer import FrameObserver, SeenFrame
 from clip_rl_perception.runs.problems import ProblemLog
 from clip_rl_perception.runs.run_record import RunRecord
@@ -28,20 +28,6 @@ from clip_rl_perception.threads.worker_thread import Worker
 
 WAITING = 4
 """Frames that may wait between two threads."""
-
-
-@dataclasses.dataclass(frozen=True)
-class OfflineOptions(RunOptions):
-    """What a replay does beside inferring."""
-
-    bag: Path | None = None
-    """Output bag to write; None: none."""
-    video: Path | None = None
-    """Folder for the overlay video; None: none."""
-    max_frames: int | None = None
-    """End after so many frames; None: all."""
-    only_stamps: frozenset[int] | None = None
-    """Process only frames of these stamps, ns: those that an online run processed. None: all."""
 
 
 class OfflineReplay:

@@ -6,41 +6,21 @@ from the node while it works.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.messages.scene_messages import Status
 from clip_rl_perception.replay.recording import Published, Recording
-from clip_rl_perception.replay.run_builder import RunBuilder, RunOptions
+from clip_rl_perception.replay.replay_options import RunOptions
+from clip_rl_perception.replay.run_builder import RunBuilder
 from clip_rl_perception.runs.observer import FrameObserver, SeenFrame
 from clip_rl_perception.runs.problems import ProblemLog
-from clip_rl_perception.runs.run_record import Kind, RunRecord
+from clip_rl_perception.runs.run_record import Kind, Mode, RunRecord
 from clip_rl_perception.scene.types import Validity
 from clip_rl_perception.sources.frames import Frame, LeftOut, SourceError
 from clip_rl_perception.sources.streams import InputOptions, Stream
-
-
-@dataclasses.dataclass(frozen=True)
-class OnlineOptions(RunOptions):
-    """What is measured, and what the report says of the run."""
-
-    title: str = "CLIP-RL online replay"
-    """Heading of the report."""
-    mode: Literal["online", "demo"] = "online"
-    """What made the run."""
-    parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """What the run was asked for."""
-    complete: bool = True
-    """False when playing was interrupted."""
-    started: str = ""
-    """When playing began, UTC, ISO 8601; empty: when judging begins."""
-    wall_s: float | None = None
-    """How long playing took, s."""
-    transport: str = "raw"
-    """``raw`` or ``compressed``: how images travelled."""
 
 
 class OnlineEvaluation:
@@ -51,7 +31,7 @@ class OnlineEvaluation:
         recording: Recording,
         published: Sequence[Published],
         what: InputOptions,
-        options: OnlineOptions,
+        options: RunOptions,
         *,
         problems: ProblemLog | None = None,
         progress: Callable[[int, int | None], None] = lambda done, total: None,
@@ -71,7 +51,7 @@ class OnlineEvaluation:
             LabelMapError: a label map that does not fit the node's classes.
         """
         self.problems = problems or ProblemLog()
-        self._recording, self._published, self._options, self._progress = recording, published, options, progress
+        self._recording, self._published, self._progress = recording, published, progress
         if recording.label_space is None:
             self.problems.add("the node never said what its classes are: no mask can be judged")
         self._run = RunBuilder(what, recording.label_space or load_label_space("binary"), options, self.problems)
@@ -84,9 +64,25 @@ class OnlineEvaluation:
         self._masks = ByStamp(recording.masks())
         self._confidences = ByStamp(recording.confidences())
 
-    def run(self, observers: Sequence[FrameObserver] = ()) -> RunRecord:
-        """Judge every frame that was sent; `observers` are shown those that were not dropped."""
-        options, heard, run = self._options, self._recording, self._run
+    def run(
+        self,
+        observers: Sequence[FrameObserver] = (),
+        *,
+        mode: Mode = "online",
+        parameters: Mapping[str, Any] | None = None,
+        transport: str = "raw",
+        **played: Any,
+    ) -> RunRecord:
+        """Judge every frame that was sent.
+
+        Args:
+            observers: shown those that were not dropped.
+            mode: what made the run.
+            parameters: what the run was asked for.
+            transport: ``raw`` or ``compressed``: how images travelled.
+            played: further fields of `RunRecord` that tell how it was played: complete, started, wall_s.
+        """
+        heard, run = self._recording, self._run
         rows, taken = _Rows(self._published), set[int]()
         with run.running(observers):
             for stream, content in run.read():
@@ -105,17 +101,15 @@ class OnlineEvaluation:
             self.problems.add(f"{heard.repeated_masks} masks carry a stamp that an earlier mask had")
         last = heard.statuses[-1] if heard.statuses else None
         return run.finish(
-            mode=options.mode,
+            mode=mode,
             model_id=last.model_id if last is not None else None,
             engine=last.engine if last is not None else None,
             label_space=heard.label_space,
-            parameters=options.parameters,
-            complete=options.complete,
-            started=options.started or run.started,
-            wall_s=options.wall_s,
-            transport=options.transport,
+            parameters=parameters or {},
+            transport=transport,
             replaced=max((status.dropped for status in heard.statuses), default=0),
             wrong_stamps=wrong + heard.repeated_masks,
+            **played,
         )
 
     def _measure(self, stream: Stream, content: Frame | LeftOut, row: Published, *, first: bool) -> SeenFrame:

@@ -6,7 +6,6 @@ Offline replay, online replay and the demo all build here: the same mask gives t
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import datetime
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -16,12 +15,13 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import named_line
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.metrics.confusion import MetricError
+from clip_rl_perception.replay.replay_options import RunOptions
 from clip_rl_perception.replay.scoring import FrameScorer, ScoredFrame, at_size
 from clip_rl_perception.replay.stream_checks import StreamCheck
 from clip_rl_perception.runs.host import host, versions
 from clip_rl_perception.runs.observer import FrameObserver, SeenFrame
 from clip_rl_perception.runs.problems import ProblemLog
-from clip_rl_perception.runs.run_record import FrameRecord, Kind, RunRecord, mask_hash, noted
+from clip_rl_perception.runs.run_record import FrameRecord, Kind, Mode, RunRecord, mask_hash, noted
 from clip_rl_perception.scene.types import Instrument, Scene
 from clip_rl_perception.sources.frames import Frame, LeftOut
 from clip_rl_perception.sources.streams import InputOptions, Item, Stream, open_inputs, read
@@ -34,20 +34,8 @@ StreamKey = tuple[str, str]
 """Sequence and topic."""
 
 
-@dataclasses.dataclass(frozen=True)
-class RunOptions:
-    """What is measured, and what the report says of the run."""
-
-    boundary: bool = True
-    """Measure NSD and HD95."""
-    temporal: bool = True
-    """Measure consistency with the previous frame that has a mask."""
-    nsd_tau: float = 10.0
-    """Tolerance of the NSD, px of the full-size mask."""
-    title: str = "CLIP-RL replay"
-    """Heading of the report."""
-    command: str = ""
-    """Command line, for the report."""
+TITLES: dict[Mode, str] = {"offline": "CLIP-RL replay", "online": "CLIP-RL online replay", "demo": "CLIP-RL demo"}
+"""Headings of reports by mode."""
 
 
 class RunBuilder:
@@ -177,12 +165,13 @@ class RunBuilder:
             if not self._tell(observer, "failed and is shown no more", observer.on_frame, seen):
                 self._observers.remove(observer)
 
-    def finish(self, *, parameters: Mapping[str, Any], **further: Any) -> RunRecord:
+    def finish(self, *, mode: Mode, parameters: Mapping[str, Any], **further: Any) -> RunRecord:
         """The record of the run.
 
         Args:
+            mode: what made the run.
             parameters: what the run was asked for beside `RunOptions`.
-            further: further fields of `RunRecord`: mode, model, times.
+            further: further fields of `RunRecord`: model, times.
         """
         for check in self._checks.values():
             ends = [other.last_ns for other in self._checks.values() if other.path == check.path]
@@ -192,7 +181,8 @@ class RunBuilder:
         return RunRecord(
             input_sha256=self._sha256,
             source=self.inputs.describe(self._what),
-            title=options.title,
+            mode=mode,
+            title=options.title or TITLES[mode],
             frames=tuple(record for records in self._records.values() for record in records),
             evaluated=self._scorer.names,
             evaluated_note=mapping.note if mapping is not None else "",

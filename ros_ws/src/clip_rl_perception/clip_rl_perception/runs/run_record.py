@@ -24,6 +24,7 @@ from clip_rl_perception.scene.types import Instrument
 FORMAT = "clip-rl-run/1"
 """Of report.json; changed when the meaning of a key changes."""
 
+Mode = Literal["offline", "online", "demo"]
 Kind = Literal["mask", "invalid", "dropped"]
 
 STAGES = ("decode", "preprocess", "network", "refine", "postprocess", "tags", "publish", "total")
@@ -72,7 +73,7 @@ class FrameRecord:
 class RunRecord:
     """A whole run: every frame, and everything that it depends on."""
 
-    mode: Literal["offline", "online", "demo"]
+    mode: Mode
     title: str
     """Heading of the report."""
     input_sha256: str

@@ -7,11 +7,13 @@ import hashlib
 import heapq
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.cli_types import PositiveNumber
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.options import Option, Positional
 from clip_rl_perception.sources.bag_files import is_bag
 from clip_rl_perception.sources.bag_reader import BagReader
 from clip_rl_perception.sources.bag_source import BagSource, image_topics
@@ -20,7 +22,7 @@ from clip_rl_perception.sources.class_mapping import TruthMapping, mapping_of_la
 from clip_rl_perception.sources.frames import Frame, FrameSource, LeftOut, SourceError, hash_files
 from clip_rl_perception.sources.media_source import image_files, open_source
 from clip_rl_perception.sources.truth_folder import TruthFolder
-from clip_rl_perception.sources.truth_label_map import LabelMap
+from clip_rl_perception.sources.truth_label_map import LabelMap, load_label_map
 
 OUTPUT_TOPICS = ("mask", "confidence", "overlay")
 """Last parts of topics that the perception node itself publishes: no input unless asked for by name."""
@@ -30,20 +32,20 @@ OUTPUT_TOPICS = ("mask", "confidence", "overlay")
 class InputOptions:
     """What to read, and where its truth is."""
 
-    paths: tuple[Path, ...]
-    """Bags (folder or storage file), videos or folders of images; each is a sequence of its own."""
-    topics: tuple[str, ...] = ()
-    """Image topics of bags; empty: every one."""
-    rate_hz: float | None = None
-    """Frames per second of videos and folders; None: their own."""
-    labels: Path | None = None
-    """Folder of masks; None: the labels topic of a bag, if there is one."""
+    paths: Annotated[tuple[Path, ...], Positional("input")]
+    """Rosbag2, video or folder of images; each is a sequence."""
+    topics: Annotated[tuple[str, ...], Option("--topic")] = ()
+    """Image topic of the bag; may be given again (all)."""
+    labels: Annotated[Path | None, Option(metavar="DIR")] = None
+    """Folder of ground-truth masks."""
     label_topic: str | None = None
-    """Topic of the masks in a bag; None: the one beside the images."""
-    label_map: LabelMap | None = None
-    """How truth is stored and merged; None: by the class list of the bag, or ids of the model's classes."""
-    use_truth: bool = True
-    """False: leave the labels of a bag alone."""
+    """Topic of ground truth in the bag; None: labels beside the images."""
+    label_map: Annotated[LabelMap | None, Option(metavar="YAML", read=load_label_map)] = None
+    """How truth is stored and merged, as clip-rl eval."""
+    use_truth: Annotated[bool, Option("--no-truth")] = True
+    """Read the labels of a bag; False: leave labels in the bag alone."""
+    rate_hz: Annotated[PositiveNumber | None, Option("--rate")] = None
+    """Frames per second of videos and folders; None: their own."""
 
 
 @dataclasses.dataclass(frozen=True)

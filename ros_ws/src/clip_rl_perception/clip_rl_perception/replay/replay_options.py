@@ -1,0 +1,48 @@
+"""What a replay measures, where it ends and what it writes."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+from clip_rl_perception.cli_types import Count, NotNegative
+from clip_rl_perception.options import NotAnOption, Option
+from clip_rl_perception.runs.record_json import read_run
+
+
+def _stamps_of_masks(report: str) -> frozenset[int]:
+    """Stamps of the frames that gave a mask in the run of a report.json, ns."""
+    return frozenset(frame.stamp_ns for frame in read_run(Path(report)).frames if frame.kind == "mask")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """What is measured, and what the report says of the run."""
+
+    nsd_tau: Annotated[NotNegative, Option("--tau")] = 10.0
+    """Tolerance of the NSD, px."""
+    boundary: bool = True
+    """Measure NSD and HD95; False: measure no NSD and HD95."""
+    temporal: bool = True
+    """Measure the change from frame to frame; False: measure no consistency from frame to frame."""
+    title: Annotated[str, NotAnOption()] = ""
+    """Heading of the report; empty: as usual for the kind of run."""
+    command: Annotated[str, NotAnOption()] = ""
+    """Command line, for the report."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OfflineOptions(RunOptions):
+    """What an offline replay does beside inferring."""
+
+    max_frames: Annotated[Count | None, Option("--frames", metavar="N")] = None
+    """End after N frames."""
+    only_stamps: Annotated[frozenset[int] | None, Option("--same-frames-as", metavar="JSON", read=_stamps_of_masks)] = (
+        None
+    )
+    """Only frames that gave a mask in that report, by their stamp."""
+    bag: Annotated[Path | None, NotAnOption()] = None
+    """Output bag to write; None: none."""
+    video: Annotated[Path | None, NotAnOption()] = None
+    """Folder for the overlay video; None: none."""

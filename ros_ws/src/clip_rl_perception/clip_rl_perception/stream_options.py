@@ -1,0 +1,66 @@
+"""Which model a stream of frames runs through, and how: what the node, replay, eval and bench ask of `stream.load`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Annotated
+
+from clip_rl_perception.cli_types import Count, NaturalNumber
+from clip_rl_perception.engine.tta import VIEWS
+from clip_rl_perception.options import NotAnOption, Option
+
+if TYPE_CHECKING:
+    from clip_rl_perception.pipeline import PipelineConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelOptions:
+    """Which model on which engine, and how the pipeline runs. The defaults are the node's."""
+
+    model: str = "demo"
+    """Checkpoint: shipped name or path."""
+    engine: str = "auto"
+    """auto, torch or an engine directory."""
+    classes: Annotated[str | None, Option(metavar="SPACE")] = None
+    """Label space whose prompts replace the model's classes."""
+    input_size: Annotated[tuple[int, int] | None, NotAnOption()] = None
+    """Network input (H, W); None takes the engine's own."""
+    threads: Count | None = None
+    """CPU threads of the engine; None: its own choice."""
+    refine_steps: NaturalNumber | None = None
+    """Most refinement steps per frame; None: the model's."""
+    latency_budget_ms: Annotated[float | None, NotAnOption()] = None
+    """As the node's parameter; with a budget the masks depend on the machine's speed."""
+    views: Annotated[int, Option(choices=VIEWS)] = 1
+    """Average over this many mirror images."""
+    use_previous_frame: Annotated[bool, Option("--no-previous-frame")] = True
+    """The refiner may recall the previous result; False: the refiner recalls no previous result."""
+    novelty_check: Annotated[bool, Option("--no-novelty")] = True
+    """Call frames unlike those of training out of distribution; False: never call a frame out of distribution."""
+    min_instrument_area: Annotated[float, NotAnOption()] = 0.0005
+    """Smallest instrument that gets a tag, as a fraction of the content area."""
+    build_if_missing: Annotated[bool, NotAnOption()] = False
+    """Build the engine with OpenVINO where there is none."""
+    library_threads: Annotated[int | None, NotAnOption()] = None
+    """Threads of OpenCV, and of torch where it is not the engine, in the whole process; None: their own choice."""
+
+    def pipeline_config(self) -> PipelineConfig:
+        """What the options ask of the pipeline."""
+        # Imported here: commands read their options before torch, which takes seconds.
+        from clip_rl_perception.pipeline import PipelineConfig
+        from clip_rl_perception.scene.instances import InstanceConfig
+        from clip_rl_perception.scene.validity import ValidityConfig
+
+        return PipelineConfig(
+            refine_steps=self.refine_steps,
+            latency_budget_ms=self.latency_budget_ms,
+            views=self.views,
+            use_previous_frame=self.use_previous_frame,
+            instruments=InstanceConfig(min_area=self.min_instrument_area),
+            validity=ValidityConfig(novelty_limit=1.0 if self.novelty_check else math.inf),
+        )
+
+
+NODE_OPTIONS = ("min_instrument_area", "build_if_missing", "library_threads")
+"""Options that only the node sets: a report of a replay does not tell them."""
