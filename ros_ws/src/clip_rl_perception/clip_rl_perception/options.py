@@ -104,11 +104,16 @@ def _built(kind: Any, found: dict[str, Any], path: str = "") -> Any:
     for field in dataclasses.fields(kind):
         hint, option = _read(hints[field.name])
         place = path + field.name
-        if is_dataclass(hint) and not isinstance(option, NotAnOption):
+        if _is_nested(hint, option) and not isinstance(option, NotAnOption):
             values[field.name] = _built(hint, found, f"{place}.")
         elif found.get(place, MISSING) is not MISSING:
             values[field.name] = _value(field.name, option, found[place])
     return kind(**values)
+
+
+def _is_nested(hint: Any, option: Option) -> bool:
+    """Whether a field's own fields are options; not so where it is read from its text."""
+    return is_dataclass(hint) and "read" not in option.words
 
 
 def _value(name: str, option: Option, value: Any) -> Any:
@@ -120,7 +125,9 @@ def _value(name: str, option: Option, value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _declare(parser: argparse.ArgumentParser, kind: Any, places: dict[str, Any], path: str = "", group: str = "") -> None:
+def _declare(
+    parser: argparse.ArgumentParser, kind: Any, places: dict[str, Any], path: str = "", group: str = ""
+) -> None:
     """Declare the fields of `kind` in `places`: the parser, its groups and sets of one by name."""
     hints, texts = get_type_hints(kind, include_extras=True), _texts(kind)
     for field in dataclasses.fields(kind):
@@ -128,7 +135,7 @@ def _declare(parser: argparse.ArgumentParser, kind: Any, places: dict[str, Any],
         if isinstance(option, NotAnOption):
             continue
         title, one_of = option.words.get("group", group), option.words.get("one_of")
-        if is_dataclass(hint):
+        if _is_nested(hint, option):
             _declare(parser, hint, places, f"{path}{field.name}.", title)
             continue
         if title not in places:
