@@ -39,11 +39,10 @@ for precision in bf16 fp16 fp32; do
   part "build-$precision" clip-rl build-engine --checkpoint demo --backend tensorrt --precision "$precision" \
     --out "$out/demo-$precision"
 done
-part agreement python benchmarks/engine_agreement.py --json "$out/agreement.json" \
-  --engines cuda:fp32,cuda:bf16,cuda:fp16,tensorrt:fp32,tensorrt:bf16,tensorrt:fp16
-for preset in vit_b16 rn50 mobileclip2_s0 tiny; do
-  part "frames-$preset" python benchmarks/gpu_frames.py --preset "$preset" --size 512x640 --json "$out/frames-$preset.json"
-done
+part agreement clip-rl bench --parts agreement --out "$out/bench" \
+  --backends cuda:fp32 cuda:bf16 cuda:fp16 tensorrt:fp32 tensorrt:bf16 tensorrt:fp16
+part networks clip-rl bench --parts networks --out "$out/bench" --backends cuda tensorrt --size 512x640 --rounds 500 \
+  --encoders vit_b16 rn50 mobileclip2_s0 tiny
 part bench clip-rl bench --parts roofline engines --backends cuda tensorrt torch --out "$out/bench"
 
 printf '\n'

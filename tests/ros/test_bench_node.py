@@ -27,13 +27,12 @@ def frames(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("transport", ["raw", "compressed"])
-def test_two_cameras(frames: Path, checkpoint: Path, tmp_path: Path, transport: str) -> None:
-    setting = NodeSetting(2, transport, str(checkpoint), "torch", threads=1)
-    lines: list[str] = []
-    (point,) = measure_node(
-        setting, load_frames(frames, tmp_path), tmp_path / "node", rates=(5.0,), seconds=2.0, peak_probes=0,
-        progress=lines.append,
-    )  # fmt: skip
+def test_two_cameras(
+    frames: Path, checkpoint: Path, tmp_path: Path, transport: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = BenchRun(BenchOptions(tmp_path, frames, rates=(5.0,), seconds=2.0))
+    (point,) = measure_node(run, NodeSetting(2, transport, str(checkpoint), "torch", threads=1))
+    lines = capsys.readouterr().err.splitlines()
     assert (point["cameras"], point["transport"], point["rate_hz"], point["sent"]) == (2, transport, 5.0, 20)
     assert 0 <= point["dropped"] < 20, "masks came back"
     assert point["fps"] > 0 and point["engine"] == "torch fp32 96x128" and point["threads"] == 1
@@ -48,10 +47,7 @@ def test_two_cameras(frames: Path, checkpoint: Path, tmp_path: Path, transport: 
 
 def test_a_node_that_refuses_its_model_is_named(frames: Path, tmp_path: Path) -> None:
     with pytest.raises(SessionError, match=r"not active.*no checkpoint"):
-        measure_node(
-            NodeSetting(1, "raw", "no_such_model", "torch"), load_frames(frames, tmp_path), tmp_path / "node",
-            rates=(5.0,), seconds=1.0, peak_probes=0, progress=lambda line: None,
-        )  # fmt: skip
+        measure_node(BenchRun(BenchOptions(tmp_path, frames)), NodeSetting(1, "raw", "no_such_model", "torch"))
 
 
 def test_a_slow_disk_behind_a_running_node(

@@ -14,10 +14,8 @@ from typing import Any
 import numpy as np
 
 from clip_rl_perception.bench.bench_engines import compiled_engine
-from clip_rl_perception.bench.bench_frames import BenchFrames
 from clip_rl_perception.bench.bench_processes import START_TIMEOUT_S, start, start_node, wait_for
 from clip_rl_perception.bench.bench_run import BenchRun
-from clip_rl_perception.engine.build_progress import Progress
 from clip_rl_perception.metrics import latency
 from clip_rl_perception.replay.node_run import SessionError
 from clip_rl_perception.replay.processes import Child, Children
@@ -88,39 +86,23 @@ def measure_point(
 
 def measure_nodes(run: BenchRun) -> dict[str, Any]:
     """`node`: every number of cameras and transport that the run names; see `measure_node`."""
-    options, engine, points = run.options, compiled_engine(run), []
-    for cameras, transport in itertools.product(options.cameras, options.transports):
-        points += measure_node(
-            NodeSetting(cameras, transport, options.model, engine),
-            run.frames,
-            options.out / "node" / f"{cameras}-{transport}",
-            rates=options.rates,
-            seconds=options.seconds,
-            peak_probes=options.peak_probes,
-            progress=run.log,
-        )
+    engine, points = compiled_engine(run), []
+    for cameras, transport in itertools.product(run.options.cameras, run.options.transports):
+        points += measure_node(run, NodeSetting(cameras, transport, run.options.model, engine))
     return {"node": points}
 
 
-def measure_node(
-    setting: NodeSetting,
-    frames: BenchFrames,
-    folder: Path,
-    *,
-    rates: tuple[float, ...],
-    seconds: float,
-    peak_probes: int,
-    progress: Progress,
-) -> list[dict[str, Any]]:
-    """One entry for every rate, and one with ``"peak": true`` when `peak_probes` is above 0.
+def measure_node(run: BenchRun, setting: NodeSetting) -> list[dict[str, Any]]:
+    """One entry for every rate of the run, and one with ``"peak": true`` where it probes for the peak and finds one.
 
     Raises:
         RosMissingError: no ROS here.
         SessionError: a process ended or did not answer.
     """
     require_ros()
+    options, folder = run.options, run.out / "node" / f"{setting.cameras}-{setting.transport}"
     folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / FRAMES_FILE, np.ascontiguousarray(np.stack(frames.frames)[..., ::-1]))
+    np.save(folder / FRAMES_FILE, np.ascontiguousarray(np.stack(run.frames.frames)[..., ::-1]))
     with Children(child_environment(), folder / "logs") as children:
         parameters = {"image_transport": setting.transport, "threads": str(setting.engine_threads())}
         nodes = [
@@ -129,13 +111,15 @@ def measure_node(
         ]
 
         def told(rate: float, before: str = "") -> dict[str, Any]:
-            found = measure_point(children, nodes, setting, folder, rate, seconds)
-            progress(before + describe(found))
+            found = measure_point(children, nodes, setting, folder, rate, options.seconds)
+            run.log(before + describe(found))
             return found
 
         measure_point(children, nodes, setting, folder, 10.0, 1.0)  # discovery, first frames
-        points = [told(rate) for rate in rates]
-        best = find_peak(lambda rate: told(rate, "  peak? "), points, peak_probes) if peak_probes else None
+        points = [told(rate) for rate in options.rates]
+        if not options.peak_probes:
+            return points
+        best = find_peak(lambda rate: told(rate, "  peak? "), points, options.peak_probes)
         return points if best is None else [*points, {**best, "peak": True}]
 
 
