@@ -47,7 +47,7 @@ bench: setup ## Time engines, peers and the node: docs/results/performance.md, o
 	  if [ "$$(cat .venv/.clip_rl/ros)" != none ]; then clip-rl bench --node $(BENCH) $(BENCH_PAGE); fi
 
 # A DDS domain of its own, so that nothing else on the network gets into the tests (domains up to 101 are safe on Linux).
-test: setup ## Run the tests with coverage of the packages that need no ROS
+test: setup ## Run the tests with coverage, that of the processes they start too
 	@. scripts/env.sh && export ROS_DOMAIN_ID=$${ROS_DOMAIN_ID:-$$((RANDOM % 90 + 10))} && \
 	  ignore=$$([ "$$(cat .venv/.clip_rl/ros)" != none ] || echo --ignore=tests/ros) && \
 	  if [ -n '$(PYTEST)' ]; then python -m pytest --cov --cov-report=term:skip-covered $$ignore $(PYTEST); else \
@@ -62,4 +62,4 @@ format: setup ## Write the sources as `make lint` wants them
 	@. .venv/bin/activate && ruff check --fix $(PYTHON_SOURCES); ruff format $(PYTHON_SOURCES)
 
 clean: ## Remove what was built and written: .venv, the workspace's build, out/
-	rm -rf .venv ros_ws/build ros_ws/install ros_ws/log out .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage *.egg-info
+	rm -rf .venv ros_ws/build ros_ws/install ros_ws/log out .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* *.egg-info
