@@ -176,8 +176,9 @@ def summarise(
         statuses += found["status"]
         rates.append(latency.rate_hz([received for _, received in own]) or 0.0)
     total = len(stamps) * setting.cameras
-    stages = {stage: latency.percentiles([entry[f"{stage}_ms"] for entry in statuses]) for stage in STAGES}
-    shares = [(entry["network_ms"] + entry["refine_ms"]) / entry["total_ms"] for entry in statuses if entry["total_ms"]]
+    times = [entry["stage_ms"] for entry in statuses]
+    stages = {stage: latency.percentiles([each[stage] for each in times]) for stage in STAGES}
+    shares = [(each["network"] + each["refine"]) / each["total"] for each in times if each["total"]]
     return {
         "rate_hz": rate_hz,
         "cameras": setting.cameras,

@@ -1,12 +1,13 @@
 """Notes when masks and status messages arrive, and keeps nothing else: the lightest witness of what the node does.
 
 Messages are taken as bytes; of masks only the header stamp is read. SIGINT or SIGTERM ends it and writes one JSON file:
-by namespace ``masks``, pairs of header stamp and arrival in ns, and ``status``, the fields of every SceneStatus.
+by namespace ``masks``, pairs of header stamp and arrival in ns, and ``status``, the `Status` of every frame.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -21,15 +22,12 @@ from sensor_msgs.msg import Image
 from clip_rl_perception.harness import events
 from clip_rl_perception.harness.listening import turns
 from clip_rl_perception.messages.message_types import stamp_in
+from clip_rl_perception.messages.scene_messages import status_of
 from clip_rl_perception.ros.qos import reliable
 from clip_rl_perception.ros.shutdown import ShutdownSignals
 from clip_rl_perception.ros.spin import living
 
 QOS = reliable(50)
-STATUS_FIELDS = (
-    "validity", "decode_ms", "preprocess_ms", "network_ms", "refine_ms", "postprocess_ms", "tags_ms", "publish_ms",
-    "total_ms", "age_ms", "refine_steps", "engine", "model_id",
-)  # fmt: skip
 
 
 class LatencyRecorderNode(Node):
@@ -55,8 +53,8 @@ class LatencyRecorderNode(Node):
             name: {
                 "masks": self.masks[name],
                 "status": [
-                    {field: getattr(message, field) for field in STATUS_FIELDS}
-                    for message in (deserialize_message(data, SceneStatus) for data in self.statuses[name])
+                    dataclasses.asdict(status_of(deserialize_message(data, SceneStatus)))
+                    for data in self.statuses[name]
                 ],
             }
             for name in self.masks

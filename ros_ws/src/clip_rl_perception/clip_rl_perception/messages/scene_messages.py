@@ -1,7 +1,8 @@
-"""What was seen in a frame as ROS messages, and back: here, and nowhere else, fields of tags and status are named.
+"""What was seen in a frame as ROS messages, and back, for nodes, bags, recordings and viewers alike.
 
-Every number becomes Python's own on its way: a numpy scalar in a field ends the process in rosidl's C conversion, and a
-whole number where a float belongs is read as one.
+Plain values of `Instrument` and `Status` are in their messages by the same names: a new one is named there and in the
+.msg file. What has another form in a message is named here, and nowhere else. Every number becomes Python's own on its
+way: a numpy scalar in a field ends the process in rosidl's C conversion, and a whole number for a float is misread.
 """
 
 from __future__ import annotations
@@ -15,34 +16,6 @@ from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.messages.message_types import BAG_TYPES, INSTRUMENTS, STATUS, MessageTypes, stamp_of
 from clip_rl_perception.runs.run_record import STAGES
 from clip_rl_perception.scene.types import Box, Instrument, Validity
-
-_TAG: dict[str, Callable[[Any], Any]] = {
-    "track_id": int,
-    "class_id": int,
-    "confidence": float,
-    "area": float,
-    "visibility": float,
-    "touches_border": bool,
-    "age": int,
-}
-"""Plain fields that an Instrument and its tag have in common."""
-_TAG_POINTS = {
-    "tip": "geometry_msgs/msg/Point32",
-    "axis": "geometry_msgs/msg/Vector3",
-    "velocity": "geometry_msgs/msg/Vector3",
-}
-"""(x, y) of an Instrument, and what they are in its tag, with z = 0."""
-_STATUS: dict[str, Callable[[Any], Any]] = {
-    "reason": str,
-    "refine_steps": int,
-    "received": int,
-    "processed": int,
-    "dropped": int,
-    "invalid": int,
-    "model_id": str,
-    "engine": str,
-}
-"""Plain fields that a Status and its message have in common."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +43,23 @@ class Status:
     """Backend, precision and network size."""
     stamp_ns: int = 0
     """Header stamp of the frame, ns: of a status that was read."""
+
+
+def _plain_fields(kind: Any) -> dict[str, Callable[[Any], Any]]:
+    """Names of fields that are plain values, in messages by the same names, and what makes them Python's own."""
+    plain: dict[Any, Callable[[Any], Any]] = {"int": int, "float": float, "bool": bool, "str": str}
+    return {field.name: plain[field.type] for field in dataclasses.fields(kind) if field.type in plain}
+
+
+_TAG = _plain_fields(Instrument)
+_TAG_POINTS = {
+    "tip": "geometry_msgs/msg/Point32",
+    "axis": "geometry_msgs/msg/Vector3",
+    "velocity": "geometry_msgs/msg/Vector3",
+}
+"""(x, y) of an Instrument, and what they are in its tag, with z = 0."""
+_STATUS = _plain_fields(Status)
+del _STATUS["stamp_ns"]  # the header has it
 
 
 def tags(

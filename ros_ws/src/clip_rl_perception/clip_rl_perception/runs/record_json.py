@@ -25,23 +25,9 @@ class ReportError(ClipRlError):
     """A report cannot be read, or two cannot be compared; the message says which and why."""
 
 
-_PLAIN = (
-    "index",
-    "topic",
-    "sequence",
-    "stamp_ns",
-    "kind",
-    "validity",
-    "reason",
-    "novelty",
-    "latency_ms",
-    "age_ms",
-    "received_ns",
-    "refine_steps",
-    "mask_sha256",
-)
-
-
+_OWN_FORM = ("stage_ms", "instruments", "measures")
+_PLAIN = [field.name for field in dataclasses.fields(FrameRecord) if field.name not in _OWN_FORM]
+"""Fields of a frame that are in the file as they are."""
 TAG_ROW: dict[str, tuple[int, int | None]] = {
     "track_id": (1, None),
     "class_id": (1, None),
@@ -92,33 +78,15 @@ def read_run(path: str | Path) -> RunRecord:
         found = data.get("format") if isinstance(data, dict) else None
         raise ReportError(f"{path}: format is {found}, expected {FORMAT}: a report.json of clip-rl replay or demo")
     try:
-        evaluated = tuple(data["evaluated"])
-        return RunRecord(
-            mode=data["mode"],
-            title=data["title"],
-            input_sha256=data["input_sha256"],
-            source=data["input"],
-            model_id=data["model_id"],
-            engine=data["engine"],
-            frames=tuple(frame_from_json(frame, len(evaluated)) for frame in data["frames"]),
-            label_space=label_space_from_dict(data["label_space"]) if data["label_space"] else None,
-            evaluated=evaluated,
-            evaluated_note=data["evaluated_note"],
-            unanswered=tuple(data["unanswered"]),
-            nsd_tau=data["nsd_tau"],
-            engine_manifest=data["engine_manifest"],
-            parameters=data["parameters"],
-            host=data["host"],
-            versions=data["versions"],
-            problems=tuple(data["problems"]),
-            complete=data["complete"],
-            wall_s=data["wall_s"],
-            started=data["started"],
-            command=data["command"],
-            transport=data["transport"],
-            replaced=data["drops"]["replaced_by_newer"],
-            wrong_stamps=data["wrong_stamps"],
-        )
+        fields: dict[str, Any] = {
+            "source": data["input"],
+            "replaced": data["drops"]["replaced_by_newer"],
+            "frames": [frame_from_json(frame, len(data["evaluated"])) for frame in data["frames"]],
+            "label_space": label_space_from_dict(data["label_space"]) if data["label_space"] else None,
+        }
+        fields |= {field.name: data[field.name] for field in dataclasses.fields(RunRecord) if field.name not in fields}
+        fields |= {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+        return RunRecord(**fields)
     except (KeyError, TypeError, ValueError, IndexError, LabelError) as error:
         raise ReportError(f"{path}: not a whole report: {type(error).__name__}: {error}") from error
 
