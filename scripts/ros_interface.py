@@ -5,7 +5,7 @@
 
 Tables stand between `<!-- table: NAME -->` and `<!-- end -->`; everything else is written by hand. Needs no ROS: what
 only ROS could import is read from its source. What the code cannot know, such as what a control node should do, stands
-in scripts/ros_interface_texts.py; a topic, status code or diagnostics key that has no text there, or a text without
+in scripts/ros_interface_texts.yaml; a topic, status code or diagnostics key that has no text there, or a text without
 one, is an error.
 """
 
@@ -17,9 +17,12 @@ import difflib
 import json
 import re
 import sys
+import types
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "ros_ws" / "src" / "clip_rl_perception" / "clip_rl_perception"
@@ -29,7 +32,6 @@ DOCUMENT = ROOT / "docs" / "ros_interface.md"
 sys.path[:0] = [str(PACKAGE.parent), str(Path(__file__).parent)]
 
 import ros_interface_sources as sources  # noqa: E402
-import ros_interface_texts as texts  # noqa: E402
 from clip_rl_perception.labels import label_space_names, load_label_space  # noqa: E402
 from clip_rl_perception.nodes.diagnostics import NodeState, check  # noqa: E402
 from clip_rl_perception.nodes.health import Health  # noqa: E402
@@ -39,6 +41,10 @@ from clip_rl_perception.scene.types import Validity  # noqa: E402
 from clip_rl_perception.viewer.viewer_parameters import ViewerParameters  # noqa: E402
 
 _BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+texts = types.SimpleNamespace(**yaml.safe_load((ROOT / "scripts/ros_interface_texts.yaml").read_text("utf-8")))
+"""What the code cannot know, by the names that the code uses."""
 
 
 class DriftError(Exception):
@@ -57,7 +63,7 @@ def _described(kind: str, names: Iterable[str], described: dict[str, Any]) -> No
     missing, extra = sorted(known - set(described)), sorted(set(described) - known)
     if missing or extra:
         raise DriftError(
-            f"{kind}: without a text in scripts/ros_interface_texts.py: {missing}; texts of what is gone: {extra}"
+            f"{kind}: without a text in scripts/ros_interface_texts.yaml: {missing}; texts of what is gone: {extra}"
         )
 
 
