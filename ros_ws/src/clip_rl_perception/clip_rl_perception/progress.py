@@ -83,7 +83,9 @@ class Stage(Progress):
         self._note = ""
 
     def __enter__(self: P) -> P:
-        self._opened(at_once=True)
+        bar = self._opened(at_once=True)
+        if self._live:
+            bar.last_print_t = 0.0  # the first update is shown, however soon it comes
         return self
 
     def __exit__(
