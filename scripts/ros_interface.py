@@ -19,6 +19,7 @@ import re
 import sys
 import types
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -186,20 +187,14 @@ TABLES: dict[str, Callable[[], str]] = {
     "inputs": inputs_table,
     "outputs": outputs_table,
     "status": status_table,
-    "SceneStatus": lambda: fields_table("SceneStatus"),
-    "InstrumentTag": lambda: fields_table("InstrumentTag"),
-    "ClassList": lambda: fields_table("ClassList"),
     "services": services_table,
-    "parameters-start": lambda: parameters_table(When.START),
-    "parameters-configure": lambda: parameters_table(When.CONFIGURE),
-    "parameters-live": lambda: parameters_table(When.LIVE),
     "lifecycle": lifecycle_table,
     "diagnostics": diagnostics_table,
-    "launch-perception": lambda: launch_table("perception"),
-    "launch-stereo": lambda: launch_table("stereo"),
-    "launch-replay": lambda: launch_table("replay"),
     "viewer": viewer_table,
     "labels": labels_table,
+    **{name: partial(fields_table, name) for name in ("SceneStatus", "InstrumentTag", "ClassList")},
+    **{f"parameters-{when.name.lower()}": partial(parameters_table, when) for when in When},
+    **{f"launch-{name}": partial(launch_table, name) for name in ("perception", "stereo", "replay")},
 }
 
 

@@ -12,7 +12,6 @@ import torch
 from torch.nn import functional
 
 from clip_rl_perception.arrays import ByteArray, FloatArray
-from clip_rl_perception.bench.bench_run import STAGES
 from clip_rl_perception.bench.interleaved import Laps
 from clip_rl_perception.engine.protocol import Engine
 from clip_rl_perception.labels import LabelSpace
@@ -65,7 +64,7 @@ class PipelineCandidate:
         self._stamp += FRAME_NS
         scene, _ = self._stream.process(frame, self._stamp)
         self.steps.append((scene.refine_steps, scene.refine_ms))
-        return {stage: getattr(scene, f"{stage}_ms") for stage in STAGES}
+        return scene.stage_ms
 
 
 class EngineCandidate:

@@ -49,7 +49,7 @@ QUIET_S = 2.0
 def listen(node: RecorderNode, stop: threading.Event) -> bool:
     """Until playing is over; False when `stop` was set before, or the disk failed."""
     played, latest, since = False, -1, time.monotonic()
-    for now in node.listen(stop):
+    for now in node.listen(stop.is_set):
         count, playing = sum(node.counts.values()), node.image_publishers() > 0
         played |= playing
         if playing or count != latest:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +42,8 @@ class LatencyRecorderNode(Node):
         self.statuses: dict[str, list[bytes]] = {name: [] for name in namespaces}
         self._topics: list[str] = []
         for name in namespaces:
-            for kind, topic, received in ((Image, "mask", self._on_mask), (SceneStatus, "status", self._on_status)):
-                self._subscribe(kind, f"{name}/{topic}", name, received)
+            self._subscribe(Image, f"{name}/mask", functools.partial(self._on_mask, name))
+            self._subscribe(SceneStatus, f"{name}/status", self.statuses[name].append)
 
     def ready(self) -> bool:
         """True as soon as somebody publishes each topic."""
@@ -60,15 +62,12 @@ class LatencyRecorderNode(Node):
             for name in self.masks
         }
 
-    def _subscribe(self, kind: Any, topic: str, name: str, received: Any) -> None:
+    def _subscribe(self, kind: Any, topic: str, received: Callable[[bytes], None]) -> None:
         self._topics.append(topic)
-        self.create_subscription(kind, topic, lambda data: received(name, data), QOS, raw=True)
+        self.create_subscription(kind, topic, received, QOS, raw=True)
 
     def _on_mask(self, name: str, data: bytes) -> None:
         self.masks[name].append((stamp_in(data), time.time_ns()))
-
-    def _on_status(self, name: str, data: bytes) -> None:
-        self.statuses[name].append(data)
 
 
 def main(args: list[str] | None = None) -> None:
@@ -79,7 +78,7 @@ def main(args: list[str] | None = None) -> None:
     arguments = parser.parse_args(remove_ros_args(args)[1:])
     stop = ShutdownSignals()
     with living(lambda: LatencyRecorderNode(arguments.namespaces), args) as node:
-        for _ in turns(node, stop):
+        for _ in turns(node, stop.is_set):
             pass
         arguments.out.write_text(json.dumps(node.result()), encoding="utf-8")
         events.emit("done")

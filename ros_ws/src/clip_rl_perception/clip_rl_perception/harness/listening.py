@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from rclpy.executors import SingleThreadedExecutor
 
 from clip_rl_perception.harness import events
-from clip_rl_perception.ros.shutdown import Stop
 
 
-class Listener(Protocol):
-    """For annotations: an rclpy node that knows whether somebody publishes what it listens to."""
+def turns(node: Any, stopped: Callable[[], bool]) -> Iterator[float]:
+    """Serve `node` until `stopped`; yields the time, s, after every message, and ten times a second without any.
 
-    def ready(self) -> bool:
-        """True as soon as somebody publishes each topic."""
-        ...
-
-
-def turns(node: Listener, stop: Stop) -> Iterator[float]:
-    """Serve `node` until `stop` is set; yields the time, s, after every message, and ten times a second without any.
-
-    The event `ready` is told as soon as the node is.
+    The event `ready` is told as soon as `node.ready()` says that somebody publishes what it listens to.
     """
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     announced = False
     try:
-        while not stop.is_set():
+        while not stopped():
             executor.spin_once(timeout_sec=0.1)
             if not announced and node.ready():
                 announced = True

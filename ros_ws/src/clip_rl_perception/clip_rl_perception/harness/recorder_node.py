@@ -15,7 +15,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from clip_rl_perception.messages import message_types
 from clip_rl_perception.replay.recording import Published
 from clip_rl_perception.ros.qos import best_effort, latched, reliable
 from clip_rl_perception.ros.ros_types import ros_type
-from clip_rl_perception.ros.shutdown import ShutdownSignals, Stop
+from clip_rl_perception.ros.shutdown import ShutdownSignals
 from clip_rl_perception.ros.spin import living
 from clip_rl_perception.threads.priority import lower_this_thread
 
@@ -118,10 +118,10 @@ class RecorderNode(Node):
         if self._input_bag is not None:
             self._input_bag.close()
 
-    def listen(self, stop: Stop) -> Iterator[float]:
-        """Take what comes until `stop` is set or the disk fails; twice a second tell counts and yield the time, s."""
+    def listen(self, stopped: Callable[[], bool]) -> Iterator[float]:
+        """Take what comes until `stopped` or the disk fails; twice a second tell counts and yield the time, s."""
         told = 0.0
-        for now in turns(self, stop):
+        for now in turns(self, stopped):
             if now - told > 0.5:
                 told = now
                 events.emit("progress", **self.counts)
@@ -181,7 +181,7 @@ def main(args: list[str] | None = None) -> None:
     try:
         with living(lambda: RecorderNode(arguments.path, confidence=arguments.confidence), args) as node:
             try:
-                for _ in node.listen(stop):
+                for _ in node.listen(stop.is_set):
                     pass
             finally:
                 node.close()

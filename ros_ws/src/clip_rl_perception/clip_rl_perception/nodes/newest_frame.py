@@ -41,15 +41,11 @@ class FrameCounter:
         self._lock = threading.Lock()
         self._counts = FrameCounts()
 
-    def add(self, *, received: int = 0, processed: int = 0, dropped: int = 0, invalid: int = 0) -> FrameCounts:
-        """Add and return the counts after it."""
+    def add(self, **more: int) -> FrameCounts:
+        """Add to fields of `FrameCounts`; returns the counts after it."""
         with self._lock:
-            self._counts = FrameCounts(
-                self._counts.received + received,
-                self._counts.processed + processed,
-                self._counts.dropped + dropped,
-                self._counts.invalid + invalid,
-            )
+            sums = {name: getattr(self._counts, name) + count for name, count in more.items()}
+            self._counts = dataclasses.replace(self._counts, **sums)
             return self._counts
 
     @property

@@ -6,15 +6,6 @@ import contextlib
 import os
 import select
 import signal
-from typing import Protocol
-
-
-class Stop(Protocol):
-    """For annotations: what says that it is time to end."""
-
-    def is_set(self) -> bool:
-        """Whether it is."""
-        ...
 
 
 class ShutdownSignals:
