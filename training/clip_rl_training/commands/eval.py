@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from clip_rl_perception.atomic_write import write_json
-from clip_rl_perception.engine.tta import VIEWS
+from clip_rl_perception.cli_types import NaturalNumber, NotNegative
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.metrics.evaluator import Evaluator
-from clip_rl_perception.options import Option
+from clip_rl_perception.options import NotAnOption, Option
 from clip_rl_perception.runs.host import host, versions
 from clip_rl_perception.stream_options import ModelOptions
 
@@ -37,6 +37,7 @@ from clip_rl_training.naming.synonyms import Synonyms, load_synonyms
 from clip_rl_training.shipped_configs import shipped_names
 
 _LABEL_MAP = f"YAML that names, merges and ignores classes; shipped: {', '.join(shipped_names(FOLDER))}"
+_MODEL = "what is evaluated"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,27 +61,17 @@ class Data:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Model:
+class Model(ModelOptions):
     """What is evaluated."""
 
-    model: Annotated[str, Option("--checkpoint", metavar="CHECKPOINT")]
+    model: Annotated[str, Option("--checkpoint")] = dataclasses.field()
     """Path, or the name of a shipped one, for example demo."""
     engine: str = "torch"
     """torch, auto or an engine directory."""
-    classes: Annotated[str | None, Option(metavar="NAME_OR_FILE")] = None
-    """Label space that replaces the checkpoint's classes."""
-    synonyms: Annotated[str | None, Option(metavar="NAME_OR_FILE")] = None
-    """Measure again with other names for the classes (shipped: held_out) and tell what is kept."""
-    refine_steps: Annotated[int | None, Option(metavar="N")] = None
-    """At most N refinement steps; 0 is the decoder alone."""
-    views: Annotated[int, Option(choices=VIEWS)] = 1
-    """Average over this many mirror images of every frame."""
-    threads: Annotated[int | None, Option(metavar="N")] = None
-    """CPU threads; None: the library's choice."""
-
-    def options(self) -> ModelOptions:
-        """All of it but the synonyms, which are no matter of loading."""
-        return ModelOptions(**{name: value for name, value in vars(self).items() if name != "synonyms"})
+    use_previous_frame: Annotated[bool, NotAnOption()] = True
+    """As of a stream, where --video says that it is one."""
+    novelty_check: Annotated[bool, NotAnOption()] = True
+    """Reports count what is out of distribution."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,9 +84,9 @@ class Output:
     """What the model is called when others are compared with it."""
     out: Annotated[Path | None, Option(metavar="DIR")] = None
     """Pictures of the worst frames."""
-    worst: Annotated[int, Option(metavar="N")] = 8
+    worst: Annotated[NaturalNumber, Option(metavar="N")] = 8
     """How many of them."""
-    tau: float = 10.0
+    tau: NotNegative = 10.0
     """Tolerance of the NSD, px (default: 10.0)."""
 
 
@@ -105,9 +96,9 @@ class Robustness:
 
     corruptions: Annotated[bool, Option(help=f"run {len(CORRUPTIONS)} corruptions at 5 severities")] = False
     """Run all corruptions at 5 severities."""
-    corruption_frames: Annotated[int, Option(metavar="N")] = 50
+    corruption_frames: Annotated[NaturalNumber, Option(metavar="N")] = 50
     """Frames for it, 0 for all."""
-    seed: int = 0
+    seed: NaturalNumber = 0
     """Of the random patterns."""
     baseline: Annotated[Path | None, Option(metavar="PEER.json")] = None
     """Report of a peer, for its mean corruption error."""
@@ -117,10 +108,12 @@ class Robustness:
 class Options:
     """What is evaluated on what, and what is written of it."""
 
-    data: Data
-    model: Model
-    output: Output
-    robust: Robustness
+    data: Annotated[Data, Option(group="what is evaluated on")]
+    model: Annotated[Model, Option(group=_MODEL)]
+    synonyms: Annotated[str | None, Option(metavar="NAME_OR_FILE", group=_MODEL)] = None
+    """Measure again with other names for the classes (shipped: held_out) and tell what is kept."""
+    output: Annotated[Output, Option(group="what is written")]
+    robust: Annotated[Robustness, Option(group="corruption benchmark")]
 
 
 def run(options: Options) -> int:
@@ -129,11 +122,11 @@ def run(options: Options) -> int:
     data, robust = options.data, options.robust
     baseline = read_baseline(robust.baseline) if robust.baseline else None
     label_map = find_label_map(data.label_map) if data.label_map else None
-    synonyms = load_synonyms(options.model.synonyms) if options.model.synonyms else None
+    synonyms = load_synonyms(options.synonyms) if options.synonyms else None
     dataset = open_dataset(data.dataset, data.root, label_map=label_map).split(data.split)
     if data.sequences:
         dataset = dataset.only([name.strip() for name in data.sequences.split(",")], "--sequences")
-    with load_predictor(options.model.options(), rate_hz=data.rate) as predictor:
+    with load_predictor(options.model, rate_hz=data.rate) as predictor:
         mapping = class_mapping(dataset, predictor.label_space, label_map)
         for name in mapping.unanswered:
             print(f"note: no predicted class answers to '{name}'; it scores 0 wherever it occurs", file=sys.stderr)
@@ -167,7 +160,7 @@ def _renamed(
     report: dict[str, Any],
 ) -> dict[str, Any]:
     """Scores with the classes' other names, and the share of the mIoU that is kept."""
-    with load_predictor(options.model.options(), synonyms=synonyms, rate_hz=options.data.rate) as predictor:
+    with load_predictor(options.model, synonyms=synonyms, rate_hz=options.data.rate) as predictor:
         evaluator = Evaluator(mapping.names, nsd_tau=options.output.tau)
         evaluate(dataset, predictor, mapping, evaluator, video=options.data.video, title="other names")
         texts = {entry.name: list(entry.texts()) for entry in predictor.label_space.classes}
@@ -178,7 +171,7 @@ def _renamed(
         return after / before if before and after is not None else None
 
     return {
-        "file": options.model.synonyms,
+        "file": options.synonyms,
         "texts": texts,
         **{key: found[key] for key in ("miou", "miou_no_background", "dice", "nsd")},
         "kept": kept("miou"),
@@ -218,19 +211,9 @@ def summary(report: dict[str, Any]) -> str:
 
 
 def _check(options: Options) -> None:
-    output, robust = options.output, options.robust
-    for value, least, name in (
-        (output.worst, 0, "--worst"),
-        (robust.corruption_frames, 0, "--corruption-frames"),
-        (robust.seed, 0, "--seed"),
-        (output.tau, 0, "--tau"),
-        (options.model.refine_steps, 0, "--refine-steps"),
-    ):
-        if value is not None and not value >= least:
-            raise ClipRlError(f"{name} is {value}; expected {least} or more")
     if not options.data.rate > 0:
         raise ClipRlError(f"--rate is {options.data.rate}; expected more than 0, in frames per second")
-    if robust.baseline and not robust.corruptions:
+    if options.robust.baseline and not options.robust.corruptions:
         raise ClipRlError("--baseline needs --corruptions: it is what mean corruption error is relative to")
 
 
