@@ -20,7 +20,7 @@ from typing import Annotated
 
 import cv2
 from clip_rl_perception.options import Option
-from tqdm import tqdm
+from clip_rl_perception.progress import Progress
 
 from clip_rl_training.synthetic.drawing.synthetic_errors import SynthError
 from clip_rl_training.synthetic.drawing.user_images import load_backgrounds, load_cutouts
@@ -118,10 +118,9 @@ def _show(progress: Iterator[tuple[int, int]]) -> None:
     """A bar on a terminal; JSON events on a standard output that a program reads, as the demo does."""
     events = not sys.stdout.isatty()
     told = 0.0
-    with tqdm(unit="frame", file=sys.stderr, dynamic_ncols=True, disable=None) as bar:
+    with Progress("rendering") as bar:
         for done, total in progress:
-            bar.total = total
-            bar.update(done - bar.n)
+            bar.update(done, total)
             if events and (done == total or time.monotonic() - told > 0.5):
                 told = time.monotonic()
                 print(json.dumps({"event": "progress", "done": done, "total": total}), flush=True)

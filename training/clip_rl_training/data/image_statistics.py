@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.labels import UNLABELLED
-from tqdm import tqdm
+from clip_rl_perception.progress import shown
 
 from clip_rl_training.data.augment import is_gray, plain_view
 from clip_rl_training.data.dataset_stills import content_mask
@@ -27,7 +26,6 @@ LEAST_PIXELS = 1500
 """Frames that show less of instruments, or of the rest, are left out."""
 _BORDER, _RING = 5, 31
 """Width of the border zone and of the surroundings of instruments, px."""
-_shown = functools.partial(tqdm, desc="measuring", unit="frame", disable=None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +153,8 @@ def dataset_views(dataset: SegmentationDataset, frames: int) -> Iterator[tuple[B
     table = np.zeros(256, np.uint8)
     table[named or range(1, UNLABELLED)] = 1
     table[UNLABELLED] = UNLABELLED
-    for item in _shown(dataset.spread(frames).items):
+    items = dataset.spread(frames).items
+    for item in shown(items, "measuring", len(items)):
         rgb, labels = dataset.load(item)
         labels = np.asarray(cv2.LUT(labels, table), np.uint8)
         yield plain_view(rgb, labels, content_mask(rgb, find=True), size=VIEW)
@@ -163,6 +162,6 @@ def dataset_views(dataset: SegmentationDataset, frames: int) -> Iterator[tuple[B
 
 def scene_views(seed: int, scene: SceneConfig, frames: int) -> Iterator[tuple[ByteArray, ByteArray]]:
     """Views of the first `frames` validation scenes, likewise."""
-    for index in _shown(range(frames)):
+    for index in shown(range(frames), "measuring", frames):
         frame = render_still(scene_generator(seed, VALIDATION, index), scene)
         yield plain_view(frame.rgb, frame.type_map, frame.content, size=VIEW)

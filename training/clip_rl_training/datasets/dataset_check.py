@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from clip_rl_perception.errors import ClipRlError
-from tqdm import tqdm
+from clip_rl_perception.progress import shown
 
 from clip_rl_training.datasets.dataset import Item, SegmentationDataset, check_disjoint
 
@@ -113,7 +113,7 @@ def _checks(dataset: SegmentationDataset) -> Iterable[ItemCheck]:
     workers = min(8, os.cpu_count() or 1)
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         results = pool.map(lambda item: _check(dataset, item), dataset.items)
-        yield from tqdm(results, total=len(dataset), desc="reading", unit="frame", disable=None)
+        yield from shown(results, "reading", len(dataset))
 
 
 def _check(dataset: SegmentationDataset, item: Item) -> ItemCheck:

@@ -13,8 +13,8 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.metrics import latency
 from clip_rl_perception.metrics.evaluator import Evaluator, FrameScore
+from clip_rl_perception.progress import shown
 from clip_rl_perception.threads.prefetch import Prefetch
-from tqdm import tqdm
 
 from clip_rl_training.datasets import Item, SegmentationDataset
 from clip_rl_training.evaluating.evaluated_classes import ClassMapping
@@ -120,8 +120,8 @@ def evaluate(
         frames: Iterator[tuple[Item, ByteArray, ByteArray]] = stack.enter_context(
             Prefetch(_read(dataset), limit_bytes=READ_AHEAD, size=lambda read: read[1].nbytes + read[2].nbytes)
         )
-        bar = stack.enter_context(tqdm(total=len(dataset), desc=title, unit="frame", disable=None if title else True))
-        for item, rgb, labels in frames:
+        told = shown(frames, title, len(dataset)) if title else frames
+        for item, rgb, labels in told:
             truth = mapping.truth[labels]
             if damage is not None:
                 rgb, hidden = damage(rgb, item)
@@ -138,7 +138,6 @@ def evaluate(
             facts.validity[result.validity] = facts.validity.get(result.validity, 0) + 1
             if watcher is not None:
                 watcher(score, rgb, truth, prediction)
-            bar.update()
     facts.seconds = time.perf_counter() - started
     return facts
 

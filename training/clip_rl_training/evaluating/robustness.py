@@ -12,6 +12,7 @@ Both models must have seen the same frames with the same seed; `mean_corruption_
 
 from __future__ import annotations
 
+import itertools
 import json
 import zlib
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ import numpy as np
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.metrics.evaluator import Evaluator
-from tqdm import tqdm
+from clip_rl_perception.progress import Progress
 
 from clip_rl_training.corruptions import CORRUPTIONS, SEVERITIES, corrupt_and_cover
 from clip_rl_training.datasets import Item, SegmentationDataset
@@ -71,12 +72,12 @@ def run_corruptions(
 
     results: dict[str, dict[str, Any]] = {name: {} for name in names}
     clean = measured(None)
-    with tqdm(total=len(names) * len(severities), desc="corruptions", unit="run", disable=None) as bar:
-        for name in names:
-            for severity in severities:
-                bar.set_postfix_str(f"{name} {severity}")
-                results[name][str(severity)] = measured(_damage(name, severity, seed))
-                bar.update()
+    total = len(names) * len(severities)
+    with Progress("corruptions", unit="runs") as progress:
+        for done, (name, severity) in enumerate(itertools.product(names, severities)):
+            progress.update(done, total, f"{name} {severity}")
+            results[name][str(severity)] = measured(_damage(name, severity, seed))
+        progress.update(total, total)
     errors = [_error(metrics) for by_severity in results.values() for metrics in by_severity.values()]
     return {
         "frames": len(chosen),
