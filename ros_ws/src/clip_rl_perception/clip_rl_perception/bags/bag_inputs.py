@@ -45,6 +45,8 @@ class BagInput:
     """The right camera's frames, paired with the left ones by `Frame.index`."""
     cameras: tuple[CameraModel, ...] = ()
     """Their models where they are known, left first."""
+    rate_hz: float | None = None
+    """Spaces the frames of a bag anew; None keeps the bag's stamps."""
 
 
 class LabelledSource:
@@ -124,7 +126,7 @@ def open_path(
     if labels is not None:
         source = LabelledSource(source, labels, label_map or BINARY)
     other = _open(right, rate_hz, topic) if right is not None else None
-    return BagInput(name, source, source.info.label_space, other)
+    return BagInput(name, source, source.info.label_space, other, rate_hz=rate_hz)
 
 
 def _open(path: Path, rate_hz: float | None, topic: str | None) -> FrameSource:

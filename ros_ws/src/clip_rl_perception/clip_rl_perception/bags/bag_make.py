@@ -5,13 +5,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Annotated, Literal
 
 from clip_rl_perception.bags.bag_inputs import BagInput
 from clip_rl_perception.bags.bag_writer import BagError, BagWriter, clear_for_bag
-from clip_rl_perception.sources.camera_model import FIELD_OF_VIEW, CameraModel, pinhole
+from clip_rl_perception.cli_types import PositiveNumber
+from clip_rl_perception.options import NotAnOption, Option
+from clip_rl_perception.sources.camera_model import FIELD_OF_VIEW, CameraModel, load_calibration, pinhole
+from clip_rl_perception.sources.encodings import ENCODINGS
 from clip_rl_perception.sources.frames import Frame, FrameSource, SourceError
 from clip_rl_perception.threads.prefetch import Prefetch
 
@@ -25,34 +30,64 @@ AS_STORED = "source"
 """Encoding that leaves JPEG and PNG files as they are; other frames become JPEG."""
 
 
+TRUTH, IMAGES, TIME, STORAGE = "ground truth", "images", "time", "storage"
+"""Groups of options of `clip-rl bag make`."""
+_KNOWN = f"{AS_STORED}, jpeg, png, {', '.join(ENCODINGS)}"
+_ENCODINGS = f"{AS_STORED} (default: JPEG, PNG files as they are, others as jpeg), jpeg, png, {', '.join(ENCODINGS)}"
+
+
+def _ros_name(text: str) -> str:
+    name = "/" + text.strip("/")
+    if re.fullmatch(r"/|(/[A-Za-z_][A-Za-z0-9_]*)+", name) is None:
+        raise SourceError(f"--namespace '{text}': expected a ROS name such as /endoscope or /psm/left")
+    return name
+
+
 @dataclasses.dataclass(frozen=True)
 class MakeOptions:
     """How frames are written."""
 
-    namespace: str = "/endoscope"
-    """Topics are <namespace>/image_raw, camera_info, labels; of a pair <namespace>/left/image_raw and so on."""
-    encoding: str = AS_STORED
-    """`AS_STORED`, jpeg, png, or a raw encoding of `scene.encodings.ENCODINGS`."""
-    quality: int = 90
-    """Of JPEG, 1 to 100."""
-    labels: str = "png"
-    """png (<labels>/compressed), mono8 (raw), or none."""
-    start_ns: int | None = START_NS
-    """Stamp of a source's time 0, ns; None keeps the stamps of the source, which a bag has."""
-    rate_hz: float | None = None
-    """Spaces the frames of a bag anew; None keeps the bag's stamps. Other sources are opened at the rate wanted."""
-    frames: int | None = None
-    """Most frames to write."""
-    storage: str = "mcap"
-    """mcap or sqlite3."""
-    compress: bool = False
-    """zstd; pays for raw images and masks."""
-    cameras: tuple[CameraModel, ...] = ()
-    """Calibrated models, left first; without them those of the input, else a camera of `field_of_view`."""
-    field_of_view: float = FIELD_OF_VIEW
-    """Horizontal, degrees."""
-    baseline_m: float = 0.005
+    labels: Annotated[Literal["png", "mono8", "none"], Option("--label-encoding", group=TRUTH)] = "png"
+    """How labels are stored."""
+    namespace: Annotated[str, Option(read=_ros_name, group=IMAGES)] = "/endoscope"
+    """Of the topics."""
+    encoding: Annotated[str, Option(metavar="ENCODING", help=_ENCODINGS, group=IMAGES)] = AS_STORED
+    """How images are stored: `AS_STORED`, jpeg, png, or a raw encoding of `ENCODINGS`."""
+    quality: Annotated[int, Option(metavar="1-100", group=IMAGES)] = 90
+    """Of JPEG."""
+    camera: Annotated[CameraModel | None, Option(metavar="FILE", read=load_calibration, group=IMAGES)] = None
+    """Calibration (camera_calibration's YAML)."""
+    right_camera: Annotated[CameraModel | None, Option(metavar="FILE", read=load_calibration, group=IMAGES)] = None
+    """Of the right camera."""
+    field_of_view: Annotated[PositiveNumber, Option(group=IMAGES)] = FIELD_OF_VIEW
+    """Degrees, without --camera."""
+    baseline_m: Annotated[float, NotAnOption()] = 0.005
     """Between the eyes of a pair without calibration, m; that of a stereo endoscope is 4 to 6 mm."""
+    start: Annotated[float | None, Option(metavar="SECONDS", group=TIME)] = None
+    """Stamp of the first frame (a bag keeps its own; others: fixed)."""
+    frames: Annotated[int | None, Option(group=TIME)] = None
+    """Write only so many."""
+    storage: Annotated[Literal["mcap", "sqlite3"], Option(help="(default: mcap)", group=STORAGE)] = "mcap"
+    """Format of the bag."""
+    compress: Annotated[bool, Option(group=STORAGE)] = False
+    """zstd: pays for raw images."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.quality <= 100:
+            raise SourceError(f"--quality {self.quality} is out of range; 1 to 100 is possible")
+        if self.encoding not in (AS_STORED, "jpeg", "png", *ENCODINGS):
+            raise SourceError(f"no encoding '{self.encoding}'; known are {_KNOWN}")
+        if self.start is not None and self.start < 0:
+            raise SourceError(f"--start {self.start:g}: stamps are seconds since 1970, not negative")
+        if self.frames is not None and self.frames < 1:
+            raise SourceError(f"--frames {self.frames}: at least 1 is needed")
+        if self.right_camera is not None and self.camera is None:
+            raise SourceError("--right-camera needs --camera, the left one")
+
+    @property
+    def cameras(self) -> tuple[CameraModel, ...]:
+        """Calibrated models, left first."""
+        return tuple(camera for camera in (self.camera, self.right_camera) if camera is not None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,12 +166,13 @@ def _write(
                 # A bag's own stamps begin anywhere; all others are counted from 0.
                 of_bag = entry.frames.info.kind == "bag"
                 first, first_index = frame.stamp_ns if of_bag else 0, frame.index
-                offset = options.start_ns - first if options.start_ns is not None else 0
+                start = round(options.start * 1e9) if options.start is not None else first if of_bag else START_NS
+                offset = start - first
                 if space is not None:
                     bag.write_label_space(space, frame.stamp_ns + offset, topic=left.labels)
             stamp = frame.stamp_ns + offset
-            if of_bag and options.rate_hz is not None:
-                stamp = first + offset + round((frame.index - first_index) * 1e9 / options.rate_hz)
+            if of_bag and entry.rate_hz is not None:
+                stamp = first + offset + round((frame.index - first_index) * 1e9 / entry.rate_hz)
             other = others.get(frame.index) if others is not None else None
             left.write(frame, stamp)
             if right is not None and other is not None:

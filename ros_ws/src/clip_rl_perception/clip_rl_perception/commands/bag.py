@@ -11,27 +11,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import sys
 import time
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from clip_rl_perception.bags.bag_info import describe, inspect_bag
 from clip_rl_perception.bags.bag_inputs import GROUP, BagInput, open_path
-from clip_rl_perception.bags.bag_make import AS_STORED, START_NS, MadeBag, MakeOptions, make_bag
+from clip_rl_perception.bags.bag_make import IMAGES, TIME, TRUTH, MadeBag, MakeOptions, make_bag
 from clip_rl_perception.cli_types import PositiveNumber
 from clip_rl_perception.options import Option, Positional
 from clip_rl_perception.progress import Progress
-from clip_rl_perception.sources.bag_files import is_bag
-from clip_rl_perception.sources.camera_model import FIELD_OF_VIEW, load_calibration
-from clip_rl_perception.sources.encodings import ENCODINGS
 from clip_rl_perception.sources.frames import SourceError
 from clip_rl_perception.sources.truth_label_map import LabelMap, load_label_map
 
-_ENCODINGS = f"{AS_STORED} (default: JPEG, PNG files as they are, others as jpeg), jpeg, png, {', '.join(ENCODINGS)}"
 SHOWN = 10
 """Lines about what was left out that are printed."""
 
@@ -50,65 +45,12 @@ class Info:
     """Exit status 1 where something is wrong."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Truth:
-    """Ground truth."""
-
-    labels: Annotated[Path | None, Option(metavar="FOLDER")] = None
-    """Masks; None: masks/ or labels/ beside images/."""
-    label_map: Annotated[str | None, Option(metavar="NAME_OR_FILE")] = None
-    """What mask values mean; None: 0 background, 255 instrument."""
-    label_encoding: Literal["png", "mono8", "none"] = "png"
-    """How labels are stored."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Images:
-    """Images."""
-
-    right: Annotated[Path | None, Option(metavar="SOURCE")] = None
-    """The right camera's frames: makes a stereo pair."""
-    topic: str | None = None
-    """Image topic, where SOURCE is a bag."""
-    namespace: str = "/endoscope"
-    """Of the topics."""
-    encoding: Annotated[str, Option(metavar="ENCODING", help=_ENCODINGS)] = AS_STORED
-    """How images are stored."""
-    quality: Annotated[int, Option(metavar="1-100")] = 90
-    """Of JPEG."""
-    camera: Annotated[Path | None, Option(metavar="FILE")] = None
-    """Calibration (camera_calibration's YAML)."""
-    right_camera: Annotated[Path | None, Option(metavar="FILE")] = None
-    """Of the right camera."""
-    field_of_view: PositiveNumber = FIELD_OF_VIEW
-    """Degrees, without --camera."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Timing:
-    """Time."""
-
-    rate: PositiveNumber | None = None
-    """Frames per second; None: the source's own; images: 25."""
-    start: Annotated[float | None, Option(metavar="SECONDS")] = None
-    """Stamp of the first frame (a bag keeps its own; others: fixed)."""
-    frames: int | None = None
-    """Write only so many."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Storage:
-    """Storage."""
-
-    storage: Literal["mcap", "sqlite3"] = "mcap"
-    """Format of the bag."""
-    compress: bool = False
-    """zstd: pays for raw images."""
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Make:
-    """Write a rosbag2 with images, camera models and ground truth; the same input makes the same bytes."""
+    """Write a bag.
+
+    A rosbag2 with images, camera models and ground truth; the same input makes the same bytes.
+    """
 
     source: Annotated[Path | None, Positional()] = None
     """Video, folder of images, bag, or root of a --dataset."""
@@ -116,10 +58,17 @@ class Make:
     """Bag to create (a folder of bags: see --dataset)."""
     overwrite: bool = False
     """Replace a bag that is there already."""
-    truth: Annotated[Truth, Option(group="ground truth")]
-    images: Annotated[Images, Option(group="images")]
-    timing: Annotated[Timing, Option(group="time")]
-    storage: Annotated[Storage, Option(group="storage")]
+    labels: Annotated[Path | None, Option(metavar="FOLDER", group=TRUTH)] = None
+    """Masks; None: masks/ or labels/ beside images/."""
+    label_map: Annotated[str | None, Option(metavar="NAME_OR_FILE", group=TRUTH)] = None
+    """What mask values mean; None: 0 background, 255 instrument."""
+    right: Annotated[Path | None, Option(metavar="SOURCE", group=IMAGES)] = None
+    """The right camera's frames: makes a stereo pair."""
+    topic: Annotated[str | None, Option(group=IMAGES)] = None
+    """Image topic, where SOURCE is a bag."""
+    rate: Annotated[PositiveNumber | None, Option(group=TIME)] = None
+    """Frames per second; None: the source's own; images: 25."""
+    how: MakeOptions
 
 
 def options() -> Any:
@@ -142,56 +91,22 @@ def _info(options: Info) -> int:
 
 
 def _make(options: Make) -> int:
-    how = _how(options)
     inputs = list(_inputs(options))
     started = time.monotonic()
     for entry in inputs:
         path = options.out if len(inputs) == 1 else options.out / entry.name
         with Progress(str(path)) as progress:
-            made = make_bag(entry, path, how, overwrite=options.overwrite, progress=progress.update)
+            made = make_bag(entry, path, options.how, overwrite=options.overwrite, progress=progress.update)
         _tell(made, time.monotonic() - started)
         started = time.monotonic()
     return 0
 
 
-def _how(options: Make) -> MakeOptions:
-    images, timing = options.images, options.timing
-    if not 1 <= images.quality <= 100:
-        raise SourceError(f"--quality {images.quality} is out of range; 1 to 100 is possible")
-    if images.encoding not in (AS_STORED, "jpeg", "png", *ENCODINGS):
-        raise SourceError(f"no encoding '{images.encoding}'; known are {AS_STORED}, jpeg, png, {', '.join(ENCODINGS)}")
-    if timing.start is not None and timing.start < 0:
-        raise SourceError(f"--start {timing.start:g}: stamps are seconds since 1970, not negative")
-    namespace = "/" + images.namespace.strip("/")
-    if re.fullmatch(r"/|(/[A-Za-z_][A-Za-z0-9_]*)+", namespace) is None:
-        raise SourceError(f"--namespace '{images.namespace}': expected a ROS name such as /endoscope or /psm/left")
-    if timing.frames is not None and timing.frames < 1:
-        raise SourceError(f"--frames {timing.frames}: at least 1 is needed")
-    if images.right_camera is not None and images.camera is None:
-        raise SourceError("--right-camera needs --camera, the left one")
-    keep = options.source is not None and options.source.exists() and is_bag(options.source)
-    start = None if keep else START_NS
-    return MakeOptions(
-        namespace=namespace,
-        encoding=images.encoding,
-        quality=images.quality,
-        labels=options.truth.label_encoding,
-        start_ns=round(timing.start * 1e9) if timing.start is not None else start,
-        rate_hz=timing.rate,
-        frames=timing.frames,
-        storage=options.storage.storage,
-        compress=options.storage.compress,
-        cameras=tuple(load_calibration(file) for file in (images.camera, images.right_camera) if file is not None),
-        field_of_view=images.field_of_view,
-    )
-
-
 def _inputs(options: Make) -> Iterator[BagInput]:
-    source, images, truth, rate = options.source, options.images, options.truth, options.timing.rate
+    source, rate, label_map, right = options.source, options.rate, options.label_map, options.right
     for name, plugin in _plugins().items():
-        inputs = plugin.open_inputs(
-            getattr(options, name), source=source, rate_hz=rate, label_map=truth.label_map, right=images.right
-        )
+        given = getattr(options, name)
+        inputs = plugin.open_inputs(given, source=source, rate_hz=rate, label_map=label_map, right=right)
         if inputs is not None:
             yield from inputs
             return
@@ -200,10 +115,10 @@ def _inputs(options: Make) -> Iterator[BagInput]:
     yield open_path(
         source,
         rate_hz=rate,
-        topic=images.topic,
-        labels=truth.labels,
-        label_map=_label_map(truth.label_map) if truth.label_map is not None else None,
-        right=images.right,
+        topic=options.topic,
+        labels=options.labels,
+        label_map=_label_map(label_map) if label_map is not None else None,
+        right=right,
     )
 
 
