@@ -30,7 +30,7 @@ def frames(tmp_path: Path) -> Path:
 def test_two_cameras(
     frames: Path, checkpoint: Path, tmp_path: Path, transport: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = BenchRun(BenchOptions(tmp_path, frames, rates=(5.0,), seconds=2.0))
+    run = BenchRun(BenchOptions(tmp_path, frames, rates=(5.0,), seconds=2.0, peak_probes=0))
     (point,) = measure_node(run, NodeSetting(2, transport, str(checkpoint), "torch", threads=1))
     lines = capsys.readouterr().err.splitlines()
     assert (point["cameras"], point["transport"], point["rate_hz"], point["sent"]) == (2, transport, 5.0, 20)

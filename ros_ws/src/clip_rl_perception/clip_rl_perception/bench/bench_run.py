@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.bench.bench_frames import COUNT, SIZE, back_and_forth, load_frames, rendered
@@ -32,8 +32,8 @@ RECORDING_S = 4.0
 class BenchOptions:
     """What to measure, and how long."""
 
-    out: Path
-    """Working folder: engines, random checkpoints, exported graphs, recordings."""
+    out: Path = Path("out/bench")
+    """Output folder."""
     source: Path | None = None
     """Video, folder or bag; None: a synthetic operation, 1280x1024."""
     model: str = "demo"
@@ -46,26 +46,26 @@ class BenchOptions:
         "torch",
     )
     """openvino, torch, cuda, tensorrt; peers meet the first."""
-    classes: tuple[int, ...] = ()
-    """Further numbers of classes that the first backend is measured with."""
+    classes: Annotated[tuple[int, ...], Option(nargs="*")] = (12, 50)
+    """Further numbers of classes."""
     peers: Annotated[tuple[str, ...], Option(nargs="*")] = PEERS
-    """Names, none for no peers."""
+    """Names, none for no peers (default: three)."""
     encoders: Annotated[tuple[str, ...], Option(nargs="*")] = ENCODERS
-    """Presets with random weights."""
+    """Presets with random weights (default: three)."""
     rounds: int = 60
     """Timed frames of each candidate; a quarter of them with encoders, a twentieth where a round is a recording."""
-    rates: tuple[float, ...] = (10.0,)
-    """Of the camera of a node, Hz."""
-    cameras: tuple[int, ...] = (1,)
-    """Numbers of cameras, each with a node of its own."""
-    transports: tuple[str, ...] = ("raw",)
-    """``raw``, ``compressed``."""
+    rates: Annotated[tuple[float, ...], Option(nargs="+")] = (10.0, 30.0, 60.0)
+    """Of the node's camera, Hz."""
+    cameras: Annotated[tuple[int, ...], Option(nargs="+")] = (1, 2)
+    """Of the node part, each with a node of its own."""
+    transports: Annotated[tuple[Literal["raw", "compressed"], ...], Option(nargs="+")] = ("raw", "compressed")
+    """Of the node part."""
     seconds: float = 5.0
-    """How long the node is measured at each rate, s."""
-    peak_probes: int = 0
-    """Rates tried to find the node's peak."""
+    """Of each rate of the node part."""
+    peak_probes: int = 3
+    """Rates tried to find the peak."""
     engine: str = "auto"
-    """Of the node and of replays; ``auto``: the one that is measured."""
+    """Of the node and of replays (default: the one that is measured)."""
     quick: bool = False
     """A few small frames: a test of the benchmark, no result."""
 

@@ -18,7 +18,7 @@ import dataclasses
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from clip_rl_perception.atomic_write import write_text
 from clip_rl_perception.bench.bench_report import empty_report, merge, page
@@ -34,7 +34,7 @@ QUICK: dict[str, Any] = {"rounds": 3, "seconds": 2.0, "rates": (10.0,), "peak_pr
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(BenchOptions):
+class Options:
     """What to measure, and where the result goes."""
 
     parts: Annotated[tuple[str, ...], _PARTS] = ()
@@ -43,30 +43,18 @@ class Options(BenchOptions):
     """Measure the node over DDS (and, without --parts, only it)."""
     prepare: bool = False
     """Build engines and render frames; measure nothing."""
-    classes: Annotated[tuple[int, ...], Option(nargs="*")] = (12, 50)
-    """Further numbers of classes."""
-    rates: Annotated[tuple[float, ...], Option(nargs="+")] = (10.0, 30.0, 60.0)
-    """Of the node's camera, Hz."""
-    cameras: Annotated[tuple[int, ...], Option(nargs="+")] = (1, 2)
-    """Of the node part."""
-    transports: Annotated[tuple[Literal["raw", "compressed"], ...], Option(nargs="+")] = ("raw", "compressed")
-    """Of the node part."""
-    peak_probes: int = 3
-    """Rates tried to find the peak."""
-    out: Path = Path("out/bench")
-    """Output folder."""
+    what: BenchOptions
     page: Path | None = None
     """Also write the report as Markdown with plots beside it."""
-    prose: Path | None = None
+    prose: Annotated[Path | None, Option(help="Markdown that the page begins with, after the machine")] = None
     """Markdown that the page begins with, after the machine."""
 
 
 def run(options: Options) -> int:
     """Measure; returns the exit status."""
-    if options.quick:
-        options = dataclasses.replace(options, **QUICK)
+    what = dataclasses.replace(options.what, **(QUICK if options.what.quick else {}))
     parts = [*(options.parts or ([] if options.node else PARTS)), *(["node"] if options.node else [])]
-    bench = BenchRun(options)
+    bench = BenchRun(what)
     fresh, measured = empty_report(bench.frames.sha256, bench.frames.describe()), list[str]()
     # Imported here: torch takes seconds, and what is wrong with the input is said before.
     from clip_rl_perception.bench.suite import MEASURES, PREPARES
@@ -81,7 +69,7 @@ def run(options: Options) -> int:
         found = MEASURES[part](bench)
         fresh |= found
         measured += found
-    report_file = options.out / "report.json"
+    report_file = what.out / "report.json"
     report = merge(report_file, fresh, measured, f"clip-rl {shlex.join(sys.argv[1:])}")
     print(report_file)
     if options.page is not None:
