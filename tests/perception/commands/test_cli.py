@@ -23,30 +23,35 @@ COMMANDS = {
 
 More of it.
 """
+import dataclasses
+from typing import Literal
+
 from clip_rl_perception.errors import ClipRlError
 
-def add_arguments(parser):
-    parser.add_argument("--status", type=int, default=0)
-    parser.add_argument("--fail", choices=["user", "interrupt", "defect"])
+@dataclasses.dataclass(frozen=True)
+class Options:
+    status: int = 0
+    fail: Literal["user", "interrupt", "defect"] | None = None
 
-def run(arguments):
-    if arguments.fail == "user":
+def run(options: Options):
+    if options.fail == "user":
         raise ClipRlError("no file 'x';\\n  expected one")
-    if arguments.fail == "interrupt":
+    if options.fail == "interrupt":
         raise KeyboardInterrupt
-    if arguments.fail == "defect":
+    if options.fail == "defect":
         raise ZeroDivisionError("ours")
-    return arguments.status
+    return options.status
 ''',
     "broken": '"""Breaks when imported."""\nimport package_that_is_not_there\n',
     "unparsable": "def (:\n",
     "bare": "x = 1\n",
-    "slow": """import time
+    "slow": """import dataclasses, time
 
-def add_arguments(parser):
+@dataclasses.dataclass(frozen=True)
+class Options:
     pass
 
-def run(arguments):
+def run(options: Options):
     print("running", flush=True)
     time.sleep(600)
     return 0
@@ -173,7 +178,8 @@ def test_ctrl_c_ends_with_130(commands: Path) -> None:
 
 def test_a_reader_that_leaves_is_no_error(commands: Path) -> None:
     (commands / "cmd_good.py").write_text(
-        '"""Talks."""\ndef add_arguments(parser): pass\ndef run(arguments):\n    print("x\\n" * 200000)\n    return 0\n'
+        '"""Talks."""\nfrom clip_rl_perception.commands.info import Options\n'
+        'def run(options: Options):\n    print("x\\n" * 200000)\n    return 0\n'
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(commands), *sys.path])}
     process = subprocess.Popen(
@@ -238,7 +244,7 @@ def test_every_declared_command_keeps_the_contract() -> None:
         assert (ast.get_docstring(tree) or "").startswith(f"`clip-rl {name}`: "), file
         functions = {node.name: node.args.args for node in tree.body if isinstance(node, ast.FunctionDef)}
         (argument,) = functions["run"]
-        assert "add_arguments" in functions or (argument.arg == "options" and argument.annotation is not None), file
+        assert argument.arg == "options" and argument.annotation is not None, file
 
 
 def test_info_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
