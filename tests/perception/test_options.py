@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
-from clip_rl_perception.cli_types import PositiveNumber, WidthByHeight
+from clip_rl_perception.cli_types import Count, PositiveNumber, WidthByHeight
 from clip_rl_perception.errors import ClipRlError
-from clip_rl_perception.options import Option, Positional, parse
+from clip_rl_perception.options import NotAnOption, Option, Positional, parse
 
 THIS = sys.modules[__name__]
 
@@ -56,12 +56,37 @@ class Make:
             raise ClipRlError("--tau is negative")
 
 
+def unmade(text: str) -> frozenset[str]:
+    if text == "-":
+        raise ClipRlError("nothing is named")
+    return frozenset(text.split(","))
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """Also used where there is no command line."""
+
+    labels: int = 3
+    """Named as in another group."""
+    max_frames: Annotated[Count | None, Option("--most", metavar="N")] = None
+    """End after N."""
+    names: Annotated[frozenset[str], Option(read=unmade)] = frozenset()
+    """Told of."""
+    title: Annotated[str, NotAnOption()] = "a title"
+    """Heading."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Info:
     """Tell of it."""
 
-    bag: Annotated[Path | None, Positional()] = None
+    bag: Annotated[Path | None, Positional("BAG")] = None
     """The bag."""
+    shown: Shown = Shown()
+    near: Annotated[bool, Option(one_of="distance")] = False
+    """Near."""
+    far: Annotated[bool, Option(one_of="distance")] = False
+    """Far."""
 
 
 def run(options: Make | Info) -> int:
@@ -76,6 +101,9 @@ def test_words_become_typed_fields() -> None:
     )  # fmt: skip
     assert parse(THIS, ["make", "a", "--out=c"]) == Make(source=(Path("a"),), out=Path("c"), group=Group())
     assert parse(THIS, ["info"]) == Info()
+    assert parse(THIS, ["info", "--most", "2", "--names", "a,b", "--labels", "4", "--far"]) == Info(
+        shown=Shown(labels=4, max_frames=2, names=frozenset("ab")), far=True
+    )
     assert parse(THIS, ["info", "x"]) == Info(Path("x"))
 
 
@@ -97,6 +125,11 @@ def test_help_is_the_strings_under_the_fields(
     ):  # fmt: skip
         assert line in text, text
     with pytest.raises(SystemExit):
+        parse(THIS, ["info", "--help"], "clip-rl bag")
+    text = capsys.readouterr().out
+    assert "[--labels LABELS] [--most N] [--names NAMES] [--near | --far] [BAG]" in " ".join(text.split())
+    assert "title" not in text and "  BAG              the bag\n" in text
+    with pytest.raises(SystemExit):
         parse(THIS, ["--help"])
     assert "    info      tell of it\n" in capsys.readouterr().out
 
@@ -112,6 +145,8 @@ def test_help_is_the_strings_under_the_fields(
         ("make a -o c --rates 0", "argument --rates: 0 is not above 0"),
         ("make a -o c --size 3", "argument --size: '3' is not WIDTHxHEIGHT"),
         ("info --strange", "unrecognized arguments: --strange"),
+        ("info --title x", "unrecognized arguments: --title"),
+        ("info --near --far", "argument --far: not allowed with argument --near"),
     ],
 )
 def test_what_is_wrong_is_one_line_after_the_usage(words: str, error: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,6 +157,15 @@ def test_what_is_wrong_is_one_line_after_the_usage(words: str, error: str, capsy
     assert text.splitlines()[-1].startswith("clip-rl bag") and f"error: {error}" in text.splitlines()[-1]
 
 
-def test_a_dataclass_may_check_itself() -> None:
-    with pytest.raises(ClipRlError, match="--tau is negative"):
-        parse(THIS, ["make", "a", "-o", "c", "--tau", "-1"])
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ("make a -o c --tau -1", "--tau is negative"),
+        ("info --most 0", "--most is 0; expected 1 or more"),
+        ("info --names -", "nothing is named"),
+    ],
+)
+def test_what_is_parsed_may_still_be_refused(words: str, error: str) -> None:
+    with pytest.raises(ClipRlError) as caught:
+        parse(THIS, words.split())
+    assert str(caught.value) == error

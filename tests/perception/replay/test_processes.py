@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import socket
@@ -12,7 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-from clip_rl_perception.progress import Stage
 from clip_rl_perception.replay import ros_environment
 from clip_rl_perception.replay.processes import Child, Children
 from clip_rl_perception.replay.ros_environment import DOMAIN_VARIABLE, RosMissingError, child_environment
@@ -179,28 +177,3 @@ def test_missing_ros_is_one_line_that_names_the_command(monkeypatch: pytest.Monk
     with pytest.raises(RosMissingError, match=r"no module rclpy.*make setup") as caught:
         ros_environment.require_ros()
     assert "\n" not in str(caught.value)
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_progress_on_a_terminal_is_one_line_rewritten() -> None:
-    stream = Terminal()
-    with Stage(2, 5, "playing", stream) as stage:
-        stage.update(5, 10, "3 masks")
-        stage.result("10 frames")
-    text = stream.getvalue()
-    assert text.count("\n") == 1 and text.rstrip().endswith("10 frames")
-    assert "[2/5] playing  " + "#" * 12 + "." * 12 + " 5/10  3 masks" in text
-
-
-def test_progress_elsewhere_is_whole_lines() -> None:
-    stream = io.StringIO()
-    with pytest.raises(ValueError, match="x"), Stage(1, 1, "work", stream):
-        raise ValueError("x")
-    lines = stream.getvalue().splitlines()
-    assert lines[0] == "[1/1] work"
-    assert "failed" in lines[1]
-    assert "\r" not in stream.getvalue()

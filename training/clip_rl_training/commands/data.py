@@ -26,19 +26,23 @@ _NAMES = f"one of {', '.join(DATASETS)}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Check:
-    """Read a whole dataset and report what is wrong."""
-
-    dataset: Annotated[str, Option(metavar="NAME", help=_NAMES)]
-    """Which dataset."""
-    root: Path
-    """Folder that holds the dataset."""
+class _Looked:
     label_map: Annotated[str | None, Option(metavar="NAME_OR_FILE")] = None
     """For --dataset folder: what mask values mean."""
     split: str = ALL
     """Look at this split only."""
     json: Annotated[Path | None, Option(metavar="FILE")] = None
     """Write the whole report there."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Check(_Looked):
+    """Read a whole dataset and report what is wrong."""
+
+    dataset: Annotated[str, Option(metavar="NAME", help=_NAMES)]
+    """Which dataset."""
+    root: Path
+    """Folder that holds the dataset."""
 
     def run(self) -> int:
         """Returns the exit status."""
@@ -53,7 +57,7 @@ class Check:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Statistics:
+class Statistics(_Looked):
     """Tell what instruments and the rest look like in a dataset or in synthetic scenes.
 
     A network that knows synthetic scenes only finds what they have in common with real ones. Where these numbers
@@ -66,18 +70,12 @@ class Statistics:
     """Which dataset."""
     root: Path | None = None
     """Folder that holds the dataset."""
-    label_map: Annotated[str | None, Option(metavar="NAME_OR_FILE")] = None
-    """For --dataset folder: what mask values mean."""
-    split: str = ALL
-    """Look at this split only."""
     config: str = "demo"
     """Without --dataset: preset whose scenes are measured."""
     set: Annotated[tuple[str, ...], Option(metavar="KEY=VALUE")] = ()
     """Change one value of the preset."""
     frames: Annotated[int, Option(metavar="N")] = 200
     """At most so many."""
-    json: Annotated[Path | None, Option(metavar="FILE")] = None
-    """Write the numbers there."""
 
     def run(self) -> int:
         """Returns the exit status."""
