@@ -50,7 +50,7 @@ class PipelineConfig:
     latency_budget_ms: float | None = None
     """Wall time for encoder, decoder and refinement together, ms; refinement ends early to keep it. None: no limit."""
     views: int = 1
-    """Mirror images of the frame that the network sees and whose results are averaged: 1, 2 or 4 (`engine.views`)."""
+    """Mirror images of the frame that the network sees and whose results are averaged: 1, 2 or 4 (`engine.tta`)."""
     use_previous_frame: bool = True
     """Let the refiner recall the previous frame's result."""
     memory_s: float = 0.5

@@ -137,7 +137,7 @@ class BagWriter:
             stamp_ns: header stamp and time in the bag, ns since the epoch.
             topic: base topic; ``/compressed`` is appended for jpeg and png.
             frame_id: of the header.
-            encoding: ``jpeg``, ``png``, or a raw one of `scene.encodings.ENCODINGS`.
+            encoding: ``jpeg``, ``png``, or a raw one of `sources.encodings.ENCODINGS`.
             quality: of JPEG, 1 to 100.
         """
         if encoding in ("jpeg", "png"):

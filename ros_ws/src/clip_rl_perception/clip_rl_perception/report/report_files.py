@@ -20,7 +20,7 @@ class WrittenReport:
     """What was written."""
 
     summary: dict[str, Any]
-    """As `report.summary`."""
+    """As `run_summary.summary`."""
     json: Path
     html: Path
 

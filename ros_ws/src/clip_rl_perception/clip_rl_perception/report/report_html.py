@@ -22,7 +22,7 @@ def render(
     """The page.
 
     Args:
-        report: `report.summary` of the run.
+        report: `run_summary.summary` of the run.
         run: the run itself, for what is drawn over time.
         pictures: frames to show, the worst first.
         videos: relative paths of overlay videos to link to.

@@ -127,7 +127,7 @@ def image_to_rgb(
     16-bit pixels are scaled so that 65535 becomes 255 (as ROS 2's cv_bridge does); grey is repeated in three channels;
     alpha is dropped; Bayer mosaics are interpolated bilinearly; YUV 4:2:2 is BT.601 in video range.
 
-    With `as_view`, bgr8 comes as a view with turned channels, `bgr[..., ::-1]`: `scene.view.to_network` takes it as it
+    With `as_view`, bgr8 comes as a view with turned channels, `bgr[..., ::-1]`: `letterbox.to_network` takes it as it
     is, OpenCV would copy it (see `contiguous_rgb`).
 
     Returns:

@@ -1,4 +1,4 @@
-"""RGB arrays -> image bytes as cameras deliver them: the way back from `scene.encodings`, for making bags."""
+"""RGB arrays -> image bytes as cameras deliver them: the way back from `sources.encodings`, for making bags."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def encode_pixels(rgb: ByteArray, encoding: str) -> ByteArray:
 
     Args:
         rgb: uint8 (H, W, 3), RGB.
-        encoding: a key of `scene.encodings.ENCODINGS`.
+        encoding: a key of `sources.encodings.ENCODINGS`.
 
     Returns:
         Rows of bytes, uint8 (H, step), contiguous; step is W times the encoding's bytes per pixel.
