@@ -41,8 +41,10 @@ for precision in bf16 fp16 fp32; do
 done
 part agreement clip-rl bench --parts agreement --out "$out/bench" \
   --backends cuda:fp32 cuda:bf16 cuda:fp16 tensorrt:fp32 tensorrt:bf16 tensorrt:fp16
-part networks clip-rl bench --parts networks --out "$out/bench" --backends cuda tensorrt --size 512x640 --rounds 500 \
-  --encoders vit_b16 rn50 mobileclip2_s0 tiny
+for preset in vit_b16 rn50 mobileclip2_s0 tiny; do
+  part "networks-$preset" clip-rl bench --parts networks --out "$out/bench-$preset" --backends cuda tensorrt \
+    --size 512x640 --rounds 500 --encoders "$preset"
+done
 part bench clip-rl bench --parts roofline engines --backends cuda tensorrt torch --out "$out/bench"
 
 printf '\n'

@@ -21,7 +21,7 @@ setup(
     packages=find_packages(include=[f"{PACKAGE}*"]),
     package_data={
         PACKAGE: [
-            "bench/*.jinja",
+            "bench/templates/*",
             "interfaces/*.msg",
             "label_spaces/*.yaml",
             "model/open_clip_configs/*.json",

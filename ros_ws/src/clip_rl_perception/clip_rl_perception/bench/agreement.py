@@ -2,7 +2,7 @@
 
 Every engine sees the same recordings through the whole pipeline, previous frames recalled, as in the node. Compared are
 full-size label maps. Without a source the recordings are synthetic operations whose seeds no training uses; int8 is
-calibrated on stills of other scenes.
+calibrated on first frames of other synthetic videos.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from clip_rl_perception.bench.bench_frames import RATE_HZ, rendered
 from clip_rl_perception.bench.bench_run import BenchRun
 from clip_rl_perception.demo.demo_scene import SyntheticError
 from clip_rl_perception.engine.load import load_engine
-from clip_rl_perception.engine.protocol import Engine
+from clip_rl_perception.engine.protocol import Engine, EngineError
 from clip_rl_perception.labels import UNLABELLED
 from clip_rl_perception.metrics.confusion import PooledMetrics
 from clip_rl_perception.model.checkpoint import Checkpoint
@@ -73,7 +73,7 @@ def measure_agreement(run: BenchRun) -> dict[str, Any]:
     run.log(f"{len(reference)} frames; torch fp32: mIoU {fp32_miou:.2%}")
     rows: list[dict[str, Any]] = []
     for setting in settings_of(checkpoint, asked, run.options.backends):
-        calibration = _stills(setting.size, out / "stills") if setting.precision == "int8" else ()
+        calibration = _stills(setting.size, out) if setting.precision == "int8" else ()
         prepare_engine(checkpoint, setting, out, run.log, bounds=ANY_BOUNDS, calibration=calibration)
         maps, miou = masks_of(load(checkpoint, setting, out).value, checkpoint, what)
         name, change = f"{setting.backend}:{setting.precision}", (miou - fp32_miou) * 100
@@ -82,16 +82,23 @@ def measure_agreement(run: BenchRun) -> dict[str, Any]:
         run.log(f"{name}: labels agree on {same:.4%} of pixels, mIoU {miou:.2%}, {change:+.3f} points")
     frame_size = list(inputs.streams[0].source.info.size)
     found = {"model": checkpoint.model_id, "frames": len(reference), "frame_size": frame_size}
+    found |= {"evaluated": list(inputs.mapping.names), "evaluated_note": inputs.mapping.note}
     return {"agreement": {**found, "fp32_miou": fp32_miou, "engines": rows}}
 
 
 def masks_of(engine: Engine, checkpoint: Checkpoint, what: InputOptions) -> tuple[list[ByteArray], float]:
-    """Full-size label maps of all frames, and their mIoU, pooled, background included; the engine is closed."""
+    """Full-size label maps of all frames, and their mIoU, pooled, background included; the engine is closed.
+
+    Raises:
+        EngineError: it gave no mask of a frame.
+    """
     keeper, options = MaskKeeper(), OfflineOptions(boundary=False, temporal=False)
     with LoadedModel(PerceptionPipeline.of_checkpoint(engine, checkpoint)) as model:
         record = OfflineReplay(what, model, options, observers=[keeper]).run()
     metrics = PooledMetrics(record.evaluated)
     for frame in record.frames:
+        if frame.kind != "mask":
+            raise EngineError(f"{record.engine}, frame {frame.index}: {frame.reason}")
         if frame.measures is not None and frame.measures.confusion is not None:
             metrics.add(frame.measures.confusion)
     return keeper.maps, metrics.miou()
@@ -106,8 +113,9 @@ def _recordings(run: BenchRun, out: Path) -> tuple[Path, ...]:
     )
 
 
-def _stills(size: tuple[int, int], folder: Path) -> list[ByteArray]:
-    """Network-sized stills as the network is trained on, of their own seed; rendered once."""
+def _stills(size: tuple[int, int], out: Path) -> list[ByteArray]:
+    """First frames of network-sized synthetic videos, of their own seed; rendered once."""
+    folder = out / f"stills-{size[0]}x{size[1]}"
     command = [sys.executable, "-m", "clip_rl_perception.cli", "synth", "frames", f"--out={folder}"]
     command += [f"--size={size[1]}x{size[0]}", f"--seed={TEST_SEED}", f"--sequences={CALIBRATION_STILLS}", "--frames=1"]
     if subprocess.run(command, stdout=sys.stderr, check=False).returncode:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.bench.engine_timing import text_of
 from clip_rl_perception.bench.interleaved import Laps
 from clip_rl_perception.engine.openvino_engine import PRECISIONS
 from clip_rl_perception.labels import load_label_space
@@ -146,8 +147,7 @@ class BareParts:
         self._input = _Input(self._encoder, size)
         for index in range(4):
             self._decoder.set_input_tensor(index, self._encoder.get_output_tensor(index))
-        text = np.ascontiguousarray(checkpoint.text.numpy(), np.float32)
-        self._decoder.set_input_tensor(4, openvino.Tensor(text))
+        self._decoder.set_input_tensor(4, openvino.Tensor(text_of(checkpoint)))
 
     def run(self, frame: ByteArray) -> dict[str, float]:
         """As `Candidate.run`."""

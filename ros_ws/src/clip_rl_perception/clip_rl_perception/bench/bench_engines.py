@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.bench.bench_run import BenchRun
 from clip_rl_perception.bench.engine_timing import Setting
 from clip_rl_perception.bench.interleaved import Loaded, timed
+from clip_rl_perception.demo.demo_engine import can_compile
 from clip_rl_perception.engine.backends import backend_named
 from clip_rl_perception.engine.build import build_engine
 from clip_rl_perception.engine.build_progress import Progress
@@ -100,7 +100,7 @@ def costs(made: Loaded, setting: Setting, out: Path) -> dict[str, float | None]:
 def compiled_engine(run: BenchRun) -> str:
     """What nodes and replays get as `engine`: for ``auto`` the engine that the other parts measure, where it is."""
     out = run.out
-    if run.options.engine != "auto" or importlib.util.find_spec("openvino") is None:
+    if not can_compile(run.options.engine):
         return run.options.engine
     (setting,) = settings_of(run.checkpoint, run.options.size, ("openvino",))
     prepare_engine(run.checkpoint, setting, out, run.log)

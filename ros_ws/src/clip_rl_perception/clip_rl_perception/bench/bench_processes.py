@@ -29,9 +29,13 @@ def start_node(children: Children, namespace: str, **parameters: str) -> Child:
     )  # fmt: skip
 
 
-def wait_for(child: Child, event: str, nodes: Sequence[Child]) -> None:
-    """Until `child` reports `event`; raises `SessionError` where it cannot come or one of the `nodes` is not active."""
-    deadline = time.monotonic() + START_TIMEOUT_S
+def wait_for(child: Child, event: str, nodes: Sequence[Child], *, longer_s: float = 0.0) -> None:
+    """Until `child` reports `event`, for `START_TIMEOUT_S` and `longer_s`.
+
+    Raises:
+        SessionError: it cannot come, or one of the `nodes` is not active.
+    """
+    deadline = time.monotonic() + START_TIMEOUT_S + longer_s
     while child.last(event) is None:
         for node in nodes:
             refused = node.log_lines("configure failed")

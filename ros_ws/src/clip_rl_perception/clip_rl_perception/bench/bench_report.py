@@ -11,6 +11,7 @@ import jinja2
 
 from clip_rl_perception.atomic_write import write_json
 from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.report.pages import templates
 from clip_rl_perception.runs.host import host, versions
 
 LISTS = (
@@ -72,12 +73,10 @@ def merge(path: Path, fresh: Mapping[str, Any], parts: Sequence[str], command: s
 def page(report: Mapping[str, Any], plots: Sequence[str] = (), prose: str = "") -> str:
     """The report as Markdown; `plots` are file names beside it, `prose` goes before the tables."""
     # Chained: of a report that lacks a part or a stage, everything below it is missing too.
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), undefined=jinja2.ChainableUndefined, finalize=cell,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+    folder = Path(__file__).with_name("templates")
+    environment = templates(folder, escape=False).overlay(undefined=jinja2.ChainableUndefined, finalize=cell)
     environment.filters["percent"] = lambda share: None if share is None else f"{100 * share:.0f} %"
-    text = environment.get_template("performance.md.jinja").render(report, plots=plots, prose=prose.strip())
+    text = environment.get_template("performance.md.j2").render(report, plots=plots, prose=prose.strip())
     return text.rstrip() + "\n"
 
 

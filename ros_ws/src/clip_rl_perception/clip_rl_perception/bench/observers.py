@@ -31,13 +31,13 @@ from clip_rl_perception.atomic_write import write_json
 from clip_rl_perception.bench.bench_engines import compiled_engine
 from clip_rl_perception.bench.bench_processes import start, start_node, wait_for
 from clip_rl_perception.bench.bench_run import BenchRun
+from clip_rl_perception.metrics.latency import PERCENTILES
 from clip_rl_perception.progress import Stage
 from clip_rl_perception.replay.processes import Child, Children
 from clip_rl_perception.replay.recording import Recording
 from clip_rl_perception.replay.ros_environment import child_environment, require_ros
 
 CONDITIONS = ("baseline", "second viewer", "second evaluator", "slow disk")
-PERCENTILES = (50, 95, 99)
 DISK_BYTES_S = 10_000_000
 RESAMPLES = 2000
 BLOCK_NS = 1_000_000_000
@@ -134,7 +134,7 @@ def play(children: Children, node: Child, settings: Mapping[str, Any], condition
         children, "player", "harness.player_node", settings["source"], "--rate", settings["rate_hz"],
         "--seconds", settings["seconds"], "--fill-seconds", "1",
     )  # fmt: skip
-    wait_for(player, "done", [node])
+    wait_for(player, "done", [node], longer_s=settings["seconds"])
     for child in watching:
         children.stop(child, patience_s=60.0)
     children.stop(player)

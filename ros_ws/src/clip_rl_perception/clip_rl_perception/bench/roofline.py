@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from clip_rl_perception.bench.bare_graphs import request_of, run_request
 from clip_rl_perception.bench.bench_run import BenchRun
 from clip_rl_perception.bench.interleaved import synchronise
+from clip_rl_perception.engine.protocol import EngineError
 from clip_rl_perception.model.checkpoint import Checkpoint
 from clip_rl_perception.runs.host import host
 
@@ -107,7 +108,13 @@ def measure_ceilings(device: str = "cpu", *, size: int = CPU_MATRIX, seconds: fl
 
 
 def ceilings_of(run: BenchRun, size: int = CPU_MATRIX) -> Ceilings:
-    """Of the device that a run measures, with matrices of an edge; carelessly in a quick run."""
+    """Of the device that a run measures, with matrices of an edge; carelessly in a quick run.
+
+    Raises:
+        EngineError: no such device.
+    """
+    if run.device == "cuda" and not torch.cuda.is_available():
+        raise EngineError("torch sees no NVIDIA GPU")
     if run.options.quick:
         return measure_ceilings(run.device, size=256, seconds=0.05)
     return measure_ceilings(run.device, size=size)

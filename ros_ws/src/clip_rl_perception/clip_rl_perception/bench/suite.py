@@ -13,7 +13,7 @@ import torch
 
 from clip_rl_perception.bench import agreement, engine_timing, observers, replay_rates, roofline
 from clip_rl_perception.bench.bare_graphs import BareParts, PeerCandidate, export_parts, random_checkpoint
-from clip_rl_perception.bench.bench_engines import ANY_BOUNDS, costs, load, prepare_engine, settings_of
+from clip_rl_perception.bench.bench_engines import ANY_BOUNDS, compiled_engine, costs, load, prepare_engine, settings_of
 from clip_rl_perception.bench.bench_run import BenchRun
 from clip_rl_perception.bench.engine_timing import EngineCandidate, PipelineCandidate, PlainTorch, Setting
 from clip_rl_perception.bench.frame_kinds import kinds_of, measure_kinds
@@ -85,7 +85,7 @@ def prepare_encoders(run: BenchRun) -> Iterator[tuple[str, Checkpoint, Setting, 
         run.log(f"preparing {preset}")
         checkpoint = random_checkpoint(preset, run.out / "models")
         (setting,) = settings_of(checkpoint, run.options.size, ["openvino"])
-        prepare_engine(checkpoint, setting, run.out, run.log, bounds=ANY_BOUNDS)
+        prepare_engine(checkpoint, setting, networks_of(run), run.log, bounds=ANY_BOUNDS)
         height, width = setting.size
         paths = export_parts(checkpoint, setting.size, run.out / "parts" / f"{preset}-{height}x{width}")
         yield preset, checkpoint, setting, paths
@@ -95,7 +95,7 @@ def measure_encoders(run: BenchRun) -> dict[str, Any]:
     """`encoders`: of each bigger one the whole engine, its bare encoder and decoder, plain torch; interleaved."""
     rows = []
     for preset, checkpoint, setting, paths in prepare_encoders(run):
-        made = load(checkpoint, setting, run.out)
+        made = load(checkpoint, setting, networks_of(run))
         ours = PipelineCandidate(setting, made.value, checkpoint)
         bare = BareParts(preset, paths, checkpoint, setting.size, setting.precision)
         plain = PlainTorch(checkpoint, setting.encoder, setting.size)
@@ -104,7 +104,7 @@ def measure_encoders(run: BenchRun) -> dict[str, Any]:
         rows.append(
             {
                 **_row(setting, own, series[plain.name]),
-                **costs(made, setting, run.out),
+                **costs(made, setting, networks_of(run)),
                 "bare_ms": {stage: round(parts.median(stage), 3) for stage in ("encoder", "decoder")},
                 "ratio_to_bare": round(ratio(own.stages["network"], parts.summed("encoder", "decoder")), 4),
                 "weights": "random",
@@ -141,7 +141,7 @@ def measure_networks(run: BenchRun) -> dict[str, Any]:
 
 def _networks(run: BenchRun, checkpoint: Checkpoint, settings: list[Setting]) -> list[EngineCandidate]:
     """Those that run here, torch on a GPU with recorded graphs and without; what does not is told."""
-    candidates, out = [], run.out / "networks"  # the demo's own engine may be of the same encoder and size
+    candidates, out = [], networks_of(run)
     for setting in settings:
         try:
             prepare_engine(checkpoint, setting, out, run.log, bounds=ANY_BOUNDS)
@@ -153,6 +153,11 @@ def _networks(run: BenchRun, checkpoint: Checkpoint, settings: list[Setting]) ->
         except EngineError as error:
             run.log(f"  left out: {setting.backend}: {error}")
     return candidates
+
+
+def networks_of(run: BenchRun) -> Path:
+    """Folder of engines with random weights: the model's own engine may be of the same encoder and size."""
+    return run.out / "networks"
 
 
 def _classes(count: int) -> LabelSpace:
@@ -213,5 +218,9 @@ MEASURES: dict[str, Callable[[BenchRun], dict[str, Any]]] = {
     "node": measure_nodes,
 }
 """What measures a part of a run; each returns the keys of the report that it fills."""
-PREPARES: dict[str, Callable[[BenchRun], Iterable[object]]] = {"engines": prepare_engines, "encoders": prepare_encoders}
+PREPARES: dict[str, Callable[[BenchRun], Iterable[object]]] = {
+    "engines": prepare_engines,
+    "encoders": prepare_encoders,
+    **dict.fromkeys(("replay", "observers", "node"), lambda run: [compiled_engine(run)]),
+}
 """What takes minutes before a part is measured, and is kept."""

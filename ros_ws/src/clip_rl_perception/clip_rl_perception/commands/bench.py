@@ -65,12 +65,13 @@ def run(options: Options) -> int:
                 pass
         bench.log("prepared; nothing was measured")
         return 0
+    report_file, report = what.out / "report.json", fresh
     for part in parts:
         found = MEASURES[part](bench)
         fresh |= found
         measured += found
-    report_file = what.out / "report.json"
-    report = merge(report_file, fresh, measured, f"clip-rl {shlex.join(sys.argv[1:])}")
+        # At once: what is measured outlives a part that fails.
+        report = merge(report_file, fresh, measured, f"clip-rl {shlex.join(sys.argv[1:])}")
     print(report_file)
     if options.page is not None:
         from clip_rl_perception.bench.bench_plots import draw

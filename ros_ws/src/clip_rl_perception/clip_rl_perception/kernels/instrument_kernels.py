@@ -2,7 +2,7 @@
 """Compiled loops of `instruments`: boxes, tips and probabilities of all instruments of a frame.
 
 Notation: instrument i covers `cells[starts[i] : starts[i + 1]]` of the (h, w) grid, cell number r * w + c; `own[i]`
-tells which values of the label map are its own. `place` is what `view.grid_to_frame` needs: stride, scale, padding.
+tells which values of the label map are its own. `place` is what `letterbox.grid_to_frame` needs: stride, scale, pad.
 """
 
 from __future__ import annotations

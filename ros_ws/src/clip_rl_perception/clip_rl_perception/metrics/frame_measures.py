@@ -29,7 +29,7 @@ class FrameMeasures:
     hd95: DoubleArray | None = None
     """Float64 (K,), px: NaN for a class that is not in both; None unless measured."""
     calibration: CountArray | None = None
-    """int64 (M, 3), see `calibration.calibration_table`; None without a confidence map or truth."""
+    """int64 (M, 3), see `calibration_error.calibration_table`; None without a confidence map or truth."""
     temporal: CountArray | None = None
     """int64 (K, K): the prediction against the previous one moved along the optical flow; None for a first frame."""
     temporal_truth: CountArray | None = None

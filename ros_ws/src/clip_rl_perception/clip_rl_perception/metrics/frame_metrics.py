@@ -1,7 +1,7 @@
 """Region metrics averaged frame by frame, as the challenges and their papers compute them.
 
 They differ in which classes of a frame count and in what an empty frame is worth, so each is written to the letter of
-the code that published it. All are functions of the frame's confusion matrix (`metrics.frame_confusion`).
+the code that published it. All are functions of the frame's confusion matrix (`confusion.frame_confusion`).
 
 Notation: G foreground classes in the frame's truth, P foreground classes predicted (class 0 is the background).
 
@@ -63,7 +63,7 @@ class FrameMetrics:
         self._eps = _Mean()
 
     def add(self, confusion: CountArray) -> None:
-        """Add one frame, counted by `metrics.frame_confusion`, int64 (K, K). Raises `MetricError` for another shape."""
+        """Add a frame, counted by `confusion.frame_confusion`, int64 (K, K). Raises `MetricError` for another shape."""
         if confusion.shape != (self.classes, self.classes):
             raise MetricError(f"confusion is {confusion.shape}; expected ({self.classes}, {self.classes})")
         self.frames += 1

@@ -200,7 +200,7 @@ def _iou_and_dice(confusion: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
 
 
 def _ece(tables: DoubleArray) -> DoubleArray:
-    """Expected calibration error (B,) of tables (B, M, 3), see `calibration.calibration_table`."""
+    """Expected calibration error (B,) of tables (B, M, 3), see `calibration_error.calibration_table`."""
     pixels, correct, levels = (tables[..., column] for column in range(3))
     gaps = np.abs(_ratio(correct, pixels) - _ratio(levels / 255, pixels))
     return _ratio((np.where(pixels > 0, gaps, 0) * pixels).sum(axis=-1), pixels.sum(axis=-1))

@@ -64,7 +64,7 @@ class BagSource:
             rate_hz: nominal rate; None: from the number of images and the time they span.
             topic: image topic, with or without ``/compressed``; None: the one with most images that can be decoded.
             label_topic: ground truth; None: a topic whose last part is ``labels``, if there is one that belongs to the
-                images (see `bag_labels.labels_beside`).
+                images (see `bag_truth.labels_beside`).
             label_coding: how labels are stored; None: ids of the bag's class list, or its colours.
             use_labels: False leaves labels alone.
 
