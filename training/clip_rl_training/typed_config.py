@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from clip_rl_perception.errors import one_line
 from clip_rl_perception.typed_data import ConfigError
 
 
@@ -26,7 +27,7 @@ def load_yaml(path: Path) -> Any:
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{path}: not YAML: {one_line(error)}") from error
 
 
 def load_layers(path: Path, find: Callable[[str], Path]) -> Any:
@@ -70,7 +71,7 @@ def apply_overrides(data: Any, overrides: Sequence[str]) -> Any:
         try:
             value = yaml.load(text, _Loader)
         except yaml.YAMLError as error:
-            raise ConfigError(f"--set {override}: the value is not YAML: {' '.join(str(error).split())}") from error
+            raise ConfigError(f"--set {override}: the value is not YAML: {one_line(error)}") from error
         *parents, last = key.strip().split(".")
         target = result
         for parent in parents:

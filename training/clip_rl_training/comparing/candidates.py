@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.errors import one_line
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.model.actions import Action
 from clip_rl_perception.model.peer_networks import build_peer
@@ -60,9 +61,7 @@ class RefinerModule(TrainingModule):
         try:
             missing, unexpected = self.load_state_dict(kept, strict=False)
         except RuntimeError as error:
-            raise ConfigError(
-                f"{config.name}: the network to refine is another: {' '.join(str(error).split())[:200]}"
-            ) from error
+            raise ConfigError(f"{config.name}: the network to refine is another: {one_line(error, 200)}") from error
         strange = [name for name in missing if not name.startswith(("segmenter.refiner.", "reference."))]
         if strange or unexpected:
             raise ConfigError(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.errors import ClipRlError, one_line
 
 
 class TrainError(ClipRlError):
@@ -35,9 +35,7 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
         # torch's zip writer reports a full disk as RuntimeError.
         aside.unlink(missing_ok=True)
         kept = f"the state of step {_step_of(path)} is kept" if path.is_file() else "no earlier state exists"
-        raise TrainError(
-            f"cannot write {path}: {' '.join(str(error).split())[:200]}; {kept}; free space and --resume"
-        ) from error
+        raise TrainError(f"cannot write {path}: {one_line(error, 200)}; {kept}; free space and --resume") from error
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -51,7 +49,7 @@ def read_state(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise TrainError(f"{path} is damaged ({' '.join(str(error).split())[:120]}); start without --resume") from error
+        raise TrainError(f"{path} is damaged ({one_line(error, 120)}); start without --resume") from error
     if not isinstance(state, dict) or "step" not in state:
         raise TrainError(f"{path} is not a training state; start without --resume")
     return state

@@ -14,7 +14,7 @@ from typing import Any
 import lightning_fabric
 import torch
 import yaml
-from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.errors import ClipRlError, one_line
 from clip_rl_perception.typed_data import to_data
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
@@ -194,9 +194,7 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
             self.average.module.load_state_dict(state["average"])
         except (RuntimeError, KeyError, ValueError) as error:
-            raise TrainError(
-                f"{self.state_path} does not fit this configuration: {' '.join(str(error).split())[:200]}"
-            ) from error
+            raise TrainError(f"{self.state_path} does not fit this configuration: {one_line(error, 200)}") from error
         self.average.n_averaged.fill_(int(state["average_updates"]) + 1)
         own = state if self.fabric.is_global_zero else read_state(self.state_path)
         if own["step"] != state["step"]:

@@ -18,7 +18,7 @@ from clip_rl_training.losses.segmentation_losses import IGNORE, masked
 
 @dataclasses.dataclass(frozen=True)
 class RewardConfig:
-    """Weights of the three gains; the reward is their weighted sum."""
+    """Weights of the gains; the reward is their weighted sum, less the price of acting."""
 
     log_probability: float = 0.2
     """Per-pixel gain in log p(truth), nats."""

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 import yaml
 from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.errors import one_line
 from clip_rl_perception.labels import UNLABELLED
 from clip_rl_perception.scene.content_area import estimate_content_area
 
@@ -137,7 +138,7 @@ def _named_classes(root: Path) -> dict[str, str]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise SynthError(f"{path} is not YAML: {' '.join(str(error).split())[:120]}") from error
+        raise SynthError(f"{path} is not YAML: {one_line(error, 120)}") from error
     if not isinstance(data, dict) or not all(isinstance(k, str) and isinstance(v, str) for k, v in data.items()):
         raise SynthError(f"{path}: expected a mapping of file or folder names to class names")
     for key in data:

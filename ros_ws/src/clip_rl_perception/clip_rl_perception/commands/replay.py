@@ -134,7 +134,6 @@ def _online(options: Options, observers: Sequence[FrameObserver]) -> int:
     from clip_rl_perception.replay.live import replay_online
 
     out, measured = options.out, options.measured
-    _clear(out, *OUTPUTS)
     for name, given, instead in (
         ("--classes", options.model.classes, "the node's classes are changed by its service set_classes"),
         ("--frames", measured.max_frames, "--seconds ends early online"),
@@ -142,6 +141,7 @@ def _online(options: Options, observers: Sequence[FrameObserver]) -> int:
     ):
         if given is not None:
             raise ClipRlError(f"{name} does not go with --online: {instead}")
+    _clear(out, *OUTPUTS)
     problems, book = ProblemLog(lambda line: print(f"note: {line}", file=sys.stderr)), FrameGallery()
     record = replay_online(
         options.what, options.model, options.node, measured, out, observers=[book, *observers], problems=problems

@@ -21,6 +21,7 @@ from clip_rl_perception.engine.openvino_engine import NETWORK_FILE, POLICY_FILE
 from clip_rl_perception.engine.openvino_graphs import PixelMajorNetwork
 from clip_rl_perception.engine.openvino_refiner import SHARPEN
 from clip_rl_perception.engine.protocol import EngineError
+from clip_rl_perception.errors import one_line
 from clip_rl_perception.model.checkpoint import Checkpoint
 from clip_rl_perception.model.refiner import Refiner
 
@@ -72,7 +73,7 @@ def write_graphs(
         openvino.save_model(network_model, directory / NETWORK_FILE, compress_to_fp16=False)
         save_file(policy_arrays(segmenter.refiner), directory / POLICY_FILE)
     except (RuntimeError, SafetensorError) as error:
-        raise EngineError(f"{directory} cannot be written: {' '.join(str(error).split())[-300:]}") from error
+        raise EngineError(f"{directory} cannot be written: {one_line(error)[-300:]}") from error
 
 
 def policy_arrays(refiner: Refiner) -> dict[str, np.ndarray[Any, Any]]:

@@ -19,6 +19,7 @@ from clip_rl_perception.engine.device_graphs import Log, Program
 from clip_rl_perception.engine.manifest import Manifest
 from clip_rl_perception.engine.protocol import EngineError
 from clip_rl_perception.engine.tensorrt_library import FLAVOURS, import_flavour
+from clip_rl_perception.errors import one_line
 from clip_rl_perception.model.segmenter import NetworkOutput
 
 NETWORK_FILE = "network.engine"
@@ -64,7 +65,7 @@ class TensorRtEngine(DeviceEngine):
         try:
             plan = self._runtime.deserialize_cuda_engine(path.read_bytes())
         except (OSError, RuntimeError) as error:
-            raise EngineError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+            raise EngineError(f"{path} cannot be read: {one_line(error)}") from error
         if plan is None:
             raise EngineError(f"{self._flavour} {self._library.__version__} refuses {path}")
         found = {plan.get_tensor_name(index) for index in range(plan.num_io_tensors)}

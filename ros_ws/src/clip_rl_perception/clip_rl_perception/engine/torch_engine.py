@@ -12,6 +12,7 @@ from clip_rl_perception.engine.device_engine import DeviceEngine
 from clip_rl_perception.engine.device_graphs import Log, Program
 from clip_rl_perception.engine.graphs import DTYPES, CastNetworkGraph, MovingStepGraph
 from clip_rl_perception.engine.protocol import EngineError, EngineInfo
+from clip_rl_perception.errors import one_line
 from clip_rl_perception.model.checkpoint import Checkpoint
 from clip_rl_perception.model.segmenter import STRIDE, NetworkOutput
 from clip_rl_perception.model.segmenter_config import ConfigError, check_input_size
@@ -99,7 +100,7 @@ class TorchEngine(DeviceEngine):
         except (RuntimeError, AssertionError) as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise EngineError(f"out of memory while loading {info.describe()} on '{device}'") from error
-            raise EngineError(f"device '{device}' is not usable: {' '.join(str(error).split())[:300]}") from error
+            raise EngineError(f"device '{device}' is not usable: {one_line(error, 300)}") from error
 
     def close(self) -> None:
         """Let go of the network."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.errors import ClipRlError, one_line
 from clip_rl_perception.messages import message_types
 
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
@@ -88,7 +88,7 @@ def load_calibration(path: str | Path) -> CameraModel:
     except OSError as error:
         raise CalibrationError(f"calibration {path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CalibrationError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+        raise CalibrationError(f"{path}: not YAML: {one_line(error)}") from error
     if not isinstance(data, dict):
         raise CalibrationError(f"{path}: expected image_width, image_height, camera_matrix and so on")
     matrices = {name: _numbers(data, name, path) for name in (*_SHAPES, "distortion_coefficients")}

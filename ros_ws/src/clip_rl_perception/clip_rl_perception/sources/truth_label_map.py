@@ -24,7 +24,7 @@ import numpy as np
 import yaml
 
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.errors import ClipRlError, one_line
 from clip_rl_perception.labels import MAX_CLASSES, UNLABELLED, LabelSpace
 from clip_rl_perception.sources.mask_coding import Color, ColorCoding, MaskCoding, ValueCoding
 
@@ -112,7 +112,7 @@ def load_label_map(path: str | Path) -> LabelMap:
     except OSError as error:
         raise LabelMapError(f"label map {path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise LabelMapError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+        raise LabelMapError(f"{path}: not YAML: {one_line(error)}") from error
     return label_map_from_dict(data, str(path))
 
 
