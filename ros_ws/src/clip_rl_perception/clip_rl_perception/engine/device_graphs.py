@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clip_rl_perception.arrays import FloatArray
+from clip_rl_perception.arrays import ByteArray, FloatArray
 from clip_rl_perception.engine.protocol import EngineInfo
 from clip_rl_perception.model.segmenter import NetworkOutput
 
@@ -45,7 +45,7 @@ class Program(Protocol):
 
 
 class DeviceGraphs:
-    """A program for K classes bound to its own static tensors."""
+    """A program for K classes bound to its own static tensors: the `ClassGraphs` of `engine_base`."""
 
     def __init__(self, program: Program, info: EngineInfo, classes: int, device: torch.device) -> None:
         height, width = info.input_size
@@ -64,7 +64,30 @@ class DeviceGraphs:
         self.output: NetworkOutput
         self.send_image, self.send_text, self.send_previous = map(Upload, (self.image, self.text, self.previous))
         self.fetch = Download(device)
+        self._fetched_embedding: Callable[[], FloatArray]
         self._recorded: tuple[torch.cuda.CUDAGraph, torch.cuda.CUDAGraph] | None = None
+
+    def decode(self, rgb: ByteArray, text: FloatArray, previous: FloatArray | None) -> FloatArray:
+        """As `ClassGraphs.decode`, on the current stream."""
+        self.send_image(rgb)
+        self.send_text(text)
+        self.has_previous.fill_(previous is not None)
+        if previous is not None:
+            self.send_previous(previous)
+        self.run_network()
+        fetched_logits = self.fetch.begin("logits", self.output.logits)
+        self._fetched_embedding = self.fetch.begin("embedding", self.output.embedding)
+        if self.image.is_cuda:
+            torch.cuda.current_stream(self.image.device).synchronize()
+        logits: FloatArray = fetched_logits()[0]
+        return logits
+
+    def begin_steps(self) -> None:
+        """Nothing: `run_network` has left the state where steps begin."""
+
+    def results(self) -> tuple[FloatArray, FloatArray]:
+        """As `ClassGraphs.results`."""
+        return self.fetch.begin("refined", self.state)()[0], self._fetched_embedding()[0]
 
     def run_network(self) -> None:
         """Encoder and decoder of `image` and `text` into `output` and `state`."""

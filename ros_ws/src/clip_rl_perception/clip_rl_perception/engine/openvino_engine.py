@@ -6,7 +6,6 @@ fraction of a second), because products with the text embeddings need fixed shap
 
 from __future__ import annotations
 
-import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,23 +13,13 @@ from typing import Any
 import numpy as np
 
 from clip_rl_perception.arrays import ByteArray, FloatArray
-from clip_rl_perception.engine.budget import StepBudget
+from clip_rl_perception.engine.engine_base import EngineBase
 from clip_rl_perception.engine.manifest import Manifest, describe_cpu
 from clip_rl_perception.engine.openvino_refiner import CpuRefiner, read_policy
-from clip_rl_perception.engine.protocol import (
-    EngineError,
-    EngineInfo,
-    EngineOutput,
-    check_infer_arguments,
-    check_logits,
-    is_out_of_memory,
-    library_failure,
-)
+from clip_rl_perception.engine.protocol import EngineError, EngineInfo
 
 NETWORK_FILE = "network.xml"
 POLICY_FILE = "policy.safetensors"
-CLASS_COUNTS_KEPT = 3
-"""The graph compiled for so many numbers of classes stays ready; the oldest gives way."""
 PRECISIONS = {"fp32": "f32", "bf16": "bf16", "int8": "bf16"}
 """Engine precision to OpenVINO's inference precision; an int8 graph carries its own quantisation."""
 
@@ -53,7 +42,7 @@ def default_precision() -> str:
     return "bf16" if {"avx512_bf16", "amx_bf16"} & set(describe_cpu()["instructions"].split()) else "fp32"
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(EngineBase):
     """An engine directory run by OpenVINO; see `clip_rl_perception.engine.protocol.Engine`."""
 
     def __init__(self, directory: Path, manifest: Manifest, threads: int | None = None) -> None:
@@ -68,7 +57,7 @@ class OpenVinoEngine:
             raise EngineError(
                 f"the openvino engine needs the openvino package ({error}); pip install openvino"
             ) from error
-        self._info = manifest.info()
+        super().__init__(manifest.info())
         self._config: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
@@ -84,74 +73,14 @@ class OpenVinoEngine:
         except RuntimeError as error:
             raise EngineError(f"the graph in {directory} cannot be read: {_first_line(error)}") from error
         self._policy, self._sharpen = read_policy(directory / POLICY_FILE)
-        self._compiled: dict[int, _Compiled] = {}
-        self._budget = StepBudget()
-        self._closed = False
 
-    @property
-    def info(self) -> EngineInfo:
-        """What this engine is."""
-        return self._info
-
-    def infer(
-        self,
-        rgb: ByteArray,
-        text: FloatArray,
-        *,
-        previous: FloatArray | None = None,
-        max_steps: int | None = None,
-        budget_ms: float | None = None,
-    ) -> EngineOutput:
-        """Segment one network-sized image; see `Engine.infer`."""
-        if self._closed:
-            raise EngineError("this engine is closed; load it again")
-        check_infer_arguments(self._info, rgb, text, previous)
-        try:
-            compiled = self._compiled_for(text.shape[0])
-            start = time.perf_counter()
-            logits, embedding, static, projected = compiled.run(rgb, text)
-            check_logits(self._info, logits)
-            logits, embedding = logits.copy(), embedding.copy()  # the network's memory is written by the next frame
-            network_ms = (time.perf_counter() - start) * 1e3
-            limit = self._info.max_refine_steps if max_steps is None else min(max_steps, self._info.max_refine_steps)
-            loop = self._budget.begin(start, budget_ms)
-            refiner = compiled.refiner
-            refiner.begin(logits, projected, static, previous)
-            steps = loop.refine(refiner.step, limit)
-            refined = refiner.result()
-        except EngineError:
-            raise
-        except (MemoryError, RuntimeError) as error:
-            if is_out_of_memory(error):
-                self._compiled.clear()  # what can be freed is; the next frame begins anew
-            raise library_failure(self._info, error) from error
-        return EngineOutput(
-            logits=np.moveaxis(logits, 2, 0),
-            refined=refined,
-            embedding=embedding,
-            steps=steps,
-            truncated=loop.truncated,
-            network_ms=network_ms,
-            refine_ms=loop.elapsed_ms(),
-        )
-
-    def close(self) -> None:
-        """Free what was compiled."""
-        self._closed = True
-        self._compiled.clear()
-
-    def _compiled_for(self, classes: int) -> _Compiled:
-        """The network for a number of classes, and its refiner; the last few numbers are kept."""
-        if classes not in self._compiled:
-            if len(self._compiled) >= CLASS_COUNTS_KEPT:
-                self._compiled.pop(next(iter(self._compiled)))
-            height, width = self._info.input_size
-            self._network.reshape({0: [1, height, width, 3], 1: [classes, self._info.embedding_dim]})
-            network = self._core.compile_model(self._network, "CPU", self._config).create_infer_request()
-            stride = self._info.stride
-            refiner = CpuRefiner(self._policy, classes, (height // stride, width // stride), self._sharpen)
-            self._compiled[classes] = _Compiled(network, refiner, self._info, classes)
-        return self._compiled[classes]
+    def _make_graphs(self, classes: int) -> _Compiled:
+        height, width = self._info.input_size
+        self._network.reshape({0: [1, height, width, 3], 1: [classes, self._info.embedding_dim]})
+        network = self._core.compile_model(self._network, "CPU", self._config).create_infer_request()
+        stride = self._info.stride
+        refiner = CpuRefiner(self._policy, classes, (height // stride, width // stride), self._sharpen)
+        return _Compiled(network, refiner, self._info, classes)
 
 
 class _Compiled:
@@ -162,17 +91,16 @@ class _Compiled:
 
         height, width = info.input_size
         self._network = network
-        self.refiner = refiner
+        self._refiner = refiner
         self._image: ByteArray = np.zeros((1, height, width, 3), np.uint8)
         self._text: FloatArray = np.zeros((classes, info.embedding_dim), np.float32)
         self._inputs = [openvino.Tensor(array, shared_memory=True) for array in (self._image, self._text)]
+        self._embedding: FloatArray
+        self._observed: tuple[FloatArray, FloatArray, FloatArray, FloatArray | None]
+        """What the refiner begins with, see `CpuRefiner.begin`."""
 
-    def run(self, rgb: ByteArray, text: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-        """What the network gives, views until the next run.
-
-        Returns:
-            Logits (h, w, K), embedding (D,), and for the refiner the static map (h, w, C) and projected text (K, E).
-        """
+    def decode(self, rgb: ByteArray, text: FloatArray, previous: FloatArray | None) -> FloatArray:
+        """As `ClassGraphs.decode`."""
         np.copyto(self._image[0], rgb)
         np.copyto(self._text, text)
         for index, tensor in enumerate(self._inputs):
@@ -180,7 +108,22 @@ class _Compiled:
         self._network.start_async()
         self._network.wait()
         logits, embedding, static, projected = (self._network.get_output_tensor(index).data for index in range(4))
-        return logits[0], embedding[0], static[0], projected
+        # The network's memory is written by the next frame: what leaves the engine is copied.
+        logits, self._embedding = logits[0].copy(), embedding[0].copy()
+        self._observed = logits, projected, static[0], previous
+        return np.moveaxis(logits, 2, 0)
+
+    def begin_steps(self) -> None:
+        """As `ClassGraphs.begin_steps`."""
+        self._refiner.begin(*self._observed)
+
+    def take_step(self) -> int:
+        """As `ClassGraphs.take_step`."""
+        return self._refiner.step()
+
+    def results(self) -> tuple[FloatArray, FloatArray]:
+        """As `ClassGraphs.results`."""
+        return self._refiner.result(), self._embedding
 
 
 def _first_line(error: BaseException) -> str:
