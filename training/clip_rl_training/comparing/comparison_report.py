@@ -9,7 +9,7 @@ from typing import Any
 
 from clip_rl_perception.atomic_write import write_text
 from clip_rl_perception.errors import ClipRlError
-from clip_rl_perception.report.pages import number, templates
+from clip_rl_perception.report.pages import templates
 from clip_rl_perception.typed_data import to_data
 
 from clip_rl_training.comparing import tables
@@ -73,11 +73,6 @@ def _page(
     )
 
 
-def _percent(value: float | None, digits: int = 1, sign: str = "") -> str:
-    """A share in percent; a dash where it is undefined."""
-    return number(None if value is None else 100 * value, digits, sign)
-
-
 def _made_with(result: Result) -> str:
     """Machine, cores that the process had, versions."""
     host = result["host"]
@@ -96,4 +91,3 @@ def _kept(result: Result) -> dict[str, Any]:
 
 
 _TEMPLATES = templates(Path(__file__).with_name("templates"), escape=False)
-_TEMPLATES.filters["percent"] = _percent

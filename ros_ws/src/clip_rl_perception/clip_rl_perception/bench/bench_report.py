@@ -75,7 +75,6 @@ def page(report: Mapping[str, Any], plots: Sequence[str] = (), prose: str = "") 
     # Chained: of a report that lacks a part or a stage, everything below it is missing too.
     folder = Path(__file__).with_name("templates")
     environment = templates(folder, escape=False).overlay(undefined=jinja2.ChainableUndefined, finalize=cell)
-    environment.filters["percent"] = lambda share: None if share is None else f"{100 * share:.0f} %"
     text = environment.get_template("performance.md.j2").render(report, plots=plots, prose=prose.strip())
     return text.rstrip() + "\n"
 

@@ -25,7 +25,7 @@ def render(template: str, **shown: Any) -> str:
 
 
 def templates(folder: Path, *, escape: bool) -> jinja2.Environment:
-    """The templates of `folder`, which say numbers as `number` does; `escape` for HTML."""
+    """The templates of `folder`, which say numbers as `number` and `percent` do; `escape` for HTML."""
     found = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
         autoescape=escape,
@@ -34,13 +34,19 @@ def templates(folder: Path, *, escape: bool) -> jinja2.Environment:
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
     )
-    found.filters["number"], found.tests["known"] = number, known
+    found.filters |= {"number": number, "percent": percent}
+    found.tests["known"] = known
     return found
 
 
 def number(value: float | None, digits: int, sign: str = "") -> str:
     """A number, or a dash where it is undefined; `sign` "+" says the sign of positive ones too."""
     return f"{value:{sign}.{digits}f}" if known(value) else "-"
+
+
+def percent(share: float | None, digits: int = 1, sign: str = "", unit: str = "") -> str:
+    """A share in percent, as `number` says it, and its `unit`; a dash alone where it is undefined."""
+    return number(100 * share, digits, sign) + unit if known(share) else "-"
 
 
 def known(value: float | None) -> TypeGuard[float]:
