@@ -94,7 +94,7 @@ def run(options: Options) -> int:
         options=_repeated(options),
         progress=_say,
     )
-    print(f"{out}: {manifest.info().describe()}, model {manifest.model_id}")
+    print(f"{out}: {manifest.describe()}, model {manifest.model_id}")
     return 0
 
 

@@ -18,10 +18,8 @@ from clip_rl_perception.engine.backends import Backend, backend_named
 from clip_rl_perception.engine.build_progress import Progress, stage
 from clip_rl_perception.engine.manifest import BOUNDS, MANIFEST_FILE, Bounds, Manifest, sha256_of, write_manifest
 from clip_rl_perception.engine.protocol import EngineError
-from clip_rl_perception.engine.torch_engine import TorchEngine
+from clip_rl_perception.engine.torch_engine import TorchEngine, engine_info
 from clip_rl_perception.model.checkpoint import Checkpoint
-from clip_rl_perception.model.segmenter import STRIDE
-from clip_rl_perception.model.segmenter_config import ConfigError, check_input_size
 
 HOLD_OUT_EVERY = 4
 """Of the calibration frames, every fourth is kept from calibration and shows what it costs."""
@@ -64,12 +62,8 @@ def build_engine(
             that the compiled engine does not reproduce; nothing is left at `out` then but what was there before.
     """
     chosen = backend_named(backend)
-    size = checkpoint.segmenter.config.input_size if input_size is None else input_size
-    try:
-        check_input_size(size)
-    except ConfigError as error:
-        raise EngineError(str(error)) from error
     precision = precision or chosen.default_precision()
+    info = engine_info(checkpoint, backend, precision, input_size)
     if precision not in chosen.precisions:
         raise EngineError(f"backend {backend} has no precision '{precision}'; it has {', '.join(chosen.precisions)}")
     if not images:
@@ -91,13 +85,7 @@ def build_engine(
         raise EngineError(f"cannot write beside {out}: {error.strerror}") from error
     try:
         draft = Manifest(
-            backend=backend,
-            precision=precision,
-            input_size=size,
-            stride=STRIDE,
-            embedding_dim=checkpoint.segmenter.embedding_dim,
-            max_refine_steps=checkpoint.segmenter.config.refiner.max_steps,
-            model_id=checkpoint.model_id,
+            **vars(info),
             weights_sha256=sha256_of(checkpoint.path),
             versions=versions,
             device=device,

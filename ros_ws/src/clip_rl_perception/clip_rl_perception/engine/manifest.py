@@ -44,23 +44,9 @@ BOUNDS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Manifest:
-    """Identity of an engine directory."""
+class Manifest(EngineInfo):
+    """Identity of an engine directory: the engine's own, and all that it depends on."""
 
-    backend: str
-    """``openvino``, ``tensorrt`` or ``torch``."""
-    precision: str
-    """``fp32``, ``bf16``, ``fp16`` or ``int8``."""
-    input_size: tuple[int, int]
-    """(H, W) of the network input, px."""
-    stride: int
-    """Input pixels per logit."""
-    embedding_dim: int
-    """D, width of the text embeddings."""
-    max_refine_steps: int
-    """T of the refiner's training."""
-    model_id: str
-    """First 12 hex digits of `weights_sha256`."""
     weights_sha256: str
     """SHA-256 of the checkpoint's safetensors file."""
     versions: Mapping[str, str]
@@ -77,18 +63,6 @@ class Manifest:
     """Words of the command that built it beside checkpoint, backend, size, precision and place."""
     format_version: int = FORMAT_VERSION
     """Layout of the directory."""
-
-    def info(self) -> EngineInfo:
-        """The engine's identity for status messages and reports."""
-        return EngineInfo(
-            backend=self.backend,
-            precision=self.precision,
-            input_size=self.input_size,
-            stride=self.stride,
-            embedding_dim=self.embedding_dim,
-            model_id=self.model_id,
-            max_refine_steps=self.max_refine_steps,
-        )
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:

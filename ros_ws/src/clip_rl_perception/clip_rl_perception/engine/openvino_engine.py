@@ -57,7 +57,7 @@ class OpenVinoEngine(EngineBase):
             raise EngineError(
                 f"the openvino engine needs the openvino package ({error}); pip install openvino"
             ) from error
-        super().__init__(manifest.info())
+        super().__init__(manifest)
         self._config: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,

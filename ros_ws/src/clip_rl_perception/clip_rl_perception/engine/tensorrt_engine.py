@@ -52,7 +52,7 @@ class TensorRtEngine(DeviceEngine):
         self._flavour = flavour
         self._library = import_flavour(flavour)
         device = torch.device("cuda", torch.cuda.current_device())
-        super().__init__(manifest.info(), device, log=log)
+        super().__init__(manifest, device, log=log)
         self._runtime = self._library.Runtime(self._library.Logger(self._library.Logger.WARNING))
         self._plans = {name: self._read(directory / name) for name in INPUTS}
 

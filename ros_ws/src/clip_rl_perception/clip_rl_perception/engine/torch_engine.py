@@ -45,6 +45,25 @@ class TorchProgram:
         return after, moved
 
 
+def engine_info(checkpoint: Checkpoint, backend: str, precision: str, input_size: tuple[int, int] | None) -> EngineInfo:
+    """What an engine of a checkpoint is; `input_size` None takes the checkpoint's. Raises `EngineError` for no size."""
+    segmenter = checkpoint.segmenter
+    size = segmenter.config.input_size if input_size is None else input_size
+    try:
+        check_input_size(size)
+    except ConfigError as error:
+        raise EngineError(str(error)) from error
+    return EngineInfo(
+        backend=backend,
+        precision=precision,
+        input_size=(int(size[0]), int(size[1])),
+        stride=STRIDE,
+        embedding_dim=segmenter.embedding_dim,
+        model_id=checkpoint.model_id,
+        max_refine_steps=segmenter.config.refiner.max_steps,
+    )
+
+
 class TorchEngine(DeviceEngine):
     """A checkpoint run by torch at one input size."""
 
@@ -72,27 +91,14 @@ class TorchEngine(DeviceEngine):
         Raises:
             EngineError: an input size, precision, thread count or device that cannot be.
         """
-        segmenter = checkpoint.segmenter.eval()
-        size = segmenter.config.input_size if input_size is None else input_size
         if precision not in PRECISIONS:
             raise EngineError(f"the torch engine has no precision '{precision}'; it has {', '.join(PRECISIONS)}")
-        try:
-            check_input_size(size)
-        except ConfigError as error:
-            raise EngineError(str(error)) from error
+        info = engine_info(checkpoint, "torch", precision, input_size)
+        checkpoint.segmenter.eval()
         if threads is not None:
             if threads < 1:
                 raise EngineError(f"{threads} threads: at least 1 is needed")
             torch.set_num_threads(threads)
-        info = EngineInfo(
-            backend="torch",
-            precision=precision,
-            input_size=(int(size[0]), int(size[1])),
-            stride=STRIDE,
-            embedding_dim=segmenter.embedding_dim,
-            model_id=checkpoint.model_id,
-            max_refine_steps=segmenter.config.refiner.max_steps,
-        )
         try:
             place = torch.device(device)
             self._graph_modules: TorchProgram | None = _program(checkpoint, precision, info.input_size, place)
