@@ -12,13 +12,12 @@ from collections.abc import Iterator
 import torch
 
 from clip_rl_perception.engine.device_graphs import DeviceGraphs, Log, Program
-from clip_rl_perception.engine.engine_base import EngineBase
-from clip_rl_perception.engine.protocol import EngineInfo
+from clip_rl_perception.engine.protocol import Engine, EngineInfo
 from clip_rl_perception.errors import one_line
 
 
-class DeviceEngine(EngineBase):
-    """An engine over a `Program`; see `clip_rl_perception.engine.protocol.Engine`. Subclasses make the program."""
+class DeviceEngine(Engine):
+    """An engine over a `Program`, which subclasses make."""
 
     def __init__(
         self, info: EngineInfo, device: torch.device, *, record: bool = True, log: Log = lambda line: None

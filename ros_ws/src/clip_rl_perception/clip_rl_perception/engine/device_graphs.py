@@ -45,7 +45,7 @@ class Program(Protocol):
 
 
 class DeviceGraphs:
-    """A program for K classes bound to its own static tensors: the `ClassGraphs` of `engine_base`."""
+    """A program for K classes bound to its own static tensors: the `ClassGraphs` of a `DeviceEngine`."""
 
     def __init__(self, program: Program, info: EngineInfo, classes: int, device: torch.device) -> None:
         height, width = info.input_size

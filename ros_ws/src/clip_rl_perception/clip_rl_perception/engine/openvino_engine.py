@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from clip_rl_perception.arrays import ByteArray, FloatArray
-from clip_rl_perception.engine.engine_base import EngineBase
 from clip_rl_perception.engine.manifest import Manifest, describe_cpu
 from clip_rl_perception.engine.openvino_refiner import CpuRefiner, read_policy
-from clip_rl_perception.engine.protocol import EngineError, EngineInfo
+from clip_rl_perception.engine.protocol import Engine, EngineError, EngineInfo
 
 NETWORK_FILE = "network.xml"
 POLICY_FILE = "policy.safetensors"
@@ -42,8 +41,8 @@ def default_precision() -> str:
     return "bf16" if {"avx512_bf16", "amx_bf16"} & set(describe_cpu()["instructions"].split()) else "fp32"
 
 
-class OpenVinoEngine(EngineBase):
-    """An engine directory run by OpenVINO; see `clip_rl_perception.engine.protocol.Engine`."""
+class OpenVinoEngine(Engine):
+    """An engine directory run by OpenVINO."""
 
     def __init__(self, directory: Path, manifest: Manifest, threads: int | None = None) -> None:
         """Read graph and policy of `directory`; `threads` of the CPU are used, None leaves it to OpenVINO.

@@ -1,4 +1,4 @@
-"""What every engine offers, whatever compiled it: torch, OpenVINO or TensorRT behind one protocol.
+"""What every engine offers, whatever compiled it, and what all of them do around a frame: checks, the budget, errors.
 
 An engine is the network at one static input size. Text embeddings are an input, so new classes need no rebuild.
 Notation: H, W network input size; h, w = H/4, W/4 (stride 4); K classes; D text embedding width.
@@ -6,13 +6,16 @@ Notation: H, W network input size; h, w = H/4, W/4 (stride 4); K classes; D text
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
-from typing import Any, Protocol, runtime_checkable
+import time
+from typing import Any, Protocol
 
 import numpy as np
 
 from clip_rl_perception.arrays import ByteArray, FloatArray
+from clip_rl_perception.engine.budget import StepBudget
 from clip_rl_perception.errors import ClipRlError, one_line
 
 
@@ -20,6 +23,8 @@ class EngineError(ClipRlError, RuntimeError):
     """An engine cannot be loaded or a frame cannot be inferred; the message says what differs and what to do."""
 
 
+CLASS_COUNTS_KEPT = 3
+"""Graphs of so many numbers of classes stay ready; the oldest gives way."""
 _OUT_OF_MEMORY = re.compile("out of memory|alloc|resource temporarily unavailable", re.IGNORECASE)
 """In plain RuntimeErrors: of CUDA's libraries, of torch's CPU allocator, of OpenVINO (bad_alloc; a thread without room
 for its stack)."""
@@ -74,14 +79,39 @@ class EngineOutput:
     """All refinement steps, ms."""
 
 
-@runtime_checkable
-class Engine(Protocol):
-    """The network, loaded and verified. Calls come from one thread at a time."""
+class ClassGraphs(Protocol):
+    """The graphs of K classes, bound to their memory; called in this order for every frame."""
+
+    def decode(self, rgb: ByteArray, text: FloatArray, previous: FloatArray | None) -> FloatArray:
+        """Decoder logits (K, h, w), the caller's to keep; arguments as of `Engine.infer`."""
+        ...
+
+    def begin_steps(self) -> None:
+        """What has to be done before the first step."""
+        ...
+
+    def take_step(self) -> int:
+        """One refinement step; returns how many pixels it moved."""
+        ...
+
+    def results(self) -> tuple[FloatArray, FloatArray]:
+        """Refined log-probabilities (K, h, w) and embedding (D,), the caller's to keep."""
+        ...
+
+
+class Engine:
+    """The network, loaded and verified. Calls come from one thread at a time. Subclasses make the graphs."""
+
+    def __init__(self, info: EngineInfo) -> None:
+        self._info = info
+        self._graphs: dict[int, ClassGraphs] = {}
+        self._budget = StepBudget()
+        self._closed = False
 
     @property
     def info(self) -> EngineInfo:
         """What this engine is."""
-        ...
+        return self._info
 
     def infer(
         self,
@@ -105,11 +135,58 @@ class Engine(Protocol):
         Raises:
             EngineError: wrong shape or dtype, non-finite logits, out of memory.
         """
-        ...
+        if self._closed:
+            raise EngineError("this engine is closed; load it again")
+        check_infer_arguments(self._info, rgb, text, previous)
+        most = self._info.max_refine_steps
+        try:
+            with self._running():
+                graphs = self._graphs_for(text.shape[0])
+                start = time.perf_counter()
+                logits = graphs.decode(rgb, text, previous)
+                check_logits(self._info, logits)
+                network_ms = (time.perf_counter() - start) * 1e3
+                loop = self._budget.begin(start, budget_ms)
+                graphs.begin_steps()
+                steps = loop.refine(graphs.take_step, most if max_steps is None else min(max_steps, most))
+                refined, embedding = graphs.results()
+                return EngineOutput(
+                    logits=logits,
+                    refined=refined,
+                    embedding=embedding,
+                    steps=steps,
+                    truncated=loop.truncated,
+                    network_ms=network_ms,
+                    refine_ms=loop.elapsed_ms(),
+                )
+        except EngineError:
+            raise
+        except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
+            if is_out_of_memory(error):
+                self._free()  # what can be freed is; the next frame begins anew
+            raise library_failure(self._info, error) from error
 
     def close(self) -> None:
-        """Free device memory; the engine is unusable afterwards."""
-        ...
+        """Free the graphs and their memory; the engine is unusable afterwards."""
+        self._closed = True
+        self._free()
+
+    def _make_graphs(self, classes: int) -> ClassGraphs:
+        raise NotImplementedError
+
+    def _running(self) -> contextlib.AbstractContextManager[object]:
+        """Around everything that runs for a frame."""
+        return contextlib.nullcontext()
+
+    def _free(self) -> None:
+        self._graphs.clear()
+
+    def _graphs_for(self, classes: int) -> ClassGraphs:
+        if classes not in self._graphs:
+            if len(self._graphs) >= CLASS_COUNTS_KEPT:
+                self._graphs.pop(next(iter(self._graphs)))
+            self._graphs[classes] = self._make_graphs(classes)
+        return self._graphs[classes]
 
 
 def library_failure(info: EngineInfo, error: BaseException) -> EngineError:
