@@ -9,7 +9,6 @@ from clip_rl_perception.engine.device_engine import DeviceEngine
 from clip_rl_perception.engine.device_graphs import DeviceGraphs, Download, Program, Upload
 from clip_rl_perception.engine.graphs import CastNetworkGraph, MovingStepGraph
 from clip_rl_perception.engine.protocol import EngineError, EngineInfo
-from clip_rl_perception.engine.torch_engine import TorchProgram
 from clip_rl_perception.model.actions import Action
 from clip_rl_perception.model.segmenter import ClipRlSegmenter, StepGraph
 from clip_rl_perception.model.segmenter_config import SegmenterConfig
@@ -111,7 +110,7 @@ def test_a_step_tells_how_many_pixels_moved(segmenter: ClipRlSegmenter) -> None:
 @torch.inference_mode()
 def test_static_graphs_run_in_place(segmenter: ClipRlSegmenter) -> None:
     image, text = inputs()
-    program = TorchProgram(CastNetworkGraph(segmenter, "fp32", SIZE), MovingStepGraph(segmenter))
+    program = Program(CastNetworkGraph(segmenter, "fp32", SIZE), MovingStepGraph(segmenter))
     graphs = DeviceGraphs(program, info(), classes=5, device=CPU)
     graphs.send_image(image.numpy()[0])
     graphs.send_text(text.numpy())
@@ -184,7 +183,7 @@ def test_only_the_latest_class_counts_stay(segmenter: ClipRlSegmenter) -> None:
     class Counting(DeviceEngine):
         def _program(self, classes: int) -> Program:
             programs.append(classes)
-            return TorchProgram(CastNetworkGraph(segmenter, "fp32", SIZE), MovingStepGraph(segmenter))
+            return Program(CastNetworkGraph(segmenter, "fp32", SIZE), MovingStepGraph(segmenter))
 
     engine = Counting(info(), CPU)
     frame = np.zeros((*SIZE, 3), np.uint8)

@@ -23,7 +23,7 @@ from clip_rl_perception.engine.device_graphs import Program
 from clip_rl_perception.engine.protocol import EngineError, EngineInfo
 from clip_rl_perception.engine.tensorrt_build import PRECISIONS, Graph, export, graphs_for_export
 from clip_rl_perception.engine.tensorrt_check import check
-from clip_rl_perception.engine.tensorrt_engine import INPUTS, PlanRun, TensorRtProgram, output_names, torch_dtype
+from clip_rl_perception.engine.tensorrt_engine import INPUTS, PlanRun, Plans, output_names, torch_dtype
 from clip_rl_perception.engine.tensorrt_library import compiler_versions, import_compiler, import_flavour
 from clip_rl_perception.engine.torch_engine import TorchEngine
 from clip_rl_perception.labels import label_space_from_names
@@ -223,7 +223,8 @@ class StandInEngine(DeviceEngine):
         self.plans = plans
 
     def _program(self, classes: int) -> Program:
-        return TensorRtProgram(STAND_IN, self.plans, recordable=True)  # type: ignore[arg-type]
+        plans = Plans(STAND_IN, self.plans)  # type: ignore[arg-type]
+        return Program(plans.network, plans.step)
 
 
 @pytest.fixture

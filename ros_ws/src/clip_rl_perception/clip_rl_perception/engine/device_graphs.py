@@ -7,8 +7,9 @@ runs the graphs directly. Notation as in `protocol`.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,23 +26,17 @@ WARM_UP_RUNS = 3
 Log = Callable[[str], None]
 
 
-class Program(Protocol):
+@dataclasses.dataclass(frozen=True)
+class Program:
     """Both graphs as functions of device tensors, for one number of classes; results may be overwritten by a rerun."""
 
-    @property
-    def recordable(self) -> bool:
-        """Whether its work may be recorded as a CUDA graph."""
-        ...
-
-    def network(self, images: Tensor, text: Tensor) -> NetworkOutput:
-        """Of uint8 (1, H, W, 3) and float32 (K, D)."""
-        ...
-
-    def step(
-        self, log_probs: Tensor, static: Tensor, text: Tensor, previous: Tensor, has_previous: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Log-probabilities after a step and how many pixels moved, float32 (1,)."""
-        ...
+    network: Callable[[Tensor, Tensor], NetworkOutput]
+    """Of uint8 images (1, H, W, 3) and text embeddings, float32 (K, D)."""
+    step: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+    """Of log-probabilities, static map, text, previous log-probabilities and whether there are any: log-probabilities
+    after the step, and how many pixels moved, float32 (1,)."""
+    recordable: bool = True
+    """Whether its work may be recorded as a CUDA graph."""
 
 
 class DeviceGraphs:

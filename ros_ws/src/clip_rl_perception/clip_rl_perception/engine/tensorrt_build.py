@@ -26,7 +26,7 @@ from clip_rl_perception.model.checkpoint import Checkpoint
 PRECISIONS = tuple(DTYPES)
 
 FEWEST_CLASSES, MOST_CLASSES = 2, 254
-"""Range of the open dimension: exporting takes a dimension of 1 for a constant; `TensorRtProgram` serves one class."""
+"""Range of the open dimension: exporting takes a dimension of 1 for a constant; the engine serves one class too."""
 
 
 class Graph(NamedTuple):

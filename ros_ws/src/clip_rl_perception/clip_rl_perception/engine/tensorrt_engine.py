@@ -34,7 +34,7 @@ OUTPUTS = {NETWORK_FILE: 5, STEP_FILE: 2}
 
 
 class TensorRtEngine(DeviceEngine):
-    """An engine directory run by TensorRT; see `clip_rl_perception.engine.protocol.Engine`."""
+    """An engine directory run by TensorRT."""
 
     def __init__(
         self, directory: Path, manifest: Manifest, threads: int | None = None, log: Log = lambda line: None
@@ -75,7 +75,8 @@ class TensorRtEngine(DeviceEngine):
         return plan
 
     def _program(self, classes: int) -> Program:
-        return TensorRtProgram(self._library, self._plans, recordable=self._flavour == "tensorrt")
+        plans = Plans(self._library, self._plans)
+        return Program(plans.network, plans.step, recordable=self._flavour == "tensorrt")
 
 
 def output_names(file: str) -> list[str]:
@@ -83,14 +84,13 @@ def output_names(file: str) -> list[str]:
     return [f"output{index}" for index in range(OUTPUTS[file])]
 
 
-class TensorRtProgram:
-    """Both plans with contexts of their own; see `clip_rl_perception.engine.device_graphs.Program`.
+class Plans:
+    """Both plans with contexts of their own, as the functions of a `Program`.
 
     Plans take two classes or more. One class alone is run as two equal ones, and nothing can be refined about it.
     """
 
-    def __init__(self, library: ModuleType, plans: dict[str, Any], *, recordable: bool) -> None:
-        self.recordable = recordable
+    def __init__(self, library: ModuleType, plans: dict[str, Any]) -> None:
         self._network, self._step = (PlanRun(library, plans[name], INPUTS[name], output_names(name)) for name in INPUTS)
 
     def network(self, images: Tensor, text: Tensor) -> NetworkOutput:

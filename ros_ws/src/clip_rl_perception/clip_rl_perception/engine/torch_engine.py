@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 
 import torch
-from torch import Tensor, nn
 
 from clip_rl_perception.engine.device_engine import DeviceEngine
 from clip_rl_perception.engine.device_graphs import Log, Program
@@ -14,35 +12,11 @@ from clip_rl_perception.engine.graphs import DTYPES, CastNetworkGraph, MovingSte
 from clip_rl_perception.engine.protocol import EngineError, EngineInfo
 from clip_rl_perception.errors import one_line
 from clip_rl_perception.model.checkpoint import Checkpoint
-from clip_rl_perception.model.segmenter import STRIDE, NetworkOutput
+from clip_rl_perception.model.segmenter import STRIDE
 from clip_rl_perception.model.segmenter_config import ConfigError, check_input_size
 
 PRECISIONS = tuple(DTYPES)
 """What encoder and pyramid may compute in; classifier, refiner and all results are single precision."""
-
-
-@dataclasses.dataclass(frozen=True)
-class TorchProgram:
-    """Both graphs as torch modules; see `clip_rl_perception.engine.device_graphs.Program`."""
-
-    network_graph: nn.Module
-    """`CastNetworkGraph`."""
-    step_graph: nn.Module
-    """`MovingStepGraph`."""
-    recordable: bool = True
-    """As `Program.recordable`."""
-
-    def network(self, images: Tensor, text: Tensor) -> NetworkOutput:
-        """As `Program.network`."""
-        output: NetworkOutput = self.network_graph(images, text)
-        return output
-
-    def step(
-        self, log_probs: Tensor, static: Tensor, text: Tensor, previous: Tensor, has_previous: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """As `Program.step`."""
-        after, moved = self.step_graph(log_probs, static, text, previous, has_previous)
-        return after, moved
 
 
 def engine_info(checkpoint: Checkpoint, backend: str, precision: str, input_size: tuple[int, int] | None) -> EngineInfo:
@@ -101,7 +75,7 @@ class TorchEngine(DeviceEngine):
             torch.set_num_threads(threads)
         try:
             place = torch.device(device)
-            self._graph_modules: TorchProgram | None = _program(checkpoint, precision, info.input_size, place)
+            self._graph_modules: Program | None = _program(checkpoint, precision, info.input_size, place)
             super().__init__(info, place, record=record, log=log)
         except (RuntimeError, AssertionError) as error:
             if isinstance(error, torch.OutOfMemoryError):
@@ -118,7 +92,7 @@ class TorchEngine(DeviceEngine):
         return self._graph_modules
 
 
-def _program(checkpoint: Checkpoint, precision: str, size: tuple[int, int], device: torch.device) -> TorchProgram:
+def _program(checkpoint: Checkpoint, precision: str, size: tuple[int, int], device: torch.device) -> Program:
     """The graphs of a checkpoint on a device, in the memory layout that its convolutions like."""
     away = device.type != "cpu"
     network = CastNetworkGraph(checkpoint.segmenter, precision, size, own=away).eval()
@@ -126,4 +100,4 @@ def _program(checkpoint: Checkpoint, precision: str, size: tuple[int, int], devi
     if away:
         network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         step = copy.deepcopy(step).to(device)
-    return TorchProgram(network, step)
+    return Program(network, step)
