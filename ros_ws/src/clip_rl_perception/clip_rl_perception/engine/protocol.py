@@ -145,19 +145,21 @@ class Engine:
                 start = time.perf_counter()
                 logits = graphs.decode(rgb, text, previous)
                 check_logits(self._info, logits)
-                network_ms = (time.perf_counter() - start) * 1e3
-                loop = self._budget.begin(start, budget_ms)
+                begun = time.perf_counter()
                 graphs.begin_steps()
-                steps = loop.refine(graphs.take_step, most if max_steps is None else min(max_steps, most))
+                limit = most if max_steps is None else min(max_steps, most)
+                steps, truncated = self._budget.refine(
+                    graphs.take_step, limit, start=start, begun=begun, budget_ms=budget_ms
+                )
                 refined, embedding = graphs.results()
                 return EngineOutput(
                     logits=logits,
                     refined=refined,
                     embedding=embedding,
                     steps=steps,
-                    truncated=loop.truncated,
-                    network_ms=network_ms,
-                    refine_ms=loop.elapsed_ms(),
+                    truncated=truncated,
+                    network_ms=(begun - start) * 1e3,
+                    refine_ms=(time.perf_counter() - begun) * 1e3,
                 )
         except EngineError:
             raise
