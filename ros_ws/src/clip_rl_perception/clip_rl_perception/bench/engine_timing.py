@@ -120,16 +120,6 @@ def text_of(checkpoint: Checkpoint) -> FloatArray:
     return np.ascontiguousarray(checkpoint.text.numpy(), np.float32)
 
 
-def label_agreement(engine: Engine, reference: Engine, images: list[ByteArray], text: FloatArray) -> float:
-    """Share of grid pixels with the label that `reference` gives, over network-sized `images`, each on its own."""
-    equal = total = 0
-    for image in images:
-        found, wanted = (made.infer(image, text).refined.argmax(axis=0) for made in (engine, reference))
-        equal += int((found == wanted).sum())
-        total += wanted.size
-    return equal / total
-
-
 def steps_summary(steps: list[tuple[int, float]], most: int) -> dict[str, Any]:
     """How often the refiner took how many steps, and what they cost.
 

@@ -20,6 +20,7 @@ from clip_rl_perception.bench.frame_kinds import kinds_of, measure_kinds
 from clip_rl_perception.bench.interleaved import Series, interleave, ratio
 from clip_rl_perception.bench.label_map_ways import measure_postprocess
 from clip_rl_perception.bench.node_rates import measure_nodes
+from clip_rl_perception.engine import golden as gate
 from clip_rl_perception.engine.load import load_engine
 from clip_rl_perception.engine.protocol import EngineError
 from clip_rl_perception.labels import LabelSpace, label_space_from_names
@@ -58,12 +59,12 @@ def measure_engines(run: BenchRun) -> dict[str, Any]:
     slow, images = series[plain.name], golden_images(first.size)[:AGREEMENT_FRAMES]
     exact = [item.engine for item in ours if (item.setting.backend, item.setting.precision) == ("torch", "fp32")]
     reference = exact[0] if exact else load_engine("torch", checkpoint, input_size=first.size)
-    engines, text = [], engine_timing.text_of(checkpoint)
+    golden, engines = gate.reference_outputs(reference, images, engine_timing.text_of(checkpoint)), []
     for candidate in [*ours, *more]:
         row = _row(candidate.setting, series[candidate.name], slow)
         if candidate.name in loaded:
             row |= costs(loaded[candidate.name], candidate.setting, out)
-            row["label_agreement"] = engine_timing.label_agreement(candidate.engine, reference, images, text)
+            row["label_agreement"] = gate.measure(candidate.engine, golden).label_agreement
         row["refinement"] = engine_timing.steps_summary(candidate.steps, candidate.engine.info.max_refine_steps)
         engines.append(row)
     engines.append(_row(dataclasses.replace(first, backend="plain torch", precision="fp32"), slow, slow))
