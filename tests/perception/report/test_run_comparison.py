@@ -218,8 +218,9 @@ def command(*arguments: object) -> int:
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = shifts(60, 0)
-    a = write_report(scored_run(base), tmp_path / "a").json
-    b = write_report(scored_run([max(0, shift - 3) for shift in base]), tmp_path / "b").json
+    a, b = tmp_path / "a" / "report.json", tmp_path / "b" / "report.json"
+    write_report(scored_run(base), a.parent)
+    write_report(scored_run([max(0, shift - 3) for shift in base]), b.parent)
     assert command("compare", a, b, "--out", tmp_path / "pages" / "c.html") == 0
     text = capsys.readouterr().out
     assert text.startswith("B is better in") and "mIoU" in text

@@ -138,8 +138,8 @@ def test_a_summary_is_finite_json(tmp_path: Path) -> None:
 def test_a_report_reads_back_as_the_run_that_it_tells_of(tmp_path: Path) -> None:
     run = scored_run([0, 3, 10, 25] * 5, sequences=2, problems=("one line",), complete=False, wall_s=1.5)
     written = write_report(run, tmp_path / "out")
-    again = read_run(written.json)
-    assert run_summary.summary(again) == run_summary.summary(run) == written.summary
+    again = read_run(tmp_path / "out" / "report.json")
+    assert run_summary.summary(again) == run_summary.summary(run) == written
     assert [frame_to_json(item) for item in again.frames] == [frame_to_json(item) for item in run.frames]
     assert again.output_sha256 == run.output_sha256
     for one, other in zip(run.frames, again.frames, strict=True):
@@ -183,7 +183,8 @@ def test_what_is_no_report_is_refused_in_one_line(tmp_path: Path, text: str | No
 
 
 def test_half_a_report_is_refused(tmp_path: Path) -> None:
-    path = write_report(scored_run([0] * 4), tmp_path).json
+    write_report(scored_run([0] * 4), tmp_path)
+    path = tmp_path / "report.json"
     data = json.loads(path.read_text())
     del data["evaluated"]
     path.write_text(json.dumps(data))

@@ -187,7 +187,7 @@ def _written(
     options: Options, record: RunRecord, book: FrameGallery, problems: ProblemLog, *, videos: Sequence[Path] = ()
 ) -> dict[str, Any]:
     """Write the report and print the main numbers; returns what report.json holds but its frames."""
-    summary = write_report(record, options.out, book, videos=videos).summary
+    summary = write_report(record, options.out, book, videos=videos)
     print(reports.verdict(summary))
     if record.output_sha256:
         print(f"  masks     SHA-256 {record.output_sha256}")

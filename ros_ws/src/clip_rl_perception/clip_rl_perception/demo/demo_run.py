@@ -124,7 +124,7 @@ def _report(
         if video.frames:
             stage.result(f"{video.frames} frames, {video.codec}")
     with Stage(stages, stages, "writing the report"):
-        return write_report(run, out, book, videos=list(video.files.values())).summary
+        return write_report(run, out, book, videos=list(video.files.values()))
 
 
 def text_summary(summary: dict[str, Any], out: Path) -> str:

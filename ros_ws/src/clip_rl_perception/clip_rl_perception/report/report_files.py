@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,19 +14,9 @@ from clip_rl_perception.runs.record_json import frame_to_json
 from clip_rl_perception.runs.run_record import RunRecord
 
 
-@dataclasses.dataclass(frozen=True)
-class WrittenReport:
-    """What was written."""
-
-    summary: dict[str, Any]
-    """As `run_summary.summary`."""
-    json: Path
-    html: Path
-
-
 def write_report(
     run: RunRecord, out: Path, book: FrameGallery | None = None, *, videos: Sequence[Path] = ()
-) -> WrittenReport:
+) -> dict[str, Any]:
     """Write ``report.json`` and ``report.html`` into `out`, each whole or not at all.
 
     Args:
@@ -36,13 +25,15 @@ def write_report(
         book: pictures that were kept while frames passed.
         videos: overlay videos to link to, in `out`.
 
+    Returns:
+        `run_summary.summary`: what report.json holds but its frames.
+
     Raises:
         ClipRlError: the folder cannot be written.
     """
     summary = reports.summary(run)
     pictures = book.pictures() if book is not None else ()
     links = [str(path.relative_to(out)) if path.is_relative_to(out) else str(path) for path in videos]
-    files = WrittenReport(summary, out / "report.json", out / "report.html")
-    write_json(files.json, {**summary, "frames": [frame_to_json(frame) for frame in run.frames]})
-    write_text(files.html, render(summary, run, pictures, videos=links))
-    return files
+    write_json(out / "report.json", {**summary, "frames": [frame_to_json(frame) for frame in run.frames]})
+    write_text(out / "report.html", render(summary, run, pictures, videos=links))
+    return summary
