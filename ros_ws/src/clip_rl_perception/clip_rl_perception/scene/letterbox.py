@@ -6,6 +6,7 @@ pixels, and nodes of the logit grid: node g lies at network pixel ``g * stride +
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from typing import Any
@@ -49,16 +50,8 @@ def make_letterbox(
     scale = min(network_size[0] / crop.height, network_size[1] / crop.width)
     view = Letterbox((height, width), network_size, crop, scale, 0, 0, content.circle, content.corner_radius)
     shown_height, shown_width = shown_size(view)
-    return Letterbox(
-        frame_size=(height, width),
-        network_size=network_size,
-        crop=crop,
-        scale=scale,
-        pad_x=(network_size[1] - shown_width) // 2,
-        pad_y=(network_size[0] - shown_height) // 2,
-        circle=content.circle,
-        corner_radius=content.corner_radius,
-    )
+    pad_x, pad_y = (network_size[1] - shown_width) // 2, (network_size[0] - shown_height) // 2
+    return dataclasses.replace(view, pad_x=pad_x, pad_y=pad_y)
 
 
 def shown_size(view: Letterbox) -> tuple[int, int]:
