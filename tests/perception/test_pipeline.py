@@ -79,8 +79,9 @@ def test_a_scene_by_hand() -> None:
     assert (scene.validity, scene.reason) == (Validity.OK, "")
     assert math.isnan(scene.novelty)  # nothing was calibrated
     assert scene.refine_steps == 2
-    times = [scene.preprocess_ms, scene.network_ms, scene.refine_ms, scene.postprocess_ms, scene.tags_ms]
-    assert all(math.isfinite(value) and value >= 0 for value in times) and scene.postprocess_ms > 0
+    assert list(scene.stage_ms) == ["preprocess", "network", "refine", "postprocess", "tags"]
+    assert all(math.isfinite(value) and value >= 0 for value in scene.stage_ms.values())
+    assert scene.stage_ms["postprocess"] > 0
     assert memory.refined is scene.refined and memory.view == scene.view
 
 

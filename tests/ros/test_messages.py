@@ -58,11 +58,7 @@ def scene() -> Scene:
         view=view,
         refined=np.zeros((3, 8, 8), np.float32),
         refine_steps=3,
-        preprocess_ms=1.0,
-        network_ms=2.0,
-        refine_ms=3.0,
-        postprocess_ms=4.0,
-        tags_ms=5.0,
+        stage_ms={"preprocess": 1.0, "network": 2.0, "refine": 3.0, "postprocess": 4.0, "tags": 5.0},
     )
 
 

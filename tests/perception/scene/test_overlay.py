@@ -36,11 +36,7 @@ def scene(labels: ByteArray, tags: tuple[Instrument, ...], validity: Validity, r
         view=make_letterbox(labels.shape, (352, 448)),
         refined=np.zeros((3, 88, 112), np.float32),
         refine_steps=0,
-        preprocess_ms=0,
-        network_ms=0,
-        refine_ms=0,
-        postprocess_ms=0,
-        tags_ms=0,
+        stage_ms={},
     )
 
 

@@ -47,11 +47,7 @@ class PipelinePredictor:
             label_map=scene.label_map,
             confidence=scene.confidence,
             refine_steps=scene.refine_steps,
-            milliseconds=scene.preprocess_ms
-            + scene.network_ms
-            + scene.refine_ms
-            + scene.postprocess_ms
-            + scene.tags_ms,
+            milliseconds=sum(scene.stage_ms.values()),
             validity=scene.validity.name.lower(),
         )
 

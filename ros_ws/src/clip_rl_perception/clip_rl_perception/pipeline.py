@@ -281,11 +281,13 @@ class PerceptionPipeline:
             view=view,
             refined=output.refined,
             refine_steps=output.steps,
-            preprocess_ms=prepared.preprocess_ms,
-            network_ms=(inferred - start) * 1e3 - output.refine_ms,
-            refine_ms=output.refine_ms,
-            postprocess_ms=(upsampled - inferred) * 1e3,
-            tags_ms=(finished - upsampled) * 1e3,
+            stage_ms={
+                "preprocess": prepared.preprocess_ms,
+                "network": (inferred - start) * 1e3 - output.refine_ms,
+                "refine": output.refine_ms,
+                "postprocess": (upsampled - inferred) * 1e3,
+                "tags": (finished - upsampled) * 1e3,
+            },
         )
         return scene, SceneMemory(stamp_ns, view, output.refined, self.text, followed, prepared.content)
 

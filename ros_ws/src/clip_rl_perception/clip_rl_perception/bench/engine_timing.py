@@ -63,8 +63,8 @@ class PipelineCandidate:
         """As `Candidate.run`."""
         self._stamp += FRAME_NS
         scene, _ = self._stream.process(frame, self._stamp)
-        self.steps.append((scene.refine_steps, scene.refine_ms))
-        return scene.stage_ms
+        self.steps.append((scene.refine_steps, scene.stage_ms["refine"]))
+        return dict(scene.stage_ms)
 
 
 class EngineCandidate:

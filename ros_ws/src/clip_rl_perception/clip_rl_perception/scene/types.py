@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Mapping
 
 from clip_rl_perception.arrays import ByteArray, FloatArray
 
@@ -115,14 +116,5 @@ class Scene:
     refined: FloatArray
     """Refined log-probabilities on the stride-4 grid, (K, h, w)."""
     refine_steps: int
-    preprocess_ms: float
-    network_ms: float
-    refine_ms: float
-    postprocess_ms: float
-    tags_ms: float
-
-    @property
-    def stage_ms(self) -> dict[str, float]:
-        """Time by stage, ms, as SceneStatus names them."""
-        stages = ("preprocess", "network", "refine", "postprocess", "tags")
-        return {stage: float(getattr(self, f"{stage}_ms")) for stage in stages}
+    stage_ms: Mapping[str, float]
+    """Time by stage, ms, as SceneStatus names them: preprocess, network, refine, postprocess, tags."""
