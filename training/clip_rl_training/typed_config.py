@@ -30,27 +30,23 @@ def load_yaml(path: Path) -> Any:
         raise ConfigError(f"{path}: not YAML: {one_line(error)}") from error
 
 
-def load_layers(path: Path, find: Callable[[str], Path]) -> Any:
+def load_layers(path: Path, find: Callable[[str], Path], above: tuple[Path, ...] = ()) -> Any:
     """Read a YAML file; where it says ``base: NAME``, its keys are laid over those of that file, which `find` finds.
+
+    Args:
+        path: the file.
+        find: the file of a name.
+        above: files that are laid over this one.
 
     Raises:
         ConfigError: names a file that is missing, malformed or its own base.
     """
-    layers: list[Any] = []
-    seen: list[Path] = []
-    while True:
-        if path in seen:
-            raise ConfigError(f"{path.name}: base leads back to it by way of {', '.join(p.name for p in seen)}")
-        seen.append(path)
-        data = load_yaml(path)
-        layers.append(data)
-        if not isinstance(data, dict) or "base" not in data:
-            break
-        path = find(str(data.pop("base")))
-    result = layers.pop()
-    while layers:
-        result = overlaid(result, layers.pop())
-    return result
+    if path in above:
+        raise ConfigError(f"{path.name}: base leads back to it by way of {', '.join(p.name for p in above)}")
+    data = load_yaml(path)
+    if not isinstance(data, dict) or "base" not in data:
+        return data
+    return overlaid(load_layers(find(str(data.pop("base"))), find, (*above, path)), data)
 
 
 def overlaid(base: Any, own: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import math
 import re
 from pathlib import Path
@@ -31,20 +30,14 @@ class WorstFrames:
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._seen = 0
-        # A heap whose smallest entry is the best of those kept; the running number keeps entries comparable.
-        self._heap: list[tuple[float, float, int, FrameScore, ByteArray, ByteArray, ByteArray]] = []
+        self._kept: list[tuple[FrameScore, ByteArray, ByteArray, ByteArray]] = []
+        """The worst first, of equal ones the one that was seen first."""
 
     def __call__(self, score: FrameScore, rgb: ByteArray, truth: ByteArray, prediction: ByteArray) -> None:
         """See a frame; those without foreground in truth and prediction do not count."""
-        self._seen += 1
-        if math.isnan(score.iou) or not self._count:
-            return
-        entry = (-score.iou, score.pixels_wrong, -self._seen, score, rgb, truth, prediction)
-        if len(self._heap) < self._count:
-            heapq.heappush(self._heap, entry)
-        elif entry[:3] > self._heap[0][:3]:
-            heapq.heapreplace(self._heap, entry)
+        if not math.isnan(score.iou):
+            kept = [*self._kept, (score, rgb, truth, prediction)]
+            self._kept = sorted(kept, key=lambda seen: (seen[0].iou, -seen[0].pixels_wrong))[: self._count]
 
     def write(self, folder: Path, mapping: ClassMapping) -> list[dict[str, Any]]:
         """Write one PNG per frame, worst first.
@@ -56,8 +49,7 @@ class WorstFrames:
             ClipRlError: the folder cannot be written.
         """
         worst = []
-        for rank, entry in enumerate(sorted(self._heap, key=lambda entry: entry[:3], reverse=True), start=1):
-            score, rgb, truth, prediction = entry[3:]
+        for rank, (score, rgb, truth, prediction) in enumerate(self._kept, start=1):
             name = re.sub(r"[^\w.-]+", "_", f"worst_{rank:02d}_{score.sequence}_{score.frame}") + ".png"
             picture = draw(rgb, truth, prediction, mapping, f"{score.sequence} {score.frame}  IoU {score.iou:.3f}")
             try:
