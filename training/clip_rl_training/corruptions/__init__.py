@@ -15,11 +15,10 @@ import zlib
 from collections.abc import Callable
 
 import numpy as np
-from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.arrays import BoolArray, ByteArray
 from clip_rl_perception.errors import ClipRlError
 
 from clip_rl_training.corruptions import camera_corruptions, scene_corruptions, signal_corruptions
-from clip_rl_training.corruptions.random_fields import Mask
 from clip_rl_training.corruptions.scene_corruptions import Result
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -62,7 +61,9 @@ CORRUPTIONS: dict[str, Corruption] = {
 """All corruptions by name."""
 
 
-def corrupt_and_cover(name: str, rgb: ByteArray, severity: float, *, seed: int = 0) -> tuple[ByteArray, Mask | None]:
+def corrupt_and_cover(
+    name: str, rgb: ByteArray, severity: float, *, seed: int = 0
+) -> tuple[ByteArray, BoolArray | None]:
     """Damage an image and say what is hidden.
 
     Args:

@@ -7,9 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from clip_rl_perception.arrays import ByteArray, FloatArray
-
-Mask = npt.NDArray[np.bool_]
+from clip_rl_perception.arrays import BoolArray, ByteArray, FloatArray
 
 
 def smooth_field(random: np.random.Generator, size: tuple[int, int], cells: float) -> FloatArray:
@@ -31,7 +29,7 @@ def clouds(random: np.random.Generator, size: tuple[int, int], cells: float, oct
     return np.asarray((total - low) / max(high - low, 1e-6), np.float32)
 
 
-def largest_share(field: FloatArray, share: float) -> Mask:
+def largest_share(field: FloatArray, share: float) -> BoolArray:
     """The `share` of pixels where the field is largest, bool (H, W)."""
     if share <= 0:
         return np.zeros(field.shape, np.bool_)

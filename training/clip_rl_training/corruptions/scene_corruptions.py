@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from clip_rl_perception.arrays import ByteArray, FloatArray
+from clip_rl_perception.arrays import BoolArray, ByteArray, FloatArray
 
 from clip_rl_training.corruptions.random_fields import (
-    Mask,
     blend,
     blurred,
     clouds,
@@ -17,7 +16,7 @@ from clip_rl_training.corruptions.random_fields import (
     to_bytes,
 )
 
-Result = tuple[ByteArray, Mask | None]
+Result = tuple[ByteArray, BoolArray | None]
 """Image, and the pixels whose content is hidden by something opaque (None: nothing is)."""
 
 
@@ -107,7 +106,7 @@ def tissue(rgb: ByteArray, share: float, random: np.random.Generator) -> Result:
     return blend(rgb, shade[..., None] * base.astype(np.float32) + vessels, _edge(cover, size)), cover
 
 
-def _edge(cover: Mask, size: tuple[int, int]) -> FloatArray:
+def _edge(cover: BoolArray, size: tuple[int, int]) -> FloatArray:
     return np.asarray(blurred(cover.astype(np.float32), 0.002 * min(size)), np.float32)
 
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import cv2
 import numpy as np
-from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.arrays import BoolArray, ByteArray
 
 from clip_rl_training.synthetic.drawing.rendered_frame import as_bytes
 from clip_rl_training.synthetic.drawing.shapes import disc_or_box, fill
@@ -21,7 +21,7 @@ class Content:
     shape: str
     """full, circle, rounded or rectangle."""
 
-    def mask(self, size: tuple[int, int]) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    def mask(self, size: tuple[int, int]) -> BoolArray:
         """True inside, bool (H, W)."""
         if self.coverage is None:
             return np.ones(size, np.bool_)

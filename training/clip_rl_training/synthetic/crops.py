@@ -10,7 +10,7 @@ import dataclasses
 
 import cv2
 import numpy as np
-from clip_rl_perception.arrays import ByteArray, FloatArray
+from clip_rl_perception.arrays import BoolArray, ByteArray, FloatArray
 
 from clip_rl_training.synthetic.drawing.rendered_frame import (
     PART_CLASPER,
@@ -78,7 +78,7 @@ def tells_its_type(crop: SyntheticFrame, instance: int) -> bool:
     return own > 0 and others <= _MOST_OF_OTHERS * own and bool(high - low >= _LEAST_RANGE)
 
 
-def _borders_touched(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> int:
+def _borders_touched(mask: BoolArray) -> int:
     return sum(bool(edge.any()) for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
 
 
@@ -109,8 +109,8 @@ def instrument_crop(frame: SyntheticFrame, instance: int, rng: np.random.Generat
 
 
 def _tip_box(
-    mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
-    parts: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
+    mask: BoolArray,
+    parts: ByteArray,
     type_id: int,
 ) -> FloatArray:
     """Left, top, right, bottom of what tells the type."""

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from clip_rl_perception.arrays import ByteArray, FloatArray
+from clip_rl_perception.arrays import BoolArray, ByteArray, FloatArray
 
 
 def as_bytes(array: Any) -> ByteArray:
@@ -84,7 +83,7 @@ class SyntheticFrame:
     """
     instance_map: ByteArray
     """1..n per instrument, the same number for the same instrument throughout a video; 0 elsewhere."""
-    content: npt.NDArray[np.bool_]
+    content: BoolArray
     """True where the camera shows the patient, False in the black surround."""
     caption: str
     """Plain English description of what is visible."""

@@ -7,12 +7,11 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-import numpy.typing as npt
-from clip_rl_perception.arrays import ByteArray, FloatArray
+from clip_rl_perception.arrays import ByteArray, DoubleArray, FloatArray
 
 from clip_rl_training.synthetic.drawing.rendered_frame import as_bytes, as_floats
 
-Points = npt.NDArray[np.float64]
+Points = DoubleArray
 """Polygon corners or path points, (N, 2) as x, y."""
 
 _SHIFT = 4

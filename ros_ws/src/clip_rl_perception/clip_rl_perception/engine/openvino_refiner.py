@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from clip_rl_perception.arrays import FloatArray
+from clip_rl_perception.arrays import ByteArray, FloatArray
 from clip_rl_perception.engine.protocol import EngineError
 from clip_rl_perception.kernels import policy_kernels, refine_kernels
 from clip_rl_perception.kernels.policy_kernels import PolicyWeights
@@ -61,7 +61,7 @@ class CpuRefiner:
         self._has_previous = False
         self._everywhere: npt.NDArray[np.int32] = np.arange(pixels, dtype=np.int32)
         self._moved: npt.NDArray[np.int32] = np.zeros(pixels + 1, np.int32)
-        self._actions: npt.NDArray[np.uint8] = np.zeros(pixels + 1, np.uint8)
+        self._actions: ByteArray = np.zeros(pixels + 1, np.uint8)
         self._stale: tuple[npt.NDArray[np.int32], int] = (self._everywhere, 0)
 
     def begin(self, logits: FloatArray, text: FloatArray, static: FloatArray, previous: FloatArray | None) -> None:

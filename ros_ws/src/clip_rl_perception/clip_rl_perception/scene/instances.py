@@ -16,7 +16,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from clip_rl_perception.arrays import BoolArray, ByteArray
+from clip_rl_perception.arrays import BoolArray, ByteArray, DoubleArray
 from clip_rl_perception.kernels import instance_kernels, piece_kernels
 from clip_rl_perception.labels import LabelSpace
 
@@ -54,7 +54,7 @@ class Instances:
     """The class that covers most of each, (m,)."""
     own: BoolArray
     """Classes that each is made of: its own, or all part classes of the label space, (m, 256)."""
-    entries: npt.NDArray[np.float64]
+    entries: DoubleArray
     """Middle of each one's contact with the border of the content, (column, row), (m, 2); NaN: it touches nowhere."""
 
     def __len__(self) -> int:

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from clip_rl_perception.arrays import ByteArray, FloatArray
+from clip_rl_perception.arrays import ByteArray, DoubleArray, FloatArray
 from clip_rl_perception.kernels import label_map_kernels as kernels
 from clip_rl_perception.labels import UNLABELLED
 from clip_rl_perception.scene.letterbox import content_mask, frame_to_grid, make_letterbox
@@ -114,14 +114,14 @@ def reference_maps(
     return labels, confidence
 
 
-def _neighbours(view: Letterbox, length: int, nodes: int, axis: int) -> tuple[Any, Any, npt.NDArray[np.float64]]:
+def _neighbours(view: Letterbox, length: int, nodes: int, axis: int) -> tuple[Any, Any, DoubleArray]:
     """Of each pixel along an axis: the nodes before and after it, and how far it lies between them."""
     position = _grid_positions(view, np.arange(length), nodes, axis)
     before = np.floor(position).astype(np.intp)
     return np.clip(before, 0, nodes - 1), np.clip(before + 1, 0, nodes - 1), position - before
 
 
-def _grid_positions(view: Letterbox, pixels: npt.NDArray[Any], nodes: int, axis: int) -> npt.NDArray[np.float64]:
+def _grid_positions(view: Letterbox, pixels: npt.NDArray[Any], nodes: int, axis: int) -> DoubleArray:
     stride = view.network_size[1 - axis] // nodes
     points = np.zeros((len(pixels), 2))
     points[:, axis] = pixels

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from clip_rl_perception.arrays import ByteArray, DoubleArray
+from clip_rl_perception.arrays import BoolArray, ByteArray, DoubleArray
 from clip_rl_perception.kernels.block_mean import block_mean, can_take
 from clip_rl_perception.scene.types import Box, ContentArea, Letterbox
 
@@ -155,13 +155,13 @@ def grid_to_frame(points: npt.ArrayLike, view: Letterbox, stride: int = STRIDE) 
     return network_to_frame((np.asarray(points, np.float64) + 0.5) * stride - 0.5, view)
 
 
-def inside_content(points: npt.ArrayLike, view: Letterbox) -> npt.NDArray[np.bool_]:
+def inside_content(points: npt.ArrayLike, view: Letterbox) -> BoolArray:
     """Whether frame points (..., 2) of (x, y) show the patient: inside the crop and its circle or rounded corners."""
     points = np.asarray(points, np.float64)
     return _inside(points[..., 0], points[..., 1], view)
 
 
-def _inside(x: npt.NDArray[Any], y: npt.NDArray[Any], view: Letterbox) -> npt.NDArray[np.bool_]:
+def _inside(x: npt.NDArray[Any], y: npt.NDArray[Any], view: Letterbox) -> BoolArray:
     crop = view.crop
     left, right = crop.x - 0.5, crop.x + crop.width - 0.5
     top, bottom = crop.y - 0.5, crop.y + crop.height - 0.5
@@ -197,7 +197,7 @@ def content_mask(view: Letterbox) -> ByteArray | None:
 
 
 @functools.lru_cache(maxsize=8)
-def grid_content_mask(view: Letterbox, stride: int = STRIDE) -> npt.NDArray[np.bool_]:
+def grid_content_mask(view: Letterbox, stride: int = STRIDE) -> BoolArray:
     """Which logit nodes show the patient, bool (h, w): their centres lie in the content. Read-only, shared.
 
     A content area so small or thin that it holds no centre keeps the nodes nearest to the crop's middle row or column.

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from clip_rl_perception.arrays import DoubleArray
+
 
 @dataclasses.dataclass(frozen=True)
 class Pinhole:
@@ -59,7 +61,7 @@ class Pinhole:
         centre = ((cx + 0.5) * across - 0.5, (cy + 0.5) * down - 0.5)
         return cls(fx * across, fy * down, *centre, tx * across, ty * down)
 
-    def points(self, pixels: npt.ArrayLike, depth: float) -> npt.NDArray[np.float64]:
+    def points(self, pixels: npt.ArrayLike, depth: float) -> DoubleArray:
         """Points on the plane ``Z = depth`` that are seen at `pixels`.
 
         Args:

@@ -12,9 +12,8 @@ import math
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.arrays import BoolArray, ByteArray
 from clip_rl_perception.kernels import appearance_kernels
 from clip_rl_perception.kernels.block_mean import block_mean, can_take
 from clip_rl_perception.scene.letterbox import inside_content, make_letterbox, network_to_frame, shown_size
@@ -113,7 +112,7 @@ def _small_copy(network_rgb: ByteArray, view: Letterbox) -> tuple[ByteArray, int
 
 
 @functools.lru_cache(maxsize=8)
-def _small_mask(view: Letterbox, size: tuple[int, int], factor: int) -> npt.NDArray[np.bool_]:
+def _small_mask(view: Letterbox, size: tuple[int, int], factor: int) -> BoolArray:
     """Which pixels of the small copy of (width, height) have their centre in the content; all where none has."""
     height, width = shown_size(view)
     x = view.pad_x + (np.arange(size[0]) + 0.5) * min(factor, width) - 0.5

@@ -8,9 +8,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.arrays import ByteArray, DoubleArray
 from clip_rl_perception.labels import UNLABELLED, LabelSpace
 from clip_rl_perception.scene.types import Instrument, Validity
 from clip_rl_perception.viewer import layout
@@ -212,7 +211,7 @@ def _nearest(pixels: ByteArray, size: tuple[int, int]) -> ByteArray:
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
 
 
-def _vectors(values: Sequence[tuple[float, float]], scale: float) -> npt.NDArray[np.float64]:
+def _vectors(values: Sequence[tuple[float, float]], scale: float) -> DoubleArray:
     """(n, 2), divided by `scale`."""
     return np.asarray(values, np.float64).reshape(-1, 2) / scale
 
