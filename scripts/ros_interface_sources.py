@@ -87,7 +87,9 @@ def subscribed(inputs: Path, camera_info: Path) -> list[Topic]:
     tree = parse(camera_info)
     (call,) = _calls(tree, "create_subscription")
     (qos,) = _profiles(tree).values()
-    return [*found, Topic(ast.literal_eval(call.args[1]), _imports(tree)[_name(call.args[0])], qos)]
+    beside = call.args[1]
+    assert isinstance(beside, ast.Call)
+    return [*found, Topic(ast.literal_eval(beside.args[-1]), _imports(tree)[_name(call.args[0])], qos)]
 
 
 def services(node: Path) -> list[tuple[str, str]]:

@@ -16,6 +16,7 @@ from clip_rl_perception.bags.bag_writer import BagError, BagWriter, clear_for_ba
 from clip_rl_perception.cli_types import PositiveNumber
 from clip_rl_perception.options import NotAnOption, Option
 from clip_rl_perception.sources.camera_model import FIELD_OF_VIEW, CameraModel, load_calibration, pinhole
+from clip_rl_perception.sources.compressed_format import mosaic_in
 from clip_rl_perception.sources.encodings import ENCODINGS
 from clip_rl_perception.sources.frames import Frame, FrameSource, SourceError
 from clip_rl_perception.threads.prefetch import Prefetch
@@ -223,7 +224,14 @@ class _Eye:
         kind = _kind_of(frame.encoded)
         wanted = self._options.encoding
         if frame.encoded is not None and kind and wanted in (AS_STORED, kind):
-            self._bag.write_encoded(frame.encoded, kind, stamp, topic=self.image, frame_id=self.frame_id)
+            self._bag.write_encoded(
+                frame.encoded,
+                kind,
+                stamp,
+                topic=self.image,
+                frame_id=self.frame_id,
+                pixel_format=mosaic_in(frame.encoding) or "bgr8",
+            )
             return
         self._bag.write_image(
             frame.rgb,

@@ -13,6 +13,7 @@ from clip_rl_perception.sources.bag_reader import BagReader
 from clip_rl_perception.sources.bag_source import image_topics
 from clip_rl_perception.sources.bag_truth import StoredLabels, base_topic, class_list, is_label_topic, space_coding
 from clip_rl_perception.sources.camera_model import CAMERA_INFO
+from clip_rl_perception.sources.compressed_format import compressed_message_size
 from clip_rl_perception.sources.frames import SourceError
 from clip_rl_perception.sources.mask_coding import MaskCoding
 from clip_rl_perception.sources.streams import OUTPUT_TOPICS
@@ -116,7 +117,7 @@ def _encoding(message: Any) -> str:
 def _image_size(message: Any) -> Size:
     """Size of an image whose fields hold together; raises `ImageError`."""
     if not hasattr(message, "encoding"):
-        height, width = encodings.compressed_size(message.data)
+        height, width = compressed_message_size(message)
         return width, height
     encodings.image_view(
         height=message.height,

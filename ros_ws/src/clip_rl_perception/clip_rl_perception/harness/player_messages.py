@@ -15,6 +15,7 @@ from clip_rl_perception.messages import message_types
 from clip_rl_perception.messages.image_messages import compressed_image, image, jpeg
 from clip_rl_perception.ros.ros_types import ROS_TYPES, ros_type
 from clip_rl_perception.sources.bag_reader import BagReader
+from clip_rl_perception.sources.compressed_format import mosaic_in
 from clip_rl_perception.sources.frames import Frame, FrameSource, SourceError
 
 
@@ -90,7 +91,7 @@ def compressed_message(header: Any, frame: Frame) -> Any:
     if frame.encoded is None:
         return jpeg(header, frame.rgb, ROS_TYPES)
     kind = "png" if bytes(frame.encoded[:4]) == b"\x89PNG" else "jpeg"
-    return compressed_image(header, frame.encoded, kind, ROS_TYPES)
+    return compressed_image(header, frame.encoded, kind, ROS_TYPES, pixel_format=mosaic_in(frame.encoding) or "bgr8")
 
 
 def _stamped(data: bytes, stamp_ns: int) -> bytes:

@@ -35,6 +35,7 @@ from clip_rl_perception.harness.status_waiter import StatusWaiter
 from clip_rl_perception.ros.qos import reliable
 from clip_rl_perception.ros.shutdown import ShutdownSignals
 from clip_rl_perception.ros.spin import living
+from clip_rl_perception.ros.transport_topics import transport_topic
 from clip_rl_perception.sources.frames import FrameSource
 from clip_rl_perception.sources.media_source import open_source
 from clip_rl_perception.threads.prefetch import Prefetch
@@ -63,7 +64,7 @@ class PlayerNode(Node):
         super().__init__("player")
         self.source, self.outgoing = source, outgoing
         topic = "image/compressed" if kind is CompressedImage else "image"
-        self.image_publisher = self.create_publisher(kind, topic, CAMERA_QOS)
+        self.image_publisher = self.create_publisher(kind, transport_topic(self, topic), CAMERA_QOS)
 
 
 def play(node: PlayerNode, arguments: argparse.Namespace, stop: ShutdownSignals) -> int:

@@ -32,6 +32,7 @@ from clip_rl_perception.ros.qos import best_effort, latched, reliable
 from clip_rl_perception.ros.ros_types import ros_type
 from clip_rl_perception.ros.shutdown import ShutdownSignals
 from clip_rl_perception.ros.spin import living
+from clip_rl_perception.ros.transport_topics import transport_topic
 from clip_rl_perception.threads.priority import lower_this_thread
 
 TOPICS = {
@@ -108,7 +109,7 @@ class RecorderNode(Node):
 
     def image_publishers(self) -> int:
         """Who publishes the node's input now."""
-        return sum(self.count_publishers(self.resolve_topic_name(name)) for name in IMAGES)
+        return sum(self.count_publishers(self.resolve_topic_name(transport_topic(self, name))) for name in IMAGES)
 
     def close(self) -> None:
         """Write everything that has arrived, then close the bag."""
@@ -135,7 +136,7 @@ class RecorderNode(Node):
         if kind == message_types.CLASS_LIST:
             profile = latched()
         received = functools.partial(self._received, name)
-        return self.create_subscription(ros_type(kind), name, received, profile, raw=True)
+        return self.create_subscription(ros_type(kind), transport_topic(self, name), received, profile, raw=True)
 
     def _received(self, name: str, data: bytes) -> None:
         now = time.time_ns()

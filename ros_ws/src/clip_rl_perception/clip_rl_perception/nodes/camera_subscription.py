@@ -11,6 +11,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo
 
 from clip_rl_perception.ros.qos import best_effort
+from clip_rl_perception.ros.transport_topics import topic_beside
 from clip_rl_perception.scene.pinhole import Pinhole
 
 CAMERA_INFO_QOS = best_effort(1)
@@ -20,12 +21,13 @@ CAMERA_INFO_QOS = best_effort(1)
 class CameraInfoInput:
     """A subscription of `camera_info` from activation to deactivation; its messages are optional."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, image: str) -> None:
+        """Subscribe to that of the images on `image`, an absolute name."""
         self._node = node
         self._newest: Any = None
         self._subscription = node.create_subscription(
             CameraInfo,
-            "camera_info",
+            topic_beside(node, image, "camera_info"),
             self._on_message,
             copy.copy(CAMERA_INFO_QOS),
             callback_group=MutuallyExclusiveCallbackGroup(),  # its own, as `inputs` has

@@ -19,6 +19,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 
 from clip_rl_perception.ros.qos import best_effort
+from clip_rl_perception.ros.transport_topics import transport_topic
 
 IMAGE_QOS = best_effort(1)
 """Only the newest image matters; a best-effort subscriber takes every publisher."""
@@ -27,6 +28,11 @@ TRANSPORTS: dict[str, tuple[type, str]] = {
     "compressed": (CompressedImage, "image/compressed"),
 }
 """Message type and relative topic by the parameter image_transport."""
+
+
+def input_topic(node: Node, transport: str) -> str:
+    """Name after remapping of the images that a transport of `TRANSPORTS` brings."""
+    return node.resolve_topic_name(transport_topic(node, TRANSPORTS[transport][1]))
 
 
 class ImageInput:
@@ -56,12 +62,11 @@ class ImageInput:
         """Matched publishers."""
         self.lost = 0
         """Messages that the middleware knows to be lost on their way."""
-        kind, topic = TRANSPORTS[transport]
-        self.topic = node.resolve_topic_name(topic)
+        self.topic = input_topic(node, transport)
         """Name after remapping."""
         self._subscription = node.create_subscription(
-            kind,
-            topic,
+            TRANSPORTS[transport][0],
+            transport_topic(node, TRANSPORTS[transport][1]),
             received,
             copy.copy(IMAGE_QOS),
             # Its own: destroyed between an event's readiness and its taking (rclpy issue 1284), a subscription leaves
@@ -73,6 +78,12 @@ class ImageInput:
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
         node.get_logger().info(f"subscribed to {self.topic}")
+        base = node.resolve_topic_name("image")
+        if base.endswith("/compressed"):
+            node.get_logger().warning(
+                f"image is remapped to {base}, the topic of a transport; remap it to "
+                f"{base.removesuffix('/compressed')} and set image_transport to compressed"
+            )
 
     def close(self) -> None:
         """Unsubscribe."""

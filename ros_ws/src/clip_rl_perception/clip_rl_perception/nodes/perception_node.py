@@ -28,7 +28,7 @@ from clip_rl_perception.messages.class_messages import class_list, label_info
 from clip_rl_perception.nodes.camera_subscription import CameraInfoInput
 from clip_rl_perception.nodes.diagnostics import NodeState, check, diagnostic_array
 from clip_rl_perception.nodes.health import Health
-from clip_rl_perception.nodes.image_subscription import ImageInput
+from clip_rl_perception.nodes.image_subscription import ImageInput, input_topic
 from clip_rl_perception.nodes.newest_frame import FrameCounter, FrameWorker
 from clip_rl_perception.nodes.parameters import NodeParameters
 from clip_rl_perception.nodes.publishers import Outputs, send_in_background
@@ -140,7 +140,7 @@ class PerceptionNode(LifecycleNode):
         self._counter = FrameCounter()
         self._health.begin(time.monotonic())
         if self._outputs.markers is not None:
-            self._camera_info = CameraInfoInput(self)
+            self._camera_info = CameraInfoInput(self, input_topic(self, self._settings.image_transport))
         camera_info = self._camera_info
         self._processor = FrameProcessor(
             self._model,

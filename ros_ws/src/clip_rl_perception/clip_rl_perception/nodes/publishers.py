@@ -19,6 +19,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from clip_rl_perception.nodes.markers import markers_available
 from clip_rl_perception.ros.qos import latched, reliable
+from clip_rl_perception.ros.transport_topics import transport_topic
 
 RESULT_QOS = reliable(5)
 """Masks, tags and status: reliable (REP-2003), a few deep so that a subscriber's hiccup loses nothing."""
@@ -86,6 +87,7 @@ class Outputs:
         self._made.clear()
 
     def _publisher(self, kind: type, topic: str, profile: QoSProfile) -> Publisher:
+        topic = transport_topic(self._node, topic)
         name = self._node.resolve_topic_name(topic)
 
         def refused(event: QoSOfferedIncompatibleQoSInfo) -> None:

@@ -24,6 +24,7 @@ from clip_rl_perception.sources.bag_truth import (
     labels_beside,
     space_coding,
 )
+from clip_rl_perception.sources.compressed_format import compressed_message_to_rgb
 from clip_rl_perception.sources.frames import (
     DEFAULT_RATE,
     Frame,
@@ -286,4 +287,4 @@ def decode_image(message: Any) -> ByteArray:
             is_bigendian=bool(message.is_bigendian),
             data=message.data,
         )
-    return encodings.compressed_to_rgb(message.data)
+    return compressed_message_to_rgb(message)

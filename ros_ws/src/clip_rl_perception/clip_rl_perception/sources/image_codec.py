@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.sources.encodings import ENCODINGS, ImageError, compressed_to_rgb, image_to_rgb, image_view
+from clip_rl_perception.sources.compressed_format import compressed_message_to_rgb
+from clip_rl_perception.sources.encodings import ENCODINGS, ImageError, image_to_rgb, image_view
 
 __all__ = ["ImageError", "decode_message"]
 
@@ -36,7 +37,7 @@ def decode_message(message: Any, *, as_view: bool = False) -> ByteArray:
         ImageError: the frame is not usable; one line says why.
     """
     if hasattr(message, "format"):
-        return compressed_to_rgb(message.data, as_view=as_view)
+        return compressed_message_to_rgb(message, as_view=as_view)
     fields = {
         "height": message.height,
         "width": message.width,

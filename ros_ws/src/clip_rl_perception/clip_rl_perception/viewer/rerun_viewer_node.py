@@ -30,6 +30,7 @@ from clip_rl_perception.messages.scene_messages import Status, instruments_of, s
 from clip_rl_perception.ros.declared_parameters import declare_all
 from clip_rl_perception.ros.qos import best_effort, latched
 from clip_rl_perception.ros.spin import serve
+from clip_rl_perception.ros.transport_topics import transport_topic
 from clip_rl_perception.scene.types import Validity
 from clip_rl_perception.sources.image_codec import ImageError, decode_message
 from clip_rl_perception.viewer.frame_view import FrameView
@@ -96,7 +97,7 @@ class RerunViewerNode(Node):
 
     def _subscribe(self) -> None:
         kind, topic = IMAGES[self._settings.image_transport]
-        self._listen(kind, topic, "image", PICTURES)
+        self._listen(kind, transport_topic(self, topic), "image", PICTURES)
         self._listen(Image, "mask", "mask", PICTURES)
         if self._settings.confidence:
             self._listen(Image, "confidence", "confidence", PICTURES)

@@ -1,0 +1,31 @@
+"""Topics of images and of what goes with them, by the rules of image_transport.
+
+The base topic is resolved first, remappings and namespace included; ``/compressed`` is appended to that, and
+camera_info lies beside it (image_transport's publisher.cpp, subscriber.cpp, camera_common.cpp). A remapping of the
+other name itself wins, as it did before these rules were followed.
+"""
+
+from __future__ import annotations
+
+from rclpy.node import Node
+
+_TRANSPORT = "/compressed"
+
+
+def transport_topic(node: Node, topic: str) -> str:
+    """What to subscribe or publish as for `topic`, relative and not yet remapped: a base topic or a transport's."""
+    base = topic.removesuffix(_TRANSPORT)
+    if base == topic or _is_remapped(node, topic):
+        return topic
+    return f"{node.resolve_topic_name(base)}{_TRANSPORT}"
+
+
+def topic_beside(node: Node, image: str, topic: str) -> str:
+    """What to subscribe as for `topic` (camera_info) of the images on `image`, absolute, of whatever transport."""
+    if _is_remapped(node, topic):
+        return topic
+    return f"{image.removesuffix(_TRANSPORT).rpartition('/')[0]}/{topic}"
+
+
+def _is_remapped(node: Node, topic: str) -> bool:
+    return node.resolve_topic_name(topic) != node.resolve_topic_name(topic, only_expand=True)
