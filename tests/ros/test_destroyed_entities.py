@@ -85,3 +85,19 @@ def test_the_lifecycle_goes_on_after_publishers_that_an_event_outlived(spun: Spu
     ticks: list[int] = []
     spun.node.create_timer(0.02, lambda: ticks.append(1))
     assert spun.until(lambda: bool(ticks)), "the default group is locked"
+
+
+def test_what_is_destroyed_while_the_executor_looks_at_it_comes_to_nothing(spun: Spun) -> None:
+    """Between looking at a node's events and waiting for them, another thread may deactivate the node."""
+    before = set(spun.node.waitables)
+    source = ImageInput(spun.node, transport="raw", received=lambda _: None, incompatible=lambda topic, text: None)
+    outputs = Outputs(spun.node, lambda topic, text: None)
+    events = set(spun.node.waitables) - before
+    assert len(events) > 3 and all(isinstance(event, EventHandler) for event in events)
+    source.close()
+    outputs.destroy()
+    for event in events:
+        event.add_to_wait_set(None)
+        assert event.is_ready(None) is False
+        event._ready_to_take_data = True
+        assert event.take_data() is None

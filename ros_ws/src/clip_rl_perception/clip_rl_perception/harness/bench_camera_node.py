@@ -29,6 +29,7 @@ from clip_rl_perception.messages.message_types import header
 from clip_rl_perception.ros.ros_types import ROS_TYPES
 from clip_rl_perception.ros.shutdown import ShutdownSignals
 from clip_rl_perception.ros.spin import living
+from clip_rl_perception.threads.collection import working
 
 
 class BenchCameras(Node):
@@ -98,7 +99,7 @@ def main(args: list[str] | None = None) -> None:
     arguments = parser.parse_args(remove_ros_args(args)[1:])
     stop = ShutdownSignals()
     frames = np.load(arguments.frames)
-    with living(lambda: BenchCameras(frames, arguments.namespaces, arguments.transport), args) as node:
+    with living(lambda: BenchCameras(frames, arguments.namespaces, arguments.transport), args) as node, working(node):
         status = play(node, arguments, stop)
     sys.exit(status)
 

@@ -9,6 +9,7 @@ from typing import Any
 from rclpy.executors import SingleThreadedExecutor
 
 from clip_rl_perception.harness import events
+from clip_rl_perception.threads.collection import working
 
 
 def turns(node: Any, stopped: Callable[[], bool]) -> Iterator[float]:
@@ -20,11 +21,12 @@ def turns(node: Any, stopped: Callable[[], bool]) -> Iterator[float]:
     executor.add_node(node)
     announced = False
     try:
-        while not stopped():
-            executor.spin_once(timeout_sec=0.1)
-            if not announced and node.ready():
-                announced = True
-                events.emit("ready")
-            yield time.monotonic()
+        with working(node):
+            while not stopped():
+                executor.spin_once(timeout_sec=0.1)
+                if not announced and node.ready():
+                    announced = True
+                    events.emit("ready")
+                yield time.monotonic()
     finally:
         executor.remove_node(node)

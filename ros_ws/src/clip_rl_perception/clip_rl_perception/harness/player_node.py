@@ -38,6 +38,7 @@ from clip_rl_perception.ros.spin import living
 from clip_rl_perception.ros.transport_topics import transport_topic
 from clip_rl_perception.sources.frames import FrameSource
 from clip_rl_perception.sources.media_source import open_source
+from clip_rl_perception.threads.collection import working
 from clip_rl_perception.threads.prefetch import Prefetch
 
 LEAD_S = 0.005
@@ -86,6 +87,7 @@ def play(node: PlayerNode, arguments: argparse.Namespace, stop: ShutdownSignals)
         if not _wait_for_subscribers(node, answers, arguments, stop):
             return 0 if stop.is_set() else EXIT_NOBODY
         frames.wait_filled(arguments.fill_seconds)
+        stack.enter_context(working(node))
         stop.wait(arguments.settle_seconds)
         events.emit("started", topic=node.image_publisher.topic_name)
         sent, late, worst_ms, unanswered = _publish(node, frames, stamps, arguments, clock, answers, stop)

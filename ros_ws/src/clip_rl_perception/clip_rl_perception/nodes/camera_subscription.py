@@ -10,6 +10,7 @@ from rclpy.node import Node
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo
 
+from clip_rl_perception.ros.late_events import ending_well
 from clip_rl_perception.ros.qos import best_effort
 from clip_rl_perception.ros.transport_topics import topic_beside
 from clip_rl_perception.scene.pinhole import Pinhole
@@ -25,7 +26,7 @@ class CameraInfoInput:
         """Subscribe to that of the images on `image`, an absolute name."""
         self._node = node
         self._newest: Any = None
-        self._subscription = node.create_subscription(
+        subscription = node.create_subscription(
             CameraInfo,
             topic_beside(node, image, "camera_info"),
             self._on_message,
@@ -33,6 +34,7 @@ class CameraInfoInput:
             callback_group=MutuallyExclusiveCallbackGroup(),  # its own, as `inputs` has
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
+        self._subscription = ending_well(subscription)
 
     def pinhole(self, width: int, height: int) -> Pinhole | None:
         """The camera of an image of this size; None without a calibrated CameraInfo."""

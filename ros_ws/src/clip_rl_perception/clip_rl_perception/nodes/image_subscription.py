@@ -18,6 +18,7 @@ from rclpy.qos import qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 
+from clip_rl_perception.ros.late_events import ending_well
 from clip_rl_perception.ros.qos import best_effort
 from clip_rl_perception.ros.transport_topics import transport_topic
 
@@ -64,7 +65,7 @@ class ImageInput:
         """Messages that the middleware knows to be lost on their way."""
         self.topic = input_topic(node, transport)
         """Name after remapping."""
-        self._subscription = node.create_subscription(
+        subscription = node.create_subscription(
             TRANSPORTS[transport][0],
             transport_topic(node, TRANSPORTS[transport][1]),
             received,
@@ -77,6 +78,7 @@ class ImageInput:
             ),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
+        self._subscription = ending_well(subscription)
         node.get_logger().info(f"subscribed to {self.topic}")
         base = node.resolve_topic_name("image")
         if base.endswith("/compressed"):

@@ -38,6 +38,7 @@ from clip_rl_perception.ros.declared_parameters import change_checker, declare_a
 from clip_rl_perception.ros.parameter_fields import ParameterError
 from clip_rl_perception.ros.ros_types import ROS_TYPES
 from clip_rl_perception.ros.spin import serve
+from clip_rl_perception.threads.collection import begin_work, end_work, loading
 from clip_rl_perception.threads.priority import hand_over_quickly
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class PerceptionNode(LifecycleNode):
         Raises:
             ParameterError: a parameter given at start is not possible.
         """
+        send_in_background()
         super().__init__("perception_node", **node_options)
         refuse_impossible_transitions(self)
         self._settings = declare_all(self, NodeParameters)
@@ -103,9 +105,11 @@ class PerceptionNode(LifecycleNode):
     # ---------------------------------------------------------------- lifecycle
 
     @guarded
+    @loading()
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load, verify and warm up; on failure one line says what, and the node can be configured again."""
         self._phase, self._configure_error = "configuring", ""
+        hand_over_quickly()
         started = time.monotonic()
         try:
             self._outputs = Outputs(self, self._on_incompatible)
@@ -123,6 +127,7 @@ class PerceptionNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         with self._model_lock:
             self._model = model
+        begin_work(self)
         self.get_logger().info(
             f"configured in {time.monotonic() - started:.1f} s: model {model.model_id}, {model.engine_name}, "
             f"{len(model.space)} classes of '{model.space.name}'"
@@ -233,6 +238,7 @@ class PerceptionNode(LifecycleNode):
         if self._outputs is not None:
             self._outputs.destroy()
             self._outputs = None
+        end_work(self)
         self._phase = "unconfigured"
 
     def _on_autostart(self) -> None:
@@ -332,8 +338,6 @@ class PerceptionNode(LifecycleNode):
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of the executable `perception_node`: exit status 0 after a signal, 2 for an impossible parameter."""
-    hand_over_quickly()
-    send_in_background()
     return serve(PerceptionNode, arguments, name="perception_node", threads=EXECUTOR_THREADS, refused=(ParameterError,))
 
 

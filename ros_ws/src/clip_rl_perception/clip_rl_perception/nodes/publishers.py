@@ -18,6 +18,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 
 from clip_rl_perception.nodes.markers import markers_available
+from clip_rl_perception.ros.late_events import ending_well
 from clip_rl_perception.ros.qos import latched, reliable
 from clip_rl_perception.ros.transport_topics import transport_topic
 
@@ -36,7 +37,8 @@ PUBLICATION_MODE = "RMW_FASTRTPS_PUBLICATION_MODE"
 def send_in_background() -> None:
     """Let Fast DDS send from a thread of its own: inference need not wait while a mask is copied to subscribers.
 
-    Before `rclpy.init`. A mode that the environment names stays; other middleware knows no such variable.
+    Before the first node of the context is made. A mode that the environment names stays; other middleware knows no
+    such variable.
     """
     os.environ.setdefault(PUBLICATION_MODE, "ASYNCHRONOUS")
 
@@ -102,7 +104,7 @@ class Outputs:
             event_callbacks=PublisherEventCallbacks(incompatible_qos=refused),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
-        self._made.append(made)
+        self._made.append(ending_well(made))
         return made
 
 

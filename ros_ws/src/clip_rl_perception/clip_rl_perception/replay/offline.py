@@ -24,6 +24,7 @@ from clip_rl_perception.scene.types import Validity
 from clip_rl_perception.sources.frames import Frame, LeftOut, SourceError
 from clip_rl_perception.sources.streams import InputOptions, Stream
 from clip_rl_perception.stream import LoadedModel, Processed, StreamRunner
+from clip_rl_perception.threads.collection import working
 from clip_rl_perception.threads.worker_thread import Worker
 
 WAITING = 4
@@ -84,6 +85,7 @@ class OfflineReplay:
                 Worker(lambda item: writer.put(self._measure(*item)), capacity=WAITING, name="replay-measure")
             )
             frames = stack.enter_context(contextlib.closing(self._run.read(give_way=True)))
+            stack.enter_context(working(self))
             try:
                 for stream, content in frames:
                     if self._stop or self._done == self._options.max_frames:

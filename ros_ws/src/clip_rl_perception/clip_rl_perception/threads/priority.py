@@ -20,7 +20,8 @@ def hand_over_quickly() -> None:
     Inference leaves and re-enters Python many times a frame, and each re-entry may wait a whole turn of the thread that
     takes, reads or writes another frame. On two cores at 30 Hz that waiting was longer than the work.
     """
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    if sys.getswitchinterval() > SWITCH_INTERVAL_S:  # each setting rounds it down
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
 
 
 def lower_this_thread() -> None:

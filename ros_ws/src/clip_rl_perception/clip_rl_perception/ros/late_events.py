@@ -1,0 +1,43 @@
+"""Events of subscriptions and publishers that are destroyed while an executor, anybody's, is about to look at them.
+
+rclpy issues 1206 and 1355: the executor's `spin` then ends with InvalidHandle, and with it the process that it serves.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from rclpy.exceptions import InvalidHandle
+
+Entity = TypeVar("Entity")
+
+
+def ending_well(entity: Entity) -> Entity:
+    """The subscription or publisher, which may now be destroyed at any moment: its events come to nothing then."""
+    for handler in getattr(entity, "event_handlers", ()):
+        _end_well(handler)
+    return entity
+
+
+def _end_well(handler: Any) -> None:
+    """Put this before three methods of a Waitable that an executor calls from its loop and from its workers."""
+    add, is_ready, take = handler.add_to_wait_set, handler.is_ready, handler.take_data
+    waited_for = False
+
+    def add_to_wait_set(wait_set: Any) -> None:
+        nonlocal waited_for
+        waited_for = False
+        try:
+            add(wait_set)
+        except InvalidHandle:
+            return
+        waited_for = True
+
+    def take_data() -> Any:
+        try:
+            return take()
+        except InvalidHandle:
+            return None
+
+    handler.add_to_wait_set, handler.take_data = add_to_wait_set, take_data
+    handler.is_ready = lambda wait_set: waited_for and is_ready(wait_set)
