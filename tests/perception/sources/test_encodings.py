@@ -10,6 +10,7 @@ from array import array
 import cv2
 import numpy as np
 import pytest
+import simplejpeg
 from clip_rl_perception.sources.encodings import (
     ENCODINGS,
     MAX_SIDE,
@@ -258,6 +259,7 @@ def test_size_is_refused_before_decoding(monkeypatch: pytest.MonkeyPatch) -> Non
         raise AssertionError("the decoder was reached")
 
     monkeypatch.setattr(cv2, "imdecode", never)
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", never)
     with pytest.raises(ImageError, match="60000x50000; at most"):
         compressed_to_rgb(png_header(60000, 50000))
     jpeg = bytearray(encoded(".jpg", smooth_image()))

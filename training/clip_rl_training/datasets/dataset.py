@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.sources.mask_coding import MaskCoding
+from clip_rl_perception.sources.picture_files import PictureError, decode_rgb, decode_stored, read_picture
 from natsort import natsorted
 
 ALL = "all"
@@ -181,29 +181,16 @@ def check_disjoint(parts: Mapping[str, SegmentationDataset]) -> None:
 
 def read_image(path: Path) -> ByteArray:
     """Decode an image to uint8 (H, W, 3) RGB as stored, without turning it. Raises `DatasetError`."""
-    image = _decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+    return _decode(path, decode_rgb)
 
 
 def read_mask(path: Path) -> npt.NDArray[Any]:
     """Decode a mask as stored: (H, W), or (H, W, 3 or 4) with R, G, B first. Raises `DatasetError`."""
-    mask = _decode(path, cv2.IMREAD_UNCHANGED)
-    if mask.ndim == 3 and mask.shape[2] == 3:
-        return np.asarray(cv2.cvtColor(mask, cv2.COLOR_BGR2RGB))
-    if mask.ndim == 3 and mask.shape[2] == 4:
-        return np.asarray(cv2.cvtColor(mask, cv2.COLOR_BGRA2RGBA))
-    return mask
+    return _decode(path, decode_stored)
 
 
-def _decode(path: Path, flags: int) -> npt.NDArray[Any]:
+def _decode(path: Path, decode: Callable[[bytes], npt.NDArray[Any]]) -> npt.NDArray[Any]:
     try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read: {error.strerror}") from error
-    try:
-        image = cv2.imdecode(data, flags) if data.size else None
-    except cv2.error:
-        image = None
-    if image is None:
-        raise DatasetError(f"{path}: does not decode as an image; {data.size} bytes, perhaps cut off or another format")
-    return np.asarray(image)
+        return decode(read_picture(path))
+    except PictureError as error:
+        raise DatasetError(f"{path} {error}") from error

@@ -30,6 +30,7 @@ from pathlib import Path
 import numpy as np
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.labels import load_label_space
+from clip_rl_perception.sources.folder_files import below, entries
 from clip_rl_perception.sources.mask_coding import CodingError, ValueCoding
 from natsort import natsorted
 
@@ -127,8 +128,7 @@ def _crop_of(size: tuple[int, int]) -> Crop | None:
 
 def _original_items(folder: Path, problems: list[str]) -> list[Item]:
     tools: dict[Path, Mapping[str, Path]] = {}
-    children = [child for child in (folder / "ground_truth").iterdir() if child.is_dir()]
-    for tool in sorted(children, key=lambda child: child.name):
+    for tool in sorted(filter(Path.is_dir, entries(folder / "ground_truth"))):
         if tool_id(tool.name) is None:
             problems.append(f"{tool}: names no tool; expected one of {', '.join(TOOLS)} in the name")
             continue
@@ -192,7 +192,7 @@ def _check_mappings(root: Path, problems: list[str]) -> None:
         "mappings.json": PARTS,
     }
     for name, values in expected.items():
-        for path in sorted({*root.glob(name), *root.glob(f"*/{name}"), *root.glob(f"*/*/{name}")}):
+        for path in [*below(root, name), *below(root, f"*/{name}"), *below(root, f"*/*/{name}")]:
             try:
                 found = json.loads(path.read_text(encoding="utf-8"))
                 known = {re.sub(r"[\s-]+", "_", str(key)).lower(): int(value) for key, value in found.items()}

@@ -13,8 +13,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from clip_rl_perception.labels import label_space_from_names
+from clip_rl_perception.sources.folder_files import entries
 from clip_rl_perception.sources.truth_label_map import LabelMap
-from natsort import natsorted
 
 from clip_rl_training.datasets.dataset import CodedMask, Item, SegmentationDataset
 from clip_rl_training.datasets.listing import Listing
@@ -28,8 +28,7 @@ def open_folder(root: Path, label_map: LabelMap) -> SegmentationDataset:
     if (root / "images").is_dir():
         parents = [root]
     else:
-        children = [child for child in root.iterdir() if (child / "images").is_dir()] if root.is_dir() else []
-        parents = natsorted(children, key=lambda child: child.name)
+        parents = [child for child in entries(root) if (child / "images").is_dir()] if root.is_dir() else []
     if not parents:
         found.note(f"{root}: has no folder 'images', and none of its folders has; expected images/ and masks/")
     for parent in parents:

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.sources.folder_files import entries, image_files
 from natsort import natsorted
 
 from clip_rl_training.datasets.dataset import Crop, Item, ReadLabels, SegmentationDataset, uncropped
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 
 class Pair(NamedTuple):
@@ -94,10 +93,7 @@ def lone_masks(images: Mapping[str, Path], masks: Mapping[str, Path]) -> list[st
 
 def images_in(folder: Path) -> dict[str, Path]:
     """Image files of a folder by stem, in natural order; empty when it does not exist. Hidden files are left out."""
-    if not folder.is_dir():
-        return {}
-    files = natsorted(folder.iterdir(), key=lambda path: path.name)
-    return {path.stem: path for path in files if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."}
+    return {path.stem: path for path in image_files(folder)}
 
 
 def folders_below(root: Path, pattern: str, depth: int = 4) -> list[Path]:
@@ -105,9 +101,7 @@ def folders_below(root: Path, pattern: str, depth: int = 4) -> list[Path]:
     found: list[Path] = []
 
     def visit(folder: Path, left: int) -> None:
-        for child in natsorted((c for c in folder.iterdir() if c.is_dir()), key=lambda c: c.name):
-            if child.name.startswith("."):
-                continue
+        for child in filter(Path.is_dir, entries(folder)):
             if re.fullmatch(pattern, child.name):
                 found.append(child)
             elif left > 1:

@@ -15,20 +15,24 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import yaml
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import one_line
 from clip_rl_perception.labels import UNLABELLED
 from clip_rl_perception.scene.content_area import estimate_content_area
+from clip_rl_perception.sources.folder_files import IMAGE_SUFFIXES, below, image_files
+from clip_rl_perception.sources.picture_files import PictureError, decode_rgb, decode_stored, read_picture
 
 from clip_rl_training.synthetic.drawing.rendered_frame import TYPE_NAMES, as_bytes
 from clip_rl_training.synthetic.drawing.synthetic_errors import SynthError
 
-_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 _LARGEST = 1600
 """Longest side kept, px; larger pictures are scaled down once."""
 _RIM = 0.012
@@ -72,10 +76,12 @@ def load_backgrounds(folder: str) -> tuple[ByteArray, ...]:
         SynthError: no such folder, no picture in it, or one that cannot be read.
     """
     root = _folder(folder, "backgrounds")
-    files = [path for path in sorted(root.iterdir()) if path.suffix.lower() in _PICTURES]
+    files = sorted(image_files(root))
     if not files:
-        raise SynthError(f"{root} holds no pictures; expected {', '.join(_PICTURES)} of tissue without instruments")
-    return tuple(_without_surround(np.ascontiguousarray(_read(path, cv2.IMREAD_COLOR)[..., ::-1])) for path in files)
+        raise SynthError(
+            f"{root} holds no pictures; expected {', '.join(IMAGE_SUFFIXES)} of tissue without instruments"
+        )
+    return tuple(_without_surround(_read(path, decode_rgb)) for path in files)
 
 
 def _without_surround(rgb: ByteArray) -> ByteArray:
@@ -105,7 +111,7 @@ def load_cutouts(folder: str) -> tuple[Cutout, ...]:
     """
     root = _folder(folder, "cut-outs")
     named = _named_classes(root)
-    files = [path for path in sorted(root.rglob("*.png")) if not path.name.endswith(".parts.png")]
+    files = [path for path in below(root, "**/*.png") if not path.name.endswith(".parts.png")]
     if not files:
         raise SynthError(f"{root} holds no cut-outs; expected PNG files with an alpha channel")
     return tuple(_cutout(path, root, named) for path in files)
@@ -118,10 +124,11 @@ def _folder(folder: str, what: str) -> Path:
     return root
 
 
-def _read(path: Path, flags: int) -> ByteArray:
-    image = cv2.imread(str(path), flags)
-    if image is None:
-        raise SynthError(f"{path} cannot be read as a picture; replace or remove it")
+def _read(path: Path, decode: Callable[[bytes], npt.NDArray[Any]]) -> ByteArray:
+    try:
+        image = decode(read_picture(path))
+    except PictureError as error:
+        raise SynthError(f"{path} cannot be read; it {error}; replace or remove it") from error
     factor = _LARGEST / max(image.shape[:2])
     if factor < 1:
         nearest = image.ndim == 2
@@ -177,7 +184,7 @@ def _spelled(text: str) -> str:
 
 def _cutout(path: Path, root: Path, named: dict[str, str]) -> Cutout:
     type_id = class_of(path, root, named)
-    image = _read(path, cv2.IMREAD_UNCHANGED)
+    image = _read(path, decode_stored)
     if image.ndim != 3 or image.shape[2] != 4:
         raise SynthError(f"{path} has no alpha channel; expected an RGBA PNG that is transparent round the instrument")
     alpha = np.ascontiguousarray(image[..., 3])
@@ -203,7 +210,7 @@ def _cutout(path: Path, root: Path, named: dict[str, str]) -> Cutout:
     window = (slice(top, bottom), slice(left, right))
     return Cutout(
         name=path.name,
-        rgb=_bled(np.ascontiguousarray(image[window][..., 2::-1]), alpha[window]),
+        rgb=_bled(np.ascontiguousarray(image[window][..., :3]), alpha[window]),
         alpha=np.ascontiguousarray(alpha[window]),
         type_id=type_id,
         parts=None if parts is None else np.ascontiguousarray(parts[window]),
@@ -237,7 +244,7 @@ def _parts(path: Path, alpha: ByteArray) -> ByteArray | None:
     file = path.with_name(f"{path.stem}.parts.png")
     if not file.is_file():
         return None
-    parts = _read(file, cv2.IMREAD_GRAYSCALE)
+    parts = _read(file, lambda content: cv2.cvtColor(decode_rgb(content), cv2.COLOR_RGB2GRAY))
     if parts.shape != alpha.shape:
         raise SynthError(f"{file} is {parts.shape}, its cut-out {alpha.shape}; both must have the same size")
     if parts.max() > 3 or ((parts == 0) & (alpha > 127)).any():

@@ -18,8 +18,9 @@ from pathlib import Path
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace, label_space_from_names
 from clip_rl_perception.sources.camera_model import CameraModel
+from clip_rl_perception.sources.folder_files import image_files
 from clip_rl_perception.sources.frames import Frame, FrameSource, LeftOut, SourceError, SourceInfo
-from clip_rl_perception.sources.media_source import FolderSource, image_files, open_source
+from clip_rl_perception.sources.media_source import FolderSource, open_source
 from clip_rl_perception.sources.truth_folder import TruthFolder
 from clip_rl_perception.sources.truth_label_map import LabelMap, label_map_from_dict
 

@@ -13,7 +13,7 @@ from clip_rl_perception.sources.bag_reader import BagReader
 from clip_rl_perception.sources.bag_source import image_topics
 from clip_rl_perception.sources.bag_truth import StoredLabels, base_topic, class_list, is_label_topic, space_coding
 from clip_rl_perception.sources.camera_model import CAMERA_INFO
-from clip_rl_perception.sources.compressed_format import compressed_message_size
+from clip_rl_perception.sources.compressed_format import check_compressed_message
 from clip_rl_perception.sources.frames import SourceError
 from clip_rl_perception.sources.mask_coding import MaskCoding
 from clip_rl_perception.sources.streams import OUTPUT_TOPICS
@@ -56,7 +56,7 @@ class BagContent:
 
 
 def read_content(reader: BagReader) -> BagContent:
-    """Appearance at every message of an open bag; pixels of images are not decoded, labels are."""
+    """Appearance at every message of an open bag; files in it are decoded as far as damage shows."""
     pictures = set(image_topics(reader))
     topics = {
         name: TopicContent(
@@ -115,9 +115,9 @@ def _encoding(message: Any) -> str:
 
 
 def _image_size(message: Any) -> Size:
-    """Size of an image whose fields hold together; raises `ImageError`."""
+    """Size of an image whose fields hold together and whose file is whole; raises `ImageError`."""
     if not hasattr(message, "encoding"):
-        height, width = compressed_message_size(message)
+        height, width = check_compressed_message(message)
         return width, height
     encodings.image_view(
         height=message.height,

@@ -12,6 +12,7 @@ from typing import Any
 from clip_rl_perception.engine.load import default_engine_dir
 from clip_rl_perception.resources import ResourceError, share_path
 from clip_rl_perception.runs.host import host, versions
+from clip_rl_perception.sources.folder_files import below
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +46,7 @@ def models() -> dict[str, dict[str, Any]]:
         folder = share_path("models")
     except ResourceError:
         return {}
-    return {
-        file.stem: _model(file) for file in sorted(folder.glob("*.safetensors")) if file.with_suffix(".json").is_file()
-    }
+    return {file.stem: _model(file) for file in below(folder, "*.safetensors") if file.with_suffix(".json").is_file()}
 
 
 def engines() -> dict[str, str]:

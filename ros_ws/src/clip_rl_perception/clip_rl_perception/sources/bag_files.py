@@ -10,6 +10,7 @@ import yaml
 import zstandard
 
 from clip_rl_perception.errors import one_line
+from clip_rl_perception.sources.folder_files import entries
 from clip_rl_perception.sources.frames import SourceError
 
 BAG_SUFFIXES = (".mcap", ".db3")
@@ -28,14 +29,14 @@ def is_bag(path: Path) -> bool:
     """True for a rosbag2 folder or one of its storage files, and for ROS 1 bags, which `BagReader` refuses by name."""
     if path.is_file():
         return is_storage(path.name) or path.suffix == ROS1_SUFFIX
-    names = [file.name for file in path.iterdir() if not file.name.startswith(".")]
+    names = [file.name for file in entries(path)]
     ros1 = bool(names) and all(name.endswith(ROS1_SUFFIX) for name in names)
     return ros1 or "metadata.yaml" in names or any(map(is_storage, names))
 
 
 def is_storage(name: str) -> bool:
-    """True for the name of a storage file; hidden files are none: macOS puts one beside every file that it copies."""
-    return not name.startswith(".") and plain_name(name).endswith(BAG_SUFFIXES)
+    """True for the name of a storage file."""
+    return plain_name(name).endswith(BAG_SUFFIXES)
 
 
 def plain_name(name: str) -> str:
@@ -49,7 +50,7 @@ def storage_files(path: Path) -> list[Path]:
     """Storage files of a bag by name, a packed one only where it does not lie unpacked beside; raises `OSError`."""
     if path.is_file():
         return [path]
-    names = {file.name for file in path.iterdir()}
+    names = {file.name for file in entries(path)}
     packed_too = {name for name in names if plain_name(name) != name and plain_name(name) in names}
     return [path / name for name in sorted(names - packed_too) if is_storage(name)]
 

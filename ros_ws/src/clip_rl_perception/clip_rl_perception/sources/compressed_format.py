@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.sources.encodings import ENCODINGS, ImageError, compressed_size, compressed_to_rgb, image_to_rgb
+from clip_rl_perception.sources.encodings import ENCODINGS, ImageError, check_compressed, compressed_to_rgb, image_to_rgb
 
 _MEASUREMENTS = re.compile(r"(16|32|64)[usf]c\d*")
 """Depth and the like, not pictures (sensor_msgs/image_encodings.hpp)."""
@@ -42,20 +42,20 @@ def mosaic_in(form: str) -> str | None:
     return stored
 
 
-def compressed_message_size(message: Any) -> tuple[int, int]:
-    """(height, width), px, undecoded; raises `ImageError` as `compressed_message_to_rgb` does."""
+def check_compressed_message(message: Any) -> tuple[int, int]:
+    """(height, width), px, of what `compressed_message_to_rgb` gives, at less cost; raises `ImageError` as it does."""
     _checked_mosaic(message)
-    return compressed_size(message.data)
+    return check_compressed(message.data)
 
 
-def compressed_message_to_rgb(message: Any, *, as_view: bool = False) -> ByteArray:
-    """uint8 RGB (height, width, 3), new, or with `as_view` a view with turned channels; mosaics are interpolated.
+def compressed_message_to_rgb(message: Any) -> ByteArray:
+    """uint8 RGB (height, width, 3), a new array; mosaics are interpolated.
 
     Raises:
         ImageError: the format names something else than a picture in a JPEG or PNG file, or the file is damaged.
     """
     mosaic = _checked_mosaic(message)
-    rgb = compressed_to_rgb(message.data, as_view=as_view)
+    rgb = compressed_to_rgb(message.data)
     # A file in colours is no mosaic, whatever is said of it.
     if mosaic is None or not (np.array_equal(rgb[..., 0], rgb[..., 1]) and np.array_equal(rgb[..., 0], rgb[..., 2])):
         return rgb

@@ -8,8 +8,6 @@ Views on the message's buffer honour `step`; one OpenCV pass puts the colours in
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -18,6 +16,8 @@ import numpy.typing as npt
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.sources import picture_files
+from clip_rl_perception.sources.picture_files import PictureError
 
 MAX_SIDE = 8192
 """Largest width and height that is accepted, px."""
@@ -144,97 +144,47 @@ def image_to_rgb(
     return np.asarray(cv2.cvtColor(view, _CONVERSIONS[encoding]), np.uint8)
 
 
-def compressed_to_rgb(data: Any, *, as_view: bool = False) -> ByteArray:
-    """Decode a JPEG or PNG file's bytes.
+def compressed_to_rgb(data: Any) -> ByteArray:
+    """Decode a JPEG or PNG file's bytes, as `picture_files.decode_rgb` does: whole or not at all.
 
-    The size in the file's header is checked before anything is decoded, and files that end too early are refused even
-    where the decoder would fill the missing part with grey. EXIF orientation is ignored: pixels stay as the camera's
-    calibration knows them.
+    The size in the file's header is checked before anything is decoded.
 
     Args:
         data: any byte buffer.
-        as_view: as of `image_to_rgb`: spare the last copy.
 
     Returns:
-        uint8 RGB, (height, width, 3), a new array, or a view of one with turned channels.
+        uint8 RGB, (height, width, 3), a new array.
 
     Raises:
-        ImageError: empty, neither JPEG nor PNG, truncated, too large, or not decodable.
+        ImageError: empty, neither JPEG nor PNG, damaged anywhere, or too large.
     """
     content = bytes(data)
-    height, width = compressed_size(content)
+    compressed_size(content)
     try:
-        decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error as error:
-        raise ImageError(
-            f"compressed image of {len(content)} bytes does not decode: {str(error).splitlines()[-1]}"
-        ) from None
-    if decoded is None or decoded.shape != (height, width, 3):
-        raise ImageError(f"compressed image of {len(content)} bytes does not decode: the file is damaged")
-    if as_view:
-        return np.asarray(decoded, np.uint8)[..., ::-1]
-    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
+        return picture_files.decode_rgb(content)
+    except PictureError as error:
+        raise ImageError(f"compressed image {error}") from None
+
+
+def check_compressed(data: Any) -> tuple[int, int]:
+    """(height, width) of what `compressed_to_rgb` would decode, px, at less cost; raises `ImageError` as it does."""
+    content = bytes(data)
+    size = compressed_size(content)
+    try:
+        picture_files.check_picture(content)
+    except PictureError as error:
+        raise ImageError(f"compressed image {error}") from None
+    return size
 
 
 def compressed_size(data: Any) -> tuple[int, int]:
-    """(height, width) of a JPEG or PNG file's bytes, px, undecoded; raises `ImageError` as `compressed_to_rgb` does."""
-    content = bytes(data)
-    if not content:
-        raise ImageError("compressed image has no data; expected a JPEG or PNG file")
-    measure = _measure_function(content)
+    """(height, width) of a JPEG or PNG file's bytes by its header, px; raises `ImageError`."""
     try:
-        height, width = measure(content)
-    except (IndexError, struct.error):
-        raise ImageError(f"compressed image is truncated: its {len(content)} bytes end inside the header") from None
+        height, width = picture_files.picture_size(bytes(data))
+    except PictureError as error:
+        raise ImageError(f"compressed image {error}") from None
     _check_size(height, width)
     return height, width
-
-
-def _measure_function(content: bytes) -> Callable[[bytes], tuple[int, int]]:
-    if content.startswith(b"\xff\xd8"):
-        return _jpeg_size
-    if content.startswith(b"\x89PNG\r\n\x1a\n"):
-        return _png_size
-    raise ImageError(f"compressed image starts with {content[:8].hex(' ')}; expected a JPEG or PNG file")
-
-
-def _jpeg_size(content: bytes) -> tuple[int, int]:
-    """(height, width) from the frame header; the end-of-image marker must follow the scan (ITU T.81, annex B)."""
-    position, size = 2, None
-    while True:
-        if content[position] != 0xFF:
-            raise ImageError(f"compressed image is a damaged JPEG: no marker at byte {position}")
-        while content[position] == 0xFF:  # any number of fill bytes may precede a marker
-            position += 1
-        marker = content[position]
-        position += 1
-        if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # stand-alone markers have no length
-            continue
-        if marker == 0xD9:
-            raise ImageError("compressed image is a damaged JPEG: it ends without pixels")
-        (length,) = struct.unpack_from(">H", content, position)
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            size = struct.unpack_from(">HH", content, position + 3)
-        position += max(length, 2)
-        if marker == 0xDA:
-            break
-    if size is None:
-        raise ImageError("compressed image is a damaged JPEG: no frame header before the scan")
-    if content.find(b"\xff\xd9", position) < 0:
-        raise ImageError(f"compressed image is truncated: its {len(content)} bytes hold no end of the JPEG")
-    return int(size[0]), int(size[1])
-
-
-def _png_size(content: bytes) -> tuple[int, int]:
-    """(height, width) from IHDR; the chunks must reach IEND (PNG specification, section 5)."""
-    width, height = struct.unpack_from(">II", content, 16)
-    position = 8
-    while content[position + 4 : position + 8] != b"IEND":
-        (length,) = struct.unpack_from(">I", content, position)
-        position += 12 + length
-        if position + 12 > len(content):
-            raise ImageError(f"compressed image is truncated: its {len(content)} bytes hold no end of the PNG")
-    return int(height), int(width)
 
 
 def _check_size(height: int, width: int) -> None:

@@ -37,7 +37,7 @@ def decode_message(message: Any, *, as_view: bool = False) -> ByteArray:
         ImageError: the frame is not usable; one line says why.
     """
     if hasattr(message, "format"):
-        return compressed_message_to_rgb(message, as_view=as_view)
+        return compressed_message_to_rgb(message)
     fields = {
         "height": message.height,
         "width": message.width,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +10,10 @@ import cv2
 import numpy as np
 
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.sources import opencv_log
 from clip_rl_perception.sources.bag_files import is_bag
 from clip_rl_perception.sources.bag_source import BagSource
+from clip_rl_perception.sources.folder_files import IMAGE_SUFFIXES, entries, image_files
 from clip_rl_perception.sources.frames import (
     DEFAULT_RATE,
     Frame,
@@ -24,8 +23,7 @@ from clip_rl_perception.sources.frames import (
     SourceInfo,
     hash_files,
 )
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+from clip_rl_perception.sources.picture_files import JPEG, PNG, PictureError, decode_rgb, read_picture
 
 
 class VideoSource:
@@ -87,21 +85,12 @@ class VideoSource:
 class FolderSource:
     """Images of a folder (of its subfolder ``images`` if there is one) in natural order: frame2 before frame10."""
 
-    def __init__(
-        self,
-        path: str | Path,
-        *,
-        rate_hz: float | None = None,
-        labels: str | Path | None = None,
-        label_space: LabelSpace | None = None,
-    ) -> None:
+    def __init__(self, path: str | Path, *, rate_hz: float | None = None) -> None:
         """Find the images.
 
         Args:
             path: the folder.
             rate_hz: frames per second; `DEFAULT_RATE` if None.
-            labels: folder of single-channel PNGs of class ids, named as the images; None: no ground truth.
-            label_space: what the ids mean; needed with `labels`.
 
         Raises:
             SourceError: no folder, no image in it, or none that decodes.
@@ -113,21 +102,22 @@ class FolderSource:
             raise SourceError(f"{root}: no such folder")
         files = image_files(root / "images") or image_files(root)
         if not files:
-            found = sorted({entry.suffix or entry.name for entry in root.iterdir()})[:8]
+            found = sorted({entry.suffix or entry.name for entry in entries(root)})[:8]
             raise SourceError(
                 f"{root}: no images in it; expected {', '.join(IMAGE_SUFFIXES)} here or in images/, found "
                 + (", ".join(found) if found else "nothing")
             )
-        if labels is not None and label_space is None:
-            raise SourceError(f"{labels}: labels need a label space that says what their values mean")
         self._files = files
-        self._labels = Path(labels) if labels is not None else None
-        first = next((image for image in map(_read_image, files) if image is not None), None)
-        if first is None:
-            raise SourceError(f"{root}: none of its {len(files)} images can be decoded")
-        self._info = SourceInfo(
-            "folder", root, len(files), rate_hz or DEFAULT_RATE, first[0].shape[:2], label_space if labels else None
-        )
+        size, fault = None, ""
+        for file in files:
+            try:
+                size = _read_image(file)[0].shape[:2]
+                break
+            except PictureError as error:
+                fault = fault or f"{file.name} {error}"
+        if size is None:
+            raise SourceError(f"{root}: none of its {len(files)} images can be decoded: {fault}")
+        self._info = SourceInfo("folder", root, len(files), rate_hz or DEFAULT_RATE, (size[0], size[1]))
 
     @property
     def info(self) -> SourceInfo:
@@ -137,35 +127,19 @@ class FolderSource:
     def __iter__(self) -> Iterator[Frame]:
         self.problems, self.left_out = [], []
         for index, file in enumerate(self._files):
-            begun = time.perf_counter()
-            image = _read_image(file)
-            decode_ms = (time.perf_counter() - begun) * 1e3
-            stamp = round(index * 1e9 / self._info.rate_hz)
-            if image is None:
-                self.problems.append(f"{file}: cannot be decoded; left out")
-                self.left_out.append(LeftOut(index, stamp, f"{file.name} cannot be decoded"))
+            begun, stamp = time.perf_counter(), round(index * 1e9 / self._info.rate_hz)
+            try:
+                rgb, encoded = _read_image(file)
+            except PictureError as error:
+                self.problems.append(f"{file} {error}; left out")
+                self.left_out.append(LeftOut(index, stamp, f"{file.name} {error}"))
                 continue
-            rgb, encoded = image
-            yield Frame(rgb, stamp, file.name, self._read_labels(file, rgb), encoded, index, decode_ms=decode_ms)
+            decode_ms = (time.perf_counter() - begun) * 1e3
+            yield Frame(rgb, stamp, file.name, encoded=encoded, index=index, decode_ms=decode_ms)
 
     def sha256(self) -> str:
         """Hash over the files' names and bytes, in order."""
         return hash_files(self._files)
-
-    def _read_labels(self, image: Path, rgb: ByteArray) -> ByteArray | None:
-        if self._labels is None:
-            return None
-        file = self._labels / f"{image.stem}.png"
-        labels = cv2.imread(str(file), cv2.IMREAD_UNCHANGED) if file.is_file() else None
-        if labels is None:
-            self.problems.append(f"{file}: no labels that can be read for {image.name}")
-        elif labels.ndim != 2 or labels.dtype != np.uint8 or labels.shape != rgb.shape[:2]:
-            self.problems.append(
-                f"{file}: labels are {labels.dtype} {labels.shape}; expected uint8 {rgb.shape[:2]} of class ids"
-            )
-        else:
-            return np.asarray(labels, np.uint8)
-        return None
 
 
 def open_source(
@@ -192,28 +166,7 @@ def open_source(
     return VideoSource(path, rate_hz=rate_hz)
 
 
-def image_files(folder: Path) -> list[Path]:
-    """Image files directly in `folder` in natural order; empty where there is no such folder."""
-    if not folder.is_dir():
-        return []
-    files = [entry for entry in folder.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file()]
-    return sorted(files, key=lambda file: natural_key(file.name))
-
-
-def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Sort key that compares runs of digits as numbers: a2 < a10."""
-    parts = re.split(r"(\d+)", name.lower())
-    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts if part]
-
-
-def _read_image(file: Path) -> tuple[ByteArray, bytes | None] | None:
-    """(RGB, file bytes if JPEG or PNG), or None where it does not decode."""
-    try:
-        content = file.read_bytes()
-        bgr = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    except (OSError, cv2.error):
-        return None
-    if bgr is None:
-        return None
-    sendable = file.suffix.lower() in (".png", ".jpg", ".jpeg")
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=bgr), np.uint8), content if sendable else None
+def _read_image(file: Path) -> tuple[ByteArray, bytes | None]:
+    """(RGB, file bytes if JPEG or PNG); raises `PictureError`."""
+    content = read_picture(file)
+    return decode_rgb(content), content if content.startswith((JPEG, PNG)) else None

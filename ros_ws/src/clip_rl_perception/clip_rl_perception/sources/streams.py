@@ -19,8 +19,9 @@ from clip_rl_perception.sources.bag_reader import BagReader
 from clip_rl_perception.sources.bag_source import BagSource, image_topics
 from clip_rl_perception.sources.bag_truth import base_topic, is_label_topic, space_coding
 from clip_rl_perception.sources.class_mapping import TruthMapping, mapping_of_label_map, mapping_of_spaces
+from clip_rl_perception.sources.folder_files import image_files
 from clip_rl_perception.sources.frames import Frame, FrameSource, LeftOut, SourceError, hash_files
-from clip_rl_perception.sources.media_source import image_files, open_source
+from clip_rl_perception.sources.media_source import open_source
 from clip_rl_perception.sources.truth_folder import TruthFolder
 from clip_rl_perception.sources.truth_label_map import LabelMap, load_label_map
 

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 
 from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.sources.folder_files import image_files
 from clip_rl_perception.sources.frames import Frame, SourceError, SourceInfo
 from clip_rl_perception.sources.mask_coding import MaskCoding
-from clip_rl_perception.sources.media_source import image_files
 
 _STAMP_DIGITS = 16
 """A file name of so many digits or more is a stamp in ns."""

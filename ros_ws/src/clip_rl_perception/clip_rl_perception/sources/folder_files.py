@@ -1,0 +1,43 @@
+"""What of a folder is data: not what operating systems and file servers put beside people's files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+_NOT_DATA = (
+    *("thumbs.db", "desktop.ini", "__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found"),
+    "system volume information",
+)
+
+
+def is_hidden(name: str) -> bool:
+    """True for names of files and folders that nobody put there: ``._*`` of macOS, ``Thumbs.db``, ``@eaDir`` ..."""
+    return name.startswith(".") or name.lower() in _NOT_DATA
+
+
+def entries(folder: Path) -> list[Path]:
+    """Files and folders directly in `folder` without hidden ones, in natural order of their names; raises `OSError`."""
+    return sorted(
+        (entry for entry in folder.iterdir() if not is_hidden(entry.name)), key=lambda entry: natural_key(entry.name)
+    )
+
+
+def below(folder: Path, pattern: str) -> list[Path]:
+    """What matches a glob pattern below `folder`, sorted, without what is hidden or lies in hidden folders."""
+    return sorted(path for path in folder.glob(pattern) if not any(map(is_hidden, path.relative_to(folder).parts)))
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Image files directly in `folder` in natural order; empty where there is no such folder."""
+    if not folder.is_dir():
+        return []
+    return [entry for entry in entries(folder) if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file()]
+
+
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """Sort key that compares runs of digits as numbers: a2 < a10."""
+    parts = re.split(r"(\d+)", name.lower())
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts if part]

@@ -1,0 +1,177 @@
+"""The bytes of a JPEG, PNG or other picture file -> pixels, whole or not at all.
+
+What a damaged JPEG lacks, libjpeg fills with grey; it only warns, and OpenCV passes the picture on without the warning.
+So JPEG is decoded by simplejpeg, the same libjpeg-turbo to the pixel, where a warning is an error. Of the other formats
+OpenCV refuses by itself what is cut off or fails its checksums.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+
+from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.errors import ClipRlError, one_line
+
+JPEG, PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
+"""How the files begin."""
+
+MAX_PIXELS = 1 << 28
+"""A larger JPEG is not decoded: damage to its header must not take all memory."""
+
+_SOF = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_SCAN, _END = 0xDA, b"\xff\xd9"
+_STRAY = re.compile("[1-3] extraneous bytes before marker 0xd9")
+"""The warning, always the only one, of a few bytes that some cameras leave between a whole picture and its end. More of
+them are pixels that went by unread."""
+
+
+class PictureError(ClipRlError, ValueError):
+    """A file is no picture, or a damaged one; the message begins with a verb, for the name to stand before it."""
+
+
+def read_picture(file: Path) -> bytes:
+    """All of a file; raises `PictureError` where the disk refuses."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise PictureError(f"cannot be read: {error.strerror}") from error
+
+
+def decode_rgb(content: bytes) -> ByteArray:
+    """Pixels of a picture file as colours.
+
+    EXIF orientation is ignored: pixels stay as the camera's calibration knows them. Grey becomes three equal channels,
+    16 bits become 8, alpha is dropped.
+
+    Returns:
+        uint8 RGB (H, W, 3).
+
+    Raises:
+        PictureError: no picture that can be decoded, or any part of it is missing or damaged.
+    """
+    if content.startswith(JPEG):
+        return _decode_jpeg(content, "RGB")
+    bgr = _decode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=bgr), np.uint8)
+
+
+def decode_stored(content: bytes) -> npt.NDArray[Any]:
+    """Pixels of a picture file as stored: (H, W), or (H, W, 3 or 4) with R, G, B first; errors as of `decode_rgb`."""
+    if content.startswith(JPEG):
+        return _decode_jpeg(content, "RGB")
+    stored = _decode(content, cv2.IMREAD_UNCHANGED)
+    if stored.ndim == 3 and stored.shape[2] in (3, 4):
+        return np.asarray(cv2.cvtColor(stored, cv2.COLOR_BGR2RGB if stored.shape[2] == 3 else cv2.COLOR_BGRA2RGBA))
+    return stored
+
+
+def check_picture(content: bytes) -> None:
+    """Raise `PictureError` where `decode_rgb` would; of a JPEG, at a sixth of its cost."""
+    if content.startswith(JPEG):
+        _decode_jpeg(content, "GRAY", min_height=1, min_width=1, min_factor=8)
+    else:
+        decode_stored(content)
+
+
+def picture_size(content: bytes) -> tuple[int, int]:
+    """(height, width) of a JPEG or PNG by its header, px; raises `PictureError` where it has none or is neither."""
+    if not content:
+        raise PictureError("has no data; expected a JPEG or PNG file")
+    if content.startswith(JPEG):
+        return _jpeg_size(content)
+    if content.startswith(PNG):
+        if len(content) < 24:
+            raise PictureError("is truncated: its bytes end inside the header")
+        width, height = struct.unpack_from(">II", content, 16)
+        return height, width
+    raise PictureError(f"starts with {content[:8].hex(' ')}; expected a JPEG or PNG file")
+
+
+def _decode(content: bytes, flags: int) -> npt.NDArray[Any]:
+    try:
+        picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
+    except cv2.error:
+        picture = None
+    if picture is None:
+        if content.startswith(PNG) and b"IEND" not in content:
+            raise PictureError("is truncated: its bytes hold no end of the PNG")
+        raise PictureError(f"of {len(content)} bytes does not decode: it is damaged, cut off, or no picture")
+    return np.asarray(picture)
+
+
+def _decode_jpeg(content: bytes, colors: str, **scale: int) -> ByteArray:
+    height, width = picture_size(content)
+    if height * width > MAX_PIXELS:
+        raise PictureError(f"is {width}x{height}; at most {MAX_PIXELS} pixels are read")
+    try:
+        return np.asarray(simplejpeg.decode_jpeg(content, colors, **scale), np.uint8)
+    except ValueError:
+        content = _essence(content)
+    try:
+        return np.asarray(simplejpeg.decode_jpeg(content, colors, **scale), np.uint8)
+    except ValueError as error:
+        reason = one_line(error).removeprefix("Corrupt JPEG data: ")
+    if _STRAY.fullmatch(reason):
+        return np.asarray(simplejpeg.decode_jpeg(content, colors, strict=False, **scale), np.uint8)
+    if reason.startswith("Premature end"):
+        raise PictureError("is truncated: its bytes hold no end of the JPEG")
+    raise PictureError(f"is a damaged JPEG: {reason}")
+
+
+def _essence(content: bytes) -> bytes:
+    """A JPEG without what decoders warn of although no pixel depends on it.
+
+    That is application data (versions, colour profiles), limits of a scan where there are none to set (cameras write
+    zeros there), and zeros between the scan and the end.
+    """
+    parts, progressive = [JPEG], True
+    for marker, begin, end in _segments(content):
+        body = content[begin:end]
+        if marker in _SOF:
+            progressive = marker not in (0xC0, 0xC1)
+        if marker == _SCAN and not progressive:
+            body = body[:-3] + b"\x00\x3f\x00"
+        if marker == 0xEE or not 0xE0 <= marker <= 0xEF:  # Adobe's says what the colours are
+            parts += [bytes((0xFF, marker)), body]
+        scan = end
+    stop = content.rfind(_END, scan)
+    return b"".join((*parts, content[scan:] if stop < 0 else content[scan:stop].rstrip(b"\0") + _END))
+
+
+def _jpeg_size(content: bytes) -> tuple[int, int]:
+    for marker, begin, _ in _segments(content):
+        if marker in _SOF and begin + 7 <= len(content):
+            height, width = struct.unpack_from(">HH", content, begin + 3)
+            return height, width
+    raise PictureError("is a damaged JPEG: no frame header before the scan")
+
+
+def _segments(content: bytes) -> Iterator[tuple[int, int, int]]:
+    """(marker, begin and end of its parameters) up to the first scan (ITU T.81, annex B)."""
+    position, marker = 2, 0
+    try:
+        while marker != _SCAN:
+            if content[position] != 0xFF:
+                raise PictureError(f"is a damaged JPEG: no marker at byte {position}")
+            while content[position] == 0xFF:  # any number of fill bytes may precede a marker
+                position += 1
+            marker = content[position]
+            position += 1
+            if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # stand-alone markers have no length
+                continue
+            if marker == 0xD9:
+                raise PictureError("is a damaged JPEG: it ends without pixels")
+            (length,) = struct.unpack_from(">H", content, position)
+            begin, position = position, position + max(length, 2)
+            yield marker, begin, position
+    except (IndexError, struct.error):
+        raise PictureError("is truncated: its bytes end inside the header") from None

@@ -1,0 +1,203 @@
+"""Damage that decoders pass over is an error; what is only unusual is read as any other picture."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.sources.encodings import ImageError, check_compressed, compressed_to_rgb
+from clip_rl_perception.sources.picture_files import PictureError, check_picture, decode_rgb, decode_stored
+from PIL import Image
+
+
+def scene(seed: int = 0, size: tuple[int, int] = (120, 160)) -> ByteArray:
+    """Something with detail everywhere, so that every part of a file matters."""
+    noise = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+    return np.asarray(cv2.GaussianBlur(noise, (0, 0), 2), np.uint8)
+
+
+def encoded(suffix: str, rgb: ByteArray, *parameters: int) -> bytes:
+    done, data = cv2.imencode(suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), parameters)
+    assert done
+    return data.tobytes()
+
+
+JPEG = encoded(".jpg", scene(), cv2.IMWRITE_JPEG_QUALITY, 90)
+OTHER = encoded(".jpg", scene(1), cv2.IMWRITE_JPEG_QUALITY, 90)
+RESTARTS = encoded(".jpg", scene(), cv2.IMWRITE_JPEG_RST_INTERVAL, 10)
+PROGRESSIVE = encoded(".jpg", scene(), cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+PNG = encoded(".png", scene())
+HALF, END = len(JPEG) // 2, b"\xff\xd9"
+
+
+def part(marker: int, body: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
+
+
+def without_tables(jpeg: bytes) -> bytes:
+    """As webcams send MJPEG."""
+    kept, place = jpeg[:2], 2
+    while jpeg[place + 1] != 0xDA:
+        end = place + 2 + int.from_bytes(jpeg[place + 2 : place + 4], "big")
+        kept += b"" if jpeg[place + 1] == 0xC4 else jpeg[place:end]
+        place = end
+    return kept + jpeg[place:]
+
+
+def changed(content: bytes, place: int, patch: bytes) -> bytes:
+    return content[:place] + patch + content[place + len(patch) :]
+
+
+def scan_begin(jpeg: bytes) -> int:
+    at = jpeg.index(b"\xff\xda")
+    return at + 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+
+
+def restart(number: int) -> int:
+    return RESTARTS.index(bytes((0xFF, 0xD0 + number)), scan_begin(RESTARTS))
+
+
+DAMAGED = {
+    "second half lost": (JPEG[:HALF], "is truncated: its bytes hold no end of the JPEG"),
+    "second half lost, end put back": (JPEG[:HALF] + END, "premature end of data segment"),
+    "cut inside the last marker": (JPEG[:-1], "truncated"),
+    "progressive, second half lost": (PROGRESSIVE[: len(PROGRESSIVE) // 2] + END, "premature end"),
+    "two frames run together": (JPEG[:HALF] + OTHER, "two SOI markers"),
+    "continued as another frame": (JPEG[:HALF] + OTHER[HALF + 900 :], "premature end|extraneous bytes"),
+    "bytes lost": (JPEG[:HALF] + JPEG[HALF + 700 :], "premature end"),
+    "bytes doubled": (JPEG[:HALF] + JPEG[HALF - 700 : HALF] + JPEG[HALF:], "extraneous bytes before marker 0xd9"),
+    "a block of zeros": (changed(JPEG, HALF, bytes(1024)), "premature end"),
+    "zeros to the end": (JPEG[:HALF] + bytes(2000) + END, "premature end"),
+    "a restart interval lost": (RESTARTS[: restart(3)] + RESTARTS[restart(4) :], "instead of RST3"),
+    "bytes before a restart": (RESTARTS[: restart(3)] + b"\x55" * 9 + RESTARTS[restart(3) :], "9 extraneous bytes"),
+    "no pixels at all": (JPEG[: scan_begin(JPEG)] + END, "premature end"),
+    "a taller header": (changed(JPEG, JPEG.index(b"\xff\xc0") + 5, b"\x01\x40"), "premature end"),
+    "unusual and damaged": (JPEG[:2] + part(0xE2, b"ICC_PROFILE\0\x05\x02") + JPEG[2:HALF] + END, "premature end"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_jpeg_is_refused(name: str) -> None:
+    content, reason = DAMAGED[name]
+    for decode in (decode_rgb, decode_stored, check_picture):
+        with pytest.raises(PictureError, match=reason):
+            decode(content)
+    for look in (compressed_to_rgb, check_compressed):
+        with pytest.raises(ImageError, match=rf"compressed image is .*({reason.removeprefix('is ')})") as caught:
+            look(content)
+        assert "\n" not in str(caught.value)
+
+
+UNUSUAL = {
+    "no Huffman tables": without_tables(JPEG),
+    "zeros before the end": JPEG[:-2] + bytes(300) + END,
+    "bytes before the end": JPEG[:-2] + b"\x12\x34\x56" + END,
+    "zeros after the end": JPEG + bytes(4096),
+    "another frame after the end": JPEG + OTHER,
+    "fill bytes before a marker": JPEG[:2] + b"\xff\xff" + JPEG[2:],
+    "a version from the future": changed(JPEG, JPEG.index(b"JFIF\0") + 5, b"\x03"),
+    "no limits of the scan": changed(JPEG, scan_begin(JPEG) - 3, bytes(3)),
+    "a colour profile that is none": JPEG[:2] + part(0xE2, b"ICC_PROFILE\0\x05\x02" + bytes(9)) + JPEG[2:],
+    "a comment": JPEG[:2] + part(0xFE, b"made by a camera") + JPEG[2:],
+    "turned by EXIF": JPEG[:2]
+    + part(0xE1, b"Exif\0\0II*\0\x08\0\0\0\x01\0" + struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0) + bytes(4))
+    + JPEG[2:],
+}
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_an_unusual_jpeg_is_whole(name: str) -> None:
+    np.testing.assert_array_equal(decode_rgb(UNUSUAL[name]), decode_rgb(JPEG))
+    check_picture(UNUSUAL[name])
+
+
+@pytest.mark.parametrize("quality", [50, 90, 100])
+@pytest.mark.parametrize("further", [(), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1), (cv2.IMWRITE_JPEG_RST_INTERVAL, 7)])
+@pytest.mark.parametrize("size", [(120, 160), (121, 163), (1, 1)])
+def test_whole_jpegs_are_what_opencv_makes_of_them(
+    quality: int, further: tuple[int, ...], size: tuple[int, int]
+) -> None:
+    for rgb in (scene(2, size), np.repeat(scene(2, size)[..., :1], 3, axis=2)):
+        content = encoded(".jpg", rgb, cv2.IMWRITE_JPEG_QUALITY, quality, *further)
+        expected = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+        np.testing.assert_array_equal(decode_rgb(content), expected)
+        check_picture(content)
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "YCbCr"])
+def test_jpegs_of_other_colour_spaces(mode: str) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(scene()).convert(mode).save(stream, "JPEG", quality=95)
+    content = stream.getvalue()
+    expected = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    np.testing.assert_array_equal(decode_rgb(content), expected)
+    check_picture(content)
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png_of(*data: bytes) -> bytes:
+    """The scene's PNG with other chunks of pixels; their checksums are right."""
+    return PNG[:33] + b"".join(chunk(b"IDAT", body) for body in data) + chunk(b"IEND", b"")
+
+
+def pixel_stream() -> bytes:
+    place, stream = 33, b""
+    while PNG[place + 4 : place + 8] != b"IEND":
+        length = int.from_bytes(PNG[place : place + 4], "big")
+        stream += PNG[place + 8 : place + 8 + length] if PNG[place + 4 : place + 8] == b"IDAT" else b""
+        place += 12 + length
+    return stream
+
+
+STREAM = pixel_stream()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        changed(PNG, len(PNG) // 2, bytes((PNG[len(PNG) // 2] ^ 16,))),
+        PNG[: len(PNG) // 2],
+        PNG[:-12],
+        changed(PNG, 29, bytes((PNG[29] ^ 1,))),
+        png_of(STREAM[: len(STREAM) // 2]),
+        png_of(STREAM[:-4]),
+        png_of(STREAM[:8000], STREAM[16000:]),
+        png_of(zlib.compress(zlib.decompress(STREAM)[:20000])),
+        png_of(),
+    ],
+    ids=["bit", "half", "end", "header", "half, sums right", "checksum", "chunk", "short", "empty"],
+)
+def test_a_damaged_png_is_refused(content: bytes) -> None:
+    for decode in (decode_rgb, decode_stored, check_picture):
+        with pytest.raises(PictureError, match=r"does not decode|is truncated"):
+            decode(content)
+
+
+def test_unusual_pngs_are_whole() -> None:
+    for content in (PNG + bytes(500), png_of(STREAM[:100], b"", STREAM[100:])):
+        np.testing.assert_array_equal(decode_rgb(content), scene())
+    deep = encoded(".png", scene().astype(np.uint16) * 257)
+    assert decode_stored(deep).dtype == np.uint16
+    np.testing.assert_array_equal(decode_rgb(deep), scene())
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".tiff", ".webp"])
+def test_other_files_that_are_cut_off_are_refused(suffix: str) -> None:
+    whole = encoded(suffix, scene())
+    assert decode_rgb(whole).shape == (120, 160, 3)
+    for length in (len(whole) // 2, len(whole) * 9 // 10, len(whole) - 300):
+        with pytest.raises(PictureError, match="does not decode"):
+            decode_rgb(whole[:length])
+
+
+def test_a_header_cannot_take_all_memory() -> None:
+    with pytest.raises(PictureError, match="65535x65535; at most 268435456 pixels"):
+        decode_rgb(changed(JPEG, JPEG.index(b"\xff\xc0") + 5, b"\xff" * 4))
