@@ -5,15 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace
-from clip_rl_perception.sources.mask_coding import MaskCoding
-from clip_rl_perception.sources.picture_files import PictureError, decode_rgb, decode_stored, read_picture
+from clip_rl_perception.sources import mask_files
+from clip_rl_perception.sources.mask_coding import MaskCoding, StoredMask
+from clip_rl_perception.sources.picture_files import PictureError, decode_rgb, read_picture
 from natsort import natsorted
 
 ALL = "all"
@@ -181,16 +180,15 @@ def check_disjoint(parts: Mapping[str, SegmentationDataset]) -> None:
 
 def read_image(path: Path) -> ByteArray:
     """Decode an image to uint8 (H, W, 3) RGB as stored, without turning it. Raises `DatasetError`."""
-    return _decode(path, decode_rgb)
-
-
-def read_mask(path: Path) -> npt.NDArray[Any]:
-    """Decode a mask as stored: (H, W), or (H, W, 3 or 4) with R, G, B first. Raises `DatasetError`."""
-    return _decode(path, decode_stored)
-
-
-def _decode(path: Path, decode: Callable[[bytes], npt.NDArray[Any]]) -> npt.NDArray[Any]:
     try:
-        return decode(read_picture(path))
+        return decode_rgb(read_picture(path))
+    except PictureError as error:
+        raise DatasetError(f"{path} {error}") from error
+
+
+def read_mask(path: Path) -> StoredMask:
+    """Decode a mask as stored. Raises `DatasetError`."""
+    try:
+        return mask_files.read_mask(path)
     except PictureError as error:
         raise DatasetError(f"{path} {error}") from error

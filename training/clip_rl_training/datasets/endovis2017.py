@@ -31,7 +31,7 @@ import numpy as np
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.sources.folder_files import below, entries
-from clip_rl_perception.sources.mask_coding import CodingError, ValueCoding
+from clip_rl_perception.sources.mask_coding import CodingError, ValueCoding, single_channel
 from natsort import natsorted
 
 from clip_rl_training.datasets.dataset import CodedMask, Crop, DatasetError, Item, SegmentationDataset, read_mask
@@ -153,11 +153,7 @@ def _compose(item: Item, task: str) -> ByteArray:
     labels: ByteArray | None = None
     for path in item.masks:
         index = tool_id(path.parent.name)
-        mask = read_mask(path)
-        if mask.ndim == 3:
-            if (mask[..., 0] != mask[..., 1]).any() or (mask[..., 0] != mask[..., 2]).any():
-                raise CodingError(f"{path}: has coloured pixels; expected one value per pixel: {_parts_described()}")
-            mask = mask[..., 0]
+        mask = single_channel(read_mask(path), str(path), _parts_described())
         if labels is None:
             labels = np.zeros(mask.shape, np.uint8)
         if mask.shape != labels.shape:

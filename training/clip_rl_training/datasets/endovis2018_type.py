@@ -137,7 +137,7 @@ class _Instances:
             index = _type_of_instance(path)
             if index is None:
                 continue
-            mask = read_mask(path)
+            mask = read_mask(path).pixels
             instance = mask[..., :3].max(axis=2) if mask.ndim == 3 else mask
             if instance.shape != labels.shape:
                 raise DatasetError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 
 from clip_rl_perception.arrays import ByteArray
@@ -15,7 +14,9 @@ from clip_rl_perception.messages import message_types
 from clip_rl_perception.messages.class_messages import label_space_of
 from clip_rl_perception.sources import encodings
 from clip_rl_perception.sources.frames import SourceError
-from clip_rl_perception.sources.mask_coding import ColorCoding, MaskCoding, ValueCoding
+from clip_rl_perception.sources.mask_coding import CodingError, ColorCoding, MaskCoding, StoredMask, ValueCoding
+from clip_rl_perception.sources.mask_files import decode_mask
+from clip_rl_perception.sources.picture_files import PNG, PictureError
 
 
 def base_topic(topic: str) -> str:
@@ -57,18 +58,26 @@ class StoredLabels:
         Raises:
             SourceError: not such an image. CodingError: values or colours without a class. ImageError: broken fields.
         """
-        stored = stored_pixels(message)
+        stored = stored_mask(message)
         if self._coding is not None:
             return self._coding.decode(stored, place)
-        if stored.ndim == 2:
-            return stored
-        if self._by_color is None:
-            self._by_color = _color_coding(self._space)
-        return self._by_color.decode(stored, place)
+        if stored.pixels.ndim == 2 and stored.indices is None:
+            return np.asarray(stored.pixels, np.uint8)
+        if stored.pixels.ndim == 3:
+            if self._by_color is None:
+                self._by_color = _color_coding(self._space)
+            try:
+                return self._by_color.decode(stored, place)
+            except CodingError:
+                if stored.indices is None:
+                    raise
+        if self._space is None:
+            raise SourceError("labels with a palette need a label map, or a class list")
+        return space_coding(self._space).decode(stored, place)
 
 
-def stored_pixels(message: Any) -> ByteArray:
-    """Pixels of a label message as stored: uint8 (H, W), or RGB (H, W, 3); raises `SourceError` or `ImageError`."""
+def stored_mask(message: Any) -> StoredMask:
+    """Pixels of a label message, 8-bit ids or RGB; raises `SourceError` or `ImageError`."""
     if hasattr(message, "encoding"):
         if message.encoding not in ("mono8", "8UC1", "rgb8", "bgr8", "rgba8", "bgra8"):
             raise SourceError(f"encoding is {message.encoding}; expected mono8 class ids, or rgb8 or bgr8 colours")
@@ -81,15 +90,17 @@ def stored_pixels(message: Any) -> ByteArray:
             data=message.data,
         )
         pixels = np.asarray(view, np.uint8)
-        return pixels if pixels.ndim == 2 else _rgb(pixels, message.encoding.startswith("bgr"))
-    data = np.frombuffer(message.data, np.uint8)
-    if not bytes(data[:4]) == b"\x89PNG":
+        return StoredMask(pixels if pixels.ndim == 2 else _rgb(pixels, message.encoding.startswith("bgr")))
+    content = bytes(message.data)
+    if not content.startswith(PNG):
         raise SourceError(f"labels of format '{message.format}'; expected PNG: other compressions change class ids")
-    decoded = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-    if decoded is None or decoded.dtype != np.uint8 or (decoded.ndim == 3 and decoded.shape[2] not in (3, 4)):
+    try:
+        stored = decode_mask(content)
+    except PictureError as error:
+        raise SourceError(f"labels: the PNG {error}") from error
+    if stored.pixels.dtype != np.uint8:
         raise SourceError("not a PNG of 8-bit class ids or colours")
-    pixels = np.asarray(decoded, np.uint8)
-    return pixels if pixels.ndim == 2 else _rgb(pixels, True)
+    return stored
 
 
 def class_list(reader: Any, topic: str) -> LabelSpace | None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.sources.folder_files import image_files
 from clip_rl_perception.sources.frames import Frame, SourceError, SourceInfo
 from clip_rl_perception.sources.mask_coding import MaskCoding
+from clip_rl_perception.sources.mask_files import read_mask
+from clip_rl_perception.sources.picture_files import PictureError
 
 _STAMP_DIGITS = 16
 """A file name of so many digits or more is a stamp in ns."""
@@ -64,12 +63,10 @@ class TruthFolder:
         file = self._file_of(frame)
         if file is None:
             return None
-        stored = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
-        if stored is None:
-            raise SourceError(f"{file}: cannot be decoded")
-        if stored.ndim == 3:
-            stored = stored[..., 2::-1]
-        truth = self._coding.decode(np.asarray(stored), str(file))
+        try:
+            truth = self._coding.decode(read_mask(file), str(file))
+        except PictureError as error:
+            raise SourceError(f"{file} {error}") from error
         if truth.shape != frame.rgb.shape[:2]:
             raise SourceError(f"{file}: labels are {truth.shape} but the image is {frame.rgb.shape[:2]}")
         return truth
