@@ -21,7 +21,7 @@ def note(phase, info):
 
 gc.callbacks.append(note)
 """
-"""Written as sitecustomize.py: after every pass over the oldest objects, how many there are that the collector knows."""
+"""Written as sitecustomize.py: after every pass over the oldest objects, how many the collector knows."""
 
 
 def test_no_pass_over_what_is_loaded_while_active_and_nothing_is_kept(

@@ -15,7 +15,7 @@ from clip_rl_perception.bags.bag_writer import BagWriter
 from clip_rl_perception.messages import message_types
 from clip_rl_perception.sources.bag_reader import BagReader
 from clip_rl_perception.sources.bag_source import BagSource
-from clip_rl_perception.sources.compressed_format import compressed_message_size, compressed_message_to_rgb, mosaic_in
+from clip_rl_perception.sources.compressed_format import check_compressed_message, compressed_message_to_rgb, mosaic_in
 from clip_rl_perception.sources.encodings import ImageError, image_to_rgb
 from clip_rl_perception.sources.image_codec import decode_message
 from clip_rl_perception.sources.pixel_encoding import encode_pixels
@@ -128,7 +128,7 @@ def test_grey_stays_grey(form: str) -> None:
     ],
 )
 def test_what_is_not_read_is_named(form: str, data: bytes, words: list[str]) -> None:
-    for function in (compressed_message_to_rgb, compressed_message_size):
+    for function in (compressed_message_to_rgb, check_compressed_message):
         with pytest.raises(ImageError) as caught:
             function(message(form, data))
         assert "\n" not in str(caught.value) and len(str(caught.value)) < 250

@@ -33,7 +33,7 @@ TRANSPORTS: dict[str, tuple[type, str]] = {
 
 def input_topic(node: Node, transport: str) -> str:
     """Name after remapping of the images that a transport of `TRANSPORTS` brings."""
-    return node.resolve_topic_name(transport_topic(node, TRANSPORTS[transport][1]))
+    return str(node.resolve_topic_name(transport_topic(node, TRANSPORTS[transport][1])))
 
 
 class ImageInput:

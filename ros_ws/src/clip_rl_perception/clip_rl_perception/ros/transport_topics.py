@@ -28,4 +28,4 @@ def topic_beside(node: Node, image: str, topic: str) -> str:
 
 
 def _is_remapped(node: Node, topic: str) -> bool:
-    return node.resolve_topic_name(topic) != node.resolve_topic_name(topic, only_expand=True)
+    return bool(node.resolve_topic_name(topic) != node.resolve_topic_name(topic, only_expand=True))

@@ -14,7 +14,13 @@ from typing import Any
 import numpy as np
 
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.sources.encodings import ENCODINGS, ImageError, check_compressed, compressed_to_rgb, image_to_rgb
+from clip_rl_perception.sources.encodings import (
+    ENCODINGS,
+    ImageError,
+    check_compressed,
+    compressed_to_rgb,
+    image_to_rgb,
+)
 
 _MEASUREMENTS = re.compile(r"(16|32|64)[usf]c\d*")
 """Depth and the like, not pictures (sensor_msgs/image_encodings.hpp)."""

@@ -1,4 +1,4 @@
-"""Whether ground truth shows what its label map names: a class that is nowhere, while pixels are ignored, was ignored."""
+"""Whether truth shows what its label map names: a class that is nowhere, while pixels are ignored, was ignored."""
 
 from __future__ import annotations
 
