@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from clip_rl_perception.sources.encodings import ENCODINGS, compressed_to_rgb, image_to_rgb
+from clip_rl_perception.pictures.encodings import ENCODINGS, compressed_to_rgb, image_to_rgb
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = Path(os.environ.get("CLIP_RL_PARITY_PYTHON", ROOT / ".venv-parity" / "bin" / "python"))

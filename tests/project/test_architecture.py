@@ -43,18 +43,19 @@ BELOW: dict[str, set[str]] = {
     "model": set(GROUND),
     "engine": {*GROUND, "kernels", "model"},
     "pipeline": {*GROUND, "kernels", "scene", "model", "engine"},
+    "pictures": set(GROUND),
     "messages": {*GROUND, "scene", "runs"},
     "metrics": set(GROUND),
-    "sources": {*GROUND, "scene", "messages", "metrics"},
+    "sources": {*GROUND, "scene", "pictures", "messages", "metrics"},
     "stream_options": {*GROUND, "scene", "engine", "pipeline"},
     "stream": {*GROUND, "kernels", "scene", "model", "engine", "pipeline", "sources", "stream_options"},
-    "bags": {*GROUND, "scene", "messages", "sources"},
+    "bags": {*GROUND, "scene", "pictures", "messages", "sources"},
     "runs": {*GROUND, "scene", "metrics"},
     "report": {*GROUND, "scene", "metrics", "runs"},
 }
 LIBRARY = {*BELOW}
 BELOW["replay"] = LIBRARY
-BELOW["viewer"] = {*GROUND, "scene", "sources", "messages", "runs", "ros", "replay"}
+BELOW["viewer"] = {*GROUND, "scene", "pictures", "sources", "messages", "runs", "ros", "replay"}
 BELOW["ros"] = {*GROUND, "messages"}
 BELOW["nodes"] = {*LIBRARY, "ros"}
 BELOW["harness"] = {*LIBRARY, "replay", "ros"}

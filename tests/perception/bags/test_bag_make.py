@@ -16,7 +16,7 @@ from clip_rl_perception.commands import bag
 from clip_rl_perception.messages import message_types
 from clip_rl_perception.sources.bag_reader import BagReader
 from clip_rl_perception.sources.bag_source import BagSource
-from clip_rl_perception.sources.encodings import ENCODINGS
+from clip_rl_perception.pictures.encodings import ENCODINGS
 from clip_rl_perception.sources.frames import SourceError
 from dataset_trees import endovis2018, picture, stripes, write_rgb
 

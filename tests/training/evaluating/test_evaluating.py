@@ -82,6 +82,34 @@ def test_loop_feeds_every_frame(dataset: SegmentationDataset) -> None:
     assert facts.report()["frame_ms"]["p50"] == 1.5
 
 
+def test_damaged_files_are_left_out_and_named(dataset: SegmentationDataset) -> None:
+    predictor = BrightIsInstrument()
+    mapping = class_mapping(dataset, predictor.label_space, BINARY)
+    for file in (dataset.items[1].image, dataset.items[4].masks[0]):
+        file.write_bytes(file.read_bytes()[:100])
+    evaluator = Evaluator(mapping.names)
+    facts = evaluate(dataset, predictor, mapping, evaluator)
+    assert evaluator.report()["frames"] == 4 and len(predictor.follows) == 4
+    assert [line.rpartition("data/")[2] for line in facts.report()["problems"]] == [
+        "a/images/1.png is truncated: its bytes hold no end of the PNG; left out",
+        "b/masks/1.png is truncated: its bytes hold no end of the PNG; left out",
+    ]
+    for item in dataset.items:
+        item.image.write_bytes(b"")
+    with pytest.raises(ClipRlError, match=r"none of 6 frames can be read: .*a/images/0\.png of 0 bytes"):
+        evaluate(dataset, predictor, mapping, Evaluator(mapping.names))
+
+
+def test_a_class_that_ignoring_took_away_is_told(dataset: SegmentationDataset) -> None:
+    predictor = BrightIsInstrument()
+    mapping = class_mapping(dataset, predictor.label_space, BINARY)
+    assert evaluate(dataset, predictor, mapping, Evaluator(mapping.names)).problems == []
+    for item in dataset.items:
+        cv2.imwrite(str(item.masks[0]), cv2.imread(str(item.masks[0]), cv2.IMREAD_GRAYSCALE) * 255)
+    (line,) = evaluate(dataset, predictor, mapping, Evaluator(mapping.names)).problems
+    assert line.startswith("no pixel of instrument in 6 masks, while 16.7% of their pixels are ignored; masks are read")
+
+
 def test_video_frames_follow_within_a_sequence(dataset: SegmentationDataset) -> None:
     predictor = BrightIsInstrument()
     mapping = class_mapping(dataset, predictor.label_space, BINARY)

@@ -224,6 +224,8 @@ def _evaluated(
     evaluator = Evaluator(mapping.names, nsd_tau=output.tau, temporal=data.video)
     worst = WorstFrames(output.worst if output.out else 0)
     facts = evaluate(dataset, predictor, mapping, evaluator, video=data.video, watcher=worst)
+    for line in facts.problems:
+        print(f"note: {line}", file=sys.stderr)
     report: dict[str, Any] = {
         "name": output.name or f"{options.model.model} ({predictor.facts()['model_id']})",
         "checkpoint": options.model.model,

@@ -102,6 +102,7 @@ def _pass(
     facts = evaluate(dataset, predictor, mapping, evaluator, video=video, watcher=counts, title="")
     return {
         "metrics": evaluator.report(),
+        "problems": facts.problems,
         "blocks": counts.blocks(config.block),
         "refine_steps": facts.report()["refine_steps"],
         "frame_ms": facts.report()["frame_ms"],

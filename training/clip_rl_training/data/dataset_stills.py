@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import UNLABELLED, LabelSpace, load_label_space
 from clip_rl_perception.scene.content_area import estimate_content_area
 
@@ -14,6 +16,9 @@ from clip_rl_training.data.data_config import DatasetConfig, PartConfig
 from clip_rl_training.data.samples import TEST, TRAINING, VALIDATION, DataError, DatasetFrame
 from clip_rl_training.datasets import DatasetError, SegmentationDataset, check_disjoint, open_dataset
 from clip_rl_training.datasets.named_label_maps import find_label_map
+
+_LOOKED_AT = 64
+"""Masks that are looked at before training begins, evenly spread."""
 
 
 class DatasetStills:
@@ -93,10 +98,21 @@ def open_parts(config: DatasetConfig, root: Path) -> dict[int, SegmentationDatas
         if part is not None:
             parts[split] = _part(dataset, part, role)
     roles = {TRAINING: "train", VALIDATION: "validation", TEST: "test"}
+    _check_truth(parts[TRAINING])
     check_disjoint({roles[split]: part for split, part in parts.items()})
     parts.setdefault(VALIDATION, parts[TRAINING])
     parts.setdefault(TEST, parts[VALIDATION])
     return parts
+
+
+def _check_truth(dataset: SegmentationDataset) -> None:
+    """Raise `DatasetError` where a look at the masks shows nothing to learn: all that is not background is ignored."""
+    seen = dataset.truth_classes(every=False)
+    for item in dataset.spread(_LOOKED_AT).items:
+        with contextlib.suppress(ClipRlError):  # told by name when it is this item's turn
+            seen.add(dataset.read_labels(item))
+    if seen.problem():
+        raise DatasetError(f"{dataset.root}: {seen.problem()}")
 
 
 def _part(dataset: SegmentationDataset, part: PartConfig, role: str) -> SegmentationDataset:

@@ -12,7 +12,8 @@ from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.sources import mask_files
 from clip_rl_perception.sources.mask_coding import MaskCoding, StoredMask
-from clip_rl_perception.sources.picture_files import PictureError, decode_rgb, read_picture
+from clip_rl_perception.pictures.picture_files import PictureError, decode_rgb, read_picture
+from clip_rl_perception.sources.truth_classes import TruthClasses
 from natsort import natsorted
 
 ALL = "all"
@@ -21,6 +22,10 @@ ALL = "all"
 
 class DatasetError(ClipRlError, ValueError):
     """A dataset is not as published; the message names the file, what was found and what was expected."""
+
+
+class UnreadableError(DatasetError):
+    """A picture or mask is missing, damaged or no picture; the message begins with its file."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +101,8 @@ class SegmentationDataset:
             RGB uint8 (H, W, 3) and ids uint8 (H, W), 255 ignored.
 
         Raises:
-            DatasetError: a file that does not decode, or sizes that differ.
+            UnreadableError: a file that does not decode.
+            DatasetError: sizes that differ.
             CodingError: a mask value outside the coding.
         """
         rgb = read_image(item.image)
@@ -115,6 +121,11 @@ class SegmentationDataset:
             rgb = np.ascontiguousarray(rgb[row : row + height, column : column + width])
             labels = np.ascontiguousarray(labels[row : row + height, column : column + width])
         return rgb, labels
+
+    def truth_classes(self, *, every: bool | None = None) -> TruthClasses:
+        """Watches whether ignoring leaves nothing of a class: by default of `every` one that a folder's map names."""
+        coding = self.read_labels.coding.describe() if isinstance(self.read_labels, CodedMask) else self.name
+        return TruthClasses(self.label_space.names, coding, every=self.name == "folder" if every is None else every)
 
     @property
     def sequences(self) -> tuple[str, ...]:
@@ -179,16 +190,16 @@ def check_disjoint(parts: Mapping[str, SegmentationDataset]) -> None:
 
 
 def read_image(path: Path) -> ByteArray:
-    """Decode an image to uint8 (H, W, 3) RGB as stored, without turning it. Raises `DatasetError`."""
+    """Decode an image to uint8 (H, W, 3) RGB as stored, without turning it. Raises `UnreadableError`."""
     try:
         return decode_rgb(read_picture(path))
     except PictureError as error:
-        raise DatasetError(f"{path} {error}") from error
+        raise UnreadableError(f"{path} {error}") from error
 
 
 def read_mask(path: Path) -> StoredMask:
-    """Decode a mask as stored. Raises `DatasetError`."""
+    """Decode a mask as stored. Raises `UnreadableError`."""
     try:
         return mask_files.read_mask(path)
     except PictureError as error:
-        raise DatasetError(f"{path} {error}") from error
+        raise UnreadableError(f"{path} {error}") from error

@@ -52,6 +52,7 @@ def check_dataset(dataset: SegmentationDataset) -> dict[str, Any]:
     sequences = {name: 0 for name in dataset.sequences}
     pixels = np.zeros(256, np.int64)
     frames = np.zeros(256, np.int64)
+    truth = dataset.truth_classes()
     owners: dict[str, Item] = {}
     for check in _checks(dataset):
         if check.error:
@@ -61,11 +62,13 @@ def check_dataset(dataset: SegmentationDataset) -> dict[str, Any]:
         sequences[check.item.sequence] += 1
         pixels += np.asarray(check.pixels)
         frames += np.asarray(check.pixels) > 0
+        truth.count(np.asarray(check.pixels))
         first = owners.setdefault(check.digest, check.item)
         if first.sequence != check.item.sequence:
             problems.append(
                 f"{check.item.image}: the same picture as {first.image} of another sequence; they leak between splits"
             )
+    problems += [f"{dataset.root}: {line}" for line in [truth.problem()] if line]
     problems += _leaks(dataset)
     labelled = max(1, int(pixels[:255].sum()))
     return {

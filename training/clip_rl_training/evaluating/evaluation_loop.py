@@ -16,7 +16,8 @@ from clip_rl_perception.metrics.evaluator import Evaluator, FrameScore
 from clip_rl_perception.progress import shown
 from clip_rl_perception.threads.prefetch import Prefetch
 
-from clip_rl_training.datasets import Item, SegmentationDataset
+from clip_rl_training.datasets import DatasetError, Item, SegmentationDataset
+from clip_rl_training.datasets.dataset import UnreadableError
 from clip_rl_training.evaluating.evaluated_classes import ClassMapping
 
 READ_AHEAD = 64 << 20
@@ -75,6 +76,8 @@ class RunFacts:
     """Frames by what the pipeline said of them."""
     seconds: float = 0.0
     """Wall time of the whole loop."""
+    problems: list[str] = dataclasses.field(default_factory=list)
+    """Frames that could not be read and were left out, and classes that ignoring left nothing of; one line each."""
 
     def report(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -84,6 +87,7 @@ class RunFacts:
             "frame_ms": {name: times[name] for name in ("p50", "p95", "p99")},
             "refine_steps": round(float(np.mean(self.refine_steps)), 3) if self.refine_steps else None,
             "validity": dict(sorted(self.validity.items())),
+            "problems": self.problems,
         }
 
 
@@ -111,17 +115,22 @@ def evaluate(
         title: of the progress line; empty for none.
 
     Raises:
-        ClipRlError: a frame that cannot be read or compared; named.
+        ClipRlError: a frame that cannot be compared, or none that can be read; named.
     """
-    facts = RunFacts()
+    facts, classes = RunFacts(), dataset.truth_classes()
     started = time.perf_counter()
     previous: str | None = None
     with contextlib.ExitStack() as stack:
         frames: Iterator[tuple[Item, ByteArray, ByteArray]] = stack.enter_context(
-            Prefetch(_read(dataset), limit_bytes=READ_AHEAD, size=lambda read: read[1].nbytes + read[2].nbytes)
+            Prefetch(
+                _read(dataset, facts.problems),
+                limit_bytes=READ_AHEAD,
+                size=lambda read: read[1].nbytes + read[2].nbytes,
+            )
         )
         told = shown(frames, title, len(dataset)) if title else frames
         for item, rgb, labels in told:
+            classes.add(labels)
             truth = mapping.truth[labels]
             if damage is not None:
                 rgb, hidden = damage(rgb, item)
@@ -138,10 +147,16 @@ def evaluate(
             facts.validity[result.validity] = facts.validity.get(result.validity, 0) + 1
             if watcher is not None:
                 watcher(score, rgb, truth, prediction)
+    if dataset.items and not facts.milliseconds:
+        raise DatasetError(f"none of {len(dataset)} frames can be read: {facts.problems[0]}")
+    facts.problems += [line for line in [classes.problem()] if line]
     facts.seconds = time.perf_counter() - started
     return facts
 
 
-def _read(dataset: SegmentationDataset) -> Iterator[tuple[Item, ByteArray, ByteArray]]:
+def _read(dataset: SegmentationDataset, problems: list[str]) -> Iterator[tuple[Item, ByteArray, ByteArray]]:
     for item in dataset.items:
-        yield item, *dataset.load(item)
+        try:
+            yield item, *dataset.load(item)
+        except UnreadableError as error:
+            problems.append(f"{error}; left out")

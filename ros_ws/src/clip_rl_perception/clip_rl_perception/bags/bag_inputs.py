@@ -21,6 +21,7 @@ from clip_rl_perception.sources.camera_model import CameraModel
 from clip_rl_perception.sources.folder_files import image_files
 from clip_rl_perception.sources.frames import Frame, FrameSource, LeftOut, SourceError, SourceInfo
 from clip_rl_perception.sources.media_source import FolderSource, open_source
+from clip_rl_perception.sources.truth_classes import TruthClasses
 from clip_rl_perception.sources.truth_folder import TruthFolder
 from clip_rl_perception.sources.truth_label_map import LabelMap, label_map_from_dict
 
@@ -60,6 +61,7 @@ class LabelledSource:
         self._source = source
         self._folder = folder
         self._truth = TruthFolder(folder, label_map.coding, source.info)
+        self._label_map = label_map
         self._info = dataclasses.replace(source.info, label_space=space_of(label_map))
 
     @property
@@ -69,16 +71,20 @@ class LabelledSource:
 
     def __iter__(self) -> Iterator[Frame]:
         problems: list[str] = []
+        classes = TruthClasses(self._label_map.names, self._label_map.coding.describe(), every=True)
         for frame in self._source:
             truth = None
             try:
                 truth = self._truth.truth_of(frame)
-                if truth is None:
+                if truth is not None:
+                    classes.add(truth)
+                else:
                     problems.append(f"{frame.name}: no mask for it in {self._folder}; written without labels")
             except ClipRlError as error:
                 problems.append(f"{frame.name}: {error}; written without labels")
             self.problems, self.left_out = [*self._source.problems, *problems], self._source.left_out
             yield dataclasses.replace(frame, labels=truth)
+        problems += [f"{self._folder}: {line}" for line in [classes.problem()] if line]
         self.problems, self.left_out = [*self._source.problems, *problems], self._source.left_out
 
     def sha256(self) -> str:

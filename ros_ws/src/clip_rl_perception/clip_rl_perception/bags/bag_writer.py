@@ -35,8 +35,8 @@ from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.messages import image_messages, message_types
 from clip_rl_perception.messages.class_messages import class_list
 from clip_rl_perception.sources.camera_model import CAMERA_INFO, CameraModel
-from clip_rl_perception.sources.encodings import ENCODINGS, ImageError
-from clip_rl_perception.sources.pixel_encoding import encode_pixels
+from clip_rl_perception.pictures.encodings import ENCODINGS, ImageError
+from clip_rl_perception.pictures.pixel_encoding import encode_pixels
 
 IMAGE_TOPIC = "/endoscope/image_raw"
 LABEL_TOPIC = "/endoscope/labels"
@@ -137,7 +137,7 @@ class BagWriter:
             stamp_ns: header stamp and time in the bag, ns since the epoch.
             topic: base topic; ``/compressed`` is appended for jpeg and png.
             frame_id: of the header.
-            encoding: ``jpeg``, ``png``, or a raw one of `sources.encodings.ENCODINGS`.
+            encoding: ``jpeg``, ``png``, or a raw one of `pictures.encodings.ENCODINGS`.
             quality: of JPEG, 1 to 100.
         """
         if encoding in ("jpeg", "png"):

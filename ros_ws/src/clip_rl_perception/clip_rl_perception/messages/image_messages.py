@@ -1,4 +1,4 @@
-"""Pixels as sensor_msgs/Image and sensor_msgs/CompressedImage; `sources/image_codec.py` decodes what cameras send."""
+"""Pixels as sensor_msgs/Image and sensor_msgs/CompressedImage; `pictures/image_codec.py` decodes what cameras send."""
 
 from __future__ import annotations
 

@@ -34,8 +34,8 @@ from clip_rl_perception.scene.overlay import draw_overlay
 from clip_rl_perception.scene.pinhole import Pinhole
 from clip_rl_perception.scene.stamps import StampVerdict
 from clip_rl_perception.scene.types import Scene, Validity
-from clip_rl_perception.sources.encodings import contiguous_rgb
-from clip_rl_perception.sources.image_codec import ImageError, decode_message
+from clip_rl_perception.pictures.encodings import contiguous_rgb
+from clip_rl_perception.pictures.image_codec import ImageError, decode_message
 from clip_rl_perception.stream import LoadedModel, PreparedInput, StreamRunner, failure
 
 

@@ -13,7 +13,7 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import ClipRlError, one_line
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.messages import message_types
-from clip_rl_perception.sources import encodings
+from clip_rl_perception.pictures import encodings
 from clip_rl_perception.sources.bag_files import storage_files
 from clip_rl_perception.sources.bag_reader import BagReader, Topic
 from clip_rl_perception.sources.bag_truth import (
@@ -24,7 +24,7 @@ from clip_rl_perception.sources.bag_truth import (
     labels_beside,
     space_coding,
 )
-from clip_rl_perception.sources.compressed_format import compressed_message_to_rgb
+from clip_rl_perception.pictures.compressed_format import compressed_message_to_rgb
 from clip_rl_perception.sources.frames import (
     DEFAULT_RATE,
     Frame,

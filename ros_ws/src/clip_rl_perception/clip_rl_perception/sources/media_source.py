@@ -23,7 +23,7 @@ from clip_rl_perception.sources.frames import (
     SourceInfo,
     hash_files,
 )
-from clip_rl_perception.sources.picture_files import JPEG, PNG, PictureError, decode_rgb, read_picture
+from clip_rl_perception.pictures.picture_files import JPEG, PNG, PictureError, decode_rgb, read_picture
 
 
 class VideoSource:

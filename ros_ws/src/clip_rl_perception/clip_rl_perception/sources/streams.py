@@ -22,6 +22,7 @@ from clip_rl_perception.sources.class_mapping import TruthMapping, mapping_of_la
 from clip_rl_perception.sources.folder_files import image_files
 from clip_rl_perception.sources.frames import Frame, FrameSource, LeftOut, SourceError, hash_files
 from clip_rl_perception.sources.media_source import open_source
+from clip_rl_perception.sources.truth_classes import TruthClasses
 from clip_rl_perception.sources.truth_folder import TruthFolder
 from clip_rl_perception.sources.truth_label_map import LabelMap, load_label_map
 
@@ -60,6 +61,8 @@ class Stream:
     source: FrameSource
     truth: TruthFolder | None = None
     """Where the truth is not part of the source."""
+    classes: TruthClasses | None = None
+    """Watches whether truth shows the classes that were named for it; None where a class list says what ids mean."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,8 +215,14 @@ def _with_truth(
 ) -> tuple[TruthMapping | None, list[Stream]]:
     """What is evaluated, and the streams with their truth."""
     label_map = options.label_map
+    coding = label_map.coding if label_map is not None else space_coding(space)
+    if options.labels is not None or label_map is not None:
+        names = label_map.names if label_map is not None else space.names
+        streams = [
+            dataclasses.replace(stream, classes=TruthClasses(names, coding.describe(), every=label_map is not None))
+            for stream in streams
+        ]
     if options.labels is not None:
-        coding = label_map.coding if label_map is not None else space_coding(space)
         folders = [_folder_of(options.labels, stream, len(streams)) for stream in streams]
         streams = [
             dataclasses.replace(stream, truth=TruthFolder(folder, coding, stream.source.info))
@@ -261,18 +270,23 @@ def _items(stream: Stream, told: set[str]) -> Iterator[Item]:
         told.update(lines)
         return lines
 
+    classes = stream.classes
     for frame in source:
         while seen < len(source.left_out):
             yield Item(stream, source.left_out[seen], news())
             seen += 1
-        if stream.truth is None:
-            yield Item(stream, frame, news())
-        else:
+        problem: tuple[str, ...] = ()
+        if stream.truth is not None:
             truth, problem = _truth(stream, stream.truth, frame)
-            yield Item(stream, dataclasses.replace(frame, labels=truth), (*news(), *problem))
+            frame = dataclasses.replace(frame, labels=truth)
+        if classes is not None and frame.labels is not None:
+            classes.add(frame.labels)
+        yield Item(stream, frame, (*news(), *problem))
     for item in source.left_out[seen:]:
         yield Item(stream, item, news())
     last = news()
+    if classes is not None and classes.problem():
+        last = (*last, f"{stream.path}: {classes.problem()}")
     if last:
         yield Item(stream, None, last)
 

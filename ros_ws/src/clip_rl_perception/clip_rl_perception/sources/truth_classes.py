@@ -1,4 +1,4 @@
-"""Whether truth shows what its label map names: a class that is nowhere, while pixels are ignored, was ignored."""
+"""Whether truth shows what its label map names: a class that is nowhere, while pixels are ignored, was ignored away."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TruthClasses:
     def add(self, truth: ByteArray) -> None:
         """Take in a mask in ids, uint8 (H, W), 255 ignored; costs nothing once every class has been seen."""
         if self._missing():
-            self.count(np.rint(cv2.calcHist([truth], [0], None, [256], [0, 256])[:, 0]).astype(np.int64))
+            self.count(np.rint(cv2.calcHist([truth], [0], None, [256], [0, 256]).ravel()).astype(np.int64))
 
     def count(self, pixels: CountArray) -> None:
         """Take in the pixels of a mask by id, int (256,)."""
@@ -43,7 +43,6 @@ class TruthClasses:
         )
 
     def _missing(self) -> list[str]:
-        absent = [name for index, name in enumerate(self._names) if not self._pixels[index]]
-        if self._every or not self._pixels[1 : len(self._names)].any():
-            return absent
-        return []
+        if not self._every and self._pixels[1 : len(self._names)].any():
+            return []
+        return [name for index, name in enumerate(self._names) if not self._pixels[index]]

@@ -32,7 +32,7 @@ from clip_rl_perception.ros.qos import best_effort, latched
 from clip_rl_perception.ros.spin import serve
 from clip_rl_perception.ros.transport_topics import transport_topic
 from clip_rl_perception.scene.types import Validity
-from clip_rl_perception.sources.image_codec import ImageError, decode_message
+from clip_rl_perception.pictures.image_codec import ImageError, decode_message
 from clip_rl_perception.viewer.frame_view import FrameView
 from clip_rl_perception.viewer.joining import STATUS, StampJoiner
 from clip_rl_perception.viewer.rerun_scene import RerunScene

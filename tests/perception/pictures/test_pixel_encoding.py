@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from clip_rl_perception.sources.encodings import ENCODINGS, ImageError, image_to_rgb
-from clip_rl_perception.sources.pixel_encoding import encode_pixels
+from clip_rl_perception.pictures.encodings import ENCODINGS, ImageError, image_to_rgb
+from clip_rl_perception.pictures.pixel_encoding import encode_pixels
 
 
 def decoded(rows: np.ndarray, width: int, encoding: str) -> np.ndarray:

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 from clip_rl_perception.messages.image_messages import jpeg
-from clip_rl_perception.sources import image_codec
-from clip_rl_perception.sources.encodings import contiguous_rgb, image_to_rgb
-from clip_rl_perception.sources.image_codec import ImageError, decode_message
+from clip_rl_perception.pictures import image_codec
+from clip_rl_perception.pictures.encodings import contiguous_rgb, image_to_rgb
+from clip_rl_perception.pictures.image_codec import ImageError, decode_message
 
 
 def image(encoding: str = "bgr8", height: int = 4, width: int = 6, channels: int = 3) -> types.SimpleNamespace:

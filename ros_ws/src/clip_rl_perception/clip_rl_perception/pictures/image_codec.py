@@ -1,6 +1,6 @@
 """sensor_msgs images to arrays. Messages are taken by their fields, so this module imports no ROS package by itself.
 
-`sources.encodings` does the work. Interpolated encodings (Bayer, YUV 4:2:2) go through cv_bridge where it is installed
+`pictures.encodings` does the work. Interpolated encodings (Bayer, YUV 4:2:2) go through cv_bridge where it is installed
 and works, so that pixels equal those of the other nodes on the robot; cv_bridge fails on some NumPy and OpenCV versions
 (ros-perception/vision_opencv issue 535), therefore it has to reproduce OpenCV on a sample before it is trusted.
 """
@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.sources.compressed_format import compressed_message_to_rgb
-from clip_rl_perception.sources.encodings import ENCODINGS, ImageError, image_to_rgb, image_view
+from clip_rl_perception.pictures.compressed_format import compressed_message_to_rgb
+from clip_rl_perception.pictures.encodings import ENCODINGS, ImageError, image_to_rgb, image_view
 
 __all__ = ["ImageError", "decode_message"]
 
@@ -28,7 +28,7 @@ def decode_message(message: Any, *, as_view: bool = False) -> ByteArray:
 
     Args:
         message: anything with the fields of one of the two.
-        as_view: allow a view with turned channels, see `sources.encodings.image_to_rgb`.
+        as_view: allow a view with turned channels, see `pictures.encodings.image_to_rgb`.
 
     Returns:
         uint8 RGB, (height, width, 3); for rgb8 a read-only view of the message's data.

@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import ClipRlError
-from clip_rl_perception.sources import picture_files
-from clip_rl_perception.sources.picture_files import PictureError
+from clip_rl_perception.pictures import picture_files
+from clip_rl_perception.pictures.picture_files import PictureError
 
 MAX_SIDE = 8192
 """Largest width and height that is accepted, px."""

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.sources.encodings import ImageError, check_compressed, compressed_to_rgb
-from clip_rl_perception.sources.picture_files import PictureError, check_picture, decode_rgb, decode_stored
+from clip_rl_perception.pictures.encodings import ImageError, check_compressed, compressed_to_rgb
+from clip_rl_perception.pictures.picture_files import PictureError, check_picture, decode_rgb, decode_stored
 from PIL import Image
 
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import simplejpeg
-from clip_rl_perception.sources.encodings import (
+from clip_rl_perception.pictures.encodings import (
     ENCODINGS,
     MAX_SIDE,
     ImageError,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.sources.encodings import (
+from clip_rl_perception.pictures.encodings import (
     ENCODINGS,
     ImageError,
     check_compressed,

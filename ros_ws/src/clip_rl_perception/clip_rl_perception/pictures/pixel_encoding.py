@@ -1,4 +1,4 @@
-"""RGB arrays -> image bytes as cameras deliver them: the way back from `sources.encodings`, for making bags."""
+"""RGB arrays -> image bytes as cameras deliver them: the way back from `pictures.encodings`, for making bags."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.sources.encodings import ENCODINGS, ImageError
+from clip_rl_perception.pictures.encodings import ENCODINGS, ImageError
 
 _ORDERS = {
     "bgr8": cv2.COLOR_RGB2BGR,
@@ -29,7 +29,7 @@ def encode_pixels(rgb: ByteArray, encoding: str) -> ByteArray:
 
     Args:
         rgb: uint8 (H, W, 3), RGB.
-        encoding: a key of `sources.encodings.ENCODINGS`.
+        encoding: a key of `pictures.encodings.ENCODINGS`.
 
     Returns:
         Rows of bytes, uint8 (H, step), contiguous; step is W times the encoding's bytes per pixel.

@@ -1,0 +1,1 @@
+"""The bytes of messages and of files to pixels: encodings, formats, damage."""
