@@ -14,9 +14,9 @@ from clip_rl_perception.bags.bag_make import START_NS, MakeOptions, make_bag
 from clip_rl_perception.bags.bag_writer import BagError
 from clip_rl_perception.commands import bag
 from clip_rl_perception.messages import message_types
+from clip_rl_perception.pictures.encodings import ENCODINGS
 from clip_rl_perception.sources.bag_reader import BagReader
 from clip_rl_perception.sources.bag_source import BagSource
-from clip_rl_perception.pictures.encodings import ENCODINGS
 from clip_rl_perception.sources.frames import SourceError
 from dataset_trees import endovis2018, picture, stripes, write_rgb
 

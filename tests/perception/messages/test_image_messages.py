@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from clip_rl_perception.messages.image_messages import compressed_image, image, image_of_rows, jpeg, plane_of
 from clip_rl_perception.messages.message_types import BAG_TYPES, MessageTypes
-from clip_rl_perception.ros.ros_types import ros_array
 from clip_rl_perception.pictures.image_codec import decode_message
+from clip_rl_perception.ros.ros_types import ros_array
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

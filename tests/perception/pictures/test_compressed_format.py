@@ -13,12 +13,12 @@ from clip_rl_perception.bags.bag_inputs import open_path
 from clip_rl_perception.bags.bag_make import MakeOptions, make_bag
 from clip_rl_perception.bags.bag_writer import BagWriter
 from clip_rl_perception.messages import message_types
-from clip_rl_perception.sources.bag_reader import BagReader
-from clip_rl_perception.sources.bag_source import BagSource
 from clip_rl_perception.pictures.compressed_format import check_compressed_message, compressed_message_to_rgb, mosaic_in
 from clip_rl_perception.pictures.encodings import ImageError, image_to_rgb
 from clip_rl_perception.pictures.image_codec import decode_message
 from clip_rl_perception.pictures.pixel_encoding import encode_pixels
+from clip_rl_perception.sources.bag_reader import BagReader
+from clip_rl_perception.sources.bag_source import BagSource
 
 START = 1_700_000_000_000_000_000
 BAYER = [f"bayer_{pattern}{bits}" for pattern in ("rggb", "bggr", "gbrg", "grbg") for bits in (8, 16)]

@@ -13,11 +13,11 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.bags.bag_inputs import open_path
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import load_label_space
+from clip_rl_perception.pictures.picture_files import PictureError
 from clip_rl_perception.sources.bag_truth import StoredLabels
 from clip_rl_perception.sources.frames import Frame, SourceInfo
 from clip_rl_perception.sources.mask_coding import CodingError, ColorCoding, ValueCoding
 from clip_rl_perception.sources.mask_files import decode_mask, read_mask
-from clip_rl_perception.pictures.picture_files import PictureError
 from clip_rl_perception.sources.truth_folder import TruthFolder
 from clip_rl_perception.sources.truth_label_map import LabelMap, label_map_from_dict
 from clip_rl_training.datasets import open_dataset

@@ -15,8 +15,8 @@ from clip_rl_perception.cli_types import WidthByHeight
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.options import Option
-from clip_rl_perception.sources.camera_model import pinhole
 from clip_rl_perception.pictures.encodings import ImageError, compressed_size
+from clip_rl_perception.sources.camera_model import pinhole
 from clip_rl_perception.sources.frames import DEFAULT_RATE, Frame, LeftOut, SourceError, SourceInfo, hash_files
 
 from clip_rl_training.data.samples import labels_in

@@ -10,9 +10,9 @@ import numpy as np
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.pictures.picture_files import PictureError, decode_rgb, read_picture
 from clip_rl_perception.sources import mask_files
 from clip_rl_perception.sources.mask_coding import MaskCoding, StoredMask
-from clip_rl_perception.pictures.picture_files import PictureError, decode_rgb, read_picture
 from clip_rl_perception.sources.truth_classes import TruthClasses
 from natsort import natsorted
 

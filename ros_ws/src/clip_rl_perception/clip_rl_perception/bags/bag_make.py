@@ -15,9 +15,9 @@ from clip_rl_perception.bags.bag_inputs import BagInput
 from clip_rl_perception.bags.bag_writer import BagError, BagWriter, clear_for_bag
 from clip_rl_perception.cli_types import PositiveNumber
 from clip_rl_perception.options import NotAnOption, Option
-from clip_rl_perception.sources.camera_model import FIELD_OF_VIEW, CameraModel, load_calibration, pinhole
 from clip_rl_perception.pictures.compressed_format import mosaic_in
 from clip_rl_perception.pictures.encodings import ENCODINGS
+from clip_rl_perception.sources.camera_model import FIELD_OF_VIEW, CameraModel, load_calibration, pinhole
 from clip_rl_perception.sources.frames import Frame, FrameSource, SourceError
 from clip_rl_perception.threads.prefetch import Prefetch
 

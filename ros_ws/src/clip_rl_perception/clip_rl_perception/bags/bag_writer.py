@@ -34,9 +34,9 @@ from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.messages import image_messages, message_types
 from clip_rl_perception.messages.class_messages import class_list
-from clip_rl_perception.sources.camera_model import CAMERA_INFO, CameraModel
 from clip_rl_perception.pictures.encodings import ENCODINGS, ImageError
 from clip_rl_perception.pictures.pixel_encoding import encode_pixels
+from clip_rl_perception.sources.camera_model import CAMERA_INFO, CameraModel
 
 IMAGE_TOPIC = "/endoscope/image_raw"
 LABEL_TOPIC = "/endoscope/labels"

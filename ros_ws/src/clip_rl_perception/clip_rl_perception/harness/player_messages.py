@@ -13,9 +13,9 @@ import numpy as np
 
 from clip_rl_perception.messages import message_types
 from clip_rl_perception.messages.image_messages import compressed_image, image, jpeg
+from clip_rl_perception.pictures.compressed_format import mosaic_in
 from clip_rl_perception.ros.ros_types import ROS_TYPES, ros_type
 from clip_rl_perception.sources.bag_reader import BagReader
-from clip_rl_perception.pictures.compressed_format import mosaic_in
 from clip_rl_perception.sources.frames import Frame, FrameSource, SourceError
 
 

@@ -28,14 +28,14 @@ from clip_rl_perception.nodes.model_options import model_options
 from clip_rl_perception.nodes.newest_frame import FrameCounter
 from clip_rl_perception.nodes.parameters import NodeParameters
 from clip_rl_perception.nodes.publishers import Outputs, wanted
+from clip_rl_perception.pictures.encodings import contiguous_rgb
+from clip_rl_perception.pictures.image_codec import ImageError, decode_message
 from clip_rl_perception.ros.ros_types import ROS_TYPES
 from clip_rl_perception.scene.outcome import conclude
 from clip_rl_perception.scene.overlay import draw_overlay
 from clip_rl_perception.scene.pinhole import Pinhole
 from clip_rl_perception.scene.stamps import StampVerdict
 from clip_rl_perception.scene.types import Scene, Validity
-from clip_rl_perception.pictures.encodings import contiguous_rgb
-from clip_rl_perception.pictures.image_codec import ImageError, decode_message
 from clip_rl_perception.stream import LoadedModel, PreparedInput, StreamRunner, failure
 
 

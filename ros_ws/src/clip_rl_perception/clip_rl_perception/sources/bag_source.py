@@ -14,6 +14,7 @@ from clip_rl_perception.errors import ClipRlError, one_line
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.messages import message_types
 from clip_rl_perception.pictures import encodings
+from clip_rl_perception.pictures.compressed_format import compressed_message_to_rgb
 from clip_rl_perception.sources.bag_files import storage_files
 from clip_rl_perception.sources.bag_reader import BagReader, Topic
 from clip_rl_perception.sources.bag_truth import (
@@ -24,7 +25,6 @@ from clip_rl_perception.sources.bag_truth import (
     labels_beside,
     space_coding,
 )
-from clip_rl_perception.pictures.compressed_format import compressed_message_to_rgb
 from clip_rl_perception.sources.frames import (
     DEFAULT_RATE,
     Frame,

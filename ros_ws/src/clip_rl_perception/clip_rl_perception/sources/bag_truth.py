@@ -13,10 +13,10 @@ from clip_rl_perception.labels import UNLABELLED, LabelSpace
 from clip_rl_perception.messages import message_types
 from clip_rl_perception.messages.class_messages import label_space_of
 from clip_rl_perception.pictures import encodings
+from clip_rl_perception.pictures.picture_files import PNG, PictureError
 from clip_rl_perception.sources.frames import SourceError
 from clip_rl_perception.sources.mask_coding import CodingError, ColorCoding, MaskCoding, StoredMask, ValueCoding
 from clip_rl_perception.sources.mask_files import decode_mask
-from clip_rl_perception.pictures.picture_files import PNG, PictureError
 
 
 def base_topic(topic: str) -> str:

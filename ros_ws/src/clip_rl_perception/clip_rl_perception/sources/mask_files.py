@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.sources.mask_coding import StoredMask
 from clip_rl_perception.pictures.picture_files import PNG, PictureError, decode_stored, read_picture
+from clip_rl_perception.sources.mask_coding import StoredMask
 
 _PNG_PALETTE = 3
 """Colour type of PNGs with a palette, byte 25 (PNG specification, section 11.2.1)."""

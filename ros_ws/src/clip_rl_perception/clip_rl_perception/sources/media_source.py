@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.pictures.picture_files import JPEG, PNG, PictureError, decode_rgb, read_picture
 from clip_rl_perception.sources import opencv_log
 from clip_rl_perception.sources.bag_files import is_bag
 from clip_rl_perception.sources.bag_source import BagSource
@@ -23,7 +24,6 @@ from clip_rl_perception.sources.frames import (
     SourceInfo,
     hash_files,
 )
-from clip_rl_perception.pictures.picture_files import JPEG, PNG, PictureError, decode_rgb, read_picture
 
 
 class VideoSource:

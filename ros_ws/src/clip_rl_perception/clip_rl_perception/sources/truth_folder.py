@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.pictures.picture_files import PictureError
 from clip_rl_perception.sources.folder_files import image_files
 from clip_rl_perception.sources.frames import Frame, SourceError, SourceInfo
 from clip_rl_perception.sources.mask_coding import MaskCoding
 from clip_rl_perception.sources.mask_files import read_mask
-from clip_rl_perception.pictures.picture_files import PictureError
 
 _STAMP_DIGITS = 16
 """A file name of so many digits or more is a stamp in ns."""
