@@ -39,9 +39,7 @@ def sample_content(rng: np.random.Generator, size: tuple[int, int], weights: tup
         radius = unit * rng.uniform(0.46, 0.72)
         center = (width / 2 + rng.normal(0, 0.02) * width, height / 2 + rng.normal(0, 0.02) * height)
         outline = disc_or_box(center, (radius, radius), 1.0)
-        squared = False
-        if rng.random() < 0.15:
-            squared = True
+        squared = rng.random() < 0.15
         coverage = fill(size, [outline])
         if squared:  # a circle cut off above and below
             cut = int(height * rng.uniform(0.0, 0.08))

@@ -31,13 +31,18 @@ def fractal(
     for _ in range(octaves):
         if cells > size:
             break
-        grid = np.pad(rng.standard_normal((cells, cells), dtype=np.float32), 2, mode="wrap")
-        full = cv2.resize(grid, None, fx=size / cells, fy=size / cells, interpolation=cv2.INTER_CUBIC)
-        start = round(2 * size / cells)
-        total += amplitude * full[start : start + size, start : start + size]
+        total += amplitude * _lattice(rng, size, cells, cells)
         amplitude *= persistence
         cells *= 2
     return normalized(total)
+
+
+def _lattice(rng: np.random.Generator, size: int, rows: int, columns: int) -> FloatArray:
+    """White noise on a grid, interpolated to (size, size), seamless when tiled."""
+    grid = np.pad(rng.standard_normal((rows, columns), dtype=np.float32), 2, mode="wrap")
+    full = cv2.resize(grid, None, fx=size / columns, fy=size / rows, interpolation=cv2.INTER_CUBIC)
+    top, left = round(2 * size / rows), round(2 * size / columns)
+    return as_floats(full[top : top + size, left : left + size])
 
 
 def grain(rng: np.random.Generator, size: int, wavelength: float, stretch: float) -> FloatArray:
@@ -90,10 +95,7 @@ def fibres(rng: np.random.Generator, size: int, stretch: int = 24) -> FloatArray
     field = np.zeros((size, size), np.float32)
     for divide, weight in ((1, 0.6), (3, 1.0), (9, 1.3)):
         rows, columns = max(4, size // divide), max(4, size // (stretch * divide))
-        grid = np.pad(rng.standard_normal((rows, columns), dtype=np.float32), 2, mode="wrap")
-        full = cv2.resize(grid, None, fx=size / columns, fy=size / rows, interpolation=cv2.INTER_CUBIC)
-        top, left = round(2 * size / rows), round(2 * size / columns)
-        field += np.float32(weight) * full[top : top + size, left : left + size]
+        field += np.float32(weight) * _lattice(rng, size, rows, columns)
     return normalized(field)
 
 

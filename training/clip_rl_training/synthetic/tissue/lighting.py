@@ -48,12 +48,18 @@ def sample_lamp(rng: np.random.Generator) -> Lamp:
     )
 
 
+def _from_lamp(lamp: Lamp, size: tuple[int, int], unit: float, step: int = 1) -> tuple[FloatArray, FloatArray]:
+    """Every `step`-th pixel's x, (1, w), and y, (h, 1), from the lamp, in units of the shorter side."""
+    height, width = size
+    x = ((np.arange(0, width, step, dtype=np.float32) - width / 2) / unit - lamp.x)[None, :]
+    y = ((np.arange(0, height, step, dtype=np.float32) - height / 2) / unit - lamp.y)[:, None]
+    return as_floats(x), as_floats(y)
+
+
 def exposed(lamp: Lamp, tissue: Tissue, unit: float, target: float) -> Lamp:
     """The lamp at the power which makes the mean diffuse level `target` (0..1), as a camera's automatic gain does."""
     step = max(1, int(unit / 48))
-    height, width = tissue.red.shape
-    x = ((np.arange(0, width, step, dtype=np.float32) - width / 2) / unit - lamp.x)[None, :]
-    y = ((np.arange(0, height, step, dtype=np.float32) - height / 2) / unit - lamp.y)[:, None]
+    x, y = _from_lamp(lamp, tissue.size, unit, step)
     steep = (tissue.slope_x[::step, ::step] - lamp.tilt * x) ** 2 + (
         tissue.slope_y[::step, ::step] - lamp.tilt * y
     ) ** 2
@@ -64,9 +70,7 @@ def exposed(lamp: Lamp, tissue: Tissue, unit: float, target: float) -> Lamp:
 
 def fading(lamp: Lamp, size: tuple[int, int], unit: float) -> FloatArray:
     """How the light fades with distance from its centre, 1 there, (H, W)."""
-    height, width = size
-    x = ((np.arange(width, dtype=np.float32) - width / 2) / unit - lamp.x)[None, :]
-    y = ((np.arange(height, dtype=np.float32) - height / 2) / unit - lamp.y)[:, None]
+    x, y = _from_lamp(lamp, size, unit)
     return as_floats(1.0 / (1.0 + np.float32(lamp.falloff) * (x * x + y * y)))
 
 
@@ -82,16 +86,14 @@ def render_tissue(tissue: Tissue, lamp: Lamp, unit: float, shade: FloatArray | N
         unit: Shorter side of the image, px.
         shade: Light left by shadows of instruments, 0..1, (H, W), or None.
     """
-    height, width = tissue.red.shape
-    x = ((np.arange(width, dtype=np.float32) - width / 2) / unit - lamp.x)[None, :]
-    y = ((np.arange(height, dtype=np.float32) - height / 2) / unit - lamp.y)[:, None]
+    x, y = _from_lamp(lamp, tissue.size, unit)
     steep = (tissue.slope_x - np.float32(lamp.tilt) * x) ** 2
     steep += (tissue.slope_y - np.float32(lamp.tilt) * y) ** 2
     light = tissue.open / (1.0 + steep)
     light /= 1.0 + np.float32(lamp.falloff) * (x * x + y * y)
     if shade is not None:
         light *= shade
-    shine = cv2.exp(steep * np.float32(-lamp.sharpness))
+    shine = as_floats(cv2.exp(steep * np.float32(-lamp.sharpness)))
     shine *= tissue.gloss
     shine *= np.sqrt(light) * np.float32(lamp.shine * 255.0)
     light *= np.float32(255.0 * 1.25 * lamp.power)
