@@ -22,6 +22,7 @@ setup(
     package_data={
         PACKAGE: [
             "bench/templates/*",
+            "demo/templates/*",
             "interfaces/*.msg",
             "label_spaces/*.yaml",
             "model/open_clip_configs/*.json",

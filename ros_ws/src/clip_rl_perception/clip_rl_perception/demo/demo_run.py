@@ -21,6 +21,7 @@ from clip_rl_perception.replay.ros_environment import require_ros
 from clip_rl_perception.replay.run_builder import key_of
 from clip_rl_perception.report import run_summary as reports
 from clip_rl_perception.report.frame_gallery import FrameGallery
+from clip_rl_perception.report.pages import templates
 from clip_rl_perception.report.report_files import write_report
 from clip_rl_perception.runs.problems import ProblemLog
 from clip_rl_perception.sources.bag_source import BagSource
@@ -129,27 +130,6 @@ def _report(
 
 def text_summary(summary: dict[str, Any], out: Path) -> str:
     """The last lines on the terminal."""
-    times, drops = summary["latency_ms"], summary["drops"]
-    lines = ["", reports.verdict(summary), ""]
-    if summary["masks_received"]:
-        stages = {name: values["p50"] for name, values in summary["stage_ms"].items() if values["p50"] is not None}
-        rows = {
-            "latency": "   ".join(f"{name} {value:.1f}" for name, value in times.items()) + "   ms, publishing to mask",
-            "stages": "   ".join(f"{name} {value:.1f}" for name, value in stages.items()) + "   ms, median",
-            "validity": ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in summary["validity"].items()),
-            "model": f"{summary['model_id']} on {summary['engine']}",
-        }
-        lines += [f"  {name:9} {text}" for name, text in rows.items()]
-    if summary["dropped"]:
-        parts = {
-            "replaced by newer frames": drops["replaced_by_newer"],
-            "rejected": drops["invalid"],
-            "lost on the way": drops["lost"],
-        }
-        lines.append(f"  dropped   {', '.join(f'{count} {name}' for name, count in parts.items() if count)}")
-    lines += [f"  note      {problem}" for problem in summary["problems"][:5]]
-    lines += [
-        "",
-        *(f"  {out / name}" for name in REPORT if (out / name).exists()),
-    ]
-    return "\n".join(lines)
+    template = templates(Path(__file__).with_name("templates"), escape=False).get_template("summary.txt.j2")
+    files = [out / name for name in REPORT if (out / name).exists()]
+    return template.render(summary, verdict=reports.verdict(summary), files=files).removesuffix("\n")

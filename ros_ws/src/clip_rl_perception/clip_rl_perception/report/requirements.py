@@ -64,17 +64,13 @@ def values_of(report: Mapping[str, Any]) -> dict[str, float | None]:
     metrics = report["metrics"] or {}
     found: dict[str, float | None] = {name: metrics.get(name) for name in METRIC_TEXT}
     found["temporal_consistency"] = report["temporal"]["consistency"]
-    classes = metrics.get("classes", {})
+    classes, measured = metrics.get("classes", {}), ("iou", "dice", "nsd", "hd95", "miss_rate")
     for name in report["evaluated"]:
-        for metric in ("iou", "dice", "nsd", "hd95", "miss_rate"):
-            found[f"{name}.{metric}"] = classes.get(name, {}).get(metric)
-    for quantile, value in report["latency_ms"].items():
-        found[f"{quantile}_ms"] = value
-    for quantile, value in report["age_ms"].items():
-        found[f"age_{quantile}_ms"] = value
+        found |= {f"{name}.{metric}": classes.get(name, {}).get(metric) for metric in measured}
+    for prefix, times in {"": report["latency_ms"], "age_": report["age_ms"]}.items():
+        found |= {f"{prefix}{quantile}_ms": value for quantile, value in times.items()}
     for stage, times in report["stage_ms"].items():
-        for quantile, value in times.items():
-            found[f"{stage}_{quantile}_ms"] = value
+        found |= {f"{stage}_{quantile}_ms": value for quantile, value in times.items()}
     sent = report["frames_sent"]
     found["fps"] = report["fps"]
     found["masks_share"] = report["masks_received"] / sent if sent else None
