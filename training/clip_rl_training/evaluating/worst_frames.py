@@ -13,11 +13,9 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.metrics.confusion import IGNORED
 from clip_rl_perception.metrics.evaluator import FrameScore
+from clip_rl_perception.report.frame_gallery import shrunk
 
 from clip_rl_training.evaluating.evaluated_classes import ClassMapping
-
-PANEL = 640
-"""Largest width of one panel, px."""
 
 MISSED, INVENTED, CONFUSED = (235, 60, 40), (40, 110, 255), (250, 205, 30)
 """RGB in the error map: foreground not found; background called foreground; wrong class of foreground."""
@@ -76,17 +74,13 @@ def draw(rgb: ByteArray, truth: ByteArray, prediction: ByteArray, mapping: Class
     """Four panels (input, truth, prediction, errors), two by two, with a legend; uint8 RGB.
 
     Args:
-        rgb: uint8 (H, W, 3).
+        rgb: uint8 (H, W, 3); a panel is as wide, but no wider than a picture of a report.
         truth: evaluated ids, uint8 (H, W), 255 ignored.
         prediction: evaluated ids, uint8 (H, W), 255 counts as background.
         mapping: names and colours.
         title: of the first panel.
     """
-    scale = min(1.0, PANEL / rgb.shape[1])
-    size = (max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))
-    image = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
-    true = np.asarray(cv2.resize(truth, size, interpolation=cv2.INTER_NEAREST), np.uint8)
-    predicted = np.asarray(cv2.resize(prediction, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+    image, true, predicted = shrunk(rgb), shrunk(truth, nearest=True), shrunk(prediction, nearest=True)
     predicted = np.where(predicted == IGNORED, 0, predicted).astype(np.uint8)
     panels = [
         _titled(image, title),
@@ -118,7 +112,7 @@ def _errors(image: ByteArray, true: ByteArray, predicted: ByteArray) -> ByteArra
 
 def _titled(panel: ByteArray, text: str) -> ByteArray:
     bar = np.full((_BAR, panel.shape[1], 3), 24, np.uint8)
-    cv2.putText(bar, text, (6, _BAR - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (235, 235, 235), 1, cv2.LINE_AA)
+    _write(bar, text, (6, _BAR - 8), 0.5)
     return np.vstack([bar, panel])
 
 
@@ -130,14 +124,9 @@ def _legend(ids: list[int], mapping: ClassMapping, width: int) -> ByteArray:
         x, y = place % columns * 260 + 6, place // columns * _BAR
         color = tuple(int(value) for value in mapping.palette[index])
         cv2.rectangle(legend, (x, y + 6), (x + 14, y + 20), color, -1)
-        cv2.putText(
-            legend,
-            mapping.names[index],
-            (x + 22, y + 18),
-            cv2.FONT_HERSHEY_SIMPLEX,
-            0.45,
-            (235, 235, 235),
-            1,
-            cv2.LINE_AA,
-        )
+        _write(legend, mapping.names[index], (x + 22, y + 18), 0.45)
     return legend
+
+
+def _write(picture: ByteArray, text: str, place: tuple[int, int], size: float) -> None:
+    cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, (235, 235, 235), 1, cv2.LINE_AA)

@@ -141,14 +141,8 @@ def sample_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) ->
         end, radius = ends[int(rng.integers(count))]
         offset = rng.normal(0, 3.0, 2) * radius
         extent = unit * rng.uniform(0.05, 0.22)
-        flap = blob_outline(
-            rng,
-            (end[0] + offset[0], end[1] + offset[1]),
-            extent,
-            extent * rng.uniform(0.3, 0.8),
-            rng.uniform(0, np.pi),
-            0.15,
-        )
+        center = (end[0] + offset[0], end[1] + offset[1])
+        flap = blob_outline(rng, center, extent, extent * rng.uniform(0.3, 0.8), rng.uniform(0, np.pi), 0.15)
     look = sample_look(rng, config, bank, unit)
     # Monochrome cameras see red light best: tissue is bright for them, and instruments are dark before it.
     shafts = rng.uniform(0.2, 0.7) if look.gray is not None and rng.random() < 0.85 else 1.0

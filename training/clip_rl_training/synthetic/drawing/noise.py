@@ -120,16 +120,9 @@ def vessel_tree(rng: np.random.Generator, size: int, trunks: int) -> FloatArray:
             cv2.polylines(canvas, strokes, False, strength, max(1, round(thickness)), cv2.LINE_AA, 4)
             if thickness < 0.9:
                 continue
-            for _child in range(int(rng.integers(2, 5))):
+            for _ in range(int(rng.integers(2, 5))):
                 where = int(rng.integers(0, steps))
                 side = rng.choice([-1.0, 1.0]) * rng.uniform(0.4, 1.1)
-                queue.insert(
-                    0,
-                    (
-                        track[where],
-                        turns[where] + side,
-                        thickness * rng.uniform(0.4, 0.75),
-                        length * rng.uniform(0.3, 0.7),
-                    ),
-                )
+                child = (thickness * rng.uniform(0.4, 0.75), length * rng.uniform(0.3, 0.7))
+                queue.insert(0, (track[where], turns[where] + side, *child))
     return as_floats(cv2.GaussianBlur(canvas, (0, 0), 0.8) * np.float32(1.0 / 255.0))

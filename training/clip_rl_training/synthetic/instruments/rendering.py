@@ -59,16 +59,8 @@ def _add_detail(
         elif detail.kind == "text":
             size = max(0.25, width / 22)
             text = _TEXTS[int(rng.integers(len(_TEXTS)))]
-            cv2.putText(
-                layer,
-                text,
-                (round(u0), round(v0 + width * 0.4)),
-                cv2.FONT_HERSHEY_SIMPLEX,
-                size,
-                255,
-                max(1, round(size * 2)),
-                cv2.LINE_AA,
-            )
+            place, thickness = (round(u0), round(v0 + width * 0.4)), max(1, round(size * 2))
+            cv2.putText(layer, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, 255, thickness, cv2.LINE_AA)
             tone += layer.astype(np.float32) * np.float32(rng.uniform(0.3, 0.9) / 255)
 
 

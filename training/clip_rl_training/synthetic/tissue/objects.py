@@ -117,14 +117,8 @@ def add_needle(rng: np.random.Generator, tissue: Tissue, unit: float) -> None:
     path = np.stack([np.cos(turn), np.sin(turn) * rng.uniform(0.4, 1.0)], axis=1) * radius
     path += np.array([rng.uniform(0, width), rng.uniform(0, height)])
     level = rng.uniform(0.25, 0.75)
-    _stamp(
-        tissue,
-        _ribbon(path, max(0.9, unit * rng.uniform(0.002, 0.006))),
-        (level, level, level),
-        SCENE_NEEDLE,
-        2.0,
-        unit * 0.004,
-    )
+    outline = _ribbon(path, max(0.9, unit * rng.uniform(0.002, 0.006)))
+    _stamp(tissue, outline, (level, level, level), SCENE_NEEDLE, 2.0, unit * 0.004)
 
 
 def add_clips(rng: np.random.Generator, tissue: Tissue, unit: float) -> None:
@@ -177,14 +171,9 @@ def add_gauze(rng: np.random.Generator, tissue: Tissue, unit: float) -> None:
     """A piece of gauze: white or blood-stained weave; background in every label space."""
     height, width = tissue.red.shape
     extent = unit * rng.uniform(0.08, 0.35)
-    outline = blob_outline(
-        rng,
-        (rng.uniform(0, width), rng.uniform(0, height)),
-        extent,
-        extent * rng.uniform(0.3, 0.9),
-        rng.uniform(0, np.pi),
-        rng.uniform(0.05, 0.25),
-    )
+    center = (rng.uniform(0, width), rng.uniform(0, height))
+    short, angle = extent * rng.uniform(0.3, 0.9), rng.uniform(0, np.pi)
+    outline = blob_outline(rng, center, extent, short, angle, rng.uniform(0.05, 0.25))
     lying = patch(outline, tissue.size, 2 + int(0.06 * unit))
     if lying is None:
         return
