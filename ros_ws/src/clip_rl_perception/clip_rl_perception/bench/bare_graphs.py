@@ -5,7 +5,6 @@ They are converted and compiled as the engine converts and compiles ours, and ta
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.bench.engine_timing import text_of
 from clip_rl_perception.bench.interleaved import Laps
-from clip_rl_perception.engine.openvino_engine import PRECISIONS
+from clip_rl_perception.engine.openvino_build import converted
+from clip_rl_perception.engine.openvino_engine import cpu_config
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.model.checkpoint import Calibration, Checkpoint, load_checkpoint, save_checkpoint
 from clip_rl_perception.model.peer_networks import Peer, build_peer
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.model.segmenter_config import PRESETS
+from clip_rl_perception.pipeline import text_of
 from clip_rl_perception.scene.label_map import full_size_maps
 from clip_rl_perception.scene.letterbox import make_letterbox, to_network
 from clip_rl_perception.scene.types import Letterbox
@@ -75,9 +75,7 @@ def export(module: nn.Module, examples: Sequence[Tensor], path: Path) -> None:
     """Write a module as an OpenVINO graph that takes tensors of the examples' shapes."""
     import openvino
 
-    with torch.inference_mode(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        graph = openvino.convert_model(module.eval(), example_input=tuple(examples))
+    graph = converted(module, tuple(examples))
     graph.reshape({index: list(example.shape) for index, example in enumerate(examples)})
     path.parent.mkdir(parents=True, exist_ok=True)
     openvino.save_model(graph, path, compress_to_fp16=False)
@@ -101,13 +99,7 @@ def request_of(graph: Any, precision: str) -> Any:
     """An OpenVINO request of a graph (a path or a model), compiled as `OpenVinoEngine` compiles ours."""
     import openvino
 
-    config: dict[str, Any] = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": 1,
-        "ENABLE_CPU_PINNING": False,
-        "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
-    }
-    return openvino.Core().compile_model(graph, "CPU", config).create_infer_request()
+    return openvino.Core().compile_model(graph, "CPU", cpu_config(precision)).create_infer_request()
 
 
 def run_request(request: Any) -> None:

@@ -16,7 +16,7 @@ from clip_rl_perception.bench.interleaved import Laps
 from clip_rl_perception.engine.protocol import Engine
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.model.checkpoint import Checkpoint
-from clip_rl_perception.pipeline import PerceptionPipeline
+from clip_rl_perception.pipeline import PerceptionPipeline, text_of
 from clip_rl_perception.stream import LoadedModel, StreamRunner
 
 FRAME_NS = 33_333_333
@@ -113,11 +113,6 @@ class PlainTorch:
         full.argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
         laps.end("postprocess")
         return laps.ms
-
-
-def text_of(checkpoint: Checkpoint) -> FloatArray:
-    """Text embeddings as engines take them, float32 (K, D)."""
-    return np.ascontiguousarray(checkpoint.text.numpy(), np.float32)
 
 
 def steps_summary(steps: list[tuple[int, float]], most: int) -> dict[str, Any]:

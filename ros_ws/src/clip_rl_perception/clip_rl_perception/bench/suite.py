@@ -26,6 +26,7 @@ from clip_rl_perception.engine.protocol import EngineError
 from clip_rl_perception.labels import LabelSpace, label_space_from_names
 from clip_rl_perception.model.checkpoint import Checkpoint
 from clip_rl_perception.model.peer_networks import PeerError
+from clip_rl_perception.pipeline import text_of
 from clip_rl_perception.sources.golden_frames import golden_images
 
 AGREEMENT_FRAMES = 8
@@ -59,7 +60,7 @@ def measure_engines(run: BenchRun) -> dict[str, Any]:
     slow, images = series[plain.name], golden_images(first.size)[:AGREEMENT_FRAMES]
     exact = [item.engine for item in ours if (item.setting.backend, item.setting.precision) == ("torch", "fp32")]
     reference = exact[0] if exact else load_engine("torch", checkpoint, input_size=first.size)
-    golden, engines = gate.reference_outputs(reference, images, engine_timing.text_of(checkpoint)), []
+    golden, engines = gate.reference_outputs(reference, images, text_of(checkpoint)), []
     for candidate in [*ours, *more]:
         row = _row(candidate.setting, series[candidate.name], slow)
         if candidate.name in loaded:

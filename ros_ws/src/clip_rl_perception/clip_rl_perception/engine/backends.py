@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.engine.manifest import Manifest
+from clip_rl_perception.engine.manifest import Manifest, describe_cpu
 from clip_rl_perception.engine.protocol import Engine, EngineError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _openvino() -> Backend:
         default_precision=openvino_engine.default_precision,
         compiler_versions=openvino_engine.versions,
         versions=openvino_engine.versions,
-        device=openvino_engine.device,
+        device=describe_cpu,
         write_graphs=openvino_build.write_graphs,
         open=openvino_engine.OpenVinoEngine,
     )

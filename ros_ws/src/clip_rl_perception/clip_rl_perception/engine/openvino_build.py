@@ -60,11 +60,7 @@ def write_graphs(
     height, width = input_size
     image = torch.zeros((1, height, width, 3), dtype=torch.uint8)
     text = checkpoint.text.cpu().float()
-    network = PixelMajorNetwork(segmenter).eval()
-    with torch.inference_mode(), warnings.catch_warnings():
-        # Tracing warns about every shape check; sizes are static here by design.
-        warnings.simplefilter("ignore")
-        network_model = openvino.convert_model(network, example_input=(image, text))
+    network_model = converted(PixelMajorNetwork(segmenter), (image, text))
     # Everything static but the number of classes, which is -1 until the engine meets a class list.
     network_model.reshape({0: [1, height, width, 3], 1: [-1, text.shape[1]]})
     if precision == "int8":
@@ -74,6 +70,16 @@ def write_graphs(
         save_file(policy_arrays(segmenter.refiner), directory / POLICY_FILE)
     except (RuntimeError, SafetensorError) as error:
         raise EngineError(f"{directory} cannot be written: {one_line(error)[-300:]}") from error
+
+
+def converted(module: nn.Module, examples: tuple[Tensor, ...]) -> Any:
+    """A module as an OpenVINO model, by way of a trace on example inputs."""
+    import openvino
+
+    with torch.inference_mode(), warnings.catch_warnings():
+        # Tracing warns about every shape check; sizes are static here by design.
+        warnings.simplefilter("ignore")
+        return openvino.convert_model(module.eval(), example_input=examples)
 
 
 def policy_arrays(refiner: Refiner) -> dict[str, np.ndarray[Any, Any]]:

@@ -31,14 +31,20 @@ def versions() -> dict[str, str]:
         raise EngineError("the openvino package is not installed; install it with: pip install openvino") from error
 
 
-def device() -> dict[str, str]:
-    """The machine that an OpenVINO engine is bound to."""
-    return describe_cpu()
-
-
 def default_precision() -> str:
     """``bf16`` on CPUs that compute in it, else ``fp32``."""
     return "bf16" if {"avx512_bf16", "amx_bf16"} & set(describe_cpu()["instructions"].split()) else "fp32"
+
+
+def cpu_config(precision: str) -> dict[str, Any]:
+    """How graphs are compiled for a CPU: for latency, in an engine's precision."""
+    return {
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        # Bound to cores, its threads would wait behind whatever runs there: other nodes, DDS, the camera driver.
+        "ENABLE_CPU_PINNING": False,
+        "INFERENCE_PRECISION_HINT": PRECISIONS.get(precision, "f32"),
+    }
 
 
 class OpenVinoEngine(Engine):
@@ -57,13 +63,7 @@ class OpenVinoEngine(Engine):
                 f"the openvino engine needs the openvino package ({error}); pip install openvino"
             ) from error
         super().__init__(manifest)
-        self._config: dict[str, Any] = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": 1,
-            # Bound to cores, its threads would wait behind whatever runs there: other nodes, DDS, the camera driver.
-            "ENABLE_CPU_PINNING": False,
-            "INFERENCE_PRECISION_HINT": PRECISIONS.get(manifest.precision, "f32"),
-        }
+        self._config = cpu_config(manifest.precision)
         if threads is not None:
             self._config["INFERENCE_NUM_THREADS"] = threads
         try:
