@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from clip_rl_training.comparing.comparison_config import CompareConfig
 from clip_rl_training.comparing.statistics import Difference, Result, blocks_of, difference, pooled, summary
-from clip_rl_training.evaluating.robustness import mean_corruption_error
+from clip_rl_training.evaluating.robustness import mean_corruption_error, mean_of_known
 
 ByRun = Mapping[str, Sequence[Result]]
 """Results of the finished jobs by run, runs without any left out."""
@@ -27,12 +27,12 @@ def run_rows(runs: ByRun) -> list[dict[str, Any]]:
             "name": name if folds[name] == most else f"{name} ({folds[name]} of {most} folds)",
             "iou": summary(results, "iou"),
             "nsd": summary(results, "nsd"),
-            "hd95": _mean(result["metrics"]["hd95"] for result in results),
-            "ece": _mean(result["metrics"]["ece"] for result in results),
+            "hd95": mean_of_known(result["metrics"]["hd95"] for result in results),
+            "ece": mean_of_known(result["metrics"]["ece"] for result in results),
             "parameters": results[0]["parameters"],
             "steps": results[0]["steps"],
-            "cpu_minutes": _mean(result["cpu_seconds"] / 60 for result in results),
-            "minutes": _mean(result["seconds"] / 60 for result in results),
+            "cpu_minutes": mean_of_known(result["cpu_seconds"] / 60 for result in results),
+            "minutes": mean_of_known(result["seconds"] / 60 for result in results),
         }
         for name, results in runs.items()
     ]
@@ -42,7 +42,7 @@ def fold_scores(config: CompareConfig, runs: ByRun) -> dict[str, list[tuple[floa
     """(IoU, NSD) of each run on each fold, mean over seeds; None where it was not run."""
 
     def score(results: Sequence[Result], fold: str, name: str) -> float | None:
-        return _mean(pooled(blocks_of(result), name) for result in results if result["fold"] == fold)
+        return mean_of_known(pooled(blocks_of(result), name) for result in results if result["fold"] == fold)
 
     return {
         run: [(score(results, fold.name, "iou"), score(results, fold.name, "nsd")) for fold in config.folds]
@@ -67,9 +67,9 @@ def video_rows(runs: ByRun) -> list[dict[str, Any]]:
             "name": name,
             "iou": summary(results, "iou", "video.blocks"),
             "nsd": summary(results, "nsd", "video.blocks"),
-            "consistency": _mean(result["video"]["metrics"].get("temporal_consistency") for result in results),
-            "steps_alone": _mean(result["refine_steps"] for result in results),
-            "steps": _mean(result["video"]["refine_steps"] for result in results),
+            "consistency": mean_of_known(result["video"]["metrics"].get("temporal_consistency") for result in results),
+            "steps_alone": mean_of_known(result["refine_steps"] for result in results),
+            "steps": mean_of_known(result["video"]["refine_steps"] for result in results),
         }
         for name, results in runs.items()
         if "video" in results[0]
@@ -93,9 +93,3 @@ def corruption_errors(config: CompareConfig, runs: ByRun) -> dict[str, dict[str,
         if found:
             errors[name] = {key: float(np.mean(values)) for key, values in found.items()}
     return errors
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    """Of those that are known; None without any."""
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None

@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import json
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +117,8 @@ def mean_corruption_error(corruptions: dict[str, Any], peer: dict[str, Any], pee
         relative.append(_ratio(sum(own) - clean * len(own), sum(other) - peer_clean * len(other)))
     return {
         "baseline": peer_name,
-        "mce": _mean(list(ce.values())),
-        "relative_mce": _mean(relative),
+        "mce": mean_of_known(ce.values()),
+        "relative_mce": mean_of_known(relative),
         "ce": ce,
     }
 
@@ -159,6 +159,7 @@ def _ratio(numerator: float, denominator: float) -> float | None:
     return numerator / denominator if denominator > 0 else None
 
 
-def _mean(values: list[float | None]) -> float | None:
+def mean_of_known(values: Iterable[float | None]) -> float | None:
+    """Of those that are known; None without any."""
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None

@@ -1,6 +1,8 @@
-"""Array types by their element: every annotation names one of these. Shapes are in docstrings."""
+"""Array types by their element: every annotation names one of these; shapes are in docstrings. Arrays in words."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,3 +17,8 @@ CountArray = npt.NDArray[np.int64]
 """Counts of pixels."""
 BoolArray = npt.NDArray[np.bool_]
 """Masks."""
+
+
+def described(value: Any) -> str:
+    """What a value is, for messages about one of another kind: an array's type and shape, else its class."""
+    return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from clip_rl_perception.arrays import ByteArray, FloatArray
+from clip_rl_perception.arrays import ByteArray, FloatArray, described
 from clip_rl_perception.engine.budget import StepBudget
 from clip_rl_perception.errors import ClipRlError, one_line
 
@@ -213,7 +213,7 @@ def check_output(info: EngineInfo, output: EngineOutput, classes: int) -> None:
     expected = (classes, info.input_size[0] // info.stride, info.input_size[1] // info.stride)
     for name, found in (("refined", output.refined), ("logits", output.logits)):
         if found.dtype != np.float32 or found.shape != expected:
-            got = f"{found.dtype} {found.shape}"
+            got = described(found)
             raise EngineError(f"engine {info.describe()} returned {name} as {got}; expected float32 {expected}")
     if not np.isfinite(output.refined).all():
         raise EngineError(f"engine {info.describe()} returned log-probabilities that are not finite")
@@ -223,7 +223,7 @@ def check_infer_arguments(info: EngineInfo, rgb: Any, text: Any, previous: Any) 
     """Raise `EngineError` that names the argument when `infer` is called with a wrong shape or dtype."""
     height, width = info.input_size
     if not isinstance(rgb, np.ndarray) or rgb.dtype != np.uint8 or rgb.shape != (height, width, 3):
-        raise EngineError(f"rgb is {_describe(rgb)}; this engine takes uint8 ({height}, {width}, 3)")
+        raise EngineError(f"rgb is {described(rgb)}; this engine takes uint8 ({height}, {width}, 3)")
     if (
         not isinstance(text, np.ndarray)
         or text.dtype != np.float32
@@ -231,14 +231,8 @@ def check_infer_arguments(info: EngineInfo, rgb: Any, text: Any, previous: Any) 
         or text.shape[1] != info.embedding_dim
         or not 1 <= text.shape[0] <= 254
     ):
-        raise EngineError(f"text is {_describe(text)}; this engine takes float32 (1..254, {info.embedding_dim})")
+        raise EngineError(f"text is {described(text)}; this engine takes float32 (1..254, {info.embedding_dim})")
     if previous is not None:
         expected = (text.shape[0], height // info.stride, width // info.stride)
         if not isinstance(previous, np.ndarray) or previous.dtype != np.float32 or previous.shape != expected:
-            raise EngineError(f"previous is {_describe(previous)}; with these classes it must be float32 {expected}")
-
-
-def _describe(value: Any) -> str:
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype} {value.shape}"
-    return type(value).__name__
+            raise EngineError(f"previous is {described(previous)}; with these classes it must be float32 {expected}")

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clip_rl_perception.arrays import ByteArray, CountArray, DoubleArray
+from clip_rl_perception.arrays import ByteArray, CountArray, DoubleArray, described
 from clip_rl_perception.errors import ClipRlError
 
 IGNORED = 255
@@ -45,8 +45,7 @@ def frame_confusion(prediction: ByteArray, truth: ByteArray, classes: int) -> Co
     """
     for name, array in (("prediction", prediction), ("truth", truth)):
         if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.ndim != 2:
-            described = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-            raise MetricError(f"{name} is {described}; expected uint8 (H, W) of class ids")
+            raise MetricError(f"{name} is {described(array)}; expected uint8 (H, W) of class ids")
     if prediction.shape != truth.shape:
         raise MetricError(f"prediction is {prediction.shape} but truth is {truth.shape}; both must have the same size")
     # One histogram over pairs of bytes finds every wrong value on the way: nothing has to be masked out beforehand.

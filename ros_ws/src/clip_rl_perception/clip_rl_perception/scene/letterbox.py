@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from clip_rl_perception.arrays import BoolArray, ByteArray, DoubleArray
+from clip_rl_perception.arrays import BoolArray, ByteArray, DoubleArray, described
 from clip_rl_perception.kernels.block_mean import block_mean, can_take
 from clip_rl_perception.scene.types import Box, ContentArea, Letterbox
 
@@ -127,8 +127,7 @@ def _scale(image: ByteArray, scale_x: float, scale_y: float, interpolation: int)
 
 def _expect(name: str, value: Any, shape: tuple[int, ...]) -> None:
     if not isinstance(value, np.ndarray) or value.dtype != np.uint8 or value.shape != shape:
-        got = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
-        raise ValueError(f"{name} is {got}; expected uint8 {shape}")
+        raise ValueError(f"{name} is {described(value)}; expected uint8 {shape}")
 
 
 def frame_to_network(points: npt.ArrayLike, view: Letterbox) -> DoubleArray:
