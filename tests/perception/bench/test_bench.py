@@ -14,7 +14,7 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.bench import bench_report
 from clip_rl_perception.bench.bench_frames import back_and_forth, load_frames
 from clip_rl_perception.bench.engine_timing import PipelineCandidate, steps_summary
-from clip_rl_perception.bench.frame_kinds import REPEATS, Kind, kinds_of, measure_kinds
+from clip_rl_perception.bench.frame_kinds import REPEATS, kinds_of, measure_kinds
 from clip_rl_perception.bench.interleaved import Series, interleave, ratio, resident_mb
 from clip_rl_perception.bench.label_map_ways import measure_postprocess
 from clip_rl_perception.bench.node_rates import NodeSetting, describe, find_peak, keeps_up, summarise
@@ -98,7 +98,7 @@ def test_kinds_of_frames() -> None:
     film = [np.full((40, 80, 3), value, np.uint8) for value in (10, 20, 60)]
     film[0][:, 40:] = 30
     stills = [np.full((8, 8, 3), 7, np.uint8), np.full((8, 8, 3), 9, np.uint8)]
-    kinds = {kind.name: kind.streams for kind in kinds_of(film, stills)}
+    kinds = kinds_of(film, stills)
     assert len(kinds) == 6
     assert [len(stream) for stream in kinds["film"]] == [3]
     assert [[int(frame[0, 0, 0]) for frame in stream] for stream in kinds["camera at rest"]] == [
@@ -135,7 +135,7 @@ class Stepping:
 
 
 def test_steps_are_counted_by_kind_of_frame() -> None:
-    kinds = [Kind("one stream", (FRAMES[:2],)), Kind("two streams", (FRAMES[:1], FRAMES[1:2]))]
+    kinds = {"one stream": (FRAMES[:2],), "two streams": (FRAMES[:1], FRAMES[1:2])}
     rows = measure_kinds(cast(PipelineCandidate, Stepping()), kinds)
     assert [(row["kind"], row["frames"]) for row in rows] == [
         ("one stream", {"0": 1, "1": 0, "2": 1, "3": 0, "4": 0}),
