@@ -41,15 +41,6 @@ class SyntheticOperation:
         """Number of frames."""
         return max(1, round(self.seconds * self.rate_hz))
 
-    def arguments(self) -> list[str]:
-        """Of `clip-rl synth bag`, without --out."""
-        return [
-            f"--size={self.size[0]}x{self.size[1]}",
-            f"--rate={self.rate_hz:g}",
-            f"--seconds={self.seconds:g}",
-            f"--seed={self.seed}",
-        ]
-
 
 def render(operation: SyntheticOperation, out: Path, stage: Stage) -> Path:
     """Render `operation` into a bag under `out`, or find it there from an earlier run; returns the bag's folder.
@@ -71,7 +62,9 @@ def render(operation: SyntheticOperation, out: Path, stage: Stage) -> Path:
         return bag
     for old in out.glob("synthetic-*"):
         shutil.rmtree(old)
-    command = [sys.executable, "-m", "clip_rl_perception.cli", "synth", "bag", f"--out={bag}", *operation.arguments()]
+    command = [sys.executable, "-m", "clip_rl_perception.cli", "synth", "bag", f"--out={bag}"]
+    command += [f"--size={operation.size[0]}x{operation.size[1]}", f"--rate={operation.rate_hz:g}"]
+    command += [f"--seconds={operation.seconds:g}", f"--seed={operation.seed}"]
     with Children(os.environ, out / "logs") as children:
         child = children.start("synth", command)
         while child.running():

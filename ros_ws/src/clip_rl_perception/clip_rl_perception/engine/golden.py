@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -99,8 +100,7 @@ def measure(engine: Engine, golden: GoldenFrames) -> GateResult:
 
 def save_golden(directory: Path, golden: GoldenFrames) -> None:
     """Write the golden frames into an engine directory."""
-    arrays = {field.name: getattr(golden, field.name) for field in dataclasses.fields(golden) if field.name != "steps"}
-    arrays["steps"] = np.array([golden.steps], np.int64)
+    arrays = {**vars(golden), "steps": np.array([golden.steps], np.int64)}
     try:
         safetensors.numpy.save_file(arrays, directory / GOLDEN_FILE)
     except safetensors.SafetensorError as error:  # also what a full disk is called there
@@ -111,15 +111,9 @@ def load_golden(directory: Path) -> GoldenFrames:
     """Read the golden frames of an engine directory. Raises `EngineError` when missing, damaged or of odd shapes."""
     path = directory / GOLDEN_FILE
     try:
-        arrays = safetensors.numpy.load_file(path)
-        golden = GoldenFrames(
-            images=arrays["images"],
-            text=arrays["text"],
-            logits=arrays["logits"],
-            refined=arrays["refined"],
-            steps=int(arrays["steps"][0]),
-        )
-    except (OSError, KeyError, IndexError, safetensors.SafetensorError) as error:
+        arrays: dict[str, Any] = safetensors.numpy.load_file(path)
+        golden = GoldenFrames(**{**arrays, "steps": int(arrays["steps"][0])})
+    except (OSError, KeyError, IndexError, TypeError, safetensors.SafetensorError) as error:
         raise EngineError(f"golden frames {path} cannot be read ({error})") from error
     if (
         not len(golden.images)
