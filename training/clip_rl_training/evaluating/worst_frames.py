@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from pathlib import Path
@@ -58,15 +59,7 @@ class WorstFrames:
                 (folder / name).write_bytes(data.tobytes())
             except OSError as error:
                 raise ClipRlError(f"cannot write {folder / name}: {error}") from error
-            worst.append(
-                {
-                    "sequence": score.sequence,
-                    "frame": score.frame,
-                    "iou": score.iou,
-                    "pixels_wrong": score.pixels_wrong,
-                    "picture": name,
-                }
-            )
+            worst.append({**dataclasses.asdict(score), "picture": name})
         return worst
 
 

@@ -128,55 +128,33 @@ def _bipolar(rng: np.random.Generator, unusual: float) -> Design:
     amber = sample_plastic(rng, (0.62, 0.50, 0.22) if rng.random() < 0.8 else sample_color(rng))
     clevis = _clevis(rng, metal, wrist, yaw)
     start = yaw * rng.uniform(0.0, 0.3)
-    clevis[1] = dataclasses.replace(
-        clevis[1],
-        details=(
-            *clevis[1].details,
-            Detail("band", start, 0.0, yaw + 0.5 - start, 2.5, amber),
-            Detail("ribs", start, 0.0, yaw, 0.3),
-        ),
-    )
+    insulated = Detail("band", start, 0.0, yaw + 0.5 - start, 2.5, amber), Detail("ribs", start, 0.0, yaw, 0.3)
+    clevis[1] = dataclasses.replace(clevis[1], details=clevis[1].details + insulated)
     maryland = rng.random() < 0.6
     bow = rng.uniform(-1.2, 1.2)
-    jaws = _jaws(
-        rng,
-        metal,
-        rng.uniform(4.2, 6.5),
-        rng.uniform(0.55, 0.8),
-        rng.uniform(0.22, 0.4) if maryland else rng.uniform(0.5, 0.7),
-        (bow, -bow) if maryland else (0.0, 0.0),
-        1.0,
-        rng.random() < 0.75,
-        rng.random() < 0.85,
-    )
+    length, base = rng.uniform(4.2, 6.5), rng.uniform(0.55, 0.8)
+    tip = rng.uniform(0.22, 0.4) if maryland else rng.uniform(0.5, 0.7)
+    slot, teeth = rng.random() < 0.75, rng.random() < 0.85
+    jaws = _jaws(rng, metal, length, base, tip, (bow, -bow) if maryland else (0.0, 0.0), 1.0, slot, teeth)
     return Design(BIPOLAR, _seeded(rng, [_shaft(rng, unusual), *clevis, *jaws]), wrist, yaw, 1.1, 0.55)
 
 
 def _prograsp(rng: np.random.Generator, unusual: float) -> Design:
     metal = sample_steel(rng)
     wrist, yaw = rng.uniform(1.6, 2.6), rng.uniform(1.4, 2.4)
-    jaws = _jaws(
-        rng, metal, rng.uniform(4.8, 7.0), rng.uniform(0.4, 0.6), rng.uniform(0.55, 0.8), (0.0, 0.0), 0.9, True, True
-    )
-    return Design(
-        PROGRASP, _seeded(rng, [_shaft(rng, unusual), *_clevis(rng, metal, wrist, yaw), *jaws]), wrist, yaw, 1.1, 0.5
-    )
+    length, base, tip = rng.uniform(4.8, 7.0), rng.uniform(0.4, 0.6), rng.uniform(0.55, 0.8)
+    jaws = _jaws(rng, metal, length, base, tip, (0.0, 0.0), 0.9, True, True)
+    parts = _seeded(rng, [_shaft(rng, unusual), *_clevis(rng, metal, wrist, yaw), *jaws])
+    return Design(PROGRASP, parts, wrist, yaw, 1.1, 0.5)
 
 
 def _needle_driver(rng: np.random.Generator, unusual: float) -> Design:
     metal = sample_steel(rng)
     wrist, yaw = rng.uniform(1.2, 2.0), rng.uniform(1.2, 2.0)
-    jaws = _jaws(
-        rng, metal, rng.uniform(2.4, 3.6), rng.uniform(0.6, 0.8), rng.uniform(0.25, 0.4), (0.0, 0.0), 0.7, False, True
-    )
-    return Design(
-        NEEDLE_DRIVER,
-        _seeded(rng, [_shaft(rng, unusual), *_clevis(rng, metal, wrist, yaw), *jaws]),
-        wrist,
-        yaw,
-        1.1,
-        0.5,
-    )
+    length, base, tip = rng.uniform(2.4, 3.6), rng.uniform(0.6, 0.8), rng.uniform(0.25, 0.4)
+    jaws = _jaws(rng, metal, length, base, tip, (0.0, 0.0), 0.7, False, True)
+    parts = _seeded(rng, [_shaft(rng, unusual), *_clevis(rng, metal, wrist, yaw), *jaws])
+    return Design(NEEDLE_DRIVER, parts, wrist, yaw, 1.1, 0.5)
 
 
 def _scissors(rng: np.random.Generator, unusual: float) -> Design:
@@ -199,17 +177,8 @@ def _scissors(rng: np.random.Generator, unusual: float) -> Design:
     end = metal if rng.random() < 0.5 else grey
     tip = Part(PART_WRIST, geo.bar(-0.5, yaw + 0.35, 0.75, 0.5, 0.4, 0.3), end, joint="yaw")
     bow = rng.uniform(-1.6, 1.6)
-    jaws = _jaws(
-        rng,
-        metal,
-        rng.uniform(3.6, 5.2),
-        rng.uniform(0.45, 0.7),
-        rng.uniform(0.08, 0.22),
-        (bow, -bow),
-        1.0,
-        False,
-        False,
-    )
+    length, base, point = rng.uniform(3.6, 5.2), rng.uniform(0.45, 0.7), rng.uniform(0.08, 0.22)
+    jaws = _jaws(rng, metal, length, base, point, (bow, -bow), 1.0, False, False)
     return Design(SCISSORS, _seeded(rng, [shaft, cover, tip, *jaws]), wrist, yaw, 1.0, 0.5)
 
 
@@ -258,17 +227,8 @@ def _clip_applier(rng: np.random.Generator, unusual: float) -> Design:
     sheath = geo.bar(-0.4, wrist + 0.4, 0.98, rng.uniform(0.85, 1.0), 0.3, 0.4)
     cover = Part(PART_WRIST, sheath, metal, details=(rivet,))
     fork = Part(PART_WRIST, geo.bar(-0.4, yaw + 0.4, 0.9, 0.8, 0.3, 0.4), metal, joint="yaw")
-    jaws = _jaws(
-        rng,
-        metal,
-        rng.uniform(3.6, 5.5),
-        rng.uniform(0.65, 0.95),
-        rng.uniform(0.35, 0.6),
-        (-0.9, -0.9),
-        0.6,
-        False,
-        rng.random() < 0.3,
-    )
+    length, base, tip = rng.uniform(3.6, 5.5), rng.uniform(0.65, 0.95), rng.uniform(0.35, 0.6)
+    jaws = _jaws(rng, metal, length, base, tip, (-0.9, -0.9), 0.6, False, rng.random() < 0.3)
     parts = [shaft, cover, fork, *jaws]
     if rng.random() < 0.6:
         white = Finish((0.82, 0.78, 0.80), 0.5, 0.3, 0.0, 0.0, 0.2)
@@ -288,13 +248,5 @@ def sample_design(rng: np.random.Generator, type_id: int, unusual: float) -> Des
         type_id: Id of the label space endovis2018-type, 1 to 7.
         unusual: Probability of a shaft of any colour.
     """
-    makers = {
-        BIPOLAR: _bipolar,
-        PROGRASP: _prograsp,
-        NEEDLE_DRIVER: _needle_driver,
-        SCISSORS: _scissors,
-        PROBE: _probe,
-        SUCTION: _suction,
-        CLIP_APPLIER: _clip_applier,
-    }
-    return makers[type_id](rng, unusual)
+    makers = (_bipolar, _prograsp, _needle_driver, _scissors, _probe, _suction, _clip_applier)
+    return makers[type_id - 1](rng, unusual)

@@ -46,15 +46,10 @@ def sample_steel(rng: np.random.Generator) -> Finish:
     """Bright or dark polished steel, sometimes stained brown."""
     level = rng.uniform(0.12, 0.6)
     warm = rng.uniform(-0.04, 0.10)
-    return Finish(
-        (level * (1 + warm), level, level * (1 - warm)),
-        rng.uniform(0.7, 2.0),
-        rng.uniform(0.05, 0.25),
-        rng.uniform(0.6, 1.3),
-        rng.uniform(0.0, 0.4),
-        rng.uniform(0.1, 0.8),
-        tint=rng.uniform(0.0, 0.8),
-    )
+    base = (level * (1 + warm), level, level * (1 - warm))
+    gloss, width, mirror = rng.uniform(0.7, 2.0), rng.uniform(0.05, 0.25), rng.uniform(0.6, 1.3)
+    brush, speckle = rng.uniform(0.0, 0.4), rng.uniform(0.1, 0.8)
+    return Finish(base, gloss, width, mirror, brush, speckle, tint=rng.uniform(0.0, 0.8))
 
 
 def sample_shaft_finish(rng: np.random.Generator, unusual: float) -> Finish:
@@ -91,14 +86,9 @@ def sample_shaft_finish(rng: np.random.Generator, unusual: float) -> Finish:
 
 def sample_plastic(rng: np.random.Generator, color: tuple[float, float, float]) -> Finish:
     """Plastic of about the given colour."""
-    return Finish(
-        _jitter(rng, color, 0.25),
-        rng.uniform(0.2, 0.9),
-        rng.uniform(0.08, 0.3),
-        0.0,
-        rng.uniform(0, 0.15),
-        rng.uniform(0, 0.4),
-    )
+    base = _jitter(rng, color, 0.25)
+    gloss, width = rng.uniform(0.2, 0.9), rng.uniform(0.08, 0.3)
+    return Finish(base, gloss, width, 0.0, rng.uniform(0, 0.15), rng.uniform(0, 0.4))
 
 
 def response_table(rng: np.random.Generator, finish: Finish, ambient: tuple[float, float, float]) -> FloatArray:

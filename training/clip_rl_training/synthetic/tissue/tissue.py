@@ -233,18 +233,9 @@ def photographed_tissue(rng: np.random.Generator, picture: ByteArray, size: tupl
         as_floats(cv2.LUT(np.ascontiguousarray(view[..., channel]), table[:, channel].astype(np.float32)))
         for channel in range(3)
     )
-    flat = np.zeros(size, np.float32)
-    return Tissue(
-        red,
-        green,
-        blue,
-        flat,
-        flat.copy(),
-        np.ones(size, np.float32),
-        flat.copy(),
-        np.zeros(size, np.uint8),
-        ("tissue",),
-    )
+    slope_x, slope_y, gloss = (np.zeros(size, np.float32) for _ in range(3))
+    light, classes = np.ones(size, np.float32), np.zeros(size, np.uint8)
+    return Tissue(red, green, blue, slope_x, slope_y, light, gloss, classes, ("tissue",))
 
 
 def add_blood(rng: np.random.Generator, bank: TextureBank, tissue: Tissue, unit: float) -> None:
