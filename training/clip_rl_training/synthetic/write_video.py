@@ -14,11 +14,12 @@ Sequences are numbered from 101, so that none is taken for one of the challenge'
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -34,7 +35,8 @@ from clip_rl_training.synthetic.scene_config import SceneConfig
 FIRST_SEQUENCE = 101
 """Number of the first written sequence."""
 
-_MAPS = ("types", "parts", "instances")
+_KINDS = ("left_frames", "labels", "types", "parts", "instances")
+"""Pictures of a frame, each in a folder of its own."""
 
 
 def sequence_seed(seed: int, sequence: int) -> int:
@@ -79,7 +81,7 @@ def write_sequences(
         done += 1
         yield done, total
     for sequence in range(sequences):
-        _sort_ledger(_ledger_path(root, sequence))
+        _tidy(_ledger_path(root, sequence))
 
 
 def _write_job(root: Path, config: SceneConfig, seed: int, frames: int, job: tuple[int, int]) -> str:
@@ -151,39 +153,26 @@ def _ledger_path(root: Path, sequence: int) -> Path:
     return sequence_folder(root, sequence) / "captions.jsonl"
 
 
-def _ledger_lines(path: Path) -> dict[int, str]:
-    """Whole lines of a ledger by frame; a line cut off by a crash is dropped."""
-    lines: dict[int, str] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        try:
-            lines[int(json.loads(line)["frame"])] = line
-        except (ValueError, KeyError, TypeError):
-            continue
-    return lines
-
-
 def _open_ledger(root: Path, sequence: int, frames: int) -> set[int]:
     """Make a sequence's folders; numbers of its frames that are whole on disk."""
     folder = sequence_folder(root, sequence)
-    for kind in ("left_frames", "labels", *_MAPS):
+    for kind in _KINDS:
         (folder / kind).mkdir(parents=True, exist_ok=True)
-    path = _ledger_path(root, sequence)
-    lines = {
-        index: line
-        for index, line in _ledger_lines(path).items()
-        if index < frames
-        and all((folder / kind / f"frame{index:03d}.png").is_file() for kind in ("left_frames", "labels", *_MAPS))
-    }
-    _write_lines(path, (lines[index] for index in sorted(lines)))
-    return set(lines)
+
+    def is_whole(index: int) -> bool:
+        return index < frames and all((folder / kind / f"frame{index:03d}.png").is_file() for kind in _KINDS)
+
+    return _tidy(_ledger_path(root, sequence), is_whole)
 
 
-def _sort_ledger(path: Path) -> None:
-    lines = _ledger_lines(path)
-    _write_lines(path, (lines[index] for index in sorted(lines)))
-
-
-def _write_lines(path: Path, lines: Iterable[str]) -> None:
+def _tidy(path: Path, keep: Callable[[int], bool] = lambda index: True) -> set[int]:
+    """Write a ledger anew, in order, of the frames to keep; a line cut off by a crash is dropped. Their numbers."""
+    lines: dict[int, str] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            lines[int(json.loads(line)["frame"])] = line
+    kept = [index for index in sorted(lines) if keep(index)]
     aside = path.with_name(f".{path.name}-{os.getpid()}")
-    aside.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    aside.write_text("".join(f"{lines[index]}\n" for index in kept), encoding="utf-8")
     aside.replace(path)
+    return set(kept)
