@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from functools import partial
 from pathlib import Path
 
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix, get_package_share_directory
@@ -106,12 +107,8 @@ def shared_memory() -> list[LaunchDescriptionEntity]:
 
 def perception_node(values: dict[str, str]) -> LifecycleNode:
     """The node; of the arguments, those that are not empty win over the parameter file."""
-    given = {
-        "model": values["model"],
-        "engine": values["engine"],
-        "image_transport": values["transport"],
-    }
-    overrides: dict[str, str | int] = {name: value for name, value in given.items() if value}
+    given = {"model": "model", "engine": "engine", "image_transport": "transport"}
+    overrides: dict[str, str | int] = {name: values[said] for name, said in given.items() if values[said]}
     if values["threads"]:
         if not values["threads"].isdigit():
             raise RuntimeError(f"threads:={values['threads']} is not a number of CPU threads, for example 2")
@@ -145,7 +142,7 @@ def viewer(values: dict[str, str]) -> list[Node]:
         return []
     if values["viewer"] == "rerun":
         return [live_page(values)]
-    package, executable = {"rviz": ("rviz2", "rviz2"), "rqt": ("rqt_image_view", "rqt_image_view")}[values["viewer"]]
+    package = {"rviz": "rviz2", "rqt": "rqt_image_view"}[values["viewer"]]
     try:
         get_package_prefix(package)
     except PackageNotFoundError:
@@ -154,28 +151,14 @@ def viewer(values: dict[str, str]) -> list[Node]:
             f"viewer:={values['viewer']} needs the package {package}, which is not installed: "
             f"sudo apt install ros-{distro}-{package.replace('_', '-')}"
         ) from None
+    look = partial(Node, package=package, executable=package, namespace=values["namespace"], prefix=LOW_PRIORITY)
     if values["viewer"] == "rqt":
-        namespace = values["namespace"]
-        return [
-            Node(
-                package=package, executable=executable, namespace=namespace, arguments=["overlay"], prefix=LOW_PRIORITY
-            )
-        ]
+        return [look(arguments=["overlay"])]
     config = str(Path(get_package_share_directory(PACKAGE)) / "rviz" / "perception.rviz")
     # The view speaks of /overlay and so on; in a namespace these become the topics of that namespace.
     remappings = [(f"/{name}", name) for name in OUTPUTS]
     remappings += [("/image", values["image"]), ("/camera_info", camera_info(values["image"]))]
-    return [
-        Node(
-            package=package,
-            executable=executable,
-            name="rviz",
-            namespace=values["namespace"],
-            arguments=["-d", config, "-f", values["fixed_frame"]],
-            remappings=remappings,
-            prefix=LOW_PRIORITY,
-        )
-    ]
+    return [look(name="rviz", arguments=["-d", config, "-f", values["fixed_frame"]], remappings=remappings)]
 
 
 def live_page(values: dict[str, str]) -> Node:
