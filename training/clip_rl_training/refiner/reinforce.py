@@ -1,6 +1,6 @@
 """Reinforcement learning of the mask refiner: an actor-critic in which every pixel is an agent with shared weights.
 
-Read top to bottom: `Agents` (the policy bound to one batch), `rollout` (T steps of sampled actions),
+Read top to bottom: `RefinerAgents` (the policy bound to one batch), `rollout` (T steps of sampled actions),
 `generalised_advantages` (GAE), `actor_critic_loss` (the gradient). The setting is PixelRL's (Furuta et al. 2019, arXiv
 1912.07190): pixels of one image act at the same time, a fully convolutional policy gives each its distribution, the
 reward is what the pixel gained.
@@ -26,7 +26,7 @@ Notation: B images, K classes, A actions, h x w pixels (stride 4). Pixels labell
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from clip_rl_perception.model.refiner import Refiner, RefinerContext
@@ -68,32 +68,20 @@ class ReinforceConfig:
     """Share of images that have no previous frame in training."""
 
 
-class Agents(Protocol):
-    """The policy bound to one batch: image, features, text and previous frame are fixed, log-probabilities change."""
-
-    def decide(self, log_probs: Tensor) -> tuple[Tensor, Tensor]:
-        """Action logits (B, A, h, w) and values (B, h, w) in the state of log-probabilities (B, K, h, w)."""
-        ...
-
-    def apply(self, log_probs: Tensor, actions: Tensor) -> Tensor:
-        """Log-probabilities after int64 actions (B, h, w); logsumexp over K stays 0."""
-        ...
-
-
 @dataclasses.dataclass(frozen=True)
 class RefinerAgents:
-    """The network's refiner as `Agents`."""
+    """The policy bound to one batch: image, features, text and previous frame are fixed, log-probabilities change."""
 
     refiner: Refiner
     context: RefinerContext
 
     def decide(self, log_probs: Tensor) -> tuple[Tensor, Tensor]:
-        """As `Agents.decide`."""
+        """Action logits (B, A, h, w) and values (B, h, w) in the state of log-probabilities (B, K, h, w)."""
         output = self.refiner(self.refiner.observe(log_probs, self.context))
         return output.action_logits, output.value
 
     def apply(self, log_probs: Tensor, actions: Tensor) -> Tensor:
-        """As `Agents.apply`."""
+        """Log-probabilities after int64 actions (B, h, w); logsumexp over K stays 0."""
         return self.refiner.act(log_probs, actions, self.context)
 
 
@@ -122,7 +110,7 @@ class Trajectory:
 
 
 def rollout(
-    agents: Agents,
+    agents: RefinerAgents,
     log_probs: Tensor,
     labels: Tensor,
     *,
@@ -130,7 +118,7 @@ def rollout(
     config: ReinforceConfig,
     rewards: RewardConfig,
     generator: torch.Generator,
-    reference: Agents | None = None,
+    reference: RefinerAgents | None = None,
 ) -> Trajectory:
     """Let the policy act `steps` times, actions drawn from it.
 
@@ -169,7 +157,7 @@ def rollout(
     return track
 
 
-def _alone(agents: Agents, before: Tensor, labels: Tensor, count: int, rewards: RewardConfig) -> Tensor:
+def _alone(agents: RefinerAgents, before: Tensor, labels: Tensor, count: int, rewards: RewardConfig) -> Tensor:
     """What each of `count` actions would gain at each pixel alone, (B, A, h, w)."""
     gains = []
     for index in range(count):
@@ -256,7 +244,7 @@ def actor_critic_loss(
 
 
 def reinforce(
-    agents: Agents,
+    agents: RefinerAgents,
     log_probs: Tensor,
     labels: Tensor,
     *,
@@ -265,7 +253,7 @@ def reinforce(
     config: ReinforceConfig,
     rewards: RewardConfig,
     generator: torch.Generator,
-    reference: Agents | None = None,
+    reference: RefinerAgents | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
     """One batch of the actor-critic: roll out, estimate advantages, return the loss and what to log.
 

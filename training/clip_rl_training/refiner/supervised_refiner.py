@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from clip_rl_training.losses.segmentation_losses import IGNORE, cross_entropy
-from clip_rl_training.refiner.reinforce import Agents
+from clip_rl_training.refiner.reinforce import RefinerAgents
 from clip_rl_training.refiner.rewards import soft_miou
 
 
 def supervised_refinement(
-    agents: Agents,
+    agents: RefinerAgents,
     log_probs: Tensor,
     labels: Tensor,
     *,
