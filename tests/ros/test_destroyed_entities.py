@@ -18,6 +18,18 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import Image
 
 
+def listening(node: LifecycleNode, received: Callable[[Any], None]) -> ImageInput:
+    """The node's input, which tells only what it receives."""
+    return ImageInput(
+        node,
+        transport="raw",
+        received=received,
+        lost=lambda count: None,
+        longest_gap_s=2.0,
+        incompatible=lambda topic, text: None,
+    )
+
+
 class Spun:
     """A lifecycle node and an executor that goes step by step."""
 
@@ -60,7 +72,7 @@ def test_images_come_again_after_a_subscription_that_an_event_outlived(spun: Spu
     images: list[Any] = []
 
     def subscribe() -> ImageInput:
-        return ImageInput(spun.node, transport="raw", received=images.append, incompatible=lambda topic, text: None)
+        return listening(spun.node, images.append)
 
     first = subscribe()
     camera = spun.node.create_publisher(Image, "image", 10)
@@ -90,7 +102,7 @@ def test_the_lifecycle_goes_on_after_publishers_that_an_event_outlived(spun: Spu
 def test_what_is_destroyed_while_the_executor_looks_at_it_comes_to_nothing(spun: Spun) -> None:
     """Between looking at a node's events and waiting for them, another thread may deactivate the node."""
     before = set(spun.node.waitables)
-    source = ImageInput(spun.node, transport="raw", received=lambda _: None, incompatible=lambda topic, text: None)
+    source = listening(spun.node, lambda _: None)
     outputs = Outputs(spun.node, lambda topic, text: None)
     events = set(spun.node.waitables) - before
     assert len(events) > 3 and all(isinstance(event, EventHandler) for event in events)

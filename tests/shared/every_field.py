@@ -48,6 +48,7 @@ def distinct_status() -> Status:
         processed=17,
         dropped=2,
         invalid=1,
+        lost=4,
         model_id="0123456789ab",
         engine="torch fp32 288x352",
         stamp_ns=5_000_000_017,

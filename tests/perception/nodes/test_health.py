@@ -68,6 +68,30 @@ def test_percentiles_by_hand() -> None:
     assert math.isnan(percentiles([]).p50)
 
 
+def test_losses_count_in_the_window_only() -> None:
+    health = Health(window_s=10.0)
+    health.begin(0.0)
+    health.missed(1.0, lost=5)
+    health.missed(8.0, lost=2, replaced=1)
+    assert (health.summary(9.0).lost, health.summary(9.0).replaced) == (7, 1)
+    assert (health.summary(12.0).lost, health.summary(19.0).lost) == (2, 0)
+    health.missed(20.0, replaced=3)
+    health.begin(21.0)
+    assert health.summary(21.0).replaced == 0
+
+
+def test_a_dead_camera_is_not_ok_and_has_no_nan() -> None:
+    health = Health()
+    health.begin(0.0)
+    health.arrived(1.0)
+    health.published(1.0, Validity.OK, "", 20.0, 25.0)
+    source, inference = check(active(summary=health.summary(100.0)))
+    assert (source.level, inference.level) == (Level.WARN, Level.STALE)
+    assert source.message == "no image for 99.0 s; if the camera sends, "
+    assert inference.values["total p95 (ms)"] == "none"
+    assert not any("nan" in value for report in (source, inference) for value in report.values.values())
+
+
 def active(**changes: object) -> NodeState:
     health = Health()
     health.begin(0.0)
@@ -88,6 +112,16 @@ def test_a_healthy_node_is_ok() -> None:
     source, inference = check(active())
     assert (source.level, inference.level) == (Level.OK, Level.OK)
     assert source.values["received"] == "10" and inference.values["total p95 (ms)"] == "20.0"
+
+
+def lossy(lost: int, replaced: int = 0, received: int = 10) -> object:
+    health = Health()
+    health.begin(0.0)
+    for k in range(received):
+        health.arrived(k * 0.1)
+        health.published(k * 0.1, Validity.OK, "", 20.0, 25.0)
+    health.missed(1.0, lost=lost, replaced=replaced)
+    return health.summary(1.0)
 
 
 def summary_with(validity: Validity, reason: str, silent_until: float = 1.0) -> object:
@@ -111,6 +145,16 @@ def summary_with(validity: Validity, reason: str, silent_until: float = 1.0) -> 
             Level.WARN,
             "1 of 1 frames not OK: STALE: 900",
         ),
+        ({"summary": lossy(90), "advice": "do it"}, 0, Level.WARN, "90 of 100 images were lost on their way: do it"),
+        ({"summary": lossy(3, received=0)}, 0, Level.WARN, "3 of 3 images were lost"),
+        ({"summary": lossy(1)}, 0, Level.OK, "10.0 Hz"),
+        ({"summary": lossy(90), "loss_warning": 1.0}, 0, Level.OK, "10.0 Hz"),
+        ({"summary": lossy(0, 2)}, 1, Level.WARN, "2 of 10 images gave way to newer ones: the network is slower than"),
+        ({"summary": lossy(0, 2), "loss_warning": 0.2}, 1, Level.OK, "20.0 ms (p95)"),
+        ({"summary": lossy(0, 2)}, 0, Level.OK, "10.0 Hz"),
+        ({"summary": summary_with(Validity.OK, "", 9.0)}, 1, Level.STALE, "no image to work on for 8.0 s"),
+        ({"summary": lossy(0, received=0)}, 0, Level.OK, "waiting for the first image"),
+        ({"summary": lossy(0, received=0)}, 1, Level.OK, "waiting for the first image"),
         ({"stalled_s": 3.21}, 1, Level.ERROR, "in work for 3.2 s"),
         ({"configure_error": "no checkpoint 'x'", "lifecycle": "unconfigured"}, 1, Level.ERROR, "no checkpoint 'x'"),
         ({"lifecycle": "inactive", "publishers": 0}, 0, Level.OK, "inactive"),

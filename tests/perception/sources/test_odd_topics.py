@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
 from clip_rl_perception.bags.bag_info import inspect_bag
-from clip_rl_perception.messages import message_types
+from clip_rl_perception.messages import message_types, scene_messages
+from clip_rl_perception.messages.message_types import MessageTypes
+from clip_rl_perception.messages.scene_messages import Status
+from clip_rl_perception.replay.recording import Recording
 from clip_rl_perception.sources.bag_reader import BagReader
 from clip_rl_perception.sources.bag_source import BagSource
 from clip_rl_perception.sources.frames import SourceError
+from every_field import distinct_status
 from hand_made_bags import (
     IMAGES,
     LABELS,
@@ -24,6 +30,7 @@ from hand_made_bags import (
     write_metadata,
     write_sqlite,
 )
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 EVENT = """service_msgs/ServiceEventInfo info
 std_srvs/SetBool_Request[<=1] request
@@ -115,6 +122,35 @@ def test_images_of_another_definition_are_left_out_with_the_field_that_differs(t
     path = write_mcap(tmp_path / "a.mcap", recording(), schemas=schemas)
     with pytest.raises(SourceError, match=f"no image topic .*{IMAGES} .*its field format differs or is missing"):
         BagSource(path)
+
+
+def before(msgtype: str, field: str) -> Any:
+    """A type store with one of our types as it was before a field came."""
+    name = msgtype.rsplit("/", 1)[-1]
+    text = (resources.files("clip_rl_perception") / "interfaces" / f"{name}.msg").read_text(encoding="utf-8")
+    kept = [line for line in text.splitlines() if line.split()[1:2] != [field]]
+    assert len(kept) == len(text.splitlines()) - 1
+    store = get_typestore(Stores.ROS2_JAZZY)
+    store.register(get_types_from_msg("\n".join(kept), msgtype))
+    return store
+
+
+@pytest.mark.parametrize("field", sorted(message_types.LATER_FIELDS[message_types.STATUS]))
+def test_a_status_that_was_recorded_before_a_field_came_is_read(tmp_path: Path, field: str) -> None:
+    kind, said = message_types.STATUS, distinct_status()
+    store = before(kind, field)
+    types = MessageTypes(lambda name: partial(made, store.types[name]), lambda values: values)
+
+    def made(kind: Any, **fields: Any) -> Any:
+        return kind(**{name: value for name, value in fields.items() if name != field})
+
+    message = scene_messages.status(message_types.header(said.stamp_ns, types=types), said, types)
+    old = Stored("/node/status", kind, START, bytes(store.serialize_cdr(message, kind)))
+    schema = (kind, "ros2msg", str(store.generate_msgdef(kind, ros_version=2)[0]))
+    path = write_mcap(tmp_path / "a.mcap", [old], schemas={kind: schema})
+    (read,) = Recording(path).statuses
+    default = next(entry.default for entry in dataclasses.fields(Status) if entry.name == field)
+    assert read == dataclasses.replace(said, **{field: default})
 
 
 def test_bytes_and_octets_are_uint8(tmp_path: Path, clean: list[Any]) -> None:

@@ -24,6 +24,8 @@ COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 CLASS_LIST = "clip_rl_interfaces/msg/ClassList"
 INSTRUMENTS = "clip_rl_interfaces/msg/InstrumentTagArray"
 STATUS = "clip_rl_interfaces/msg/SceneStatus"
+LATER_FIELDS = {STATUS: {"lost"}}
+"""Fields that recordings made before them lack: what reads such a message takes their defaults."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,10 +33,12 @@ class Status:
     """Node clock minus header stamp at publishing, ms; None if unknown, as offline."""
     refine_steps: int = 0
     received: int = 0
-    """Frames since activation, as are the next three."""
+    """Frames since activation, as are the next four."""
     processed: int = 0
     dropped: int = 0
     invalid: int = 0
+    lost: int = 0
+    """Never received, as far as that is known; 0 in recordings made before it was told."""
     model_id: str = ""
     """First 12 hex digits of the checkpoint's SHA-256."""
     engine: str = ""
@@ -93,9 +95,9 @@ def status(header: Any, said: Status, types: MessageTypes = BAG_TYPES) -> Any:
 
 
 def status_of(message: Any) -> Status:
-    """What a SceneStatus, rosbags' or rclpy's, says."""
+    """What a SceneStatus, rosbags' or rclpy's, of now or of an older recording, says."""
     return Status(
-        **{name: kind(getattr(message, name)) for name, kind in _STATUS.items()},
+        **{name: kind(getattr(message, name)) for name, kind in _STATUS.items() if hasattr(message, name)},
         validity=Validity(message.validity),
         novelty=_known(message.novelty),
         age_ms=_known(message.age_ms),

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from clip_rl_perception.nodes.health import HealthSummary, Percentiles
 from clip_rl_perception.nodes.newest_frame import FrameCounts
 from clip_rl_perception.scene.types import Validity
+
+TOO_SLOW = "the network is slower than the camera; lower network_size, latency_budget_ms or the camera's rate"
+"""What to do where the node cannot follow."""
 
 
 class Level(enum.IntEnum):
@@ -36,8 +40,8 @@ class NodeState:
     """Resolved name of the input topic."""
     publishers: int = 0
     """Matched publishers on it."""
-    lost: int = 0
-    """Images that the middleware knows to be lost on their way."""
+    advice: str = ""
+    """What to do where images are lost on their way."""
     model: str = ""
     engine: str = ""
     classes: int = 0
@@ -47,6 +51,8 @@ class NodeState:
     stalled_s: float | None = None
     """Running time of a frame beyond the stall timeout."""
     stall_timeout_s: float = 2.0
+    loss_warning: float = 0.1
+    """Share of the window's images that may be lost, or replaced by newer ones."""
     events: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Lasting facts, for example incompatible QoS by topic."""
 
@@ -70,25 +76,33 @@ def _judge_input(state: NodeState) -> Report:
     values = {
         "topic": state.topic,
         "matched publishers": str(state.publishers),
-        "lost in transport": str(state.lost),
+        "lost in transport": str(state.counts.lost),
         "received": str(state.counts.received),
         "dropped": str(state.counts.dropped),
         "invalid": str(state.counts.invalid),
         **{f"event: {key}": text for key, text in sorted(state.events.items())},
     }
-    level, message = Level.OK, state.lifecycle
-    if state.lifecycle == "active" and state.summary is not None:
-        values["input rate (Hz)"] = f"{state.summary.input_hz:.1f}"
-        invalid = state.summary.validity.get(Validity.INVALID_INPUT, 0)
-        level, message = Level.OK, f"{state.summary.input_hz:.1f} Hz"
-        if invalid:
-            level, message = Level.WARN, f"{invalid} frames rejected: {state.summary.last_problem}"
-        elif state.events:
-            level, message = Level.WARN, "; ".join(text for _, text in sorted(state.events.items()))
-        elif state.publishers == 0:
-            level, message = Level.WARN, f"no publisher on {state.topic}"
-        elif state.summary.silent_s > state.stall_timeout_s:
-            level, message = Level.WARN, f"no image for {state.summary.silent_s:.1f} s"
+    if state.lifecycle != "active" or state.summary is None:
+        return Report("input", Level.OK, state.lifecycle, values)
+    summary = state.summary
+    sent = summary.received + summary.lost
+    values["input rate (Hz)"] = f"{summary.input_hz:.1f}"
+    values["lost share (%)"] = _percent(summary.lost, sent)
+    silent = summary.silent_s > state.stall_timeout_s
+    level, message = Level.WARN, ""
+    if invalid := summary.validity.get(Validity.INVALID_INPUT, 0):
+        message = f"{invalid} frames rejected: {summary.last_problem}"
+    elif state.events:
+        message = "; ".join(text for _, text in sorted(state.events.items()))
+    elif summary.lost > state.loss_warning * sent:
+        message = f"{summary.lost} of {sent} images were lost on their way: {state.advice}"
+    elif state.publishers == 0:
+        message = f"no publisher on {state.topic}"
+    elif silent:
+        message = f"no image for {summary.silent_s:.1f} s; if the camera sends, {state.advice}"
+    else:
+        level = Level.OK
+        message = f"{summary.input_hz:.1f} Hz" if summary.received else "waiting for the first image"
     return Report("input", level, message, values)
 
 
@@ -103,6 +117,7 @@ def _judge_inference(state: NodeState) -> Report:
     summary = state.summary
     if summary is not None:
         values["output rate (Hz)"] = f"{summary.output_hz:.1f}"
+        values["dropped share (%)"] = _percent(summary.replaced, summary.received)
         values |= _spread("total", summary.total_ms) | _spread("age", summary.age_ms)
         values |= {f"frames {kind.name}": str(summary.validity.get(kind, 0)) for kind in Validity}
         values["last problem"] = summary.last_problem
@@ -112,15 +127,29 @@ def _judge_inference(state: NodeState) -> Report:
         return Report("inference", Level.ERROR, f"a frame has been in work for {state.stalled_s:.1f} s", values)
     if state.lifecycle != "active" or summary is None:
         return Report("inference", Level.OK, state.lifecycle, values)
+    if summary.silent_s > state.stall_timeout_s:  # before the rest: that is of a time gone by
+        return Report("inference", Level.STALE, f"no image to work on for {summary.silent_s:.1f} s", values)
     doubtful = sum(count for kind, count in summary.validity.items() if kind is not Validity.OK)
     if doubtful:
         message = f"{doubtful} of {sum(summary.validity.values())} frames not OK: {summary.last_problem}"
         return Report("inference", Level.WARN, message, values)
+    if summary.replaced > state.loss_warning * summary.received:
+        message = f"{summary.replaced} of {summary.received} images gave way to newer ones: {TOO_SLOW}"
+        return Report("inference", Level.WARN, message, values)
+    if not summary.validity:
+        return Report("inference", Level.OK, "waiting for the first image", values)
     return Report("inference", Level.OK, f"{summary.output_hz:.1f} Hz, {summary.total_ms.p95:.1f} ms (p95)", values)
 
 
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f}" if whole else "0.0"
+
+
 def _spread(name: str, spread: Percentiles) -> dict[str, str]:
-    return {f"{name} {key} (ms)": f"{value:.1f}" for key, value in dataclasses.asdict(spread).items()}
+    return {
+        f"{name} {key} (ms)": f"{value:.1f}" if math.isfinite(value) else "none"
+        for key, value in dataclasses.asdict(spread).items()
+    }
 
 
 def diagnostic_array(node_name: str, hardware_id: str, stamp: Any, reports: list[Report]) -> Any:

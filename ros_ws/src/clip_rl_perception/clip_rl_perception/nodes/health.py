@@ -32,6 +32,12 @@ class HealthSummary:
     """Images received per second over the window."""
     output_hz: float
     """Images processed per second over the window."""
+    received: int
+    """Images received in the window."""
+    lost: int
+    """Images of the window that never came."""
+    replaced: int
+    """Images of the window that gave way to newer ones before they were taken up."""
     total_ms: Percentiles
     """Taken up until published."""
     age_ms: Percentiles
@@ -53,6 +59,8 @@ class Health:
         self._window_s = window_s
         self._lock = threading.Lock()
         self._arrivals: collections.deque[float] = collections.deque()
+        self._missing: collections.deque[tuple[float, int, int]] = collections.deque()
+        """(time, lost, replaced)"""
         self._frames: collections.deque[tuple[float, Validity, float, float]] = collections.deque()
         self._begun = 0.0
         self._last_arrival: float | None = None
@@ -63,6 +71,7 @@ class Health:
         """Activation: everything before it is forgotten, but for the events."""
         with self._lock:
             self._arrivals.clear()
+            self._missing.clear()
             self._frames.clear()
             self._begun = now
             self._last_arrival = None
@@ -74,6 +83,12 @@ class Health:
             self._last_arrival = now
             self._arrivals.append(now)
             self._prune(now)
+
+    def missed(self, now: float, *, lost: int = 0, replaced: int = 0) -> None:
+        """So many images never came, or gave way to a newer one."""
+        if lost or replaced:
+            with self._lock:
+                self._missing.append((now, lost, replaced))
 
     def published(self, now: float, validity: Validity, reason: str, total_ms: float, age_ms: float) -> None:
         """The status of one image was published; rejected images count too."""
@@ -112,6 +127,9 @@ class Health:
             return HealthSummary(
                 input_hz=len(self._arrivals) / span,
                 output_hz=len(processed) / span,
+                received=len(self._arrivals),
+                lost=sum(lost for _, lost, _ in self._missing),
+                replaced=sum(replaced for *_, replaced in self._missing),
                 total_ms=percentiles([frame[2] for frame in processed]),
                 age_ms=percentiles([frame[3] for frame in processed]),
                 validity=collections.Counter(frame[1] for frame in self._frames),
@@ -124,6 +142,8 @@ class Health:
         oldest = now - self._window_s
         while self._arrivals and self._arrivals[0] < oldest:
             self._arrivals.popleft()
+        while self._missing and self._missing[0][0] < oldest:
+            self._missing.popleft()
         while self._frames and self._frames[0][0] < oldest:
             self._frames.popleft()
 

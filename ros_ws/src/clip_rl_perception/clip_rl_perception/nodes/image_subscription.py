@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -16,8 +17,11 @@ from rclpy.event_handler import (
 from rclpy.node import Node
 from rclpy.qos import qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import CompressedImage, Image
 
+from clip_rl_perception.messages.message_types import stamp_of
+from clip_rl_perception.nodes.image_losses import ImageLosses
 from clip_rl_perception.ros.late_events import ending_well
 from clip_rl_perception.ros.qos import best_effort
 from clip_rl_perception.ros.transport_topics import transport_topic
@@ -36,6 +40,17 @@ def input_topic(node: Node, transport: str) -> str:
     return str(node.resolve_topic_name(transport_topic(node, TRANSPORTS[transport][1])))
 
 
+def advice() -> str:
+    """What to do where images are lost on their way, by the middleware in use; see docs/ros_interface.md."""
+    smaller = "let it send compressed images"
+    if "fastrtps" not in get_rmw_implementation_identifier():
+        return f"raise net.core.rmem_max here, or {smaller}"
+    fast_dds = "FASTRTPS" if os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy") else "FASTDDS"
+    name = f"{fast_dds}_DEFAULT_PROFILES_FILE"
+    profile = os.environ.get(name) or "config/fastdds_shm.xml of clip_rl_perception"
+    return f"start the camera with {name}={profile}, or {smaller}"
+
+
 class ImageInput:
     """A subscription from activation to deactivation.
 
@@ -43,6 +58,8 @@ class ImageInput:
         node: gets the subscription.
         transport: a key of `TRANSPORTS`.
         received: gets every message, on an executor thread; must return at once.
+        lost: told how many more images than was known never came.
+        longest_gap_s: between two images beyond which the camera stood still and nothing was lost, s.
         incompatible: told the topic and a sentence when a publisher offers what the subscription cannot take.
 
     Raises:
@@ -55,20 +72,21 @@ class ImageInput:
         *,
         transport: str,
         received: Callable[[Any], None],
+        lost: Callable[[int], None],
+        longest_gap_s: float,
         incompatible: Callable[[str, str], None],
     ) -> None:
         self._node = node
-        self._incompatible = incompatible
+        self._received, self._lost, self._incompatible = received, lost, incompatible
+        self._losses = ImageLosses(longest_gap_s)
         self.publishers = 0
         """Matched publishers."""
-        self.lost = 0
-        """Messages that the middleware knows to be lost on their way."""
         self.topic = input_topic(node, transport)
         """Name after remapping."""
         subscription = node.create_subscription(
             TRANSPORTS[transport][0],
             transport_topic(node, TRANSPORTS[transport][1]),
-            received,
+            self._on_message,
             copy.copy(IMAGE_QOS),
             # Its own: destroyed between an event's readiness and its taking (rclpy issue 1284), a subscription leaves
             # its group locked: executors free a group only where taking did not raise.
@@ -91,6 +109,11 @@ class ImageInput:
         """Unsubscribe."""
         self._node.destroy_subscription(self._subscription)
 
+    def _on_message(self, message: Any) -> None:
+        if self.publishers <= 1:  # the stamps of two cameras have no period
+            self._lost(self._losses.arrived(stamp_of(message)))
+        self._received(message)
+
     def _on_incompatible(self, event: QoSRequestedIncompatibleQoSInfo) -> None:
         policy = qos_policy_name_from_kind(event.last_policy_kind)
         self._incompatible(
@@ -99,7 +122,8 @@ class ImageInput:
 
     def _on_matched(self, event: QoSSubscriptionMatchedInfo) -> None:
         self.publishers = event.current_count
+        self._losses.restart()
         self._node.get_logger().info(f"{self.topic}: {self.publishers} publishers matched")
 
     def _on_lost(self, event: QoSMessageLostInfo) -> None:
-        self.lost = event.total_count
+        self._lost(self._losses.told(event.total_count))

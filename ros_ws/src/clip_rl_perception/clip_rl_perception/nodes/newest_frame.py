@@ -32,10 +32,12 @@ class FrameCounts:
     """Replaced by a newer one, or left in the slot, before they were taken up."""
     invalid: int = 0
     """Rejected, or failed."""
+    lost: int = 0
+    """Never received: lost on their way, as far as that is known."""
 
 
 class FrameCounter:
-    """Counts from several threads; every addition gives a consistent picture of all four."""
+    """Counts from several threads; every addition gives a consistent picture of all."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -117,14 +119,16 @@ class FrameWorker(Generic[Frame, Prepared]):
         self._thread.start()
         self._ahead.start()
 
-    def submit(self, frame: Frame) -> None:
-        """Hand over a frame and return at once. A stopped worker ignores it, uncounted."""
+    def submit(self, frame: Frame) -> int:
+        """Hand over a frame and return at once; how many gave way to it. A stopped worker ignores it, uncounted."""
         with self._lock:
             if not self._running:
-                return
-            self._counter.add(received=1, dropped=len(self._slot))
+                return 0
+            replaced = len(self._slot)
+            self._counter.add(received=1, dropped=replaced)
             self._slot = [_Waiting(frame)]
             (self._waits if self._busy else self._arrived).notify()
+            return replaced
 
     def stop(self, timeout_s: float | None = None) -> bool:
         """Take no more frames, drop the waiting one, and wait for the one in hand.

@@ -62,6 +62,12 @@ class NodeParameters:
         "Longest time that one frame may take, and the input may stay silent, before diagnostics report it, s.",
         between=(0.1, 600.0),
     )
+    loss_warning: float = live(
+        0.1,
+        "Share of the camera's images of the last 10 s, lost on their way or given up for newer ones, above which "
+        "diagnostics WARN; 1: never.",
+        between=(0.0, 1.0),
+    )
     refine_steps: int = live(
         -1, "Most refinement steps per frame; -1: as many as the policy was trained for.", between=(-1, 64)
     )

@@ -6,11 +6,9 @@ everything. The executor's threads only pass messages on and answer services; in
 
 from __future__ import annotations
 
-import functools
 import sys
 import threading
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from clip_rl_interfaces.srv import SetClasses
@@ -26,13 +24,13 @@ from clip_rl_perception.errors import ClipRlError, one_line
 from clip_rl_perception.labels import LabelError, label_space_from_names
 from clip_rl_perception.messages.class_messages import class_list, label_info
 from clip_rl_perception.nodes.camera_subscription import CameraInfoInput
-from clip_rl_perception.nodes.diagnostics import NodeState, check, diagnostic_array
+from clip_rl_perception.nodes.diagnostics import Level, NodeState, check, diagnostic_array
 from clip_rl_perception.nodes.health import Health
-from clip_rl_perception.nodes.image_subscription import ImageInput, input_topic
+from clip_rl_perception.nodes.image_subscription import ImageInput, advice, input_topic
 from clip_rl_perception.nodes.newest_frame import FrameCounter, FrameWorker
 from clip_rl_perception.nodes.parameters import NodeParameters
 from clip_rl_perception.nodes.publishers import Outputs, send_in_background
-from clip_rl_perception.nodes.transitions import refuse_impossible_transitions
+from clip_rl_perception.nodes.transitions import guarded, refuse_impossible_transitions
 from clip_rl_perception.nodes.watchdog import Watchdog
 from clip_rl_perception.ros.declared_parameters import change_checker, declare_all, read, undeclared_overrides
 from clip_rl_perception.ros.parameter_fields import ParameterError
@@ -49,22 +47,6 @@ FINISH_S = 10.0
 """How long deactivation waits for the frame in hand."""
 EXECUTOR_THREADS = 3
 """One for images, one for services and transitions, one for diagnostics."""
-
-Transition = Callable[["PerceptionNode", LifecycleState], TransitionCallbackReturn]
-
-
-def guarded(transition: Transition) -> Transition:
-    """A transition that logs what it raises; rclpy would swallow it."""
-
-    @functools.wraps(transition)
-    def call(node: PerceptionNode, state: LifecycleState) -> TransitionCallbackReturn:
-        try:
-            return transition(node, state)
-        except Exception as error:
-            node.get_logger().error(f"{transition.__name__} failed: {type(error).__name__}: {error}")
-            return TransitionCallbackReturn.ERROR
-
-    return call
 
 
 class PerceptionNode(LifecycleNode):
@@ -93,6 +75,7 @@ class PerceptionNode(LifecycleNode):
         self._input: ImageInput | None = None
         self._camera_info: CameraInfoInput | None = None
         self._counter, self._health = FrameCounter(), Health()
+        self._levels: dict[str, Level] = {}
         service_group, timer_group = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
         self.create_service(SetClasses, "set_classes", self._on_set_classes, callback_group=service_group)
         self.create_service(Trigger, "reset", self._on_reset, callback_group=service_group)
@@ -173,6 +156,8 @@ class PerceptionNode(LifecycleNode):
             self,
             transport=self._settings.image_transport,
             received=self._on_image,
+            lost=self._on_lost,
+            longest_gap_s=self._settings.stall_timeout_s,
             incompatible=self._on_incompatible,
         )
         for name in undeclared_overrides(self):
@@ -252,8 +237,13 @@ class PerceptionNode(LifecycleNode):
     def _on_image(self, message: Any) -> None:
         worker = self._worker
         if worker is not None:
-            self._health.arrived(time.monotonic())
-            worker.submit(message)
+            now = time.monotonic()
+            self._health.arrived(now)
+            self._health.missed(now, replaced=worker.submit(message))
+
+    def _on_lost(self, count: int) -> None:
+        self._counter.add(lost=count)
+        self._health.missed(time.monotonic(), lost=count)
 
     def _on_failed(self, message: Any, error: Exception) -> None:
         if self._processor is not None:
@@ -321,7 +311,7 @@ class PerceptionNode(LifecycleNode):
             configure_error=self._configure_error,
             topic=source.topic if source is not None else "",
             publishers=source.publishers if source is not None else 0,
-            lost=source.lost if source is not None else 0,
+            advice=advice(),
             model=model.model_id if model is not None else "",
             engine=model.engine_name if model is not None else "",
             classes=len(model.space) if model is not None else 0,
@@ -329,11 +319,17 @@ class PerceptionNode(LifecycleNode):
             summary=self._health.summary(time.monotonic()),
             stalled_s=watchdog.stalled_for() if watchdog is not None else None,
             stall_timeout_s=self._settings.stall_timeout_s,
+            loss_warning=self._settings.loss_warning,
             events=self._health.events,
         )
         name = self.get_fully_qualified_name().strip("/")
         stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(diagnostic_array(name, state.engine, stamp, check(state)))
+        reports = check(state)
+        for report in reports:
+            if report.level is Level.WARN and self._levels.get(report.component) is not Level.WARN:
+                self.get_logger().warning(f"{report.component}: {report.message}")
+            self._levels[report.component] = report.level
+        self._diagnostics.publish(diagnostic_array(name, state.engine, stamp, reports))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Lifecycle transitions that are not possible in the node's state: refused, whatever rclpy makes of them.
+"""Lifecycle transitions that fail are told; those not possible in the node's state are refused, whatever rclpy does.
 
 Up to rclpy issue 1209's mending (PR 1319) an impossible request raises out of the service's callback, which ends the
 executor and with it the node. Later ones refuse by themselves; then this only adds the line that says what is possible.
@@ -6,11 +6,30 @@ executor and with it the node. Later ones refuse by themselves; then this only a
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
-from rclpy.lifecycle import LifecycleNode
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+
+AnyNode = TypeVar("AnyNode", bound=LifecycleNode)
+Callback = Callable[[AnyNode, LifecycleState], TransitionCallbackReturn]
+
+
+def guarded(transition: Callback[AnyNode]) -> Callback[AnyNode]:
+    """A transition that logs what it raises; rclpy would swallow it."""
+
+    @functools.wraps(transition)
+    def call(node: AnyNode, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(node, state)
+        except Exception as error:
+            node.get_logger().error(f"{transition.__name__} failed: {type(error).__name__}: {error}")
+            return TransitionCallbackReturn.ERROR
+
+    return call
 
 
 def refuse_impossible_transitions(node: LifecycleNode) -> None:

@@ -81,5 +81,6 @@ def _check_fields(msgtype: str, store: Any, ours: Any) -> None:
         # An IDL's octet is a byte, which is stored as a uint8 is.
         there = {field: repr(kind).replace("'byte'", "'uint8'") for field, kind in store.fielddefs[name][1]}
         for field, kind in ours.fielddefs[name][1]:
-            if there.get(field) != repr(kind):
+            later = field in message_types.LATER_FIELDS.get(name, ()) and field not in there
+            if there.get(field) != repr(kind) and not later:
                 raise SourceError(f"another {name} than is known here: its field {field} differs or is missing")
