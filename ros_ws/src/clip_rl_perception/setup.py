@@ -36,6 +36,7 @@ setup(
         (f"{SHARE}/launch", files("launch", "*.launch.py")),
         (f"{SHARE}/config", files("config")),
         (f"{SHARE}/rviz", files("rviz")),
+        (f"{SHARE}/security", files("security")),
         (f"{SHARE}/models", files("models")),
     ],
     install_requires=["setuptools"],
