@@ -11,15 +11,11 @@ import pytest
 import zstandard
 from clip_rl_perception.bags.bag_info import inspect_bag
 from clip_rl_perception.bags.bag_inputs import open_path
-from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.sources.bag_reader import BagReader
 from clip_rl_perception.sources.bag_source import BagSource
 from clip_rl_perception.sources.frames import SourceError
 from clip_rl_perception.sources.media_source import open_source
-from clip_rl_perception.sources.streams import InputOptions, open_inputs
 from hand_made_bags import IMAGES, Stored, frames_of, recording, write_mcap, write_metadata, write_sqlite
-from rosbags.rosbag1 import Writer as Ros1Writer
-from rosbags.typesys import Stores, get_typestore
 
 STORAGES = {"mcap": (".mcap", write_mcap), "sqlite3": (".db3", write_sqlite)}
 
@@ -175,25 +171,3 @@ def test_messages_compressed_one_by_one(tmp_path: Path, clean: list[Any], storag
         write_metadata(tmp_path, [f"rec_0{suffix}"], compression_mode="MESSAGE", compression_format="zstd")
     source = BagSource(tmp_path)
     assert frames_of(source) == clean and source.problems == []
-
-
-def test_a_ros1_bag_is_named_with_its_converter(tmp_path: Path) -> None:
-    folder = tmp_path / "ros1"
-    folder.mkdir()
-    store = get_typestore(Stores.ROS1_NOETIC)
-    with Ros1Writer(folder / "one.bag") as bag:
-        connection = bag.add_connection("/note", "std_msgs/msg/String", typestore=store)
-        bag.write(
-            connection, 1, store.serialize_ros1(store.types["std_msgs/msg/String"](data="x"), "std_msgs/msg/String")
-        )
-    for path in (folder / "one.bag", folder):
-        for read in (
-            inspect_bag,
-            open_source,
-            open_path,
-            lambda path: open_inputs(InputOptions((path,)), load_label_space("binary")),
-        ):
-            with pytest.raises(
-                SourceError, match=r"ROS 1 bag; convert it: rosbags-convert --src one.bag --dst one_ros2"
-            ):
-                read(path)

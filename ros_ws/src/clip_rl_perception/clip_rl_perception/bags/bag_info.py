@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clip_rl_perception.bags.bag_topics import BagContent, TopicContent, read_content
-from clip_rl_perception.sources.bag_files import storage_files
+from clip_rl_perception.sources.bag_files import is_storage, storage_files
 from clip_rl_perception.sources.bag_reader import BagReader
 from clip_rl_perception.sources.bag_truth import base_topic, labels_beside
 
@@ -20,6 +20,7 @@ RATE_TOLERANCE = 0.1
 """Relative difference between two rates that counts."""
 STOP_S = 1.0
 """An image topic that ends so long before the others has stopped, s (and more than five of its periods)."""
+_KINDS = {".mcap": "mcap", ".db3": "sqlite3", ".bag": "ROS 1"}
 NAMED = 3
 """Faults of one topic that are told one by one; the rest is counted."""
 
@@ -30,7 +31,7 @@ class BagInfo:
 
     path: Path
     storage: str
-    """mcap or sqlite3."""
+    """mcap, sqlite3 or ROS 1."""
     size_bytes: int
     start_ns: int | None
     """Time of the first message in the bag; None when it is empty."""
@@ -76,7 +77,7 @@ def inspect_bag(path: str | Path, *, rate_hz: float | None = None) -> BagInfo:
     notes = list(_notes(path, content))
     return BagInfo(
         path,
-        "mcap" if any(".mcap" in file.name for file in files) else "sqlite3",
+        next((kind for suffix, kind in _KINDS.items() for file in files if suffix in file.name), "sqlite3"),
         sum(file.stat().st_size for file in files),
         min(times, default=None),
         max(times, default=None),
@@ -266,7 +267,11 @@ def _camera_problems(topic: TopicContent, images: list[TopicContent]) -> Iterato
 
 
 def _notes(path: Path, content: BagContent) -> Iterator[str]:
-    if path.is_dir() and not (path / "metadata.yaml").is_file():
+    if (
+        path.is_dir()
+        and not (path / "metadata.yaml").is_file()
+        and any(is_storage(file.name) for file in storage_files(path))
+    ):
         yield "no metadata.yaml; `ros2 bag reindex` writes one"
     images = [topic for topic in content.topics.values() if topic.kind == "image"]
     if images and not any(topic.kind == "labels" for topic in content.topics.values()):

@@ -15,7 +15,7 @@ from clip_rl_perception.sources.frames import SourceError
 
 BAG_SUFFIXES = (".mcap", ".db3")
 PACKED_SUFFIXES = (".zstd", ".zst")
-ROS1_SUFFIX = ".bag"
+ROS1_SUFFIXES = (".bag", ".bag.active")
 
 _MAGIC = {
     b"\x89MCAP0\r\n": "mcap",
@@ -23,14 +23,26 @@ _MAGIC = {
     zstandard.FRAME_HEADER: "zstd",
     b"#ROSBAG V": "ros1",
 }
+_VIDEOS = ((4, b"ftyp", "an MP4 video"), (0, b"RIFF", "an AVI video"), (0, b"\x1aE\xdf\xa3", "a Matroska video"))
+_FOREIGN = (
+    (0, b"\x89HDF", "HDF5; save its frames as pictures"),
+    (0, b"\x93NUMPY", "a NumPy array; save its frames as pictures"),
+    (128, b"DICM", "DICOM; save its frames as pictures"),
+    (0, b"PK\x03\x04", "a zip archive (.zip, .npz); unpack it"),
+    (0, b"Rar!", "a RAR archive; unpack it"),
+    (0, b"7z\xbc\xaf", "a 7-Zip archive; unpack it"),
+    (0, b"\x1f\x8b", "packed with gzip; unpack it"),
+    (257, b"ustar", "a tar archive; unpack it"),
+)
+"""What people hand over for a recording, by the bytes at a place."""
 
 
 def is_bag(path: Path) -> bool:
-    """True for a rosbag2 folder or one of its storage files, and for ROS 1 bags, which `BagReader` refuses by name."""
+    """True for a rosbag2 folder or one of its storage files, for ROS 1 bags, and for a folder of nothing else."""
     if path.is_file():
-        return is_storage(path.name) or path.suffix == ROS1_SUFFIX
+        return is_storage(path.name) or path.name.endswith(ROS1_SUFFIXES)
     names = [file.name for file in entries(path)]
-    ros1 = bool(names) and all(name.endswith(ROS1_SUFFIX) for name in names)
+    ros1 = bool(names) and all(name.endswith(ROS1_SUFFIXES) for name in names)
     return ros1 or "metadata.yaml" in names or any(map(is_storage, names))
 
 
@@ -47,26 +59,41 @@ def plain_name(name: str) -> str:
 
 
 def storage_files(path: Path) -> list[Path]:
-    """Storage files of a bag by name, a packed one only where it does not lie unpacked beside; raises `OSError`."""
+    """Storage files of a bag by name, a packed one only where it does not lie unpacked beside; raises `OSError`.
+
+    ROS 1 bags are taken where there is nothing else.
+    """
     if path.is_file():
         return [path]
     names = {file.name for file in entries(path)}
     packed_too = {name for name in names if plain_name(name) != name and plain_name(name) in names}
-    return [path / name for name in sorted(names - packed_too) if is_storage(name)]
+    found = [name for name in sorted(names - packed_too) if is_storage(name)]
+    return [path / name for name in found or sorted(name for name in names if name.endswith(ROS1_SUFFIXES))]
 
 
 def kind_of(file: Path) -> str:
-    """``mcap``, ``sqlite3`` or ``zstd`` by the file's first bytes; raises `SourceError`."""
-    with file.open("rb") as stream:
-        begin = stream.read(16)
+    """``mcap``, ``sqlite3``, ``ros1`` or ``zstd`` by the file's first bytes; raises `SourceError`."""
+    begin = _begin(file)
     for magic, kind in _MAGIC.items():
         if begin.startswith(magic):
-            if kind == "ros1":
-                raise SourceError(
-                    f"it is a ROS 1 bag; convert it: rosbags-convert --src {file.name} --dst {file.stem}_ros2"
-                )
             return kind
-    raise SourceError("it begins neither as an MCAP nor as sqlite3" if begin else "it is empty")
+    if not begin:
+        raise SourceError("it is empty")
+    for place, magic, kind in (*_VIDEOS, *_FOREIGN):
+        if begin.startswith(magic, place):
+            raise SourceError(f"it is {kind}")
+    raise SourceError("it begins neither as an MCAP nor as sqlite3, nor as a ROS 1 bag")
+
+
+def foreign(file: Path) -> str:
+    """What a file is that is neither recording nor video nor picture, and what to do; empty where that is not known."""
+    begin = _begin(file)
+    return next((kind for place, magic, kind in _FOREIGN if begin.startswith(magic, place)), "")
+
+
+def _begin(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        return stream.read(512)
 
 
 def unpack(file: Path, folder: Path) -> Path:

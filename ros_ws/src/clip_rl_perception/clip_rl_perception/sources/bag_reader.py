@@ -1,4 +1,4 @@
-"""Opens a rosbag2 (sqlite3 or mcap, humble to the newest) without ROS, damaged ones included."""
+"""Opens a rosbag2 (sqlite3 or mcap, humble to the newest) or a ROS 1 bag without ROS, damaged ones included."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import functools
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,8 +17,11 @@ from clip_rl_perception.sources import bag_files
 from clip_rl_perception.sources.bag_types import typestore_for
 from clip_rl_perception.sources.frames import SourceError
 from clip_rl_perception.sources.mcap_file import McapFile
+from clip_rl_perception.sources.ros1_file import Ros1File
 from clip_rl_perception.sources.sqlite_file import SqliteFile
 from clip_rl_perception.sources.storage_file import Message, StorageFile, StoredTopic, in_order_of_time
+
+_KINDS: dict[str, Callable[[Path], StorageFile]] = {"mcap": McapFile, "ros1": Ros1File, "sqlite3": SqliteFile}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +143,6 @@ class BagReader:
         files = bag_files.storage_files(self.path)
         if self.path.is_dir():
             self.mended += bag_files.contradictions(self.path, files)
-            files = files or sorted(self.path.glob(f"*{bag_files.ROS1_SUFFIX}"))
         faults = []
         for file in files:
             try:
@@ -154,11 +156,11 @@ class BagReader:
             raise SourceError(faults[0] if faults else "there is no .mcap or .db3 file")
         self.mended += [f"{self.path}: {fault}; left out" for fault in faults]
 
-    def _open_file(self, file: Path) -> McapFile | SqliteFile:
+    def _open_file(self, file: Path) -> StorageFile:
         if bag_files.kind_of(file) == "zstd":
             folder = self._opened.enter_context(tempfile.TemporaryDirectory(prefix="clip_rl_bag_"))
             file = bag_files.unpack(file, Path(folder))
-        return McapFile(file) if bag_files.kind_of(file) == "mcap" else SqliteFile(file)
+        return _KINDS[bag_files.kind_of(file)](file)
 
     def _connection(self, topic: StoredTopic) -> Connection:
         """The connection of a topic in one of the files."""

@@ -29,7 +29,7 @@ _RULE = "=" * 80 + "\n"
 def typestore_for(topic: StoredTopic) -> Any:
     """The rosbags type store that reads the messages of `topic`; raises `SourceError` with the reason if none does."""
     if topic.encoding.startswith("ros1"):
-        raise SourceError("ROS 1 messages; `rosbags-convert` makes a ROS 2 bag of the ROS 1 bag that they came from")
+        raise SourceError("ROS 1 messages; `rosbags-convert` makes a ROS 2 bag of a ROS 1 bag")
     if topic.encoding != "cdr":
         raise SourceError(f"{topic.encoding or 'unnamed'} messages, which are not ROS 2's")
     if not topic.type:

@@ -12,7 +12,7 @@ import numpy as np
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.pictures.picture_files import JPEG, PNG, PictureError, decode_rgb, read_picture
 from clip_rl_perception.sources import opencv_log
-from clip_rl_perception.sources.bag_files import is_bag
+from clip_rl_perception.sources.bag_files import foreign, is_bag
 from clip_rl_perception.sources.bag_source import BagSource
 from clip_rl_perception.sources.folder_files import IMAGE_SUFFIXES, entries, image_files
 from clip_rl_perception.sources.frames import (
@@ -163,6 +163,8 @@ def open_source(
         return BagSource(path, rate_hz=rate_hz, topic=topic, label_topic=label_topic)
     if path.is_dir():
         return FolderSource(path, rate_hz=rate_hz)
+    if found := foreign(path):
+        raise SourceError(f"{path}: it is {found}; expected a video file, a folder of images or a bag")
     return VideoSource(path, rate_hz=rate_hz)
 
 
