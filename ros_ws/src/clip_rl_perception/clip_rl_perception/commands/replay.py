@@ -194,7 +194,8 @@ def _written(
     print(f"  model     {record.model_id} on {record.engine}")
     if problems.untold():
         print(f"  note      {problems.untold()} more lines like the notes above are in the report")
-    print(f"  report    {options.out / 'report.html'}")
+    place = options.out / "report.html"
+    print(f"  report    {place}: {summary['masks_received']} of {summary['frames_sent']} frames")
     return summary
 
 
