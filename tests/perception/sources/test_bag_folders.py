@@ -171,3 +171,31 @@ def test_messages_compressed_one_by_one(tmp_path: Path, clean: list[Any], storag
         write_metadata(tmp_path, [f"rec_0{suffix}"], compression_mode="MESSAGE", compression_format="zstd")
     source = BagSource(tmp_path)
     assert frames_of(source) == clean and source.problems == []
+
+
+@pytest.mark.parametrize("place", ["{}", "bag/{}", "bag\\\\{}", "C:\\\\data\\\\bag\\\\{}"])
+def test_paths_in_metadata_are_of_any_system(tmp_path: Path, clean: list[Any], place: str) -> None:
+    names = split(tmp_path)
+    write_metadata(tmp_path, [f'"{place.format(name)}"' for name in names])
+    source = BagSource(tmp_path)
+    assert frames_of(source) == clean and source.problems == []
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_suffixes_in_capitals(tmp_path: Path, clean: list[Any], storage: str) -> None:
+    for name in split(tmp_path, storage):
+        (tmp_path / name).rename(tmp_path / name.upper())
+    assert frames_of(open_source(tmp_path)) == clean  # type: ignore[arg-type]
+    info = inspect_bag(tmp_path)
+    assert info.problems == () and info.storage == storage
+
+
+def test_a_link_to_nowhere_is_named(tmp_path: Path) -> None:
+    names = split(tmp_path)
+    (tmp_path / names[1]).unlink()
+    (tmp_path / names[1]).symlink_to(tmp_path / "gone")
+    (tmp_path / "folder.mcap").mkdir()
+    source = BagSource(tmp_path)
+    assert len(frames_of(source)) == 6 and len(source.sha256()) == 64
+    for problems in (source.problems, inspect_bag(tmp_path).problems):
+        assert [names[1] in line and "No such file" in line for line in problems] == [True]

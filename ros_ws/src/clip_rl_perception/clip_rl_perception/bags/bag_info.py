@@ -77,8 +77,8 @@ def inspect_bag(path: str | Path, *, rate_hz: float | None = None) -> BagInfo:
     notes = list(_notes(path, content))
     return BagInfo(
         path,
-        next((kind for suffix, kind in _KINDS.items() for file in files if suffix in file.name), "sqlite3"),
-        sum(file.stat().st_size for file in files),
+        next((kind for suffix, kind in _KINDS.items() for file in files if suffix in file.name.lower()), "sqlite3"),
+        sum(file.stat().st_size for file in files if file.is_file()),
         min(times, default=None),
         max(times, default=None),
         tuple(_summary(content.topics[name]) for name in sorted(content.topics)),

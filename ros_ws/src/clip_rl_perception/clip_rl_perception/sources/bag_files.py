@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PureWindowsPath
 
 import yaml
 import zstandard
@@ -47,8 +47,8 @@ def is_bag(path: Path) -> bool:
 
 
 def is_storage(name: str) -> bool:
-    """True for the name of a storage file."""
-    return plain_name(name).endswith(BAG_SUFFIXES)
+    """True for the name of a storage file, in small letters or, as some cards keep it, in capitals."""
+    return plain_name(name).lower().endswith(BAG_SUFFIXES)
 
 
 def plain_name(name: str) -> str:
@@ -65,7 +65,7 @@ def storage_files(path: Path) -> list[Path]:
     """
     if path.is_file():
         return [path]
-    names = {file.name for file in entries(path)}
+    names = {file.name for file in entries(path) if not file.is_dir()}
     packed_too = {name for name in names if plain_name(name) != name and plain_name(name) in names}
     found = [name for name in sorted(names - packed_too) if is_storage(name)]
     return [path / name for name in found or sorted(name for name in names if name.endswith(ROS1_SUFFIXES))]
@@ -115,7 +115,8 @@ def contradictions(folder: Path, files: list[Path]) -> Iterator[str]:
     try:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         data = yaml.load(path.read_text(encoding="utf-8"), loader)["rosbag2_bagfile_information"]
-        listed = {plain_name(PurePosixPath(name).name) for name in data["relative_file_paths"]}
+        # Windows' paths may be divided either way.
+        listed = {plain_name(PureWindowsPath(name).name) for name in data["relative_file_paths"]}
     except FileNotFoundError:
         return
     except Exception as error:

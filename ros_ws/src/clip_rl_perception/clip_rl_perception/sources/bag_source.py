@@ -133,7 +133,7 @@ class BagSource:
 
     def sha256(self) -> str:
         """Hash of the storage files; metadata.yaml, which tools rewrite, does not count."""
-        return hash_files(storage_files(self._path))
+        return hash_files([file for file in storage_files(self._path) if file.is_file()])
 
     def _ready(self, image: _Message, labels: dict[int, tuple[int, bytes]], now: int) -> bool:
         return self._label_topic is None or image.key in labels or now - image.time > LABEL_WAIT_NS
