@@ -24,6 +24,7 @@ setup(
             "bench/templates/*",
             "demo/templates/*",
             "interfaces/*.msg",
+            "label_maps/*.yaml",
             "label_spaces/*.yaml",
             "model/open_clip_configs/*.json",
             "report/templates/*",

@@ -84,6 +84,13 @@ def test_file(tmp_path: Path) -> None:
     assert mapping.sequence is not None and mapping.sequence.search("seq_12_frame001").group(1) == "seq_12"  # type: ignore[union-attr]
 
 
+def test_shipped_ones_go_by_name_and_a_file_of_that_name_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_label_map("davinci_grayscale").coding.decode(np.array([[0, 255]], np.uint8), "m").tolist() == [[0, 1]]
+    monkeypatch.chdir(tmp_path)
+    Path("binary").write_text("truth: {0: background, 7: needle}")
+    assert load_label_map("binary").names == ("background", "needle")
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -127,8 +134,10 @@ def test_mistakes_against_the_label_space(merge: dict[str, list[str]], message: 
 
 
 def test_unreadable_file(tmp_path: Path) -> None:
-    with pytest.raises(LabelMapError, match="cannot be read: No such file"):
+    with pytest.raises(LabelMapError, match=r"no label map '.*none\.yaml': neither a file nor one of binary, davinci"):
         load_label_map(tmp_path / "none.yaml")
+    with pytest.raises(LabelMapError, match="cannot be read: Is a directory"):
+        load_label_map(tmp_path)
     (tmp_path / "bad.yaml").write_text("truth: {0: [")
     with pytest.raises(LabelMapError, match="not YAML"):
         load_label_map(tmp_path / "bad.yaml")

@@ -11,11 +11,9 @@ import numpy as np
 import pytest
 from clip_rl_perception import options
 from clip_rl_perception.labels import load_label_space
-from clip_rl_perception.sources.truth_label_map import LabelMapError
+from clip_rl_perception.sources.truth_label_map import LabelMapError, label_map_names, load_label_map
 from clip_rl_training.commands import data
 from clip_rl_training.datasets import DatasetError
-from clip_rl_training.datasets.named_label_maps import FOLDER, find_label_map
-from clip_rl_training.shipped_configs import shipped_names
 
 
 def run(*arguments: str) -> int:
@@ -78,13 +76,13 @@ def test_folder_split_and_ignored_pixels(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_shipped_label_maps_are_usable_with_every_instrument_label_space() -> None:
-    assert {"binary", "davinci_grayscale", "endovis2018_type", "endovis2018_type_classes"} <= set(shipped_names(FOLDER))
+    assert {"binary", "davinci_grayscale", "endovis2018_type", "endovis2018_type_classes"} <= set(label_map_names())
     types = load_label_space("endovis2018-type")
-    for name in shipped_names(FOLDER):
-        assert find_label_map(name).prediction_table(types)[1:8].all()
-    assert find_label_map("endovis2018_type_classes").names == types.names
+    for name in label_map_names():
+        assert load_label_map(name).prediction_table(types)[1:8].all()
+    assert load_label_map("endovis2018_type_classes").names == types.names
     with pytest.raises(LabelMapError, match="no label map 'nope': neither a file nor one of binary"):
-        find_label_map("nope")
+        load_label_map("nope")
 
 
 @pytest.mark.data

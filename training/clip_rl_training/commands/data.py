@@ -16,10 +16,10 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.atomic_write import write_json
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.options import Option
+from clip_rl_perception.sources.truth_label_map import load_label_map
 
 from clip_rl_training.data import image_statistics
 from clip_rl_training.datasets import ALL, DATASETS, SegmentationDataset, dataset_check, open_dataset
-from clip_rl_training.datasets.named_label_maps import find_label_map
 from clip_rl_training.loop.training_config import load_config
 
 _NAMES = f"one of {', '.join(DATASETS)}"
@@ -107,4 +107,4 @@ def run(options: Check | Statistics) -> int:
 
 
 def _opened(name: str, root: Path, label_map: str | None, *, strict: bool) -> SegmentationDataset:
-    return open_dataset(name, root, label_map=find_label_map(label_map) if label_map else None, strict=strict)
+    return open_dataset(name, root, label_map=load_label_map(label_map) if label_map else None, strict=strict)

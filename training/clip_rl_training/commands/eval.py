@@ -23,20 +23,19 @@ from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.metrics.evaluator import Evaluator
 from clip_rl_perception.options import NotAnOption, Option
 from clip_rl_perception.runs.host import host, versions
+from clip_rl_perception.sources.truth_label_map import label_map_names, load_label_map
 from clip_rl_perception.stream_options import ModelOptions
 
 from clip_rl_training.corruptions import CORRUPTIONS
 from clip_rl_training.datasets import ALL, DATASETS, SegmentationDataset, open_dataset
-from clip_rl_training.datasets.named_label_maps import FOLDER, find_label_map
 from clip_rl_training.evaluating.evaluated_classes import ClassMapping, class_mapping
 from clip_rl_training.evaluating.evaluation_loop import evaluate
 from clip_rl_training.evaluating.pipeline_predictor import DEFAULT_RATE, PipelinePredictor, load_predictor
 from clip_rl_training.evaluating.robustness import mean_corruption_error, read_baseline, run_corruptions
 from clip_rl_training.evaluating.worst_frames import WorstFrames
 from clip_rl_training.naming.synonyms import Synonyms, load_synonyms
-from clip_rl_training.shipped_configs import shipped_names
 
-_LABEL_MAP = f"YAML that names, merges and ignores classes; shipped: {', '.join(shipped_names(FOLDER))}"
+_LABEL_MAP = f"YAML that names, merges and ignores classes; shipped: {', '.join(label_map_names())}"
 _MODEL = "what is evaluated"
 
 
@@ -121,7 +120,7 @@ def run(options: Options) -> int:
     _check(options)
     data, robust = options.data, options.robust
     baseline = read_baseline(robust.baseline) if robust.baseline else None
-    label_map = find_label_map(data.label_map) if data.label_map else None
+    label_map = load_label_map(data.label_map) if data.label_map else None
     synonyms = load_synonyms(options.synonyms) if options.synonyms else None
     dataset = open_dataset(data.dataset, data.root, label_map=label_map).split(data.split)
     if data.sequences:

@@ -11,6 +11,7 @@ from typing import Any
 from clip_rl_perception.atomic_write import write_json
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.runs.host import host, versions
+from clip_rl_perception.sources.truth_label_map import load_label_map
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -37,7 +38,6 @@ from clip_rl_training.comparing.network_frames import viewed
 from clip_rl_training.data.dataset_stills import DatasetStills, open_parts
 from clip_rl_training.data.samples import TEST
 from clip_rl_training.datasets import open_dataset
-from clip_rl_training.datasets.named_label_maps import find_label_map
 from clip_rl_training.evaluating.evaluated_classes import class_mapping
 from clip_rl_training.loop.batches import open_stills
 from clip_rl_training.loop.interrupts import interrupts_flagged
@@ -69,7 +69,7 @@ class Comparison:
         # The dataset is opened and divided for every fold: what is wrong with it is told before anything is trained.
         first = train_config(self.config, jobs_of(self.config)[0], self.root, self.out, ())
         data = first.data.dataset
-        label_map = find_label_map(data.label_map) if data.label_map else None
+        label_map = load_label_map(data.label_map) if data.label_map else None
         self.sequences = open_dataset(data.name, self.root, label_map=label_map).split(data.train.split).sequences
         folds = set()
         for job in jobs_of(self.config):
@@ -136,7 +136,7 @@ class Comparison:
             add_keep_bias_(module, job.run.keep_margin)
         self.say(f"measuring on {len(stills.parts[TEST])} frames of {', '.join(job.fold.test)}")
         chosen = config.data.dataset
-        label_map = find_label_map(chosen.label_map) if chosen.label_map else None
+        label_map = load_label_map(chosen.label_map) if chosen.label_map else None
         dataset = viewed(stills.parts[TEST], config.model.input_size, crop_content=chosen.crop_content)
         mapping = class_mapping(dataset, next(iter(module.spaces.values())), label_map)
         result = measure(

@@ -11,11 +11,11 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import UNLABELLED, LabelSpace, load_label_space
 from clip_rl_perception.scene.content_area import estimate_content_area
+from clip_rl_perception.sources.truth_label_map import load_label_map
 
 from clip_rl_training.data.data_config import DatasetConfig, PartConfig
 from clip_rl_training.data.samples import TEST, TRAINING, VALIDATION, DataError, DatasetFrame
 from clip_rl_training.datasets import DatasetError, SegmentationDataset, check_disjoint, open_dataset
-from clip_rl_training.datasets.named_label_maps import find_label_map
 
 _LOOKED_AT = 64
 """Masks that are looked at before training begins, evenly spread."""
@@ -91,7 +91,7 @@ def open_parts(config: DatasetConfig, root: Path) -> dict[int, SegmentationDatas
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; say with --root where dataset '{config.name}' lies")
-    label_map = find_label_map(config.label_map) if config.label_map else None
+    label_map = load_label_map(config.label_map) if config.label_map else None
     dataset = open_dataset(config.name, root, label_map=label_map)
     parts = {TRAINING: _part(dataset, config.train, "train")}
     for split, part, role in ((VALIDATION, config.validation, "validation"), (TEST, config.test, "test")):

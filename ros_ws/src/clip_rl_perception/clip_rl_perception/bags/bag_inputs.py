@@ -6,7 +6,6 @@ by naming a module in the entry-point group `GROUP`, with
     Options                                   its options, a dataclass as `clip_rl_perception.options` reads it
     open_inputs(options, *, source, rate_hz, label_map, right) -> list[BagInput] | None
                                               with these options of `make`; None where none of its own was given
-    find_label_map(name) -> LabelMap          optional: label maps that it knows by name
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from clip_rl_perception.cli_types import PositiveNumber
 from clip_rl_perception.options import Option, Positional
 from clip_rl_perception.progress import Progress
 from clip_rl_perception.sources.frames import SourceError
-from clip_rl_perception.sources.truth_label_map import LabelMap, load_label_map
+from clip_rl_perception.sources.truth_label_map import load_label_map
 
 SHOWN = 10
 """Lines about what was left out that are printed."""
@@ -117,19 +117,9 @@ def _inputs(options: Make) -> Iterator[BagInput]:
         rate_hz=rate,
         topic=options.topic,
         labels=options.labels,
-        label_map=_label_map(label_map) if label_map is not None else None,
+        label_map=load_label_map(label_map) if label_map is not None else None,
         right=right,
     )
-
-
-def _label_map(name: str) -> LabelMap:
-    """A file, or where the training package is installed one of its label maps by name."""
-    if not Path(name).exists():
-        for plugin in _plugins().values():
-            if hasattr(plugin, "find_label_map"):
-                found: LabelMap = plugin.find_label_map(name)
-                return found
-    return load_label_map(name)
 
 
 def _plugins() -> dict[str, Any]:

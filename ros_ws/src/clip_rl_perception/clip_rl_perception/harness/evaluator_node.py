@@ -91,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--bag", type=Path, help="the recording that is played (without: the topics are recorded)")
     result.add_argument("--topic", help="its image topic (the only one)")
     result.add_argument("--labels", type=Path, help="folder of masks (the bag's labels topic)")
-    result.add_argument("--label-map", type=Path, help="what mask values mean")
+    result.add_argument("--label-map", help="what mask values mean: a shipped name or YAML")
     result.add_argument("--stamps", type=Path, help="the player's table of published frames")
     result.add_argument("--confidence", action="store_true", help="judge the confidence too; the node then computes it")
     return result

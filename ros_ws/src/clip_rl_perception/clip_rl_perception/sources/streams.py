@@ -42,8 +42,8 @@ class InputOptions:
     """Folder of ground-truth masks."""
     label_topic: str | None = None
     """Topic of ground truth in the bag; None: labels beside the images."""
-    label_map: Annotated[LabelMap | None, Option(metavar="YAML", read=load_label_map)] = None
-    """How truth is stored and merged, as clip-rl eval."""
+    label_map: Annotated[LabelMap | None, Option(metavar="NAME_OR_FILE", read=load_label_map)] = None
+    """How truth is stored and merged: a shipped name such as binary, or YAML."""
     use_truth: Annotated[bool, Option("--no-truth")] = True
     """Read the labels of a bag; False: leave labels in the bag alone."""
     rate_hz: Annotated[PositiveNumber | None, Option("--rate")] = None

@@ -1,6 +1,6 @@
 r"""Label maps: how a ground truth names its classes, and which predicted classes answer to them.
 
-A YAML file:
+The ones that ship in ``label_maps/`` go by their names. A YAML file:
 
     truth: {0: background, 1: instrument}     # stored value -> class; or "r,g,b" -> class for colour-coded masks
     ignore: [255]                             # optional: stored values (or "r,g,b") that no metric counts
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ ALL_INSTRUMENTS = "all-instruments"
 """In `merge`: every class of the prediction's label space that is marked as an instrument."""
 
 _KEYS = ("truth", "ignore", "merge", "sequence")
+_SHIPPED = resources.files("clip_rl_perception") / "label_maps"
 
 
 class LabelMapError(ClipRlError, ValueError):
@@ -105,15 +107,26 @@ def identity_label_map(space: LabelSpace) -> LabelMap:
     )
 
 
-def load_label_map(path: str | Path) -> LabelMap:
-    """Read a label map from a YAML file. Raises `LabelMapError` that names the entry."""
+def load_label_map(name_or_path: str | Path) -> LabelMap:
+    """Read a label map: a YAML file, else a shipped one by name. Raises `LabelMapError` that names the entry."""
+    path = Path(name_or_path)
+    if not path.is_file() and str(path) in label_map_names():
+        path = Path(str(_SHIPPED / f"{path}.yaml"))
+    elif not path.exists():
+        known = ", ".join(label_map_names())
+        raise LabelMapError(f"no label map '{name_or_path}': neither a file nor one of {known}")
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise LabelMapError(f"label map {path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise LabelMapError(f"{path}: not YAML: {one_line(error)}") from error
     return label_map_from_dict(data, str(path))
+
+
+def label_map_names() -> list[str]:
+    """Names of the shipped label maps, sorted."""
+    return sorted(entry.name.removesuffix(".yaml") for entry in _SHIPPED.iterdir() if entry.name.endswith(".yaml"))
 
 
 def label_map_from_dict(data: Any, source: str = "label map") -> LabelMap:
