@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import os
+import struct
+import termios
 
 import pytest
 from clip_rl_perception import progress
@@ -63,3 +67,20 @@ def test_items_pass_unchanged(capsys: pytest.CaptureFixture[str], monkeypatch: p
     monkeypatch.setattr(progress, "PLAIN_PERIOD_S", 1e-9)
     assert list(shown("abc", "reading", 3)) == ["a", "b", "c"]
     assert capsys.readouterr().err.splitlines()[-1].startswith("reading  3/3  ")
+
+
+@pytest.mark.parametrize("size", [(0, 0), (0, 100), (30, 0), (30, 100)])
+@pytest.mark.parametrize("total", [None, 3])
+def test_a_terminal_shows_a_count_whatever_size_it_says_it_has(size: tuple[int, int], total: int | None) -> None:
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+    with open(theirs, "w") as stream, Progress("replaying", stream=stream) as bar:  # noqa: PTH123
+        for done in (1, 2, 3):
+            bar.update(done, total)
+        stream.flush()
+        bar.__exit__(None, None, None)
+        shown = ""
+        while not shown.endswith("\n"):
+            shown += os.read(ours, 10000).decode()
+    os.close(ours)
+    assert "replaying" in shown and ("3/3" in shown if total else "replaying  3" in shown)

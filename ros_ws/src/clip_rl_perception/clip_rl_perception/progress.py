@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -65,12 +66,21 @@ class Progress:
             plain: dict[str, Any] = {"file": _Lines(self._stream), "mininterval": PLAIN_PERIOD_S}
             if not at_once:
                 plain |= {"delay": PLAIN_PERIOD_S, "leave": False}
-            live: dict[str, Any] = {"file": self._stream, "dynamic_ncols": True}
+            live: dict[str, Any] = {"file": self._stream, **_size(self._stream)}
             self._bar = _Bar(
                 desc=self._title, unit=f" {self._unit}", miniters=0, ascii=".#", bar_format=_NOTE,
                 **(live if self._live else plain),
             )  # fmt: skip
         return self._bar
+
+
+def _size(stream: TextIO) -> dict[str, Any]:
+    """How large the terminal is; where it does not know, as in some containers, tqdm would show nothing."""
+    try:
+        known = min(os.get_terminal_size(stream.fileno())) > 0
+    except (OSError, ValueError):
+        known = False
+    return {"dynamic_ncols": True} if known else {"ncols": 80, "nrows": 24}
 
 
 class Stage(Progress):
