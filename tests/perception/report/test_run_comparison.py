@@ -157,7 +157,52 @@ def test_what_to_keep_in_mind_is_said() -> None:
         assert expected in text
     assert len(found.pairs) == 9 and not any(item.name == "miou" for item in found.differences)
     nothing = compare(a, run_of([missing(0)]))
-    assert nothing.verdict() == "The two runs have no frame in common." and nothing.differences == ()
+    assert nothing.verdict() == "The two runs have no frame in common: B has no frame with a mask."
+    assert nothing.differences == ()
+
+
+def renamed(run: RunRecord, *, shift_ns: int = 0, **names: tuple[str, str]) -> RunRecord:
+    """A run whose sequences are called otherwise, (sequence, topic) by old sequence, and whose stamps are later."""
+    return dataclasses.replace(
+        run,
+        frames=tuple(
+            dataclasses.replace(
+                item,
+                sequence=names.get(item.sequence, (item.sequence, item.topic))[0],
+                topic=names.get(item.sequence, (item.sequence, item.topic))[1],
+                stamp_ns=item.stamp_ns + shift_ns,
+            )
+            for item in run.frames
+        ),
+    )
+
+
+def test_one_input_under_two_names_is_paired() -> None:
+    run = scored_run([0, 1, 2, 3] * 5)
+    found = compare(run, renamed(run, operation0=("images", "")))
+    assert len(found.pairs) == found.equal_masks == 20, "a folder, and its images/"
+    three = scored_run([0, 1, 2, 3] * 6, sequences=3)
+    found = compare(three, renamed(three, operation1=("images", ""), operation2=("more/images", "")))
+    assert len(found.pairs) == found.equal_masks == 24
+    # Names that both runs have are no other's, and what has no counterpart stays alone.
+    found = compare(three, renamed(three, operation0=("operation1", "/image"), operation1=("operation0", "/image")))
+    assert {(a.sequence, b.sequence) for a, b in found.pairs} == {(f"operation{k}",) * 2 for k in range(3)}
+    fewer = dataclasses.replace(three, frames=tuple(each for each in three.frames if each.sequence == "operation2"))
+    assert len(compare(three, fewer).pairs) == 8
+    assert len(compare(three, renamed(fewer, operation2=("x", ""))).pairs) == 0
+
+
+def test_why_no_frame_is_paired_is_said() -> None:
+    run, three = scored_run([0] * 4), scored_run([0] * 6, sequences=3)
+    late = compare(run, renamed(run, shift_ns=3_600_000_000_000))
+    assert late.verdict() == (
+        "The two runs have no frame in common: frames are paired by stamp and number; A's (operation0 /image) are of "
+        "1700000000.000 to 1700000000.120 s, B's (operation0 /image) of 1700003600.000 to 1700003600.120 s."
+    )
+    others = compare(three, renamed(run, operation0=("clip", "")))
+    assert others.verdict().endswith(
+        "A's sequences are operation0 /image, operation1 /image, operation2 /image; B's are clip."
+    )
 
 
 def test_the_page_and_its_data(tmp_path: Path) -> None:
@@ -227,7 +272,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert (tmp_path / "pages" / "c.html").exists() and json.loads((tmp_path / "pages" / "c.json").read_text())[
         "frames"
     ] == 60
-    assert command("check", a, "--require", "masks_share>=1") == 0
+    assert command("compare", a.parent, b.parent) == 0
+    assert capsys.readouterr().out.startswith("B is better in"), "a replay's folder stands for its report"
+    assert command("check", a.parent, "--require", "masks_share>=1") == 0
     assert command("check", a, "--require", "masks_share>=1,p50_ms<=1") == 1
     captured = capsys.readouterr()
     assert "ok" in captured.out and "FAILED" in captured.out and "1 of 2 requirements fail" in captured.err

@@ -27,9 +27,9 @@ class Compare:
     """Two runs over the same input: which differences are larger than noise."""
 
     a: Annotated[Path, Positional()]
-    """report.json to compare with."""
+    """report.json to compare with, or a replay's folder."""
     b: Annotated[Path, Positional()]
-    """report.json that is judged."""
+    """report.json that is judged, or a replay's folder."""
     out: Annotated[Path | None, Option(metavar="HTML")] = None
     """Write a page; data of the same name beside it."""
     anyway: bool = False
@@ -52,7 +52,7 @@ class Check:
     """Hold a run against requirements."""
 
     report: Annotated[Path, Positional()]
-    """report.json."""
+    """report.json, or a replay's folder."""
     require: Annotated[str, Option(metavar="LIST")]
     """For example "miou>=0.7,p99_ms<=80"."""
 

@@ -89,7 +89,7 @@ class Comparison:
     def verdict(self) -> str:
         """One or two sentences."""
         if not self.pairs:
-            return "The two runs have no frame in common."
+            return f"The two runs have no frame in common: {_why_none(self.a, self.b)}."
         if self.equal_masks == len(self.pairs):
             return f"All {len(self.pairs)} masks are the same to the byte."
         # Stages are parts of latency: the table has them, a sentence need not.
@@ -136,17 +136,44 @@ def compare(a: RunRecord, b: RunRecord, *, names: tuple[str, str] = ("A", "B"), 
 
 
 def _pairs(a: RunRecord, b: RunRecord) -> list[Pair]:
-    """Frames with a mask in both runs. Runs of one input call their sequences alike; offline and online may not."""
+    """Frames with a mask in both runs, of sequences called alike.
 
-    def keyed(run: RunRecord) -> dict[tuple[str, int, int], FrameRecord]:
-        found: dict[tuple[str, int, int], FrameRecord] = {}
-        for frame in run.frames:
-            if frame.kind == "mask":
-                found.setdefault((f"{frame.sequence}\0{frame.topic}", frame.stamp_ns, frame.index), frame)
-        return found
+    What only one run calls so is the other's remaining sequence in the same place: a folder and its ``images/`` are
+    one input under two names, as are offline and online runs.
+    """
+    first, second = _streams(a), _streams(b)
+    alone = [[key for key in one if key not in other] for one, other in ((first, second), (second, first))]
+    other_name = dict(zip(*alone, strict=True)) if len(alone[0]) == len(alone[1]) else {}
+    pairs = []
+    for key, frames in first.items():
+        partners = second.get(other_name.get(key, key), {})
+        pairs += [(frame, partners[place]) for place, frame in frames.items() if place in partners]
+    return pairs
 
-    first, second = keyed(a), keyed(b)
-    return [(frame, second[key]) for key, frame in first.items() if key in second]
+
+def _streams(run: RunRecord) -> dict[tuple[str, str], dict[tuple[int, int], FrameRecord]]:
+    """Frames with a mask by stamp and index, by sequence and topic."""
+    found: dict[tuple[str, str], dict[tuple[int, int], FrameRecord]] = {}
+    for frame in run.frames:
+        if frame.kind == "mask":
+            found.setdefault((frame.sequence, frame.topic), {}).setdefault((frame.stamp_ns, frame.index), frame)
+    return found
+
+
+def _why_none(a: RunRecord, b: RunRecord) -> str:
+    """Why no frame of one run is a frame of the other."""
+    first, second = _streams(a), _streams(b)
+    for name, streams in (("A", first), ("B", second)):
+        if not streams:
+            return f"{name} has no frame with a mask"
+    names = [", ".join(" ".join(filter(None, key)) for key in streams) for streams in (first, second)]
+    if len(first) != len(second) and not first.keys() & second.keys():
+        return f"A's sequences are {names[0]}; B's are {names[1]}"
+    spans = []
+    for streams in (first, second):
+        stamps = [stamp for frames in streams.values() for stamp, _ in frames]
+        spans.append(f"{min(stamps) / 1e9:.3f} to {max(stamps) / 1e9:.3f} s")
+    return f"frames are paired by stamp and number; A's ({names[0]}) are of {spans[0]}, B's ({names[1]}) of {spans[1]}"
 
 
 def _accuracy(pairs: Sequence[Pair], names: Sequence[str]) -> list[Difference]:

@@ -67,9 +67,10 @@ def frame_from_json(data: Mapping[str, Any], classes: int) -> FrameRecord:
 
 
 def read_run(path: str | Path) -> RunRecord:
-    """The run that a report.json tells of; raises `ReportError`."""
+    """The run that a report.json tells of, or that of a replay's folder; raises `ReportError`."""
+    path = Path(path) / "report.json" if Path(path).is_dir() else Path(path)
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ReportError(f"{path}: {error.strerror}; expected a report.json of clip-rl replay or demo") from error
     except ValueError as error:
