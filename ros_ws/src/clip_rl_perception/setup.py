@@ -28,6 +28,7 @@ setup(
             "label_spaces/*.yaml",
             "model/open_clip_configs/*.json",
             "report/templates/*",
+            "*.pyi",
             "py.typed",
         ]
     },
@@ -62,6 +63,7 @@ setup(
             f"build-engine = {PACKAGE}.commands.build_engine",
             f"demo = {PACKAGE}.commands.demo",
             f"info = {PACKAGE}.commands.info",
+            f"predict = {PACKAGE}.commands.predict",
             f"replay = {PACKAGE}.commands.replay",
             f"report = {PACKAGE}.commands.report",
         ],

@@ -19,6 +19,7 @@ from clip_rl_perception.model.checkpoint import (
     Calibration,
     CheckpointError,
     load_checkpoint,
+    resolve_checkpoint,
     round_to_half_,
     save_checkpoint,
 )
@@ -387,3 +388,44 @@ def test_novelty_by_hand() -> None:
     # Standardised: (4, 3); root mean square sqrt(12.5); over the limit 2.
     assert calibration.novelty(np.array([3.0, 8.0], np.float32)) == pytest.approx(math.sqrt(12.5) / 2)
     assert calibration.novelty(np.array([1.0, 2.0], np.float32)) == 0.0
+
+
+def test_a_runs_folder_stands_for_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, told = tmp_path / "my run", list[str]()
+
+    def there(name: str) -> Path:
+        file = run / f"{name}.safetensors"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"")
+        file.with_suffix(".json").write_text("{}")
+        return file
+
+    run.mkdir()
+    with pytest.raises(CheckpointError, match=r"my run: no checkpoint in this folder; expected a run's"):
+        resolve_checkpoint(run)
+    (run / "state.pt").write_bytes(b"")
+    for given in (run, run / "state.pt"):
+        with pytest.raises(CheckpointError, match=r"state\.pt is what a run goes on from.*clip-rl train --.*--resume"):
+            resolve_checkpoint(given)
+    odd = there("odd")
+    assert resolve_checkpoint(run, told.append) == odd
+    there("another")
+    with pytest.raises(CheckpointError, match=r"holds several checkpoints; name one: .*another.safetensors, .*odd"):
+        resolve_checkpoint(run)
+    last = there("model")
+    assert resolve_checkpoint(f"{run}/", told.append) == last
+    best = there("best/model")
+    assert resolve_checkpoint(str(run), told.append) == best
+    assert resolve_checkpoint(run / "model") == resolve_checkpoint(run / "model.json") == last
+    assert resolve_checkpoint(run / "best", told.append) == best
+    assert told == [
+        f"{run}: its checkpoint odd.safetensors is taken, the only one",
+        f"{run}: its checkpoint model.safetensors is taken",
+        f"{run}: its checkpoint best/model.safetensors is taken, the best by validation",
+        f"{run}/best: its checkpoint model.safetensors is taken",
+    ]
+    # A shipped name stays the shipped one, whatever folder is called alike.
+    monkeypatch.chdir(tmp_path)
+    run.rename(tmp_path / "demo")
+    assert resolve_checkpoint("demo", told.append).parent.name == "models" and len(told) == 4
+    assert resolve_checkpoint("./demo") == Path("demo/best/model.safetensors")

@@ -443,3 +443,63 @@ def test_memory_begins_anew_where_the_clock_jumps_back(tmp_path: Path) -> None:
     assert [frame.mask_sha256 for frame in run.frames[4:]] == [frame.mask_sha256 for frame in run.frames[:4]]
     assert run.frames[4].measures.temporal is None
     assert output_hash(run.frames[:4]) != output_hash(dataclasses.replace(frame) for frame in run.frames[4:])
+
+
+def write_folder(folder: Path, count: int, *, value: int = 255, masks: str = "masks", images: str = "images") -> Path:
+    """Images, and masks whose instrument has a value."""
+    for name in (masks, images):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for index in range(count):
+        cv2.imwrite(str(folder / images / f"f{index}.png"), image(index)[..., ::-1])
+        cv2.imwrite(str(folder / masks / f"f{index}.png"), labels(index) * value)
+    return folder
+
+
+@pytest.mark.parametrize(("value", "evaluated"), [(255, ("background", "instrument")), (1, SPACE.names)])
+def test_masks_beside_images_are_truth(tmp_path: Path, value: int, evaluated: tuple[str, ...]) -> None:
+    folder = write_folder(tmp_path / "my data", 4, value=value)
+    run = replayed(folder)
+    assert run.evaluated == evaluated and run.problems == () and run.source["ground_truth"] == "folder masks"
+    assert all(frame.measures is not None and frame.measures.iou > 0.9 for frame in run.frames)
+    # The same in every way of saying it; without it, when it is not wanted.
+    for given in (replayed(folder / "images"), replayed(folder, labels=folder / "masks")):
+        assert [frame.measures.iou for frame in given.frames] == [frame.measures.iou for frame in run.frames]  # type: ignore[union-attr]
+        assert given.source["labels_sha256"] == run.source["labels_sha256"]
+    assert all(
+        frame.measures is None or frame.measures.confusion is None for frame in replayed(folder, use_truth=False).frames
+    )
+    named = label_map_from_dict({"truth": {0: "background", value: "forceps"}})
+    assert [frame.measures.iou for frame in replayed(folder, label_map=named).frames] == [  # type: ignore[union-attr]
+        frame.measures.iou
+        for frame in run.frames  # type: ignore[union-attr]
+    ]
+
+
+def test_which_masks_are_truth_is_never_guessed(tmp_path: Path) -> None:
+    both = write_folder(write_folder(tmp_path / "both", 2, masks="labels"), 2)
+    run = replayed(both)
+    assert any("has masks/ and labels/, neither is taken; say with --labels" in line for line in run.problems)
+    assert run.source["ground_truth"] == "none"
+    run = replayed(both, labels=both / "labels")
+    assert run.source["ground_truth"] == "folder labels" and run.problems == ()
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    cv2.imwrite(str(bare / "x.png"), image(0))
+    run = replayed(write_folder(tmp_path / "one", 2), bare)
+    assert [line for line in run.problems if "no masks/ beside its images" in line] == [
+        f"{bare}: no masks/ beside its images; it is replayed without truth"
+    ]
+    assert {frame.sequence: frame.measures is not None for frame in run.frames if frame.index == 0}["one"]
+    with pytest.raises(SourceError, match="there are no labels in the input; name a folder of masks with --labels"):
+        replayed(bare, label_map=label_map_from_dict({"truth": {0: "background", 1: "forceps"}}))
+
+
+def test_the_last_frames_are_counted_though_they_cannot_be_read(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "in", 3)
+    (folder / "images/f2.png").write_bytes(b"")
+    told: list[tuple[int, int | None]] = []
+    offline = OfflineReplay(
+        InputOptions((folder,)), color_model(), OfflineOptions(), progress=lambda *done: told.append(done)
+    )
+    offline.run()
+    assert told == [(1, 3), (2, 3), (3, 3)]

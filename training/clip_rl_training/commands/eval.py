@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from clip_rl_perception.atomic_write import write_json
-from clip_rl_perception.cli_types import NaturalNumber, NotNegative
+from clip_rl_perception.cli_types import CheckpointName, NaturalNumber, NotNegative
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.metrics.evaluator import Evaluator
+from clip_rl_perception.model.checkpoint import resolve_checkpoint
 from clip_rl_perception.options import NotAnOption, Option
 from clip_rl_perception.runs.host import host, versions
 from clip_rl_perception.sources.truth_label_map import label_map_names, load_label_map
@@ -51,8 +52,8 @@ class Data:
     """YAML that names, merges and ignores classes."""
     split: str = ALL
     """Split of the dataset."""
-    sequences: Annotated[str | None, Option(metavar="A,B")] = None
-    """Only these sequences."""
+    sequences: Annotated[tuple[str, ...], Option("--sequences", "--sequence", metavar="A,B")] = ()
+    """Only these sequences; may be repeated."""
     video: bool = False
     """Frames of a sequence follow each other."""
     rate: float = DEFAULT_RATE
@@ -63,8 +64,8 @@ class Data:
 class Model(ModelOptions):
     """What is evaluated."""
 
-    model: Annotated[str, Option("--checkpoint")] = dataclasses.field()
-    """Path, or the name of a shipped one, for example demo."""
+    model: CheckpointName = dataclasses.field()
+    """Shipped name, for example demo, path, or the folder of a training run."""
     engine: str = "torch"
     """torch, auto or an engine directory."""
     use_previous_frame: Annotated[bool, NotAnOption()] = True
@@ -118,17 +119,20 @@ class Options:
 def run(options: Options) -> int:
     """Run ``clip-rl eval``; 0 when the report is written."""
     _check(options)
+    resolve_checkpoint(options.model.model, lambda line: print(line, file=sys.stderr))
     data, robust = options.data, options.robust
     baseline = read_baseline(robust.baseline) if robust.baseline else None
     label_map = load_label_map(data.label_map) if data.label_map else None
     synonyms = load_synonyms(options.synonyms) if options.synonyms else None
     dataset = open_dataset(data.dataset, data.root, label_map=label_map).split(data.split)
     if data.sequences:
-        dataset = dataset.only([name.strip() for name in data.sequences.split(",")], "--sequences")
+        names = [name.strip() for given in data.sequences for name in given.split(",")]
+        dataset = dataset.only(names, "--sequences")
     with load_predictor(options.model, rate_hz=data.rate) as predictor:
         mapping = class_mapping(dataset, predictor.label_space, label_map)
         for name in mapping.unanswered:
-            print(f"note: no predicted class answers to '{name}'; it scores 0 wherever it occurs", file=sys.stderr)
+            line = f"note: no predicted class answers to '{name}'; it scores 0 wherever it occurs"
+            print(f"{line}. --classes gives the model others", file=sys.stderr)
         report = _evaluated(options, dataset, predictor, mapping)
         if robust.corruptions:
             report["corruptions"] = run_corruptions(

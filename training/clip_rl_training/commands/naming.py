@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
 from clip_rl_perception.atomic_write import write_json
-from clip_rl_perception.cli_types import HeightByWidth
+from clip_rl_perception.cli_types import CheckpointName, HeightByWidth
 from clip_rl_perception.labels import load_label_space
-from clip_rl_perception.model.checkpoint import load_checkpoint
+from clip_rl_perception.model.checkpoint import load_checkpoint, resolve_checkpoint
 from clip_rl_perception.options import Option
 
 from clip_rl_training.naming.close_up_naming import NAMED_SPACE, NamingError, name_close_ups, naming_size
@@ -30,8 +31,8 @@ from clip_rl_training.synthetic.scene_config import SceneConfig
 class Options:
     """What is named."""
 
-    checkpoint: str
-    """Path, or the name of a shipped one, for example demo."""
+    checkpoint: CheckpointName
+    """Shipped name, for example demo, path, or the folder of a training run."""
     crops: Annotated[int, Option(metavar="N")] = 400
     """Close-ups."""
     seed: int = 0
@@ -47,7 +48,7 @@ def run(options: Options) -> int:
     if options.crops < 1 or options.seed < 0:
         raise NamingError(f"--crops {options.crops} --seed {options.seed}: expected at least 1 and at least 0")
     space = load_label_space(NAMED_SPACE)
-    checkpoint = load_checkpoint(options.checkpoint)
+    checkpoint = load_checkpoint(resolve_checkpoint(options.checkpoint, lambda line: print(line, file=sys.stderr)))
     segmenter = checkpoint.segmenter.eval()
     size = options.size or naming_size(checkpoint.provenance.get("config"), segmenter.config.input_size)
     naming = name_close_ups(segmenter, space, SceneConfig(), crops=options.crops, seed=options.seed, size=size)

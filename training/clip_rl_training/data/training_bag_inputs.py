@@ -35,8 +35,10 @@ class Trees:
 
     dataset: Annotated[str | None, Option(metavar="NAME", help=f"one of {', '.join(DATASETS)}")] = None
     """Layout and classes."""
-    sequence: Annotated[tuple[str, ...], Option(metavar="NAME")] = ()
-    """Only this sequence; may be repeated."""
+    root: Annotated[Path | None, Option(metavar="DIR")] = None
+    """Folder that holds it, in place of SOURCE."""
+    sequences: Annotated[tuple[str, ...], Option("--sequences", "--sequence", metavar="A,B")] = ()
+    """Only these sequences; may be repeated."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +53,9 @@ class Scenes:
     """Which operation."""
     seconds: float = 10.0
     """Its length."""
-    label_space: Literal["endovis2018-type", "endovis2018", "endovis2017-parts", "binary"] = "endovis2018-type"
+    label_space: Annotated[
+        Literal["endovis2018-type", "endovis2018", "endovis2017-parts", "binary"], Option("--label-space", "--classes")
+    ] = "endovis2018-type"
     """Of the labels."""
     workers: int = 1
     """Processes that render."""
@@ -71,7 +75,8 @@ def open_inputs(
     options: Options, *, source: Path | None, rate_hz: float | None, label_map: str | None, right: Path | None
 ) -> list[BagInput] | None:
     """Bags of a dataset's sequences, or the synthetic one; None where neither is asked for."""
-    name, wanted = options.trees.dataset, options.trees.sequence
+    trees = options.trees
+    name, wanted = trees.dataset, [name.strip() for given in trees.sequences for name in given.split(",")]
     if options.scenes.synthetic:
         if source is not None:
             raise SourceError(f"--synthetic renders its own frames; leave out {source}")
@@ -80,8 +85,9 @@ def open_inputs(
         if options.stereo and right is None:
             raise SourceError("--stereo is for --dataset and --synthetic; name the right images with --right")
         return None
+    source = source or trees.root
     if source is None:
-        raise SourceError(f"--dataset {name} needs SOURCE, the folder that holds it")
+        raise SourceError(f"--dataset {name} needs SOURCE or --root, the folder that holds it")
     named = load_label_map(label_map) if label_map is not None else None
     dataset = open_dataset(name, source, label_map=named, strict=False)
     if not dataset.items:

@@ -11,8 +11,8 @@ from typing import Any
 from clip_rl_perception.errors import ClipRlError
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` in UTF-8; missing folders are made, and what was there before stays until all is written.
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path`; missing folders are made, and what was there before stays until all is written.
 
     Raises:
         ClipRlError: it cannot be written; says why.
@@ -20,12 +20,21 @@ def write_text(path: Path, text: str) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(text, encoding="utf-8")
+        aside.write_bytes(content)
         aside.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
         raise ClipRlError(f"cannot write {path}: {error.strerror}") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` in UTF-8, as `write_bytes` does.
+
+    Raises:
+        ClipRlError: it cannot be written; says why.
+    """
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -22,7 +22,7 @@ from clip_rl_perception.engine.manifest import MANIFEST_FILE, sha256_of
 from clip_rl_perception.errors import named_line
 from clip_rl_perception.kernels import compiled
 from clip_rl_perception.labels import LabelSpace, load_label_space
-from clip_rl_perception.model.checkpoint import Checkpoint, load_checkpoint
+from clip_rl_perception.model.checkpoint import Checkpoint, load_checkpoint, resolve_checkpoint
 from clip_rl_perception.pipeline import (
     PerceptionPipeline,
     PipelineConfig,
@@ -125,12 +125,13 @@ def load(options: ModelOptions, log: Callable[[str], None] = lambda line: None) 
     if options.library_threads is not None:
         cv2.setNumThreads(options.library_threads)
     space = load_label_space(options.classes) if options.classes else None
-    checkpoint = load_checkpoint(options.model)
+    checkpoint = load_checkpoint(resolve_checkpoint(options.model, log))
     engine = load_engine(
         options.engine,
         checkpoint,
         input_size=options.input_size,
         threads=options.threads,
+        device=options.device,
         build_if_missing=options.build_if_missing,
         golden_images=golden_images,
         log=log,

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Annotated
 
-from clip_rl_perception.cli_types import Count, NaturalNumber
+from clip_rl_perception.cli_types import CheckpointName, Count, NaturalNumber
 from clip_rl_perception.engine.tta import VIEWS
 from clip_rl_perception.options import NotAnOption, Option
 
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 class ModelOptions:
     """Which model on which engine, and how the pipeline runs. The defaults are the node's."""
 
-    model: str = "demo"
-    """Checkpoint: shipped name or path."""
+    model: CheckpointName = "demo"
+    """Checkpoint: shipped name, path, or the folder of a training run."""
     engine: str = "auto"
-    """auto, torch or an engine directory."""
+    """auto, torch, cuda or an engine directory."""
+    device: str | None = None
+    """cpu, cuda or cuda:1, where torch runs; None: as the engine says."""
     classes: Annotated[str | None, Option(metavar="SPACE")] = None
     """Label space whose prompts replace the model's classes."""
     input_size: Annotated[tuple[int, int] | None, NotAnOption()] = None

@@ -21,15 +21,10 @@ from clip_rl_perception.sources.folder_files import image_files
 from clip_rl_perception.sources.frames import Frame, FrameSource, LeftOut, SourceError, SourceInfo
 from clip_rl_perception.sources.media_source import FolderSource, open_source
 from clip_rl_perception.sources.truth_classes import TruthClasses
-from clip_rl_perception.sources.truth_folder import TruthFolder
-from clip_rl_perception.sources.truth_label_map import LabelMap, label_map_from_dict
+from clip_rl_perception.sources.truth_folder import TruthFolder, masks_beside
+from clip_rl_perception.sources.truth_label_map import LabelMap, binary_label_map
 
 GROUP = "clip_rl.bag_inputs"
-
-BINARY = label_map_from_dict(
-    {"truth": {0: "background", 255: "instrument"}}, "masks of 0 and 255, as without a label map"
-)
-"""How masks are read that nothing else is said about."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +108,7 @@ def open_path(
         rate_hz: frames per second instead of the source's own.
         topic: image topic of a bag.
         labels: folder of masks; None takes ``masks`` or ``labels`` beside a folder's images, or a bag's labels.
-        label_map: how masks are stored; None: as `BINARY`.
+        label_map: how masks are stored; None: as `binary_label_map`.
         right: the right camera's frames.
 
     Raises:
@@ -122,15 +117,14 @@ def open_path(
     name = path.resolve().name
     source = _open(path, rate_hz, topic)
     if labels is None and isinstance(source, FolderSource):
-        beside = source.info.path
-        found = [beside / part for part in ("masks", "labels") if image_files(beside / part)]
+        found = masks_beside(source.info.path)
         if len(found) > 1:
             raise SourceError(f"{path}: has masks/ and labels/; say with --labels which to take")
         labels = found[0] if found else None
     if labels is None and label_map is not None:
         raise SourceError(f"{path}: a label map is given but no masks; expected masks/ or labels/ beside the images")
     if labels is not None:
-        source = LabelledSource(source, labels, label_map or BINARY)
+        source = LabelledSource(source, labels, label_map or binary_label_map())
     other = _open(right, rate_hz, topic) if right is not None else None
     return BagInput(name, source, source.info.label_space, other, rate_hz=rate_hz)
 

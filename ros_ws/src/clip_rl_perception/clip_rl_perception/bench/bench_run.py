@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.bench.bench_frames import COUNT, SIZE, back_and_forth, load_frames, rendered
-from clip_rl_perception.cli_types import HeightByWidth
+from clip_rl_perception.cli_types import CheckpointName, HeightByWidth
 from clip_rl_perception.options import Option
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ class BenchOptions:
     """Output folder."""
     source: Path | None = None
     """Video, folder or bag; None: a synthetic operation, 1280x1024."""
-    model: str = "demo"
-    """Checkpoint: shipped name or path."""
+    model: CheckpointName = "demo"
+    """Checkpoint: shipped name, path, or the folder of a training run."""
     size: HeightByWidth | None = None
     """Network input HxW; None: the checkpoint's."""
     backends: Annotated[tuple[str, ...], Option(nargs="+", metavar="BACKEND[:PRECISION]")] = (
@@ -83,9 +83,9 @@ class BenchRun:
     @functools.cached_property
     def checkpoint(self) -> Checkpoint:
         """The model, loaded when a part first asks for it: torch takes seconds."""
-        from clip_rl_perception.model.checkpoint import load_checkpoint
+        from clip_rl_perception.model.checkpoint import load_checkpoint, resolve_checkpoint
 
-        return load_checkpoint(self.options.model)
+        return load_checkpoint(resolve_checkpoint(self.options.model, self.log))
 
     @property
     def size(self) -> tuple[int, int]:

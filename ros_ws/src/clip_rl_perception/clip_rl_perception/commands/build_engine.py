@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+from clip_rl_perception.cli_types import CheckpointName
 from clip_rl_perception.engine.backends import backend_named, backend_names
 from clip_rl_perception.engine.build_progress import stage
 from clip_rl_perception.engine.manifest import BOUNDS, Bounds
@@ -27,8 +28,8 @@ CALIBRATION_FRAMES = 128
 class Options:
     """What is compiled."""
 
-    checkpoint: str = "demo"
-    """Checkpoint path or shipped name."""
+    checkpoint: CheckpointName = "demo"
+    """Shipped name, path, or the folder of a training run."""
     backend: Annotated[str, Option(choices=backend_names())] = "openvino"
     """Compiler."""
     size: str | None = None
@@ -37,11 +38,11 @@ class Options:
         str | None, Option(choices=sorted(BOUNDS), help="default: the best this machine computes in")
     ] = None
     """In which the network computes."""
-    frames: Path | None = None
+    frames: Annotated[Path | None, Option("--source", "--frames")] = None
     """Video, folder or bag for golden frames; None: shipped ones."""
     calibration: Annotated[Path | None, Option(metavar="DIR")] = None
     """Video, folder or bag that int8 is calibrated on; every fourth frame is held out to measure the cost;
-    None: --frames, else the shipped frames."""
+    None: --source, else the shipped frames."""
     threads: int | None = None
     """CPU threads while measuring; None: the library's choice."""
     min_agreement: float | None = None
@@ -64,10 +65,10 @@ def run(options: Options) -> int:
         # Imported here: torch takes seconds, and by now the first line has been said.
         from clip_rl_perception.engine.build import build_engine
         from clip_rl_perception.engine.load import default_engine_dir
-        from clip_rl_perception.model.checkpoint import load_checkpoint
+        from clip_rl_perception.model.checkpoint import load_checkpoint, resolve_checkpoint
         from clip_rl_perception.sources.golden_frames import SHIPPED_FRAMES, golden_images
 
-        checkpoint = load_checkpoint(options.checkpoint)
+        checkpoint = load_checkpoint(resolve_checkpoint(options.checkpoint, _say))
     size = size or checkpoint.segmenter.config.input_size
     if options.check:
         from clip_rl_perception.engine.tensorrt_check import check

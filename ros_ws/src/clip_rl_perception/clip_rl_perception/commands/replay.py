@@ -11,15 +11,11 @@ which leaves a report and a bag of what was done.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import shlex
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 from clip_rl_perception.errors import ClipRlError
@@ -38,13 +34,15 @@ from clip_rl_perception.runs.observer import FrameObserver
 from clip_rl_perception.runs.problems import ProblemLog
 from clip_rl_perception.runs.run_record import RunRecord
 from clip_rl_perception.sources.class_mapping import TruthMapping
-from clip_rl_perception.sources.streams import InputOptions
+from clip_rl_perception.sources.streams import InputOptions, check_paths
 from clip_rl_perception.stream_options import ModelOptions
 from clip_rl_perception.threads.priority import hand_over_quickly
+from clip_rl_perception.threads.stop_signals import interruptible
 
 BAG, FILES = "perception", ("report.html", "report.json", "overlay*.mp4")
 INTERRUPTED = 130
 """Exit status of an online run that Ctrl-C or the node's end cut short."""
+OTHERS = "--classes gives the model other classes, by a label space's name or file"
 NODE = "through the real node, over DDS (needs ROS 2)"
 
 
@@ -93,7 +91,7 @@ def run(options: Options) -> int:
 
 
 def _offline(options: Options, observers: Sequence[FrameObserver]) -> int:
-    _check_paths(options.what)
+    check_paths(options.what.paths)
     # Imported here: torch takes seconds, and what is wrong with the arguments is said before.
     from clip_rl_perception.replay.offline import OfflineReplay
     from clip_rl_perception.stream import load
@@ -115,10 +113,10 @@ def _offline(options: Options, observers: Sequence[FrameObserver]) -> int:
             )
             mapping = offline.inputs.mapping
             for name in mapping.unanswered if mapping is not None else ():
-                problems.add(f"no class of the model answers to '{name}'; it scores 0 wherever it occurs")
+                problems.add(f"no class of the model answers to '{name}'; it scores 0 wherever it occurs. {OTHERS}")
             if options.require:
                 requirements.check_names(options.require, _known_metrics(mapping, model.space))
-            with _interruptible(offline.stop) as interrupted:
+            with interruptible(offline.stop) as interrupted:
                 record = offline.run()
     summary = _written(options, record, book, problems, videos=list(offline.video_files.values()))
     if interrupted:
@@ -130,12 +128,13 @@ def _offline(options: Options, observers: Sequence[FrameObserver]) -> int:
 
 
 def _online(options: Options, observers: Sequence[FrameObserver]) -> int:
-    _check_paths(options.what)
+    check_paths(options.what.paths)
     from clip_rl_perception.replay.live import replay_online
 
     out, measured = options.out, options.measured
     for name, given, instead in (
         ("--classes", options.model.classes, "the node's classes are changed by its service set_classes"),
+        ("--device", options.model.device, "the node's engine says where it runs: --engine cuda"),
         ("--frames", measured.max_frames, "--seconds ends early online"),
         ("--same-frames-as", measured.only_stamps, "it is for offline replay of what an online run processed"),
     ):
@@ -151,36 +150,6 @@ def _online(options: Options, observers: Sequence[FrameObserver]) -> int:
         print("clip-rl replay: not played to its end; the report tells of what came back", file=sys.stderr)
         return INTERRUPTED
     return _status(options.require, summary)
-
-
-def _check_paths(what: InputOptions) -> None:
-    for path in what.paths:
-        if not path.exists():
-            raise ClipRlError(f"{path}: no such file or folder; expected a rosbag2, a video or a folder of images")
-
-
-@contextlib.contextmanager
-def _interruptible(stop: Callable[[], None]) -> Iterator[list[int]]:
-    """The first Ctrl-C (or SIGTERM) ends the replay after the frame in hand, a second one at once.
-
-    Yields a list that holds the signal's number once it came.
-    """
-    came: list[int] = []
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if came:
-            raise KeyboardInterrupt
-        came.append(number)
-        stop()
-
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _written(

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-from clip_rl_perception.cli_types import PositiveNumber, WidthByHeight
+from clip_rl_perception.cli_types import CheckpointName, PositiveNumber, WidthByHeight
 from clip_rl_perception.demo.demo_engine import can_compile, compile_network
 from clip_rl_perception.demo.demo_scene import SyntheticOperation, render
 from clip_rl_perception.options import Option
@@ -49,8 +49,8 @@ class DemoOptions:
     """Play only so much (synthetic operation: 10)."""
     rate: PositiveNumber | None = None
     """Frames per second; None: the source's; folder, synthetic: 25."""
-    model: str = "demo"
-    """Checkpoint: shipped name or path."""
+    model: CheckpointName = "demo"
+    """Checkpoint: shipped name, path, or the folder of a training run."""
     engine: str = "auto"
     """auto, torch or an engine directory."""
     out: Path = Path("out/demo")

@@ -45,6 +45,7 @@ def load_engine(
     input_size: tuple[int, int] | None = None,
     precision: str | None = None,
     threads: int | None = None,
+    device: str | None = None,
     build_if_missing: bool = False,
     golden_images: Callable[[tuple[int, int]], Sequence[ByteArray]] = lambda size: (),
     log: Log = lambda line: None,
@@ -61,18 +62,26 @@ def load_engine(
         input_size: (H, W) in pixels, multiples of 32; None takes the engine's, or the checkpoint's.
         precision: None takes the engine's own, for torch ``fp32``, for cuda ``bf16``.
         threads: CPU threads; None leaves the library's choice.
+        device: ``cpu``, ``cuda``, ``cuda:1``: where the engine runs; None leaves it to the engine.
         build_if_missing: build with OpenVINO where ``auto`` or the directory finds nothing; logs its progress. An
             engine that is there and cannot be used is refused all the same.
         golden_images: gives network-sized frames of a size (H, W), for such a build and for the gate of ``cuda``,
             which is held to the bounds of its precision against FP32 on the CPU where there are any.
         log: told what is being done, a line at a time.
-        options: passed on to the torch engine, for example ``device``.
+        options: passed on to the torch engine.
 
     Raises:
         EngineError: an unknown name; an engine that is missing, damaged, not for this machine, these libraries or these
             weights, or that fails its golden frames. The message says what differs and which command rebuilds it.
     """
     name = str(name_or_dir)
+    kind = device.partition(":")[0] if device is not None else None
+    if name == "auto" and kind not in (None, "cpu"):
+        name = "cuda" if kind == "cuda" else "torch"
+    if name == "cuda" and kind not in (None, "cuda"):
+        raise EngineError(f"engine 'cuda' does not run on device '{device}'; leave the device out")
+    if name in ("cuda", "torch") and device is not None:
+        options = {**options, "device": device}
     size = input_size or checkpoint.segmenter.config.input_size
     if name == "torch":
         return _torch(name, checkpoint, size, precision, threads, log, options)
@@ -98,13 +107,21 @@ def load_engine(
                 progress=log,
             )
         elif name == "auto":
-            device = "cuda" if torch.cuda.is_available() else "torch"
-            log(f"no compiled engine at {directory}; running {device}. Build one with: {command}")
+            found = "cuda" if torch.cuda.is_available() and device is None else "torch"
+            log(f"no compiled engine at {directory}; running {found}. Build one with: {command}")
             return load_engine(
-                device, checkpoint, input_size=size, precision=precision, threads=threads,
+                found, checkpoint, input_size=size, precision=precision, threads=threads,
                 golden_images=golden_images, log=log, **options,
             )  # fmt: skip
-    return open_engine(directory, checkpoint, input_size=input_size, precision=precision, threads=threads, log=log)
+    engine = open_engine(directory, checkpoint, input_size=input_size, precision=precision, threads=threads, log=log)
+    places = ("cuda", "cuda:0") if engine.info.backend == "tensorrt" else ("cpu",)
+    if device is not None and device not in places:
+        engine.close()
+        raise EngineError(
+            f"engine {directory} runs on {places[0]}, asked for is device '{device}'; take engine torch, or leave the "
+            "device out"
+        )
+    return engine
 
 
 def open_engine(

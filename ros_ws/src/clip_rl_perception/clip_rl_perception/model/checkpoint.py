@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from clip_rl_perception.labels import LabelError, LabelSpace, label_space_from_d
 from clip_rl_perception.model.calibration import Calibration as Calibration
 from clip_rl_perception.model.checkpoint_files import CheckpointError as CheckpointError
 from clip_rl_perception.model.checkpoint_files import read_description, read_tensors, require, sha256, write_files
+from clip_rl_perception.model.run_folder import STATE, checkpoint_in, unfinished
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.model.segmenter_config import DEFAULT_TEMPLATES, ConfigError, SegmenterConfig
 from clip_rl_perception.resources import ResourceError, share_path
@@ -118,17 +119,28 @@ def save_checkpoint(
     return write_files(stem, tensors, content)[:12]
 
 
-def resolve_checkpoint(path_or_name: str | Path) -> Path:
-    """Path of the safetensors file: a path with or without suffix, or the name of one shipped in ``models/``.
+def resolve_checkpoint(path_or_name: str | Path, log: Callable[[str], None] = lambda line: None) -> Path:
+    """Path of the safetensors file: a path with or without suffix, the name of one shipped in ``models/``, or a folder.
+
+    Args:
+        path_or_name: a shipped name goes before a folder that is called alike; ``./NAME`` is the folder.
+        log: told in a line which checkpoint of a folder was taken, see `run_folder`.
 
     Raises:
-        CheckpointError: neither exists; the message says where it looked.
+        CheckpointError: none of them exists; the message says where it looked.
     """
     given = Path(path_or_name)
     stem = given.with_name(given.name.removesuffix(".safetensors").removesuffix(".json"))
     weights = stem.with_name(stem.name + ".safetensors")
     if weights.is_file():
         return weights
+    named = given.name == str(path_or_name)
+    if given.is_dir() and not (named and _shipped(given.name)):
+        weights, told = checkpoint_in(given)
+        log(told)
+        return weights
+    if given.name == STATE and given.is_file():
+        raise CheckpointError(unfinished(given))
     if stem.name != str(stem):
         raise CheckpointError(f"no checkpoint '{path_or_name}': {weights} does not exist")
     try:
@@ -139,11 +151,19 @@ def resolve_checkpoint(path_or_name: str | Path) -> Path:
         ) from error
 
 
+def _shipped(name: str) -> bool:
+    try:
+        return share_path("models", f"{name}.safetensors").is_file()
+    except ResourceError:
+        return False
+
+
 def load_checkpoint(path_or_name: str | Path, *, device: str | torch.device = "cpu") -> Checkpoint:
     """Load and verify a checkpoint; runs no code from it and never uses the network.
 
     Args:
-        path_or_name: NAME.safetensors, NAME.json, NAME, or the name of a shipped one, for example ``demo``.
+        path_or_name: NAME.safetensors, NAME.json, NAME, a shipped name, for example ``demo``, or the folder of
+            a training run.
         device: where the network goes.
 
     Raises:

@@ -108,6 +108,7 @@ class OfflineReplay:
         if isinstance(content, LeftOut):
             self._done += 1
             meter.put((stream, content, Processed(None, Validity.INVALID_INPUT, content.reason), 0))
+            self._progress(self._done, self.inputs.frames)
             return
         only = self._options.only_stamps
         if only is not None and content.stamp_ns not in only:

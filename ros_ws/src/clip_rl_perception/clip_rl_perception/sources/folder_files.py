@@ -30,11 +30,16 @@ def below(folder: Path, pattern: str) -> list[Path]:
     return sorted(path for path in folder.glob(pattern) if not any(map(is_hidden, path.relative_to(folder).parts)))
 
 
+def is_image(path: Path) -> bool:
+    """Whether there is an image file at `path`, by its suffix."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+
+
 def image_files(folder: Path) -> list[Path]:
     """Image files directly in `folder` in natural order; empty where there is no such folder."""
     if not folder.is_dir():
         return []
-    return [entry for entry in entries(folder) if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file()]
+    return [entry for entry in entries(folder) if is_image(entry)]
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,7 @@ from clip_rl_perception.pictures.picture_files import JPEG, PNG, PictureError, d
 from clip_rl_perception.sources import opencv_log
 from clip_rl_perception.sources.bag_files import foreign, is_bag
 from clip_rl_perception.sources.bag_source import BagSource
-from clip_rl_perception.sources.folder_files import IMAGE_SUFFIXES, entries, image_files
+from clip_rl_perception.sources.folder_files import IMAGE_SUFFIXES, entries, image_files, is_image
 from clip_rl_perception.sources.frames import (
     DEFAULT_RATE,
     Frame,
@@ -83,13 +84,16 @@ class VideoSource:
 
 
 class FolderSource:
-    """Images of a folder (of its subfolder ``images`` if there is one) in natural order: frame2 before frame10."""
+    """Images of a folder (of its subfolder ``images`` if there is one) in natural order: frame2 before frame10.
 
-    def __init__(self, path: str | Path, *, rate_hz: float | None = None) -> None:
+    Or images by name, in the order given; frames are called by what their paths do not share.
+    """
+
+    def __init__(self, path: str | Path | Sequence[Path], *, rate_hz: float | None = None) -> None:
         """Find the images.
 
         Args:
-            path: the folder.
+            path: the folder, or the images.
             rate_hz: frames per second; `DEFAULT_RATE` if None.
 
         Raises:
@@ -97,10 +101,15 @@ class FolderSource:
         """
         self.problems: list[str] = []
         self.left_out: list[LeftOut] = []
-        root = Path(path)
-        if not root.is_dir():
-            raise SourceError(f"{root}: no such folder")
-        files = image_files(root / "images") or image_files(root)
+        if not isinstance(path, str | Path):
+            files = [file.parent.resolve() / file.name for file in path]
+            root = base = Path(os.path.commonpath([file.parent for file in files]))
+        else:
+            root = Path(path)
+            if not root.is_dir():
+                raise SourceError(f"{root}: no such folder")
+            files = image_files(root / "images") or image_files(root)
+            base = files[0].parent if files else root
         if not files:
             found = sorted({entry.suffix or entry.name for entry in entries(root)})[:8]
             raise SourceError(
@@ -108,6 +117,7 @@ class FolderSource:
                 + (", ".join(found) if found else "nothing")
             )
         self._files = files
+        self._base = base
         size, fault = None, ""
         for file in files:
             try:
@@ -116,7 +126,8 @@ class FolderSource:
             except PictureError as error:
                 fault = fault or f"{file.name} {error}"
         if size is None:
-            raise SourceError(f"{root}: none of its {len(files)} images can be decoded: {fault}")
+            what = "" if len(files) == 1 else f"none of its {len(files)} images can be decoded: "
+            raise SourceError(f"{root}: {what}{fault}")
         self._info = SourceInfo("folder", root, len(files), rate_hz or DEFAULT_RATE, (size[0], size[1]))
 
     @property
@@ -135,7 +146,8 @@ class FolderSource:
                 self.left_out.append(LeftOut(index, stamp, f"{file.name} {error}"))
                 continue
             decode_ms = (time.perf_counter() - begun) * 1e3
-            yield Frame(rgb, stamp, file.name, encoded=encoded, index=index, decode_ms=decode_ms)
+            name = file.relative_to(self._base).as_posix()
+            yield Frame(rgb, stamp, name, encoded=encoded, index=index, decode_ms=decode_ms)
 
     def sha256(self) -> str:
         """Hash over the files' names and bytes, in order."""
@@ -145,7 +157,7 @@ class FolderSource:
 def open_source(
     path: str | Path, *, rate_hz: float | None = None, topic: str | None = None, label_topic: str | None = None
 ) -> FrameSource:
-    """Open a video file, a folder of images or a rosbag2 by what lies at `path`.
+    """Open a video file, an image, a folder of images or a rosbag2 by what lies at `path`.
 
     Args:
         path: the file or folder. A bag is a folder with metadata.yaml or a .mcap or .db3 file, or such a file itself.
@@ -165,6 +177,9 @@ def open_source(
         return FolderSource(path, rate_hz=rate_hz)
     if found := foreign(path):
         raise SourceError(f"{path}: it is {found}; expected a video file, a folder of images or a bag")
+    if is_image(path):
+        # To OpenCV frame01.png would be the beginning of a video, and the files numbered after it the rest.
+        return FolderSource([path], rate_hz=rate_hz)
     return VideoSource(path, rate_hz=rate_hz)
 
 

@@ -5,49 +5,55 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.cli_types import PositiveNumber
 from clip_rl_perception.errors import ClipRlError
-from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.labels import LabelSpace, load_label_space
 from clip_rl_perception.options import Option, Positional
 from clip_rl_perception.sources.bag_files import is_bag
 from clip_rl_perception.sources.bag_reader import BagReader
 from clip_rl_perception.sources.bag_source import BagSource, image_topics
 from clip_rl_perception.sources.bag_truth import base_topic, is_label_topic, space_coding
 from clip_rl_perception.sources.class_mapping import TruthMapping, mapping_of_label_map, mapping_of_spaces
-from clip_rl_perception.sources.folder_files import image_files
+from clip_rl_perception.sources.folder_files import is_image
 from clip_rl_perception.sources.frames import Frame, FrameSource, LeftOut, SourceError, hash_files
-from clip_rl_perception.sources.media_source import open_source
+from clip_rl_perception.sources.media_source import FolderSource, open_source
 from clip_rl_perception.sources.truth_classes import TruthClasses
-from clip_rl_perception.sources.truth_folder import TruthFolder
-from clip_rl_perception.sources.truth_label_map import LabelMap, load_label_map
+from clip_rl_perception.sources.truth_folder import TruthFolder, hold_0_and_255, mask_folders
+from clip_rl_perception.sources.truth_label_map import LabelMap, binary_label_map, load_label_map
 
 OUTPUT_TOPICS = ("mask", "confidence", "overlay")
 """Last parts of topics that the perception node itself publishes: no input unless asked for by name."""
 
 
 @dataclasses.dataclass(frozen=True)
-class InputOptions:
-    """What to read, and where its truth is."""
+class SourceOptions:
+    """What to read."""
 
-    paths: Annotated[tuple[Path, ...], Positional("input")]
-    """Rosbag2, video or folder of images; each is a sequence."""
+    paths: Annotated[tuple[Path, ...], Positional("source")]
+    """Rosbag2, video or folder of images; each is a sequence. Images by name are one together."""
     topics: Annotated[tuple[str, ...], Option("--topic")] = ()
     """Image topic of the bag; may be given again (all)."""
+    rate_hz: Annotated[PositiveNumber | None, Option("--rate")] = None
+    """Frames per second of videos and folders; None: their own."""
+
+
+@dataclasses.dataclass(frozen=True)
+class InputOptions(SourceOptions):
+    """What to read, and where its truth is."""
+
     labels: Annotated[Path | None, Option(metavar="DIR")] = None
-    """Folder of ground-truth masks."""
+    """Folder of ground-truth masks; None: masks/ or labels/ beside the images of a folder."""
     label_topic: str | None = None
     """Topic of ground truth in the bag; None: labels beside the images."""
     label_map: Annotated[LabelMap | None, Option(metavar="NAME_OR_FILE", read=load_label_map)] = None
     """How truth is stored and merged: a shipped name such as binary, or YAML."""
     use_truth: Annotated[bool, Option("--no-truth")] = True
-    """Read the labels of a bag; False: leave labels in the bag alone."""
-    rate_hz: Annotated[PositiveNumber | None, Option("--rate")] = None
-    """Frames per second of videos and folders; None: their own."""
+    """Look for truth; False: leave labels in a bag and masks beside images alone."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,8 +106,9 @@ class Inputs:
         """Plain data for reports."""
         first = self.streams[0].source.info
         truth = "none"
+        masks = [file for stream in self.streams if stream.truth is not None for file in stream.truth.files]
         if self.mapping is not None:
-            truth = f"folder {options.labels.name}" if options.labels else "labels topic of the bag"
+            truth = f"folder {(options.labels or masks[0].parent).name}" if masks else "labels topic of the bag"
         names = list(dict.fromkeys(stream.path.name for stream in self.streams))
         result: dict[str, Any] = {
             "kind": first.kind,
@@ -115,10 +122,8 @@ class Inputs:
             result["topic"] = ", ".join(dict.fromkeys(stream.topic for stream in self.streams if stream.topic))
         if options.label_map is not None:
             result["label_map"] = Path(options.label_map.source).name
-        if options.labels is not None:
-            folder = options.labels
-            files = image_files(folder) or image_files(folder / "labels") or image_files(folder / "masks")
-            result["labels_sha256"] = hash_files(files)
+        if masks:
+            result["labels_sha256"] = hash_files(masks)
         return result
 
 
@@ -135,23 +140,38 @@ def open_inputs(options: InputOptions, space: LabelSpace) -> Inputs:
     """
     problems: list[str] = []
     streams: list[Stream] = []
-    names = [path.name for path in options.paths]
-    for path in options.paths:
-        if not path.exists():
-            raise SourceError(f"{path}: no such file or folder; expected a rosbag2, a video or a folder of images")
+    check_paths(options.paths)
+    images = [path for path in options.paths if is_image(path)]
+    paths = [path for path in options.paths if path not in images[1:]]
+    names = [path.name for path in paths]
+    for path in paths:
         name = path.name if names.count(path.name) == 1 else str(path)
         if is_bag(path):
             streams += _of_bag(path, name, options, problems)
+            continue
+        if options.topics or options.label_topic:
+            raise SourceError(f"{path}: topics can be chosen in bags only; this is a video or a folder of images")
+        if path in images:
+            source: FrameSource = FolderSource(images, rate_hz=options.rate_hz)
+            name = path.name if len(images) == 1 else source.info.path.name
         else:
-            if options.topics or options.label_topic:
-                raise SourceError(f"{path}: topics can be chosen in bags only; this is a video or a folder of images")
-            streams.append(Stream(path, "", name, open_source(path, rate_hz=options.rate_hz)))
+            source = open_source(path, rate_hz=options.rate_hz)
+        streams.append(Stream(path, "", name, source))
     mapping, streams = _with_truth(streams, options, space, problems)
     for stream in streams:
         problems += [line for line in stream.source.problems if line not in problems]
     counts = [stream.source.info.frames for stream in streams]
     known = None if None in counts else sum(count or 0 for count in counts)
     return Inputs(tuple(streams), mapping, tuple(problems), known)
+
+
+def check_paths(paths: Sequence[Path]) -> None:
+    """Raise `SourceError` for the first path where nothing is."""
+    for path in paths:
+        if not path.exists():
+            raise SourceError(
+                f"{path}: no such file or folder; expected a rosbag2, a video, an image or a folder of images"
+            )
 
 
 def read(inputs: Inputs) -> Iterator[Item]:
@@ -215,25 +235,31 @@ def _with_truth(
 ) -> tuple[TruthMapping | None, list[Stream]]:
     """What is evaluated, and the streams with their truth."""
     label_map = options.label_map
-    coding = label_map.coding if label_map is not None else space_coding(space)
-    if options.labels is not None or label_map is not None:
-        names = label_map.names if label_map is not None else space.names
+    sources = [(stream.path, stream.source.info) for stream in streams]
+    folders, told = mask_folders(sources, options.labels, look=options.use_truth)
+    problems += told
+    stored, coding = space, label_map.coding if label_map is not None else space_coding(space)
+    if label_map is None and any(folders) and all(map(hold_0_and_255, filter(None, folders))):
+        stored, coding = load_label_space("binary"), binary_label_map().coding
+    if any(folders) or label_map is not None:
+        names = label_map.names if label_map is not None else stored.names
         streams = [
             dataclasses.replace(stream, classes=TruthClasses(names, coding.describe(), every=label_map is not None))
             for stream in streams
         ]
-    if options.labels is not None:
-        folders = [_folder_of(options.labels, stream, len(streams)) for stream in streams]
+    if any(folders):
         streams = [
-            dataclasses.replace(stream, truth=TruthFolder(folder, coding, stream.source.info))
+            dataclasses.replace(stream, truth=TruthFolder(folder, coding, stream.source.info)) if folder else stream
             for stream, folder in zip(streams, folders, strict=True)
         ]
         if label_map is None:
-            return mapping_of_spaces(space, space), streams
+            return mapping_of_spaces(space, stored), streams
     elif label_map is not None and not any(
         isinstance(stream.source, BagSource) and stream.source.has_labels for stream in streams
     ):
-        raise SourceError(f"label map {label_map.source}: there are no labels in the input; name a folder of masks")
+        raise SourceError(
+            f"label map {label_map.source}: there are no labels in the input; name a folder of masks with --labels"
+        )
     if label_map is not None:
         return mapping_of_label_map(space, label_map), streams
     spaces = [stream.source.info.label_space for stream in streams]
@@ -248,16 +274,6 @@ def _with_truth(
         if truth is None and not any("evaluated without truth" in line for line in stream.source.problems)
     ]
     return mapping_of_spaces(space, known[0]), streams
-
-
-def _folder_of(labels: Path, stream: Stream, streams: int) -> Path:
-    """With several inputs the folder of masks has one for each, called as the input."""
-    if streams == 1:
-        return labels
-    for name in (stream.path.name, stream.path.stem):
-        if (labels / name).is_dir():
-            return labels / name
-    raise SourceError(f"{labels}: no folder {stream.path.stem} in it; several inputs need one folder of masks each")
 
 
 def _items(stream: Stream, told: set[str]) -> Iterator[Item]:

@@ -2,17 +2,84 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.pictures.picture_files import PictureError
 from clip_rl_perception.sources.folder_files import image_files
 from clip_rl_perception.sources.frames import Frame, SourceError, SourceInfo
-from clip_rl_perception.sources.mask_coding import MaskCoding
+from clip_rl_perception.sources.mask_coding import CodingError, MaskCoding
 from clip_rl_perception.sources.mask_files import read_mask
+from clip_rl_perception.sources.truth_label_map import binary_label_map
 
 _STAMP_DIGITS = 16
 """A file name of so many digits or more is a stamp in ns."""
+
+
+LOOKED_AT = 16
+"""Masks of which `hold_0_and_255` judges a folder, spread over it."""
+
+
+def mask_files(folder: Path) -> list[Path]:
+    """Masks in a folder, or in ``labels`` or ``masks`` below it, in natural order."""
+    return image_files(folder) or image_files(folder / "labels") or image_files(folder / "masks")
+
+
+def masks_beside(images: Path) -> list[Path]:
+    """Folders of masks that belong to a folder of images: ``masks`` and ``labels`` in it, or beside ``images``."""
+    root = images.parent if images.resolve().name == "images" else images
+    return [root / name for name in ("masks", "labels") if image_files(root / name)]
+
+
+def mask_folders(
+    sources: Sequence[tuple[Path, SourceInfo]], labels: Path | None, *, look: bool
+) -> tuple[list[Path | None], list[str]]:
+    """Which folder of masks is the truth of which source.
+
+    Args:
+        sources: path and info of each.
+        labels: as the user named it: the masks, or with several sources a folder of masks for each, called as it is.
+        look: without `labels`, look beside images, if all sources are images.
+
+    Returns:
+        A folder or None for each source, and what is unclear about them, a line each.
+
+    Raises:
+        SourceError: `labels` has no folder for a source.
+    """
+    if labels is not None:
+        return [labels if len(sources) == 1 else _called_as(path, labels) for path, _ in sources], []
+    if not look or any(info.kind != "folder" for _, info in sources):
+        return [None] * len(sources), []
+    found = [masks_beside(info.path) for _, info in sources]
+    problems = []
+    for (path, _), each in zip(sources, found, strict=True):
+        if len(each) > 1:
+            problems.append(f"{path}: has masks/ and labels/, neither is taken; say with --labels which is the truth")
+        elif any(found) and not each:
+            problems.append(f"{path}: no masks/ beside its images; it is replayed without truth")
+    return [each[0] if len(each) == 1 else None for each in found], problems
+
+
+def _called_as(path: Path, labels: Path) -> Path:
+    for name in (path.name, path.stem):
+        if (labels / name).is_dir():
+            return labels / name
+    raise SourceError(f"{labels}: no folder {path.stem} in it; several inputs need one folder of masks each")
+
+
+def hold_0_and_255(folder: Path) -> bool:
+    """Whether the masks of a folder hold 0 and 255 and nothing else, so that 255 stands for something."""
+    coding, found, files = binary_label_map().coding, False, mask_files(folder)
+    for file in files[:: max(1, len(files) // LOOKED_AT)]:
+        try:
+            found |= bool(coding.decode(read_mask(file), str(file)).any())
+        except CodingError:
+            return False
+        except PictureError:
+            continue  # told where its frame is read
+    return found
 
 
 class TruthFolder:
@@ -38,9 +105,11 @@ class TruthFolder:
         """
         if not folder.is_dir():
             raise SourceError(f"{folder}: no such folder; expected one mask image per frame")
-        files = image_files(folder) or image_files(folder / "labels") or image_files(folder / "masks")
+        files = mask_files(folder)
         if not files:
             raise SourceError(f"{folder}: no mask images in it; expected one per frame, PNG")
+        self.files = files
+        """All masks, in natural order."""
         self._coding = coding
         self._by_stem = {file.stem: file for file in files}
         self._in_order: list[Path] | None = None

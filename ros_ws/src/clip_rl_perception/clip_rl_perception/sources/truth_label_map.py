@@ -75,7 +75,7 @@ class LabelMap:
                 if name not in space.names:
                     raise LabelMapError(
                         f"{self.source}: merge '{target}' names class '{name}', which the prediction lacks; "
-                        f"label space '{space.name}' has: {', '.join(space.names)}"
+                        f"label space '{space.name}' has: {', '.join(space.names)}. --classes gives the model others"
                     )
                 if taken.setdefault(name, target) != target:
                     raise LabelMapError(f"{self.source}: class '{name}' is merged into '{taken[name]}' and '{target}'")
@@ -87,7 +87,7 @@ class LabelMap:
             raise LabelMapError(
                 f"{self.source}: no predicted class answers to {', '.join(self.names[1:])}; label space "
                 f"'{space.name}' has: {', '.join(space.names)}. Add a merge, for example "
-                f"merge: {{{self.names[1]}: {ALL_INSTRUMENTS}}}"
+                f"merge: {{{self.names[1]}: {ALL_INSTRUMENTS}}}, or give the model other classes with --classes"
             )
         return table
 
@@ -95,6 +95,13 @@ class LabelMap:
         """Truth classes that no class of `space` maps to: they score 0 wherever they occur."""
         answered = set(self.prediction_table(space)[: len(space)].tolist())
         return tuple(name for index, name in enumerate(self.names) if index and index not in answered)
+
+
+def binary_label_map() -> LabelMap:
+    """How masks of 0 and 255 are read that nothing else is said about."""
+    return label_map_from_dict(
+        {"truth": {0: "background", 255: "instrument"}}, "masks of 0 and 255, as without a label map"
+    )
 
 
 def identity_label_map(space: LabelSpace) -> LabelMap:

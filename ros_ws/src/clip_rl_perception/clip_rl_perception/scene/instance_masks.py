@@ -1,0 +1,58 @@
+"""Which pixels of a label map belong to which instrument."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.scene.letterbox import frame_to_grid
+from clip_rl_perception.scene.types import Scene
+
+REACH = 2.0
+"""Cells from an instrument's own up to which pixels of its class are its own: interpolation moves borders by one."""
+
+MOST = 255
+"""Instruments that a byte can number; those after them own nothing."""
+
+
+def instrument_owners(scene: Scene, space: LabelSpace) -> ByteArray:
+    """Instruments at the size of the frame: i + 1 where a pixel belongs to ``scene.instruments[i]``, else 0.
+
+    A pixel belongs to the nearest instrument of those that are made of its class.
+
+    Args:
+        scene: as the pipeline made it, with the footprints of its instruments.
+        space: its classes.
+
+    Returns:
+        uint8 (height, width).
+    """
+    owners = np.zeros(scene.label_map.shape, np.uint8)
+    grid = scene.refined.shape[1:]
+    columns, rows = (_cells(scene, axis, grid[1 - axis]) for axis in (0, 1))
+    parts = tuple(entry.id for entry in space.classes if entry.part)
+    groups: dict[tuple[int, ...], ByteArray] = {}
+    for place, tag in enumerate(scene.instruments[:MOST], start=1):
+        classes = parts if space.classes[tag.class_id].part else (tag.class_id,)
+        groups.setdefault(classes, np.zeros(grid, np.uint8))[np.asarray(tag.footprint) > 0] = place
+    for classes, cells in groups.items():
+        distance, nearest = cv2.distanceTransformWithLabels(
+            np.asarray(cells == 0, np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+        )
+        owner_of = np.zeros(int(nearest.max()) + 1, np.uint8)
+        owner_of[nearest[cells > 0]] = cells[cells > 0]
+        owner = np.where(distance <= REACH, owner_of[nearest], 0)
+        chosen = np.zeros(256, np.bool_)
+        chosen[list(classes)] = True
+        owners = np.where(chosen[scene.label_map], owner[rows[:, None], columns], owners)
+    return np.asarray(owners, np.uint8)
+
+
+def _cells(scene: Scene, axis: int, count: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    """The nearest cell of every pixel along an axis: 0 columns, 1 rows."""
+    pixels = np.zeros((scene.label_map.shape[1 - axis], 2))
+    pixels[:, axis] = np.arange(len(pixels))
+    stride = scene.view.network_size[0] // scene.refined.shape[1]
+    return np.clip(np.rint(frame_to_grid(pixels, scene.view, stride)[:, axis]), 0, count - 1).astype(np.intp)

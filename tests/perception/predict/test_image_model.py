@@ -1,0 +1,155 @@
+"""The model as a Python object: light to import, loaded by name or path, the same masks as every other way."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import clip_rl_perception
+import numpy as np
+import pytest
+import torch
+from clip_rl_perception.engine.protocol import EngineError
+from clip_rl_perception.labels import LabelError, label_space_from_names
+from clip_rl_perception.model.calibration import Calibration
+from clip_rl_perception.model.checkpoint import save_checkpoint
+from clip_rl_perception.model.checkpoint_files import CheckpointError
+from clip_rl_perception.model.segmenter import ClipRlSegmenter
+from clip_rl_perception.model.segmenter_config import SegmenterConfig
+from clip_rl_perception.predict.image_model import Model
+from clip_rl_perception.stream import load as load_model
+from clip_rl_perception.stream_options import ModelOptions
+from replay_inputs import SPACE, color_model, image
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny network with random weights."""
+    torch.manual_seed(0)
+    segmenter = ClipRlSegmenter(SegmenterConfig(input_size=(96, 128))).eval()
+    stem = tmp_path_factory.mktemp("model") / "tiny"
+    calibration = Calibration.uncalibrated(segmenter.embedding_dim)
+    save_checkpoint(stem, segmenter, SPACE, segmenter.encode_text(SPACE), calibration, {})
+    return stem
+
+
+def test_importing_the_package_is_light() -> None:
+    program = (
+        "import sys, clip_rl_perception as package\n"
+        "assert package.__version__\n"
+        "print(sorted({name.partition('.')[0] for name in sys.modules} & {'numpy', 'torch', 'cv2', 'yaml', 'numba'}))\n"
+        "print([name for name in sys.modules if name.startswith('clip_rl_perception.')])\n"
+        "print(callable(package.load) and 'torch' not in dir(package))\n"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert told.splitlines() == ["[]", "[]", "True"]
+
+
+def test_the_package_offers_no_more_than_it_says() -> None:
+    assert {"load", "Model", "Result", "Video"} <= set(clip_rl_perception.__all__)
+    assert clip_rl_perception.Model is Model
+    with pytest.raises(AttributeError, match="has no attribute 'predict_all'"):
+        clip_rl_perception.predict_all  # noqa: B018
+
+
+def test_an_image(checkpoint: Path) -> None:
+    with clip_rl_perception.load(checkpoint, engine="torch", device="cpu", threads=1) as model:
+        assert model.classes == SPACE.names and len(model.model_id) == 12 and model.engine == "torch fp32 96x128"
+        result = model(image(3))
+        assert result.labels.dtype == result.confidence.dtype == np.uint8
+        assert result.labels.shape == result.confidence.shape == (176, 224)
+        assert result.classes == SPACE.names and result.overlay().shape == (176, 224, 3)
+        assert result.validity in ("ok", "degraded", "out_of_body", "out_of_distribution")
+        with load_model(ModelOptions(model=str(checkpoint), engine="torch")) as other:
+            scene, _ = other.pipeline.process(image(3), 0)
+        assert np.array_equal(result.labels, scene.label_map)
+
+
+def test_tags_are_plain_and_lie_where_the_labels_are() -> None:
+    result = Model(color_model())(image(0))
+    (tag,) = result.tags
+    rows, columns = np.nonzero(result.labels == 1)
+    x, y, width, height = tag["box"]
+    assert (x, y, x + width - 1, y + height - 1) == (columns.min(), rows.min(), columns.max(), rows.max())
+    assert (tag["class_name"], tag["track_id"], tag["touches_border"]) == ("forceps", 1, True)
+    assert 0.5 < tag["confidence"] <= 1 and abs(tag["area"] - len(rows)) < 0.1 * len(rows)
+    assert abs(tag["tip"][0] - columns.max()) < 12 and set(map(type, tag.values())) <= {int, float, str, bool, list}
+
+
+def test_every_image_stands_alone_and_frames_of_a_video_do_not() -> None:
+    model = Model(color_model())
+    alone = [model(image(index)) for index in range(3)]
+    assert [result.tags[0]["age"] for result in alone] == [0, 0, 0]
+    left, right = model.video(rate_hz=25), model.video()
+    ages = [(left(image(index)).tags[0]["age"], model(image(0)).tags[0]["age"]) for index in range(3)]
+    assert ages == [(0, 0), (1, 0), (2, 0)], "an image between two frames of a video is not part of it"
+    assert right(image(3)).tags[0]["age"] == 0, "videos do not share what they remember"
+    left.reset()
+    assert left(image(3)).tags[0]["age"] == 0
+    again = model.video()
+    moved = [again(image(index), time_s=index / 25).tags[0] for index in range(6)][-1]
+    assert moved["velocity"][0] > 20, "4 px a frame, 25 frames a second"
+    with pytest.raises(EngineError, match="rate_hz is 0; expected frames per second above 0"):
+        model.video(rate_hz=0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (np.zeros((8, 8), np.uint8), r"uint8 \(8, 8\); expected uint8 \(height, width, 3\)"),
+        (np.zeros((8, 8, 4), np.uint8), r"uint8 \(8, 8, 4\); expected uint8 \(height, width, 3\)"),
+        (np.zeros((8, 8, 3), np.float32), r"float32 \(8, 8, 3\); expected uint8"),
+        (np.zeros((0, 8, 3), np.uint8), r"uint8 \(0, 8, 3\); expected uint8"),
+        ([[1, 2, 3]], r"a frame is a list; expected an array, uint8 \(height, width, 3\)"),
+        (None, "a frame is a NoneType; expected an array"),
+    ],
+)
+def test_what_is_no_image_is_said_and_the_next_one_works(wrong: object, message: str) -> None:
+    model = Model(color_model())
+    with pytest.raises(EngineError, match=message):
+        model(wrong)  # type: ignore[arg-type]
+    assert model(image(0)).tags
+
+
+def test_views_of_other_arrays_are_images_too() -> None:
+    model, picture = Model(color_model()), image(2)
+    expected = model(picture).labels
+    bgr = np.ascontiguousarray(picture[..., ::-1])
+    assert np.array_equal(model(bgr[..., ::-1]).labels, expected)
+    rgba = np.dstack([picture, picture[..., :1]])
+    assert np.array_equal(model(rgba[..., :3]).labels, expected)
+    assert model(picture[40:100, 10:70]).labels.shape == (60, 60)
+
+
+def test_other_classes(checkpoint: Path, tmp_path: Path) -> None:
+    options = {"engine": "torch", "threads": 1, "refine_steps": 0}
+    names = ["background", "needle", "suction tube"]
+    given = {
+        "names": (names, tuple(names)),
+        "a space": (label_space_from_names(names), tuple(names)),
+        "a shipped name": ("binary", ("background", "instrument")),
+    }
+    for classes, expected in given.values():
+        with clip_rl_perception.load(checkpoint, classes=classes, **options) as model:  # type: ignore[arg-type]
+            assert model.classes == expected == model(image(0)).classes
+            assert model(image(0)).labels[model(image(0)).labels < 255].max() < len(expected)
+    file = tmp_path / "mine.yaml"
+    file.write_text("classes: [{name: tissue}, {name: needle, instrument: true}]")
+    with clip_rl_perception.load(checkpoint, classes=file, **options) as model:  # type: ignore[arg-type]
+        assert model.classes == ("tissue", "needle")
+    with pytest.raises(LabelError, match="no label space 'endovis1999': neither a file nor one of binary"):
+        clip_rl_perception.load(checkpoint, classes="endovis1999", **options)  # type: ignore[arg-type]
+
+
+def test_what_cannot_be_loaded(checkpoint: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint 'dmo'"):
+        clip_rl_perception.load("dmo")
+    with pytest.raises(EngineError, match="no engine 'tourch': expected auto, cuda, torch"):
+        clip_rl_perception.load(checkpoint, engine="tourch")
+    with pytest.raises(EngineError, match="device 'gpu' is not usable"):
+        clip_rl_perception.load(checkpoint, engine="torch", device="gpu")
+    with pytest.raises(EngineError, match="engine 'cuda' does not run on device 'cpu'"):
+        clip_rl_perception.load(checkpoint, engine="cuda", device="cpu")
+    with pytest.raises(TypeError, match="colour"):
+        clip_rl_perception.load(checkpoint, colour="red")
