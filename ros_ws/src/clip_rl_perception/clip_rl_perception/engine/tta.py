@@ -10,7 +10,6 @@ import math
 import time
 
 import numpy as np
-from scipy.special import log_softmax, logsumexp
 
 from clip_rl_perception.arrays import ByteArray, FloatArray
 from clip_rl_perception.engine.protocol import Engine, EngineError, EngineOutput, check_output
@@ -77,7 +76,7 @@ def infer_tta(
 
     direction = np.sum([seen.embedding for seen, *_ in outputs], axis=0)
     return EngineOutput(
-        logits=_log_mean([log_softmax(seen.logits, axis=0)[:, ::down, ::across] for seen, down, across in outputs]),
+        logits=_log_mean([_log_softmax(seen.logits)[:, ::down, ::across] for seen, down, across in outputs]),
         refined=_log_mean([seen.refined[:, ::down, ::across] for seen, down, across in outputs]),
         embedding=(direction / max(float(np.linalg.norm(direction)), 1e-12)).astype(np.float32),
         steps=max(seen.steps for seen, *_ in outputs),
@@ -87,6 +86,11 @@ def infer_tta(
     )
 
 
+def _log_softmax(logits: FloatArray) -> FloatArray:
+    """Over the classes, (K, h, w)."""
+    return logits - np.logaddexp.reduce(logits, axis=0)  # type: ignore[no-any-return]
+
+
 def _log_mean(logs: list[FloatArray]) -> FloatArray:
     """Log of the mean of what `logs` are logs of; probabilities too small for a float keep their order."""
-    return np.ascontiguousarray(logsumexp(np.stack(logs), axis=0) - math.log(len(logs)), np.float32)
+    return np.ascontiguousarray(np.logaddexp.reduce(np.stack(logs), axis=0) - math.log(len(logs)), np.float32)

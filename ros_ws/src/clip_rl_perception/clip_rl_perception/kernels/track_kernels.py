@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-untyped-def, no-any-return, no-untyped-call"
-"""Compiled loop of `tracks`: what it costs to take an instrument for the continuation of a track."""
+"""Compiled loops of `tracks`: what it costs to take instruments for the continuations of tracks, and which to take."""
 
 from __future__ import annotations
 
@@ -56,6 +56,72 @@ def assignment_costs(seen, footprints, known, moves, shifts, past, overlaps_coun
                 if cost <= most:
                     costs[n, t] = min(costs[n, t], cost)
     return costs
+
+
+@compiled
+def cheapest_assignment(costs):
+    """The column that each row is paired with where all pairs together cost least, int64 (n,); -1 for none.
+
+    Every row or every column is paired, whichever are fewer; columns are paired once. As scipy's
+    `linear_sum_assignment`, whose import would double what the rest of a node takes to start: shortest augmenting paths
+    (Crouse 2016, On implementing 2D rectangular assignment algorithms, IEEE T-AES 52(4)).
+
+    Args:
+        costs: finite, float64 (n, t).
+    """
+    if costs.shape[0] <= costs.shape[1]:
+        return _columns_of_rows(costs)
+    rows_of_columns = _columns_of_rows(np.ascontiguousarray(costs.T))
+    result = np.full(costs.shape[0], -1)
+    for column in range(len(rows_of_columns)):
+        result[rows_of_columns[column]] = column
+    return result
+
+
+@helper
+def _columns_of_rows(costs):
+    """The column of each row; there are no more rows than columns."""
+    count, columns = costs.shape
+    of_row, of_column = np.full(count, -1), np.full(columns, -1)
+    row_price, column_price = np.zeros(count), np.zeros(columns)
+    for start in range(count):
+        # Dijkstra from the row over pairs that hold so far, to the nearest column that is free.
+        distance, before = np.full(columns, np.inf), np.full(columns, -1)
+        reached, left = np.zeros(columns, np.bool_), np.arange(columns)[::-1].copy()
+        visited = np.zeros(count, np.bool_)
+        row, total, open_columns, end = start, 0.0, columns, -1
+        while end < 0:
+            visited[row] = True
+            nearest, place = np.inf, -1
+            for index in range(open_columns):
+                column = left[index]
+                through = total + costs[row, column] - row_price[row] - column_price[column]
+                if through < distance[column]:
+                    distance[column], before[column] = through, row
+                if distance[column] < nearest or (distance[column] == nearest and of_column[column] < 0):
+                    nearest, place = distance[column], index
+            total, column = nearest, left[place]
+            reached[column] = True
+            open_columns -= 1
+            left[place] = left[open_columns]
+            if of_column[column] < 0:
+                end = column
+            else:
+                row = of_column[column]
+        row_price[start] += total
+        for row in range(count):
+            if visited[row] and row != start:
+                row_price[row] += total - distance[of_row[row]]
+        for column in range(columns):
+            if reached[column]:
+                column_price[column] -= total - distance[column]
+        while True:  # along the path, each row takes the column by which it was reached
+            row = before[end]
+            of_column[end] = row
+            of_row[row], end = end, of_row[row]
+            if row == start:
+                break
+    return of_row
 
 
 @helper

@@ -17,7 +17,6 @@ import math
 
 import cv2
 import numpy as np
-from scipy.spatial import cKDTree
 
 from clip_rl_perception.arrays import ByteArray, CountArray, DoubleArray
 from clip_rl_perception.metrics.confusion import IGNORED, MetricError
@@ -67,6 +66,8 @@ def _points(edge: ByteArray) -> DoubleArray:
 def _distances_to(points: DoubleArray, edge: DoubleArray) -> DoubleArray:
     if not len(edge):
         return np.full(len(points), math.inf, np.float32)
+    from scipy.spatial import cKDTree  # here: its import takes half a second, and a node's processes score nothing
+
     return np.asarray(cKDTree(edge).query(points)[0], np.float32)
 
 

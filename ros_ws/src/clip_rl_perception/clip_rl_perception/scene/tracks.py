@@ -18,7 +18,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.kernels import track_kernels as kernels
@@ -172,8 +171,12 @@ def _assign(
         tuple(float(w) for w in (config.overlap_weight, config.tip_weight, config.axis_weight, config.class_weight)),
         config.tip_scale * math.hypot(*view.frame_size), float(config.max_cost), _NEVER,
     )  # fmt: skip
-    rows, columns = linear_sum_assignment(costs)
-    return {int(r): tracks[int(c)] for r, c in zip(rows, columns, strict=True) if costs[r, c] < _NEVER}
+    columns = kernels.cheapest_assignment(costs)
+    return {
+        row: tracks[column]
+        for row, column in enumerate(columns.tolist())
+        if column >= 0 and costs[row, column] < _NEVER
+    }
 
 
 def _agreed(track: Track) -> int:
