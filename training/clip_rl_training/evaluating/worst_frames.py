@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.atomic_write import write_bytes
 from clip_rl_perception.metrics.confusion import IGNORED
 from clip_rl_perception.metrics.evaluator import FrameScore
 from clip_rl_perception.report.frame_gallery import shrunk
@@ -51,14 +51,8 @@ class WorstFrames:
         for rank, (score, rgb, truth, prediction) in enumerate(self._kept, start=1):
             name = re.sub(r"[^\w.-]+", "_", f"worst_{rank:02d}_{score.sequence}_{score.frame}") + ".png"
             picture = draw(rgb, truth, prediction, mapping, f"{score.sequence} {score.frame}  IoU {score.iou:.3f}")
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                encoded, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-                if not encoded:
-                    raise OSError("the picture cannot be encoded")
-                (folder / name).write_bytes(data.tobytes())
-            except OSError as error:
-                raise ClipRlError(f"cannot write {folder / name}: {error}") from error
+            _, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+            write_bytes(folder / name, data.tobytes())
             worst.append({**dataclasses.asdict(score), "picture": name})
         return worst
 

@@ -25,6 +25,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.atomic_write import write_bytes
 from clip_rl_perception.labels import UNLABELLED, load_label_space
 
 from clip_rl_training.synthetic.drawing.rendered_frame import SCENE_SHAFT, SyntheticFrame
@@ -58,7 +59,8 @@ def write_sequences(
         workers: Processes; the bytes written do not depend on it.
 
     Raises:
-        SynthError: counts below 1, `root` holds other scenes, or the disk refuses.
+        SynthError: counts below 1, or `root` holds other scenes.
+        ClipRlError: the disk refuses.
     """
     if min(sequences, frames, workers) < 1 or seed < 0:
         raise SynthError(
@@ -98,7 +100,7 @@ def sequence_folder(root: Path, sequence: int) -> Path:
 
 
 def write_frame(folder: Path, index: int, frame: SyntheticFrame) -> None:
-    """Write image and labels of one frame; each file is written aside and renamed, so that none is ever half there."""
+    """Write image and labels of one frame, each file whole or not at all. Raises `ClipRlError` if the disk refuses."""
     name = f"frame{index:03d}.png"
     colors = scene_colors()
     maps: dict[str, ByteArray] = {
@@ -109,18 +111,9 @@ def write_frame(folder: Path, index: int, frame: SyntheticFrame) -> None:
         "instances": frame.instance_map,
     }
     for kind, pixels in maps.items():
-        target = folder / kind / name
-        aside = target.with_name(f".{target.stem}-{os.getpid()}.png")
         stored = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels
-        try:
-            good, data = cv2.imencode(".png", stored, [cv2.IMWRITE_PNG_COMPRESSION, 3])
-            if not good:
-                raise SynthError(f"{target}: the picture of {pixels.shape} could not be encoded as PNG")
-            aside.write_bytes(data.tobytes())
-            aside.replace(target)
-        except OSError as error:
-            aside.unlink(missing_ok=True)
-            raise SynthError(f"cannot write {target}: {error.strerror}") from error
+        _, data = cv2.imencode(".png", stored, [cv2.IMWRITE_PNG_COMPRESSION, 3])
+        write_bytes(folder / kind / name, data.tobytes())
 
 
 def scene_colors() -> ByteArray:
