@@ -108,11 +108,7 @@ def instrument_crop(frame: SyntheticFrame, instance: int, rng: np.random.Generat
     return dataclasses.replace(frame.mapped(cut, cut), caption=caption)
 
 
-def _tip_box(
-    mask: BoolArray,
-    parts: ByteArray,
-    type_id: int,
-) -> FloatArray:
+def _tip_box(mask: BoolArray, parts: ByteArray, type_id: int) -> FloatArray:
     """Left, top, right, bottom of what tells the type."""
     if type_id == SUCTION:
         # The end of the tube: the pixels farthest from the border it comes in by.

@@ -35,10 +35,18 @@ def _stamp(
     alpha = fill(inner, [local]).astype(np.float32) / 255.0
     tissue.open[window] *= 1.0 - 0.5 * fill_alpha(inner, [local + shadow], max(shadow, 0.5))
     tissue.paint(window, alpha, color)
-    tissue.slope_x[window] *= 1.0 - 0.6 * alpha
-    tissue.slope_y[window] *= 1.0 - 0.6 * alpha
+    _smooth(tissue, window, alpha, 0.6, gloss, scene_class)
+
+
+def _smooth(
+    tissue: Tissue, window: tuple[slice, slice], alpha: FloatArray, flatness: float, gloss: float, scene_class: int
+) -> None:
+    """Give what is painted over a window a surface of its own: flatter, in full light, of another gloss and class."""
+    keep = 1.0 - np.float32(flatness) * alpha
+    tissue.slope_x[window] *= keep
+    tissue.slope_y[window] *= keep
     tissue.open[window] += alpha * (1.0 - tissue.open[window])
-    tissue.gloss[window] += alpha * (gloss - tissue.gloss[window])
+    tissue.gloss[window] += alpha * (np.float32(gloss) - tissue.gloss[window])
     tissue.classes[window][alpha > 0.5] = scene_class
 
 
@@ -159,12 +167,7 @@ def add_drape(rng: np.random.Generator, tissue: Tissue, unit: float) -> None:
     colors = ((1.0, 0.98, 0.96), (0.95, 0.82, 0.74), (0.80, 0.86, 0.95), (0.30, 0.55, 0.62), (0.95, 0.90, 0.70))
     color = np.array(colors[int(rng.choice(5, p=(0.4, 0.25, 0.15, 0.08, 0.12)))]) * rng.uniform(0.6, 1.5)
     tissue.paint(window, alpha, color)
-    keep = 1.0 - np.float32(rng.uniform(0.6, 1.0)) * alpha
-    tissue.slope_x[window] *= keep
-    tissue.slope_y[window] *= keep
-    tissue.open[window] += alpha * (1.0 - tissue.open[window])
-    tissue.gloss[window] += alpha * (np.float32(rng.uniform(0.1, 1.0)) - tissue.gloss[window])
-    tissue.classes[window][alpha > 0.5] = SCENE_TISSUE
+    _smooth(tissue, window, alpha, rng.uniform(0.6, 1.0), rng.uniform(0.1, 1.0), SCENE_TISSUE)
 
 
 def add_gauze(rng: np.random.Generator, tissue: Tissue, unit: float) -> None:
