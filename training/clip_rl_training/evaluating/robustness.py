@@ -115,12 +115,8 @@ def mean_corruption_error(corruptions: dict[str, Any], peer: dict[str, Any], pee
         other = [_error(metrics) for metrics in peer["results"][name].values()]
         ce[name] = _ratio(sum(own), sum(other))
         relative.append(_ratio(sum(own) - clean * len(own), sum(other) - peer_clean * len(other)))
-    return {
-        "baseline": peer_name,
-        "mce": mean_of_known(ce.values()),
-        "relative_mce": mean_of_known(relative),
-        "ce": ce,
-    }
+    mce, relative_mce = mean_of_known(ce.values()), mean_of_known(relative)
+    return {"baseline": peer_name, "mce": mce, "relative_mce": relative_mce, "ce": ce}
 
 
 def read_baseline(path: Path) -> tuple[dict[str, Any], str]:

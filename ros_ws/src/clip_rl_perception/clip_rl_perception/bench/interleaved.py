@@ -90,11 +90,7 @@ class Series:
 
 
 def interleave(
-    candidates: Sequence[Candidate],
-    frames: Sequence[ByteArray],
-    rounds: int,
-    *,
-    warm_up: int = 3,
+    candidates: Sequence[Candidate], frames: Sequence[ByteArray], rounds: int, *, warm_up: int = 3
 ) -> dict[str, Series]:
     """Time candidates in turns.
 

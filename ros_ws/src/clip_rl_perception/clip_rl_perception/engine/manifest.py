@@ -167,15 +167,8 @@ def build_command(
         precision: None leaves it to the machine.
         options: further words, for example ``--frames VIDEO`` (`Manifest.build_options`).
     """
-    words = [
-        "clip-rl",
-        "build-engine",
-        "--checkpoint",
-        str(checkpoint.absolute().with_suffix("")),
-        "--backend",
-        backend,
-    ]
-    words += ["--size", f"{input_size[0]}x{input_size[1]}"]
+    words = ["clip-rl", "build-engine", "--checkpoint", str(checkpoint.absolute().with_suffix(""))]
+    words += ["--backend", backend, "--size", f"{input_size[0]}x{input_size[1]}"]
     words += ["--precision", precision] if precision else []
     return shlex.join([*words, *options, "--out", str(out.absolute())])
 

@@ -24,10 +24,7 @@ from clip_rl_perception.model.segmenter import NetworkOutput
 
 NETWORK_FILE = "network.engine"
 STEP_FILE = "step.engine"
-INPUTS = {
-    NETWORK_FILE: ("images", "text"),
-    STEP_FILE: ("log_probs", "static", "text", "previous", "has_previous"),
-}
+INPUTS = {NETWORK_FILE: ("images", "text"), STEP_FILE: ("log_probs", "static", "text", "previous", "has_previous")}
 """Names of a plan's inputs in the order of the graph's arguments; outputs are ``output0`` and so on."""
 OUTPUTS = {NETWORK_FILE: 5, STEP_FILE: 2}
 """How many outputs a plan has."""

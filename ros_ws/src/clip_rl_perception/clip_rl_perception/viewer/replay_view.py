@@ -42,11 +42,7 @@ class ReplayView:
     """
 
     def __init__(
-        self,
-        *,
-        port: int = DEFAULT_PORT,
-        address: str = "127.0.0.1",
-        tell: Callable[[str], None] = print,
+        self, *, port: int = DEFAULT_PORT, address: str = "127.0.0.1", tell: Callable[[str], None] = print
     ) -> None:
         module = rerun()
         self._server = RerunServer("clip_rl_replay", address=address, port=port, memory_mb=MEMORY_MB)

@@ -159,10 +159,9 @@ class RerunScene:
     def _tell(self, validity: Validity, reason: str) -> None:
         """A log line when the validity changes, or its reason but for the numbers in it."""
         kind = (validity, "".join(letter for letter in reason if not letter.isdigit()))
-        if kind == self._told or (self._told is None and validity is Validity.OK):
-            self._told = kind
+        told, self._told = self._told, kind
+        if kind == told or (told is None and validity is Validity.OK):
             return
-        self._told = kind
         text = f"{validity.name}: {reason}" if reason else validity.name
         self._stream.log(layout.LOG, self._rerun.TextLog(text, level=_LEVELS.get(validity, "ERROR")))
 
