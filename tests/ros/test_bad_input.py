@@ -142,6 +142,8 @@ def test_compressed_rows_of_the_table(tester: Tester, session_rig: Rig) -> None:
         bad = {
             "no data": b"",
             "truncated": jpeg[: len(jpeg) // 2],
+            "damaged JPEG: premature end": jpeg[: len(jpeg) // 2] + b"\xff\xd9",
+            "two SOI markers": jpeg[: len(jpeg) // 2] + jpeg,
             "expected a JPEG or PNG": b"not an image at all",
             "9000x9000": bytes(huge),
             "does not decode": png[:45] + bytes(12) + png[57:],
@@ -149,7 +151,7 @@ def test_compressed_rows_of_the_table(tester: Tester, session_rig: Rig) -> None:
         for phrase, data in bad.items():
             status = stream.send(compressed(data, tester.now()))
             assert status.validity == SceneStatus.INVALID_INPUT and phrase in status.reason, status.reason
-            for good in (jpeg, png):
+            for good in (jpeg, png, jpeg + bytes(100)):
                 message = compressed(good, tester.now())
                 assert stream.send(message).validity != SceneStatus.INVALID_INPUT
                 mask = stream.mask.wait(lambda m, sent=message: m.header == sent.header, "a mask")

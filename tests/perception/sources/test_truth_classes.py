@@ -83,3 +83,19 @@ def test_data_check_and_training(tmp_path: Path, white: int) -> None:
     else:
         with pytest.raises(DatasetError, match="no pixel of instrument"):
             open_parts(config, root)
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"), [(8, []), (13, ["81% of labelled pixels are instrument: are they inverted?"])]
+)
+def test_masks_that_look_inverted_are_noted(tmp_path: Path, rows: int, told: list[str]) -> None:
+    root = tree(tmp_path / "d", 1)
+    for file in (root / "masks").iterdir():
+        mask = np.zeros((16, 20), np.uint8)
+        mask[:rows] = 1
+        cv2.imwrite(str(file), mask)
+    report = dataset_check.check_dataset(open_dataset("folder", root, label_map=IDS))
+    assert report["notes"] == told and report["problems"] == []
+    assert [line for line in dataset_check.describe(report).splitlines() if "note" in line] == [
+        f"note: {x}" for x in told
+    ]

@@ -68,6 +68,12 @@ def test_colors() -> None:
     assert mapping.coding.decode(mask, "m").tolist() == [[0, 1, 255]]
 
 
+def test_colours_in_hexadecimal() -> None:
+    mapping = label_map_from_dict({"truth": {"#000000": "background", "#Ff8000": "tool"}, "ignore": ["#0000ff"]})
+    mask = np.array([[[0, 0, 0], [255, 128, 0], [0, 0, 255]]], np.uint8)
+    assert mapping.coding.decode(mask, "m").tolist() == [[0, 1, 255]]
+
+
 def test_identity_of_a_label_space() -> None:
     mapping = identity_label_map(SCENE)
     assert mapping.prediction_table(SCENE)[:12].tolist() == list(range(12))

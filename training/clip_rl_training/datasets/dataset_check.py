@@ -19,6 +19,8 @@ from clip_rl_perception.progress import shown
 
 from clip_rl_training.datasets.dataset import Item, SegmentationDataset, check_disjoint
 
+_INVERTED = 0.5
+"""A larger share of instruments is more than cameras see."""
 SHOWN = 20
 """Problems that are printed; the JSON has all."""
 
@@ -42,8 +44,9 @@ def check_dataset(dataset: SegmentationDataset) -> dict[str, Any]:
     """Read every item.
 
     Returns:
-        Plain data: dataset, root, frames (readable), problems (lines), sizes {WxH: frames}, sequences {name: frames},
-        splits {name: sequences}, classes {name: {pixels (share of labelled pixels), frames}}, ignored (share of all).
+        Plain data: dataset, root, frames (readable), problems and notes (lines), sizes {WxH: frames},
+        sequences {name: frames}, splits {name: sequences}, classes {name: {pixels (share of labelled pixels), frames}},
+        ignored (share of all).
     """
     problems = list(dataset.problems)
     if not dataset.items:
@@ -71,11 +74,14 @@ def check_dataset(dataset: SegmentationDataset) -> dict[str, Any]:
     problems += [f"{dataset.root}: {line}" for line in [truth.problem()] if line]
     problems += _leaks(dataset)
     labelled = max(1, int(pixels[:255].sum()))
+    names = dataset.label_space.names
+    share = float(pixels[1] / labelled) if len(names) == 2 else 0.0
     return {
         "dataset": dataset.name,
         "root": str(dataset.root),
         "frames": int(sum(sizes.values())),
         "problems": problems,
+        "notes": [f"{share:.0%} of labelled pixels are {names[1]}: are they inverted?"] if share > _INVERTED else [],
         "sizes": dict(sizes.most_common()),
         "sequences": sequences,
         "splits": {name: list(members) for name, members in dataset.splits.items()},
@@ -103,6 +109,7 @@ def describe(report: dict[str, Any]) -> str:
     ]
     if report["ignored"]:
         lines.append(f"ignored: {report['ignored']:.3%} of all pixels")
+    lines += [f"note: {line}" for line in report["notes"]]
     problems = report["problems"]
     lines += [f"problem: {line}" for line in problems[:SHOWN]]
     if len(problems) > SHOWN:

@@ -2,8 +2,8 @@ r"""Label maps: how a ground truth names its classes, and which predicted classe
 
 The ones that ship in ``label_maps/`` go by their names. A YAML file:
 
-    truth: {0: background, 1: instrument}     # stored value -> class; or "r,g,b" -> class for colour-coded masks
-    ignore: [255]                             # optional: stored values (or "r,g,b") that no metric counts
+    truth: {0: background, 1: instrument}     # stored value -> class; or "r,g,b" or "#rrggbb" -> class for colours
+    ignore: [255]                             # optional: stored values (or colours) that no metric counts
     merge: {instrument: all-instruments}      # optional: truth class <- predicted classes: names, or all-instruments
     sequence: '(seq_\d+)_'                     # optional: first group of this regular expression, searched in the
                                               # file name, names the frame's sequence in a flat folder
@@ -177,14 +177,18 @@ def _coding(ids: dict[int | Color, int], names: dict[int, str], ignored: list[in
 
 
 def _stored(key: Any, source: str, where: str) -> int | Color:
-    """A stored value 0..255, or a colour from "r,g,b"."""
+    """A stored value 0..255, or a colour from "r,g,b" or "#rrggbb"."""
     if isinstance(key, int) and not isinstance(key, bool) and 0 <= key <= 255:
         return key
     if isinstance(key, str) and re.fullmatch(r"\s*\d+\s*,\s*\d+\s*,\s*\d+\s*", key):
         red, green, blue = (int(part) for part in key.split(","))
         if max(red, green, blue) <= 255:
             return red, green, blue
-    raise LabelMapError(f'{source}: {where} has {key!r}; expected a stored value 0 to 255 or a colour "r,g,b"')
+    if isinstance(key, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", key):
+        return int(key[1:3], 16), int(key[3:5], 16), int(key[5:7], 16)
+    raise LabelMapError(
+        f'{source}: {where} has {key!r}; expected a stored value 0 to 255 or a colour "r,g,b" or "#rrggbb"'
+    )
 
 
 def _ordered_names(truth: dict[int | Color, str]) -> tuple[str, ...]:
