@@ -24,6 +24,7 @@ GROUND = (
     "cli_types",
     "progress",
     "atomic_write",
+    "folder_files",
     "threads",
     "labels",
 )
@@ -36,6 +37,7 @@ BELOW: dict[str, set[str]] = {
     "cli_types": {"options"},
     "progress": set(),
     "atomic_write": {"errors"},
+    "folder_files": set(),
     "threads": set(),
     "labels": {"errors"},
     "kernels": {"arrays"},

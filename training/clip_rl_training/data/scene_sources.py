@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.pictures.picture_files import PictureError, decode_rgb, decode_stored, read_picture
 from clip_rl_perception.typed_data import to_data
 
 from clip_rl_training.data.samples import CLOSE_UP, TEST, TRAINING, VALIDATION, DataError, scene_generator
@@ -161,17 +162,23 @@ def _shrunk(frame: SyntheticFrame) -> SyntheticFrame:
 
 def read_still(stem: Path) -> SyntheticFrame:
     """Read one scene; raises `DataError` that names a missing or damaged file."""
-    image = cv2.imread(str(stem.with_suffix(".jpg")), cv2.IMREAD_COLOR)
-    labels = cv2.imread(str(stem.with_suffix(".png")), cv2.IMREAD_UNCHANGED)
-    if image is None or labels is None or labels.shape != (*image.shape[:2], 4):
+    try:
+        rgb = decode_rgb(read_picture(stem.with_suffix(".jpg")))
+        labels = decode_stored(read_picture(stem.with_suffix(".png")))
+    except PictureError as error:
+        raise DataError(
+            f"scene {stem} is missing or damaged, it {error}; delete its folder, it is drawn again"
+        ) from error
+    if labels.shape != (*rgb.shape[:2], 4):
         raise DataError(f"scene {stem} is missing or damaged; delete its folder, it is drawn again")
-    instances = labels[..., 3]
+    # OpenCV writes the first of the channels as blue.
+    parts, scenes, types, instances = (np.ascontiguousarray(labels[..., channel]) for channel in range(4))
     content = instances != _OUTSIDE
     return SyntheticFrame(
-        rgb=np.ascontiguousarray(image[..., ::-1]),
-        type_map=np.ascontiguousarray(labels[..., 0]),
-        scene_map=np.ascontiguousarray(labels[..., 1]),
-        part_map=np.ascontiguousarray(labels[..., 2]),
+        rgb=rgb,
+        type_map=types,
+        scene_map=scenes,
+        part_map=parts,
         instance_map=np.where(content, instances, 0).astype(np.uint8),
         content=content,
         caption=stem.with_suffix(".txt").read_text(encoding="utf-8"),

@@ -29,8 +29,8 @@ from pathlib import Path
 
 import numpy as np
 from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.folder_files import below, entries
 from clip_rl_perception.labels import load_label_space
-from clip_rl_perception.sources.folder_files import below, entries
 from clip_rl_perception.sources.mask_coding import CodingError, ValueCoding, single_channel
 from natsort import natsorted
 

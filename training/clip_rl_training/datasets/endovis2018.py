@@ -19,8 +19,8 @@ import json
 import re
 from pathlib import Path
 
+from clip_rl_perception.folder_files import below
 from clip_rl_perception.labels import LabelSpace, load_label_space
-from clip_rl_perception.sources.folder_files import below
 from clip_rl_perception.sources.mask_coding import ColorCoding
 
 from clip_rl_training.datasets.dataset import CodedMask, SegmentationDataset

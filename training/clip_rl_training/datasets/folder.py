@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from clip_rl_perception.folder_files import entries
 from clip_rl_perception.labels import label_space_from_names
-from clip_rl_perception.sources.folder_files import entries
 from clip_rl_perception.sources.truth_label_map import LabelMap
 
 from clip_rl_training.datasets.dataset import CodedMask, Item, SegmentationDataset

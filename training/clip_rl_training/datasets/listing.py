@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from clip_rl_perception.folder_files import entries, image_files
 from clip_rl_perception.labels import LabelSpace
-from clip_rl_perception.sources.folder_files import entries, image_files
 from natsort import natsorted
 
 from clip_rl_training.datasets.dataset import Crop, Item, ReadLabels, SegmentationDataset, uncropped

@@ -25,10 +25,10 @@ import numpy.typing as npt
 import yaml
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import one_line
+from clip_rl_perception.folder_files import IMAGE_SUFFIXES, below, image_files
 from clip_rl_perception.labels import UNLABELLED
 from clip_rl_perception.pictures.picture_files import PictureError, decode_rgb, decode_stored, read_picture
 from clip_rl_perception.scene.content_area import estimate_content_area
-from clip_rl_perception.sources.folder_files import IMAGE_SUFFIXES, below, image_files
 
 from clip_rl_training.synthetic.drawing.rendered_frame import TYPE_NAMES, as_bytes
 from clip_rl_training.synthetic.drawing.synthetic_errors import SynthError

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.folder_files import image_files
 from clip_rl_perception.labels import LabelSpace, label_space_from_names
 from clip_rl_perception.sources.camera_model import CameraModel
-from clip_rl_perception.sources.folder_files import image_files
 from clip_rl_perception.sources.frames import Frame, FrameSource, LeftOut, SourceError, SourceInfo
 from clip_rl_perception.sources.media_source import FolderSource, open_source
 from clip_rl_perception.sources.truth_classes import TruthClasses

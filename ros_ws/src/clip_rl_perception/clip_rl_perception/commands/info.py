@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from clip_rl_perception.engine.load import default_engine_dir
+from clip_rl_perception.folder_files import below
 from clip_rl_perception.resources import ResourceError, share_path
 from clip_rl_perception.runs.host import host, versions
-from clip_rl_perception.sources.folder_files import below
 
 
 @dataclasses.dataclass(frozen=True)

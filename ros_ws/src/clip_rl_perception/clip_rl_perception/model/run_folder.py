@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from clip_rl_perception.folder_files import below
 from clip_rl_perception.model.checkpoint_files import CheckpointError
 
 STATE = "state.pt"
@@ -22,7 +23,7 @@ def checkpoint_in(folder: Path) -> tuple[Path, str]:
         if weights.is_file():
             best = ", the best by validation" if name.startswith("best") else ""
             return weights, f"{folder}: its checkpoint {weights.relative_to(folder)} is taken{best}"
-    found = sorted(file for file in folder.glob("*.safetensors") if file.with_suffix(".json").is_file())
+    found = [file for file in below(folder, "*.safetensors") if file.with_suffix(".json").is_file()]
     if len(found) == 1:
         return found[0], f"{folder}: its checkpoint {found[0].name} is taken, the only one"
     if found:

@@ -16,6 +16,7 @@ from PIL import Image
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.atomic_write import write_bytes, write_json, write_text
 from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.folder_files import entries
 from clip_rl_perception.labels import UNLABELLED, LabelSpace
 from clip_rl_perception.predict.coco_file import CocoFile
 from clip_rl_perception.predict.plain_tags import plain_tag
@@ -177,7 +178,7 @@ def _encoded(suffix: str, image: Any, *parameters: int) -> bytes:
 
 def check_folder(folder: Path, *, overwrite: bool) -> None:
     """Raise `OutputError` unless `folder` is new or empty, or an earlier prediction's that `overwrite` replaces."""
-    there = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+    there = [entry.name for entry in entries(folder)] if folder.is_dir() else []
     if there and SUMMARY not in there:
         shown = ", ".join(there[:3]) + (", ..." if len(there) > 3 else "")
         raise OutputError(f"{folder} holds other files ({shown}); name a new or an empty folder with --out")

@@ -10,7 +10,7 @@ import yaml
 import zstandard
 
 from clip_rl_perception.errors import one_line
-from clip_rl_perception.sources.folder_files import entries
+from clip_rl_perception.folder_files import entries
 from clip_rl_perception.sources.frames import SourceError
 
 BAG_SUFFIXES = (".mcap", ".db3")

@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 
 from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.folder_files import IMAGE_SUFFIXES, entries, image_files, is_image
 from clip_rl_perception.pictures.picture_files import JPEG, PNG, PictureError, decode_rgb, read_picture
 from clip_rl_perception.sources import opencv_log
 from clip_rl_perception.sources.bag_files import foreign, is_bag
 from clip_rl_perception.sources.bag_source import BagSource
-from clip_rl_perception.sources.folder_files import IMAGE_SUFFIXES, entries, image_files, is_image
 from clip_rl_perception.sources.frames import (
     DEFAULT_RATE,
     Frame,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.folder_files import image_files
 from clip_rl_perception.pictures.picture_files import PictureError
-from clip_rl_perception.sources.folder_files import image_files
 from clip_rl_perception.sources.frames import Frame, SourceError, SourceInfo
 from clip_rl_perception.sources.mask_coding import CodingError, MaskCoding
 from clip_rl_perception.sources.mask_files import read_mask

@@ -5,8 +5,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from clip_rl_perception.folder_files import below, entries, image_files, natural_key
+from clip_rl_perception.model.run_folder import checkpoint_in
 from clip_rl_perception.sources.bag_files import is_bag, storage_files
-from clip_rl_perception.sources.folder_files import below, entries, image_files, natural_key
 from clip_rl_perception.sources.media_source import open_source
 
 HIDDEN = ("._{}", ".{}.swp", "Thumbs.db", "desktop.ini", ".DS_Store")
@@ -51,3 +52,9 @@ def test_hidden_files_are_no_storage(tmp_path: Path, name: str) -> None:
     assert not is_bag(tmp_path)
     (tmp_path / name).touch()
     assert is_bag(tmp_path) and storage_files(tmp_path) == [tmp_path / name]
+
+
+def test_hidden_files_are_no_checkpoints(tmp_path: Path) -> None:
+    for name in ("mine.safetensors", "mine.json", "._mine.safetensors", "._mine.json"):
+        (tmp_path / name).touch()
+    assert checkpoint_in(tmp_path)[0] == tmp_path / "mine.safetensors"
