@@ -201,3 +201,13 @@ def test_other_files_that_are_cut_off_are_refused(suffix: str) -> None:
 def test_a_header_cannot_take_all_memory() -> None:
     with pytest.raises(PictureError, match="65535x65535; at most 268435456 pixels"):
         decode_rgb(changed(JPEG, JPEG.index(b"\xff\xc0") + 5, b"\xff" * 4))
+
+
+def test_a_chunk_that_says_it_is_long_is_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("the decoder was reached")
+
+    monkeypatch.setattr(cv2, "imdecode", never)
+    for place in (33, len(PNG) - 12):
+        with pytest.raises(PictureError, match="no end of the PNG"):
+            decode_rgb(changed(PNG, place, b"\x7f\xff\xff\xf0"))

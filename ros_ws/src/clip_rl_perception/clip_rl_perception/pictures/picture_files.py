@@ -97,15 +97,28 @@ def picture_size(content: bytes) -> tuple[int, int]:
 
 
 def _decode(content: bytes, flags: int) -> npt.NDArray[Any]:
+    if content.startswith(PNG):
+        _check_chunks(content)
     try:
         picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
     except cv2.error:
         picture = None
     if picture is None:
-        if content.startswith(PNG) and b"IEND" not in content:
-            raise PictureError("is truncated: its bytes hold no end of the PNG")
         raise PictureError(f"of {len(content)} bytes does not decode: it is damaged, cut off, or no picture")
     return np.asarray(picture)
+
+
+def _check_chunks(content: bytes) -> None:
+    """Raise `PictureError` where the chunks do not reach IEND (PNG specification, section 5).
+
+    OpenCV looks for seconds, and takes gigabytes, for a chunk that says it is long.
+    """
+    place, kind = len(PNG), b""
+    while kind != b"IEND":
+        kind = content[place + 4 : place + 8]
+        place += 12 + int.from_bytes(content[place : place + 4], "big")
+        if place > len(content):
+            raise PictureError("is truncated: its bytes hold no end of the PNG")
 
 
 def _decode_jpeg(content: bytes, colors: str, **scale: int) -> ByteArray:

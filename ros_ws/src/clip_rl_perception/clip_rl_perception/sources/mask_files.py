@@ -12,7 +12,7 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.pictures.picture_files import PNG, PictureError, decode_stored, read_picture
 from clip_rl_perception.sources.mask_coding import StoredMask
 
-_PNG_PALETTE = 3
+_PNG_PALETTE = b"\x03"
 """Colour type of PNGs with a palette, byte 25 (PNG specification, section 11.2.1)."""
 
 
@@ -32,6 +32,6 @@ def _indices(content: bytes) -> ByteArray | None:
         with Image.open(io.BytesIO(content)) as picture:
             return np.asarray(picture).astype(np.uint8) if picture.mode in ("P", "1") else None
     except Exception as error:  # Pillow refuses more than OpenCV does, in many ways; only a palette is needed from it
-        if content.startswith(PNG) and content[25] == _PNG_PALETTE:
+        if content.startswith(PNG) and content[25:26] == _PNG_PALETTE:
             raise PictureError("has a palette that cannot be read; save it with one value per pixel") from error
         return None
