@@ -6,6 +6,7 @@ everything. The executor's threads only pass messages on and answer services; in
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import time
@@ -75,7 +76,7 @@ class PerceptionNode(LifecycleNode):
         self._input: ImageInput | None = None
         self._camera_info: CameraInfoInput | None = None
         self._counter, self._health = FrameCounter(), Health()
-        self._levels: dict[str, Level] = {}
+        self._trouble = ""
         service_group, timer_group = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
         self.create_service(SetClasses, "set_classes", self._on_set_classes, callback_group=service_group)
         self.create_service(Trigger, "reset", self._on_reset, callback_group=service_group)
@@ -325,10 +326,11 @@ class PerceptionNode(LifecycleNode):
         name = self.get_fully_qualified_name().strip("/")
         stamp = self.get_clock().now().to_msg()
         reports = check(state)
-        for report in reports:
-            if report.level is Level.WARN and self._levels.get(report.component) is not Level.WARN:
-                self.get_logger().warning(f"{report.component}: {report.message}")
-            self._levels[report.component] = report.level
+        input_report = reports[0]
+        trouble = re.sub(r"[\d.]+", "", input_report.message) if input_report.level is Level.WARN else ""
+        if trouble and trouble != self._trouble:  # once, not with every new number
+            self.get_logger().warning(f"{input_report.component}: {input_report.message}")
+        self._trouble = trouble
         self._diagnostics.publish(diagnostic_array(name, state.engine, stamp, reports))
 
 
