@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,3 +54,20 @@ def test_a_base_that_does_not_exist_is_named(tmp_path: Path) -> None:
     path.write_text("base: nowhere\n")
     with pytest.raises(ConfigError, match="no configuration 'nowhere'"):
         load_config(str(path))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--config", "nope"), "no configuration 'nope'"),
+        (("--config", "demo", "--set", "stepz=1"), "unknown key stepz"),
+        (("--config", "demo", "--stop-after", "0"), "--stop-after 0: expected at least 1 step"),
+    ],
+)
+def test_mistakes_in_a_configuration_are_told_before_torch_is_loaded(words: tuple[str, ...], message: str) -> None:
+    code = (
+        "import sys; from clip_rl_perception.cli import main; status = main(sys.argv[1:]); "
+        "assert 'torch' not in sys.modules; sys.exit(status)"
+    )
+    child = subprocess.run([sys.executable, "-c", code, "train", *words], capture_output=True, text=True, check=False)
+    assert child.returncode == 2 and message in child.stderr and "Traceback" not in child.stderr

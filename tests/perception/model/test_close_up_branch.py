@@ -16,7 +16,8 @@ from clip_rl_perception.model.close_up import CloseUpBranch, orientations
 from clip_rl_perception.model.encoder import build_towers
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.model.segmenter_config import CloseUpConfig, ConfigError, EncoderConfig, SegmenterConfig
-from clip_rl_training.data.samples import Batch, tip_labels
+from clip_rl_training.data.label_batch import Batch
+from clip_rl_training.data.samples import tip_labels
 from clip_rl_training.loop.optimizer import hold_norms, part_of
 from clip_rl_training.loop.run_state import TrainError
 from clip_rl_training.loop.trainer import Trainer

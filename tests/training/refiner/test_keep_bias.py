@@ -8,7 +8,7 @@ from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.model.actions import Action
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.model.segmenter_config import DecoderConfig, EncoderConfig, RefinerConfig, SegmenterConfig
-from clip_rl_training.data.samples import Batch
+from clip_rl_training.data.label_batch import Batch
 from clip_rl_training.refiner.keep_bias import choose_keep_bias_
 from torch import nn
 

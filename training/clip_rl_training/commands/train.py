@@ -17,8 +17,6 @@ from typing import Annotated
 from clip_rl_perception.options import Option
 from clip_rl_perception.typed_data import ConfigError
 
-from clip_rl_training.loop.interrupts import interrupts_flagged
-from clip_rl_training.loop.trainer import Trainer
 from clip_rl_training.loop.training_config import load_config
 from clip_rl_training.shipped_configs import shipped_names
 
@@ -45,6 +43,10 @@ def run(options: Options) -> int:
     config = load_config(options.config, [*options.set, *root])
     if options.stop_after is not None and options.stop_after < 1:
         raise ConfigError(f"--stop-after {options.stop_after}: expected at least 1 step")
+    # Not before the configuration stands: torch takes seconds to load.
+    from clip_rl_training.loop.interrupts import interrupts_flagged
+    from clip_rl_training.loop.trainer import Trainer
+
     trainer = Trainer(config)
     trainer.start(resume=options.resume)
     with interrupts_flagged(trainer):

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from clip_rl_training.curriculum import CurriculumPoint
-from clip_rl_training.data.samples import Batch, stride_labels
+from clip_rl_training.data.label_batch import Batch, stride_labels
 from clip_rl_training.evaluating.evaluation_loop import Prediction
 from clip_rl_training.loop.training_config import TrainConfig
 from clip_rl_training.loop.training_module import LossModule, TrainingModule

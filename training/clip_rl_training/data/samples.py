@@ -1,4 +1,4 @@
-"""Labelled scenes by number, and the batches that are made of them."""
+"""Labelled scenes by number; `label_batch` has the batches that are made of them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ import numpy as np
 import numpy.typing as npt
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import ClipRlError
-from clip_rl_perception.model.segmenter import STRIDE
-from torch import Tensor
-from torch.nn import functional
 
 from clip_rl_training.synthetic.drawing.rendered_frame import PART_SHAFT, SUCTION, SyntheticFrame
 
@@ -62,21 +59,6 @@ class CloseUpStills(Protocol):
         ...
 
 
-class Batch(NamedTuple):
-    """What one training step sees."""
-
-    images: Tensor
-    """uint8 RGB, (B, 3, H, W)."""
-    labels: Tensor
-    """int64, (B, H, W), ids of `space`, 255 = ignored."""
-    captions: tuple[str, ...]
-    """One per image."""
-    space: str
-    """Name of the label space."""
-    close_ups: bool = False
-    """Whether these are close-ups of single instruments, not scenes."""
-
-
 def labels_in(frame: SyntheticFrame | DatasetFrame, space: str) -> ByteArray:
     """A scene's labels in the named label space, uint8 (H, W).
 
@@ -103,11 +85,6 @@ def tip_labels(frame: SyntheticFrame) -> ByteArray:
     """Types where a look tells them, uint8 (H, W): shafts look alike and are left out, 255, but for suction tubes."""
     shafts = (frame.part_map == PART_SHAFT) & (frame.type_map != SUCTION)
     return np.where(shafts, np.uint8(255), frame.type_map)
-
-
-def stride_labels(labels: Tensor) -> Tensor:
-    """Labels at stride 4, int64 (B, h, w), of labels (B, H, W): those nearest to each cell's centre."""
-    return functional.interpolate(labels[:, None].float(), scale_factor=1 / STRIDE, mode="nearest-exact")[:, 0].long()
 
 
 def scene_generator(seed: int, split: int, index: int) -> np.random.Generator:

@@ -21,12 +21,12 @@ from clip_rl_training.curriculum import CurriculumPoint
 from clip_rl_training.data.augment import augment, plain_view
 from clip_rl_training.data.dataset_stills import DatasetStills, open_parts
 from clip_rl_training.data.difficulty import candidates, difficulty
+from clip_rl_training.data.label_batch import Batch
 from clip_rl_training.data.samples import (
     CLOSE_UP,
     TEST,
     TRAINING,
     VALIDATION,
-    Batch,
     CloseUpStills,
     DataError,
     DatasetFrame,

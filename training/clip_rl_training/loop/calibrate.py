@@ -19,10 +19,10 @@ from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from clip_rl_training.data.samples import Batch, stride_labels
+from clip_rl_training.data.label_batch import Batch, stride_labels
 from clip_rl_training.loop.validate import refine
 from clip_rl_training.losses.segmentation_losses import IGNORE, cross_entropy
-from clip_rl_training.refiner.reinforce import RefinerMode
+from clip_rl_training.refiner.refiner_config import RefinerMode
 
 NOVELTY_QUANTILE = 0.995
 """Share of known scenes that count as known."""

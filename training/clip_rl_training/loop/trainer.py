@@ -19,7 +19,8 @@ from clip_rl_perception.typed_data import to_data
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 
-from clip_rl_training.data.samples import Batch, Stills, stride_labels
+from clip_rl_training.data.label_batch import Batch, stride_labels
+from clip_rl_training.data.samples import Stills
 from clip_rl_training.loop.batches import open_stills, training_batches, validation_batches
 from clip_rl_training.loop.finish import finish
 from clip_rl_training.loop.optimizer import build_optimizer, clip_gradients, hold_norms, set_learning_rate

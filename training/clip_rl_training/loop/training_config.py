@@ -16,10 +16,8 @@ from clip_rl_perception.typed_data import from_data
 from clip_rl_training.curriculum import Curriculum
 from clip_rl_training.data.augment import AugmentConfig
 from clip_rl_training.data.data_config import DataConfig
-from clip_rl_training.losses.segmentation_losses import LossConfig
-from clip_rl_training.refiner.reinforce import ReinforceConfig
-from clip_rl_training.refiner.rewards import RewardConfig
-from clip_rl_training.refiner.state_damage import DamageConfig
+from clip_rl_training.losses.loss_config import LossConfig
+from clip_rl_training.refiner.refiner_config import DamageConfig, ReinforceConfig, RewardConfig
 from clip_rl_training.shipped_configs import find_config
 from clip_rl_training.typed_config import apply_overrides, load_layers
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clip_rl_training.curriculum import CurriculumPoint
-from clip_rl_training.data.samples import Batch, stride_labels
+from clip_rl_training.data.label_batch import Batch, stride_labels
 from clip_rl_training.loop.training_config import TrainConfig
 from clip_rl_training.losses.contrastive_losses import attention, contrastive, text_spread
 from clip_rl_training.losses.segmentation_losses import IGNORE, cross_entropy, supervised_loss

@@ -15,8 +15,8 @@ from clip_rl_perception.model.segmenter import ClipRlSegmenter, DecoderOutput, R
 from torch import Tensor
 from torch.nn import functional
 
-from clip_rl_training.data.samples import Batch
-from clip_rl_training.refiner.reinforce import RefinerMode
+from clip_rl_training.data.label_batch import Batch
+from clip_rl_training.refiner.refiner_config import RefinerMode
 
 
 class ValidationResult(NamedTuple):

@@ -17,7 +17,7 @@ from clip_rl_perception.metrics.confusion import PooledMetrics
 from clip_rl_perception.model.actions import Action
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 
-from clip_rl_training.data.samples import Batch, stride_labels
+from clip_rl_training.data.label_batch import Batch, stride_labels
 
 CANDIDATES = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0)
 """Margins that are tried, in logits."""

@@ -26,7 +26,6 @@ Notation: B images, K classes, A actions, h x w pixels (stride 4). Pixels labell
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
 
 import torch
 from clip_rl_perception.model.refiner import Refiner, RefinerContext
@@ -34,38 +33,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from clip_rl_training.losses.segmentation_losses import IGNORE
-from clip_rl_training.refiner.rewards import RewardConfig, soft_miou, step_reward
-
-RefinerMode = Literal["rl", "supervised", "random", "none"]
-"""How the refiner is trained."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ReinforceConfig:
-    """The actor-critic, and which way the refiner is trained at all."""
-
-    mode: RefinerMode = "rl"
-    """``rl``: this file; ``supervised``: cross-entropy through the T steps; ``random``: uniform actions, never trained;
-    ``none``: no refiner. The last three are the controls."""
-    discount: float = 0.95
-    """gamma."""
-    gae: float = 0.9
-    """lambda of the generalised advantage estimate: 0 trusts the value head, 1 the sampled rewards."""
-    value_weight: float = 0.5
-    """Weight of the value head's error."""
-    normalise: bool = True
-    """Divide advantages by their standard deviation over the batch."""
-    all_actions: bool = False
-    """Work out what every action would gain at once instead of sampling it; rewards shared by pixels (`boundary`) are
-    not told apart by action and still come from the sampled one."""
-    image_baseline: bool = False
-    """Subtract each image's mean advantage per step: an image-level baseline."""
-    kl_weight: float = 0.0
-    """Weight of KL(policy || reference policy); the reference is the refiner as it was when its training began."""
-    reward_scale: float = 5.0
-    """Factor on rewards, so that values are of the order of 1."""
-    absent_previous: float = 0.5
-    """Share of images that have no previous frame in training."""
+from clip_rl_training.refiner.refiner_config import ReinforceConfig, RewardConfig
+from clip_rl_training.refiner.rewards import soft_miou, step_reward
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,35 +7,12 @@ Nothing here needs to be differentiable and nothing carries a gradient; a larger
 
 from __future__ import annotations
 
-import dataclasses
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from clip_rl_training.losses.segmentation_losses import IGNORE, masked
-
-
-@dataclasses.dataclass(frozen=True)
-class RewardConfig:
-    """Weights of the gains; the reward is their weighted sum, less the price of acting."""
-
-    log_probability: float = 0.2
-    """Per-pixel gain in log p(truth), nats."""
-    iou: float = 0.0
-    """Gain in soft mIoU, credited to pixels by `iou_credit`; confidence counts, so sharpening what is right pays."""
-    hard_iou: float = 1.0
-    """Gain in the mIoU of the chosen classes, credited likewise: what is measured, and not differentiable."""
-    boundary: float = 0.0
-    """Gain in boundary F-score, shared by all pixels of the image near a boundary of truth or prediction."""
-    boundary_tolerance: int = 1
-    """Distance in stride-4 pixels within which boundaries agree, and the width of the band that shares the reward."""
-    log_floor: float = -4.0
-    """log p(truth) is cut off below here, nats: a pixel that is surely wrong must not dominate the batch."""
-    cost: float = 0.0
-    """Price of every action that is not "keep", so that the policy stops when it gains nothing."""
-    limit: float = 2.0
-    """Rewards are cut off at plus and minus this: a pixel of a tiny class can move the mIoU more than many others."""
+from clip_rl_training.refiner.refiner_config import RewardConfig
 
 
 @torch.no_grad()

@@ -9,31 +9,11 @@ Notation: B images, K classes, h x w pixels (stride 4).
 
 from __future__ import annotations
 
-import dataclasses
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-
-@dataclasses.dataclass(frozen=True)
-class DamageConfig:
-    """Strengths at severity 1."""
-
-    feature_dropout: float = 0.3
-    """Largest share of feature channels that are dropped on the way to the damaged decoding."""
-    patches: float = 0.8
-    """Probability that an image gets patches of a wrong class."""
-    patch_share: float = 0.12
-    """Largest share of the image under wrong patches."""
-    noise: float = 1.5
-    """Largest standard deviation of the smooth noise on logits, nats."""
-    shift: int = 2
-    """Largest displacement of the log-probabilities against the image, stride-4 pixels."""
-    flatten: float = 0.6
-    """Largest loss of confidence: log-probabilities are multiplied by 1 - flatten * u, u uniform in 0..1."""
-    clean: float = 0.3
-    """Probability that an image is left as it is."""
+from clip_rl_training.refiner.refiner_config import DamageConfig
 
 
 def corrupt_log_probs(

@@ -1,0 +1,25 @@
+"""Weights of the supervised losses: read before torch is, so that mistakes are told at once."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """Weights of the supervised losses."""
+
+    cross_entropy: float = 1.0
+    """Pixel cross-entropy."""
+    dice: float = 0.5
+    """Soft Dice over the classes present."""
+    iou: float = 0.0
+    """Soft Jaccard: the control without reinforcement."""
+    lovasz: float = 0.0
+    """Lovasz-softmax: the control without reinforcement."""
+    text_spread: float = 0.0
+    """Keeps the classes' text embeddings apart; for text towers that start from random weights."""
+    smoothing: float = 0.0
+    """Label smoothing of the cross-entropy."""
+    class_power: float = 0.0
+    """Class weights of the cross-entropy are (1 / frequency)^class_power; 0 weighs all classes alike."""
