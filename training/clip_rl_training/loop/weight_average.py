@@ -25,6 +25,18 @@ class WeightAverage(AveragedModel):
         self.decay = decay
         # At 0 torch would copy the weights of the first step in place of averaging them.
         self.n_averaged.fill_(1)
+        kept = self.module.state_dict()
+        self._constants = [name for name, _ in self.module.named_buffers() if name not in kept]
+
+    def update_parameters(self, model: nn.Module) -> None:
+        """Take one more step's weights into the average.
+
+        What belongs to no state is no weight but a constant, such as the text tower's mask of minus infinities, whose
+        average would be no number.
+        """
+        super().update_parameters(model)
+        for name in self._constants:
+            self.module.get_buffer(name).copy_(model.get_buffer(name))
 
     @property
     def values(self) -> dict[str, Tensor]:
