@@ -43,7 +43,10 @@ def test_presets_load_and_their_parts_are_no_presets() -> None:
     for name in shipped_names():
         config = load_config(name)
         assert config.name == name
-        if config.data.source == "dataset":
+        if name == "finetune":
+            assert config.start_from == "demo" and list(config.data.label_spaces) == ["dataset"]
+            assert 0 < config.data.dataset.hold_out < 1 and config.data.dataset.validation is None
+        elif config.data.source == "dataset":
             assert config.model.encoder.pretrained and list(config.data.label_spaces) == [config.data.dataset.name]
             assert config.data.dataset.validation is not None
             assert config.data.dataset.validation.split != config.data.dataset.train.split

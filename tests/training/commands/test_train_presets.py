@@ -11,8 +11,10 @@ import dataset_trees as trees
 import numpy as np
 import pytest
 import torch
+from clip_rl_perception import options
 from clip_rl_perception.model.checkpoint import load_checkpoint
 from clip_rl_perception.model.encoder import open_clip
+from clip_rl_training.commands import train
 from clip_rl_training.loop.trainer import Trainer
 from clip_rl_training.loop.training_config import load_config
 from clip_rl_training.loop.training_module import TrainingModule
@@ -95,6 +97,30 @@ def test_naming_begins_with_the_shipped_network_and_moves_its_branch_alone(tmp_p
     assert moved and all(name.startswith("segmenter.close_up.") for name in moved)
 
 
+def test_finetune_goes_from_the_shipped_weights_to_the_classes_of_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for frame in range(6):
+        trees.write_rgb(tmp_path / f"data/images/{frame}.png", trees.picture(frame, (96, 120)))
+        trees.write_rgb(tmp_path / f"data/masks/{frame}.png", trees.stripes(3, (96, 120)))
+    (tmp_path / "labels.yaml").write_text("truth: {0: background, 1: grasper, 2: clip-applier}\n")
+    small = ("steps=2", "batch=2", "threads=1", "data.workers=0", "validation.every=1", "validation.frames=1")
+    words = ("--config", "finetune", "--root", str(tmp_path / "data"), "--label-map", str(tmp_path / "labels.yaml"))
+    sets = [word for each in (f"out={tmp_path}", "name=mine", *small) for word in ("--set", each)]
+    assert train.run(options.parse(train, [*words, *sets])) == 0
+    checkpoint = load_checkpoint(tmp_path / "mine/best/model")
+    assert checkpoint.label_space.names == ("background", "grasper", "clip-applier")
+    told = checkpoint.provenance
+    assert told["started_from"] == f"checkpoint {load_checkpoint('demo').model_id} (7000 steps)"
+    assert told["config"]["data"]["dataset"]["label_map"] == "labels.yaml"
+    card = (tmp_path / "mine/MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "sequence data of the video that was trained on (held out from training" in card
+    assert str(tmp_path) not in card + (tmp_path / "mine/model.json").read_text(encoding="utf-8")
+    said = capsys.readouterr().out
+    assert "training on 4 frames of sequence data; validating on 2 frames" in said and "there is one video only" in said
+    assert f"clip-rl build-engine --checkpoint {tmp_path / 'mine'}" in said
+
+
 def test_every_preset_is_either_tried_here_or_the_demo() -> None:
     tried = {f"{dataset}-{name}" for dataset in ("endovis2018", "endovis2017") for name in TOWERS}
-    assert set(shipped_names()) == {*tried, "demo", "demo-naming"}
+    assert set(shipped_names()) == {*tried, "demo", "demo-naming", "finetune"}

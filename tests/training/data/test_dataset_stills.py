@@ -106,7 +106,7 @@ def test_a_run_on_a_dataset_names_it_in_card_and_checkpoint(root: Path) -> None:
         ("data.dataset.train.sequences=[seq_9]", "train part of dataset 'endovis2018': no sequence seq_9"),
         ("data.dataset.train.split=fold0", "dataset 'endovis2018' has no split 'fold0'"),
         ("data.dataset.name=cityscapes", "no dataset 'cityscapes'"),
-        ("data.dataset.name=folder", "needs a label map"),
+        ("data.dataset.name=folder", "has no folder 'images', and none of its folders has"),
         ("data.root=/nowhere", "/nowhere: no such folder; say with --root"),
         ("data.label_spaces={endovis2017-parts: 1.0}", "label space 'endovis2017-parts' has no class"),
     ],

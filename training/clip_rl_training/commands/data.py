@@ -16,10 +16,10 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.atomic_write import write_json
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.options import Option
-from clip_rl_perception.sources.truth_label_map import load_label_map
 
 from clip_rl_training.data import image_statistics
 from clip_rl_training.datasets import ALL, DATASETS, SegmentationDataset, dataset_check, open_dataset
+from clip_rl_training.datasets.guessed_label_map import label_map_of
 from clip_rl_training.loop.training_config import load_config
 
 _NAMES = f"one of {', '.join(DATASETS)}"
@@ -28,7 +28,7 @@ _NAMES = f"one of {', '.join(DATASETS)}"
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Looked:
     label_map: Annotated[str | None, Option(metavar="NAME_OR_FILE")] = None
-    """For --dataset folder: what mask values mean."""
+    """For --dataset folder: what mask values mean; None: 0 background, 1 or 255 instrument."""
     split: str = ALL
     """Look at this split only."""
     json: Annotated[Path | None, Option(metavar="FILE")] = None
@@ -39,9 +39,9 @@ class _Looked:
 class Check(_Looked):
     """Read a whole dataset and report what is wrong."""
 
-    dataset: Annotated[str, Option(metavar="NAME", help=_NAMES)]
+    dataset: Annotated[str, Option(metavar="NAME", help=f"{_NAMES} (default: folder)")] = "folder"
     """Which dataset."""
-    root: Path
+    root: Path = dataclasses.field()
     """Folder that holds the dataset."""
 
     def run(self) -> int:
@@ -107,4 +107,4 @@ def run(options: Check | Statistics) -> int:
 
 
 def _opened(name: str, root: Path, label_map: str | None, *, strict: bool) -> SegmentationDataset:
-    return open_dataset(name, root, label_map=load_label_map(label_map) if label_map else None, strict=strict)
+    return open_dataset(name, root, label_map=label_map_of(name, root, label_map), strict=strict)

@@ -24,11 +24,12 @@ from clip_rl_perception.metrics.evaluator import Evaluator
 from clip_rl_perception.model.checkpoint import resolve_checkpoint
 from clip_rl_perception.options import NotAnOption, Option
 from clip_rl_perception.runs.host import host, versions
-from clip_rl_perception.sources.truth_label_map import label_map_names, load_label_map
+from clip_rl_perception.sources.truth_label_map import label_map_names
 from clip_rl_perception.stream_options import ModelOptions
 
 from clip_rl_training.corruptions import CORRUPTIONS
 from clip_rl_training.datasets import ALL, DATASETS, SegmentationDataset, open_dataset
+from clip_rl_training.datasets.guessed_label_map import label_map_of
 from clip_rl_training.evaluating.evaluated_classes import ClassMapping, class_mapping
 from clip_rl_training.evaluating.evaluation_loop import evaluate
 from clip_rl_training.evaluating.pipeline_predictor import DEFAULT_RATE, PipelinePredictor, load_predictor
@@ -44,9 +45,9 @@ _MODEL = "what is evaluated"
 class Data:
     """What is evaluated on."""
 
-    dataset: Annotated[str, Option(metavar="NAME", help=f"one of {', '.join(DATASETS)}")]
+    dataset: Annotated[str, Option(metavar="NAME", help=f"one of {', '.join(DATASETS)} (default: folder)")] = "folder"
     """Name of the dataset."""
-    root: Path
+    root: Path = dataclasses.field()
     """Folder that holds the dataset."""
     label_map: Annotated[str | None, Option(metavar="NAME_OR_FILE", help=_LABEL_MAP)] = None
     """YAML that names, merges and ignores classes."""
@@ -122,7 +123,7 @@ def run(options: Options) -> int:
     resolve_checkpoint(options.model.model, lambda line: print(line, file=sys.stderr))
     data, robust = options.data, options.robust
     baseline = read_baseline(robust.baseline) if robust.baseline else None
-    label_map = load_label_map(data.label_map) if data.label_map else None
+    label_map = label_map_of(data.dataset, data.root, data.label_map)
     synonyms = load_synonyms(options.synonyms) if options.synonyms else None
     dataset = open_dataset(data.dataset, data.root, label_map=label_map).split(data.split)
     if data.sequences:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,7 +12,6 @@ from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.model.actions import Action
 from clip_rl_perception.model.peer_networks import build_peer
 from clip_rl_perception.typed_data import ConfigError
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
@@ -160,11 +158,3 @@ def add_keep_bias_(module: TrainingModule, margin: float) -> None:
     assert bias is not None
     with torch.no_grad():
         bias[Action.KEEP] += margin
-
-
-def write_weights(path: Path, module: LossModule, *, only: str = "") -> None:
-    """The network's weights as safetensors, written aside and renamed; `only` those whose name begins so."""
-    aside = path.with_name(f".{path.name}.part")
-    kept = {name: value.contiguous() for name, value in module.state_dict().items() if name.startswith(only)}
-    save_file(kept, aside)
-    aside.replace(path)

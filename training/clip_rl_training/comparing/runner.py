@@ -11,7 +11,6 @@ from typing import Any
 from clip_rl_perception.atomic_write import write_json
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.runs.host import host, versions
-from clip_rl_perception.sources.truth_label_map import load_label_map
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -22,7 +21,6 @@ from clip_rl_training.comparing.candidates import (
     RefinerModule,
     add_keep_bias_,
     only_space,
-    write_weights,
 )
 from clip_rl_training.comparing.comparison_config import (
     CompareConfig,
@@ -35,11 +33,14 @@ from clip_rl_training.comparing.comparison_config import (
     training_digest,
 )
 from clip_rl_training.comparing.network_frames import viewed
-from clip_rl_training.data.dataset_stills import DatasetStills, open_parts
+from clip_rl_training.data.dataset_parts import open_parts
+from clip_rl_training.data.dataset_stills import DatasetStills
 from clip_rl_training.data.samples import TEST
 from clip_rl_training.datasets import open_dataset
+from clip_rl_training.datasets.guessed_label_map import label_map_of
 from clip_rl_training.evaluating.evaluated_classes import class_mapping
 from clip_rl_training.loop.batches import open_stills
+from clip_rl_training.loop.best_weights import write_weights
 from clip_rl_training.loop.interrupts import interrupts_flagged
 from clip_rl_training.loop.trainer import Trainer
 from clip_rl_training.loop.training_config import TrainConfig
@@ -69,7 +70,7 @@ class Comparison:
         # The dataset is opened and divided for every fold: what is wrong with it is told before anything is trained.
         first = train_config(self.config, jobs_of(self.config)[0], self.root, self.out, ())
         data = first.data.dataset
-        label_map = load_label_map(data.label_map) if data.label_map else None
+        label_map = label_map_of(data.name, self.root, data.label_map)
         self.sequences = open_dataset(data.name, self.root, label_map=label_map).split(data.train.split).sequences
         folds = set()
         for job in jobs_of(self.config):
@@ -136,7 +137,7 @@ class Comparison:
             add_keep_bias_(module, job.run.keep_margin)
         self.say(f"measuring on {len(stills.parts[TEST])} frames of {', '.join(job.fold.test)}")
         chosen = config.data.dataset
-        label_map = load_label_map(chosen.label_map) if chosen.label_map else None
+        label_map = label_map_of(chosen.name, self.root, chosen.label_map)
         dataset = viewed(stills.parts[TEST], config.model.input_size, crop_content=chosen.crop_content)
         mapping = class_mapping(dataset, next(iter(module.spaces.values())), label_map)
         result = measure(

@@ -8,6 +8,9 @@ from typing import Literal
 
 from clip_rl_training.synthetic.scene_config import SceneConfig
 
+OWN_CLASSES = "dataset"
+"""In `DataConfig.label_spaces`: the classes of the data set itself."""
+
 
 @dataclasses.dataclass(frozen=True)
 class PartConfig:
@@ -26,15 +29,23 @@ class DatasetConfig:
     name: str = "folder"
     """As in ``clip-rl eval --dataset``."""
     label_map: str | None = None
-    """Label map by name or file; for ``folder`` only, which needs one."""
+    """Label map or label space by name or file; for ``folder``, whose masks need none where they hold 0 and 1 or 0 and
+    255."""
     train: PartConfig = dataclasses.field(default_factory=PartConfig)
     """Sequences to train on."""
     validation: PartConfig | None = None
     """Sequences to validate and calibrate on; None: training frames stand for them."""
+    hold_out: float = 0.0
+    """Share of the frames of `train` to validate on instead, where no `validation` is named: whole sequences, or frames
+    of the only one."""
     test: PartConfig | None = None
     """Sequences for the scores in the model card; None: those of `validation`."""
     crop_content: bool = True
     """Find the content area in every frame and crop to it, as the pipeline does; else whole frames are shown."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.hold_out < 1.0:
+            raise ValueError(f"hold_out is {self.hold_out}; expected a share from 0 to below 1, for example 0.2")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +66,8 @@ class DataConfig:
     scene: SceneConfig = dataclasses.field(default_factory=SceneConfig)
     """Ranges of the synthetic scenes."""
     label_spaces: dict[str, float] = dataclasses.field(default_factory=lambda: {"endovis2018-type": 1.0})
-    """Relative frequency of the label spaces; each batch is labelled in one. The first is validated and shipped."""
+    """Relative frequency of the label spaces, by name or file; ``dataset`` means the data set's own classes. Each batch
+    is labelled in one. The first is validated and shipped; those of frequency 0 are left out."""
     workers: int = 1
     """Processes that load and augment images."""
     close_ups: float = 0.0
@@ -71,3 +83,11 @@ class DataConfig:
     class's own and these, so that the text tower learns names and not labels."""
     seed_offset: int = 0
     """First index of the training scenes; validation and test scenes have their own ranges of indices."""
+
+    def __post_init__(self) -> None:
+        if any(weight < 0 for weight in self.label_spaces.values()) or not any(self.label_spaces.values()):
+            raise ValueError("label_spaces must name at least one label space with a frequency above 0, none below 0")
+        if OWN_CLASSES in self.label_spaces and self.source != "dataset":
+            raise ValueError(f"label_spaces names '{OWN_CLASSES}', which only source: dataset has")
+        used = {name: weight for name, weight in self.label_spaces.items() if weight > 0}
+        object.__setattr__(self, "label_spaces", used)

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.errors import ClipRlError
-from clip_rl_perception.labels import UNLABELLED, LabelSpace, load_label_space
+from clip_rl_perception.labels import UNLABELLED, LabelSpace
 from clip_rl_perception.scene.content_area import estimate_content_area
-from clip_rl_perception.sources.truth_label_map import load_label_map
 
-from clip_rl_training.data.data_config import DatasetConfig, PartConfig
-from clip_rl_training.data.samples import TEST, TRAINING, VALIDATION, DataError, DatasetFrame
-from clip_rl_training.datasets import DatasetError, SegmentationDataset, check_disjoint, open_dataset
-
-_LOOKED_AT = 64
-"""Masks that are looked at before training begins, evenly spread."""
+from clip_rl_training.data.samples import TRAINING, DataError, DatasetFrame
+from clip_rl_training.datasets import SegmentationDataset
 
 
 class DatasetStills:
@@ -27,7 +20,7 @@ class DatasetStills:
     def __init__(
         self,
         parts: Mapping[int, SegmentationDataset],
-        spaces: Sequence[str],
+        spaces: Mapping[str, LabelSpace],
         *,
         seed: int,
         crop_content: bool = True,
@@ -37,7 +30,7 @@ class DatasetStills:
 
         Args:
             parts: by `TRAINING`, `VALIDATION` and `TEST`; all of one dataset.
-            spaces: names of the label spaces in which frames are asked for.
+            spaces: label spaces in which frames are asked for, by the name that asks for them.
             seed: of the order of training frames.
             crop_content: look for the content area; else whole frames are shown.
             cache_bytes: decoded frames to keep in memory, each process its own.
@@ -47,7 +40,7 @@ class DatasetStills:
         """
         self.parts = dict(parts)
         own = parts[TRAINING].label_space
-        self._tables = {name: label_table(own, load_label_space(name)) for name in spaces}
+        self._tables = {name: label_table(own, space) for name, space in spaces.items()}
         self._classes = own
         self._seed = seed
         self._epoch = -1
@@ -78,54 +71,6 @@ class DatasetStills:
             self._room -= size
             self._cache[item.image] = frame
         return frame
-
-
-def open_parts(config: DatasetConfig, root: Path) -> dict[int, SegmentationDataset]:
-    """The parts of a dataset by `TRAINING`, `VALIDATION` and `TEST`.
-
-    Without a validation part training frames stand for it: its curves then tell of fit, not of generalisation. Without
-    a test part the validation part is the test.
-
-    Raises:
-        DatasetError: no such dataset, split or sequence; an empty part; parts that share a sequence.
-    """
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder; say with --root where dataset '{config.name}' lies")
-    label_map = load_label_map(config.label_map) if config.label_map else None
-    dataset = open_dataset(config.name, root, label_map=label_map)
-    parts = {TRAINING: _part(dataset, config.train, "train")}
-    for split, part, role in ((VALIDATION, config.validation, "validation"), (TEST, config.test, "test")):
-        if part is not None:
-            parts[split] = _part(dataset, part, role)
-    roles = {TRAINING: "train", VALIDATION: "validation", TEST: "test"}
-    _check_truth(parts[TRAINING])
-    check_disjoint({roles[split]: part for split, part in parts.items()})
-    parts.setdefault(VALIDATION, parts[TRAINING])
-    parts.setdefault(TEST, parts[VALIDATION])
-    return parts
-
-
-def _check_truth(dataset: SegmentationDataset) -> None:
-    """Raise `DatasetError` where a look at the masks shows nothing to learn: all that is not background is ignored."""
-    seen = dataset.truth_classes(every=False)
-    for item in dataset.spread(_LOOKED_AT).items:
-        with contextlib.suppress(ClipRlError):  # told by name when it is this item's turn
-            seen.add(dataset.read_labels(item))
-    if seen.problem():
-        raise DatasetError(f"{dataset.root}: {seen.problem()}")
-
-
-def _part(dataset: SegmentationDataset, part: PartConfig, role: str) -> SegmentationDataset:
-    chosen = dataset.split(part.split)
-    if part.sequences:
-        missing = sorted(set(part.sequences) - set(chosen.sequences))
-        if missing:
-            raise DatasetError(
-                f"{role} part of dataset '{dataset.name}': no sequence {', '.join(missing)} in split '{part.split}' "
-                f"under {dataset.root}; there are {', '.join(chosen.sequences)}"
-            )
-        chosen = chosen.only(part.sequences, f"{role} part of dataset '{dataset.name}'")
-    return chosen
 
 
 def label_table(own: LabelSpace, wanted: LabelSpace) -> ByteArray:

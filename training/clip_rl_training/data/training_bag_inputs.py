@@ -18,11 +18,11 @@ from clip_rl_perception.options import Option
 from clip_rl_perception.pictures.encodings import ImageError, compressed_size
 from clip_rl_perception.sources.camera_model import pinhole
 from clip_rl_perception.sources.frames import DEFAULT_RATE, Frame, LeftOut, SourceError, SourceInfo, hash_files
-from clip_rl_perception.sources.truth_label_map import load_label_map
 
 from clip_rl_training.data.samples import labels_in
 from clip_rl_training.datasets import DATASETS, Item, SegmentationDataset, open_dataset
 from clip_rl_training.datasets.dataset import read_image
+from clip_rl_training.datasets.guessed_label_map import label_map_of
 from clip_rl_training.synthetic.operation import SyntheticOperation, showcase
 from clip_rl_training.synthetic.render_jobs import operation_of, run_jobs
 from clip_rl_training.synthetic.scene_config import SceneConfig
@@ -88,8 +88,7 @@ def open_inputs(
     source = source or trees.root
     if source is None:
         raise SourceError(f"--dataset {name} needs SOURCE or --root, the folder that holds it")
-    named = load_label_map(label_map) if label_map is not None else None
-    dataset = open_dataset(name, source, label_map=named, strict=False)
+    dataset = open_dataset(name, source, label_map=label_map_of(name, source, label_map), strict=False)
     if not dataset.items:
         reason = dataset.problems[0] if dataset.problems else f"{source}: no frames"
         raise SourceError(f"dataset '{name}': {reason}")

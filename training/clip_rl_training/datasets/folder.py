@@ -1,54 +1,116 @@
 """Any tree of images and masks with a label map.
 
-    R/images/*, R/masks/*                    one sequence, or more by the label map's `sequence`
-    R/<sequence>/images/*, R/<sequence>/masks/*
+    R/images/*, R/masks/*                       one sequence, or more by the label map's `sequence`
+    R/<sequence>/images/*, R/<sequence>/masks/*          at any depth
+    R/images/<sequence>/*, R/masks/<sequence>/*
 
-Masks have the stem of their image and any image suffix; the folder may be called labels instead of masks. The label map
-(`clip_rl_perception.sources.truth_label_map`) says what stored values mean. There are no splits but "all"; choose
-sequences with `SegmentationDataset.only`.
+The folder of masks may be called labels too. A mask has the name of its image and any image suffix; where no name fits,
+words such as mask, label, image or frame are left out of both: image_001.jpg and image_001_mask.png,
+frame7 and mask7. The label map (`clip_rl_perception.sources.truth_label_map`) says what stored values mean. There are
+no splits but "all"; choose sequences with `SegmentationDataset.only`.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from clip_rl_perception.folder_files import entries
 from clip_rl_perception.labels import label_space_from_names
 from clip_rl_perception.sources.truth_label_map import LabelMap
 
 from clip_rl_training.datasets.dataset import CodedMask, Item, SegmentationDataset
-from clip_rl_training.datasets.listing import Listing
+from clip_rl_training.datasets.listing import Listing, folders_below, images_in
 
-_MASK_FOLDERS = ("masks", "labels")
+_IMAGES, _MASKS = "images", ("masks", "labels")
+_WORDS = re.compile(
+    r"images?|imgs?|frames?|rgb|raw|original|input|endo|masks?|label(s|led)?|seg(mentations?)?|gt|ground|truth|groundtruth|"
+    r"annotations?|target|binary|colou?r",
+    re.IGNORECASE,
+)
+"""Parts of file names that tell images from masks, and not one frame from another."""
+
+
+class _Place(NamedTuple):
+    sequence: str
+    images: Path
+    masks: Path
 
 
 def open_folder(root: Path, label_map: LabelMap) -> SegmentationDataset:
-    """A tree in the layout above; the label space has the label map's classes, the first being background."""
+    """A tree in one of the layouts above; the label space has the label map's classes, the first being background."""
     found = Listing(root)
-    if (root / "images").is_dir():
-        parents = [root]
-    else:
-        parents = [child for child in entries(root) if (child / "images").is_dir()] if root.is_dir() else []
-    if not parents:
-        found.note(f"{root}: has no folder 'images', and none of its folders has; expected images/ and masks/")
-    for parent in parents:
-        mask_folders = [parent / name for name in _MASK_FOLDERS if (parent / name).is_dir()]
-        if len(mask_folders) != 1:
-            there = "none" if not mask_folders else " and ".join(folder.name for folder in mask_folders)
-            found.note(f"{parent}: expected one folder of masks, masks/ or labels/; there is {there}")
-            continue
-        for frame, image, mask in found.pairs(parent / "images", mask_folders[0]):
-            sequence = parent.name
+    for place in _places(found):
+        images, masks = _by_name(found, place)
+        for pair in found.pairs(images, masks):
+            frame, sequence = pair.image.stem, place.sequence
             if label_map.sequence is not None:
                 named = label_map.sequence.search(frame)
                 if named is None:
                     found.note(
-                        f"{image}: name does not match sequence '{label_map.sequence.pattern}' of {label_map.source}"
+                        f"{pair.image}: name does not match sequence '{label_map.sequence.pattern}' of "
+                        f"{label_map.source}"
                     )
                     continue
-                sequence = named[1] if parent is root else f"{parent.name}/{named[1]}"
-            found.items.append(Item(image, (mask,), sequence, frame))
+                sequence = named[1] if place.images == root / _IMAGES else f"{place.sequence}/{named[1]}"
+            found.items.append(Item(pair.image, (pair.mask,), sequence, frame))
     found.sort()
-    space = label_space_from_names(label_map.names, name=Path(label_map.source).stem)
+    space = label_map.space or label_space_from_names(label_map.names, name=Path(label_map.source).stem)
     reader = CodedMask(label_map.coding, f" (label map {label_map.source})")
     return found.dataset("folder", space, reader, {})
+
+
+def _places(found: Listing) -> Iterator[_Place]:
+    """Where the images and masks of each sequence lie; what is missing goes to the problems."""
+    root = found.root
+    parents = [root] if (root / _IMAGES).is_dir() else [folder.parent for folder in folders_below(root, _IMAGES)]
+    if not parents:
+        there = ", ".join(path.name for path in entries(root)[:5]) if root.is_dir() else ""
+        found.note(
+            f"{root}: has no folder 'images', and none of its folders has; expected images/ and masks/; there is "
+            f"{there or 'nothing'}"
+        )
+    for parent in parents:
+        name = parent.name if parent == root else parent.relative_to(root).as_posix()
+        folders = [parent / kind for kind in _MASKS if (parent / kind).is_dir()]
+        if len(folders) != 1:
+            there = "none" if not folders else " and ".join(folder.name for folder in folders)
+            found.note(f"{parent}: expected one folder of masks, masks/ or labels/; there is {there}")
+            continue
+        images, masks = parent / _IMAGES, folders[0]
+        if images_in(images):
+            yield _Place(name, images, masks)
+            continue
+        for child in filter(images_in, entries(images)):
+            if (masks / child.name).is_dir():
+                sequence = child.name if parent == root else f"{name}/{child.name}"
+                yield _Place(sequence, child, masks / child.name)
+            else:
+                found.note(f"{child}: has no masks; expected them in {masks / child.name}")
+
+
+def _by_name(found: Listing, place: _Place) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Images and masks by what their names have in common."""
+    images, masks = images_in(place.images), images_in(place.masks)
+    if not images or not masks or images.keys() & masks.keys():
+        return images, masks
+    bare = _bare(images), _bare(masks)
+    if bare[0].keys() & bare[1].keys():
+        return bare
+    image, mask = next(iter(images.values())), next(iter(masks.values()))
+    found.note(
+        f"{place.masks}: no mask is called like an image: images like {image.name}, masks like {mask.name}; a mask has "
+        "its image's name, or that and a word such as _mask"
+    )
+    return {}, {}
+
+
+def _bare(files: dict[str, Path]) -> dict[str, Path]:
+    """Files by name without the words that tell images from masks; nothing where two would have one name."""
+    bare: dict[str, Path] = {}
+    for stem, path in files.items():
+        parts = [part for part in re.findall(r"[^\W\d_]+|\d+", stem) if not _WORDS.fullmatch(part)]
+        bare.setdefault("_".join(parts), path)
+    return bare if len(bare) == len(files) and "" not in bare else {}

@@ -19,7 +19,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from clip_rl_training.curriculum import CurriculumPoint
 from clip_rl_training.data.augment import augment, plain_view
-from clip_rl_training.data.dataset_stills import DatasetStills, open_parts
+from clip_rl_training.data.dataset_parts import label_spaces, open_parts, told
+from clip_rl_training.data.dataset_stills import DatasetStills
 from clip_rl_training.data.difficulty import candidates, difficulty
 from clip_rl_training.data.label_batch import Batch
 from clip_rl_training.data.samples import (
@@ -67,9 +68,11 @@ def open_stills(config: TrainConfig, rank: int, say: Callable[[str], None]) -> S
     data, held_out = config.data, config.validation.frames
     if data.source == "dataset":
         parts = open_parts(data.dataset, data.root)
+        for line in told(parts):
+            say(line)
         return DatasetStills(
             parts,
-            tuple(data.label_spaces),
+            label_spaces(data),
             seed=config.seed,
             crop_content=data.dataset.crop_content,
             cache_bytes=data.cache_mb << 20,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,11 @@ from clip_rl_perception.model.checkpoint import round_to_half_, save_checkpoint
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.typed_data import to_data
 
+from clip_rl_training.data.dataset_parts import label_spaces, tested_on
+from clip_rl_training.data.dataset_stills import DatasetStills
 from clip_rl_training.data.samples import TEST, VALIDATION, Stills
 from clip_rl_training.loop.batches import validation_batches
+from clip_rl_training.loop.best_weights import FOLDER, Validated
 from clip_rl_training.loop.calibrate import calibrate
 from clip_rl_training.loop.model_card import model_card, trained_on
 from clip_rl_training.loop.training_config import TrainConfig
@@ -24,6 +28,8 @@ from clip_rl_training.naming.close_up_naming import NAMED_SPACE, name_close_ups,
 from clip_rl_training.refiner.keep_bias import choose_keep_bias_
 from clip_rl_training.synthetic.scene_config import SceneConfig
 
+_WRITTEN = ("model.safetensors", "model.json", "MODEL_CARD.md")
+
 
 def finish(
     config: TrainConfig,
@@ -31,8 +37,7 @@ def finish(
     stills: Stills,
     *,
     folder: Path,
-    seconds: float,
-    images: int,
+    at: Validated,
     say: Callable[[str], None],
     started_from: str = "",
 ) -> str:
@@ -40,10 +45,11 @@ def finish(
 
     The margin of the keep action, temperature and novelty are fitted on validation scenes, the card's scores come from
     test scenes. The network is rounded to half precision first, so that what is scored is what is stored.
-    `seconds` and `images` say how long it trained and on how many images; `started_from` what weights the run began
-    with, if not with random or pretrained ones.
+    `at` says which step's weights they are; `started_from` what weights the run began with, if not with random or
+    pretrained ones.
     """
-    space = load_label_space(next(iter(config.data.label_spaces)))
+    spaces = label_spaces(config.data)
+    space = next(iter(spaces.values()))
     device = next(segmenter.parameters()).device
     segmenter.eval()
     say("calibrating on validation scenes")
@@ -64,15 +70,38 @@ def finish(
         segmenter, validation_batches(config, stills, split=TEST), space, device=device, mode=config.reinforce.mode
     )
     naming = _naming(config, segmenter, say)
-    provenance = _provenance(config, scores, seconds, images)
+    provenance = _provenance(config, scores, at)
     provenance |= {"started_from": started_from} if started_from else {}
     provenance |= {"naming": naming} if naming else {}
     text = segmenter.encode_text(space)
     model_id = save_checkpoint(folder / "model", segmenter, space, text, calibration, provenance)
-    card = model_card(config, scores, calibration, provenance, model_id)
+    tested = "synthetic test scenes (never trained on)"
+    if isinstance(stills, DatasetStills):
+        tested = tested_on(config.data.dataset, stills.parts)
+    labelled = [each.name for each in spaces.values()]
+    card = model_card(config, scores, calibration, provenance, model_id, labelled=labelled, tested_on=tested)
     (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
     say(f"wrote {folder / 'model.safetensors'} ({model_id}) and MODEL_CARD.md")
     return model_id
+
+
+def copy_checkpoint(source: Path, target: Path) -> None:
+    """The checkpoint of one folder in another too: the last step was the best."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in _WRITTEN:
+        shutil.copy2(source / name, target / name)
+
+
+def farewell(folder: Path, best: Validated | None, step: int) -> list[str]:
+    """What is said when a run ends: where its checkpoints are, and what to do with them."""
+    lines = [f"last: step {step}, {folder / 'model.safetensors'}"]
+    if best is not None:
+        lines.append(
+            f"best: step {best.step}, mIoU {best.score:.3f} when it was validated, "
+            f"{folder / FOLDER / 'model.safetensors'}"
+        )
+    lines.append(f"next: clip-rl eval --checkpoint {folder} --root DIR; clip-rl build-engine --checkpoint {folder}")
+    return lines
 
 
 def _naming(config: TrainConfig, segmenter: ClipRlSegmenter, say: Callable[[str], None]) -> dict[str, Any]:
@@ -94,19 +123,24 @@ def _hardware(config: TrainConfig) -> str:
     return f"{threads} thread{'s' if threads > 1 else ''} of a {platform.machine()} CPU"
 
 
-def _provenance(config: TrainConfig, scores: ValidationResult, seconds: float, images: int) -> dict[str, Any]:
+def _provenance(config: TrainConfig, scores: ValidationResult, at: Validated) -> dict[str, Any]:
     settings = to_data(config)
     # Where files lay on the training machine is nobody else's business and would not help them.
     del settings["out"], settings["data"]["root"], settings["start_from"]
     for folder in ("background_folder", "cutout_folder"):
         settings["data"]["scene"].pop(folder)
+    if settings["data"]["dataset"]["label_map"]:
+        settings["data"]["dataset"]["label_map"] = Path(settings["data"]["dataset"]["label_map"]).name
+    settings["data"]["label_spaces"] = {
+        Path(name).name: weight for name, weight in settings["data"]["label_spaces"].items()
+    }
     return {
         "project": f"clip-rl {__version__}",
         "run": config.name,
         "trained_on": trained_on(config),
-        "steps": config.steps,
-        "images": images,
-        "hours": round(seconds / 3600, 2),
+        "steps": at.step,
+        "images": at.images,
+        "hours": round(at.seconds / 3600, 2),
         "hardware": _hardware(config),
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
         "test_scores": {name: round(value, 4) for name, value in scores.scalars().items()},

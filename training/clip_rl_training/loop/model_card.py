@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,16 @@ from clip_rl_training.loop.validate import ValidationResult, foreground_iou
 
 
 def model_card(
-    config: TrainConfig, scores: ValidationResult, calibration: Calibration, provenance: dict[str, Any], model_id: str
+    config: TrainConfig,
+    scores: ValidationResult,
+    calibration: Calibration,
+    provenance: dict[str, Any],
+    model_id: str,
+    *,
+    labelled: Sequence[str],
+    tested_on: str,
 ) -> str:
-    """Markdown text of the card."""
+    """Markdown text of the card; `labelled` names the label spaces, `tested_on` says where scores come from."""
     before, after = scores.unrefined, scores.refined
     measures: dict[str, Callable[[PooledMetrics], float]] = {
         "pooled mIoU with background": PooledMetrics.miou,
@@ -33,6 +40,8 @@ def model_card(
         naming=provenance.get("naming"),
         model_id=model_id,
         trained_on=trained_on(config),
+        labelled=labelled,
+        tested_on=tested_on,
         rows=[(name, measure(before), measure(after)) for name, measure in measures.items()],
         classes=zip(after.class_names, before.iou(), after.iou(), after.frames_of_class, strict=True),
     )
@@ -44,7 +53,9 @@ def trained_on(config: TrainConfig) -> str:
         return "synthetic endoscopic scenes only, no patient data"
     dataset = config.data.dataset
     sequences = f", sequences {', '.join(dataset.train.sequences)}" if dataset.train.sequences else ""
-    return f"dataset {dataset.name}, split {dataset.train.split}{sequences}"
+    held_out = dataset.hold_out if dataset.validation is None else 0.0
+    less = f", about {held_out:.0%} of its frames held out" if held_out else ""
+    return f"dataset {dataset.name}, split {dataset.train.split}{sequences}{less}"
 
 
 _TEMPLATES = templates(Path(__file__).with_name("templates"), escape=False)

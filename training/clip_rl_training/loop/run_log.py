@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: lines, TensorBoard curves, validation pictures."""
+"""What a run tells while it goes on: lines, metrics.csv, loggers, validation pictures."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from torch.utils.tensorboard import SummaryWriter
+from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
+from clip_rl_training.loop.loggers import open_loggers
+from clip_rl_training.loop.metrics_file import MetricsFile
+from clip_rl_training.loop.training_config import TrainConfig
 from clip_rl_training.loop.validate import ValidationResult
 
 _SHOWN = (
@@ -22,50 +25,59 @@ _SHOWN = (
     "refiner/entropy",
     "refiner/edited",
 )
-"""Values of a step that its line names; TensorBoard gets all."""
+"""Values of a step that its line names; metrics.csv has all."""
 
 
 class RunLog:
-    """The first process's log, in FOLDER/tensorboard, FOLDER/validation.jpg and by `say`.
+    """The first process's log, in FOLDER/metrics.csv, FOLDER/validation.jpg, the loggers' places and by `say`.
 
     Args:
         folder: of the run.
-        steps: of the whole run.
+        config: of the run.
+        after: the step behind which it goes on.
         say: gets one line at a time.
     """
 
-    def __init__(self, folder: Path, steps: int, say: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, config: TrainConfig, after: int, say: Callable[[str], None]) -> None:
         self._folder = folder
-        self._steps = steps
+        self._steps = config.steps
         self._say = say
-        self._writer = SummaryWriter(str(folder / "tensorboard"))
+        self._metrics = MetricsFile(folder / "metrics.csv", after=after)
+        self._loggers = open_loggers(config.loggers, folder, config.name, say)
 
     def train(self, step: int, report: dict[str, float], *, rate: float, seconds: float) -> None:
         """After `step` steps: values of the last one, steps per second of this call, seconds since the run began."""
-        for name, value in report.items():
-            self._writer.add_scalar(f"train/{name}", value, step)
+        self._values("train", step, report)
         shown = {name: report[name] for name in _SHOWN if name in report}
         clocks = f"{_clock(seconds)} < {_clock((self._steps - step) / rate)}"
         self._say(f"step {step}/{self._steps}  {rate:.2f} it/s  {clocks}  {spoken(shown)}")
 
-    def validation(self, step: int, result: ValidationResult) -> None:
-        """Scores and, where there are any, pictures."""
+    def validation(self, step: int, result: ValidationResult, best: str) -> None:
+        """Scores and, where there are any, pictures; `best` says how this step stands among all."""
         scalars = result.scalars()
-        for name, value in scalars.items():
-            self._writer.add_scalar(f"validation/{name}", value, step)
+        self._values("validation", step, scalars)
         if result.pictures:
             sheet = np.concatenate(result.pictures, axis=0)
-            self._writer.add_image("validation", sheet, step, dataformats="HWC")
+            for logger in self._loggers:
+                if isinstance(logger, TensorBoardLogger):
+                    logger.experiment.add_image("validation", sheet, step, dataformats="HWC")
             cv2.imwrite(str(self._folder / "validation.jpg"), sheet[..., ::-1])
         self._say(
             f"validation at step {step}: mIoU {scalars['unrefined/miou']:.3f} unrefined, "
             f"{scalars['refined/miou']:.3f} refined; instrument IoU {scalars['unrefined/instrument_iou']:.3f}, "
-            f"{scalars['refined/instrument_iou']:.3f}; {scalars['refine_steps']:.1f} steps"
+            f"{scalars['refined/instrument_iou']:.3f}; {scalars['refine_steps']:.1f} steps; {best}"
         )
 
     def close(self) -> None:
         """Write what is not written yet."""
-        self._writer.close()
+        for logger in self._loggers:
+            logger.finalize("success")
+
+    def _values(self, kind: str, step: int, values: dict[str, float]) -> None:
+        named = {f"{kind}/{name}": value for name, value in values.items()}
+        self._metrics.add(step, named)
+        for logger in self._loggers:
+            logger.log_metrics(named, step)
 
 
 def spoken(values: dict[str, float]) -> str:

@@ -5,16 +5,18 @@ A resumed run gives the same weights as one that was never interrupted.
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import lightning_fabric
 import torch
 import yaml
 from clip_rl_perception.errors import ClipRlError, one_line
+from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.typed_data import to_data
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
@@ -22,8 +24,10 @@ from torch import Tensor
 from clip_rl_training.data.label_batch import Batch, stride_labels
 from clip_rl_training.data.samples import Stills
 from clip_rl_training.loop.batches import open_stills, training_batches, validation_batches
-from clip_rl_training.loop.finish import finish
+from clip_rl_training.loop.best_weights import BestWeights, Validated
+from clip_rl_training.loop.finish import copy_checkpoint, farewell, finish
 from clip_rl_training.loop.optimizer import build_optimizer, clip_gradients, hold_norms, set_learning_rate
+from clip_rl_training.loop.run_lock import lock_run
 from clip_rl_training.loop.run_log import RunLog, spoken
 from clip_rl_training.loop.run_state import TrainError, read_state, write_state
 from clip_rl_training.loop.start_from import load_start
@@ -69,6 +73,8 @@ class Trainer:
         """Shown so far, to all processes together."""
         self.interrupted = False
         self.started_from = ""
+        self.best = BestWeights(self.folder)
+        self._lock: TextIO | None = None
         # Before the network: what is wrong with the data is told before weights are fetched.
         self.stills = stills if stills is not None else open_stills(config, self.fabric.global_rank, self.say)
         torch.manual_seed(config.seed)
@@ -96,7 +102,9 @@ class Trainer:
             print(text, flush=True)
 
     def start(self, *, resume: bool) -> None:
-        """Begin in a new folder, or load the state of an earlier call."""
+        """Begin in a new folder, or load the state of an earlier call; no other process may train there meanwhile."""
+        if self.fabric.is_global_zero and (self.folder.is_dir() or not resume):
+            self._lock = lock_run(self.folder)
         if resume:
             self._restore()
         elif (self.folder / "state.pt").exists():
@@ -116,7 +124,7 @@ class Trainer:
         """Train to the end, for `stop_after` steps, or until `interrupted` is set."""
         config = self.config
         last = config.steps if stop_after is None else min(config.steps, self.step + stop_after)
-        log = RunLog(self.folder, config.steps, self.say) if self.fabric.is_global_zero else None
+        log = RunLog(self.folder, config, self.step, self.say) if self.fabric.is_global_zero else None
         begun, first, before = time.monotonic(), self.step, self.seconds
         cpu_begun, cpu_before = time.process_time(), self.cpu_seconds
         try:
@@ -131,7 +139,8 @@ class Trainer:
                     log.train(self.step, report, rate=(self.step - first) / elapsed, seconds=self.seconds)
                 every = config.validation.every
                 if log is not None and every and (self.step % every == 0 or self.step == config.steps):
-                    log.validation(self.step, self.score(averaged=self.average.decay > 0))
+                    result = self.score(averaged=self.average.decay > 0)
+                    log.validation(self.step, result, self._compared(result))
                 if self.step % config.save_every == 0 or self.step == last or self.interrupted:
                     self.save()
                 if self.interrupted:
@@ -140,8 +149,18 @@ class Trainer:
             if log is not None:
                 log.close()
 
-    def save(self) -> None:
-        """Write the resumable state; see `write_state`."""
+    def _compared(self, result: ValidationResult) -> str:
+        """Keep the weights that were validated if none were better; says which are the best."""
+        network = self.average.module if self.average.decay > 0 else self.module
+        assert isinstance(network, TrainingModule), "peers are scored by clip-rl compare"
+        score = result.scalars()["refined/miou"]
+        if self.best.offer(Validated(self.step, score, self.images, self.seconds), network.segmenter):
+            return "the best so far"
+        best = self.best.found
+        return f"the best was {best.score:.3f} at step {best.step}" if best else "no score"
+
+    def save(self, *, finished: bool = False) -> None:
+        """Write the resumable state; see `write_state`. Of one that is `finished` only the weights are kept."""
         state: dict[str, Any] = {
             "step": self.step,
             "seconds": self.seconds,
@@ -152,13 +171,20 @@ class Trainer:
             "started_from": self.started_from,
         }
         if self.fabric.is_global_zero:
-            state |= {
-                "module": self.module.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "average": self.average.values,
-                "average_updates": int(self.average.n_averaged) - 1,
-            }
+            state |= {"average_updates": int(self.average.n_averaged) - 1, "best": self.best.state()}
+            average = self.average.values if self.average.decay > 0 else {}
+            state |= {"average": average} if average else {}
+            if not finished or not average:
+                state["module"] = {
+                    # What is not trained is equal in both and stored once.
+                    name: average[name] if name in average and torch.equal(average[name], value) else value
+                    for name, value in self.module.state_dict().items()
+                }
+            if not finished:
+                state["optimizer"] = self.optimizer.state_dict()
         write_state(self.state_path, state)
+        if self.fabric.is_global_zero:
+            self.best.forget_others()
 
     def finish(self) -> None:
         """Calibrate, round, score and write the shippable checkpoint and its card, from the averaged weights."""
@@ -171,17 +197,25 @@ class Trainer:
         if self.fabric.is_global_zero:
             assert isinstance(self.module, TrainingModule), "only CLIP-RL has a checkpoint"
             self.take_average()
-            finish(
-                self.config,
-                self.module.segmenter,
-                self.stills,
-                folder=self.folder,
-                seconds=self.seconds,
-                images=self.images,
-                say=self.say,
-                started_from=self.started_from,
-            )
+            last = Validated(self.step, math.nan, self.images, self.seconds)
+            best, segmenter = self.best.found, self.module.segmenter
+            if best is not None and best.step != self.step and self.best.kept():
+                chosen = copy.deepcopy(segmenter)
+                chosen.load_state_dict(self.best.weights())
+                self.say(f"the best step, {best.step}:")
+                self._finish(chosen, best, self.best.folder)
+                self.say(f"the last step, {self.step}:")
+            self._finish(segmenter, last, self.folder)
+            if best is not None and best.step == self.step:
+                copy_checkpoint(self.folder, self.best.folder)
+            self.save(finished=True)
+            self.best.forget()
+            for line in farewell(self.folder, best, self.step):
+                self.say(line)
         self.fabric.barrier()
+
+    def _finish(self, segmenter: ClipRlSegmenter, at: Validated, folder: Path) -> None:
+        finish(self.config, segmenter, self.stills, folder=folder, at=at, say=self.say, started_from=self.started_from)
 
     def take_average(self) -> None:
         """Put the averaged weights, if an average is kept, into the network for good."""
@@ -191,9 +225,13 @@ class Trainer:
     def _restore(self) -> None:
         state = read_state(self.folder / "state.pt")
         try:
-            self.module.load_state_dict(state["module"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.average.module.load_state_dict(state["average"])
+            # A finished run keeps its averaged weights alone, one without average none.
+            self.module.load_state_dict(state.get("module") or state["average"])
+            self.average.module.load_state_dict(state.get("average") or state["module"])
+            if "optimizer" in state:
+                self.optimizer.load_state_dict(state["optimizer"])
+            elif int(state["step"]) < self.config.steps:
+                self.say("the run was finished: it goes on from its averaged weights, the optimiser's moments anew")
         except (RuntimeError, KeyError, ValueError) as error:
             raise TrainError(f"{self.state_path} does not fit this configuration: {one_line(error, 200)}") from error
         self.average.n_averaged.fill_(int(state["average_updates"]) + 1)
@@ -206,6 +244,7 @@ class Trainer:
         self.cpu_seconds = float(state.get("cpu_seconds", 0.0))
         self.images = int(state.get("images", 0))
         self.started_from = str(state.get("started_from", ""))
+        self.best.restore(state.get("best"))
         self.generator.set_state(own["generator"])
         self.pixels = dict(own["pixels"])
         self.say(f"resumed {self.folder} at step {self.step} of {self.config.steps}")

@@ -21,6 +21,8 @@ from clip_rl_training.refiner.refiner_config import DamageConfig, ReinforceConfi
 from clip_rl_training.shipped_configs import find_config
 from clip_rl_training.typed_config import apply_overrides, load_layers
 
+LoggerName = Literal["tensorboard", "wandb", "mlflow"]
+
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
@@ -49,11 +51,11 @@ class ValidationConfig:
     """Scenes that are never trained on."""
 
     every: int = 500
-    """Steps between validations; one more comes at the end. 0 validates never."""
+    """Steps between validations; one more comes at the end. The best one's weights are kept. 0 validates never."""
     frames: int = 64
     """Stills per validation."""
     pictures: int = 6
-    """Stills drawn into TensorBoard and onto the contact sheet."""
+    """Stills drawn onto the contact sheet, spread over all."""
     close_ups: int = 100
     """Close-ups on which the model card's naming is measured, as by `clip-rl naming`, where types are trained on
     synthetic scenes; 0 measures none."""
@@ -94,7 +96,10 @@ class TrainConfig:
     save_every: int = 200
     """Steps between resumable states."""
     log_every: int = 20
-    """Steps between progress lines and TensorBoard scalars."""
+    """Steps between progress lines and logged values."""
+    loggers: tuple[LoggerName, ...] = ("tensorboard",)
+    """Where values go beside metrics.csv; what is not installed is told and left out. wandb and mlflow are reached by
+    the loggers of the package lightning."""
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
     losses: LossConfig = dataclasses.field(default_factory=LossConfig)
@@ -112,8 +117,6 @@ class TrainConfig:
         for name, least in (("steps", 1), ("batch", 1), ("save_every", 1), ("log_every", 1), ("devices", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
-        if not self.data.label_spaces or min(self.data.label_spaces.values()) < 0:
-            raise ValueError("data.label_spaces must name at least one label space with a frequency of 0 or more")
         self._check_close_ups()
 
     def _check_close_ups(self) -> None:

@@ -11,7 +11,7 @@ import copy
 from collections.abc import Sequence
 
 import torch
-from clip_rl_perception.labels import LabelSpace, load_label_space
+from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.model.close_up import CloseUpBranch
 from clip_rl_perception.model.prompts import encode_classes
 from clip_rl_perception.model.refiner import image_edges
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clip_rl_training.curriculum import CurriculumPoint
+from clip_rl_training.data.dataset_parts import label_spaces
 from clip_rl_training.data.label_batch import Batch, stride_labels
 from clip_rl_training.loop.training_config import TrainConfig
 from clip_rl_training.losses.contrastive_losses import attention, contrastive, text_spread
@@ -39,7 +40,7 @@ class LossModule(nn.Module):
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
         self.config = config
-        self.spaces: dict[str, LabelSpace] = {name: load_label_space(name) for name in config.data.label_spaces}
+        self.spaces: dict[str, LabelSpace] = label_spaces(config.data)
 
     def forward(
         self, batch: Batch, point: CurriculumPoint, generator: torch.Generator, class_weights: Tensor | None = None

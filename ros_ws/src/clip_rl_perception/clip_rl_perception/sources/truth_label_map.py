@@ -10,7 +10,8 @@ The ones that ship in ``label_maps/`` go by their names. A YAML file:
 
 A predicted class that is merged counts as the class it is merged into; one that is named in `truth` counts as itself;
 any other counts as background. The background is the truth class whose name begins with "background", else that of
-value 0, else the first.
+value 0, else the first. A label space (a YAML file with `classes`, see `labels`) is a label map too: masks hold its
+ids, 255 is ignored.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import yaml
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import ClipRlError, one_line
-from clip_rl_perception.labels import MAX_CLASSES, UNLABELLED, LabelSpace
+from clip_rl_perception.labels import MAX_CLASSES, UNLABELLED, LabelError, LabelSpace, label_space_from_dict
 from clip_rl_perception.sources.mask_coding import Color, ColorCoding, MaskCoding, ValueCoding
 
 ALL_INSTRUMENTS = "all-instruments"
@@ -54,6 +55,8 @@ class LabelMap:
     """(truth class, predicted class names or `ALL_INSTRUMENTS`)."""
     sequence: re.Pattern[str] | None = None
     """Names the sequence of a file in a flat folder; None: the folder is one sequence."""
+    space: LabelSpace | None = None
+    """The classes with prompts and colours, where they were given as a label space."""
 
     def prediction_table(self, space: LabelSpace) -> ByteArray:
         """Truth id by predicted id, uint8 (256,); unlabelled (255) stays 255.
@@ -111,6 +114,7 @@ def identity_label_map(space: LabelSpace) -> LabelMap:
         source=f"label space '{space.name}'",
         names=space.names,
         coding=ValueCoding({index: index for index in names}, names, ignore=(UNLABELLED,)),
+        space=space,
     )
 
 
@@ -138,6 +142,11 @@ def label_map_names() -> list[str]:
 
 def label_map_from_dict(data: Any, source: str = "label map") -> LabelMap:
     """Build a `LabelMap` from plain data; `source` names the origin in errors. Raises `LabelMapError`."""
+    if isinstance(data, dict) and "classes" in data and "truth" not in data:
+        try:
+            return dataclasses.replace(identity_label_map(label_space_from_dict(data, source)), source=source)
+        except LabelError as error:
+            raise LabelMapError(str(error)) from error
     if not isinstance(data, dict) or not isinstance(data.get("truth"), dict) or not data["truth"]:
         raise LabelMapError(
             f"{source}: expected a mapping with 'truth', for example truth: {{0: background, 1: instrument}}"
