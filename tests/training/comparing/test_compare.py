@@ -34,7 +34,7 @@ from clip_rl_training.comparing.comparison_config import (
     training_digest,
 )
 from clip_rl_training.comparing.runner import CompareError, Comparison
-from clip_rl_training.comparing.tables import run_rows
+from clip_rl_training.comparing.tables import cautions, run_rows
 from clip_rl_training.loop.batches import open_stills, training_batches
 from clip_rl_training.loop.training_module import TrainingModule
 from clip_rl_training.shipped_configs import shipped_names
@@ -438,3 +438,16 @@ def test_frames_join_into_blocks_of_one_sequence() -> None:
         ("a", 3, 3, 6, 3), ("a", 4, 4, 8, 4), ("b", 1, 0, 0, 0),
     ]  # fmt: skip
     assert math.isnan(statistics.pooled(blocks[2:], "nsd"))
+
+
+def test_a_report_says_what_its_numbers_cannot_tell() -> None:
+    trained = [result("a", 0, *(block("x", 80 + place, 100) for place in range(7)))]
+    idle = [result("a", 0, *(block("x", place % 3, 100) for place in range(7)))]
+    short = [result("b", 0, block("y", 80, 100), block("y", 70, 100))]
+    assert cautions({"one": trained}, []) == []
+    [line] = cautions({"one": trained, "two": idle}, [])
+    assert line.startswith("two: IoU below 5%, as of a network that is hardly trained")
+    found = statistics.difference(short, short, "iou")
+    assert found is not None
+    [line] = cautions({"one": trained}, [("one", "two", "IoU", found)])
+    assert "rest on 2 blocks; with fewer than 6 no test" in line

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace, load_label_space
-from clip_rl_perception.metrics.evaluator import Evaluator
+from clip_rl_perception.metrics.evaluator import Evaluator, FrameScore
 from clip_rl_perception.sources.truth_label_map import LabelMapError, label_map_from_dict
 from clip_rl_training.datasets import Item, SegmentationDataset, open_dataset
-from clip_rl_training.evaluating.evaluated_classes import class_mapping
+from clip_rl_training.evaluating.evaluated_classes import ClassMapping, class_mapping
 from clip_rl_training.evaluating.evaluation_loop import Prediction, evaluate
 from clip_rl_training.evaluating.robustness import (
     RobustnessError,
@@ -166,6 +166,18 @@ def test_label_map_over_a_decoded_dataset(tmp_path: Path) -> None:
 def test_unknown_names_have_nothing_in_common(dataset: SegmentationDataset) -> None:
     with pytest.raises(LabelMapError, match="no predicted class answers to instrument"):
         class_mapping(dataset, load_label_space("endovis2018"), None)
+
+
+def test_a_worst_frame_is_named_once_where_its_file_names_the_sequence(tmp_path: Path) -> None:
+    picture, mask = np.zeros((8, 8, 3), np.uint8), np.ones((8, 8), np.uint8)
+    mapping = ClassMapping(
+        ("background", "tool"), np.arange(256, dtype=np.uint8), mask, (), np.zeros((256, 3), np.uint8)
+    )
+    worst = WorstFrames(2)
+    worst(FrameScore("seq_1", "seq_1_frame2", 0.1, 0.5), picture, mask, mask)
+    worst(FrameScore("scene", "7", 0.2, 0.5), picture, mask, mask)
+    found = [entry["picture"] for entry in worst.write(tmp_path, mapping)]
+    assert found == ["worst_01_seq_1_frame2.png", "worst_02_scene_7.png"]
 
 
 def test_worst_frames_are_kept_and_drawn(dataset: SegmentationDataset, tmp_path: Path) -> None:

@@ -181,6 +181,8 @@ def test_the_command_renders_and_reports(tmp_path: Path, capsys: pytest.CaptureF
         "1",
     ]
     assert _run(["frames", *arguments]) == 0
+    assert capsys.readouterr().out == "", "a bar on standard error is for people; JSON is for who asks for it"
+    assert _run(["frames", *arguments, "--events"]) == 0
     assert cv2.imread(str(tmp_path / "out" / "seq_101" / "left_frames" / "frame001.png")).shape == (64, 80, 3)
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert events[-1] == {"event": "progress", "done": 2, "total": 2}

@@ -61,4 +61,9 @@ def run(options: Options) -> int:
             f"{report['crops']} close-ups: {100 * report['accuracy_image']:.1f} % named rightly by the image, "
             f"{100 * report['accuracy_pixels']:.1f} % by its pixels"
         )
+        if report["accuracy_pixels"] < report["accuracy_image"] and segmenter.close_up is not None:
+            print(
+                "pixels know less: this network learned the types' names in its branch for close-ups, which the image "
+                "reading uses; its pixels were trained to find instruments, and tell types only as far as masks did"
+            )
     return 0

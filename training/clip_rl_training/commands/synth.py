@@ -49,6 +49,8 @@ class _Video:
     """Frames per second of a video."""
     workers: Annotated[int, Option(help="processes, default one per core")] = os.cpu_count() or 1
     """Processes."""
+    events: bool = False
+    """Tell the progress as lines of JSON on standard output, for programs."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,7 +98,7 @@ def run(options: Frames | Bag) -> int:
     """Run ``clip-rl synth``; returns the exit status. Raises `SynthError` for what the user can mend."""
     cv2.setNumThreads(1)
     try:
-        _show(options.write())
+        _show(options.write(), events=options.events)
     except ValueError as error:
         raise error if isinstance(error, SynthError) else SynthError(str(error)) from error
     print(f"wrote {options.out}", file=sys.stderr)
@@ -114,9 +116,8 @@ def _with_own_pictures(config: SceneConfig, backgrounds: Path | None, cutouts: P
     return config
 
 
-def _show(progress: Iterator[tuple[int, int]]) -> None:
-    """A bar on a terminal; JSON events on a standard output that a program reads, as the demo does."""
-    events = not sys.stdout.isatty()
+def _show(progress: Iterator[tuple[int, int]], *, events: bool) -> None:
+    """A bar, and where `events` are asked for JSON for a program that reads them, as the demo does."""
     told = 0.0
     with Progress("rendering") as bar:
         for done, total in progress:

@@ -58,6 +58,7 @@ def _page(
     command: str,
 ) -> str:
     jobs = jobs_of(config)
+    found = tables.differences(config, runs)
     return _TEMPLATES.get_template("comparison.md.j2").render(
         config=config,
         command=command,
@@ -65,7 +66,8 @@ def _page(
         missing=[job.key for job in jobs if job.key not in results],
         rows=tables.run_rows(runs),
         folds=tables.fold_scores(config, runs),
-        differences=tables.differences(config, runs),
+        differences=found,
+        cautions=tables.cautions(runs, found),
         videos=tables.video_rows(runs),
         errors=errors,
         notes={run.name: run.note for run in config.runs if run.note and run.name in runs},

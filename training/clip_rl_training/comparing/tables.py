@@ -8,11 +8,22 @@ from typing import Any
 import numpy as np
 
 from clip_rl_training.comparing.comparison_config import CompareConfig
-from clip_rl_training.comparing.statistics import Difference, Result, blocks_of, difference, pooled, summary
+from clip_rl_training.comparing.statistics import (
+    LEAST_BLOCKS,
+    Difference,
+    Result,
+    blocks_of,
+    difference,
+    pooled,
+    summary,
+)
 from clip_rl_training.evaluating.robustness import mean_corruption_error, mean_of_known
 
 ByRun = Mapping[str, Sequence[Result]]
 """Results of the finished jobs by run, runs without any left out."""
+
+_UNTRAINED = 0.05
+"""IoU below which a network is taken for untrained."""
 
 
 def run_rows(runs: ByRun) -> list[dict[str, Any]]:
@@ -58,6 +69,25 @@ def differences(config: CompareConfig, runs: ByRun) -> list[tuple[str, str, str,
         for score, title in (("iou", "IoU"), ("nsd", "NSD"))
     ]
     return [(first, second, title, found) for first, second, title, found in asked if found is not None]
+
+
+def cautions(runs: ByRun, found: Sequence[tuple[str, str, str, Difference]]) -> list[str]:
+    """Why some numbers of a report say little: networks that find next to nothing, too few blocks for a test."""
+    scores = {name: summary(results, "iou").mean for name, results in runs.items()}
+    untrained = [name for name, score in scores.items() if not score >= _UNTRAINED]
+    lines = []
+    if untrained:
+        lines.append(
+            f"{', '.join(untrained)}: IoU below {_UNTRAINED:.0%}, as of a network that is hardly trained; differences "
+            "from it tell of the training's length, not of the method."
+        )
+    blocks = [each.blocks for _, _, _, each in found if each.blocks < LEAST_BLOCKS]
+    if blocks:
+        lines.append(
+            f"Some differences rest on {min(blocks)} blocks; with fewer than {LEAST_BLOCKS} no test can find anything: "
+            "test on more frames, or set a smaller evaluation.block."
+        )
+    return lines
 
 
 def video_rows(runs: ByRun) -> list[dict[str, Any]]:

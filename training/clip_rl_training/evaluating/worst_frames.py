@@ -49,8 +49,10 @@ class WorstFrames:
         """
         worst = []
         for rank, (score, rgb, truth, prediction) in enumerate(self._kept, start=1):
-            name = re.sub(r"[^\w.-]+", "_", f"worst_{rank:02d}_{score.sequence}_{score.frame}") + ".png"
-            picture = draw(rgb, truth, prediction, mapping, f"{score.sequence} {score.frame}  IoU {score.iou:.3f}")
+            # Where the file's name tells the sequence, it is not said twice.
+            place = (score.frame,) if score.frame.startswith(score.sequence) else (score.sequence, score.frame)
+            name = re.sub(r"[^\w.-]+", "_", "_".join((f"worst_{rank:02d}", *place))) + ".png"
+            picture = draw(rgb, truth, prediction, mapping, f"{' '.join(place)}  IoU {score.iou:.3f}")
             _, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
             write_bytes(folder / name, data.tobytes())
             worst.append({**dataclasses.asdict(score), "picture": name})

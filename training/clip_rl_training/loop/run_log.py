@@ -7,12 +7,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from clip_rl_perception.arrays import ByteArray
 from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
 from clip_rl_training.loop.loggers import open_loggers
 from clip_rl_training.loop.metrics_file import MetricsFile
 from clip_rl_training.loop.training_config import TrainConfig
-from clip_rl_training.loop.validate import ValidationResult
+from clip_rl_training.loop.validate import COLUMNS, ValidationResult
 
 _SHOWN = (
     "loss",
@@ -57,7 +58,7 @@ class RunLog:
         scalars = result.scalars()
         self._values("validation", step, scalars)
         if result.pictures:
-            sheet = np.concatenate(result.pictures, axis=0)
+            sheet = np.concatenate([_titles(result.pictures[0].shape[1]), *result.pictures], axis=0)
             for logger in self._loggers:
                 if isinstance(logger, TensorBoardLogger):
                     logger.experiment.add_image("validation", sheet, step, dataformats="HWC")
@@ -78,6 +79,15 @@ class RunLog:
         self._metrics.add(step, named)
         for logger in self._loggers:
             logger.log_metrics(named, step)
+
+
+def _titles(width: int) -> ByteArray:
+    """A row that names the columns of the pictures below, uint8 RGB (24, `width`, 3)."""
+    row = np.full((24, width, 3), 24, np.uint8)
+    for place, title in enumerate(COLUMNS):
+        left = place * width // len(COLUMNS) + 6
+        cv2.putText(row, title, (left, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (235, 235, 235), 1, cv2.LINE_AA)
+    return row
 
 
 def spoken(values: dict[str, float]) -> str:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.labels import UNLABELLED, LabelSpace
 from clip_rl_perception.metrics.confusion import PooledMetrics
 from clip_rl_perception.model.actions import ACTIONS, Action
 from clip_rl_perception.model.segmenter import ClipRlSegmenter, DecoderOutput, RefinerOutput
+from clip_rl_perception.scene.letterbox import PAD_RGB
 from torch import Tensor
 from torch.nn import functional
 
@@ -72,7 +73,7 @@ def validate(
     text = segmenter.encode_text(label_space) if text is None else text
     unrefined, refined = PooledMetrics(label_space.names), PooledMetrics(label_space.names)
     drawn: list[ByteArray] = []
-    steps, edited, count = 0.0, 0.0, 0
+    steps, edited, count, apart = 0.0, 0.0, 0, 1
     for batch in batches:
         images = segmenter.prepare(batch.images.to(device))
         decoded = segmenter.decode(images, text)
@@ -82,16 +83,21 @@ def validate(
         for index, truth in enumerate(batch.labels.numpy().astype(np.uint8)):
             unrefined.update(before[index], truth)
             refined.update(after[index], truth)
-            if len(drawn) < pictures:
+            # Spread over all frames, however many there are: neighbours in a video look alike.
+            if pictures and (count + index) % apart == 0:
                 image = batch.images[index].permute(1, 2, 0).numpy()
                 drawn.append(side_by_side(image, (truth, before[index], after[index]), label_space))
+                if len(drawn) == 2 * pictures:
+                    drawn, apart = drawn[::2], 2 * apart
         count += len(images)
         for actions in output.actions:
             # An image whose pixels all keep is done, whatever the rest of the batch does.
             active = (actions != Action.KEEP).flatten(1)
             steps += active.any(1).sum().item()
             edited += active.float().mean(1).sum().item()
-    return ValidationResult(unrefined, refined, steps / max(1, count), edited / max(1, steps), drawn)
+    places = np.linspace(0, len(drawn) - 1, min(pictures, len(drawn))).round().astype(int)
+    shown = [drawn[place] for place in places]
+    return ValidationResult(unrefined, refined, steps / max(1, count), edited / max(1, steps), shown)
 
 
 def refine(
@@ -119,12 +125,20 @@ def label_maps(log_probs: Tensor, size: tuple[int, ...] | torch.Size) -> ByteArr
     return np.asarray(full.argmax(1).to(torch.uint8).cpu().numpy(), np.uint8)
 
 
-def side_by_side(image: ByteArray, masks: Iterable[ByteArray], label_space: LabelSpace) -> ByteArray:
-    """The image and each mask drawn over it, left to right, uint8 RGB."""
+COLUMNS = ("image", "truth", "unrefined", "refined")
+"""What `side_by_side` shows of a frame, left to right, when given truth, unrefined and refined labels."""
+
+
+def side_by_side(image: ByteArray, masks: Sequence[ByteArray], label_space: LabelSpace) -> ByteArray:
+    """The image and each mask drawn over it, left to right, uint8 RGB; nothing is drawn over the padding.
+
+    The first mask is the truth, which ignores the padding.
+    """
     palette = label_space.palette
+    padding = (masks[0] == UNLABELLED) & (image == PAD_RGB).all(-1)
     columns = [image]
     for mask in masks:
         colour = palette[mask]
         shown = np.where((mask == 0)[..., None], image // 2, (image // 2 + colour // 2))
-        columns.append(shown.astype(np.uint8))
+        columns.append(np.where(padding[..., None], image, shown).astype(np.uint8))
     return np.concatenate(columns, axis=1)

@@ -64,7 +64,7 @@ def render(operation: SyntheticOperation, out: Path, stage: Stage) -> Path:
         shutil.rmtree(old)
     command = [sys.executable, "-m", "clip_rl_perception.cli", "synth", "bag", f"--out={bag}"]
     command += [f"--size={operation.size[0]}x{operation.size[1]}", f"--rate={operation.rate_hz:g}"]
-    command += [f"--seconds={operation.seconds:g}", f"--seed={operation.seed}"]
+    command += [f"--seconds={operation.seconds:g}", f"--seed={operation.seed}", "--events"]
     with Children(os.environ, out / "logs") as children:
         child = children.start("synth", command)
         while child.running():

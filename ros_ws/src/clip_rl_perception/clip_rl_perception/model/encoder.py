@@ -310,7 +310,8 @@ def _create(name: str, pretrained: str | None, quick_gelu: bool) -> Any:
         if not pretrained:
             raise
         line = one_line(error)
-        raise ConfigError(f"encoder '{name}': weights '{pretrained}' cannot be loaded: {line[:400]}") from error
+        file = "" if Path(pretrained).is_file() else "; without a network, give a file: model.encoder.pretrained=FILE"
+        raise ConfigError(f"encoder '{name}': weights '{pretrained}' cannot be loaded: {line[:400]}{file}") from error
     finally:
         root.setLevel(level)
 
