@@ -66,7 +66,9 @@ class LabelledSource:
     def __iter__(self) -> Iterator[Frame]:
         problems: list[str] = []
         classes = TruthClasses(self._label_map.names, self._label_map.coding.describe(), every=True)
+        frames = 0
         for frame in self._source:
+            frames += 1
             truth = None
             try:
                 truth = self._truth.truth_of(frame)
@@ -79,6 +81,8 @@ class LabelledSource:
             self.problems, self.left_out = [*self._source.problems, *problems], self._source.left_out
             yield dataclasses.replace(frame, labels=truth)
         problems += [f"{self._folder}: {line}" for line in [classes.problem()] if line]
+        if problem := self._truth.unmatched(frames + len(self._source.left_out)):
+            problems.append(problem)
         self.problems, self.left_out = [*self._source.problems, *problems], self._source.left_out
 
     def sha256(self) -> str:

@@ -1,4 +1,4 @@
-"""Frames from a video file or a folder of images; `open_source` also opens bags. See `frames` for what they share."""
+"""Frames from a folder of images; `open_source` also opens videos and bags. See `frames` for what they share."""
 
 from __future__ import annotations
 
@@ -7,13 +7,9 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.folder_files import IMAGE_SUFFIXES, entries, image_files, is_image
 from clip_rl_perception.pictures.picture_files import JPEG, PNG, PictureError, decode_rgb, read_picture
-from clip_rl_perception.sources import opencv_log
 from clip_rl_perception.sources.bag_files import foreign, is_bag
 from clip_rl_perception.sources.bag_source import BagSource
 from clip_rl_perception.sources.frames import (
@@ -25,62 +21,7 @@ from clip_rl_perception.sources.frames import (
     SourceInfo,
     hash_files,
 )
-
-
-class VideoSource:
-    """Frames of a video file, decoded by OpenCV."""
-
-    def __init__(self, path: str | Path, *, rate_hz: float | None = None) -> None:
-        """Open `path` and read its first frame; `rate_hz` overrides the file's. Raises `SourceError`."""
-        self.problems: list[str] = []
-        self.left_out: list[LeftOut] = []
-        self._path = Path(path)
-        capture = self._open()
-        done, first = capture.read()
-        rate, count = float(capture.get(cv2.CAP_PROP_FPS)), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        capture.release()
-        if not done:
-            raise SourceError(f"{self._path}: no frame of this video can be decoded; expected one that OpenCV reads")
-        if rate_hz is None:
-            rate_hz = rate if 1.0 <= rate <= 1000.0 else DEFAULT_RATE
-        self._info = SourceInfo("video", self._path, count if count > 0 else None, rate_hz, first.shape[:2])
-
-    @property
-    def info(self) -> SourceInfo:
-        """What this source is."""
-        return self._info
-
-    def __iter__(self) -> Iterator[Frame]:
-        self.problems = []
-        capture = self._open()
-        index = 0
-        try:
-            while True:
-                begun = time.perf_counter()
-                done, bgr = capture.read()
-                if not done:
-                    break
-                rgb = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=bgr), np.uint8)
-                stamp, decode_ms = round(index * 1e9 / self._info.rate_hz), (time.perf_counter() - begun) * 1e3
-                yield Frame(rgb, stamp, f"{self._path.name}#{index}", index=index, decode_ms=decode_ms)
-                index += 1
-        finally:
-            capture.release()
-        if self._info.frames is not None and index < self._info.frames:
-            self.problems.append(f"{self._path}: decoding ended after {index} of {self._info.frames} frames")
-
-    def sha256(self) -> str:
-        """Hash of the file's bytes."""
-        return hash_files([self._path])
-
-    def _open(self) -> cv2.VideoCapture:
-        if not self._path.is_file():
-            raise SourceError(f"{self._path}: no such video file")
-        with opencv_log.quiet():
-            capture = cv2.VideoCapture(str(self._path))
-        if not capture.isOpened():
-            raise SourceError(f"{self._path}: not a video that OpenCV can read; expected .mp4, .avi, .mkv or the like")
-        return capture
+from clip_rl_perception.sources.video_source import VideoSource
 
 
 class FolderSource:

@@ -287,7 +287,9 @@ def _items(stream: Stream, told: set[str]) -> Iterator[Item]:
         return lines
 
     classes = stream.classes
+    frames = 0
     for frame in source:
+        frames += 1
         while seen < len(source.left_out):
             yield Item(stream, source.left_out[seen], news())
             seen += 1
@@ -303,6 +305,8 @@ def _items(stream: Stream, told: set[str]) -> Iterator[Item]:
     last = news()
     if classes is not None and classes.problem():
         last = (*last, f"{stream.path}: {classes.problem()}")
+    if stream.truth is not None and (unpaired := stream.truth.unmatched(frames + len(source.left_out))):
+        last = (*last, unpaired)
     if last:
         yield Item(stream, None, last)
 

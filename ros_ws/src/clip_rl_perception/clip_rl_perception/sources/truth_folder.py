@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from clip_rl_perception.sources.truth_label_map import binary_label_map
 
 _STAMP_DIGITS = 16
 """A file name of so many digits or more is a stamp in ns."""
+VIDEO_TICK_NS = 1_000_000
+"""How far a video's time may be from that of its mask, ns: MKV and WebM round to it."""
 
 
 LOOKED_AT = 16
@@ -88,7 +91,7 @@ class TruthFolder:
     | source | mask of a frame |
     |---|---|
     | folder of images | the file of the same name, whatever its suffix |
-    | bag, files named by stamps in ns | the file named by the frame's stamp |
+    | bag or video, files named by stamps in ns | the file named by the frame's stamp; of a video to a ms |
     | bag or video, any other names | the file at the frame's place in natural order; the counts must be equal |
     """
 
@@ -110,11 +113,14 @@ class TruthFolder:
             raise SourceError(f"{folder}: no mask images in it; expected one per frame, PNG")
         self.files = files
         """All masks, in natural order."""
-        self._coding = coding
+        self._folder, self._coding = folder, coding
         self._by_stem = {file.stem: file for file in files}
         self._in_order: list[Path] | None = None
         stems = [file.stem for file in files]
-        self._by_stamp = all(stem.isdecimal() and len(stem) >= _STAMP_DIGITS for stem in stems)
+        stamped = all(stem.isdecimal() and len(stem) >= _STAMP_DIGITS for stem in stems)
+        self._by_stamp = dict(sorted((int(file.stem), file) for file in files)) if stamped else {}
+        self._stamps = list(self._by_stamp)
+        self._tolerance_ns = VIDEO_TICK_NS if info.kind == "video" else 0
         if info.kind != "folder" and not self._by_stamp:
             if info.frames is not None and info.frames != len(files):
                 raise SourceError(
@@ -143,4 +149,15 @@ class TruthFolder:
     def _file_of(self, frame: Frame) -> Path | None:
         if self._in_order is not None:
             return self._in_order[frame.index] if 0 <= frame.index < len(self._in_order) else None
-        return self._by_stem.get(str(frame.stamp_ns) if self._by_stamp else Path(frame.name).stem)
+        if not self._by_stamp:
+            return self._by_stem.get(Path(frame.name).stem)
+        stamps = self._stamps
+        at = bisect.bisect_left(stamps, frame.stamp_ns)
+        nearest = min(stamps[max(0, at - 1) : at + 1], key=lambda stamp: abs(stamp - frame.stamp_ns))
+        return self._by_stamp[nearest] if abs(nearest - frame.stamp_ns) <= self._tolerance_ns else None
+
+    def unmatched(self, frames: int) -> str:
+        """Called at the end: what is wrong with pairing by place where there were other than so many masks, or ''."""
+        if self._in_order is None or frames == len(self._in_order):
+            return ""
+        return f"{self._folder}: {len(self._in_order)} masks for {frames} frames, paired in order from the first"
