@@ -34,7 +34,7 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         ClipRlError: it cannot be written; says why.
     """
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode("utf-8", errors="surrogateescape"))
 
 
 def write_json(path: Path, data: Any) -> None:

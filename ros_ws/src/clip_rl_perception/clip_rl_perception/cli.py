@@ -15,6 +15,7 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib.util
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from clip_rl_perception import __version__
-from clip_rl_perception.errors import ClipRlError, one_line
+from clip_rl_perception.errors import ClipRlError, no_temporary_folder, one_line
 from clip_rl_perception.options import options_of, parser_for
 
 GROUP = "clip_rl.commands"
@@ -31,6 +32,11 @@ GROUP = "clip_rl.commands"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `clip-rl` with `argv` (the process's arguments if None) and return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # names of files are any bytes, and terminals know few letters
     commands = find_commands()
     if not arguments or arguments[0] in ("-h", "--help"):
         print(overview(commands))
@@ -51,6 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(module.run(options_of(parser.parse_args(rest))))
     except ClipRlError as error:
         return _fail(program, one_line(error))
+    except FileNotFoundError as error:
+        if no_temporary_folder(error):
+            return _fail(program, one_line(error))
+        raise
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         return 130

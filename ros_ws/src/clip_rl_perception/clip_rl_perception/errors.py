@@ -13,7 +13,15 @@ class ClipRlError(Exception):
 
 def one_line(error: BaseException, limit: int | None = None) -> str:
     """What an error says as a single line, of at most `limit` characters; its type's name where it says nothing."""
-    return " ".join(str(error).split())[:limit] or type(error).__name__
+    told = " ".join(str(error).split())
+    if no_temporary_folder(error):
+        told += "; set TMPDIR to a folder that can be written to"
+    return told[:limit] or type(error).__name__
+
+
+def no_temporary_folder(error: BaseException) -> bool:
+    """True for what Python's tempfile raises where everything is read-only."""
+    return isinstance(error, FileNotFoundError) and "No usable temporary directory" in str(error)
 
 
 def named_line(error: BaseException) -> str:

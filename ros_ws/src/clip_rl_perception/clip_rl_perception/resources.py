@@ -36,6 +36,15 @@ def share_path(*parts: str) -> Path:
     raise ResourceError(f"'{'/'.join(parts)}' of {PACKAGE} is missing; looked for: {looked}. Install the package again")
 
 
+def user_cache() -> Path:
+    """The user's folder for caches, which need not exist; nowhere where the user has no home, nor XDG_CACHE_HOME."""
+    try:
+        home = Path.home()
+    except RuntimeError:  # no HOME, and no entry in passwd
+        home = Path("/nonexistent")  # as passwd says of users without one
+    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+
+
 def share_roots() -> Iterator[Path]:
     """The folders that may hold shipped files, best first; they need not exist."""
     source = Path(__file__).resolve().parents[1]

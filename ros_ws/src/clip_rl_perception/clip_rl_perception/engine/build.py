@@ -82,7 +82,9 @@ def build_engine(
         # mkdtemp makes it mode 0700: compiled graphs are trusted code, no one else may write them.
         aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     except OSError as error:
-        raise EngineError(f"cannot write beside {out}: {error.strerror}") from error
+        raise EngineError(
+            f"cannot write beside {out}: {error.strerror}; name another place with --out, or in CLIP_RL_ENGINES"
+        ) from error
     try:
         draft = Manifest(
             **vars(info),

@@ -26,6 +26,7 @@ from clip_rl_perception.engine.manifest import (
 from clip_rl_perception.engine.protocol import Engine, EngineError
 from clip_rl_perception.engine.torch_engine import TorchEngine
 from clip_rl_perception.model.checkpoint import Checkpoint
+from clip_rl_perception.resources import user_cache
 
 NAMES = ("auto", "cuda", "torch")
 """What `load_engine` takes besides a directory."""
@@ -183,8 +184,7 @@ def open_engine(
 
 def default_engine_dir(model_id: str, input_size: tuple[int, int]) -> Path:
     """Where ``auto`` looks: under CLIP_RL_ENGINES, else the user's cache, by model and size."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    root = Path(os.environ.get("CLIP_RL_ENGINES") or cache / "clip-rl" / "engines")
+    root = Path(os.environ.get("CLIP_RL_ENGINES") or user_cache() / "clip-rl" / "engines")
     return root / f"{model_id}-{input_size[0]}x{input_size[1]}"
 
 

@@ -42,7 +42,7 @@ class Axis:
 
 def anchor(frame: FrameRecord) -> str:
     """Identity of a frame within its page."""
-    return f"frame-{zlib.crc32(f'{frame.sequence}{frame.topic}'.encode()):08x}-{frame.index}"
+    return f"frame-{zlib.crc32(f'{frame.sequence}{frame.topic}'.encode(errors='surrogateescape')):08x}-{frame.index}"
 
 
 def axis_of(run: RunRecord, pictures: Sequence[Picture]) -> Axis:

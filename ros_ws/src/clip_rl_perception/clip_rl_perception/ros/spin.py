@@ -10,10 +10,13 @@ import contextlib
 import faulthandler
 import gc
 import os
+import shutil
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NoReturn, Protocol, TypeVar
 
 import rclpy
@@ -26,6 +29,9 @@ from clip_rl_perception.ros.shutdown import ShutdownSignals
 
 AnyNode = TypeVar("AnyNode", bound=Node)
 
+NO_LOG_FILE = "--disable-external-lib-logs"
+SHARED_BYTES = 68 << 20
+"""What one participant of config/fastdds_shm.xml takes of /dev/shm; Docker gives 64 MB to a whole container."""
 END_LIMIT_S = 15.0
 """After this long an ending that hangs is cut off."""
 
@@ -42,13 +48,58 @@ class ClosableNode(Protocol):
         ...
 
 
+def init(arguments: list[str] | None) -> None:
+    """rclpy.init without its signal handlers, and where no log file can be written without one, which rcl dies of.
+
+    Whoever runs in a container under a number without a name has no home; one line says which variable to set.
+    """
+    given = list(sys.argv if arguments is None else arguments)
+    if (why := _no_log_folder()) and NO_LOG_FILE not in given:
+        sys.stderr.write(f"no log file is written: {why}; set ROS_LOG_DIR to a folder that can be written to\n")
+        given += ["--ros-args", NO_LOG_FILE]
+    if small := _small_shared_memory():
+        sys.stderr.write(f"{small}; start the container with --shm-size=1g or --ipc=host\n")
+    rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
+
+
+def _small_shared_memory() -> str:
+    """Why large images will not travel through shared memory though a profile asks for it; empty where they will."""
+    profile = os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE") or os.environ.get("FASTDDS_DEFAULT_PROFILES_FILE")
+    try:
+        if not profile or "SHM" not in Path(profile).read_text(encoding="utf-8"):
+            return ""
+        free = shutil.disk_usage("/dev/shm").free
+    except (OSError, ValueError):  # no such profile, no such folder: what then happens is the middleware's affair
+        return ""
+    if free > SHARED_BYTES:
+        return ""
+    return (
+        f"/dev/shm has {free >> 20} MB free, this process's images need {SHARED_BYTES >> 20}: large ones will get lost"
+    )
+
+
+def _no_log_folder() -> str:
+    """Why there can be no folder where rcl looks for it (rcl_logging_get_logging_directory); empty where there is."""
+    home = os.environ.get("HOME", "")
+    named = os.environ.get("ROS_LOG_DIR") or f"{os.environ.get('ROS_HOME') or '~/.ros'}/log"
+    if named.startswith("~") and not home:
+        return "this user has no HOME"
+    folder = Path(home + named[1:] if named.startswith("~") else named)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return ""
+    except OSError as error:
+        return f"{folder}: {error.strerror or error}"
+
+
 @contextlib.contextmanager
 def living(make: Callable[[], AnyNode], arguments: list[str] | None) -> Iterator[AnyNode]:
     """A node, and rclpy around it, for as long as the block runs; signals are the caller's.
 
     `arguments` are the command line with ROS's own part; None: the process's.
     """
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    init(arguments)
     try:
         node = make()
         try:
@@ -79,7 +130,7 @@ def serve(
     Returns:
         2 where the node could not be made.
     """
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    init(arguments)
     try:
         status = run(make(), threads=threads)
     except refused as error:
