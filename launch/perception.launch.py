@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -119,16 +120,11 @@ def perception_node(values: dict[str, str]) -> LifecycleNode:
         name=NODE,
         namespace=values["namespace"],
         parameters=[values["params_file"], {**overrides, "autostart": values["autostart"] == "true"}],
-        remappings=[*image_remappings(values), ("camera_info", camera_info(values["image"]))],
+        remappings=[("image", values["image"])],  # its transports and camera_info follow
         output="screen",
         emulate_tty=True,
         sigterm_timeout="20",  # the node finishes the frame in hand and frees the engine; it limits itself to 15 s
     )
-
-
-def image_remappings(values: dict[str, str]) -> list[tuple[str, str]]:
-    """The input's names, for the node and for whoever looks at the same images."""
-    return [("image", values["image"]), ("image/compressed", f"{values['image']}/compressed")]
 
 
 def camera_info(image: str) -> str:
@@ -154,11 +150,23 @@ def viewer(values: dict[str, str]) -> list[Node]:
     look = partial(Node, package=package, executable=package, namespace=values["namespace"], prefix=LOW_PRIORITY)
     if values["viewer"] == "rqt":
         return [look(arguments=["overlay"])]
-    config = str(Path(get_package_share_directory(PACKAGE)) / "rviz" / "perception.rviz")
+    config = rviz_view(values["transport"])
     # The view speaks of /overlay and so on; in a namespace these become the topics of that namespace.
     remappings = [(f"/{name}", name) for name in OUTPUTS]
-    remappings += [("/image", values["image"]), ("/camera_info", camera_info(values["image"]))]
+    beside = camera_info(values["image"])
+    remappings += [("/image", values["image"]), ("/camera_info", beside), ("/image/camera_info", beside)]
     return [look(name="rviz", arguments=["-d", config, "-f", values["fixed_frame"]], remappings=remappings)]
+
+
+def rviz_view(transport: str) -> str:
+    """The view; of another transport a copy of it, as RViz takes the transport from the end of a topic's name."""
+    view = Path(get_package_share_directory(PACKAGE)) / "rviz" / "perception.rviz"
+    if transport in ("", "raw"):
+        return str(view)
+    copy = Path(tempfile.mkdtemp(prefix="clip_rl_rviz_")) / view.name
+    text = view.read_text(encoding="utf-8")
+    copy.write_text(text.replace("Value: /image\n", f"Value: /image/{transport}\n"), encoding="utf-8")
+    return str(copy)
 
 
 def live_page(values: dict[str, str]) -> Node:
@@ -176,7 +184,7 @@ def live_page(values: dict[str, str]) -> Node:
         name="rerun_viewer",
         namespace=values["namespace"],
         parameters=[parameters],
-        remappings=image_remappings(values),
+        remappings=[("image", values["image"])],
         output="screen",
         emulate_tty=True,
         prefix=LOW_PRIORITY,

@@ -124,7 +124,7 @@ def player(values: dict[str, str], out: Path, topic: str) -> Node:
         package=PACKAGE,
         executable="player_node",
         arguments=arguments,
-        remappings=[("image", topic), ("image/compressed", f"{topic}/compressed")],
+        remappings=[("image", topic)],
         output="screen",
         parameters=[{"use_sim_time": False}],
     )
@@ -141,7 +141,7 @@ def evaluator(values: dict[str, str], out: Path, topic: str) -> Node:
         package=PACKAGE,
         executable="evaluator_node",
         arguments=arguments,
-        remappings=[("image", topic), ("image/compressed", f"{topic}/compressed")],
+        remappings=[("image", topic)],
         output="screen",
         parameters=[{"use_sim_time": False}],
         sigterm_timeout="600",  # after Ctrl-C it still judges what came until then

@@ -63,12 +63,14 @@ ARGUMENTS = [
         "viewer_address", default_value="127.0.0.1", description="rerun: address to serve on, see perception.launch.py."
     ),
     DeclareLaunchArgument(
-        "fixed_frame", default_value="endoscope_optical", description="rviz: frame_id of the images of both sides."
+        "fixed_frame",
+        default_value="",
+        description="rviz: frame_id of the images, with {side} for left and right. Empty: <rig>_{side}_optical.",
     ),
 ]
 PASSED_ON = (
     "image", "model", "engine", "transport", "threads", "params_file", "autostart",
-    "viewer", "viewer_address", "fixed_frame",
+    "viewer", "viewer_address",
 )  # fmt: skip
 
 
@@ -82,6 +84,10 @@ def one_side(side: str) -> GroupAction:
     arguments: dict[str, object] = {name: LaunchConfiguration(name) for name in PASSED_ON}
     port = LaunchConfiguration("viewer_port")
     arguments["viewer_port"] = port if side == "left" else PythonExpression(["int('", port, "') + 2"])
+    frame = ["'", LaunchConfiguration("fixed_frame"), "' or '", LaunchConfiguration("rig"), "_{side}_optical'"]
+    arguments["fixed_frame"] = PythonExpression(
+        ["(", *frame, f").strip('/').replace('/', '_').replace('{{side}}', '{side}')"]
+    )
     return GroupAction(
         [
             IncludeLaunchDescription(

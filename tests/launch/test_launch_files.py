@@ -144,7 +144,6 @@ def test_defaults() -> None:
     assert values["autostart"] is True
     assert (values["model"], values["engine"], values["image_transport"]) == ("demo", "auto", "raw")
     assert "image:=image" in line
-    assert "image/compressed:=image/compressed" in line
 
 
 @needs_launch
@@ -169,7 +168,9 @@ def test_arguments_reach_the_node(tmp_path: Path) -> None:
     line = command(node)
     assert "__ns:=/scope" in line
     assert "image:=/camera/image_raw" in line
-    assert "image/compressed:=/camera/image_raw/compressed" in line
+    assert [part for part in line if ":=" in part and "image" in part] == [
+        "image:=/camera/image_raw"
+    ]  # the rest follows
     assert parameters(line) == {
         "model": "mine",
         "engine": "/engines/a",
@@ -206,12 +207,20 @@ def test_wrong_arguments_are_named() -> None:
 
 
 @needs_launch
-def test_camera_info_lies_beside_the_image() -> None:
-    from launch_ros.actions import LifecycleNode
-
-    for image, expected in (("image", "camera_info"), ("/davinci/left/image_raw", "/davinci/left/camera_info")):
-        (node,) = [action for action in started(image=image) if isinstance(action, LifecycleNode)]
-        assert f"camera_info:={expected}" in command(node)
+def test_rviz_shows_the_transport_that_the_node_takes() -> None:
+    module = load("perception")
+    assert module.rviz_view("") == module.rviz_view("raw")
+    views = {
+        transport: yaml.safe_load(Path(module.rviz_view(transport)).read_text()) for transport in ("raw", "compressed")
+    }
+    topics = {
+        transport: [display["Topic"]["Value"] for display in view["Visualization Manager"]["Displays"]]
+        for transport, view in views.items()
+    }
+    assert topics["raw"].count("/image") == topics["compressed"].count("/image/compressed") == 2
+    assert "/image" not in topics["compressed"] and "/overlay" in topics["compressed"]
+    assert module.camera_info("image") == "camera_info"
+    assert module.camera_info("/davinci/left/image_raw") == "/davinci/left/camera_info"
 
 
 @needs_launch
@@ -284,6 +293,17 @@ def test_stereo_includes_both_sides() -> None:
 
 
 @needs_launch
+def test_each_eye_has_a_fixed_frame_of_its_own() -> None:
+    def frames(**arguments: str) -> list[str]:
+        return [side["fixed_frame"] for side in stereo_includes(**arguments)]
+
+    assert frames() == ["davinci_left_optical", "davinci_right_optical"]
+    assert frames(rig="/or/psm") == ["or_psm_left_optical", "or_psm_right_optical"]  # as `clip-rl bag make` names them
+    assert frames(fixed_frame="scope_{side}") == ["scope_left", "scope_right"]
+    assert frames(fixed_frame="rig_base") == ["rig_base", "rig_base"]
+
+
+@needs_launch
 def test_each_node_of_a_pair_gets_half_of_the_cores_unless_told_otherwise(tmp_path: Path) -> None:
     from launch_ros.actions import LifecycleNode
 
@@ -337,7 +357,7 @@ def test_replay_starts_a_player_and_an_evaluator_on_the_topic_of_the_bag(bag: Pa
     assert player[player.index("--speed") + 1] == "0.5" and "--lockstep" in player and "--keep-stamps" in player
     assert evaluator[evaluator.index("--labels") + 1] == "/masks"
     for line in (player, evaluator):
-        assert "image/compressed:=/endoscope/image_raw/compressed" in line
+        assert "image:=/endoscope/image_raw" in line  # and image/compressed follows
         assert line[line.index("--stamps") + 1] == str(out / "frames.jsonl")
     assert not (out / "report.html").exists(), "an old report must not pass for this run's"
 

@@ -19,3 +19,6 @@ METRIC_TEXT = {
     "temporal_consistency": ("temporal consistency", "IoU with the previous mask moved along the optical flow"),
 }
 """Name and meaning of each metric, in the order shown; definitions: docs/evaluation.md."""
+
+DEFINITIONS = ("challenge_iou", "isi_iou", "mciou", "isinet_miou", "scene_iou", "scene_dice", "eps_miou")
+"""Those that only tell the same in the words of a benchmark."""

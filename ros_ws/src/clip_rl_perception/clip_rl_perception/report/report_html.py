@@ -7,7 +7,7 @@ from typing import Any
 
 from clip_rl_perception.report import pages, report_plots
 from clip_rl_perception.report.frame_gallery import ERROR_COLORS, Picture
-from clip_rl_perception.report.metric_text import METRIC_TEXT
+from clip_rl_perception.report.metric_text import DEFINITIONS, METRIC_TEXT
 from clip_rl_perception.report.run_summary import verdict
 from clip_rl_perception.report.time_axis import axis_of
 from clip_rl_perception.runs.run_record import RunRecord
@@ -46,6 +46,7 @@ def render(
         report=report,
         run=run,
         metric_text=METRIC_TEXT,
+        definitions=DEFINITIONS,
         colors=colors,
         plots=report_plots.plots(report, run, axis_of(run, pictures), colors),
         rows_of_tracks=report_plots.ROWS_OF_TRACKS,
