@@ -14,7 +14,8 @@ from clip_rl_perception.engine.load import load_engine
 from clip_rl_perception.engine.manifest import Bounds
 from clip_rl_perception.engine.protocol import Engine
 from clip_rl_perception.labels import load_label_space
-from clip_rl_perception.model.checkpoint import Calibration, Checkpoint, save_checkpoint
+from clip_rl_perception.model.checkpoint import Calibration, Checkpoint
+from clip_rl_perception.model.checkpoint_network import save_checkpoint
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.model.segmenter_config import SegmenterConfig
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -244,7 +245,7 @@ def test_weights_that_are_not_numbers_are_noticed(checkpoint: Checkpoint) -> Non
     broken.load_state_dict(checkpoint.segmenter.state_dict())
     with torch.no_grad():
         broken.decoder.embed[0, 0] = float("nan")
-    engine = TorchEngine(Checkpoint(**{**vars(checkpoint), "segmenter": broken}), input_size=SIZE)
+    engine = TorchEngine(dataclasses.replace(checkpoint, network=lambda: broken), input_size=SIZE)
     with pytest.raises(EngineError, match="logits are not finite"):
         engine.infer(image(), text_rows())
 

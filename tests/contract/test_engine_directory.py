@@ -28,7 +28,7 @@ from clip_rl_perception.engine.golden import GOLDEN_FILE
 from clip_rl_perception.engine.load import load_engine, open_engine
 from clip_rl_perception.engine.manifest import MANIFEST_FILE, Bounds, sha256_of
 from clip_rl_perception.engine.protocol import EngineError, EngineInfo
-from clip_rl_perception.model.checkpoint import Checkpoint, load_checkpoint
+from clip_rl_perception.model.checkpoint import Checkpoint, CheckpointError, load_checkpoint, open_checkpoint
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from engine_cases import ANYTHING, SIZE, image, save_acting_checkpoint, text_rows
 
@@ -108,6 +108,38 @@ def test_what_is_built_is_loaded_and_private(whole: Path, checkpoint: Checkpoint
     assert re.search(r"verified: .* labels agree on 100\.0000% of pixels", told[-1])
     measured = json.loads((whole / MANIFEST_FILE).read_text())["measured"]
     assert measured["label_agreement"] == 1.0 and 0 <= measured["logit_error"] < 1e-3
+
+
+def test_the_network_is_loaded_only_where_the_description_is_another(
+    engine: Path, checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    """The engine vouches for the JSON file that was verified when it was built, for no other."""
+    for suffix in (".safetensors", ".json"):
+        shutil.copy(checkpoint.path.with_suffix(suffix), tmp_path / f"model{suffix}")
+    told: list[str] = []
+    same = open_checkpoint(tmp_path / "model")
+    open_engine(engine, same, threads=1, log=told.append).close()
+    assert "segmenter" not in vars(same) and len(told) == 1
+
+    description = tmp_path / "model.json"
+    content = json.loads(description.read_text())
+    description.write_text(json.dumps({**content, "provenance": {"note": "another"}}))
+    other = open_checkpoint(tmp_path / "model")
+    open_engine(engine, other, threads=1, log=told.append).close()
+    assert "segmenter" in vars(other)
+    assert re.search(r"built of another model.json or by an earlier version.*clip-rl build-engine", told[1])
+
+    content["label_space"]["classes"][1]["prompts"] = ["a bowl of fruit on a sunny beach"]
+    description.write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match="is not what its prompts give"):
+        open_engine(engine, open_checkpoint(tmp_path / "model"), threads=1)
+
+
+def test_an_engine_of_before_the_hash_was_kept_runs_as_it_did(engine: Path, checkpoint: Checkpoint) -> None:
+    edit_manifest(engine, lambda data: data.pop("description_sha256"))
+    opened = open_checkpoint(checkpoint.path)
+    open_engine(engine, opened, threads=1).close()
+    assert "segmenter" in vars(opened)
 
 
 def test_no_directory(tmp_path: Path, checkpoint: Checkpoint) -> None:
@@ -309,7 +341,7 @@ def test_weights_that_are_not_numbers_are_not_built(tmp_path: Path, checkpoint: 
     with torch.no_grad():
         broken.decoder.embed[0, 0] = float("nan")
     with pytest.raises(EngineError, match="logits are not finite"):
-        make(dataclasses.replace(checkpoint, segmenter=broken), tmp_path / "engine")
+        make(dataclasses.replace(checkpoint, network=lambda: broken), tmp_path / "engine")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -14,7 +14,8 @@ from clip_rl_perception.engine.protocol import Engine, EngineError, EngineOutput
 from clip_rl_perception.engine.torch_engine import TorchEngine
 from clip_rl_perception.labels import label_space_from_names
 from clip_rl_perception.model.calibration import Calibration
-from clip_rl_perception.model.checkpoint import load_checkpoint, save_checkpoint
+from clip_rl_perception.model.checkpoint import load_checkpoint
+from clip_rl_perception.model.checkpoint_network import save_checkpoint
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.model.segmenter_config import SegmenterConfig
 from clip_rl_perception.pipeline import PerceptionPipeline, PipelineConfig, SceneMemory

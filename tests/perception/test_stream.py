@@ -20,7 +20,8 @@ from clip_rl_perception.engine.manifest import MANIFEST_FILE, sha256_of
 from clip_rl_perception.engine.protocol import EngineError, EngineOutput
 from clip_rl_perception.labels import LabelError, label_space_from_names
 from clip_rl_perception.model.calibration import Calibration
-from clip_rl_perception.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from clip_rl_perception.model.checkpoint import Checkpoint, load_checkpoint
+from clip_rl_perception.model.checkpoint_network import save_checkpoint
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.model.segmenter_config import SegmenterConfig
 from clip_rl_perception.nodes.model_options import model_options

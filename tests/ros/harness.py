@@ -66,7 +66,8 @@ def save_random_checkpoint(stem: Path, seed: int = 3) -> Path:
     """The tiny network with random weights at 96x128; its classes are those of endovis2018-type."""
     import torch
     from clip_rl_perception.labels import load_label_space
-    from clip_rl_perception.model.checkpoint import Calibration, save_checkpoint
+    from clip_rl_perception.model.checkpoint import Calibration
+    from clip_rl_perception.model.checkpoint_network import save_checkpoint
     from clip_rl_perception.model.segmenter import ClipRlSegmenter
     from clip_rl_perception.model.segmenter_config import SegmenterConfig
 

@@ -57,7 +57,8 @@ def make_checkpoint(preset: str) -> Checkpoint:
     labels = label_space_from_names(["background", "shaft", "wrist", "clasper"], [], [])
     text = torch.nn.functional.normalize(torch.randn(4, segmenter.embedding_dim), dim=1)
     uncalibrated = Calibration.uncalibrated(segmenter.embedding_dim)
-    return Checkpoint(segmenter, labels, text, uncalibrated, {}, "0" * 12, Path("none.safetensors"))
+    weights = Path("none.safetensors")
+    return Checkpoint(lambda: segmenter, labels, text.numpy(), uncalibrated, {}, "0" * 12, weights, segmenter.config)
 
 
 @torch.no_grad()

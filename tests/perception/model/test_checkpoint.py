@@ -15,14 +15,8 @@ import pytest
 import torch
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace, label_space_from_names, load_label_space
-from clip_rl_perception.model.checkpoint import (
-    Calibration,
-    CheckpointError,
-    load_checkpoint,
-    resolve_checkpoint,
-    round_to_half_,
-    save_checkpoint,
-)
+from clip_rl_perception.model.checkpoint import Calibration, CheckpointError, load_checkpoint, resolve_checkpoint
+from clip_rl_perception.model.checkpoint_network import round_to_half_, save_checkpoint
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.model.segmenter_config import EncoderConfig, SegmenterConfig
 from safetensors.torch import load_file, save_file

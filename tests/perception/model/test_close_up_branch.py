@@ -11,7 +11,8 @@ import pytest
 import torch
 from bar_runs import Bars, assert_same_weights, config, trained
 from clip_rl_perception.labels import load_label_space
-from clip_rl_perception.model.checkpoint import Calibration, load_checkpoint, save_checkpoint
+from clip_rl_perception.model.checkpoint import Calibration, load_checkpoint
+from clip_rl_perception.model.checkpoint_network import save_checkpoint
 from clip_rl_perception.model.close_up import CloseUpBranch, orientations
 from clip_rl_perception.model.encoder import build_towers
 from clip_rl_perception.model.segmenter import ClipRlSegmenter

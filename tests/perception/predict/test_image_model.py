@@ -13,8 +13,8 @@ import torch
 from clip_rl_perception.engine.protocol import EngineError
 from clip_rl_perception.labels import LabelError, label_space_from_names
 from clip_rl_perception.model.calibration import Calibration
-from clip_rl_perception.model.checkpoint import save_checkpoint
 from clip_rl_perception.model.checkpoint_files import CheckpointError
+from clip_rl_perception.model.checkpoint_network import save_checkpoint
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.model.segmenter_config import SegmenterConfig
 from clip_rl_perception.predict.image_model import Model

@@ -14,7 +14,8 @@ import torch
 from clip_rl_perception import options
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import load_label_space
-from clip_rl_perception.model.checkpoint import Calibration, save_checkpoint
+from clip_rl_perception.model.checkpoint import Calibration
+from clip_rl_perception.model.checkpoint_network import save_checkpoint
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.model.segmenter_config import SegmenterConfig
 from clip_rl_training.commands import eval as command

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from clip_rl_perception import __version__
 from clip_rl_perception.labels import load_label_space
-from clip_rl_perception.model.checkpoint import round_to_half_, save_checkpoint
+from clip_rl_perception.model.checkpoint_network import round_to_half_, save_checkpoint
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.typed_data import to_data
 

@@ -22,6 +22,7 @@ from clip_rl_perception.errors import one_line
 from clip_rl_perception.kernels import block_mean
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.model.calibration import Calibration
+from clip_rl_perception.model.text_process import text_of
 from clip_rl_perception.scene import instruments, label_map, tracks, validity
 from clip_rl_perception.scene.content_area import ContentAreaConfig, ContentAreaTracker
 from clip_rl_perception.scene.instances import InstanceConfig
@@ -309,12 +310,6 @@ class PerceptionPipeline:
 
     def _same_classes(self, memory: SceneMemory) -> bool:
         return memory.text is self.text or np.array_equal(memory.text, self.text)
-
-
-def text_of(checkpoint: Checkpoint, space: LabelSpace | None = None) -> FloatArray:
-    """Text embeddings of a checkpoint's classes, or of those of `space`, float32 (K, D), unit rows."""
-    text = checkpoint.text if space is None else checkpoint.encode_text(space)
-    return np.ascontiguousarray(text.cpu().numpy(), np.float32)
 
 
 def _check_frame(rgb: Any) -> None:

@@ -8,27 +8,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
-import torch
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.engine.load import default_engine_dir, load_engine
-from clip_rl_perception.engine.manifest import MANIFEST_FILE, sha256_of
+from clip_rl_perception.engine.manifest import MANIFEST_FILE
 from clip_rl_perception.errors import named_line
 from clip_rl_perception.kernels import compiled
 from clip_rl_perception.labels import LabelSpace, load_label_space
-from clip_rl_perception.model.checkpoint import Checkpoint, load_checkpoint, resolve_checkpoint
+from clip_rl_perception.model.checkpoint import Checkpoint, open_checkpoint, resolve_checkpoint
+from clip_rl_perception.model.text_process import text_of
 from clip_rl_perception.pipeline import (
     PerceptionPipeline,
     PipelineConfig,
     PreparedFrame,
     SceneMemory,
-    text_of,
 )
 from clip_rl_perception.scene.content_area import ContentAreaTracker
 from clip_rl_perception.scene.outcome import conclude
@@ -97,7 +97,11 @@ class LoadedModel:
         return self.pipeline.engine.info.describe()
 
     def use_classes(self, space: LabelSpace) -> None:
-        """Replace the classes; embedding their prompts takes its time, while frames are processed as before."""
+        """Replace the classes; embedding their prompts takes its time, while frames are processed as before.
+
+        Raises:
+            CheckpointError: the text encoder cannot be loaded.
+        """
         assert self._checkpoint is not None
         text = text_of(self._checkpoint, space)
         with self._swap:
@@ -125,7 +129,7 @@ def load(options: ModelOptions, log: Callable[[str], None] = lambda line: None) 
     if options.library_threads is not None:
         cv2.setNumThreads(options.library_threads)
     space = load_label_space(options.classes) if options.classes else None
-    checkpoint = load_checkpoint(resolve_checkpoint(options.model, log))
+    checkpoint = open_checkpoint(resolve_checkpoint(options.model, log))
     engine = load_engine(
         options.engine,
         checkpoint,
@@ -146,14 +150,14 @@ def load(options: ModelOptions, log: Callable[[str], None] = lambda line: None) 
     pipeline = PerceptionPipeline.of_checkpoint(engine, checkpoint, space, options.pipeline_config())
     manifest = None
     if engine.info.backend != "torch":
-        if options.library_threads is not None:
+        if options.library_threads is not None and (torch := sys.modules.get("torch")):
             torch.set_num_threads(options.library_threads)  # it only embeds new classes, beside a stream
-        size = options.input_size or checkpoint.segmenter.config.input_size
+        size = options.input_size or checkpoint.config.input_size
         auto = options.engine == "auto"
         manifest = _manifest(default_engine_dir(checkpoint.model_id, size) if auto else Path(options.engine))
     pipeline.warm_up()
     parameters = {name: value for name, value in dataclasses.asdict(options).items() if name not in NODE_OPTIONS}
-    parameters["weights_sha256"] = sha256_of(checkpoint.path)
+    parameters["weights_sha256"] = checkpoint.weights_sha256
     return LoadedModel(pipeline, checkpoint, manifest=manifest, parameters=parameters)
 
 

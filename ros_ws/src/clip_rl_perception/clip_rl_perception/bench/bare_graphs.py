@@ -18,11 +18,12 @@ from clip_rl_perception.bench.interleaved import Laps
 from clip_rl_perception.engine.openvino_build import converted
 from clip_rl_perception.engine.openvino_engine import cpu_config
 from clip_rl_perception.labels import load_label_space
-from clip_rl_perception.model.checkpoint import Calibration, Checkpoint, load_checkpoint, save_checkpoint
+from clip_rl_perception.model.checkpoint import Calibration, Checkpoint, load_checkpoint
+from clip_rl_perception.model.checkpoint_network import save_checkpoint
 from clip_rl_perception.model.peer_networks import Peer, build_peer
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.model.segmenter_config import PRESETS
-from clip_rl_perception.pipeline import text_of
+from clip_rl_perception.model.text_process import text_of
 from clip_rl_perception.scene.label_map import full_size_maps
 from clip_rl_perception.scene.letterbox import make_letterbox, to_network
 from clip_rl_perception.scene.types import Letterbox

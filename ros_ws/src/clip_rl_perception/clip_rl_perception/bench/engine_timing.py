@@ -16,7 +16,8 @@ from clip_rl_perception.bench.interleaved import Laps
 from clip_rl_perception.engine.protocol import Engine
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.model.checkpoint import Checkpoint
-from clip_rl_perception.pipeline import PerceptionPipeline, text_of
+from clip_rl_perception.model.text_process import text_of
+from clip_rl_perception.pipeline import PerceptionPipeline
 from clip_rl_perception.stream import LoadedModel, StreamRunner
 
 FRAME_NS = 33_333_333

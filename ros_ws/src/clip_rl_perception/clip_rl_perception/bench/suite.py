@@ -26,7 +26,7 @@ from clip_rl_perception.engine.protocol import EngineError
 from clip_rl_perception.labels import LabelSpace, label_space_from_names
 from clip_rl_perception.model.checkpoint import Checkpoint
 from clip_rl_perception.model.peer_networks import PeerError
-from clip_rl_perception.pipeline import text_of
+from clip_rl_perception.model.text_process import text_of
 from clip_rl_perception.sources.golden_frames import golden_images
 
 AGREEMENT_FRAMES = 8

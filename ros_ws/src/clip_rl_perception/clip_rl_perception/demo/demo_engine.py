@@ -23,11 +23,11 @@ def compile_network(model: str, stage: Stage) -> None:
     # Imported here: torch takes seconds, and the demo's own checks come first.
     from clip_rl_perception.engine.build import build_engine
     from clip_rl_perception.engine.load import default_engine_dir, open_engine
-    from clip_rl_perception.model.checkpoint import load_checkpoint
+    from clip_rl_perception.model.checkpoint import open_checkpoint
     from clip_rl_perception.sources.golden_frames import golden_images
 
-    checkpoint = load_checkpoint(model)
-    size = checkpoint.segmenter.config.input_size
+    checkpoint = open_checkpoint(model)
+    size = checkpoint.config.input_size
     directory = default_engine_dir(checkpoint.model_id, size)
     try:
         if directory.is_dir():

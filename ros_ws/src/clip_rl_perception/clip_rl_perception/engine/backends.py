@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.engine.manifest import Manifest, describe_cpu
@@ -49,7 +49,12 @@ def backend_named(name: str) -> Backend:
 
 
 def _openvino() -> Backend:
-    from clip_rl_perception.engine import openvino_build, openvino_engine
+    from clip_rl_perception.engine import openvino_engine
+
+    def write_graphs(*arguments: Any) -> None:
+        from clip_rl_perception.engine import openvino_build  # needs torch, which running an engine does not
+
+        openvino_build.write_graphs(*arguments)
 
     return Backend(
         name="openvino",
@@ -58,7 +63,7 @@ def _openvino() -> Backend:
         compiler_versions=openvino_engine.versions,
         versions=openvino_engine.versions,
         device=describe_cpu,
-        write_graphs=openvino_build.write_graphs,
+        write_graphs=write_graphs,
         open=openvino_engine.OpenVinoEngine,
     )
 

@@ -88,7 +88,8 @@ def build_engine(
     try:
         draft = Manifest(
             **vars(info),
-            weights_sha256=sha256_of(checkpoint.path),
+            weights_sha256=checkpoint.weights_sha256,
+            description_sha256=checkpoint.description_sha256,
             versions=versions,
             device=device,
             files={},
@@ -118,7 +119,7 @@ def _build_into(
     progress: Progress,
 ) -> Manifest:
     size, precision = manifest.input_size, manifest.precision
-    text = checkpoint.text.cpu().float().numpy()
+    text = checkpoint.text_embeddings
     quantised = precision == "int8"
     with stage(f"reference outputs of {len(images)} golden frames (torch fp32)", progress):
         reference = TorchEngine(checkpoint, input_size=size, precision="fp32")

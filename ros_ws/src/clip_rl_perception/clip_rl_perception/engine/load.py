@@ -7,24 +7,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.engine import golden as gate
 from clip_rl_perception.engine.backends import backend_named
-from clip_rl_perception.engine.build import build_engine
-from clip_rl_perception.engine.graphs import default_gpu_precision
 from clip_rl_perception.engine.manifest import (
     BOUNDS,
     build_command,
     read_manifest,
     rebuild_hint,
-    sha256_of,
     verify_manifest,
 )
 from clip_rl_perception.engine.protocol import Engine, EngineError
-from clip_rl_perception.engine.torch_engine import TorchEngine
 from clip_rl_perception.model.checkpoint import Checkpoint
 from clip_rl_perception.resources import user_cache
 
@@ -83,7 +76,7 @@ def load_engine(
         raise EngineError(f"engine 'cuda' does not run on device '{device}'; leave the device out")
     if name in ("cuda", "torch") and device is not None:
         options = {**options, "device": device}
-    size = input_size or checkpoint.segmenter.config.input_size
+    size = input_size or checkpoint.config.input_size
     if name == "torch":
         return _torch(name, checkpoint, size, precision, threads, log, options)
     if name == "cuda":
@@ -96,6 +89,8 @@ def load_engine(
     if not directory.exists():
         command = build_command(checkpoint.path, "openvino", size, directory, precision=precision)
         if build_if_missing:
+            from clip_rl_perception.engine.build import build_engine
+
             log(f"no engine at {directory}: building one, as build_if_missing asks")
             build_engine(
                 checkpoint,
@@ -108,6 +103,8 @@ def load_engine(
                 progress=log,
             )
         elif name == "auto":
+            import torch
+
             found = "cuda" if torch.cuda.is_available() and device is None else "torch"
             log(f"no compiled engine at {directory}; running {found}. Build one with: {command}")
             return load_engine(
@@ -134,8 +131,12 @@ def open_engine(
     threads: int | None = None,
     log: Log = lambda line: None,
 ) -> Engine:
-    """Open an engine directory: manifest, files, then the golden frames on the engine itself; see `load_engine`."""
-    config = checkpoint.segmenter.config
+    """Open an engine directory: manifest, files, then the golden frames on the engine itself; see `load_engine`.
+
+    The network, and torch with it, is loaded only where the checkpoint's description is not the one that was verified
+    when the engine was built.
+    """
+    config = checkpoint.config
     asked_size = input_size or config.input_size
     command = build_command(checkpoint.path, "openvino", asked_size, directory, precision=precision)
     manifest = read_manifest(directory, command)
@@ -151,7 +152,7 @@ def open_engine(
     verify_manifest(
         directory,
         manifest,
-        weights_sha256=sha256_of(checkpoint.path),
+        weights_sha256=checkpoint.weights_sha256,
         versions=backend.versions(),
         device=backend.device(),
         command=command,
@@ -160,10 +161,16 @@ def open_engine(
         (input_size, manifest.input_size, "input size"),
         (precision, manifest.precision, "precision"),
         (config.refiner.max_steps, manifest.max_refine_steps, "refinement steps"),
-        (checkpoint.segmenter.embedding_dim, manifest.embedding_dim, "embedding width"),
+        (checkpoint.embedding_dim, manifest.embedding_dim, "embedding width"),
     ):
         if asked is not None and asked != built:
             raise EngineError(f"engine {directory} has {what} {built}, asked for is {asked}. {rebuild_hint(command)}")
+    if manifest.description_sha256 != checkpoint.description_sha256:
+        log(
+            f"engine {directory} was built of another {checkpoint.path.with_suffix('.json').name} or by an earlier "
+            f"version: the checkpoint's network is loaded to verify it. To start sooner: {command}"
+        )
+        checkpoint.segmenter.eval()
     try:
         golden = gate.load_golden(directory)
         engine = backend.open(directory, manifest, threads)
@@ -192,9 +199,10 @@ def _verified(engine: Engine, checkpoint: Checkpoint, images: Sequence[ByteArray
     """`engine`, which nothing was built for, once it has passed the golden gate on `images`; unchecked without any."""
     if not images:
         return engine
-    text = np.ascontiguousarray(checkpoint.text.float().cpu().numpy())
+    from clip_rl_perception.engine.torch_engine import TorchEngine
+
     reference = TorchEngine(checkpoint, input_size=engine.info.input_size)
-    result = gate.measure(engine, gate.reference_outputs(reference, images, text))
+    result = gate.measure(engine, gate.reference_outputs(reference, images, checkpoint.text_embeddings))
     failure = result.failure(BOUNDS[engine.info.precision])
     if failure:
         engine.close()
@@ -212,6 +220,9 @@ def _torch(
     log: Log,
     options: dict[str, Any],
 ) -> Engine:
+    from clip_rl_perception.engine.graphs import default_gpu_precision
+    from clip_rl_perception.engine.torch_engine import TorchEngine
+
     if name == "cuda":
         options = {"device": "cuda", **options}
         precision = precision or default_gpu_precision()

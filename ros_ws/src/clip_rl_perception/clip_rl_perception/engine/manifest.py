@@ -61,6 +61,8 @@ class Manifest(EngineInfo):
     """What was measured against FP32 when the engine was built: on the golden frames, and for int8 on held-out ones."""
     build_options: Sequence[str] = ()
     """Words of the command that built it beside checkpoint, backend, size, precision and place."""
+    description_sha256: str = ""
+    """SHA-256 of the checkpoint's JSON file, with which its classes and their text embeddings were verified."""
     format_version: int = FORMAT_VERSION
     """Layout of the directory."""
 
@@ -94,6 +96,7 @@ def read_manifest(directory: Path, command: str) -> Manifest:
     if found != FORMAT_VERSION:
         raise EngineError(f"{path} is of format {found}, this version reads {FORMAT_VERSION}. {rebuild_hint(command)}")
     try:
+        data.setdefault("description_sha256", "")  # of engines built before it was kept
         values = {field.name: data[field.name] for field in dataclasses.fields(Manifest)}
         for name, kind in _PLAIN_FIELDS.items():
             if type(values[name]) is not kind:
@@ -107,7 +110,8 @@ def read_manifest(directory: Path, command: str) -> Manifest:
 
 _PLAIN_FIELDS = {
     "backend": str, "precision": str, "stride": int, "embedding_dim": int, "max_refine_steps": int, "model_id": str,
-    "weights_sha256": str, "versions": dict, "device": dict, "files": dict, "measured": dict, "build_options": list,
+    "weights_sha256": str, "description_sha256": str, "versions": dict, "device": dict, "files": dict,
+    "measured": dict, "build_options": list,
 }  # fmt: skip
 
 

@@ -1,72 +1,30 @@
-"""The two files of a checkpoint: tensors as safetensors, a description as JSON. Nothing here knows the network."""
+"""The two files of a checkpoint: tensors as safetensors, a description as JSON. No network here, and no torch."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
+from clip_rl_perception.arrays import FloatArray
 from clip_rl_perception.errors import ClipRlError
 
 FORMAT = "clip-rl-checkpoint"
 FORMAT_VERSION = 1
 """Raised when a reader of the old form would misread the new one."""
+TEXT = "text_embeddings"
+NOVELTY_MEAN = "calibration.novelty_mean"
+NOVELTY_STD = "calibration.novelty_std"
+"""Tensors beside those of the network."""
 
 
 class CheckpointError(ClipRlError):
     """A checkpoint cannot be used; the message says which file, what differs and what to do."""
-
-
-def write_files(stem: Path, tensors: dict[str, Tensor], description: dict[str, Any]) -> str:
-    """Write STEM.safetensors and STEM.json beside their places, flush them to the disk, then rename.
-
-    Format, version and hash are added to the description. Returns the SHA-256 of the safetensors file, hexadecimal.
-
-    Raises:
-        CheckpointError: values that are not finite, a description that is not plain data, a disk that refuses; the old
-            files are as they were.
-    """
-    _check_finite(tensors, str(stem))
-    stored = {name: _compact(tensor) for name, tensor in tensors.items()}
-    try:
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{stem.name}.", dir=stem.parent) as aside:
-            weights, text = Path(aside) / "weights", Path(aside) / "description"
-            save_file(stored, weights)
-            digest = sha256(weights)
-            content = {"format": FORMAT, "format_version": FORMAT_VERSION, **description, "sha256": digest}
-            text.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-            for part in (weights, text):
-                part.chmod(0o644)
-                with part.open("rb") as stream:
-                    os.fsync(stream.fileno())
-            weights.replace(stem.with_name(stem.name + ".safetensors"))
-            text.replace(stem.with_name(stem.name + ".json"))
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"cannot write checkpoint {stem}: {error}") from error
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"checkpoint {stem}: provenance or calibration is not plain finite data: {error}"
-        ) from error
-    return digest
-
-
-def _compact(tensor: Tensor) -> Tensor:
-    """The tensor in half precision if that changes no value, else as it is; contiguous, on the CPU."""
-    tensor = tensor.detach().cpu().contiguous()
-    if tensor.dtype == torch.float32:
-        half = tensor.half()
-        if torch.equal(half.float(), tensor):
-            return half
-    return tensor.clone()
 
 
 def sha256(path: Path) -> str:
@@ -108,18 +66,23 @@ def require(metadata: dict[str, Any], key: str, kind: type, path: Path) -> Any:
     return value
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors by name. Raises `CheckpointError` if the file is damaged or a value is not finite."""
+def read_arrays(path: Path, names: Sequence[str]) -> list[FloatArray]:
+    """Some of the tensors, as float32.
+
+    Raises:
+        CheckpointError: the file is damaged, one of them is not there, or a value is not finite.
+    """
+    found = []
     try:
-        with safe_open(path, framework="pt") as stream:
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118  (not a mapping)
-    except (SafetensorError, OSError) as error:
+        with safe_open(path, framework="numpy") as stream:
+            there = set(stream.keys())
+            for name in names:
+                if name not in there:
+                    raise CheckpointError(f"{path} lacks the tensor {name}")
+                found.append(np.asarray(stream.get_tensor(name), np.float32))
+    except (SafetensorError, OSError, TypeError) as error:  # TypeError: of a type that numpy does not have
         raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from error
-    _check_finite(tensors, str(path))
-    return tensors
-
-
-def _check_finite(tensors: dict[str, Tensor], source: str) -> None:
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise CheckpointError(f"{source}: {name} holds values that are not finite")
+    for name, array in zip(names, found, strict=True):
+        if not np.isfinite(array).all():
+            raise CheckpointError(f"{path}: {name} holds values that are not finite")
+    return found

@@ -79,7 +79,7 @@ class PerceptionNode(LifecycleNode):
         self._trouble = ""
         service_group, timer_group = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
         self.create_service(SetClasses, "set_classes", self._on_set_classes, callback_group=service_group)
-        self.create_service(Trigger, "reset", self._on_reset, callback_group=service_group)
+        self.create_service(Trigger, "reset", self._on_reset, callback_group=timer_group)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
         self.create_timer(1.0, self._publish_diagnostics, callback_group=timer_group, clock=steady)
@@ -253,17 +253,21 @@ class PerceptionNode(LifecycleNode):
     # ---------------------------------------------------------------- services, parameters
 
     def _on_set_classes(self, request: SetClasses.Request, response: SetClasses.Response) -> SetClasses.Response:
-        with self._model_lock:
-            if self._model is None:
-                response.message = "the node is not configured; configure it first"
-                return response
-            try:
-                labels = label_space_from_names(request.names, request.prompts, request.instrument)
-                self._model.use_classes(labels)
-            except Exception as error:
-                response.message = one_line(error)
-                self.get_logger().warning(f"set_classes refused: {response.message}")
-                return response
+        model = self._model
+        if model is None:
+            response.message = "the node is not configured; configure it first"
+            return response
+        try:
+            labels = label_space_from_names(request.names, request.prompts, request.instrument)
+            # May take seconds, where a text encoder must be loaded first; frames and transitions go on.
+            model.use_classes(labels)
+        except Exception as error:
+            response.message = one_line(error)
+            self.get_logger().warning(f"set_classes refused: {response.message}")
+            return response
+        if self._model is not model:
+            response.message = "the node was cleaned up meanwhile; set the classes again"
+            return response
         self._publish_classes()
         response.success, response.message = True, f"{len(labels)} classes are in force"
         self.get_logger().info(response.message)
