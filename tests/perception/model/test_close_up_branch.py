@@ -14,9 +14,9 @@ from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.model.checkpoint import Calibration, load_checkpoint
 from clip_rl_perception.model.checkpoint_network import save_checkpoint
 from clip_rl_perception.model.close_up import CloseUpBranch, orientations
-from clip_rl_perception.model.encoder import build_towers
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.model.segmenter_config import CloseUpConfig, ConfigError, EncoderConfig, SegmenterConfig
+from clip_rl_perception.model.towers import build_towers
 from clip_rl_training.data.label_batch import Batch
 from clip_rl_training.data.samples import tip_labels
 from clip_rl_training.loop.optimizer import hold_norms, part_of

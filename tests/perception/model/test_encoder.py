@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import torch
 from clip_rl_perception.labels import label_space_from_names, load_label_space
-from clip_rl_perception.model.encoder import STRIDES, ClipTowers, build_towers, resize_positions
+from clip_rl_perception.model.encoder import STRIDES, resize_positions
 from clip_rl_perception.model.prompts import class_texts, encode_classes, encode_prompts
 from clip_rl_perception.model.segmenter_config import ConfigError, EncoderConfig
+from clip_rl_perception.model.towers import ClipTowers, build_towers
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional

@@ -29,6 +29,7 @@ SMALL = (
     "steps=1", "batch=2", "threads=1", "accelerator=cpu", "data.workers=0", "model.input_size=[64,96]",
     "validation.frames=1", "validation.every=0", "curriculum.rl_weight=1.0", "curriculum.refine_steps=1",
     "curriculum.difficulty=0.5", "optimizer.average=0.0",
+    "model.encoder.quick_gelu=true",  # the file does not tell, so the user does
 )  # fmt: skip
 
 
@@ -62,7 +63,13 @@ def test_one_step(dataset: str, write: object, tower: tuple[str, Path], tmp_path
     name, weights = tower
     assert callable(write)
     write(tmp_path / "data")
-    overrides = (f"out={tmp_path}", f"data.root={tmp_path / 'data'}", f"model.encoder.pretrained={weights}", *SMALL)
+    overrides = (
+        f"out={tmp_path}",
+        f"data.root={tmp_path / 'data'}",
+        f"model.encoder.pretrained={weights}",
+        "model.encoder.quick_gelu=true",
+        *SMALL,
+    )
     trainer = Trainer(load_config(f"{dataset}-{name}", overrides))
     module = trainer.module
     assert isinstance(module, TrainingModule)

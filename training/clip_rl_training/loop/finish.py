@@ -73,6 +73,8 @@ def finish(
     provenance = _provenance(config, scores, at)
     provenance |= {"started_from": started_from} if started_from else {}
     provenance |= {"naming": naming} if naming else {}
+    provenance["activation"] = "QuickGELU" if segmenter.config.encoder.quick_gelu else "GELU"
+    provenance |= {"weights": list(segmenter.weights_notes)} if segmenter.weights_notes else {}
     text = segmenter.encode_text(space)
     model_id = save_checkpoint(folder / "model", segmenter, space, text, calibration, provenance)
     tested = "synthetic test scenes (never trained on)"

@@ -105,6 +105,9 @@ class Trainer:
         """Begin in a new folder, or load the state of an earlier call; no other process may train there meanwhile."""
         if self.fabric.is_global_zero and (self.folder.is_dir() or not resume):
             self._lock = lock_run(self.folder)
+        if isinstance(self.module, TrainingModule):
+            for note in self.module.segmenter.weights_notes:
+                self.say(f"weights of the towers: {note}")
         if resume:
             self._restore()
         elif (self.folder / "state.pt").exists():

@@ -7,8 +7,6 @@ Towers come in three families: ModifiedResNet (RN50 and kin), VisionTransformer 
 from __future__ import annotations
 
 import copy
-import dataclasses
-import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clip_rl_perception.errors import one_line
 from clip_rl_perception.model import torchvision_compat  # noqa: F401  (before open_clip, which imports torchvision)
 from clip_rl_perception.model.segmenter_config import ConfigError, EncoderConfig, check_input_size
 
@@ -27,7 +24,7 @@ from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 
 from clip_rl_perception.model import tiny_trunk  # noqa: F401  (registers the trunk that clip-rl-tiny names)
-from clip_rl_perception.model.prompts import TextTower
+from clip_rl_perception.model.positions import resize_positions as resize_positions
 
 STRIDES = (4, 8, 16, 32)
 """Strides of the pyramid."""
@@ -42,17 +39,6 @@ class EncoderOutput(NamedTuple):
     """Maps at strides 4, 8, 16, 32, each (B, channels[i], H/stride, W/stride)."""
     embedding: Tensor
     """Global image embedding in the text space, unit length, (B, D)."""
-
-
-class ClipTowers(NamedTuple):
-    """A CLIP model taken apart."""
-
-    encoder: ClipEncoder
-    text: TextTower
-    logit_scale: Tensor
-    """Log of CLIP's contrastive inverse temperature, ()."""
-    config: EncoderConfig
-    """The configuration with everything resolved that was left open: normalisation, QuickGELU."""
 
 
 class ClipEncoder(nn.Module):
@@ -253,78 +239,8 @@ def _positions(fixed: _FixedPositions | None, embedding: Tensor, grid: tuple[int
     return resize_positions(embedding, grid)
 
 
-def resize_positions(embedding: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Position embeddings (1 + n*n, width) for another grid (rows, columns): bicubic, antialiased; first row kept.
-
-    As open_clip's `resize_pos_embed`, which does it once at load time; here the size may change from call to call.
-    """
-    side = round((embedding.shape[0] - 1) ** 0.5)
-    if (side, side) == grid:
-        return embedding
-    first, rest = embedding[:1], embedding[1:]
-    plane = rest.reshape(1, side, side, -1).permute(0, 3, 1, 2)
-    plane = functional.interpolate(plane, size=grid, mode="bicubic", antialias=True, align_corners=False)
-    return torch.cat([first, plane.permute(0, 2, 3, 1).reshape(grid[0] * grid[1], -1)])
-
-
-def build_towers(config: EncoderConfig) -> ClipTowers:
-    """Build both towers of a CLIP model, with pretrained weights where `config.pretrained` says so.
-
-    No network is used unless `config.pretrained` is an open_clip tag whose weights are not in the local cache. Weight
-    files are safetensors or torch files of tensors; a file that would run code is refused.
-
-    Raises:
-        ConfigError: unknown model, tag or file, weights of another architecture, or a tower without a pyramid.
-    """
-    name = config.name.replace("/", "-")
-    if open_clip.get_model_config(name) is None:
-        known = ", ".join(["clip-rl-tiny", "RN50", "ViT-B-16", "MobileCLIP2-S0"])
-        raise ConfigError(f"no encoder '{config.name}': expected an open_clip model name, for example {known}")
-    tag = open_clip.get_pretrained_cfg(name, config.pretrained) if config.pretrained else {}
-    if config.pretrained and not tag:
-        _check_weights_file(name, config.pretrained)
-    quick_gelu = config.quick_gelu if config.quick_gelu is not None else bool(tag.get("quick_gelu", False))
-    model = _create(name, config.pretrained, quick_gelu)
-    preprocess = model.visual.preprocess_cfg
-    resolved = dataclasses.replace(
-        config,
-        quick_gelu=quick_gelu,
-        mean=config.mean or _triple(preprocess["mean"]),
-        std=config.std or _triple(preprocess["std"]),
-    )
-    dim = int(open_clip.get_model_config(name)["embed_dim"])
-    tower, channels = _adapt(model.visual, name)
-    text = TextTower(model.text, open_clip.get_tokenizer(name), dim)
-    return ClipTowers(ClipEncoder(tower, channels, dim, resolved), text, model.logit_scale.detach().clone(), resolved)
-
-
-def _create(name: str, pretrained: str | None, quick_gelu: bool) -> Any:
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)  # open_clip warns on the root logger about every random start
-    try:
-        return open_clip.create_model(
-            name, pretrained=pretrained, force_custom_text=True, force_quick_gelu=quick_gelu, weights_only=True
-        )
-    except Exception as error:
-        if not pretrained:
-            raise
-        line = one_line(error)
-        file = "" if Path(pretrained).is_file() else "; without a network, give a file: model.encoder.pretrained=FILE"
-        raise ConfigError(f"encoder '{name}': weights '{pretrained}' cannot be loaded: {line[:400]}{file}") from error
-    finally:
-        root.setLevel(level)
-
-
-def _check_weights_file(name: str, pretrained: str) -> None:
-    if not Path(pretrained).is_file():
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
-        raise ConfigError(f"encoder '{name}': '{pretrained}' is neither a file nor one of its tags ({tags})")
-    if Path(pretrained).suffix in (".npz", ".npy"):
-        raise ConfigError(f"encoder '{name}': '{pretrained}' is a numpy file; convert it to safetensors")
-
-
-def _adapt(visual: nn.Module, name: str) -> tuple[nn.Module, tuple[int, ...]]:
+def adapt(visual: nn.Module, name: str) -> tuple[nn.Module, tuple[int, ...]]:
+    """Of a visual tower of open_clip, one that yields a pyramid, and its channels; `ConfigError` where it cannot."""
     if isinstance(visual, ModifiedResNet):
         tower = _ResNetTower(visual)
         return tower, tuple(int(layer[-1].conv3.out_channels) for layer in _stages(visual))
@@ -338,8 +254,3 @@ def _adapt(visual: nn.Module, name: str) -> tuple[nn.Module, tuple[int, ...]]:
 
 def _stages(visual: ModifiedResNet) -> tuple[Any, ...]:
     return visual.layer1, visual.layer2, visual.layer3, visual.layer4
-
-
-def _triple(values: Any) -> tuple[float, float, float]:
-    red, green, blue = (float(value) for value in values)
-    return red, green, blue

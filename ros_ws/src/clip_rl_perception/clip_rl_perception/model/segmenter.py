@@ -18,10 +18,10 @@ from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.model.actions import Action
 from clip_rl_perception.model.close_up import CloseUpBranch, orientations
 from clip_rl_perception.model.decoder import Decoder
-from clip_rl_perception.model.encoder import build_towers
 from clip_rl_perception.model.prompts import encode_prompts
 from clip_rl_perception.model.refiner import Refiner, RefinerContext, image_edges
 from clip_rl_perception.model.segmenter_config import DEFAULT_TEMPLATES, SegmenterConfig
+from clip_rl_perception.model.towers import build_towers
 
 STRIDE = 4
 """Input pixels per logit."""
@@ -58,6 +58,8 @@ class ClipRlSegmenter(nn.Module):
         super().__init__()
         towers = build_towers(config.encoder)
         self.config = dataclasses.replace(config, encoder=towers.config)
+        self.weights_notes = towers.notes
+        """What is known of pretrained weights from a file, see `ClipTowers`."""
         self.encoder = towers.encoder
         self.text = towers.text
         self.logit_scale = nn.Parameter(towers.logit_scale)

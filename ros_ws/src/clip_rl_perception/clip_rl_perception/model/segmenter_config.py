@@ -21,9 +21,11 @@ class EncoderConfig:
     pretrained: str | None = None
     """open_clip tag (downloads) or local file of weights; None starts from random weights and needs no network."""
     quick_gelu: bool | None = None
-    """Use QuickGELU as the OpenAI weights do; None takes what the pretrained tag says, else the model config."""
+    """Use QuickGELU as the OpenAI, DFN and MetaCLIP weights do; None takes what the pretrained tag says, of a file what
+    it or its place tells, else the model config. A file that does not tell is refused where it may be either."""
     mean: tuple[float, float, float] | None = None
-    """Normalisation mean of RGB in [0, 1]; None takes that of the pretrained tag, else CLIP's."""
+    """Normalisation mean of RGB in [0, 1]; None takes that of the pretrained tag, for a file what it or its place tells
+    or all published weights of the architecture have, else CLIP's."""
     std: tuple[float, float, float] | None = None
     """Normalisation standard deviation of RGB in [0, 1]; None as for `mean`."""
 
