@@ -16,7 +16,7 @@ from clip_rl_perception.runs.host import host, versions
 
 LISTS = ("node", "engines", "kinds", "encoders", "peers", "postprocess", "networks", "replay", "observers")
 """Keys of the report that hold lists; `MAPPINGS` hold mappings, or None. Older reports have fewer of them."""
-MAPPINGS = ("roofline", "classes", "agreement")
+MAPPINGS = ("roofline", "classes", "agreement", "footprint")
 
 
 class ReportError(ClipRlError):

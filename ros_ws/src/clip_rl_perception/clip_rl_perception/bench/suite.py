@@ -16,6 +16,7 @@ from clip_rl_perception.bench.bare_graphs import BareParts, PeerCandidate, expor
 from clip_rl_perception.bench.bench_engines import ANY_BOUNDS, compiled_engine, costs, load, prepare_engine, settings_of
 from clip_rl_perception.bench.bench_run import BenchRun
 from clip_rl_perception.bench.engine_timing import EngineCandidate, PipelineCandidate, PlainTorch, Setting
+from clip_rl_perception.bench.footprint import measure_footprint
 from clip_rl_perception.bench.frame_kinds import kinds_of, measure_kinds
 from clip_rl_perception.bench.interleaved import Series, interleave, ratio
 from clip_rl_perception.bench.label_map_ways import measure_postprocess
@@ -218,11 +219,12 @@ MEASURES: dict[str, Callable[[BenchRun], dict[str, Any]]] = {
     "replay": replay_rates.measure_replay,
     "observers": observers.measure_observers,
     "node": measure_nodes,
+    "footprint": measure_footprint,
 }
 """What measures a part of a run; each returns the keys of the report that it fills."""
 PREPARES: dict[str, Callable[[BenchRun], Iterable[object]]] = {
     "engines": prepare_engines,
     "encoders": prepare_encoders,
-    **dict.fromkeys(("replay", "observers", "node"), lambda run: [compiled_engine(run)]),
+    **dict.fromkeys(("replay", "observers", "node", "footprint"), lambda run: [compiled_engine(run)]),
 }
 """What takes minutes before a part is measured, and is kept."""

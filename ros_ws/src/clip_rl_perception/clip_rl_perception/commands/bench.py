@@ -27,7 +27,7 @@ from clip_rl_perception.options import Option
 
 PARTS = ("roofline", "engines", "encoders", "postprocess")
 """Measured where no part is named."""
-MORE_PARTS = ("networks", "agreement", "replay", "observers")
+MORE_PARTS = ("networks", "agreement", "replay", "observers", "footprint")
 _PARTS = Option(nargs="+", choices=PARTS + MORE_PARTS, help=f"default: {' '.join(PARTS)}")
 QUICK: dict[str, Any] = {"rounds": 3, "seconds": 2.0, "rates": (10.0,), "peak_probes": 0}
 """What --quick measures: enough to see that everything works, too little to say anything."""
