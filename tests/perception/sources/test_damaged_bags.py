@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from clip_rl_perception.bags.bag_info import inspect_bag
 from clip_rl_perception.bags.bag_writer import BagWriter
 from clip_rl_perception.labels import label_space_from_names, load_label_space
 from clip_rl_perception.messages import message_types
@@ -14,6 +17,7 @@ from clip_rl_perception.messages.class_messages import class_list
 from clip_rl_perception.sources.bag_source import BagSource
 from clip_rl_perception.sources.frames import SourceError
 from clip_rl_perception.sources.mask_coding import ColorCoding
+from hand_made_bags import recording, write_sqlite
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 START = 1_700_000_000_000_000_000
@@ -212,3 +216,15 @@ def test_two_classes_of_one_colour_need_a_label_map(tmp_path: Path) -> None:
     source = BagSource(tmp_path / "bag")
     assert [frame.labels for frame in source] == [None]
     assert "need a label map" in source.problems[0]
+
+
+@pytest.mark.parametrize("column", ["name", "type", "serialization_format"])
+def test_names_that_damage_made_pages_long_are_told_in_one_line(tmp_path: Path, column: str) -> None:
+    path = write_sqlite(tmp_path / "bag.db3", recording())
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute(f"UPDATE topics SET {column} = ?", ["version: 8\n" + "nonsense\0 " * 900])
+    with pytest.raises(SourceError, match=r"topics found: .*version: 8") as found:
+        BagSource(path)
+    assert "\n" not in str(found.value) and len(str(found.value)) < 2000
+    info = inspect_bag(path)
+    assert info.problems and not any("\n" in line or len(line) > 2000 for line in info.problems)

@@ -22,6 +22,8 @@ from clip_rl_perception.sources.sqlite_file import SqliteFile
 from clip_rl_perception.sources.storage_file import Message, StorageFile, StoredTopic, in_order_of_time
 
 _KINDS: dict[str, Callable[[Path], StorageFile]] = {"mcap": McapFile, "ros1": Ros1File, "sqlite3": SqliteFile}
+LONGEST_NAME = 200
+"""Characters of the name of a topic or type that are kept."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,6 +166,7 @@ class BagReader:
 
     def _connection(self, topic: StoredTopic) -> Connection:
         """The connection of a topic in one of the files."""
+        topic = dataclasses.replace(topic, name=_readable(topic.name), type=_readable(topic.type))
         try:
             store = typestore_for(topic)
             known = self._typestores.setdefault(topic.type, store)
@@ -172,6 +175,11 @@ class BagReader:
         except SourceError as error:
             return Connection(topic.name, topic.type, one_line(error))
         return Connection(topic.name, topic.type)
+
+
+def _readable(name: str) -> str:
+    """A name that fits into a line: of a damaged file it may be anything."""
+    return "".join(character if character.isprintable() else "?" for character in name[:LONGEST_NAME])
 
 
 def _messages_of(file: StorageFile, own: dict[int, Connection], wanted: set[Connection]) -> Iterator[Message]:
