@@ -64,7 +64,8 @@ BELOW["predict"] = LIBRARY
 BELOW["harness"] = {*LIBRARY, "replay", "ros"}
 BELOW["demo"] = {*LIBRARY, "replay"}
 BELOW["bench"] = {*LIBRARY, "replay", "demo"}
-BELOW["commands"] = {*LIBRARY, "predict", "replay", "viewer", "demo", "bench"}
+BELOW["stress"] = {*LIBRARY, "replay"}
+BELOW["commands"] = {*LIBRARY, "predict", "replay", "viewer", "demo", "bench", "stress"}
 BELOW["cli"] = {"errors", "options"}
 TRAINING_FLOORS = (
     ("typed_config", "curriculum"),
@@ -75,7 +76,7 @@ TRAINING_FLOORS = (
     ("refiner",),
     ("naming",),
     ("loop",),
-    ("evaluating",),
+    ("evaluating", "fuzzing"),
     ("comparing",),
     ("commands",),
 )
@@ -83,6 +84,7 @@ TRAINING_FLOORS = (
 for level, floor in enumerate(TRAINING_FLOORS):
     lower = {f"training.{part}" for below in TRAINING_FLOORS[:level] for part in below}
     BELOW |= {f"training.{part}": {*LIBRARY, "replay", *lower} for part in floor}
+BELOW["training.fuzzing"] |= {"stress"}
 NODE_FOLDERS = {"nodes", "harness", "ros", "viewer"}
 """Where rclpy may be imported; in `viewer` by the node alone."""
 

@@ -62,10 +62,12 @@ setup(
             f"bench = {PACKAGE}.commands.bench",
             f"build-engine = {PACKAGE}.commands.build_engine",
             f"demo = {PACKAGE}.commands.demo",
+            f"fuzz = {PACKAGE}.commands.fuzz",
             f"info = {PACKAGE}.commands.info",
             f"predict = {PACKAGE}.commands.predict",
             f"replay = {PACKAGE}.commands.replay",
             f"report = {PACKAGE}.commands.report",
+            f"soak = {PACKAGE}.commands.soak",
         ],
     },
 )

@@ -105,10 +105,13 @@ class Children:
         self._children.append(child)
         return child
 
-    def stop(self, child: Child, *, patience_s: float = 0.0) -> int:
-        """End a child and its group; returns its exit status. `patience_s` is added to the time SIGINT may take."""
+    def stop(self, child: Child, *, patience_s: float = 0.0, kill: bool = False) -> int:
+        """End a child and its group, by SIGKILL at once with `kill`; returns its exit status.
+
+        `patience_s` is added to the time SIGINT may take.
+        """
         for number, grace in GRACE_S.items():
-            if not child.running():
+            if kill or not child.running():
                 break
             _signal_group(child, number)
             _wait(child, grace + (patience_s if number == signal.SIGINT else 0.0))

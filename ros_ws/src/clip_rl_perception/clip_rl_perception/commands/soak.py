@@ -1,0 +1,40 @@
+"""`clip-rl soak`: the node for an hour, killed and restarted, its camera too, with clock jumps and damaged frames.
+
+Every frame shows one of 16 pictures whose mask is known, and its header says which frame it is. So a result under the
+wrong stamp is seen, and a frame without an answer, an answer without a frame, a damaged frame that is not refused; the
+node's memory is watched. Needs ROS 2 (`source scripts/env.sh`).
+
+Exit status: 0; 1 where a condition of the report does not hold; 2 where it cannot begin; 130 after Ctrl-C, which leaves
+a report of what was seen.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+from clip_rl_perception.replay.replay_outputs import clear_outputs
+from clip_rl_perception.stress.soak_plan import SoakOptions
+
+
+def run(options: SoakOptions) -> int:
+    """Soak; returns the exit status."""
+    from clip_rl_perception.stress.soak_report import summary, write_report
+    from clip_rl_perception.stress.soak_run import Soak
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: for a soak in the background
+    clear_outputs(options.out, "report.json", "report.md", "pictures", "logs", "witness.jsonl", "camera_*.jsonl")
+    soak, interrupted = Soak(options), False
+    try:
+        soak.run()
+    except KeyboardInterrupt:
+        interrupted = True
+        soak.take_in_rest()
+    data = summary(soak, interrupted=interrupted)
+    path = write_report(data, options.out)
+    for each in data["conditions"]:
+        print(f"{'ok  ' if each['holds'] else 'FAIL'} {each['condition']}")
+        for text in each["first"]:
+            print(f"       {text}", file=sys.stderr)
+    print(path)
+    return 130 if interrupted else int(not data["holds"])

@@ -1,0 +1,1 @@
+"""What `clip-rl fuzz` damages of data sets."""
