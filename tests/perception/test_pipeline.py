@@ -13,6 +13,7 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.engine.protocol import Engine, EngineError, EngineOutput
 from clip_rl_perception.engine.torch_engine import TorchEngine
 from clip_rl_perception.labels import label_space_from_names
+from clip_rl_perception.looks.evidence import EvidenceConfig
 from clip_rl_perception.model.calibration import Calibration
 from clip_rl_perception.model.checkpoint import load_checkpoint
 from clip_rl_perception.model.checkpoint_network import save_checkpoint
@@ -21,6 +22,7 @@ from clip_rl_perception.model.segmenter_config import SegmenterConfig
 from clip_rl_perception.pipeline import PerceptionPipeline, PipelineConfig, SceneMemory
 from clip_rl_perception.scene.instances import InstanceConfig
 from clip_rl_perception.scene.label_map import reference_maps
+from clip_rl_perception.scene.letterbox import to_network
 from clip_rl_perception.scene.types import Box, Scene, Validity
 from clip_rl_perception.scene.validity import ValidityConfig
 from color_engine import EMBEDDING_DIM, ColorEngine, text_for
@@ -83,7 +85,7 @@ def test_a_scene_by_hand() -> None:
     assert list(scene.stage_ms) == ["preprocess", "network", "refine", "postprocess", "tags"]
     assert all(math.isfinite(value) and value >= 0 for value in scene.stage_ms.values())
     assert scene.stage_ms["postprocess"] > 0
-    assert memory.refined is scene.refined and memory.view == scene.view
+    assert memory.evidence.log_belief is scene.refined and memory.view == scene.view
 
 
 def test_label_map_is_that_of_the_refined_log_probabilities() -> None:
@@ -101,8 +103,7 @@ def test_the_network_sees_the_frame_and_only_that_is_new_each_time() -> None:
     assert [scene.instruments[0].age for scene in scenes] == [0, 1, 2]
     assert [scene.instruments[0].track_id for scene in scenes] == [1, 1, 1]
     assert scenes[2].instruments[0].velocity[0] == pytest.approx(500, abs=60)  # 20 px in 40 ms
-    assert engine.calls[0]["previous"] is None
-    assert engine.calls[1]["previous"] is scenes[0].refined and engine.calls[2]["previous"] is scenes[1].refined
+    assert all(call["previous"] is None for call in engine.calls)
 
 
 def test_the_same_input_gives_the_same_scene() -> None:
@@ -124,15 +125,67 @@ def test_a_memory_can_be_used_again() -> None:
     np.testing.assert_array_equal(once.refined, again.refined)
 
 
+def test_a_stream_looks_at_its_frames_in_turn_and_earlier_looks_count() -> None:
+    engine = ColorEngine()
+    made = pipeline(engine)
+    frame = with_shaft(tissue(), (300, 250))
+    memory: SceneMemory | None = None
+    for index in range(5):
+        _, memory = made.process(frame, index * 40 * MS, memory)
+    shown = [np.asarray(call["rgb"]) for call in engine.calls]
+    plain = shown[0]
+    for got, wanted in zip(shown[1:], (plain[::-1, ::-1], plain[:, ::-1], plain[::-1], plain), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    assert memory is not None and memory.evidence.looks == 5
+    np.testing.assert_allclose(np.median(memory.evidence.weight), 5, rtol=0.02)
+
+
 @pytest.mark.parametrize(
-    ("config", "stamp_ms"), [(PipelineConfig(use_previous_frame=False), 40), (PipelineConfig(memory_s=0.5), 600)]
+    ("config", "stamp_ms"),
+    [
+        (PipelineConfig(use_previous_frame=False), 40),
+        (PipelineConfig(refine_steps=0), 40),
+        (PipelineConfig(refine_steps=0, views=4), 40),
+        (PipelineConfig(evidence=EvidenceConfig(memory_s=0.5)), 600),
+    ],
 )
-def test_the_previous_frame_is_left_out(config: PipelineConfig, stamp_ms: int) -> None:
+def test_without_memory_a_frame_gets_a_plain_look_alone(config: PipelineConfig, stamp_ms: int) -> None:
     engine = ColorEngine()
     made = pipeline(engine, config)
     _, memory = made.process(tissue(), 0)
-    made.process(tissue(), stamp_ms * MS, memory)
-    assert engine.calls[1]["previous"] is None
+    frame = with_shaft(tissue(), (300, 250))
+    scene, memory = made.process(frame, stamp_ms * MS, memory)
+    alone, _ = pipeline(ColorEngine(), config).process(frame, 0)
+    np.testing.assert_array_equal(scene.refined, alone.refined)
+    assert memory.evidence.looks == 1 and len(engine.calls) == 2
+    np.testing.assert_array_equal(np.asarray(engine.calls[1]["rgb"])[:, :10], to_network(frame, scene.view)[:, :10])
+
+
+@pytest.mark.parametrize("views", [2, 4])
+def test_so_many_looks_at_each_frame(views: int) -> None:
+    engine = ColorEngine()
+    made = pipeline(engine, PipelineConfig(views=views))
+    _, memory = made.process(tissue(), 0)
+    assert memory.evidence.looks == views == len(engine.calls)
+    _, memory = made.process(tissue(), 40 * MS, memory)
+    assert memory.evidence.looks == 2 * views == len(engine.calls)
+
+
+@pytest.mark.parametrize("views", [0, 3, 8])
+def test_other_numbers_of_looks_are_refused(views: int) -> None:
+    with pytest.raises(EngineError, match=f"views is {views}; expected one of 1, 2, 4"):
+        pipeline(config=PipelineConfig(views=views))
+
+
+def test_a_cut_leaves_nothing_of_the_scene_before() -> None:
+    made = pipeline()
+    _, memory = made.process(with_shaft(tissue(), (300, 250)), 0)
+    spots = np.random.default_rng(1).integers(0, 256, (16, 20, 3), dtype=np.uint8)
+    other = np.asarray(cv2.resize(spots, (640, 512), interpolation=cv2.INTER_CUBIC), np.uint8)
+    scene, memory = made.process(other, 40 * MS, memory)
+    alone, _ = pipeline().process(other, 0)
+    np.testing.assert_array_equal(scene.label_map, alone.label_map)
+    assert memory.evidence.looks == 1
 
 
 def test_another_size_or_content_drops_the_previous_frame_but_not_identities() -> None:
@@ -141,7 +194,7 @@ def test_another_size_or_content_drops_the_previous_frame_but_not_identities() -
     scene, memory = made.process(with_shaft(tissue(), (300, 250)), 0)
     smaller = cv2.resize(with_shaft(tissue(), (300, 250)), (600, 480)).astype(np.uint8)
     scene, memory = made.process(smaller, 40 * MS, memory)
-    assert engine.calls[1]["previous"] is None
+    assert memory.evidence.looks == 1
     assert scene.label_map.shape == (480, 600)
     assert [tag.track_id for tag in scene.instruments] == [1]
 
@@ -154,8 +207,8 @@ def test_other_classes_take_effect_and_keep_the_engine() -> None:
     assert [tag.class_id for tag in scene.instruments] == [2]
     other = made.with_classes(label_space_from_names(["background", "probe"]), text_for([TISSUE, GOLD]))
     assert other.engine is engine and made.label_space is SPACE
-    scene, _ = other.process(frame, 40 * MS, memory)
-    assert engine.calls[1]["previous"] is None  # another number of classes: nothing to recall
+    scene, memory = other.process(frame, 40 * MS, memory)
+    assert memory.evidence.looks == 1  # another number of classes: what was seen does not count
     assert [(tag.track_id, tag.class_id) for tag in scene.instruments] == [(1, 1)]
 
 

@@ -12,16 +12,16 @@ from harness import NodeProcess, Rig, Tester, image, picture
 GATE = """
 import time
 from pathlib import Path
-from clip_rl_perception.engine import tta
+from clip_rl_perception.looks import look
 
-infer = tta.infer_tta
+take_looks = look.take_looks
 
 def gated(*arguments, **options):
     while Path({gate!r}).exists():
         time.sleep(0.01)
-    return infer(*arguments, **options)
+    return take_looks(*arguments, **options)
 
-tta.infer_tta = gated
+look.take_looks = gated
 """
 """Written as sitecustomize.py: in that process no engine begins with a frame while a file is there."""
 

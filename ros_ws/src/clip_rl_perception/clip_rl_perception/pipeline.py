@@ -17,10 +17,12 @@ import numpy as np
 
 from clip_rl_perception.arrays import ByteArray, FloatArray
 from clip_rl_perception.engine.protocol import Engine, EngineError
-from clip_rl_perception.engine.tta import infer_tta
 from clip_rl_perception.errors import one_line
 from clip_rl_perception.kernels import block_mean
 from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.looks.evidence import Evidence, EvidenceConfig, gather
+from clip_rl_perception.looks.look import LOOKS_A_FRAME, looks_in_turn, take_looks
+from clip_rl_perception.looks.motion import picture_of
 from clip_rl_perception.model.calibration import Calibration
 from clip_rl_perception.model.text_process import text_of
 from clip_rl_perception.scene import instruments, label_map, tracks, validity
@@ -47,15 +49,16 @@ class PipelineConfig:
     crop_to_content: bool = True
     """Show the network the content area alone; False shows the whole frame with its black surround."""
     refine_steps: int | None = None
-    """Most refinement steps per frame; None takes what the model was trained for, 0 publishes the decoder's mask."""
+    """Most refinement steps per look; None takes what the model was trained for. 0 takes one plain look at a frame and
+    publishes the decoder's mask: no steps, no mirror images, no memory."""
     latency_budget_ms: float | None = None
-    """Wall time for encoder, decoder and refinement together, ms; refinement ends early to keep it. None: no limit."""
+    """Wall time for all looks at a frame with their refinement, ms; what would not fit is left out. None: no limit."""
     views: int = 1
-    """Mirror images of the frame that the network sees and whose results are averaged: 1, 2 or 4 (`engine.tta`)."""
+    """Looks at each frame, mirror images in turn: 1, 2 or 4 (`looks.look`)."""
     use_previous_frame: bool = True
-    """Let the refiner recall the previous frame's result."""
-    memory_s: float = 0.5
-    """A previous frame older than this is not recalled, s of stamps."""
+    """Let looks at earlier frames count where they still fit (`looks.evidence`)."""
+    evidence: EvidenceConfig = dataclasses.field(default_factory=EvidenceConfig)
+    """How long and how much they count."""
     content: ContentAreaConfig = dataclasses.field(default_factory=ContentAreaConfig)
     """How the content area is found; in force from the beginning of a stream."""
     instruments: InstanceConfig = dataclasses.field(default_factory=InstanceConfig)
@@ -73,9 +76,9 @@ class SceneMemory:
     stamp_ns: int
     """Stamp of the frame, ns."""
     view: Letterbox
-    """View that `refined` lies in."""
-    refined: FloatArray
-    """Refined log-probabilities on the logit grid, (K, h, w)."""
+    """View that `evidence` lies in."""
+    evidence: Evidence
+    """What the looks so far say, on the logit grid."""
     text: FloatArray
     """Text embeddings that they were computed with, (K, D)."""
     tracks: TrackMemory
@@ -121,7 +124,7 @@ class PerceptionPipeline:
             config: None takes the defaults.
 
         Raises:
-            EngineError: `text` does not fit the classes or the engine.
+            EngineError: `text` does not fit the classes or the engine, or so many looks cannot be had.
         """
         expected = (len(label_space), engine.info.embedding_dim)
         if text.dtype != np.float32 or text.shape != expected:
@@ -131,6 +134,8 @@ class PerceptionPipeline:
         self.text = text
         self.calibration = calibration
         self.config = config or PipelineConfig()
+        if self.config.views not in LOOKS_A_FRAME:
+            raise EngineError(f"views is {self.config.views}; expected one of {', '.join(map(str, LOOKS_A_FRAME))}")
         for part in (block_mean, label_map, instruments, tracks, validity):
             part.warm_up()
 
@@ -238,27 +243,32 @@ class PerceptionPipeline:
     ) -> tuple[Scene, SceneMemory]:
         view, network_rgb = prepared.view, prepared.network_rgb
         start = time.perf_counter()
-        output = infer_tta(
+        before = self._evidence(memory, view, stamp_ns)
+        looks = looks_in_turn(before.looks if before else 0, 1 if self.config.refine_steps == 0 else self.config.views)
+        outputs = take_looks(
             self.engine,
             network_rgb,
             self.text,
-            views=self.config.views,
-            previous=self._previous(memory, view, stamp_ns),
+            looks,
             max_steps=self.config.refine_steps,
             budget_ms=self.config.latency_budget_ms,
         )
-        inferred = time.perf_counter()
+        looked = time.perf_counter()
+        evidence = gather([output.refined for output in outputs], picture_of(network_rgb), before, self.config.evidence)
+        refined = evidence.log_belief
+        refine_ms = math.fsum(output.refine_ms for output in outputs)
+        fused = time.perf_counter()
 
         temperature = self.calibration.temperature
-        winners = grid_winners(output.refined)
+        winners = grid_winners(refined)
         labels, confidence = full_size_maps(
-            output.refined, view, winners=winners, temperature=temperature, want_confidence=want_confidence
+            refined, view, winners=winners, temperature=temperature, want_confidence=want_confidence
         )
         upsampled = time.perf_counter()
 
         found = find_instruments(
             winners,
-            output.refined,
+            refined,
             labels,
             view,
             self.label_space,
@@ -266,10 +276,11 @@ class PerceptionPipeline:
             config=self.config.instruments,
         )
         tagged, followed = track_instruments(found, stamp_ns, view, self._tracks(memory), self.config.tracks)
-        novelty = self.calibration.novelty(output.embedding)
+        novelty = self.calibration.novelty(_mean_direction([output.embedding for output in outputs]))
         if not math.isfinite(self.calibration.novelty_limit):
             novelty = math.nan  # nothing was fitted: unknown, not zero
-        worth, reason = check(measure_appearance(network_rgb, view), novelty, output.truncated, self.config.validity)
+        truncated = len(outputs) < len(looks) or any(output.truncated for output in outputs)
+        worth, reason = check(measure_appearance(network_rgb, view), novelty, truncated, self.config.validity)
         finished = time.perf_counter()
 
         scene = Scene(
@@ -280,27 +291,27 @@ class PerceptionPipeline:
             reason=reason,
             novelty=novelty,
             view=view,
-            refined=output.refined,
-            refine_steps=output.steps,
+            refined=refined,
+            refine_steps=max(output.steps for output in outputs),
             stage_ms={
                 "preprocess": prepared.preprocess_ms,
-                "network": (inferred - start) * 1e3 - output.refine_ms,
-                "refine": output.refine_ms,
-                "postprocess": (upsampled - inferred) * 1e3,
+                "network": (looked - start) * 1e3 - refine_ms,
+                "refine": refine_ms + (fused - looked) * 1e3,
+                "postprocess": (upsampled - fused) * 1e3,
                 "tags": (finished - upsampled) * 1e3,
             },
         )
-        return scene, SceneMemory(stamp_ns, view, output.refined, self.text, followed, prepared.content)
+        return scene, SceneMemory(stamp_ns, view, evidence, self.text, followed, prepared.content)
 
-    def _previous(self, memory: SceneMemory | None, view: Letterbox, stamp_ns: int) -> FloatArray | None:
-        """The previous result where it speaks of the same pixels, the same classes and a moment not long ago."""
-        if memory is None or not self.config.use_previous_frame or memory.view != view:
+    def _evidence(self, memory: SceneMemory | None, view: Letterbox, stamp_ns: int) -> Evidence | None:
+        """What earlier looks say, where they are of the same part of the picture, the same classes and not long ago."""
+        if memory is None or not self.config.use_previous_frame or self.config.refine_steps == 0:
             return None
-        if not self._same_classes(memory):
+        if memory.view != view or not self._same_classes(memory):
             return None
-        if not 0 <= stamp_ns - memory.stamp_ns <= self.config.memory_s * 1e9:
+        if not 0 <= stamp_ns - memory.stamp_ns <= self.config.evidence.memory_s * 1e9:
             return None
-        return memory.refined
+        return memory.evidence
 
     def _tracks(self, memory: SceneMemory | None) -> TrackMemory:
         """The identities alive; after a change of classes, without what they were called."""
@@ -310,6 +321,11 @@ class PerceptionPipeline:
 
     def _same_classes(self, memory: SceneMemory) -> bool:
         return memory.text is self.text or np.array_equal(memory.text, self.text)
+
+
+def _mean_direction(embeddings: list[FloatArray]) -> FloatArray:
+    direction = np.sum(embeddings, axis=0)
+    return np.asarray(direction / max(float(np.linalg.norm(direction)), 1e-12), np.float32)
 
 
 def _check_frame(rgb: Any) -> None:

@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Annotated
 
 from clip_rl_perception.cli_types import CheckpointName, Count, NaturalNumber
-from clip_rl_perception.engine.tta import VIEWS
+from clip_rl_perception.looks.look import LOOKS_A_FRAME
 from clip_rl_perception.options import NotAnOption, Option
 
 if TYPE_CHECKING:
@@ -34,10 +34,10 @@ class ModelOptions:
     """Most refinement steps per frame; None: the model's."""
     latency_budget_ms: Annotated[float | None, NotAnOption()] = None
     """As the node's parameter; with a budget the masks depend on the machine's speed."""
-    views: Annotated[int, Option(choices=VIEWS)] = 1
-    """Average over this many mirror images."""
+    views: Annotated[int, Option(choices=LOOKS_A_FRAME)] = 1
+    """Looks at each frame, mirror images in turn."""
     use_previous_frame: Annotated[bool, Option("--no-previous-frame")] = True
-    """The refiner may recall the previous result; False: the refiner recalls no previous result."""
+    """Looks at earlier frames count where they fit; False: one plain look at each frame alone."""
     novelty_check: Annotated[bool, Option("--no-novelty")] = True
     """Call frames unlike those of training out of distribution; False: never call a frame out of distribution."""
     min_instrument_area: Annotated[float, NotAnOption()] = 0.0005

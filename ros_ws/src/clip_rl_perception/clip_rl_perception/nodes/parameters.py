@@ -10,7 +10,7 @@ import dataclasses
 import re
 from collections.abc import Callable
 
-from clip_rl_perception.engine.tta import VIEWS
+from clip_rl_perception.looks.look import LOOKS_A_FRAME
 from clip_rl_perception.ros.parameter_fields import at_start, fields_of, live, unconfigured
 
 _SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
@@ -22,7 +22,7 @@ def _size_fault(value: str) -> str:
 
 
 def _views_fault(value: int) -> str:
-    return "" if value in VIEWS else f"{value} is none of {', '.join(map(str, VIEWS))}"
+    return "" if value in LOOKS_A_FRAME else f"{value} is none of {', '.join(map(str, LOOKS_A_FRAME))}"
 
 
 def _empty_fault(default: str) -> Callable[[str], str]:
@@ -78,12 +78,16 @@ class NodeParameters:
     )
     views: int = live(
         1,
-        "Mirror images of a frame that the network sees and whose results are averaged: 1 (the frame alone), 2 or 4, "
-        "for as many times the work; with a latency budget, as many as fit.",
+        "Looks at each frame, mirror images in turn: 1, 2 or 4, for as many times the work; with a latency budget, as "
+        "many as fit.",
         between=(1, 4),
         fault=_views_fault,
     )
-    use_previous_frame: bool = live(True, "Let the refiner recall the previous frame's result (video).")
+    use_previous_frame: bool = live(
+        True,
+        "Let looks at earlier frames count where they still fit, moved along by optical flow, with mirror images in "
+        "turn; false: one plain look at each frame alone.",
+    )
     max_age_ms: float = live(
         500.0,
         "Node clock minus header stamp at publishing above which the status says STALE; 0: never, ms.",
