@@ -86,8 +86,8 @@ def test_a_loaded_model_says_what_it_is(checkpoint: Path) -> None:
         assert (loaded.engine_name, loaded.space.names) == ("torch fp32 96x128", SPACE.names)
         assert loaded.manifest is None
         assert loaded.parameters == {
-            "model": str(checkpoint), "engine": "torch", "classes": None, "input_size": None, "threads": None, "device": None,
-            "refine_steps": 1, "latency_budget_ms": None, "views": 1, "use_previous_frame": True,
+            "model": str(checkpoint), "engine": "torch", "classes": None, "input_size": None, "threads": None,
+            "device": None, "refine_steps": 1, "latency_budget_ms": None, "views": 1, "use_previous_frame": True,
             "novelty_check": True, "weights_sha256": sha256_of(weights),
         }  # fmt: skip
         assert any("label map and tags" in line for line in told)
