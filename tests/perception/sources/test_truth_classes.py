@@ -14,7 +14,7 @@ from clip_rl_perception.sources.streams import InputOptions, open_inputs, read
 from clip_rl_perception.sources.truth_classes import TruthClasses
 from clip_rl_perception.sources.truth_label_map import LabelMap, label_map_from_dict
 from clip_rl_training.data.data_config import DatasetConfig, PartConfig
-from clip_rl_training.data.dataset_stills import open_parts
+from clip_rl_training.data.dataset_parts import open_parts
 from clip_rl_training.datasets import DatasetError, dataset_check, open_dataset
 
 NAMES = ("background", "shaft", "tip")
