@@ -166,7 +166,8 @@ class BagReader:
 
     def _connection(self, topic: StoredTopic) -> Connection:
         """The connection of a topic in one of the files."""
-        topic = dataclasses.replace(topic, name=_readable(topic.name), type=_readable(topic.type))
+        name, kind, encoding = map(_readable, (topic.name, topic.type, topic.encoding))
+        topic = dataclasses.replace(topic, name=name, type=kind, encoding=encoding)
         try:
             store = typestore_for(topic)
             known = self._typestores.setdefault(topic.type, store)
