@@ -200,3 +200,19 @@ def test_what_is_no_bag_is_said(tmp_path: Path, content: bytes, words: str) -> N
     for read in (open_source, inspect_bag, open_path):
         with pytest.raises(SourceError, match=words):
             read(tmp_path / "x.bag")
+
+
+@pytest.mark.parametrize("compression", [None, *Writer.CompressionFormat])
+def test_messages_that_its_index_has_lost_are_told(
+    tmp_path: Path, compression: Writer.CompressionFormat | None
+) -> None:
+    path = write(tmp_path / "one.bag", compression=compression)
+    data = bytearray(path.read_bytes())
+    place = data.rindex(b"count=") + len(b"count=")  # of the connections in the last chunk, with their messages behind
+    assert data[place] == 4
+    data[place] = 2  # of the four, the chunk's first two are left
+    path.write_bytes(data)
+    problems = inspect_bag(path).problems
+    assert any(
+        "12 messages are missing in its index; `rosbag reindex one.bag` may find them" in line for line in problems
+    )

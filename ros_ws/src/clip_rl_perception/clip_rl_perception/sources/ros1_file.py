@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +23,10 @@ SAME_IN_ROS2 = {
 }
 """MD5 sums that ROS 1 gives the types that are converted: all of their fields but the header's `seq` are in both."""
 
+_SIZE = struct.Struct("<I")
+_INDEX, _COUNT = b"\x04\0\0\0op=\x04", b"\x0a\0\0\0count="
+"""Fields of the records behind each chunk that say where its messages are, and how many."""
+
 
 class Ros1File:
     """A ROS 1 bag, opened; see `StorageFile`. Topics of other types than `SAME_IN_ROS2` stay ROS 1's."""
@@ -34,6 +41,10 @@ class Ros1File:
             raise SourceError(
                 f"it is a ROS 1 bag that cannot be read: {one_line(error)}; `rosbag reindex {path.name}` may mend it"
             ) from error
+        if (lost := _indexed(path) - self._reader.message_count) > 0:
+            self.problems.append(
+                f"{lost} messages are missing in its index; `rosbag reindex {path.name}` may find them"
+            )
         self.first_ns = self._reader.start_time
         self._connections = {connection.id: connection for connection in self._reader.connections}
         self._same = {
@@ -61,3 +72,16 @@ class Ros1File:
     def close(self) -> None:
         """As of `StorageFile`."""
         self._reader.close()
+
+
+def _indexed(path: Path) -> int:
+    """Messages by the indexes of the chunks; the index of the whole bag may know fewer after damage."""
+    found = 0
+    with path.open("rb") as file, contextlib.suppress(struct.error):
+        file.readline()
+        while True:
+            header = file.read(_SIZE.unpack(file.read(_SIZE.size))[0])
+            if _INDEX in header and _COUNT in header:
+                found += _SIZE.unpack_from(header, header.index(_COUNT) + len(_COUNT))[0]
+            file.seek(_SIZE.unpack(file.read(_SIZE.size))[0], os.SEEK_CUR)
+    return found

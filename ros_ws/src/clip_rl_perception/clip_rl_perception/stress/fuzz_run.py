@@ -39,7 +39,7 @@ class FuzzOptions:
     seed: NaturalNumber = 1
     """Case n of a kind is the same for the same seed."""
     kinds: Annotated[tuple[str, ...], Option(nargs="+")] = ()
-    """Kinds of files: mcap, sqlite3, jpeg, png, masks (default: all)."""
+    """Kinds of files: mcap, sqlite3, ros1, jpeg, png, masks (default: all)."""
     first: NaturalNumber = 0
     """Number of the first case of each kind: an earlier run goes on where it ended."""
     only: tuple[str, ...] = ()

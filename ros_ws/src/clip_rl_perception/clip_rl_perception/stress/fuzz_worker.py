@@ -21,6 +21,7 @@ from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.stress.bag_subject import BagSubject
 from clip_rl_perception.stress.fuzz_subject import Done, Reading, Subject, judge
 from clip_rl_perception.stress.picture_subject import JpegSubject, PngSubject
+from clip_rl_perception.stress.ros1_subject import Ros1Subject
 
 GROUP = "clip_rl.fuzz_subjects"
 """Entry points of other packages: functions without arguments that return a `Subject`."""
@@ -139,7 +140,7 @@ class Bench:
 
 def find_subjects() -> dict[str, Subject]:
     """Kinds of files by name, those of other installed packages too."""
-    found: list[Subject] = [BagSubject("mcap"), BagSubject("sqlite3"), JpegSubject(), PngSubject()]
+    found: list[Subject] = [BagSubject("mcap"), BagSubject("sqlite3"), Ros1Subject(), JpegSubject(), PngSubject()]
     found += [entry.load()() for entry in entry_points(group=GROUP)]
     return {subject.name: subject for subject in found}
 
