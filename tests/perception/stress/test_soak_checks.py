@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from clip_rl_perception.scene.types import Validity
-from clip_rl_perception.stress.soak_checks import ANSWERS, DAMAGE, PATIENCE, STAMPS, SoakChecks, untested
+from clip_rl_perception.stress.soak_checks import ANSWERS, DAMAGE, PATIENCE, PROCESSES, STAMPS, SoakChecks, untested
 
 SIZES = ((32, 24), (16, 12))
 Line = dict[str, Any]
@@ -154,3 +154,19 @@ def test_a_status_that_is_missing_is_not_made_up_for_by_another_topic(topic: str
 def test_damage_that_never_got_through_is_named() -> None:
     checks = judged([sent(0), bad(1), bad(2)], answer(0))
     assert untested(checks.counts) == ["no data"]
+
+
+@pytest.mark.parametrize(
+    ("said", "deaf", "text"),
+    [
+        ([{"kind": "health", "level": 3, "text": "no image for 60.0 s"}], 1, ""),
+        ([{"kind": "health", "level": 0, "text": "30.0 Hz"}], 0, "diagnostics said '30.0 Hz'"),
+        ([], 0, "so were diagnostics"),
+    ],
+)
+def test_a_node_that_gets_no_images_has_to_say_so(said: list[Line], deaf: int, text: str) -> None:
+    checks = judged([sent(0)], [*answer(0), *said], ended=False)
+    checks.fell_silent(4, 180.0)
+    checks.life_ended(killed=True)
+    assert checks.counts.deaf == deaf and checks.findings[PROCESSES] == 1 - deaf
+    assert deaf or text in checks.named[PROCESSES][0]

@@ -4,6 +4,7 @@ The log has a JSON line for each message: ``kind``, the header's ``frame`` and `
 whose expected mask it is most like, and the share of pixels that ``agree``; of a status what it says and its counters.
 Messages are taken as bytes and looked at by a thread of their own: a busy machine must not lose what the node has sent.
 What is lost all the same, the numbers of the publisher show: a line ``lost`` says of which ``topic`` and how many.
+A line ``health`` has the ``level`` and ``text`` of what the node's diagnostics say of its input.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from clip_rl_interfaces.msg import InstrumentTagArray, SceneStatus
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 from rclpy.utilities import remove_ros_args
@@ -54,6 +56,7 @@ class SoakWitness(Node):
         for kind, (message_type, depth) in TOPICS.items():
             topic = "instruments" if kind == "tags" else kind
             self.create_subscription(message_type, topic, self._taker(kind), reliable(depth), raw=True)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, reliable(10))
 
     def ready(self) -> bool:
         """At once: nodes come and go."""
@@ -70,6 +73,12 @@ class SoakWitness(Node):
             self._waiting.put((kind, data, info.get("publication_sequence_number")))
 
         return take
+
+    def _on_diagnostics(self, message: Any) -> None:
+        for part in message.status:
+            if part.name.endswith(": input"):
+                line = {"kind": "health", "level": part.level[0], "text": part.message}
+                self._log.write(json.dumps(line) + "\n")
 
     def _look(self) -> None:
         while (item := self._waiting.get()) is not None:

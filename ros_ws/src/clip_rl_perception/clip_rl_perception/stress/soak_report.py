@@ -89,6 +89,7 @@ def page(data: dict[str, Any]) -> str:
         f"| masks | {counts['masks']} |",
         f"| masks of nodes that recall no frame before | {counts['alone']}, {counts['exact']} of them to the pixel |",
         f"| masks while the camera's clock was off | {counts['shifted']} |",
+        f"| lives without images though a camera filmed, as diagnostics said | {counts['deaf']} |",
         f"| answered in part when the node was killed | {counts['cut_off']} |",
         f"| messages lost between node and witness, as the publishers' numbers say | {counts['lost']} |",
         f"| validity | {', '.join(f'{name} {count}' for name, count in sorted(counts['validity'].items()))} |",

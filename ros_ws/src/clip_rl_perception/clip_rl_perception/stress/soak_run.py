@@ -126,7 +126,7 @@ class Soak:
         if not process.child.running():
             self.checks.find(PROCESSES, f"{who} {process.life.number} ended by itself: {_last_words(process.child)}")
         elif hangs:
-            self.checks.find(PROCESSES, f"node {process.life.number} was silent for {SILENT_S:.0f} s and was killed")
+            self.checks.fell_silent(process.life.number, SILENT_S)
         elif not self.is_due(who, process.life):
             return
         children.stop(process.child, kill=True)
@@ -197,7 +197,8 @@ class Soak:
             for line in self._lines(path):
                 self.checks.sent(line)
         for line in heard:
-            self._heard = time.monotonic()
+            if line["kind"] != "health":
+                self._heard = time.monotonic()
             self.checks.came(line)
 
     def _lines(self, path: Path) -> list[dict[str, Any]]:
