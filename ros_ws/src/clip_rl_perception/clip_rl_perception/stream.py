@@ -19,6 +19,7 @@ import cv2
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.engine.load import default_engine_dir, load_engine
 from clip_rl_perception.engine.manifest import MANIFEST_FILE
+from clip_rl_perception.engine.protocol import EngineError
 from clip_rl_perception.errors import named_line
 from clip_rl_perception.kernels import compiled
 from clip_rl_perception.labels import LabelSpace, load_label_space
@@ -129,6 +130,8 @@ def load(options: ModelOptions, log: Callable[[str], None] = lambda line: None) 
     if options.library_threads is not None:
         cv2.setNumThreads(options.library_threads)
     space = load_label_space(options.classes) if options.classes else None
+    if options.engine == "cuda" and options.device is not None and not options.device.startswith("cuda"):
+        raise EngineError(f"engine 'cuda' does not run on device '{options.device}'; leave the device out")
     checkpoint = open_checkpoint(resolve_checkpoint(options.model, log))
     engine = load_engine(
         options.engine,

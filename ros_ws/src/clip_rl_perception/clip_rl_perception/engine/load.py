@@ -72,8 +72,6 @@ def load_engine(
     kind = device.partition(":")[0] if device is not None else None
     if name == "auto" and kind not in (None, "cpu"):
         name = "cuda" if kind == "cuda" else "torch"
-    if name == "cuda" and kind not in (None, "cuda"):
-        raise EngineError(f"engine 'cuda' does not run on device '{device}'; leave the device out")
     if name in ("cuda", "torch") and device is not None:
         options = {**options, "device": device}
     size = input_size or checkpoint.config.input_size
