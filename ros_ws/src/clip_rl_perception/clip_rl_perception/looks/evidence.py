@@ -31,7 +31,7 @@ class EvidenceConfig:
     """All earlier looks at a pixel count together at most as so many looks at this frame."""
     tolerance: float = 12.0
     """Difference between this frame and the moved one, 0 to 255, at which earlier looks count 1/e."""
-    cut: float = 0.3
+    cut: float = 0.4
     """Mean fit (0 to 1) of the moved picture below which it shows another scene: earlier looks do not count at all."""
 
 
