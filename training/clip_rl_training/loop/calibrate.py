@@ -38,8 +38,12 @@ def calibrate(
     *,
     device: torch.device,
     mode: RefinerMode = "rl",
+    known: Iterable[Batch] = (),
 ) -> Calibration:
     """Fit temperature and novelty on `batches`; the segmenter is in evaluation mode, `mode` as in `validate`.
+
+    Pictures of `known` count as known too, beside those of `batches`: with few videos, those held out show few of the
+    pictures that the network has learned from.
 
     Raises:
         ValueError: no batch, or none with a labelled pixel.
@@ -59,6 +63,9 @@ def calibrate(
         embeddings.append(decoded.embedding.float().cpu())
     if not labels or not sum(map(len, labels)):
         raise ValueError("no labelled pixel to calibrate on")
+    for batch in known:
+        decoded = segmenter.decode(segmenter.prepare(batch.images.to(device)), text)
+        embeddings.append(decoded.embedding.float().cpu())
     mean, std, limit = novelty_statistics(torch.cat(embeddings).numpy(), NOVELTY_QUANTILE)
     return Calibration(
         temperature=fit_temperature(torch.cat(log_probs), torch.cat(labels)),

@@ -17,7 +17,7 @@ from clip_rl_perception.typed_data import to_data
 
 from clip_rl_training.data.dataset_parts import label_spaces, tested_on
 from clip_rl_training.data.dataset_stills import DatasetStills
-from clip_rl_training.data.samples import TEST, VALIDATION, Stills
+from clip_rl_training.data.samples import TEST, TRAINING, VALIDATION, Stills
 from clip_rl_training.loop.batches import validation_batches
 from clip_rl_training.loop.best_weights import FOLDER, Validated
 from clip_rl_training.loop.calibrate import calibrate
@@ -64,6 +64,8 @@ def finish(
         space,
         device=device,
         mode=config.reinforce.mode,
+        # Of a data set's few videos those that were trained on are as known as those held out.
+        known=validation_batches(config, stills, split=TRAINING) if isinstance(stills, DatasetStills) else (),
     )
     say("scoring test scenes")
     scores = validate(
