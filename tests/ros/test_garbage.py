@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
-from harness import RELIABLE_INPUT, NodeProcess, Rig, Tester, image, picture
+from harness import NodeProcess, Rig, Tester, image, picture
 
-NODE = "/perception_node"
+NODE = "/garbage/perception_node"
 CYCLES = 20
 WATCH = """
 import gc
@@ -30,17 +30,18 @@ def test_no_pass_over_what_is_loaded_while_active_and_nothing_is_kept(
     log = tmp_path / "passes"
     (tmp_path / "sitecustomize.py").write_text(WATCH.format(log=str(log)))
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    parameters = {"model": str(checkpoint), "engine": "torch", "max_age_ms": 0.0, **RELIABLE_INPUT}
+    parameters = {"model": str(checkpoint), "engine": "torch", "max_age_ms": 0.0}
+    parameters["qos_overrides./garbage/image.subscription.reliability"] = "reliable"
 
     def passes() -> list[tuple[int, int]]:
         return [(int(seen), int(aside)) for seen, aside in map(str.split, log.read_text().splitlines())]
 
-    with NodeProcess(tmp_path / "log", parameters=parameters):
-        tester.transition("configure")
+    with NodeProcess(tmp_path / "log", parameters=parameters, namespace="garbage"):
+        tester.transition("configure", node=NODE)
         before = passes()
         assert before, "what is loaded was not collected at the end of configuring"
-        tester.transition("activate")
-        rig = Rig(tester)
+        tester.transition("activate", node=NODE)
+        rig = Rig(tester, "garbage")
         rig.prime()
         for k in range(100):
             rig.send(image(picture(seed=k), tester.now()))
@@ -48,11 +49,11 @@ def test_no_pass_over_what_is_loaded_while_active_and_nothing_is_kept(
         loaded = before[-1][0]
         assert loaded > 100_000 and all(seen < 0.05 * loaded for seen, _ in passes()[len(before) :])
         rig.close()
-        tester.transition("deactivate")
+        tester.transition("deactivate", node=NODE)
         objects = []
         for _ in range(CYCLES):
-            tester.transition("cleanup")
-            tester.transition("configure")
+            tester.transition("cleanup", node=NODE)
+            tester.transition("configure", node=NODE)
             objects.append(sum(passes()[-1]))
         growth = objects[-1] - objects[CYCLES // 2]
         assert growth < 0.002 * objects[-1], f"objects at the end of each configuring: {objects}"
