@@ -178,7 +178,8 @@ def test_other_numbers_of_looks_are_refused(views: int) -> None:
 
 
 def test_a_cut_leaves_nothing_of_the_scene_before() -> None:
-    made = pipeline()
+    engine = ColorEngine()
+    made = pipeline(engine)
     _, memory = made.process(with_shaft(tissue(), (300, 250)), 0)
     spots = np.random.default_rng(1).integers(0, 256, (16, 20, 3), dtype=np.uint8)
     other = np.asarray(cv2.resize(spots, (640, 512), interpolation=cv2.INTER_CUBIC), np.uint8)
@@ -186,6 +187,7 @@ def test_a_cut_leaves_nothing_of_the_scene_before() -> None:
     alone, _ = pipeline().process(other, 0)
     np.testing.assert_array_equal(scene.label_map, alone.label_map)
     assert memory.evidence.looks == 1
+    np.testing.assert_array_equal(engine.calls[1]["rgb"], to_network(other, scene.view))  # a plain look
 
 
 def test_another_size_or_content_drops_the_previous_frame_but_not_identities() -> None:

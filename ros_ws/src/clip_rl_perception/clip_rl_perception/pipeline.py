@@ -20,7 +20,7 @@ from clip_rl_perception.engine.protocol import Engine, EngineError
 from clip_rl_perception.errors import one_line
 from clip_rl_perception.kernels import block_mean
 from clip_rl_perception.labels import LabelSpace
-from clip_rl_perception.looks.evidence import Evidence, EvidenceConfig, gather
+from clip_rl_perception.looks.evidence import Evidence, EvidenceConfig, carry, gather
 from clip_rl_perception.looks.look import LOOKS_A_FRAME, looks_in_turn, take_looks
 from clip_rl_perception.looks.motion import picture_of
 from clip_rl_perception.model.calibration import Calibration
@@ -243,8 +243,12 @@ class PerceptionPipeline:
     ) -> tuple[Scene, SceneMemory]:
         view, network_rgb = prepared.view, prepared.network_rgb
         start = time.perf_counter()
-        before = self._evidence(memory, view, stamp_ns)
-        looks = looks_in_turn(before.looks if before else 0, 1 if self.config.refine_steps == 0 else self.config.views)
+        picture = picture_of(network_rgb)
+        carried = carry(self._evidence(memory, view, stamp_ns), picture, self.config.evidence)
+        looks = looks_in_turn(
+            carried.looks if carried else 0, 1 if self.config.refine_steps == 0 else self.config.views
+        )
+        moved = time.perf_counter()
         outputs = take_looks(
             self.engine,
             network_rgb,
@@ -254,7 +258,7 @@ class PerceptionPipeline:
             budget_ms=self.config.latency_budget_ms,
         )
         looked = time.perf_counter()
-        evidence = gather([output.refined for output in outputs], picture_of(network_rgb), before, self.config.evidence)
+        evidence = gather([output.refined for output in outputs], picture, carried)
         refined = evidence.log_belief
         refine_ms = math.fsum(output.refine_ms for output in outputs)
         fused = time.perf_counter()
@@ -295,8 +299,8 @@ class PerceptionPipeline:
             refine_steps=max(output.steps for output in outputs),
             stage_ms={
                 "preprocess": prepared.preprocess_ms,
-                "network": (looked - start) * 1e3 - refine_ms,
-                "refine": refine_ms + (fused - looked) * 1e3,
+                "network": (looked - moved) * 1e3 - refine_ms,
+                "refine": refine_ms + (moved - start + fused - looked) * 1e3,
                 "postprocess": (upsampled - fused) * 1e3,
                 "tags": (finished - upsampled) * 1e3,
             },

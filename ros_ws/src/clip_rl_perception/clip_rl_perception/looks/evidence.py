@@ -51,32 +51,55 @@ class Evidence:
     """Calibrated log-probabilities, (K, h, w), C-contiguous; a single look's are its own."""
 
 
-def gather(
-    looked: Sequence[FloatArray], picture: ByteArray, before: Evidence | None, config: EvidenceConfig
-) -> Evidence:
-    """Join looks at a frame with the evidence of the frame before.
+@dataclasses.dataclass(frozen=True)
+class Carried:
+    """What earlier looks say of a frame before it is looked at."""
+
+    belief: FloatArray
+    """As of `Evidence`, moved along, (K, h, w)."""
+    weight: FloatArray
+    """For how many looks at this frame it counts, (h, w)."""
+    looks: int
+    """As of `Evidence`."""
+
+
+def carry(before: Evidence | None, picture: ByteArray, config: EvidenceConfig) -> Carried | None:
+    """Move the evidence of the frame before along to the frame that `picture` shows.
+
+    Args:
+        before: of the same classes, view and size; None: there is none.
+        picture: of this frame.
+        config: what it counts for.
+
+    Returns:
+        None where nothing was before, or another scene.
+    """
+    if before is None:
+        return None
+    motion = motion_between(before.picture, picture, config.tolerance)
+    if float(motion.fit.mean()) < config.cut:
+        return None
+    weight = np.minimum(motion.move(before.weight, cv2.BORDER_CONSTANT), np.float32(config.most_looks)) * motion.fit
+    return Carried(np.stack([motion.move(old) for old in before.belief]), weight, before.looks)
+
+
+def gather(looked: Sequence[FloatArray], picture: ByteArray, carried: Carried | None) -> Evidence:
+    """Join looks at a frame with what earlier looks say of it.
 
     Args:
         looked: log-probabilities of each look at this frame, (K, h, w), at least one.
         picture: of this frame.
-        before: evidence of the frame before, of the same classes, view and size; None: there is none.
-        config: what it counts for.
+        carried: from the frames before, as `carry` gives it.
     """
-    belief = np.exp(looked[0])
+    belief = np.ascontiguousarray(np.exp(looked[0]))
     for log_probabilities in looked[1:]:
         belief += np.exp(log_probabilities)
-    belief = np.ascontiguousarray(belief)
     weight = np.full(belief.shape[1:], len(looked), np.float32)
     looks = len(looked)
-    if before is not None:
-        motion = motion_between(before.picture, picture, config.tolerance)
-        if float(motion.fit.mean()) >= config.cut:
-            earlier = motion.move(before.weight, cv2.BORDER_CONSTANT)
-            earlier = np.minimum(earlier, np.float32(config.most_looks)) * motion.fit
-            for probability, old in zip(belief, before.belief, strict=True):
-                probability += earlier * motion.move(old)
-            weight += earlier
-            looks += before.looks
+    if carried is not None:
+        belief += carried.weight * carried.belief
+        weight += carried.weight
+        looks += carried.looks
     if looks == 1:
         return Evidence(belief, weight, picture, looks, np.ascontiguousarray(looked[0]))
     belief /= weight

@@ -69,11 +69,14 @@ class NodeParameters:
         between=(0.0, 1.0),
     )
     refine_steps: int = live(
-        -1, "Most refinement steps per frame; -1: as many as the policy was trained for.", between=(-1, 64)
+        -1,
+        "Most refinement steps per look; -1: as many as the policy was trained for; 0: one plain look at each frame "
+        "alone.",
+        between=(-1, 64),
     )
     latency_budget_ms: float = live(
         0.0,
-        "Time for encoder, decoder and refinement together; no step begins that would not fit; 0: no limit, ms.",
+        "Time for all looks at a frame with their refinement; what would not fit is left out; 0: no limit, ms.",
         between=(0.0, 60000.0),
     )
     views: int = live(
