@@ -29,7 +29,7 @@ from launch_ros.actions import Node, SetParameter
 PACKAGE = "clip_rl_perception"
 
 ARGUMENTS = [
-    DeclareLaunchArgument("bag", description="The recording: a rosbag2 folder, or one of its files."),
+    DeclareLaunchArgument("bag", description="The recording: a rosbag2 folder, one of its files, or a ROS 1 .bag."),
     DeclareLaunchArgument("topic", default_value="", description="Image topic of the bag. Empty: the one with most."),
     DeclareLaunchArgument("rate", default_value="1.0", description="Times the recording's own rate."),
     DeclareLaunchArgument(

@@ -203,6 +203,9 @@ def test_images_by_name_are_one_sequence_called_by_what_their_paths_do_not_share
     predicted(tmp_path / "out", *given)
     assert files_in(tmp_path / "out/masks") == ["a/x.png", "b/x.png"]
     assert [line["frame"] for line in tags(tmp_path / "out")] == ["a/x.png", "b/x.png"]
+    # Given twice, as by overlapping patterns, it is there once.
+    predicted(tmp_path / "twice", given[1], given[1], given[0])
+    assert len(tags(tmp_path / "twice")) == 2
     # An image by name is no beginning of a video, whatever numbers are beside it.
     write_images(tmp_path / "numbered", "f01.png", "f02.png")
     assert predicted(tmp_path / "one", tmp_path / "numbered/f01.png")["frames"] == 1

@@ -93,6 +93,17 @@ def test_every_reader_sees_the_same(name: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(truth, IDS)
 
 
+def test_images_named_by_stamps_find_their_masks_by_name(tmp_path: Path) -> None:
+    """As `clip-rl predict BAG --images` writes them; a folder's stamps are made up."""
+    content, data = MASKS["ids"]
+    root = image_and_mask(tmp_path / "d", content)
+    for file in (*(root / "images").iterdir(), *(root / "masks").iterdir()):
+        file.rename(file.with_stem("1700000000040000000"))
+    frame = Frame(np.zeros((*IDS.shape, 3), np.uint8), 0, "1700000000040000000.png", index=0)
+    folder = TruthFolder(root / "masks", label_map(data).coding, SourceInfo("folder", root, 1, 25.0, IDS.shape))
+    np.testing.assert_array_equal(folder.truth_of(frame), IDS)
+
+
 @pytest.mark.parametrize("name", ["ids", "indices into colours", "indices into greys", "bits"])
 def test_labels_of_a_bag_without_label_map(name: str) -> None:
     message = types.SimpleNamespace(format="png", data=np.frombuffer(MASKS[name][0], np.uint8))

@@ -216,3 +216,8 @@ def test_messages_that_its_index_has_lost_are_told(
     assert any(
         "12 messages are missing in its index; `rosbag reindex one.bag` may find them" in line for line in problems
     )
+
+
+def test_its_suffix_may_be_in_capitals(tmp_path: Path) -> None:
+    write(tmp_path / "REC.BAG")
+    assert len(list(open_source(tmp_path / "REC.BAG", topic=RAW))) == len(list(open_source(tmp_path, topic=RAW))) > 0

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from clip_rl_perception import cli
 from clip_rl_perception.errors import ClipRlError
-from clip_rl_perception.stress.fuzz_run import FuzzOptions
+from clip_rl_perception.stress.fuzz_run import FuzzOptions, fuzz
 from clip_rl_perception.stress.fuzz_subject import Done, Reading, judge
 from clip_rl_perception.stress.fuzz_worker import Bench, Case, find_subjects
 
@@ -140,6 +140,13 @@ def test_whole_files_are_read_without_a_word_about_damage(tmp_path: Path) -> Non
 def test_what_cannot_be_asked_for(changes: dict, text: str) -> None:
     with pytest.raises(ClipRlError, match=text):
         FuzzOptions(Path("out"), **changes).cases(["a", "b"])
+
+
+def test_what_cannot_be_asked_for_takes_no_earlier_report_away(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text("{}")
+    with pytest.raises(ClipRlError, match="no kind of files 'tar'"):
+        fuzz(FuzzOptions(tmp_path, only=("tar:1",)))
+    assert (tmp_path / "report.json").is_file()
 
 
 def test_cases_go_on_where_a_run_ended() -> None:

@@ -45,6 +45,12 @@ def test_blocks_of_the_only_sequence_are_held_out(count: int, places: list[int],
     assert sorted(int(item.frame) for part in (rest, held) for item in part.items) == list(range(count))
 
 
+@pytest.mark.parametrize("count", range(2, 12))
+def test_something_is_left_to_train_on(count: int, tmp_path: Path) -> None:
+    rest, held = held_out(dataset(tmp_path, {"only": count}), 0.95)
+    assert len(rest) >= 1 and len(held) >= 1 and len(rest) + len(held) == count
+
+
 def test_what_is_held_out_is_told(tmp_path: Path) -> None:
     dataset(tmp_path, {"a": 4, "b": 2})
     config = DatasetConfig(hold_out=0.2)

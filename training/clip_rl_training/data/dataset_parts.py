@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from pathlib import Path
 
 from clip_rl_perception.errors import ClipRlError
@@ -88,7 +89,7 @@ def held_out(dataset: SegmentationDataset, share: float) -> tuple[SegmentationDa
     count = len(dataset)
     if count == 1:
         return dataset, dataset
-    length = max(1, round(share * count / 2))
+    length = max(1, min(round(share * count / 2), (count - 1) // 2))
     starts = (count // 4 - length // 2, 3 * count // 4 - length // 2) if count > 3 else (count - length,)
     places = {start + offset for start in starts for offset in range(length)}
 
@@ -116,7 +117,11 @@ def told(parts: Parts) -> list[str]:
 def tested_on(config: DatasetConfig, parts: Parts) -> str:
     """What the scores of a model card come from, in words."""
     part = config.test or config.validation
-    how = "" if config.test is not None else ", also used to calibrate and to choose the margin of the keep action"
+    how = (
+        ""
+        if config.test is not None
+        else ", also used to choose the best step, to calibrate and to choose the margin of the keep action"
+    )
     if part is not None:
         sequences = f", sequences {', '.join(part.sequences)}" if part.sequences else ""
         return f"frames of {config.name}, split {part.split}{sequences} (never trained on{how})"
@@ -163,7 +168,13 @@ def own_classes(space: LabelSpace) -> LabelSpace:
 def _opened(config: DatasetConfig, root: Path) -> SegmentationDataset:
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; say with --root where dataset '{config.name}' lies")
-    return open_dataset(config.name, root, label_map=label_map_of(config.name, root, config.label_map))
+    return _dataset(config.name, root, config.label_map)
+
+
+@functools.lru_cache(maxsize=1)
+def _dataset(name: str, root: Path, label_map: str | None) -> SegmentationDataset:
+    """Opened once for all who ask in a process: the folder is listed, and masks may be read to guess their map."""
+    return open_dataset(name, root, label_map=label_map_of(name, root, label_map))
 
 
 def _spoken(part: SegmentationDataset) -> str:

@@ -55,7 +55,9 @@ def guessed_label_map(root: Path) -> LabelMap:
         if pixels.ndim == 2 or (pixels[..., :1] == pixels[..., 1:3]).all():
             values |= set(np.unique(pixels if pixels.ndim == 2 else pixels[..., 0]).tolist())
         else:
-            colors |= {tuple(color) for color in np.unique(pixels[..., :3].reshape(-1, 3), axis=0).tolist()}
+            red, green, blue = (pixels[..., channel].astype(np.int32) for channel in range(3))
+            codes = np.unique(red << 16 | green << 8 | blue)  # rows of three take 40 times as long
+            colors |= {(code >> 16, code >> 8 & 255, code & 255) for code in codes.tolist()}
     if not listed.items:
         return _UNKNOWN  # what is wrong with the tree is told when it is opened
     if not colors and values in ({0, 255}, {0, 1}):

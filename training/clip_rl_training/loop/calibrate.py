@@ -1,4 +1,4 @@
-"""Calibration on scenes that were never trained on: how far probabilities and novelty can be trusted.
+"""Calibration: how far probabilities and novelty can be trusted; temperature on scenes never trained on.
 
 Temperature scaling (Guo et al. 2017, arXiv 1706.04599, section 4.2): refined log-probabilities are divided by one
 number T, chosen so that the mean of ``-log softmax(l / T)[y]`` over labelled pixels is least. Novelty: mean and

@@ -43,10 +43,10 @@ def finish(
 ) -> str:
     """Write model.safetensors, model.json and MODEL_CARD.md to `folder`; returns the model id.
 
-    The margin of the keep action, temperature and novelty are fitted on validation scenes, the card's scores come from
-    test scenes. The network is rounded to half precision first, so that what is scored is what is stored.
-    `at` says which step's weights they are; `started_from` what weights the run began with, if not with random or
-    pretrained ones.
+    The margin of the keep action and temperature are fitted on validation scenes, novelty on those and, of a data set,
+    on training frames too; the card's scores come from test scenes. The network is rounded to half precision first, so
+    that what is scored is what is stored. `at` says which step's weights they are; `started_from` what weights the run
+    began with, if not with random or pretrained ones.
     """
     spaces = label_spaces(config.data)
     space = next(iter(spaces.values()))

@@ -1,4 +1,4 @@
-"""metrics.csv: every value that a run logs, a row for each step that has any, a column for each name."""
+"""metrics.csv: every value that a run logs, a row whenever any is logged of a step, a column for each name."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ class Trainer:
         return f"the best was {best.score:.3f} at step {best.step}" if best else "no score"
 
     def save(self, *, finished: bool = False) -> None:
-        """Write the resumable state; see `write_state`. Of one that is `finished` only the weights are kept."""
+        """Write the resumable state; see `write_state`. Of a `finished` one the averaged weights alone are kept."""
         state: dict[str, Any] = {
             "step": self.step,
             "seconds": self.seconds,
@@ -177,13 +177,12 @@ class Trainer:
             state |= {"average_updates": int(self.average.n_averaged) - 1, "best": self.best.state()}
             average = self.average.values if self.average.decay > 0 else {}
             state |= {"average": average} if average else {}
-            if not finished or not average:
+            if not finished:
                 state["module"] = {
                     # What is not trained is equal in both and stored once.
                     name: average[name] if name in average and torch.equal(average[name], value) else value
                     for name, value in self.module.state_dict().items()
                 }
-            if not finished:
                 state["optimizer"] = self.optimizer.state_dict()
         write_state(self.state_path, state)
         if self.fabric.is_global_zero:
@@ -211,7 +210,8 @@ class Trainer:
             self._finish(segmenter, last, self.folder)
             if best is not None and best.step == self.step:
                 copy_checkpoint(self.folder, self.best.folder)
-            self.save(finished=True)
+            if self.average.decay > 0:  # else the network itself was rounded, which training does not go on from
+                self.save(finished=True)
             self.best.forget()
             for line in farewell(self.folder, best, self.step):
                 self.say(line)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from clip_rl_perception.model.checkpoint import Checkpoint
 
 WARM_UP_FRAMES = 2
-"""The first run allocates and chooses algorithms, the second recalls the first."""
+"""The first run allocates and chooses algorithms, the second has memory of the first."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,14 +11,12 @@ import json
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import cv2
 
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.engine.load import default_engine_dir, load_engine
-from clip_rl_perception.engine.manifest import MANIFEST_FILE
+from clip_rl_perception.engine.load import load_engine
 from clip_rl_perception.engine.protocol import EngineError
 from clip_rl_perception.errors import named_line
 from clip_rl_perception.kernels import compiled
@@ -155,21 +153,11 @@ def load(options: ModelOptions, log: Callable[[str], None] = lambda line: None) 
     if engine.info.backend != "torch":
         if options.library_threads is not None and (torch := sys.modules.get("torch")):
             torch.set_num_threads(options.library_threads)  # it only embeds new classes, beside a stream
-        size = options.input_size or checkpoint.config.input_size
-        auto = options.engine == "auto"
-        manifest = _manifest(default_engine_dir(checkpoint.model_id, size) if auto else Path(options.engine))
+        manifest = json.loads(json.dumps(dataclasses.asdict(engine.info)))  # a built engine's is its manifest
     pipeline.warm_up()
     parameters = {name: value for name, value in dataclasses.asdict(options).items() if name not in NODE_OPTIONS}
     parameters["weights_sha256"] = checkpoint.weights_sha256
     return LoadedModel(pipeline, checkpoint, manifest=manifest, parameters=parameters)
-
-
-def _manifest(directory: Path) -> dict[str, Any] | None:
-    try:
-        data = json.loads((directory / MANIFEST_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return data if isinstance(data, dict) else None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -37,7 +37,7 @@ class ModelOptions:
     views: Annotated[int, Option(choices=LOOKS_A_FRAME)] = 1
     """Looks at each frame, mirror images in turn."""
     use_previous_frame: Annotated[bool, Option("--no-previous-frame")] = True
-    """Looks at earlier frames count where they fit; False: one plain look at each frame alone."""
+    """Looks at earlier frames count where they fit; False: each frame alone, with `views` looks at it."""
     novelty_check: Annotated[bool, Option("--no-novelty")] = True
     """Call frames unlike those of training out of distribution; False: never call a frame out of distribution."""
     min_instrument_area: Annotated[float, NotAnOption()] = 0.0005

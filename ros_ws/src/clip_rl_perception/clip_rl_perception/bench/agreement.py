@@ -1,6 +1,6 @@
 """How far every engine's masks are from FP32 torch's, and what that costs in mIoU, on recordings with ground truth.
 
-Every engine sees the same recordings through the whole pipeline, previous frames recalled, as in the node. Compared are
+Every engine sees the same recordings through the whole pipeline, earlier looks joined, as in the node. Compared are
 full-size label maps. Without a source the recordings are synthetic operations whose seeds no training uses; int8 is
 calibrated on first frames of other synthetic videos.
 """

@@ -32,7 +32,7 @@ def best_precision(backend: str) -> str:
 
 def settings_of(checkpoint: Checkpoint, size: tuple[int, int] | None, backends: Sequence[str]) -> list[Setting]:
     """One for each ``BACKEND`` or ``BACKEND:PRECISION``; `size` None takes the checkpoint's (H, W)."""
-    config, classes = checkpoint.segmenter.config, len(checkpoint.label_space)
+    config, classes = checkpoint.config, len(checkpoint.label_space)
     result = []
     for text in backends:
         backend, _, precision = text.partition(":")

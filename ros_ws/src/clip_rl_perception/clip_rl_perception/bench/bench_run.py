@@ -83,14 +83,14 @@ class BenchRun:
     @functools.cached_property
     def checkpoint(self) -> Checkpoint:
         """The model, loaded when a part first asks for it: torch takes seconds."""
-        from clip_rl_perception.model.checkpoint import load_checkpoint, resolve_checkpoint
+        from clip_rl_perception.model.checkpoint import open_checkpoint, resolve_checkpoint
 
-        return load_checkpoint(resolve_checkpoint(self.options.model, self.log))
+        return open_checkpoint(resolve_checkpoint(self.options.model, self.log))
 
     @property
     def size(self) -> tuple[int, int]:
         """(H, W) of the network input."""
-        return self.options.size or self.checkpoint.segmenter.config.input_size
+        return self.options.size or self.checkpoint.config.input_size
 
     @property
     def film(self) -> tuple[ByteArray, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from clip_rl_perception.arrays import ByteArray, FloatArray
+from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.bench.interleaved import Laps
 from clip_rl_perception.engine.protocol import Engine
 from clip_rl_perception.labels import LabelSpace
@@ -69,20 +69,18 @@ class PipelineCandidate:
 
 
 class EngineCandidate:
-    """`Engine.infer` alone: network-sized frames, uint8 RGB (H, W, 3), each recalling the one before."""
+    """`Engine.infer` alone: network-sized frames, uint8 RGB (H, W, 3)."""
 
     def __init__(self, setting: Setting, engine: Engine, checkpoint: Checkpoint) -> None:
         """Measure `checkpoint` on `engine`."""
         self.setting, self.name, self.engine = setting, setting.name, engine
         self._text = text_of(checkpoint)
-        self._previous: FloatArray | None = None
         self.steps: list[int] = []
         """Refinement steps of every call."""
 
     def run(self, frame: ByteArray) -> dict[str, float]:
         """As `Candidate.run`."""
-        output = self.engine.infer(frame, self._text, previous=self._previous)
-        self._previous = output.refined
+        output = self.engine.infer(frame, self._text)
         self.steps.append(output.steps)
         return {"network": output.network_ms, "refine": output.refine_ms}
 

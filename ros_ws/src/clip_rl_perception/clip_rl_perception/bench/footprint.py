@@ -60,8 +60,8 @@ def measure_footprint(run: BenchRun) -> dict[str, Any]:
     nodes = [measure_start(run, number) for number in range(TIMES)]
     node = {name: statistics.median(found[name] for found in nodes) for name in nodes[0]}
     run.log(
-        "node: first mask after {first_mask_s:.2f} s and {cpu_s:.2f} s of a core; {rss_mb:.0f} MB resident: own "
-        "{anon_mb:.0f}, files {file_mb:.0f}, shared memory {shm_mb:.0f}".format(**node)
+        "node: listening after {cpu_s:.2f} s of a core, first mask after {first_mask_s:.2f} s; {rss_mb:.0f} MB: "
+        "own {anon_mb:.0f}, files {file_mb:.0f}, shared memory {shm_mb:.0f}".format(**node)
     )
     return {"footprint": {"libraries": libraries, "node": node}}
 
@@ -79,7 +79,9 @@ def import_costs(library: str) -> tuple[float, float, float]:
 
 
 def measure_start(run: BenchRun, number: int) -> dict[str, float]:
-    """One start of the real node, its camera already sending, and `BenchOptions.seconds` of frames.
+    """One start of the real node, and `BenchOptions.seconds` of frames of a camera that waits for it.
+
+    The camera begins half a second after the node listens: `first_mask_s` contains that; `cpu_s` ends before it.
 
     Raises:
         RosMissingError: no ROS here.
@@ -90,6 +92,7 @@ def measure_start(run: BenchRun, number: int) -> dict[str, float]:
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / FRAMES_FILE, np.ascontiguousarray(np.stack(run.frames.frames)[..., ::-1]))
     engine, arrivals_file = compiled_engine(run), folder / "arrivals.json"
+    arrivals_file.unlink(missing_ok=True)
     with Children(child_environment(), folder / "logs") as children:
         arrivals = start(
             children, "arrivals", "harness.latency_recorder_node", arrivals_file, "--namespaces", NAMESPACE
@@ -108,6 +111,8 @@ def measure_start(run: BenchRun, number: int) -> dict[str, float]:
         memory = memory_mb(node.process.pid)
         children.stop(camera)
         children.stop(arrivals)
+    if not arrivals_file.is_file():
+        raise SessionError(f"what arrived was not written (log: {arrivals.log})")
     masks = json.loads(arrivals_file.read_text(encoding="utf-8"))[NAMESPACE]["masks"]
     if not masks:
         raise SessionError(f"no mask came (log: {node.log})")

@@ -36,7 +36,7 @@ class Info:
     """What is in a bag, and what is wrong with it."""
 
     bag: Annotated[Path, Positional()]
-    """Rosbag2 folder, or one of its .mcap or .db3 files."""
+    """Rosbag2 folder, one of its .mcap or .db3 files, or a ROS 1 .bag."""
     json: bool = False
     """As JSON on standard output."""
     rate: PositiveNumber | None = None

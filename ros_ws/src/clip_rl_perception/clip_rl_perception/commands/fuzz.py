@@ -6,7 +6,7 @@ lacks something, or gives something else than was written, without a word about 
 (sqlite3, messages outside of mcap's chunks, pixels of a JPEG that libjpeg finds nothing wrong with) something else that
 is as good cannot be known: it is counted as unknowable.
 
-    clip-rl fuzz --count 100000 --first 2000 --out DIR      # on from where an earlier run ended
+    clip-rl fuzz --count 100000 --first 334 --out DIR       # on from where 2000 cases of six kinds ended
     clip-rl fuzz --only sqlite3:17 --out DIR                # one case again; its files are kept where it is a finding
 
 Exit status: 0; 1 with findings, whose files are in DIR/findings; 2 where it cannot begin; 130 after Ctrl-C.
@@ -15,13 +15,11 @@ Exit status: 0; 1 with findings, whose files are in DIR/findings; 2 where it can
 from __future__ import annotations
 
 from clip_rl_perception.atomic_write import write_json
-from clip_rl_perception.replay.replay_outputs import clear_outputs
 from clip_rl_perception.stress.fuzz_run import FuzzOptions, describe, fuzz
 
 
 def run(options: FuzzOptions) -> int:
     """Fuzz; returns the exit status."""
-    clear_outputs(options.out, "report.json", "findings")
     report = fuzz(options)
     write_json(options.out / "report.json", report)
     for line in describe(report):

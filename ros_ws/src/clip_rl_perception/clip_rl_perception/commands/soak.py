@@ -14,6 +14,7 @@ import signal
 import sys
 
 from clip_rl_perception.replay.replay_outputs import clear_outputs
+from clip_rl_perception.replay.ros_environment import require_ros
 from clip_rl_perception.stress.soak_plan import SoakOptions
 
 
@@ -22,8 +23,10 @@ def run(options: SoakOptions) -> int:
     from clip_rl_perception.stress.soak_report import summary, write_report
     from clip_rl_perception.stress.soak_run import Soak
 
+    require_ros()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: for a soak in the background
-    clear_outputs(options.out, "report.json", "report.md", "pictures", "logs", "witness.jsonl", "camera_*.jsonl")
+    made = ("pictures/?_??.jpg", "pictures/expected.npz", "logs/node_*.log", "logs/camera_*.log", "logs/witness.log")
+    clear_outputs(options.out, "report.json", "report.md", "witness.jsonl", "camera_*.jsonl", *made)
     soak, interrupted = Soak(options), False
     try:
         soak.run()

@@ -89,6 +89,11 @@ def load_engine(
         if build_if_missing:
             from clip_rl_perception.engine.build import build_engine
 
+            if device not in (None, "cpu"):
+                raise EngineError(
+                    f"engine {directory} would be built for cpu, asked for is device '{device}'; take engine torch, or "
+                    "leave the device out"
+                )
             log(f"no engine at {directory}: building one, as build_if_missing asks")
             build_engine(
                 checkpoint,

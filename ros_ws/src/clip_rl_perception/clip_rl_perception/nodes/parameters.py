@@ -89,7 +89,7 @@ class NodeParameters:
     use_previous_frame: bool = live(
         True,
         "Let looks at earlier frames count where they still fit, moved along by optical flow, with mirror images in "
-        "turn; false: one plain look at each frame alone.",
+        "turn; false: each frame alone, with `views` looks at it.",
     )
     max_age_ms: float = live(
         500.0,

@@ -79,7 +79,7 @@ def check_picture(content: bytes) -> None:
     if content.startswith(JPEG):
         _decode_jpeg(content, "GRAY", min_height=1, min_width=1, min_factor=8)
     else:
-        decode_stored(content)
+        _decode(content, cv2.IMREAD_UNCHANGED)
 
 
 def picture_size(content: bytes) -> tuple[int, int]:

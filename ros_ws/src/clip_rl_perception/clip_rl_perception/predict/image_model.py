@@ -162,7 +162,14 @@ def load(
     """
     named = str(classes) if isinstance(classes, str | Path) else None
     made = ModelOptions(model=str(checkpoint), engine=str(engine), device=device, classes=named, **options)
-    model = stream.load(made, log)
+    space = None
     if classes is not None and not isinstance(classes, str | Path):
-        model.use_classes(classes if isinstance(classes, LabelSpace) else label_space_from_names(classes))
+        space = classes if isinstance(classes, LabelSpace) else label_space_from_names(classes)
+    model = stream.load(made, log)
+    if space is not None:
+        try:
+            model.use_classes(space)
+        except BaseException:
+            model.close()
+            raise
     return Model(model)

@@ -9,13 +9,11 @@ from clip_rl_perception.predict.predict_options import FileOptions, FrameOptions
 from clip_rl_perception.predict.prediction_files import PredictionFolder, folder_name
 from clip_rl_perception.runs.problems import ProblemLog
 from clip_rl_perception.sources.frames import Frame, LeftOut, SourceError
-from clip_rl_perception.sources.streams import Inputs, Item, Stream, read
+from clip_rl_perception.sources.streams import Inputs, Item, Stream, read_ahead
 from clip_rl_perception.stream import LoadedModel, Processed, StreamRunner
-from clip_rl_perception.threads.prefetch import Prefetch
+from clip_rl_perception.threads.collection import working
 from clip_rl_perception.threads.worker_thread import Worker
 
-AHEAD_BYTES = 64 << 20
-"""Memory for frames decoded ahead."""
 WAITING = 4
 """Frames that may wait to be written."""
 
@@ -67,9 +65,8 @@ class PredictionRun:
                 writer: Worker[_Taken] = stack.enter_context(
                     Worker(lambda item: self._write(*item), capacity=WAITING, name="predict-write")
                 )
-                items = stack.enter_context(
-                    Prefetch(read(self._inputs), limit_bytes=AHEAD_BYTES, size=_size, give_way=True)
-                )
+                items = stack.enter_context(read_ahead(self._inputs, give_way=True))
+                stack.enter_context(working(self))
                 try:
                     for item in items:
                         if self._stop or self.done == self._options.max_frames:
@@ -109,7 +106,3 @@ class PredictionRun:
 
 _Taken = tuple[Stream, Frame | LeftOut, Processed | None]
 """A frame and what the runner made of it; None: it could not be read."""
-
-
-def _size(item: Item) -> int:
-    return int(item.content.rgb.nbytes) if isinstance(item.content, Frame) else 1

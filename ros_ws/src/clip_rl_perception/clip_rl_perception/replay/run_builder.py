@@ -24,11 +24,7 @@ from clip_rl_perception.runs.problems import ProblemLog
 from clip_rl_perception.runs.run_record import FrameRecord, Kind, Mode, RunRecord, mask_hash, noted
 from clip_rl_perception.scene.types import Instrument, Scene
 from clip_rl_perception.sources.frames import Frame, LeftOut
-from clip_rl_perception.sources.streams import InputOptions, Item, Stream, open_inputs, read
-from clip_rl_perception.threads.prefetch import Prefetch
-
-AHEAD_BYTES = 64 << 20
-"""Memory for frames decoded ahead."""
+from clip_rl_perception.sources.streams import InputOptions, Stream, open_inputs, read_ahead
 
 StreamKey = tuple[str, str]
 """Sequence and topic."""
@@ -89,7 +85,7 @@ class RunBuilder:
 
     def read(self, *, give_way: bool = False) -> Generator[tuple[Stream, Frame | LeftOut]]:
         """Frames of the input, read ahead in a thread, with `give_way` at a low priority. Raises `SourceError`."""
-        with Prefetch(read(self.inputs), limit_bytes=AHEAD_BYTES, size=_size, give_way=give_way) as items:
+        with read_ahead(self.inputs, give_way=give_way) as items:
             for item in items:
                 self.problems.add(*item.problems)
                 if item.content is not None:
@@ -227,7 +223,3 @@ def key_of(part: Stream | FrameRecord) -> StreamKey:
 def place_of(stream: Stream, frame: Frame) -> str:
     """Names a frame in messages."""
     return f"{stream.path}: {stream.topic or frame.name} at {frame.stamp_ns / 1e9:.3f} s"
-
-
-def _size(item: Item) -> int:
-    return int(item.content.rgb.nbytes) if isinstance(item.content, Frame) else 1

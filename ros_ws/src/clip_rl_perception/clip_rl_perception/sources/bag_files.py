@@ -40,9 +40,9 @@ _FOREIGN = (
 def is_bag(path: Path) -> bool:
     """True for a rosbag2 folder or one of its storage files, for ROS 1 bags, and for a folder of nothing else."""
     if path.is_file():
-        return is_storage(path.name) or path.name.endswith(ROS1_SUFFIXES)
+        return is_storage(path.name) or is_ros1(path.name)
     names = [file.name for file in entries(path)]
-    ros1 = bool(names) and all(name.endswith(ROS1_SUFFIXES) for name in names)
+    ros1 = bool(names) and all(map(is_ros1, names))
     return ros1 or "metadata.yaml" in names or any(map(is_storage, names))
 
 
@@ -51,10 +51,16 @@ def is_storage(name: str) -> bool:
     return plain_name(name).lower().endswith(BAG_SUFFIXES)
 
 
+def is_ros1(name: str) -> bool:
+    """True for the name of a ROS 1 bag, in small letters or capitals."""
+    return name.lower().endswith(ROS1_SUFFIXES)
+
+
 def plain_name(name: str) -> str:
     """The name of a storage file without the suffix of its compression."""
     for suffix in PACKED_SUFFIXES:
-        name = name.removesuffix(suffix)
+        if name.lower().endswith(suffix):
+            name = name[: -len(suffix)]
     return name
 
 
@@ -68,7 +74,7 @@ def storage_files(path: Path) -> list[Path]:
     names = {file.name for file in entries(path) if not file.is_dir()}
     packed_too = {name for name in names if plain_name(name) != name and plain_name(name) in names}
     found = [name for name in sorted(names - packed_too) if is_storage(name)]
-    return [path / name for name in found or sorted(name for name in names if name.endswith(ROS1_SUFFIXES))]
+    return [path / name for name in found or sorted(filter(is_ros1, names))]
 
 
 def kind_of(file: Path) -> str:

@@ -25,7 +25,10 @@ from clip_rl_perception.sources.media_source import FolderSource, open_source
 from clip_rl_perception.sources.truth_classes import TruthClasses
 from clip_rl_perception.sources.truth_folder import TruthFolder, hold_0_and_255, mask_folders
 from clip_rl_perception.sources.truth_label_map import LabelMap, binary_label_map, load_label_map
+from clip_rl_perception.threads.prefetch import Prefetch
 
+AHEAD_BYTES = 64 << 20
+"""Memory for frames decoded ahead."""
 OUTPUT_TOPICS = ("mask", "confidence", "overlay")
 """Last parts of topics that the perception node itself publishes: no input unless asked for by name."""
 
@@ -141,8 +144,10 @@ def open_inputs(options: InputOptions, space: LabelSpace) -> Inputs:
     problems: list[str] = []
     streams: list[Stream] = []
     check_paths(options.paths)
-    images = [path for path in options.paths if is_image(path)]
-    paths = [path for path in options.paths if path not in images[1:]]
+    given = dict.fromkeys(options.paths)
+    images = [path for path in given if is_image(path)]
+    rest = set(images[1:])
+    paths = [path for path in given if path not in rest]
     names = [path.name for path in paths]
     for path in paths:
         name = path.name if names.count(path.name) == 1 else str(path)
@@ -182,6 +187,15 @@ def read(inputs: Inputs) -> Iterator[Item]:
         # Merging compares times only: of a bag those of recording, which rise, whatever the stamps do.
         told = set(inputs.problems)
         yield from heapq.merge(*(_items(stream, told) for stream in streams), key=_time)
+
+
+def read_ahead(inputs: Inputs, *, give_way: bool = False) -> Prefetch[Item]:
+    """`read` in a thread of its own, with `give_way` at a low priority."""
+
+    def size(item: Item) -> int:
+        return int(item.content.rgb.nbytes) if isinstance(item.content, Frame) else 1
+
+    return Prefetch(read(inputs), limit_bytes=AHEAD_BYTES, size=size, give_way=give_way)
 
 
 def _of_bag(path: Path, name: str, options: InputOptions, problems: list[str]) -> list[Stream]:

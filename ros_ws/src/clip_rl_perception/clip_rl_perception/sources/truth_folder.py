@@ -75,7 +75,7 @@ def _called_as(path: Path, labels: Path) -> Path:
 def hold_0_and_255(folder: Path) -> bool:
     """Whether the masks of a folder hold 0 and 255 and nothing else, so that 255 stands for something."""
     coding, found, files = binary_label_map().coding, False, mask_files(folder)
-    for file in files[:: max(1, len(files) // LOOKED_AT)]:
+    for file in files[:: -(-len(files) // LOOKED_AT) or 1]:
         try:
             found |= bool(coding.decode(read_mask(file), str(file)).any())
         except CodingError:
@@ -117,7 +117,7 @@ class TruthFolder:
         self._by_stem = {file.stem: file for file in files}
         self._in_order: list[Path] | None = None
         stems = [file.stem for file in files]
-        stamped = all(stem.isdecimal() and len(stem) >= _STAMP_DIGITS for stem in stems)
+        stamped = info.kind != "folder" and all(stem.isdecimal() and len(stem) >= _STAMP_DIGITS for stem in stems)
         self._by_stamp = dict(sorted((int(file.stem), file) for file in files)) if stamped else {}
         self._stamps = list(self._by_stamp)
         self._tolerance_ns = VIDEO_TICK_NS if info.kind == "video" else 0

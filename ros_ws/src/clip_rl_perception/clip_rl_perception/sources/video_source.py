@@ -77,7 +77,7 @@ class VideoSource:
                     continue
                 # Only as many places are lost as decoding failed: some packets are no pictures.
                 place = (places.get(item.pts, last + 1) if item is not None else len(places)) if places else None
-                for reason in failed[: place - last - 1] if place is not None else failed:
+                for reason in failed[: max(0, place - last - 1)] if place is not None else failed:
                     last += 1
                     self._leave_out(index, last, reason)
                     index += 1

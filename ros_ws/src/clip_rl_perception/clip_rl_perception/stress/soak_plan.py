@@ -59,7 +59,7 @@ class Life:
     compressed: bool
     """Which transport a node subscribes to."""
     recalls: bool
-    """Whether a node's refiner recalls the frame before."""
+    """Whether a node lets looks at earlier frames count."""
 
 
 def lives(options: SoakOptions, who: str) -> Iterator[Life]:
