@@ -12,10 +12,9 @@ from clip_rl_perception.pictures import encodings
 from clip_rl_perception.pictures.compressed_format import check_compressed_message
 from clip_rl_perception.sources.bag_reader import BagReader
 from clip_rl_perception.sources.bag_source import image_topics
-from clip_rl_perception.sources.bag_truth import StoredLabels, base_topic, class_list, is_label_topic, space_coding
+from clip_rl_perception.sources.bag_truth import StoredLabels, base_topic, class_list, is_label_topic
 from clip_rl_perception.sources.camera_model import CAMERA_INFO
 from clip_rl_perception.sources.frames import SourceError
-from clip_rl_perception.sources.mask_coding import MaskCoding
 from clip_rl_perception.sources.streams import OUTPUT_TOPICS
 
 Size = tuple[int, int]
@@ -134,7 +133,6 @@ class _Labels:
     """Checks labels against the classes that the bag says they have."""
 
     def __init__(self, reader: BagReader, topic: TopicContent, broken: list[str]) -> None:
-        self._coding: MaskCoding | None = None
         try:
             space = class_list(reader, topic.name)
         except SourceError as error:
@@ -142,10 +140,8 @@ class _Labels:
             space = None
         if space is not None:
             topic.classes = space.names
-            self._coding = space_coding(space)
         self._stored = StoredLabels(space, None)
 
     def check(self, message: Any) -> tuple[int, ...]:
         """Shape of labels that can be used; raises `SourceError`, `CodingError` or `ImageError`."""
-        ids = self._stored.decode(message, "labels")
-        return (self._coding.decode(ids, "labels") if self._coding is not None else ids).shape
+        return self._stored.decode(message, "labels").shape

@@ -23,7 +23,6 @@ from clip_rl_perception.sources.bag_truth import (
     class_list,
     is_label_topic,
     labels_beside,
-    space_coding,
 )
 from clip_rl_perception.sources.frames import (
     DEFAULT_RATE,
@@ -85,7 +84,6 @@ class BagSource:
             if left_out := [f"{name} ({topic.left_out})" for name, topic in reader.topics.items() if topic.left_out]:
                 self.problems.append(f"{self._path}: topics left out: {', '.join(left_out)}")
         self._labels = StoredLabels(label_space, label_coding)
-        self._known = space_coding(label_space) if label_space is not None else None
         self._opening_problems = tuple(self.problems)
         if rate_hz is None:
             span = (stamps[-1] - stamps[0]) / 1e9
@@ -154,8 +152,6 @@ class BagSource:
         if (label := labels.get(message.key)) is not None and self._label_topic is not None:
             try:
                 truth = self._labels.decode(_deserialize(reader, self._label_topic, label[1]), "labels")
-                if self._known is not None:
-                    truth = self._known.decode(truth, "labels")
                 if truth.shape != rgb.shape[:2]:
                     raise SourceError(f"labels are {truth.shape} but the image is {rgb.shape[:2]}")
             except ClipRlError as error:

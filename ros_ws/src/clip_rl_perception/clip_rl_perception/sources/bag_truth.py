@@ -50,6 +50,7 @@ class StoredLabels:
         """`space`: of the class list, if there is one; `coding`: of a label map, which goes before it."""
         self._coding = coding
         self._space = space
+        self._by_value = space_coding(space) if space is not None else None
         self._by_color: ColorCoding | None = None
 
     def decode(self, message: Any, place: str) -> ByteArray:
@@ -61,7 +62,7 @@ class StoredLabels:
         stored = stored_mask(message)
         if self._coding is not None:
             return self._coding.decode(stored, place)
-        if stored.pixels.ndim == 2 and stored.indices is None:
+        if stored.pixels.ndim == 2 and stored.indices is None and self._by_value is None:
             return np.asarray(stored.pixels, np.uint8)
         if stored.pixels.ndim == 3:
             if self._by_color is None:
@@ -71,9 +72,9 @@ class StoredLabels:
             except CodingError:
                 if stored.indices is None:
                     raise
-        if self._space is None:
+        if self._by_value is None:
             raise SourceError("labels with a palette need a label map, or a class list")
-        return space_coding(self._space).decode(stored, place)
+        return self._by_value.decode(stored, place)
 
 
 def stored_mask(message: Any) -> StoredMask:
