@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 from clip_rl_perception.model.checkpoint import Checkpoint, load_checkpoint
-from engine_cases import save_acting_checkpoint
+from engine_cases import save_random_checkpoint
 
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    return load_checkpoint(save_acting_checkpoint(tmp_path_factory.mktemp("checkpoint") / "model"))
+    return load_checkpoint(save_random_checkpoint(tmp_path_factory.mktemp("checkpoint") / "model"))
 
 
 @pytest.fixture(scope="session")

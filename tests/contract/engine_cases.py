@@ -1,4 +1,4 @@
-"""What engine tests share: a small checkpoint whose refiner does act, engines of it, frames and classes for it."""
+"""What engine tests share: a small checkpoint, engines of it, frames and classes for it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from clip_rl_perception.model.segmenter_config import SegmenterConfig
 SIZE = (64, 96)
 GRID = (16, 24)
 ANYTHING = Bounds(label_agreement=0.0, logit_error=100.0)
-"""An untrained network's labels hang on the last bit; the tests compare logits themselves."""
+"""An untrained network's labels hang on the last bit; the tests compare log-probabilities themselves."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,15 +75,10 @@ CASES = {
 }
 
 
-def save_acting_checkpoint(stem: Path, seed: int = 0) -> Path:
-    """The tiny network, untrained, with a refiner that does act; returns the weights' path."""
+def save_random_checkpoint(stem: Path, seed: int = 0) -> Path:
+    """The tiny network, untrained; returns the weights' path."""
     torch.manual_seed(seed)
     segmenter = ClipRlSegmenter(SegmenterConfig.tiny()).eval()
-    with torch.no_grad():
-        segmenter.refiner.action_head.weight.normal_(std=2.0)
-        segmenter.refiner.from_flag.normal_()
-        assert segmenter.refiner.action_head.bias is not None
-        segmenter.refiner.action_head.bias.zero_()
     space = load_label_space("endovis2018-type")
     text = segmenter.encode_text(space)
     save_checkpoint(stem, segmenter, space, text, Calibration.uncalibrated(segmenter.embedding_dim), {})

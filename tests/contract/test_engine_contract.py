@@ -21,7 +21,7 @@ from clip_rl_perception.model.segmenter_config import SegmenterConfig
 from engine_cases import CASES, GRID, SIZE, Case, image, text_rows
 
 TOLERANCE = {"fp32": 2e-3, "fp16": 0.1, "bf16": 0.5, "int8": 3.0}
-"""Largest difference of logits from the reference."""
+"""Largest difference of log-probabilities from the reference."""
 AGREEMENT = {"fp32": 0.9999, "fp16": 0.99, "bf16": 0.95, "int8": 0.8}
 """Least share of pixels with the reference's label, of an untrained decoder, whose classes lie close together."""
 
@@ -58,141 +58,80 @@ def test_it_says_what_it_is(engine: Engine, checkpoint: Checkpoint) -> None:
     assert engine.info.stride == 4
     assert engine.info.embedding_dim == 128
     assert engine.info.model_id == checkpoint.model_id
-    assert engine.info.max_refine_steps == 4
     assert "64x96" in engine.info.describe()
 
 
 @pytest.mark.parametrize("classes", [1, 2, 5, 12, 50])
 def test_shapes_and_types_for_any_number_of_classes(engine: Engine, classes: int) -> None:
     output = engine.infer(image(), text_rows(classes))
-    for values in (output.logits, output.refined):
-        assert values.shape == (classes, *GRID)
-        assert values.dtype == np.float32
-        assert np.isfinite(values).all()
-    np.testing.assert_allclose(np.exp(output.refined).sum(axis=0), 1.0, atol=2e-3)
+    assert output.log_probs.shape == (classes, *GRID)
+    assert output.log_probs.dtype == np.float32
+    assert np.isfinite(output.log_probs).all()
+    np.testing.assert_allclose(np.exp(output.log_probs).sum(axis=0), 1.0, atol=2e-3)
     assert output.embedding.shape == (128,)
     assert output.embedding.dtype == np.float32
     assert np.linalg.norm(output.embedding) == pytest.approx(1.0, abs=1e-2)
-    assert 0 <= output.steps <= 4
-    assert not output.truncated
     assert output.network_ms > 0
-    assert output.refine_ms >= 0
 
 
-def test_logits_are_the_reference_ones(engine: Engine, checkpoint: Checkpoint) -> None:
+def test_log_probabilities_are_the_reference_ones(engine: Engine, checkpoint: Checkpoint) -> None:
     rgb, text = image(1), text_rows()
     with torch.inference_mode():
         segmenter = checkpoint.segmenter
         decoded = segmenter.decode(segmenter.prepare(torch.from_numpy(rgb)[None]), torch.from_numpy(text))
-    output = engine.infer(rgb, text, max_steps=0)
-    np.testing.assert_allclose(output.logits, decoded.logits[0].numpy(), atol=TOLERANCE[engine.info.precision])
+    output = engine.infer(rgb, text)
+    expected = log_softmax(decoded.logits[0].numpy())
+    np.testing.assert_allclose(output.log_probs, expected, atol=TOLERANCE[engine.info.precision])
     np.testing.assert_allclose(output.embedding, decoded.embedding[0].numpy(), atol=0.05)
 
 
 def test_golden_frames_agree(engine: Engine, checkpoint: Checkpoint) -> None:
     reference = TorchEngine(checkpoint, input_size=SIZE)
     frames = golden.reference_outputs(reference, [image(seed) for seed in range(4)], text_rows())
-    # Without the refiner, whose random policy makes of one other bit another picture.
-    decoded = np.stack([log_softmax(logits) for logits in frames.logits])
-    result = golden.measure(engine, golden.GoldenFrames(frames.images, frames.text, frames.logits, decoded, steps=0))
+    result = golden.measure(engine, frames)
     assert result.label_agreement >= AGREEMENT[engine.info.precision]
     assert result.logit_error <= TOLERANCE[engine.info.precision] / 3
 
 
-def test_refinement_is_the_reference_one(engine: Engine, checkpoint: Checkpoint) -> None:
-    # Greedy actions flip where two are equally good, so almost all pixels must agree, not all; from lower precision
-    # the refiner starts elsewhere, so this holds for single precision only.
-    if engine.info.precision != "fp32":
-        pytest.skip("lower precision starts the refiner from other log-probabilities")
-    rgb, text = image(1), text_rows()
-    previous = log_softmax(np.random.default_rng(3).normal(size=(5, *GRID)).astype(np.float32))
-    with torch.inference_mode():
-        segmenter, rows = checkpoint.segmenter, torch.from_numpy(text)
-        decoded = segmenter.decode(segmenter.prepare(torch.from_numpy(rgb)[None]), rows)
-        expected = segmenter.refine(decoded, rows, torch.from_numpy(previous)[None], max_steps=2)
-    output = engine.infer(rgb, text, previous=previous, max_steps=2)
-    assert output.steps == expected.steps == 2
-    difference = np.abs(output.refined - expected.log_probs[0].numpy()).max(axis=0)
-    assert (difference < 1e-2).mean() > 0.98
-
-
 def test_same_input_same_output(engine: Engine) -> None:
     first, second = engine.infer(image(), text_rows()), engine.infer(image(), text_rows())
-    np.testing.assert_array_equal(first.logits, second.logits)
-    np.testing.assert_array_equal(first.refined, second.refined)
+    np.testing.assert_array_equal(first.log_probs, second.log_probs)
     np.testing.assert_array_equal(first.embedding, second.embedding)
-    assert first.steps == second.steps
 
 
 def test_results_outlive_the_next_frame_and_inputs_are_left_alone(engine: Engine) -> None:
     rgb, text = image(), text_rows()
-    previous = log_softmax(np.random.default_rng(3).normal(size=(5, *GRID)).astype(np.float32))
-    given = rgb.copy(), text.copy(), previous.copy()
-    output = engine.infer(rgb, text, previous=previous)
-    kept = output.logits.copy(), output.refined.copy(), output.embedding.copy()
-    other = engine.infer(image(7), text_rows(seed=4), previous=output.refined)
-    assert not np.array_equal(other.logits, output.logits)
-    for values, before in zip((output.logits, output.refined, output.embedding), kept, strict=True):
+    given = rgb.copy(), text.copy()
+    output = engine.infer(rgb, text)
+    kept = output.log_probs.copy(), output.embedding.copy()
+    other = engine.infer(image(7), text_rows(seed=4))
+    assert not np.array_equal(other.log_probs, output.log_probs)
+    for values, before in zip((output.log_probs, output.embedding), kept, strict=True):
         np.testing.assert_array_equal(values, before)
-    for argument, copied in zip((rgb, text, previous), given, strict=True):
+    for argument, copied in zip((rgb, text), given, strict=True):
         np.testing.assert_array_equal(argument, copied)
 
 
 def test_classes_change_by_text_alone(engine: Engine) -> None:
     text = text_rows(5)
     order = [3, 0, 4]
-    whole, part = engine.infer(image(), text, max_steps=0), engine.infer(image(), text[order], max_steps=0)
-    np.testing.assert_allclose(part.logits, whole.logits[order], atol=TOLERANCE[engine.info.precision])
-    other = engine.infer(image(), text_rows(5, seed=1), max_steps=0)
-    assert np.abs(other.logits - whole.logits).max() > 1.0
+    whole, part = engine.infer(image(), text), engine.infer(image(), text[order])
+    expected = log_softmax(whole.log_probs[order])
+    np.testing.assert_allclose(part.log_probs, expected, atol=TOLERANCE[engine.info.precision])
+    other = engine.infer(image(), text_rows(5, seed=1))
+    assert np.abs(other.log_probs - whole.log_probs).max() > 1.0
     np.testing.assert_array_equal(other.embedding, whole.embedding)
-
-
-def test_without_steps_the_refined_values_are_the_decoders(engine: Engine) -> None:
-    output = engine.infer(image(), text_rows(), max_steps=0)
-    assert output.steps == 0
-    assert not output.truncated
-    np.testing.assert_allclose(output.refined, log_softmax(output.logits), atol=1e-4)
-
-
-def test_steps_are_limited_by_the_caller_and_by_training(engine: Engine) -> None:
-    free = engine.infer(image(), text_rows())
-    assert free.steps > 1
-    assert not np.allclose(free.refined, log_softmax(free.logits), atol=1e-2)
-    assert engine.infer(image(), text_rows(), max_steps=1).steps == 1
-    assert engine.infer(image(), text_rows(), max_steps=100).steps <= 4
-
-
-def test_a_spent_budget_gives_the_decoders_result_and_says_so(engine: Engine) -> None:
-    output = engine.infer(image(), text_rows(), budget_ms=0.0)
-    assert output.steps == 0
-    assert output.truncated
-    np.testing.assert_allclose(output.refined, log_softmax(output.logits), atol=1e-4)
-    ample, free = engine.infer(image(), text_rows(), budget_ms=1e9), engine.infer(image(), text_rows())
-    assert not ample.truncated
-    assert ample.steps == free.steps
-    np.testing.assert_array_equal(ample.refined, free.refined)
-
-
-def test_the_previous_frame_matters_and_only_then(engine: Engine) -> None:
-    first = engine.infer(image(), text_rows())
-    previous = log_softmax(np.random.default_rng(3).normal(size=(5, *GRID)).astype(np.float32))
-    with_previous = engine.infer(image(), text_rows(), previous=previous)
-    assert not np.array_equal(first.refined, with_previous.refined)
-    np.testing.assert_array_equal(first.logits, with_previous.logits)
-    again = engine.infer(image(), text_rows())
-    np.testing.assert_array_equal(first.refined, again.refined)
 
 
 def test_views_and_read_only_frames_are_taken(engine: Engine) -> None:
     rgb = image()
-    expected = engine.infer(rgb, text_rows()).logits
+    expected = engine.infer(rgb, text_rows()).log_probs
     frozen = rgb.copy()
     frozen.setflags(write=False)
     padded = np.zeros((SIZE[0] + 4, SIZE[1] + 6, 3), np.uint8)
     padded[2:-2, 3:-3] = rgb
     for variant in (frozen, padded[2:-2, 3:-3], np.ascontiguousarray(rgb[::-1, ::-1])[::-1, ::-1]):
-        np.testing.assert_array_equal(engine.infer(variant, text_rows()).logits, expected)
+        np.testing.assert_array_equal(engine.infer(variant, text_rows()).log_probs, expected)
 
 
 @pytest.mark.parametrize(
@@ -222,13 +161,6 @@ def test_other_images_are_refused(engine: Engine, rgb: ByteArray, message: str) 
 def test_other_text_is_refused(engine: Engine, text: FloatArray) -> None:
     with pytest.raises(EngineError, match=r"text is .*\(1\.\.254, 128\)"):
         engine.infer(image(), text)
-
-
-@pytest.mark.parametrize("shape", [(4, *GRID), (5, 24, 16), GRID])
-def test_a_previous_frame_of_other_classes_or_size_is_refused(engine: Engine, shape: tuple[int, ...]) -> None:
-    with pytest.raises(EngineError, match=r"previous is .* must be float32 \(5, 16, 24\)"):
-        engine.infer(image(), text_rows(5), previous=np.zeros(shape, np.float32))
-    assert engine.infer(image(), text_rows(5)).logits.shape == (5, *GRID)
 
 
 @pytest.mark.parametrize("name", case_parameters())

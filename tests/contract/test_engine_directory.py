@@ -30,7 +30,7 @@ from clip_rl_perception.engine.manifest import MANIFEST_FILE, Bounds, sha256_of
 from clip_rl_perception.engine.protocol import EngineError, EngineInfo
 from clip_rl_perception.model.checkpoint import Checkpoint, CheckpointError, load_checkpoint, open_checkpoint
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
-from engine_cases import ANYTHING, SIZE, image, save_acting_checkpoint, text_rows
+from engine_cases import ANYTHING, SIZE, image, save_random_checkpoint, text_rows
 
 pytest.importorskip("openvino", reason="the openvino package is not installed")
 
@@ -155,8 +155,9 @@ def test_no_directory(tmp_path: Path, checkpoint: Checkpoint) -> None:
         ("", "is damaged"),
         ('{"format_version": 2, "back', "is damaged"),
         ("[]", "is of format None"),
-        ('{"format_version": 99}', "is of format 99, this version reads 4"),
-        ('{"format_version": 4}', r"lacks or garbles a field \('backend'\)"),
+        ('{"format_version": 4}', "is of format 4, this version reads 5"),  # with the graphs of a refiner
+        ('{"format_version": 99}', "is of format 99, this version reads 5"),
+        ('{"format_version": 5}', r"lacks or garbles a field \('backend'\)"),
     ],
 )
 def test_a_manifest_that_is_no_manifest(engine: Path, checkpoint: Checkpoint, text: str | None, message: str) -> None:
@@ -174,9 +175,7 @@ def test_a_manifest_with_a_garbled_field(engine: Path, checkpoint: Checkpoint, f
     assert "lacks or garbles a field" in refusal(engine, checkpoint)
 
 
-@pytest.mark.parametrize(
-    "name", [openvino_engine.NETWORK_FILE, NETWORK_WEIGHTS, openvino_engine.POLICY_FILE, GOLDEN_FILE]
-)
+@pytest.mark.parametrize("name", [openvino_engine.NETWORK_FILE, NETWORK_WEIGHTS, GOLDEN_FILE])
 def test_files_missing_truncated_or_changed(engine: Path, checkpoint: Checkpoint, name: str) -> None:
     path = engine / name
     content = path.read_bytes()
@@ -188,7 +187,7 @@ def test_files_missing_truncated_or_changed(engine: Path, checkpoint: Checkpoint
 
 
 def test_weights_of_another_checkpoint(engine: Path, tmp_path: Path, checkpoint: Checkpoint) -> None:
-    other = load_checkpoint(save_acting_checkpoint(tmp_path / "other", seed=1))
+    other = load_checkpoint(save_random_checkpoint(tmp_path / "other", seed=1))
     assert f"built of weights {checkpoint.model_id}, the checkpoint has {other.model_id}" in refusal(engine, other)
 
 
@@ -259,7 +258,7 @@ def test_golden_frames_of_another_shape(engine: Path, checkpoint: Checkpoint) ->
     for change, message in (
         ({"images": np.zeros((1, 32, 32, 3), np.uint8)}, "fails on its golden frames: rgb is uint8"),
         ({"images": np.zeros((0, *SIZE, 3), np.uint8)}, "contradict themselves"),
-        ({"logits": arrays["logits"][:, :2]}, "contradict themselves"),
+        ({"log_probs": arrays["log_probs"][:, :2]}, "contradict themselves"),
     ):
         safetensors.numpy.save_file({**arrays, **change}, path)
         forge_hash(engine, path.name)
@@ -463,5 +462,5 @@ def test_cuda_is_held_to_fp32_before_it_starts(checkpoint: Checkpoint, monkeypat
 def test_an_engine_serves_classes_that_it_was_not_built_with(whole: Path, checkpoint: Checkpoint) -> None:
     engine = open_engine(whole, checkpoint, threads=1)
     for classes in (2, 12, 50, 3, 4, 12):
-        assert engine.infer(image(), text_rows(classes)).logits.shape[0] == classes
+        assert engine.infer(image(), text_rows(classes)).log_probs.shape[0] == classes
     engine.close()

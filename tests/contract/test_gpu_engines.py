@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,25 +38,13 @@ def recorded(engine: TorchEngine, classes: int) -> bool:
 
 def test_recorded_graphs_give_what_plain_ones_give(engine: TorchEngine, checkpoint: Checkpoint) -> None:
     plain = TorchEngine(checkpoint, SIZE, engine.info.precision, device="cuda", record=False)
-    previous = None
     for seed in range(6):
         text = text_rows(5 if seed % 2 else 12)
-        before = previous if previous is not None and previous.shape[0] == text.shape[0] else None
-        found, expected = (one.infer(image(seed), text, previous=before) for one in (engine, plain))
+        found, expected = (one.infer(image(seed), text) for one in (engine, plain))
         scale = {"fp32": 1e-3, "fp16": 0.05, "bf16": 0.3}[engine.info.precision]
-        np.testing.assert_allclose(found.logits, expected.logits, atol=scale)
-        previous = found.refined
+        np.testing.assert_allclose(found.log_probs, expected.log_probs, atol=scale)
     assert recorded(engine, 5) and recorded(engine, 12)
     assert not recorded(plain, 5)
-
-
-def test_recorded_steps_advance_the_state(engine: TorchEngine) -> None:
-    results = [engine.infer(image(), text_rows(), max_steps=steps) for steps in range(5)]
-    assert [result.steps for result in results] == [0, 1, 2, 3, 4]
-    for earlier, later in itertools.pairwise(results):
-        assert not np.array_equal(earlier.refined, later.refined)
-    again = engine.infer(image(), text_rows(), max_steps=2)
-    np.testing.assert_array_equal(again.refined, results[2].refined)
 
 
 def test_without_recording_frames_are_served_and_it_is_told(
@@ -69,8 +56,8 @@ def test_without_recording_frames_are_served_and_it_is_told(
     monkeypatch.setattr(DeviceGraphs, "record", refuse)
     told: list[str] = []
     engine = TorchEngine(checkpoint, SIZE, "bf16", device="cuda", log=told.append)
-    assert engine.infer(image(), text_rows()).logits.shape == (5, 16, 24)
-    assert engine.infer(image(), text_rows(7)).logits.shape == (7, 16, 24)
+    assert engine.infer(image(), text_rows()).log_probs.shape == (5, 16, 24)
+    assert engine.infer(image(), text_rows(7)).log_probs.shape == (7, 16, 24)
     assert len(told) == 1
     assert "no CUDA graphs (operation not permitted when stream is capturing); running without" in told[0]
 
@@ -100,7 +87,7 @@ def test_a_gpu_out_of_memory_is_one_line_and_the_next_frame_is_served(checkpoint
             engine.infer(frame, text_rows(50))
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert engine.infer(frame, text_rows(2)).logits.shape == (2, 512, 640)
+    assert engine.infer(frame, text_rows(2)).log_probs.shape == (2, 512, 640)
     engine.close()
 
 
@@ -108,7 +95,7 @@ def test_single_precision_is_single_precision(checkpoint: Checkpoint) -> None:
     """No TF32: the golden gate of FP32 engines is a thousandth of a logit."""
     rgb, text = image(1), text_rows()
     cuda, cpu = load_engine("cuda", checkpoint, input_size=SIZE, precision="fp32"), TorchEngine(checkpoint, SIZE)
-    np.testing.assert_allclose(cuda.infer(rgb, text).logits, cpu.infer(rgb, text).logits, atol=1e-3)
+    np.testing.assert_allclose(cuda.infer(rgb, text).log_probs, cpu.infer(rgb, text).log_probs, atol=1e-3)
 
 
 def test_the_checkpoint_stays_where_it_was(engine: TorchEngine, checkpoint: Checkpoint) -> None:
@@ -144,9 +131,8 @@ def test_a_plan_is_built_verified_and_bound_to_this_gpu(checkpoint: Checkpoint, 
         "golden.safetensors",
         "manifest.json",
         "network.engine",
-        "step.engine",
     ]
     open_engine(tmp_path / "engine", checkpoint).close()
-    (tmp_path / "engine" / "step.engine").write_bytes(b"")
-    with pytest.raises(EngineError, match=r"file step\.engine is damaged"):
+    (tmp_path / "engine" / "network.engine").write_bytes(b"")
+    with pytest.raises(EngineError, match=r"file network\.engine is damaged"):
         open_engine(tmp_path / "engine", checkpoint)

@@ -33,7 +33,7 @@ try:
 except EngineError as error:
     print(error)
 resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-print(engine.infer(frame, text[:2]).logits.shape)
+print(engine.infer(frame, text[:2]).log_probs.shape)
 """
 
 

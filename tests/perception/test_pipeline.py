@@ -81,7 +81,6 @@ def test_a_scene_by_hand() -> None:
     np.testing.assert_allclose(tag.axis, (1, 0), atol=0.03)
     assert (scene.validity, scene.reason) == (Validity.OK, "")
     assert math.isnan(scene.novelty)  # nothing was calibrated
-    assert scene.refine_steps == 2
     assert list(scene.stage_ms) == ["preprocess", "network", "refine", "postprocess", "tags"]
     assert all(math.isfinite(value) and value >= 0 for value in scene.stage_ms.values())
     assert scene.stage_ms["postprocess"] > 0
@@ -103,7 +102,6 @@ def test_the_network_sees_the_frame_and_only_that_is_new_each_time() -> None:
     assert [scene.instruments[0].age for scene in scenes] == [0, 1, 2]
     assert [scene.instruments[0].track_id for scene in scenes] == [1, 1, 1]
     assert scenes[2].instruments[0].velocity[0] == pytest.approx(500, abs=60)  # 20 px in 40 ms
-    assert all(call["previous"] is None for call in engine.calls)
 
 
 def test_the_same_input_gives_the_same_scene() -> None:
@@ -132,9 +130,8 @@ def test_a_stream_looks_at_its_frames_in_turn_and_earlier_looks_count() -> None:
     memory: SceneMemory | None = None
     for index in range(5):
         _, memory = made.process(frame, index * 40 * MS, memory)
-    shown = [np.asarray(call["rgb"]) for call in engine.calls]
-    plain = shown[0]
-    for got, wanted in zip(shown[1:], (plain[::-1, ::-1], plain[:, ::-1], plain[::-1], plain), strict=True):
+    plain = engine.calls[0]
+    for got, wanted in zip(engine.calls[1:], (plain[::-1, ::-1], plain[:, ::-1], plain[::-1], plain), strict=True):
         np.testing.assert_array_equal(got, wanted)
     assert memory is not None and memory.evidence.looks == 5
     np.testing.assert_allclose(np.median(memory.evidence.weight), 5, rtol=0.02)
@@ -158,7 +155,7 @@ def test_without_memory_a_frame_gets_a_plain_look_alone(config: PipelineConfig, 
     alone, _ = pipeline(ColorEngine(), config).process(frame, 0)
     np.testing.assert_array_equal(scene.refined, alone.refined)
     assert memory.evidence.looks == 1 and len(engine.calls) == 2
-    np.testing.assert_array_equal(np.asarray(engine.calls[1]["rgb"])[:, :10], to_network(frame, scene.view)[:, :10])
+    np.testing.assert_array_equal(engine.calls[1][:, :10], to_network(frame, scene.view)[:, :10])
 
 
 @pytest.mark.parametrize("views", [2, 4])
@@ -187,7 +184,7 @@ def test_a_cut_leaves_nothing_of_the_scene_before() -> None:
     alone, _ = pipeline().process(other, 0)
     np.testing.assert_array_equal(scene.label_map, alone.label_map)
     assert memory.evidence.looks == 1
-    np.testing.assert_array_equal(engine.calls[1]["rgb"], to_network(other, scene.view))  # a plain look
+    np.testing.assert_array_equal(engine.calls[1], to_network(other, scene.view))  # a plain look
 
 
 def test_another_size_or_content_drops_the_previous_frame_but_not_identities() -> None:
@@ -221,13 +218,26 @@ def test_tissue_classes_make_no_tags() -> None:
     assert scene.instruments == () and (scene.label_map == 2).any()
 
 
-def test_steps_and_budget_reach_the_engine() -> None:
-    engine = ColorEngine(steps=4)
-    scene, _ = pipeline(engine, PipelineConfig(refine_steps=1)).process(tissue(), 0)
-    assert scene.refine_steps == 1 and scene.validity == Validity.OK
-    scene, _ = pipeline(engine, PipelineConfig(latency_budget_ms=2.0)).process(tissue(), 0)
-    assert engine.calls[-1]["budget_ms"] == 2.0
-    assert scene.refine_steps == 2 and scene.validity == Validity.DEGRADED and "budget" in scene.reason
+def test_a_budget_leaves_out_looks_but_never_the_first() -> None:
+    engine = ColorEngine()
+    scene, _ = pipeline(engine, PipelineConfig(latency_budget_ms=1e-6)).process(tissue(), 0)
+    assert len(engine.calls) == 1 and scene.validity == Validity.OK, "all looks asked for were taken"
+    scene, memory = pipeline(engine, PipelineConfig(latency_budget_ms=1e-6, views=4)).process(tissue(), 0)
+    assert len(engine.calls) == 2 and memory.evidence.looks == 1
+    assert (scene.validity, scene.reason) == (
+        Validity.DEGRADED,
+        "looks left out: they did not fit the latency budget",
+    )
+    scene, _ = pipeline(engine, PipelineConfig(latency_budget_ms=1e9, views=4)).process(tissue(), 0)
+    assert len(engine.calls) == 6 and scene.validity == Validity.OK
+
+
+@pytest.mark.parametrize("steps", [None, 1, 64])
+def test_any_number_of_steps_but_0_asks_for_looks_in_turn_with_memory(steps: int | None) -> None:
+    frames = [with_shaft(tissue(seed=i), (300 + 5 * i, 250)) for i in range(3)]
+    asked, plain = run(frames, pipeline(config=PipelineConfig(refine_steps=steps))), run(frames, pipeline())
+    for one, other in zip(asked, plain, strict=True):
+        np.testing.assert_array_equal(one.refined, other.refined)
 
 
 def test_configuration_can_change_between_frames() -> None:
@@ -334,15 +344,17 @@ def test_an_engine_that_breaks_its_protocol_is_named() -> None:
     class Wrong(ColorEngine):
         def infer(self, *args: object, **options: object) -> EngineOutput:
             output = super().infer(*args, **options)  # type: ignore[arg-type]
-            return dataclasses.replace(output, refined=output.refined[:, :-1])
+            return dataclasses.replace(output, log_probs=output.log_probs[:, :-1])
 
-    with pytest.raises(EngineError, match=r"returned refined as float32 \(3, 21, 28\); expected float32 \(3, 22, 28\)"):
+    with pytest.raises(
+        EngineError, match=r"returned log_probs as float32 \(3, 21, 28\); expected float32 \(3, 22, 28\)"
+    ):
         pipeline(Wrong()).process(tissue(), 0)
 
     class Broken(ColorEngine):
         def infer(self, *args: object, **options: object) -> EngineOutput:
             output = super().infer(*args, **options)  # type: ignore[arg-type]
-            return dataclasses.replace(output, refined=output.refined * np.float32(np.nan))
+            return dataclasses.replace(output, log_probs=output.log_probs * np.float32(np.nan))
 
     with pytest.raises(EngineError, match="not finite"):
         pipeline(Broken()).process(tissue(), 0)
@@ -376,7 +388,7 @@ def test_with_the_torch_engine(tmp_path: Path) -> None:
     renamed = PerceptionPipeline.of_checkpoint(engine, checkpoint, others, PipelineConfig(refine_steps=0))
     np.testing.assert_array_equal(renamed.text, checkpoint.encode_text(others).numpy())
     scene, _ = renamed.process(frames[0], 0)
-    assert scene.refined.shape == (2, 24, 32) and scene.refine_steps == 0
+    assert scene.refined.shape == (2, 24, 32)
 
 
 @pytest.mark.parametrize("classes_first", [True, False])
@@ -394,10 +406,8 @@ class _OtherLayout(ColorEngine):
 
     def infer(self, *arguments: Any, **options: Any) -> EngineOutput:
         output = super().infer(*arguments, **options)
-        logits, refined = (
-            np.moveaxis(np.ascontiguousarray(np.moveaxis(maps, 0, 2)), 2, 0) for maps in (output.logits, output.refined)
-        )
-        return dataclasses.replace(output, logits=logits, refined=refined)
+        by_pixel = np.ascontiguousarray(np.moveaxis(output.log_probs, 0, 2))
+        return dataclasses.replace(output, log_probs=np.moveaxis(by_pixel, 2, 0))
 
 
 def count_compiled(*, classes_first: bool) -> None:

@@ -108,7 +108,7 @@ def test_building_is_asked_for_and_told(
             assert tester.set_parameter(name, value, NODE).successful
 
 
-def test_a_budget_too_small_for_a_step_gives_the_decoders_mask_and_says_so(
+def test_a_budget_too_small_for_all_looks_gives_the_first_and_says_so(
     tester: Tester, unconfigured: NodeProcess
 ) -> None:
     tester.transition("configure", node=NODE)
@@ -116,6 +116,7 @@ def test_a_budget_too_small_for_a_step_gives_the_decoders_mask_and_says_so(
     rig = Rig(tester, "engines")
     rig.prime()
     assert tester.set_parameter("latency_budget_ms", 0.001, NODE).successful
+    assert tester.set_parameter("views", 2, NODE).successful
     message = image(picture(), tester.now())
     status = rig.send(message)
     mask = rig.mask.wait(lambda other: other.header == message.header, "the mask")
@@ -124,6 +125,7 @@ def test_a_budget_too_small_for_a_step_gives_the_decoders_mask_and_says_so(
     assert status.refine_steps == 0
     assert (mask.height, mask.width) == (60, 80)
     assert tester.set_parameter("latency_budget_ms", 0.0, NODE).successful
+    assert tester.set_parameter("views", 1, NODE).successful
     rig.close()
 
 

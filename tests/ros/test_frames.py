@@ -111,10 +111,15 @@ def test_mask_at_network_size(rig: Rig, tester: Tester) -> None:
         assert tester.set_parameter("mask_size", "full").successful
 
 
-def test_refinement_steps_follow_the_parameter(rig: Rig, tester: Tester) -> None:
+def test_plain_looks_alone_follow_the_parameter(rig: Rig, tester: Tester) -> None:
     assert tester.set_parameter("refine_steps", 0).successful
     try:
-        assert rig.send(image(picture(), tester.now())).refine_steps == 0
+        masks = []
+        for _ in range(2):
+            message = image(picture(), tester.now())
+            assert rig.send(message).refine_steps == 0
+            masks.append(bytes(rig.of(rig.mask, message).data))
+        assert masks[0] == masks[1], "each frame alone, the same way up"
     finally:
         assert tester.set_parameter("refine_steps", -1).successful
 

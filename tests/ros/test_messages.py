@@ -57,7 +57,6 @@ def scene() -> Scene:
         novelty=0.25,
         view=view,
         refined=np.zeros((3, 8, 8), np.float32),
-        refine_steps=3,
         stage_ms={"preprocess": 1.0, "network": 2.0, "refine": 3.0, "postprocess": 4.0, "tags": 5.0},
     )
 
@@ -150,7 +149,6 @@ def test_status_of_a_processed_and_of_a_rejected_frame() -> None:
         novelty=seen.novelty,
         stage_ms={"decode": 0.5, **seen.stage_ms, "publish": 0.75, "total": 20.0},
         age_ms=30.0,
-        refine_steps=seen.refine_steps,
         **dataclasses.asdict(FrameCounts(4, 3, 2, 1)),
         model_id="abc",
         engine="torch fp32 288x352",
@@ -159,7 +157,7 @@ def test_status_of_a_processed_and_of_a_rejected_frame() -> None:
     assert done.header == HEADER and (done.validity, done.reason) == (SceneStatus.STALE, "old")
     assert (done.decode_ms, done.preprocess_ms, done.network_ms, done.refine_ms) == (0.5, 1.0, 2.0, 3.0)
     assert (done.postprocess_ms, done.tags_ms, done.publish_ms, done.total_ms) == (4.0, 5.0, 0.75, 20.0)
-    assert (done.age_ms, done.novelty, done.refine_steps) == (30.0, 0.25, 3)
+    assert (done.age_ms, done.novelty, done.refine_steps) == (30.0, 0.25, 0)
     assert (done.received, done.processed, done.dropped, done.invalid) == (4, 3, 2, 1)
     assert (done.model_id, done.engine) == ("abc", "torch fp32 288x352")
     rejected = over_the_wire(scene_messages.status(HEADER, Status(Validity.INVALID_INPUT, "step"), ROS_TYPES))

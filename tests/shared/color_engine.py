@@ -1,8 +1,8 @@
 """An engine without a network: classes are told by colour. Exact, quick, and a genuine `Engine` in every respect.
 
 Each class has a reference colour; a node's logits are minus the distance of its mean colour to the references, over a
-softness. Refinement sharpens, and recalls a previous result where one is given. Text embeddings carry the colours: row
-k of `text_for` holds class k's, so that new classes work as they do with a real model.
+softness. Text embeddings carry the colours: row k of `text_for` holds class k's, so that new classes work as they do
+with a real model.
 """
 
 from __future__ import annotations
@@ -29,51 +29,29 @@ def log_softmax(logits: FloatArray) -> FloatArray:
 
 
 class ColorEngine:
-    def __init__(self, input_size: tuple[int, int] = (88, 112), softness: float = 12.0, steps: int = 2) -> None:
-        self.info = EngineInfo("color", "fp32", input_size, 4, EMBEDDING_DIM, "0123456789ab", steps)
+    def __init__(self, input_size: tuple[int, int] = (88, 112), softness: float = 12.0) -> None:
+        self.info = EngineInfo("color", "fp32", input_size, 4, EMBEDDING_DIM, "0123456789ab")
         self.softness = softness
-        self.calls: list[dict[str, object]] = []
+        self.calls: list[ByteArray] = []
+        """What it was asked about, oldest first."""
         self.closed = False
         self.broken = False
 
-    def infer(
-        self,
-        rgb: ByteArray,
-        text: FloatArray,
-        *,
-        previous: FloatArray | None = None,
-        max_steps: int | None = None,
-        budget_ms: float | None = None,
-    ) -> EngineOutput:
-        check_infer_arguments(self.info, rgb, text, previous)
+    def infer(self, rgb: ByteArray, text: FloatArray) -> EngineOutput:
+        check_infer_arguments(self.info, rgb, text)
         if self.broken:
             raise EngineError("the engine was unplugged; plug it in")
-        self.calls.append({"rgb": rgb.copy(), "previous": previous, "max_steps": max_steps, "budget_ms": budget_ms})
+        self.calls.append(rgb.copy())
         start = time.perf_counter()
         height, width = self.info.input_size
         nodes = cv2.resize(rgb, (width // 4, height // 4), interpolation=cv2.INTER_AREA).astype(np.float32)
         colors = 255 * text[:, :3] / text[:, 3:]
         distance = np.linalg.norm(nodes[None] - colors[:, None, None], axis=-1)
         logits = np.asarray(-distance / self.softness, np.float32)
-        decoded = time.perf_counter()
-        wanted = self.info.max_refine_steps if max_steps is None else min(max_steps, self.info.max_refine_steps)
-        # A budget in whole milliseconds per step, so that what is cut short does not depend on the machine.
-        steps = wanted if budget_ms is None else min(wanted, int(budget_ms))
-        refined = log_softmax(logits * (1 + 0.1 * steps))
-        if previous is not None and steps > 0:
-            refined = log_softmax(np.asarray(0.9 * refined + 0.1 * previous, np.float32))
         mean = nodes.reshape(-1, 3).mean(axis=0) / 255
         embedding = np.array([*mean, 1.0], np.float32)
         embedding /= np.linalg.norm(embedding)
-        return EngineOutput(
-            logits=logits,
-            refined=refined,
-            embedding=embedding,
-            steps=steps,
-            truncated=steps < wanted,
-            network_ms=(decoded - start) * 1e3,
-            refine_ms=(time.perf_counter() - decoded) * 1e3,
-        )
+        return EngineOutput(log_softmax(logits), embedding, network_ms=(time.perf_counter() - start) * 1e3)
 
     def close(self) -> None:
         self.closed = True

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from clip_rl_perception.model.segmenter import ClipRlSegmenter, NetworkOutput
+from clip_rl_perception.engine.graphs import NetworkOutput
+from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from torch import Tensor, nn
 from torch.nn import functional
 
 
 class NetworkGraph(nn.Module):
-    """Encoder and decoder as one graph of tensors: bytes in, everything that the steps need out."""
+    """Encoder and decoder as one graph of tensors: bytes in, log-probabilities out."""
 
     def __init__(self, segmenter: ClipRlSegmenter) -> None:
         super().__init__()
@@ -17,6 +18,4 @@ class NetworkGraph(nn.Module):
     def forward(self, images: Tensor, text: Tensor) -> NetworkOutput:
         """Of uint8 images (B, H, W, 3) and text embeddings (K, D)."""
         decoded = self.segmenter.decode(self.segmenter.prepare(images), text)
-        context = self.segmenter.refiner_context(decoded, text)
-        log_probs = functional.log_softmax(decoded.logits, dim=1)
-        return NetworkOutput(decoded.logits, log_probs, decoded.embedding, context.static, context.text)
+        return NetworkOutput(functional.log_softmax(decoded.logits, dim=1), decoded.embedding)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +13,6 @@ from clip_rl_perception import options
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.bench import bench_report
 from clip_rl_perception.bench.bench_frames import back_and_forth, load_frames
-from clip_rl_perception.bench.engine_timing import PipelineCandidate, steps_summary
-from clip_rl_perception.bench.frame_kinds import REPEATS, kinds_of, measure_kinds
 from clip_rl_perception.bench.interleaved import Series, interleave, ratio, resident_mb
 from clip_rl_perception.bench.label_map_ways import measure_postprocess
 from clip_rl_perception.bench.node_rates import NodeSetting, describe, find_peak, keeps_up, summarise
@@ -82,68 +80,6 @@ def test_back_and_forth_repeats_no_end() -> None:
     assert film == [0, 1, 2, 3, 2, 1, 0, 1, 2, 3, 2, 1]
 
 
-def test_steps_and_their_price() -> None:
-    # Two frames stop after one step (which takes two runs of the policy), one needs all four.
-    summary = steps_summary([(1, 1.0), (1, 3.0), (4, 4.0)], 4)
-    assert summary["frames"] == {"0": 0, "1": 2, "2": 0, "3": 0, "4": 1}
-    assert summary["median_ms"] == {"1": 2.0, "4": 4.0}
-    assert summary["mean_steps"] == 2.0
-    assert summary["full_ms"] == 4.0
-    # With three steps the policy ran four times, too; the second frame's price says nothing of four.
-    assert steps_summary([(4, 4.0), (3, 2.0), (2, 9.0)], 4)["full_ms"] == 3.0
-    assert steps_summary([(1, 1.0), (0, 1.0)], 4)["full_ms"] is None
-
-
-def test_kinds_of_frames() -> None:
-    film = [np.full((40, 80, 3), value, np.uint8) for value in (10, 20, 60)]
-    film[0][:, 40:] = 30
-    stills = [np.full((8, 8, 3), 7, np.uint8), np.full((8, 8, 3), 9, np.uint8)]
-    kinds = kinds_of(film, stills)
-    assert len(kinds) == 6
-    assert [len(stream) for stream in kinds["film"]] == [3]
-    assert [[int(frame[0, 0, 0]) for frame in stream] for stream in kinds["camera at rest"]] == [
-        [value] * REPEATS for value in (10, 20, 60)
-    ]
-    assert [len(stream) for stream in kinds["stills, each alone"]] == [1, 1]
-    (blurred,) = kinds["out of focus"]
-    assert 10 <= int(blurred[0][0, 39, 0]) < int(blurred[0][0, 41, 0]) <= 30
-    assert {int(value) for value in np.unique(kinds["one colour"][0][0])} == {33}  # mean of 20, 20, 60
-    assert not kinds["black"][0][0].any()
-    for streams in kinds.values():
-        assert all(frame.shape == (40, 80, 3) and frame.dtype == np.uint8 for stream in streams for frame in stream)
-
-
-class Stepping:
-    """Takes as many steps as a frame's first byte says, and one more from the second frame of a stream on."""
-
-    class engine:
-        class info:
-            max_refine_steps = 4
-
-    def __init__(self) -> None:
-        self.steps: list[tuple[int, float]] = [(4, 100.0)]
-        self._seen = 0
-
-    def reset(self) -> None:
-        self._seen = 0
-
-    def run(self, frame: ByteArray) -> dict[str, float]:
-        steps = int(frame[0, 0, 0]) + (self._seen > 0)
-        self._seen += 1
-        self.steps.append((steps, float(steps)))
-        return {}
-
-
-def test_steps_are_counted_by_kind_of_frame() -> None:
-    kinds = {"one stream": (FRAMES[:2],), "two streams": (FRAMES[:1], FRAMES[1:2])}
-    rows = measure_kinds(cast(PipelineCandidate, Stepping()), kinds)
-    assert [(row["kind"], row["frames"]) for row in rows] == [
-        ("one stream", {"0": 1, "1": 0, "2": 1, "3": 0, "4": 0}),
-        ("two streams", {"0": 1, "1": 1, "2": 0, "3": 0, "4": 0}),
-    ]
-    assert [row["refine_ms"] for row in rows] == [1.0, 0.5]
-
-
 def test_roofline_on_a_known_machine() -> None:
     ceilings = Ceilings({"fp32": 100.0, "bf16": 200.0}, bandwidth_gb_s=10.0)
     work = Work(flops=2 * 10**9, elements=5 * 10**6, parameters=0)
@@ -199,7 +135,7 @@ def test_the_peak_above_all_known_rates_and_below_all() -> None:
 def status(network: float, total: float) -> dict[str, Any]:
     stages = dict.fromkeys(("decode", "preprocess", "postprocess", "tags", "publish"), 1.0)
     stages |= {"network": network, "refine": 1.0, "total": total}
-    return {"stage_ms": stages, "refine_steps": 2, "engine": "openvino bf16 288x352"}
+    return {"stage_ms": stages, "engine": "openvino bf16 288x352"}
 
 
 def test_a_point_of_two_cameras() -> None:
@@ -300,15 +236,12 @@ def test_the_command_measures_and_writes(tmp_path: Path) -> None:
     assert all(entry["fps"] > 0 and entry["ratio_to_torch"] > 0 for entry in found["engines"])
     assert [entry["classes"] for entry in found["engines"]] == [2, 3, 5, 2]
     assert (found["classes"]["fewest"], found["classes"]["most"]) == (3, 5)
-    assert sum(ours["refinement"]["frames"].values()) == 6  # three rounds and three before
-    assert [sum(row["frames"].values()) for row in found["kinds"]] == [4, 3 * 6, 8, 4, 6, 6]
     text = page.read_text(encoding="utf-8")
     for head in (
         "# Performance",
         "## Engines: clip-rl-tiny, 288x352",
         "## Roofline",
         "## Label map",
-        "| camera at rest |",
     ):
         assert head in text
 

@@ -7,10 +7,9 @@ import pytest
 import torch
 from clip_rl_perception.engine.device_engine import DeviceEngine
 from clip_rl_perception.engine.device_graphs import DeviceGraphs, Download, Program, Upload
-from clip_rl_perception.engine.graphs import CastNetworkGraph, MovingStepGraph
+from clip_rl_perception.engine.graphs import CastNetworkGraph
 from clip_rl_perception.engine.protocol import EngineError, EngineInfo
-from clip_rl_perception.model.actions import Action
-from clip_rl_perception.model.segmenter import ClipRlSegmenter, StepGraph
+from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.model.segmenter_config import SegmenterConfig
 from plain_network import NetworkGraph
 from torch import Tensor
@@ -23,16 +22,11 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def segmenter() -> ClipRlSegmenter:
     torch.manual_seed(0)
-    network = ClipRlSegmenter(SegmenterConfig.tiny()).eval()
-    with torch.no_grad():
-        network.refiner.action_head.weight.normal_(std=3.0)
-        assert network.refiner.action_head.bias is not None
-        network.refiner.action_head.bias.zero_()
-    return network
+    return ClipRlSegmenter(SegmenterConfig.tiny()).eval()
 
 
 def info() -> EngineInfo:
-    return EngineInfo("torch", "fp32", SIZE, 4, 128, "0" * 12, 4)
+    return EngineInfo("torch", "fp32", SIZE, 4, 128, "0" * 12)
 
 
 def inputs(classes: int = 5) -> tuple[Tensor, Tensor]:
@@ -60,8 +54,8 @@ def test_casting_leaves_the_segmenter_and_the_outputs_single(
     found = cast(image, text)
     assert {parameter.dtype for parameter in cast.encoder.parameters()} == {cast.dtype}
     assert all(value.dtype is torch.float32 for value in found)
-    assert (found.logits - expected.logits).abs().max() < tolerance
-    assert not torch.equal(found.logits, expected.logits), "nothing was cast"
+    assert (found.log_probs - expected.log_probs).abs().max() < tolerance
+    assert not torch.equal(found.log_probs, expected.log_probs), "nothing was cast"
     assert found.embedding.norm().item() == pytest.approx(1.0, abs=1e-5)
     assert all(torch.equal(value, before[name]) for name, value in segmenter.state_dict().items())
 
@@ -78,14 +72,14 @@ def test_a_graph_of_its_own_shares_no_weight(segmenter: ClipRlSegmenter) -> None
 def test_no_graph_copies_from_the_host(segmenter: ClipRlSegmenter, precision: str) -> None:
     """A tensor made of Python numbers would be copied to the GPU while a CUDA graph is recorded, which fails."""
     image, text = inputs()
-    network, step = CastNetworkGraph(segmenter, precision, SIZE, own=True).eval(), MovingStepGraph(segmenter).eval()
-    output = network(image, text)
-    previous = torch.zeros_like(output.log_probs)
-    arguments = (output.log_probs, output.static, output.text, previous, torch.zeros(1, 1, 1, 1))
-    for program in (torch.export.export(network, (image, text)), torch.export.export(step, arguments)):
-        assert not made_of_numbers(program)
-    # The check itself sees what it is for: the plain graph makes its edge filters of numbers.
-    assert made_of_numbers(torch.export.export(NetworkGraph(segmenter).eval(), (image, text)))
+    network = CastNetworkGraph(segmenter, precision, SIZE, own=True).eval()
+    assert not made_of_numbers(torch.export.export(network, (image, text)))
+    assert made_of_numbers(torch.export.export(MadeOfNumbers(), (image,))), "the check does not see what it is for"
+
+
+class MadeOfNumbers(torch.nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return images.float() * torch.tensor([0.299, 0.587, 0.114])
 
 
 def made_of_numbers(program: torch.export.ExportedProgram) -> set[str]:
@@ -93,38 +87,18 @@ def made_of_numbers(program: torch.export.ExportedProgram) -> set[str]:
     return {name for name in program.constants if "lifted" in name or "constant" in name}
 
 
-@torch.no_grad()
-def test_a_step_tells_how_many_pixels_moved(segmenter: ClipRlSegmenter) -> None:
-    image, text = inputs()
-    output = CastNetworkGraph(segmenter, "fp32", SIZE)(image, text)
-    arguments = (
-        output.log_probs, output.static, output.text, torch.zeros_like(output.log_probs), torch.zeros(1, 1, 1, 1)
-    )  # fmt: skip
-    expected, actions = StepGraph(segmenter)(*arguments)
-    after, moved = MovingStepGraph(segmenter)(*arguments)
-    assert torch.equal(after, expected)
-    assert moved.tolist() == [(actions != Action.KEEP).sum().item()]
-    assert moved.item() > 0
-
-
 @torch.inference_mode()
-def test_static_graphs_run_in_place(segmenter: ClipRlSegmenter) -> None:
+def test_the_graph_runs_on_static_tensors(segmenter: ClipRlSegmenter) -> None:
     image, text = inputs()
-    program = Program(CastNetworkGraph(segmenter, "fp32", SIZE), MovingStepGraph(segmenter))
+    program = Program(CastNetworkGraph(segmenter, "fp32", SIZE))
     graphs = DeviceGraphs(program, info(), classes=5, device=CPU)
-    graphs.send_image(image.numpy()[0])
-    graphs.send_text(text.numpy())
-    state = graphs.state.data_ptr()
-    graphs.run_network()
-    assert torch.equal(graphs.state, program.network(image, text).log_probs)
-    decoded = graphs.output.log_probs.clone()
-    expected, moved = program.step(
-        decoded, graphs.output.static, graphs.output.text, torch.zeros_like(decoded), torch.zeros(1, 1, 1, 1)
-    )
-    graphs.run_step()
-    assert torch.equal(graphs.state, expected) and torch.equal(graphs.moved, moved)
-    assert torch.equal(graphs.output.log_probs, decoded), "the decoder's values were overwritten"
-    assert graphs.state.data_ptr() == state
+    addresses = graphs.image.data_ptr(), graphs.text.data_ptr()
+    for shown in (image, image.flip(1)):
+        log_probs, embedding = graphs.run(shown.numpy()[0], text.numpy())
+        expected = program.network(shown, text)
+        np.testing.assert_array_equal(log_probs, expected.log_probs[0].numpy())
+        np.testing.assert_array_equal(embedding, expected.embedding[0].numpy())
+    assert (graphs.image.data_ptr(), graphs.text.data_ptr()) == addresses
 
 
 def test_arrays_travel_in_and_out() -> None:
@@ -151,8 +125,6 @@ class FailingProgram:
 
     def network(self, images: Tensor, text: Tensor) -> None:
         raise self.error
-
-    step = network
 
 
 @pytest.mark.parametrize(
@@ -183,7 +155,7 @@ def test_only_the_latest_class_counts_stay(segmenter: ClipRlSegmenter) -> None:
     class Counting(DeviceEngine):
         def _program(self, classes: int) -> Program:
             programs.append(classes)
-            return Program(CastNetworkGraph(segmenter, "fp32", SIZE), MovingStepGraph(segmenter))
+            return Program(CastNetworkGraph(segmenter, "fp32", SIZE))
 
     engine = Counting(info(), CPU)
     frame = np.zeros((*SIZE, 3), np.uint8)

@@ -16,14 +16,14 @@ import pytest
 import torch
 from clip_rl_perception import options
 from clip_rl_perception.commands import build_engine
-from clip_rl_perception.engine import tensorrt_engine, tensorrt_library
+from clip_rl_perception.engine import tensorrt_library
 from clip_rl_perception.engine.backends import backend_named
 from clip_rl_perception.engine.device_engine import DeviceEngine
 from clip_rl_perception.engine.device_graphs import Program
 from clip_rl_perception.engine.protocol import EngineError, EngineInfo
-from clip_rl_perception.engine.tensorrt_build import PRECISIONS, Graph, export, graphs_for_export
+from clip_rl_perception.engine.tensorrt_build import PRECISIONS, Graph, export, graph_for_export
 from clip_rl_perception.engine.tensorrt_check import check
-from clip_rl_perception.engine.tensorrt_engine import INPUTS, PlanRun, Plans, output_names, torch_dtype
+from clip_rl_perception.engine.tensorrt_engine import INPUTS, OUTPUTS, PlanRun, plan_network, torch_dtype
 from clip_rl_perception.engine.tensorrt_library import compiler_versions, import_compiler, import_flavour
 from clip_rl_perception.engine.torch_engine import TorchEngine
 from clip_rl_perception.labels import label_space_from_names
@@ -50,10 +50,6 @@ def checkpoint() -> Checkpoint:
 def make_checkpoint(preset: str) -> Checkpoint:
     torch.manual_seed(0)
     segmenter = ClipRlSegmenter(PRESETS[preset]()).eval()
-    with torch.no_grad():
-        segmenter.refiner.action_head.weight.normal_(std=3.0)
-        assert segmenter.refiner.action_head.bias is not None
-        segmenter.refiner.action_head.bias.zero_()
     labels = label_space_from_names(["background", "shaft", "wrist", "clasper"], [], [])
     text = torch.nn.functional.normalize(torch.randn(4, segmenter.embedding_dim), dim=1)
     uncalibrated = Calibration.uncalibrated(segmenter.embedding_dim)
@@ -63,16 +59,17 @@ def make_checkpoint(preset: str) -> Checkpoint:
 
 @torch.no_grad()
 def test_every_encoder_exports_with_the_number_of_classes_open(any_checkpoint: Checkpoint) -> None:
-    for graph in graphs_for_export(any_checkpoint, SIZE, "fp32", CPU):
-        program = export(graph)
-        placeholders = [node.name for node in program.graph.nodes if node.op == "placeholder"]
-        assert placeholders[-len(graph.inputs) :] == list(graph.inputs), "plans name their inputs so"
-        wider = [
-            torch.cat([value] * 3, dim=graph.class_dims[name]) if name in graph.class_dims else value
-            for name, value in graph.inputs.items()
-        ]
-        for result, expected in zip(program.module()(*wider), graph.module(*wider), strict=True):
-            torch.testing.assert_close(result, expected, rtol=1e-3, atol=1e-3)
+    graph = graph_for_export(any_checkpoint, SIZE, "fp32", CPU)
+    assert tuple(graph.inputs) == INPUTS
+    program = export(graph)
+    placeholders = [node.name for node in program.graph.nodes if node.op == "placeholder"]
+    assert placeholders[-len(graph.inputs) :] == list(graph.inputs), "plans name their inputs so"
+    wider = [
+        torch.cat([value] * 3, dim=graph.class_dims[name]) if name in graph.class_dims else value
+        for name, value in graph.inputs.items()
+    ]
+    for result, expected in zip(program.module()(*wider), graph.module(*wider), strict=True):
+        torch.testing.assert_close(result, expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.skipif(
@@ -80,14 +77,12 @@ def test_every_encoder_exports_with_the_number_of_classes_open(any_checkpoint: C
     reason="tensorrt_rtx or onnx is not installed (extra tensorrt)",
 )
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_tensorrt_rtx_parses_and_builds_both_graphs(checkpoint: Checkpoint, precision: str) -> None:
+def test_tensorrt_rtx_parses_and_builds_the_graph(checkpoint: Checkpoint, precision: str) -> None:
     told: list[str] = []
-    network, step = check(checkpoint, SIZE, precision, told.append)
-    assert (network.graph, step.graph) == ("network", "step")
-    assert "aten.conv2d.default" in network.operators
-    for result in (network, step):
-        assert result.engine_bytes > 10_000 and result.layers > 50 and result.classes == 4
-        assert f"{result.graph} {precision} 64x96, 4 classes: " in result.describe()
+    network = check(checkpoint, SIZE, precision, told.append)
+    assert network.graph == "network" and "aten.conv2d.default" in network.operators
+    assert network.engine_bytes > 10_000 and network.layers > 50 and network.classes == 4
+    assert f"network {precision} 64x96, 4 classes: " in network.describe()
     assert told[0] == f"export the network graph, {precision}"
 
 
@@ -101,13 +96,13 @@ def test_an_operator_that_tensorrt_has_not_is_named(monkeypatch: pytest.MonkeyPa
             return torch.fft.fft(values).real
 
     graph = Graph("network", Strange(), {"values": torch.zeros(1, 8)}, {"values": 0})
-    monkeypatch.setattr("clip_rl_perception.engine.tensorrt_check.graphs_for_export", lambda *_: [graph])
+    monkeypatch.setattr("clip_rl_perception.engine.tensorrt_check.graph_for_export", lambda *_: graph)
     monkeypatch.setattr(
         "clip_rl_perception.engine.tensorrt_check.export",
         lambda _: types.SimpleNamespace(graph=types.SimpleNamespace(nodes=[])),
     )
     with pytest.raises(EngineError, match=r"network graph .*(fft|DFT)"):
-        list(check(checkpoint, SIZE, "fp32", lambda line: None))
+        check(checkpoint, SIZE, "fp32", lambda line: None)
 
 
 def test_check_is_a_command_for_tensorrt_alone(capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,8 +117,8 @@ def test_check_is_a_command_for_tensorrt_alone(capsys: pytest.CaptureFixture[str
         assert (
             build_engine.run(options.parse(build_engine, ["--check", "--backend", "tensorrt", "--size", "64x96"])) == 0
         )
-        network, step = capsys.readouterr().out.splitlines()
-        assert network.startswith("network bf16 64x96, ") and step.startswith("step bf16 64x96, ")
+        [network] = capsys.readouterr().out.splitlines()
+        assert network.startswith("network bf16 64x96, ")
 
 
 def test_missing_libraries_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,48 +214,36 @@ def as_array(address: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.n
 class StandInEngine(DeviceEngine):
     """`TensorRtEngine` but for the runtime."""
 
-    def __init__(self, info: EngineInfo, plans: dict[str, StandInPlan]) -> None:
+    def __init__(self, info: EngineInfo, plan: StandInPlan) -> None:
         super().__init__(info, CPU)
-        self.plans = plans
+        self.plan = plan
 
     def _program(self, classes: int) -> Program:
-        plans = Plans(STAND_IN, self.plans)  # type: ignore[arg-type]
-        return Program(plans.network, plans.step)
+        return Program(plan_network(STAND_IN, self.plan))  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def plans(checkpoint: Checkpoint) -> dict[str, StandInPlan]:
-    return {f"{graph.name}.engine": StandInPlan(graph) for graph in graphs_for_export(checkpoint, SIZE, "fp32", CPU)}
+def plan(checkpoint: Checkpoint) -> StandInPlan:
+    return StandInPlan(graph_for_export(checkpoint, SIZE, "fp32", CPU))
 
 
-def test_plans_give_what_torch_gives_for_any_number_of_classes(
-    checkpoint: Checkpoint, plans: dict[str, StandInPlan]
-) -> None:
+def test_a_plan_gives_what_torch_gives_for_any_number_of_classes(checkpoint: Checkpoint, plan: StandInPlan) -> None:
     reference = TorchEngine(checkpoint, input_size=SIZE)
-    engine = StandInEngine(reference.info, plans)
+    engine = StandInEngine(reference.info, plan)
     rng = np.random.default_rng(0)
     frame = rng.integers(0, 256, (*SIZE, 3), np.uint8)
     for classes in (4, 2, 1, 50, 4):
         text = rng.normal(size=(classes, 128)).astype(np.float32)
         text /= np.linalg.norm(text, axis=1, keepdims=True)
-        previous = np.full((classes, 16, 24), -np.log(classes), np.float32)
-        found, expected = (one.infer(frame, text, previous=previous) for one in (engine, reference))
-        np.testing.assert_allclose(found.logits, expected.logits, atol=1e-4)
+        found, expected = (one.infer(frame, text) for one in (engine, reference))
+        assert found.log_probs.shape == (classes, 16, 24)
+        np.testing.assert_allclose(found.log_probs, expected.log_probs, atol=1e-4)
         np.testing.assert_allclose(found.embedding, expected.embedding, atol=1e-5)
-        if classes > 1:
-            assert found.steps == expected.steps > 0
-            assert (np.abs(found.refined - expected.refined).max(axis=0) < 1e-3).mean() > 0.99
-        else:
-            assert found.steps == 0 and not found.refined.any()
-    assert set(INPUTS) == set(plans)
-    assert all(plan.contexts == 5 for plan in plans.values()), "a context per number of classes, three kept"
+    assert plan.contexts == 5, "a context per number of classes, three kept"
 
 
-def test_a_plan_that_refuses_a_shape_or_a_launch(
-    plans: dict[str, StandInPlan], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plan = plans["network.engine"]
-    run = PlanRun(STAND_IN, plan, INPUTS["network.engine"], output_names("network.engine"))  # type: ignore[arg-type]
+def test_a_plan_that_refuses_a_shape_or_a_launch(plan: StandInPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = PlanRun(STAND_IN, plan, INPUTS, OUTPUTS)  # type: ignore[arg-type]
     image, text = plan.graph.inputs.values()
     with pytest.raises(EngineError, match=r"the plan does not take text of \(1, 128\)"):
         run([image, text[:1]])
@@ -276,4 +259,4 @@ def test_types_of_plans() -> None:
     assert torch_dtype(STAND_IN, DataType.BF16) is torch.bfloat16  # type: ignore[arg-type]
     with pytest.raises(EngineError, match="tensor of type FP4"):
         torch_dtype(STAND_IN, "FP4")  # type: ignore[arg-type]
-    assert tensorrt_engine.OUTPUTS == {"network.engine": 5, "step.engine": 2}
+    assert OUTPUTS == ("output0", "output1")

@@ -249,7 +249,7 @@ def test_an_engine_that_fails_on_a_frame_loses_that_frame_only(tmp_path: Path) -
     class Flaky(ColorEngine):
         def infer(self, rgb: Any, text: Any, **options: Any) -> Any:
             if len(self.calls) == 3:
-                self.calls.append({})
+                self.calls.append(rgb)
                 raise EngineError("out of memory")
             return super().infer(rgb, text, **options)
 
@@ -265,7 +265,7 @@ def test_an_engine_that_raises_anything_loses_that_frame_only(tmp_path: Path) ->
     class Odd(ColorEngine):
         def infer(self, rgb: Any, text: Any, **options: Any) -> Any:
             if len(self.calls) == 1:
-                self.calls.append({})
+                self.calls.append(rgb)
                 raise RuntimeError("CUDA error:\n  an illegal memory access")
             return super().infer(rgb, text, **options)
 

@@ -35,7 +35,6 @@ def scene(labels: ByteArray, tags: tuple[Instrument, ...], validity: Validity, r
         novelty=float("nan"),
         view=make_letterbox(labels.shape, (352, 448)),
         refined=np.zeros((3, 88, 112), np.float32),
-        refine_steps=0,
         stage_ms={},
     )
 

@@ -106,10 +106,10 @@ def test_bad_pictures_are_degraded(rgb: ByteArray, word: str) -> None:
     assert word in reason and "expected" in reason and "\n" not in reason
 
 
-def test_truncated_refinement_is_degraded() -> None:
+def test_looks_left_out_are_degraded() -> None:
     assert check(GOOD, 0.2, True) == (
         Validity.DEGRADED,
-        "refinement cut short by the latency budget",
+        "looks left out: they did not fit the latency budget",
     )
 
 

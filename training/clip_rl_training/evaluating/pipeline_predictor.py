@@ -46,7 +46,6 @@ class PipelinePredictor:
         return Prediction(
             label_map=scene.label_map,
             confidence=scene.confidence,
-            refine_steps=scene.refine_steps,
             milliseconds=sum(scene.stage_ms.values()),
             validity=scene.validity.name.lower(),
         )

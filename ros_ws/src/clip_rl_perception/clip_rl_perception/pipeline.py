@@ -1,8 +1,8 @@
 """One frame in, one scene out, given the memory of the frames before, which `stream.py` keeps.
 
-No ROS and no clock but the frame's stamp: the same frames, model and engine give the same scenes (an engine with a
-latency budget excepted, whose steps depend on the time they take). A `SceneMemory` goes in and another comes out, so a
-caller may start anywhere, run two streams through one pipeline, or drop a result and keep what it knew before.
+No ROS and no clock but the frame's stamp: the same frames, model and engine give the same scenes (a latency budget
+excepted: how many looks fit depends on the time they take). A `SceneMemory` goes in and another comes out, so a caller
+may start anywhere, run two streams through one pipeline, or drop a result and keep what it knew before.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class PipelineConfig:
     crop_to_content: bool = True
     """Show the network the content area alone; False shows the whole frame with its black surround."""
     refine_steps: int | None = None
-    """Most refinement steps per look; None takes what the model was trained for. 0 takes one plain look at a frame and
-    publishes the decoder's mask: no steps, no mirror images, no memory."""
+    """0 takes one plain look at each frame alone (T = 0): no mirror images, no memory. None and any other number take
+    looks in turn with memory; the number of steps was that of versions before looks."""
     latency_budget_ms: float | None = None
-    """Wall time for all looks at a frame with their refinement, ms; what would not fit is left out. None: no limit."""
+    """Wall time for all looks at a frame, ms; those after the first that would not fit are left out. None: no limit."""
     views: int = 1
     """Looks at each frame, mirror images in turn: 1, 2 or 4 (`looks.look`)."""
     use_previous_frame: bool = True
@@ -249,18 +249,10 @@ class PerceptionPipeline:
             carried.looks if carried else 0, 1 if self.config.refine_steps == 0 else self.config.views
         )
         moved = time.perf_counter()
-        outputs = take_looks(
-            self.engine,
-            network_rgb,
-            self.text,
-            looks,
-            max_steps=self.config.refine_steps,
-            budget_ms=self.config.latency_budget_ms,
-        )
+        outputs = take_looks(self.engine, network_rgb, self.text, looks, budget_ms=self.config.latency_budget_ms)
         looked = time.perf_counter()
-        evidence = gather([output.refined for output in outputs], picture, carried)
+        evidence = gather([output.log_probs for output in outputs], picture, carried)
         refined = evidence.log_belief
-        refine_ms = math.fsum(output.refine_ms for output in outputs)
         fused = time.perf_counter()
 
         temperature = self.calibration.temperature
@@ -283,7 +275,7 @@ class PerceptionPipeline:
         novelty = self.calibration.novelty(_mean_direction([output.embedding for output in outputs]))
         if not math.isfinite(self.calibration.novelty_limit):
             novelty = math.nan  # nothing was fitted: unknown, not zero
-        truncated = len(outputs) < len(looks) or any(output.truncated for output in outputs)
+        truncated = len(outputs) < len(looks)
         worth, reason = check(measure_appearance(network_rgb, view), novelty, truncated, self.config.validity)
         finished = time.perf_counter()
 
@@ -296,11 +288,10 @@ class PerceptionPipeline:
             novelty=novelty,
             view=view,
             refined=refined,
-            refine_steps=max(output.steps for output in outputs),
             stage_ms={
                 "preprocess": prepared.preprocess_ms,
-                "network": (looked - moved) * 1e3 - refine_ms,
-                "refine": refine_ms + (moved - start + fused - looked) * 1e3,
+                "network": (looked - moved) * 1e3,
+                "refine": (moved - start + fused - looked) * 1e3,
                 "postprocess": (upsampled - fused) * 1e3,
                 "tags": (finished - upsampled) * 1e3,
             },

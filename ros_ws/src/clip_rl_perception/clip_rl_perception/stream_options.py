@@ -31,7 +31,7 @@ class ModelOptions:
     threads: Count | None = None
     """CPU threads of the engine; None: its own choice."""
     refine_steps: NaturalNumber | None = None
-    """Most refinement steps per look; None: the model's; 0: one plain look at each frame alone."""
+    """0: one plain look at each frame alone, without memory (T = 0); None or any other: looks in turn with memory."""
     latency_budget_ms: Annotated[float | None, NotAnOption()] = None
     """As the node's parameter; with a budget the masks depend on the machine's speed."""
     views: Annotated[int, Option(choices=LOOKS_A_FRAME)] = 1

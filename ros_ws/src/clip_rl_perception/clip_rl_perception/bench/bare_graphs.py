@@ -127,7 +127,7 @@ class _Input:
 
 
 class BareParts:
-    """Encoder and decoder one after the other, nothing else: no refiner, no label map, no checks."""
+    """Encoder and decoder one after the other, nothing else: no label map, no checks."""
 
     def __init__(
         self, encoder: str, paths: tuple[Path, Path], checkpoint: Checkpoint, size: tuple[int, int], precision: str

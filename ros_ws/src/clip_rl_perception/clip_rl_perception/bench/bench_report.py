@@ -14,7 +14,7 @@ from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.report.pages import templates
 from clip_rl_perception.runs.host import host, versions
 
-LISTS = ("node", "engines", "kinds", "encoders", "peers", "postprocess", "networks", "replay", "observers")
+LISTS = ("node", "engines", "encoders", "peers", "postprocess", "networks", "replay", "observers")
 """Keys of the report that hold lists; `MAPPINGS` hold mappings, or None. Older reports have fewer of them."""
 MAPPINGS = ("roofline", "classes", "agreement", "footprint")
 

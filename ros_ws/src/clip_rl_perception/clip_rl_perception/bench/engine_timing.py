@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from typing import Any
 
 import cv2
-import numpy as np
 import torch
 from torch.nn import functional
 
@@ -53,8 +51,6 @@ class PipelineCandidate:
         self.engine = engine
         self._stream = StreamRunner(LoadedModel(PerceptionPipeline.of_checkpoint(engine, checkpoint, space)))
         self._stamp = 0
-        self.steps: list[tuple[int, float]] = []
-        """(refinement steps, their time in ms) of every call."""
 
     def reset(self) -> None:
         """Begin another film: no previous frame."""
@@ -64,7 +60,6 @@ class PipelineCandidate:
         """As `Candidate.run`."""
         self._stamp += FRAME_NS
         scene, _ = self._stream.process(frame, self._stamp)
-        self.steps.append((scene.refine_steps, scene.stage_ms["refine"]))
         return dict(scene.stage_ms)
 
 
@@ -75,18 +70,14 @@ class EngineCandidate:
         """Measure `checkpoint` on `engine`."""
         self.setting, self.name, self.engine = setting, setting.name, engine
         self._text = text_of(checkpoint)
-        self.steps: list[int] = []
-        """Refinement steps of every call."""
 
     def run(self, frame: ByteArray) -> dict[str, float]:
         """As `Candidate.run`."""
-        output = self.engine.infer(frame, self._text)
-        self.steps.append(output.steps)
-        return {"network": output.network_ms, "refine": output.refine_ms}
+        return {"network": self.engine.infer(frame, self._text).network_ms}
 
 
 class PlainTorch:
-    """What a researcher's script does: resize, eager FP32 network and refiner, F.interpolate, argmax. No tags."""
+    """What a researcher's script does: resize, eager FP32 network, F.interpolate, argmax. No tags."""
 
     def __init__(self, checkpoint: Checkpoint, encoder: str, size: tuple[int, int], device: str = "cpu") -> None:
         """Measure `checkpoint` at the network size (H, W), on ``cpu`` or ``cuda``."""
@@ -106,29 +97,8 @@ class PlainTorch:
         laps.end("preprocess")
         decoded = self._segmenter.decode(images, self._text)
         laps.end("network")
-        refined = self._segmenter.refine(decoded, self._text).log_probs
-        laps.end("refine")
-        full = functional.interpolate(refined, size=frame.shape[:2], mode="bilinear", align_corners=False)
+        log_probs = functional.log_softmax(decoded.logits, dim=1)
+        full = functional.interpolate(log_probs, size=frame.shape[:2], mode="bilinear", align_corners=False)
         full.argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
         laps.end("postprocess")
         return laps.ms
-
-
-def steps_summary(steps: list[tuple[int, float]], most: int) -> dict[str, Any]:
-    """How often the refiner took how many steps, and what they cost.
-
-    A frame on which every pixel keeps after `n` steps runs the policy once more to know it. The price of all steps is
-    that of the frames on which the policy ran as often as it may; None where there are none.
-
-    Args:
-        steps: (steps, ms) of each frame.
-        most: T.
-    """
-    times = {n: [ms for taken, ms in steps if taken == n] for n in range(most + 1)}
-    full = times.get(most - 1, []) + times[most]
-    return {
-        "frames": {str(n): len(found) for n, found in times.items()},
-        "median_ms": {str(n): round(float(np.median(found)), 3) for n, found in times.items() if found},
-        "mean_steps": round(float(np.mean([taken for taken, _ in steps])), 3) if steps else None,
-        "full_ms": round(float(np.median(full)), 3) if full else None,
-    }

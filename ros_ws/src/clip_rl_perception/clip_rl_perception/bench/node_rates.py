@@ -190,7 +190,6 @@ def summarise(
         "stage_ms": stages,
         "engine_share": round(float(np.median(shares)), 4) if shares else None,
         "cpu_ms": round(cpu * 1e3 / masks, 2) if masks else None,
-        "refine_steps": round(float(np.mean([entry["refine_steps"] for entry in statuses])), 2) if statuses else None,
         "late": sent["late"],
         "threads": setting.engine_threads(),
         "engine": statuses[-1]["engine"] if statuses else None,

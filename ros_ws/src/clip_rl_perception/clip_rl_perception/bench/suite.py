@@ -8,16 +8,14 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from clip_rl_perception.bench import agreement, engine_timing, observers, replay_rates, roofline
+from clip_rl_perception.bench import agreement, observers, replay_rates, roofline
 from clip_rl_perception.bench.bare_graphs import BareParts, PeerCandidate, export_parts, random_checkpoint
 from clip_rl_perception.bench.bench_engines import ANY_BOUNDS, compiled_engine, costs, load, prepare_engine, settings_of
 from clip_rl_perception.bench.bench_run import BenchRun
 from clip_rl_perception.bench.engine_timing import EngineCandidate, PipelineCandidate, PlainTorch, Setting
 from clip_rl_perception.bench.footprint import measure_footprint
-from clip_rl_perception.bench.frame_kinds import kinds_of, measure_kinds
 from clip_rl_perception.bench.interleaved import Series, interleave, ratio
 from clip_rl_perception.bench.label_map_ways import measure_postprocess
 from clip_rl_perception.bench.node_rates import measure_nodes
@@ -47,7 +45,7 @@ def prepare_engines(run: BenchRun) -> list[Setting]:
 
 
 def measure_engines(run: BenchRun) -> dict[str, Any]:
-    """`engines`, `peers` and `classes` in one interleaved run; `kinds` of frames on the first engine after it."""
+    """`engines`, `peers` and `classes` in one interleaved run."""
     checkpoint, out, settings = run.checkpoint, run.out, prepare_engines(run)
     loaded = {setting.name: load(checkpoint, setting, out) for setting in settings}
     ours = [PipelineCandidate(setting, loaded[setting.name].value, checkpoint) for setting in settings]
@@ -67,14 +65,12 @@ def measure_engines(run: BenchRun) -> dict[str, Any]:
         if candidate.name in loaded:
             row |= costs(loaded[candidate.name], candidate.setting, out)
             row["label_agreement"] = gate.measure(candidate.engine, golden).label_agreement
-        row["refinement"] = engine_timing.steps_summary(candidate.steps, candidate.engine.info.max_refine_steps)
         engines.append(row)
     engines.append(_row(dataclasses.replace(first, backend="plain torch", precision="fp32"), slow, slow))
-    own = series[first.name].summed("network", "refine")
+    own = series[first.name].stages["network"]
     result: dict[str, Any] = {
         "engines": engines,
         "peers": [peer.row | _peer_times(series[peer.name], own) for peer in peers],
-        "kinds": measure_kinds(ours[0], kinds_of(run.frames.frames, images)),
         "classes": _class_ratio(more, series) if len(more) > 1 else None,
     }
     for item in loaded.values():
@@ -135,7 +131,6 @@ def measure_networks(run: BenchRun) -> dict[str, Any]:
         for candidate in candidates:
             own, peak = series[candidate.name], ceilings.gflops.get(candidate.setting.precision)
             row = _row(candidate.setting, own) | {"preset": preset, "device": name, "flops": work.flops}
-            row["steps"] = round(float(np.mean(candidate.steps[-run.options.rounds :])), 2)
             row["share_of_ceiling"] = round(work.flops / own.median("network") / peak / 1e6, 4) if peak else None
             rows.append(row)
             candidate.engine.close()

@@ -1,7 +1,7 @@
 """`clip-rl build-engine`: compile a checkpoint for this machine, with golden frames that guard it.
 
-Writes a directory: compiled graphs, manifest.json, golden.safetensors. The node loads it with the parameter `engine`;
-without --out it goes where engine "auto" looks. What engines are: docs/engines.md.
+Writes a directory: the compiled graph, manifest.json, golden.safetensors. The node loads it with the parameter
+`engine`; without --out it goes where engine "auto" looks. What engines are: docs/engines.md.
 """
 
 from __future__ import annotations
@@ -73,8 +73,7 @@ def run(options: Options) -> int:
     if options.check:
         from clip_rl_perception.engine.tensorrt_check import check
 
-        for result in check(checkpoint, size, options.precision or "bf16", _say):
-            print(result.describe())
+        print(check(checkpoint, size, options.precision or "bf16", _say).describe())
         return 0
     precision = options.precision or backend_named(options.backend).default_precision()
     with stage("read frames", _say):

@@ -1,7 +1,6 @@
 """Inference over graphs on a device: what the torch and the TensorRT engine have in common.
 
-A frame: upload, network, steps until every pixel keeps or the budget is spent, download. Logits travel to the host
-while the first step is computed. Notation as in `protocol`.
+A frame: upload, network, download. Notation as in `protocol`.
 """
 
 from __future__ import annotations

@@ -30,12 +30,8 @@ class GoldenFrames:
     """uint8 (N, H, W, 3), RGB."""
     text: FloatArray
     """(K, D), unit rows."""
-    logits: FloatArray
-    """Reference decoder logits, (N, K, h, w)."""
-    refined: FloatArray
-    """Reference refined log-probabilities after `steps`, (N, K, h, w)."""
-    steps: int
-    """Refinement steps of the reference."""
+    log_probs: FloatArray
+    """Reference log-probabilities, (N, K, h, w)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,17 +39,17 @@ class GateResult:
     """How close an engine came to the reference."""
 
     label_agreement: float
-    """Share of pixels with the reference's refined label, over all golden frames."""
+    """Share of pixels with the reference's label, over all golden frames."""
     label_iou: float
     """Mean over the reference's classes of the IoU between the engine's labels and the reference's."""
     logit_error: float
-    """Root mean square difference of decoder logits."""
+    """Root mean square difference of log-probabilities, nats."""
 
     def describe(self) -> str:
         """One phrase, for progress lines."""
         return (
             f"labels agree on {self.label_agreement:.4%} of pixels, mIoU with FP32's labels {self.label_iou:.4%}, "
-            f"logits differ by {self.logit_error:.3g} RMS"
+            f"log-probabilities differ by {self.logit_error:.3g} RMS"
         )
 
     def failure(self, bounds: Bounds) -> str | None:
@@ -62,20 +58,19 @@ class GateResult:
             limit = f"at least {bounds.label_agreement:.4%} must"
             return f"labels agree on {self.label_agreement:.4%} of golden pixels, {limit}"
         if not self.logit_error <= bounds.logit_error:
-            return f"golden logits differ by {self.logit_error:.4g} RMS, at most {bounds.logit_error:.4g} may"
+            return (
+                f"golden log-probabilities differ by {self.logit_error:.4g} RMS, at most {bounds.logit_error:.4g} may"
+            )
         return None
 
 
 def reference_outputs(reference: Engine, images: Sequence[ByteArray], text: FloatArray) -> GoldenFrames:
     """Run `reference`, the FP32 torch engine, on network-sized `images` and keep its outputs."""
-    steps = reference.info.max_refine_steps
-    outputs = [reference.infer(image, text, max_steps=steps) for image in images]
+    outputs = [reference.infer(image, text) for image in images]
     return GoldenFrames(
         images=np.stack(images),
         text=text,
-        logits=np.stack([output.logits for output in outputs]),
-        refined=np.stack([output.refined for output in outputs]),
-        steps=steps,
+        log_probs=np.stack([output.log_probs for output in outputs]),
     )
 
 
@@ -84,25 +79,24 @@ def measure(engine: Engine, golden: GoldenFrames) -> GateResult:
     classes = golden.text.shape[0]
     confusion = np.zeros((classes, classes), np.int64)
     squares = 0.0
-    for image, logits, refined in zip(golden.images, golden.logits, golden.refined, strict=True):
-        output = engine.infer(image, golden.text, max_steps=golden.steps)
-        pairs = refined.argmax(axis=0) * classes + output.refined.argmax(axis=0)
+    for image, expected in zip(golden.images, golden.log_probs, strict=True):
+        found = engine.infer(image, golden.text).log_probs
+        pairs = expected.argmax(axis=0) * classes + found.argmax(axis=0)
         confusion += np.bincount(pairs.ravel(), minlength=classes * classes).reshape(classes, classes)
-        squares += float(np.square(output.logits.astype(np.float64) - logits).sum())
+        squares += float(np.square(found.astype(np.float64) - expected).sum())
     same, there = np.diag(confusion), confusion.sum(axis=1) > 0
     union = confusion.sum(axis=0) + confusion.sum(axis=1) - same
     return GateResult(
         label_agreement=float(same.sum() / confusion.sum()),
         label_iou=float(np.mean(same[there] / union[there])),
-        logit_error=float(np.sqrt(squares / golden.logits.size)),
+        logit_error=float(np.sqrt(squares / golden.log_probs.size)),
     )
 
 
 def save_golden(directory: Path, golden: GoldenFrames) -> None:
     """Write the golden frames into an engine directory."""
-    arrays = {**vars(golden), "steps": np.array([golden.steps], np.int64)}
     try:
-        safetensors.numpy.save_file(arrays, directory / GOLDEN_FILE)
+        safetensors.numpy.save_file(vars(golden), directory / GOLDEN_FILE)
     except safetensors.SafetensorError as error:  # also what a full disk is called there
         raise EngineError(f"golden frames cannot be written to {directory}: {error}") from error
 
@@ -112,14 +106,10 @@ def load_golden(directory: Path) -> GoldenFrames:
     path = directory / GOLDEN_FILE
     try:
         arrays: dict[str, Any] = safetensors.numpy.load_file(path)
-        golden = GoldenFrames(**{**arrays, "steps": int(arrays["steps"][0])})
-    except (OSError, KeyError, IndexError, TypeError, safetensors.SafetensorError) as error:
+        golden = GoldenFrames(**arrays)
+    except (OSError, TypeError, safetensors.SafetensorError) as error:
         raise EngineError(f"golden frames {path} cannot be read ({error})") from error
-    if (
-        not len(golden.images)
-        or len(golden.images) != len(golden.logits)
-        or golden.logits.shape != golden.refined.shape
-    ):
-        shapes = golden.images.shape, golden.logits.shape, golden.refined.shape
-        raise EngineError(f"golden frames {path} contradict themselves: images, logits, refined are {shapes}")
+    if not len(golden.images) or golden.log_probs.shape[:2] != (len(golden.images), len(golden.text)):
+        shapes = golden.images.shape, golden.text.shape, golden.log_probs.shape
+        raise EngineError(f"golden frames {path} contradict themselves: images, text, log_probs are {shapes}")
     return golden

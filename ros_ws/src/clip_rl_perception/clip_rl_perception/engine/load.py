@@ -163,7 +163,6 @@ def open_engine(
     for asked, built, what in (
         (input_size, manifest.input_size, "input size"),
         (precision, manifest.precision, "precision"),
-        (config.refiner.max_steps, manifest.max_refine_steps, "refinement steps"),
         (checkpoint.embedding_dim, manifest.embedding_dim, "embedding width"),
     ):
         if asked is not None and asked != built:

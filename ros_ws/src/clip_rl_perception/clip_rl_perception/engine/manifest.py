@@ -18,7 +18,7 @@ from typing import Any
 
 from clip_rl_perception.engine.protocol import EngineError, EngineInfo
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 """Of the engine directory; raised when its layout or meaning changes."""
 
 MANIFEST_FILE = "manifest.json"
@@ -29,9 +29,9 @@ class Bounds:
     """How far the engine's golden outputs may lie from the FP32 PyTorch reference."""
 
     label_agreement: float = 0.99
-    """Least share of golden pixels whose refined label equals the reference's, [0, 1]."""
+    """Least share of golden pixels whose label equals the reference's, [0, 1]."""
     logit_error: float = 0.5
-    """Largest root mean square difference of decoder logits, in logits."""
+    """Largest root mean square difference of log-probabilities, nats."""
 
 
 BOUNDS = {
@@ -109,7 +109,7 @@ def read_manifest(directory: Path, command: str) -> Manifest:
 
 
 _PLAIN_FIELDS = {
-    "backend": str, "precision": str, "stride": int, "embedding_dim": int, "max_refine_steps": int, "model_id": str,
+    "backend": str, "precision": str, "stride": int, "embedding_dim": int, "model_id": str,
     "weights_sha256": str, "description_sha256": str, "versions": dict, "device": dict, "files": dict,
     "measured": dict, "build_options": list,
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""From a checkpoint to what the OpenVINO engine runs: network, converted by way of a torch trace, and policy."""
+"""From a checkpoint to what the OpenVINO engine runs: the network, converted by way of a torch trace."""
 
 from __future__ import annotations
 
@@ -12,22 +12,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.numpy import save_file
 from torch import Tensor, nn
 
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.engine.openvino_engine import NETWORK_FILE, POLICY_FILE
+from clip_rl_perception.engine.openvino_engine import NETWORK_FILE
 from clip_rl_perception.engine.openvino_graphs import PixelMajorNetwork
-from clip_rl_perception.engine.openvino_refiner import SHARPEN
 from clip_rl_perception.engine.protocol import EngineError
 from clip_rl_perception.errors import one_line
 from clip_rl_perception.model.checkpoint import Checkpoint
-from clip_rl_perception.model.refiner import Refiner
 
-FLOATING = (r"^aten::.*", r"^__module\.segmenter\.encoder/aten::.*", r".*\.refiner\..*")
+FLOATING = (r"^aten::.*", r"^__module\.segmenter\.encoder/aten::.*")
 """Operators, by the names that tracing gives them, that int8 leaves alone: what the graph does beside encoder and
-pyramid (classifier, edges), the global embedding's length, and what the refiner reads."""
+pyramid (the classifier), and the global embedding's length."""
 
 
 def write_graphs(
@@ -37,7 +33,7 @@ def write_graphs(
     directory: Path,
     calibration: Sequence[ByteArray] = (),
 ) -> None:
-    """Write ``network.xml`` with its weights and ``policy.safetensors`` into `directory`.
+    """Write ``network.xml`` with its weights into `directory`.
 
     Args:
         checkpoint: the network; converted on the CPU in single precision.
@@ -67,8 +63,7 @@ def write_graphs(
         network_model = _quantise(network_model, calibration, text.numpy())
     try:
         openvino.save_model(network_model, directory / NETWORK_FILE, compress_to_fp16=False)
-        save_file(policy_arrays(segmenter.refiner), directory / POLICY_FILE)
-    except (RuntimeError, SafetensorError) as error:
+    except RuntimeError as error:
         raise EngineError(f"{directory} cannot be written: {one_line(error)[-300:]}") from error
 
 
@@ -82,36 +77,8 @@ def converted(module: nn.Module, examples: tuple[Tensor, ...]) -> Any:
         return openvino.convert_model(module.eval(), example_input=examples)
 
 
-def policy_arrays(refiner: Refiner) -> dict[str, np.ndarray[Any, Any]]:
-    """The policy as `openvino_refiner.read_policy` reads it: inputs before outputs, pixels of a surround row by row."""
-
-    def plain(weights: Tensor | None) -> np.ndarray[Any, Any]:
-        assert weights is not None
-        return np.ascontiguousarray(weights.detach().float().numpy())
-
-    def by_input(layer: nn.Module) -> Tensor:
-        assert isinstance(layer, nn.Conv2d)
-        return layer.weight.permute(2, 3, 1, 0).reshape(-1, layer.out_channels)
-
-    hidden = refiner.config.width
-    around = [plain(by_input(layer)) for layer in refiner.around]
-    biases = [plain(layer.bias) for layer in refiner.around if isinstance(layer, nn.Conv2d)]
-    return {
-        "dynamic": plain(by_input(refiner.from_dynamic)),
-        "flag": plain(refiner.from_flag.flatten()),
-        "around": np.array(around, np.float32).reshape(-1, 9 * hidden, hidden),
-        "around_bias": np.array(biases, np.float32).reshape(-1, hidden),
-        "dilations": np.array(refiner.config.dilations, np.int64),
-        "join": plain(by_input(refiner.join)),
-        "join_bias": plain(refiner.join.bias),
-        "head": plain(by_input(refiner.action_head)),
-        "head_bias": plain(refiner.action_head.bias),
-        SHARPEN: np.array([refiner.config.sharpen], np.float32),
-    }
-
-
 def _quantise(model: Any, frames: Sequence[ByteArray], text: np.ndarray[Any, Any]) -> Any:
-    """Post-training quantisation of encoder and pyramid; classifier and refiner stay in floating point."""
+    """Post-training quantisation of encoder and pyramid; the classifier stays in floating point."""
     try:
         import nncf
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""The OpenVINO engine: the network compiled for this CPU, in bfloat16 where it has that; then the refiner.
+"""The OpenVINO engine: the network compiled for this CPU, in bfloat16 where it has that.
 
 The stored graph leaves the number of classes open; it is compiled for the number at hand when it first appears (a
 fraction of a second), because products with the text embeddings need fixed shapes on the CPU.
@@ -14,11 +14,10 @@ import numpy as np
 
 from clip_rl_perception.arrays import ByteArray, FloatArray
 from clip_rl_perception.engine.manifest import Manifest, describe_cpu
-from clip_rl_perception.engine.openvino_refiner import CpuRefiner, read_policy
-from clip_rl_perception.engine.protocol import Engine, EngineError, EngineInfo
+from clip_rl_perception.engine.protocol import Engine, EngineError, EngineInfo, check_finite
+from clip_rl_perception.kernels.softmax_kernel import log_softmax
 
 NETWORK_FILE = "network.xml"
-POLICY_FILE = "policy.safetensors"
 PRECISIONS = {"fp32": "f32", "bf16": "bf16", "int8": "bf16"}
 """Engine precision to OpenVINO's inference precision; an int8 graph carries its own quantisation."""
 
@@ -51,10 +50,10 @@ class OpenVinoEngine(Engine):
     """An engine directory run by OpenVINO."""
 
     def __init__(self, directory: Path, manifest: Manifest, threads: int | None = None) -> None:
-        """Read graph and policy of `directory`; `threads` of the CPU are used, None leaves it to OpenVINO.
+        """Read the graph of `directory`; `threads` of the CPU are used, None leaves it to OpenVINO.
 
         Raises:
-            EngineError: the library, the graph or the policy cannot be loaded.
+            EngineError: the library or the graph cannot be loaded.
         """
         try:
             import openvino  # heavy, and absent on robots that run another backend
@@ -71,58 +70,41 @@ class OpenVinoEngine(Engine):
             self._network = self._core.read_model(directory / NETWORK_FILE)
         except RuntimeError as error:
             raise EngineError(f"the graph in {directory} cannot be read: {_first_line(error)}") from error
-        self._policy, self._sharpen = read_policy(directory / POLICY_FILE)
 
     def _make_graphs(self, classes: int) -> _Compiled:
         height, width = self._info.input_size
         self._network.reshape({0: [1, height, width, 3], 1: [classes, self._info.embedding_dim]})
         network = self._core.compile_model(self._network, "CPU", self._config).create_infer_request()
-        stride = self._info.stride
-        refiner = CpuRefiner(self._policy, classes, (height // stride, width // stride), self._sharpen)
-        return _Compiled(network, refiner, self._info, classes)
+        return _Compiled(network, self._info, classes)
 
 
 class _Compiled:
-    """The network's request for K classes, bound to its memory, and the refiner that reads its results there."""
+    """The network's request for K classes, bound to its memory."""
 
-    def __init__(self, network: Any, refiner: CpuRefiner, info: EngineInfo, classes: int) -> None:
+    def __init__(self, network: Any, info: EngineInfo, classes: int) -> None:
         import openvino
 
         height, width = info.input_size
         self._network = network
-        self._refiner = refiner
+        self._info = info
         self._image: ByteArray = np.zeros((1, height, width, 3), np.uint8)
         self._text: FloatArray = np.zeros((classes, info.embedding_dim), np.float32)
         self._inputs = [openvino.Tensor(array, shared_memory=True) for array in (self._image, self._text)]
-        self._embedding: FloatArray
-        self._observed: tuple[FloatArray, FloatArray, FloatArray, FloatArray | None]
-        """What the refiner begins with, see `CpuRefiner.begin`."""
 
-    def decode(self, rgb: ByteArray, text: FloatArray, previous: FloatArray | None) -> FloatArray:
-        """As `ClassGraphs.decode`."""
+    def run(self, rgb: ByteArray, text: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """As `ClassGraphs.run`; in memory a pixel's classes lie side by side."""
         np.copyto(self._image[0], rgb)
         np.copyto(self._text, text)
         for index, tensor in enumerate(self._inputs):
             self._network.set_input_tensor(index, tensor)
         self._network.start_async()
         self._network.wait()
-        logits, embedding, static, projected = (self._network.get_output_tensor(index).data for index in range(4))
+        logits, embedding = (self._network.get_output_tensor(index).data[0] for index in range(2))
+        check_finite(self._info, logits)  # the loop below takes it for granted
+        log_probs: FloatArray = np.empty(logits.shape, np.float32)
+        log_softmax(logits.reshape(-1, logits.shape[2]), log_probs.reshape(-1, logits.shape[2]))
         # The network's memory is written by the next frame: what leaves the engine is copied.
-        logits, self._embedding = logits[0].copy(), embedding[0].copy()
-        self._observed = logits, projected, static[0], previous
-        return np.moveaxis(logits, 2, 0)
-
-    def begin_steps(self) -> None:
-        """As `ClassGraphs.begin_steps`."""
-        self._refiner.begin(*self._observed)
-
-    def take_step(self) -> int:
-        """As `ClassGraphs.take_step`."""
-        return self._refiner.step()
-
-    def results(self) -> tuple[FloatArray, FloatArray]:
-        """As `ClassGraphs.results`."""
-        return self._refiner.result(), self._embedding
+        return np.moveaxis(log_probs, 2, 0), embedding.copy()
 
 
 def _first_line(error: BaseException) -> str:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clip_rl_perception.model.refiner import edge_filters
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 
 
@@ -23,10 +22,6 @@ class PixelMajorOutput(NamedTuple):
     """(1, h, w, K)."""
     embedding: Tensor
     """(1, D)."""
-    static: Tensor
-    """What the image contributes to the policy's first layer, (1, h, w, width)."""
-    text: Tensor
-    """Text embeddings projected for the refiner's state, (K, E)."""
 
 
 class PixelMajorNetwork(nn.Module):
@@ -39,32 +34,22 @@ class PixelMajorNetwork(nn.Module):
         embed = segmenter.decoder.embed.detach().double()
         values, vectors = torch.linalg.eigh(embed.T @ embed)
         root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
-        filters = edge_filters(segmenter.mean)
-        # Weights of the luminance and the mean of 2x2 pixels in one convolution of bytes.
-        luminance = (filters.luminance / (255.0 * 4)).expand(1, 3, 2, 2).contiguous()
         for name, value in {
             "scale": 1 / (255.0 * std),
             "shift": -mean / std,
             "root": root.float()[:, :, None, None].contiguous(),
-            "luminance": luminance,
-            "gradients": filters.gradients,
         }.items():
             self.register_buffer(name, value.detach().clone(), persistent=False)
 
     scale: Tensor
     shift: Tensor
     root: Tensor
-    luminance: Tensor
-    gradients: Tensor
 
     def forward(self, images: Tensor, text: Tensor) -> PixelMajorOutput:
         """Of one uint8 image (1, H, W, 3) and text embeddings (K, D)."""
         pixels = images.to(torch.float32)
         pyramid, embedding = self.segmenter.encoder((pixels * self.scale + self.shift).permute(0, 3, 1, 2))
-        features = self.segmenter.decoder(pyramid)
-        logits = self._classify(features, text)
-        static = self._static(features, pixels.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return PixelMajorOutput(logits, embedding, static, self.segmenter.refiner.project(text))
+        return PixelMajorOutput(self._classify(self.segmenter.decoder(pyramid), text), embedding)
 
     def _classify(self, features: Tensor, text: Tensor) -> Tensor:
         """`Decoder.classify` as (1, h, w, K); |E f| is |R f| with R the root of E'E, a convolution by constants."""
@@ -74,18 +59,3 @@ class PixelMajorNetwork(nn.Module):
         weights = functional.normalize(text, dim=-1) @ self.segmenter.decoder.embed
         pixels = features.permute(0, 2, 3, 1).reshape(height * width, -1)
         return (pixels @ weights.T).reshape(1, height, width, -1) * inverse_length
-
-    def _static(self, features: Tensor, pixels: Tensor) -> Tensor:
-        """`Refiner.context(...).static`, (1, width, h, w); features are scaled after they are reduced, not before."""
-        luminance = functional.conv2d(pixels, self.luminance, stride=2)
-        gradients = functional.conv2d(functional.pad(luminance, (1, 1, 1, 1), mode="replicate"), self.gradients)
-        magnitude = (gradients.square().sum(dim=1, keepdim=True) + 1e-8).sqrt()
-        edges = [
-            functional.avg_pool2d(luminance, 2),
-            functional.avg_pool2d(magnitude, 2),
-            functional.max_pool2d(magnitude, 2),
-        ]
-        inverse_size = torch.rsqrt(features.square().mean(dim=1, keepdim=True) + 1e-6)
-        reduced = self.segmenter.refiner.reduce(features) * inverse_size
-        static: Tensor = self.segmenter.refiner.from_static(torch.cat([reduced, *edges], dim=1))
-        return static

@@ -1,4 +1,4 @@
-"""What every engine offers, whatever compiled it, and what all of them do around a frame: checks, the budget, errors.
+"""What every engine offers, whatever compiled it, and what all of them do around a frame: checks, time, errors.
 
 An engine is the network at one static input size. Text embeddings are an input, so new classes need no rebuild.
 Notation: H, W network input size; h, w = H/4, W/4 (stride 4); K classes; D text embedding width.
@@ -15,7 +15,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from clip_rl_perception.arrays import ByteArray, FloatArray, described
-from clip_rl_perception.engine.budget import StepBudget
 from clip_rl_perception.errors import ClipRlError, one_line
 
 
@@ -51,8 +50,6 @@ class EngineInfo:
     """D, width of the text embeddings."""
     model_id: str
     """First 12 hex digits of the checkpoint's SHA-256."""
-    max_refine_steps: int
-    """T, the most refinement steps that the policy was trained for."""
 
     def describe(self) -> str:
         """One phrase, for example ``torch fp32 352x448``."""
@@ -63,39 +60,22 @@ class EngineInfo:
 class EngineOutput:
     """Result of one frame."""
 
-    logits: FloatArray
-    """Decoder logits before refinement, (K, h, w)."""
-    refined: FloatArray
-    """Refined log-probabilities, (K, h, w); equal to log-softmax of `logits` when `steps` is 0."""
+    log_probs: FloatArray
+    """Log-probabilities of the classes, (K, h, w), normalised over K."""
     embedding: FloatArray
     """Global image embedding in the text space, unit length, (D,)."""
-    steps: int
-    """Refinement steps executed: fewer than asked for when every pixel kept or the budget ran out."""
-    truncated: bool
-    """True when the budget, not the policy, ended refinement."""
     network_ms: float
-    """Encoder and decoder, ms."""
-    refine_ms: float
-    """All refinement steps, ms."""
+    """Time from the arguments to the results, ms."""
 
 
 class ClassGraphs(Protocol):
-    """The graphs of K classes, bound to their memory; called in this order for every frame."""
+    """The graph of K classes, bound to its memory."""
 
-    def decode(self, rgb: ByteArray, text: FloatArray, previous: FloatArray | None) -> FloatArray:
-        """Decoder logits (K, h, w), the caller's to keep; arguments as of `Engine.infer`."""
-        ...
+    def run(self, rgb: ByteArray, text: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Log-probabilities (K, h, w) and embedding (D,), the caller's to keep; arguments as of `Engine.infer`.
 
-    def begin_steps(self) -> None:
-        """What has to be done before the first step."""
-        ...
-
-    def take_step(self) -> int:
-        """One refinement step; returns how many pixels it moved."""
-        ...
-
-    def results(self) -> tuple[FloatArray, FloatArray]:
-        """Refined log-probabilities (K, h, w) and embedding (D,), the caller's to keep."""
+        Logits that are not finite give log-probabilities that are not.
+        """
         ...
 
 
@@ -105,7 +85,6 @@ class Engine:
     def __init__(self, info: EngineInfo) -> None:
         self._info = info
         self._graphs: dict[int, ClassGraphs] = {}
-        self._budget = StepBudget()
         self._closed = False
 
     @property
@@ -113,54 +92,26 @@ class Engine:
         """What this engine is."""
         return self._info
 
-    def infer(
-        self,
-        rgb: ByteArray,
-        text: FloatArray,
-        *,
-        previous: FloatArray | None = None,
-        max_steps: int | None = None,
-        budget_ms: float | None = None,
-    ) -> EngineOutput:
+    def infer(self, rgb: ByteArray, text: FloatArray) -> EngineOutput:
         """Segment one network-sized image. The result stays as it is whatever is inferred after it.
 
         Args:
             rgb: uint8 (H, W, 3), RGB, at exactly `info.input_size`.
             text: float32 (K, D), unit rows, one per class.
-            previous: refined log-probabilities of the previous frame, (K, h, w), for the recall action; None for none.
-            max_steps: most refinement steps; None means `info.max_refine_steps`.
-            budget_ms: wall time that encoder, decoder and refinement together may take, ms; no further step begins when
-                it would not fit. None means unlimited.
 
         Raises:
             EngineError: wrong shape or dtype, non-finite logits, out of memory.
         """
         if self._closed:
             raise EngineError("this engine is closed; load it again")
-        check_infer_arguments(self._info, rgb, text, previous)
-        most = self._info.max_refine_steps
+        check_infer_arguments(self._info, rgb, text)
         try:
             with self._running():
                 graphs = self._graphs_for(text.shape[0])
                 start = time.perf_counter()
-                logits = graphs.decode(rgb, text, previous)
-                check_logits(self._info, logits)
-                begun = time.perf_counter()
-                graphs.begin_steps()
-                limit = most if max_steps is None else min(max_steps, most)
-                steps, truncated = self._budget.refine(
-                    graphs.take_step, limit, start=start, begun=begun, budget_ms=budget_ms
-                )
-                refined, embedding = graphs.results()
-                return EngineOutput(
-                    logits=logits,
-                    refined=refined,
-                    embedding=embedding,
-                    steps=steps,
-                    truncated=truncated,
-                    network_ms=(begun - start) * 1e3,
-                    refine_ms=(time.perf_counter() - begun) * 1e3,
-                )
+                log_probs, embedding = graphs.run(rgb, text)
+                check_finite(self._info, log_probs)
+                return EngineOutput(log_probs, embedding, (time.perf_counter() - start) * 1e3)
         except EngineError:
             raise
         except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
@@ -199,9 +150,9 @@ def library_failure(info: EngineInfo, error: BaseException) -> EngineError:
     return EngineError(f"{info.describe()} failed: {reason}")
 
 
-def check_logits(info: EngineInfo, logits: FloatArray) -> None:
-    """Raise `EngineError` when the network's logits are not finite."""
-    if not np.isfinite(logits).all():
+def check_finite(info: EngineInfo, values: FloatArray) -> None:
+    """Raise `EngineError` when the network's logits, or what was made of them, are not finite."""
+    if not np.isfinite(values).all():
         raise EngineError(f"{info.describe()}: the network's logits are not finite; check the weights and precision")
 
 
@@ -211,15 +162,14 @@ def check_output(info: EngineInfo, output: EngineOutput, classes: int) -> None:
     What follows relies on it, and a wrong shape would only fail there.
     """
     expected = (classes, info.input_size[0] // info.stride, info.input_size[1] // info.stride)
-    for name, found in (("refined", output.refined), ("logits", output.logits)):
-        if found.dtype != np.float32 or found.shape != expected:
-            got = described(found)
-            raise EngineError(f"engine {info.describe()} returned {name} as {got}; expected float32 {expected}")
-    if not np.isfinite(output.refined).all():
+    if output.log_probs.dtype != np.float32 or output.log_probs.shape != expected:
+        got = described(output.log_probs)
+        raise EngineError(f"engine {info.describe()} returned log_probs as {got}; expected float32 {expected}")
+    if not np.isfinite(output.log_probs).all():
         raise EngineError(f"engine {info.describe()} returned log-probabilities that are not finite")
 
 
-def check_infer_arguments(info: EngineInfo, rgb: Any, text: Any, previous: Any) -> None:
+def check_infer_arguments(info: EngineInfo, rgb: Any, text: Any) -> None:
     """Raise `EngineError` that names the argument when `infer` is called with a wrong shape or dtype."""
     height, width = info.input_size
     if not isinstance(rgb, np.ndarray) or rgb.dtype != np.uint8 or rgb.shape != (height, width, 3):
@@ -232,7 +182,3 @@ def check_infer_arguments(info: EngineInfo, rgb: Any, text: Any, previous: Any) 
         or not 1 <= text.shape[0] <= 254
     ):
         raise EngineError(f"text is {described(text)}; this engine takes float32 (1..254, {info.embedding_dim})")
-    if previous is not None:
-        expected = (text.shape[0], height // info.stride, width // info.stride)
-        if not isinstance(previous, np.ndarray) or previous.dtype != np.float32 or previous.shape != expected:
-            raise EngineError(f"previous is {described(previous)}; with these classes it must be float32 {expected}")

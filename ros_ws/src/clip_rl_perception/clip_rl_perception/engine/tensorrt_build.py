@@ -1,12 +1,11 @@
-"""From a checkpoint to serialized TensorRT engines, by way of torch.export and torch-tensorrt (dynamo).
+"""From a checkpoint to a serialized TensorRT engine, by way of torch.export and torch-tensorrt (dynamo).
 
-What is written are TensorRT's own plans, not torch-tensorrt modules: those are pickles, and loading one runs code. The
+What is written is TensorRT's own plan, no torch-tensorrt module: those are pickles, and loading one runs code. The
 number of classes stays open between `FEWEST_CLASSES` and `MOST_CLASSES`.
 """
 
 from __future__ import annotations
 
-import copy
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.engine.graphs import DTYPES, CastNetworkGraph, MovingStepGraph
+from clip_rl_perception.engine.graphs import DTYPES, CastNetworkGraph
 from clip_rl_perception.engine.protocol import EngineError
 from clip_rl_perception.engine.tensorrt_library import import_compiler
 from clip_rl_perception.errors import one_line
@@ -33,7 +32,7 @@ class Graph(NamedTuple):
     """A module ready for export."""
 
     name: str
-    """``network`` or ``step``."""
+    """As messages call it."""
     module: nn.Module
     inputs: dict[str, Tensor]
     """Sample inputs in the order of the module's arguments."""
@@ -41,29 +40,16 @@ class Graph(NamedTuple):
     """Which dimension of which input is the number of classes."""
 
 
-def graphs_for_export(
+def graph_for_export(
     checkpoint: Checkpoint, input_size: tuple[int, int], precision: str, device: torch.device
-) -> list[Graph]:
-    """Network and step of a checkpoint, copied to `device`, with sample inputs of its own classes."""
+) -> Graph:
+    """The network of a checkpoint, copied to `device`, with sample inputs of its own classes."""
     network = CastNetworkGraph(checkpoint.segmenter, precision, input_size, own=True).eval().to(device)
-    step = copy.deepcopy(MovingStepGraph(checkpoint.segmenter)).eval().to(device)
     image = torch.zeros((1, *input_size, 3), dtype=torch.uint8, device=device)
     text = checkpoint.text.float().to(device)
     if text.shape[0] < FEWEST_CLASSES:
         text = text.expand(FEWEST_CLASSES, -1).contiguous()
-    with torch.no_grad():
-        sample = network(image, text)
-    step_inputs = {
-        "log_probs": sample.log_probs,
-        "static": sample.static,
-        "text": sample.text,
-        "previous": torch.zeros_like(sample.log_probs),
-        "has_previous": torch.zeros(1, 1, 1, 1, device=device),
-    }
-    return [
-        Graph("network", network, {"images": image, "text": text}, {"text": 0}),
-        Graph("step", step, step_inputs, {"log_probs": 1, "text": 0, "previous": 1}),
-    ]
+    return Graph("network", network, {"images": image, "text": text}, {"text": 0})
 
 
 def export(graph: Graph) -> torch.export.ExportedProgram:
@@ -82,7 +68,7 @@ def write_graphs(
     directory: Path,
     calibration: Sequence[ByteArray] = (),
 ) -> None:
-    """Write ``network.engine`` and ``step.engine`` for the current GPU into `directory`.
+    """Write ``network.engine`` for the current GPU into `directory`.
 
     Args:
         checkpoint: the network.
@@ -96,13 +82,13 @@ def write_graphs(
     """
     compiler, _ = import_compiler()
     device = torch.device("cuda", torch.cuda.current_device())
-    for graph in graphs_for_export(checkpoint, input_size, precision, device):
-        try:
-            plan = _compile(compiler, graph, device)
-        except Exception as error:  # torch-tensorrt raises many kinds, some of them bare
-            reason = one_line(error, 400)
-            raise EngineError(f"TensorRT cannot compile the {graph.name} graph: {reason}") from error
-        (directory / f"{graph.name}.engine").write_bytes(plan)
+    graph = graph_for_export(checkpoint, input_size, precision, device)
+    try:
+        plan = _compile(compiler, graph, device)
+    except Exception as error:  # torch-tensorrt raises many kinds, some of them bare
+        reason = one_line(error, 400)
+        raise EngineError(f"TensorRT cannot compile the {graph.name} graph: {reason}") from error
+    (directory / f"{graph.name}.engine").write_bytes(plan)
 
 
 def _compile(compiler: Any, graph: Graph, device: torch.device) -> bytes:

@@ -13,7 +13,6 @@ import io
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,7 +21,7 @@ import torch
 
 from clip_rl_perception.engine.build_progress import Progress, stage
 from clip_rl_perception.engine.protocol import EngineError
-from clip_rl_perception.engine.tensorrt_build import Graph, export, graphs_for_export
+from clip_rl_perception.engine.tensorrt_build import Graph, export, graph_for_export
 from clip_rl_perception.engine.tensorrt_library import import_flavour
 from clip_rl_perception.errors import one_line
 from clip_rl_perception.model.checkpoint import Checkpoint
@@ -33,10 +32,10 @@ OPSET = 18
 
 @dataclasses.dataclass(frozen=True)
 class CheckResult:
-    """One graph through export, parser and builder."""
+    """The graph through export, parser and builder."""
 
     graph: str
-    """``network`` or ``step``."""
+    """Its name."""
     precision: str
     input_size: tuple[int, int]
     classes: int
@@ -63,10 +62,8 @@ class CheckResult:
         )
 
 
-def check(
-    checkpoint: Checkpoint, input_size: tuple[int, int], precision: str, progress: Progress
-) -> Iterator[CheckResult]:
-    """Export, parse and build both graphs of a checkpoint with TensorRT-RTX on the CPU, throwing the plans away.
+def check(checkpoint: Checkpoint, input_size: tuple[int, int], precision: str, progress: Progress) -> CheckResult:
+    """Export, parse and build the graph of a checkpoint with TensorRT-RTX on the CPU, throwing the plan away.
 
     Args:
         checkpoint: the network.
@@ -78,23 +75,23 @@ def check(
         EngineError: TensorRT-RTX or onnx are missing, or an operator is not covered; the message names it.
     """
     library = import_flavour("tensorrt_rtx")
-    for graph in graphs_for_export(checkpoint, input_size, precision, torch.device("cpu")):
-        with stage(f"export the {graph.name} graph, {precision}", progress):
-            nodes = [node for node in export(graph).graph.nodes if node.op == "call_function"]
-            operators = collections.Counter(str(node.target) for node in nodes)
-        with stage(f"parse and build the {graph.name} graph with TensorRT-RTX", progress):
-            layers, size, seconds = _build(library, graph)
-        yield CheckResult(
-            graph=graph.name,
-            precision=precision,
-            input_size=input_size,
-            classes=next(graph.inputs[name].shape[dim] for name, dim in graph.class_dims.items()),
-            operators=dict(operators),
-            layers=layers,
-            engine_bytes=size,
-            build_s=seconds,
-            library=f"tensorrt_rtx {library.__version__}",
-        )
+    graph = graph_for_export(checkpoint, input_size, precision, torch.device("cpu"))
+    with stage(f"export the {graph.name} graph, {precision}", progress):
+        nodes = [node for node in export(graph).graph.nodes if node.op == "call_function"]
+        operators = collections.Counter(str(node.target) for node in nodes)
+    with stage(f"parse and build the {graph.name} graph with TensorRT-RTX", progress):
+        layers, size, seconds = _build(library, graph)
+    return CheckResult(
+        graph=graph.name,
+        precision=precision,
+        input_size=input_size,
+        classes=next(graph.inputs[name].shape[dim] for name, dim in graph.class_dims.items()),
+        operators=dict(operators),
+        layers=layers,
+        engine_bytes=size,
+        build_s=seconds,
+        library=f"tensorrt_rtx {library.__version__}",
+    )
 
 
 def _build(library: ModuleType, graph: Graph) -> tuple[int, int, float]:

@@ -1,4 +1,4 @@
-"""The TensorRT engine: serialized plans run by TensorRT's own runtime, on buffers that are torch tensors.
+"""The TensorRT engine: a serialized plan run by TensorRT's own runtime, on buffers that are torch tensors.
 
 Loading needs the runtime alone, not torch-tensorrt, and runs no code from the engine directory. The standard flavour is
 recorded as CUDA graphs like torch; the RTX flavour, which compiles kernels when shapes are known, records them itself.
@@ -6,7 +6,7 @@ recorded as CUDA graphs like torch; the RTX flavour, which compiles kernels when
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,18 +16,17 @@ from torch import Tensor
 
 from clip_rl_perception.engine.device_engine import DeviceEngine
 from clip_rl_perception.engine.device_graphs import Log, Program
+from clip_rl_perception.engine.graphs import NetworkOutput
 from clip_rl_perception.engine.manifest import Manifest
 from clip_rl_perception.engine.protocol import EngineError
 from clip_rl_perception.engine.tensorrt_library import FLAVOURS, import_flavour
 from clip_rl_perception.errors import one_line
-from clip_rl_perception.model.segmenter import NetworkOutput
 
 NETWORK_FILE = "network.engine"
-STEP_FILE = "step.engine"
-INPUTS = {NETWORK_FILE: ("images", "text"), STEP_FILE: ("log_probs", "static", "text", "previous", "has_previous")}
-"""Names of a plan's inputs in the order of the graph's arguments; outputs are ``output0`` and so on."""
-OUTPUTS = {NETWORK_FILE: 5, STEP_FILE: 2}
-"""How many outputs a plan has."""
+INPUTS = ("images", "text")
+"""Names of the plan's inputs in the order of the graph's arguments."""
+OUTPUTS = tuple(f"output{index}" for index in range(len(NetworkOutput._fields)))
+"""Names of its outputs, in order."""
 
 
 class TensorRtEngine(DeviceEngine):
@@ -36,10 +35,10 @@ class TensorRtEngine(DeviceEngine):
     def __init__(
         self, directory: Path, manifest: Manifest, threads: int | None = None, log: Log = lambda line: None
     ) -> None:
-        """Deserialize the plans of `directory`; `threads` means nothing to a GPU.
+        """Deserialize the plan of `directory`; `threads` means nothing to a GPU.
 
         Raises:
-            EngineError: the flavour's runtime is missing, or refuses the plans.
+            EngineError: the flavour's runtime is missing, or refuses the plan.
         """
         flavour = next((name for name in FLAVOURS if name in manifest.versions), None)
         if flavour is None:
@@ -51,12 +50,12 @@ class TensorRtEngine(DeviceEngine):
         device = torch.device("cuda", torch.cuda.current_device())
         super().__init__(manifest, device, log=log)
         self._runtime = self._library.Runtime(self._library.Logger(self._library.Logger.WARNING))
-        self._plans = {name: self._read(directory / name) for name in INPUTS}
+        self._plan: Any = self._read(directory / NETWORK_FILE)
 
     def close(self) -> None:
-        """Free plans and buffers."""
+        """Free plan and buffers."""
         super().close()
-        self._plans.clear()
+        self._plan = None
 
     def _read(self, path: Path) -> Any:
         try:
@@ -66,46 +65,30 @@ class TensorRtEngine(DeviceEngine):
         if plan is None:
             raise EngineError(f"{self._flavour} {self._library.__version__} refuses {path}")
         found = {plan.get_tensor_name(index) for index in range(plan.num_io_tensors)}
-        wanted = {*INPUTS[path.name], *output_names(path.name)}
+        wanted = {*INPUTS, *OUTPUTS}
         if found != wanted:
             raise EngineError(f"{path} has inputs and outputs {sorted(found)}; expected {sorted(wanted)}")
         return plan
 
     def _program(self, classes: int) -> Program:
-        plans = Plans(self._library, self._plans)
-        return Program(plans.network, plans.step, recordable=self._flavour == "tensorrt")
+        return Program(plan_network(self._library, self._plan), recordable=self._flavour == "tensorrt")
 
 
-def output_names(file: str) -> list[str]:
-    """Names of a plan's outputs, in order."""
-    return [f"output{index}" for index in range(OUTPUTS[file])]
+def plan_network(library: ModuleType, plan: Any) -> Callable[[Tensor, Tensor], NetworkOutput]:
+    """A plan with a context of its own as `Program.network`.
 
-
-class Plans:
-    """Both plans with contexts of their own, as the functions of a `Program`.
-
-    Plans take two classes or more. One class alone is run as two equal ones, and nothing can be refined about it.
+    Plans take two classes or more. One class alone is run as two equal ones, and is certain.
     """
+    run = PlanRun(library, plan, INPUTS, OUTPUTS)
 
-    def __init__(self, library: ModuleType, plans: dict[str, Any]) -> None:
-        self._network, self._step = (PlanRun(library, plans[name], INPUTS[name], output_names(name)) for name in INPUTS)
-
-    def network(self, images: Tensor, text: Tensor) -> NetworkOutput:
-        """As `Program.network`."""
+    def network(images: Tensor, text: Tensor) -> NetworkOutput:
         if text.shape[0] > 1:
-            return NetworkOutput(*self._network([images, text]))
-        output = NetworkOutput(*self._network([images, text.expand(2, -1).contiguous()]))
-        logits = output.logits[:, :1].contiguous()
-        return output._replace(logits=logits, log_probs=torch.zeros_like(logits), text=output.text[:1])
+            return NetworkOutput(*run([images, text]))
+        output = NetworkOutput(*run([images, text.expand(2, -1).contiguous()]))
+        # Less themselves: 0 where they are finite.
+        return output._replace(log_probs=output.log_probs[:, :1] - output.log_probs[:, :1])
 
-    def step(
-        self, log_probs: Tensor, static: Tensor, text: Tensor, previous: Tensor, has_previous: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """As `Program.step`."""
-        if log_probs.shape[1] == 1:
-            return log_probs, log_probs.new_zeros(1)
-        after, moved = self._step([log_probs, static, text, previous, has_previous])
-        return after, moved
+    return network
 
 
 class PlanRun:

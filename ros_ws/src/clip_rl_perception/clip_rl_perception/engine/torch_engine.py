@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 
 from clip_rl_perception.engine.device_engine import DeviceEngine
 from clip_rl_perception.engine.device_graphs import Log, Program
-from clip_rl_perception.engine.graphs import DTYPES, CastNetworkGraph, MovingStepGraph
+from clip_rl_perception.engine.graphs import DTYPES, CastNetworkGraph
 from clip_rl_perception.engine.protocol import EngineError, EngineInfo
 from clip_rl_perception.errors import one_line
 from clip_rl_perception.model.checkpoint import Checkpoint
@@ -16,7 +14,7 @@ from clip_rl_perception.model.segmenter import STRIDE
 from clip_rl_perception.model.segmenter_config import ConfigError, check_input_size
 
 PRECISIONS = tuple(DTYPES)
-"""What encoder and pyramid may compute in; classifier, refiner and all results are single precision."""
+"""What encoder and pyramid may compute in; classifier and all results are single precision."""
 
 
 def engine_info(checkpoint: Checkpoint, backend: str, precision: str, input_size: tuple[int, int] | None) -> EngineInfo:
@@ -34,7 +32,6 @@ def engine_info(checkpoint: Checkpoint, backend: str, precision: str, input_size
         stride=STRIDE,
         embedding_dim=segmenter.embedding_dim,
         model_id=checkpoint.model_id,
-        max_refine_steps=segmenter.config.refiner.max_steps,
     )
 
 
@@ -93,11 +90,9 @@ class TorchEngine(DeviceEngine):
 
 
 def _program(checkpoint: Checkpoint, precision: str, size: tuple[int, int], device: torch.device) -> Program:
-    """The graphs of a checkpoint on a device, in the memory layout that its convolutions like."""
+    """The graph of a checkpoint on a device, in the memory layout that its convolutions like."""
     away = device.type != "cpu"
     network = CastNetworkGraph(checkpoint.segmenter, precision, size, own=away).eval()
-    step = MovingStepGraph(checkpoint.segmenter).eval()
     if away:
         network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        step = copy.deepcopy(step).to(device)
-    return Program(network, step)
+    return Program(network)

@@ -54,7 +54,6 @@ def take_looks(
     text: FloatArray,
     looks: Sequence[Look],
     *,
-    max_steps: int | None = None,
     budget_ms: float | None = None,
 ) -> list[EngineOutput]:
     """Show the engine a picture in several ways, and bring the results back to the plain look's grid.
@@ -64,28 +63,23 @@ def take_looks(
         rgb: as of `Engine.infer`.
         text: as of `Engine.infer`.
         looks: at least one.
-        max_steps: as of `Engine.infer`, for each look.
-        budget_ms: for all looks together, ms; what is left is shared among those still to come. After the first, no
-            look begins whose encoder and decoder would not fit, if they take as long as the longest so far.
+        budget_ms: for all looks together, ms. The first is always taken; no other begins that would not fit if it took
+            as long as the longest so far.
 
     Returns:
-        An output for each look that was taken, `logits` and `refined` on the plain look's grid.
+        An output for each look that was taken, `log_probs` on the plain look's grid.
 
     Raises:
         EngineError: as of `Engine.infer`, or an output that breaks the protocol.
     """
     start = time.perf_counter()
     taken: list[EngineOutput] = []
-    for index, look in enumerate(looks):
-        left = None
-        if budget_ms is not None:
-            left = max(budget_ms - (time.perf_counter() - start) * 1e3, 0.0) if taken else budget_ms
-            if taken and left < max(output.network_ms for output in taken):
+    for look in looks:
+        if taken and budget_ms is not None:
+            left = budget_ms - (time.perf_counter() - start) * 1e3
+            if left < max(output.network_ms for output in taken):
                 break
-            left /= len(looks) - index
-        output = engine.infer(look.of(rgb), text, max_steps=max_steps, budget_ms=left)
+        output = engine.infer(look.of(rgb), text)
         check_output(engine.info, output, len(text))
-        taken.append(
-            dataclasses.replace(output, logits=look.to_plain(output.logits), refined=look.to_plain(output.refined))
-        )
+        taken.append(dataclasses.replace(output, log_probs=look.to_plain(output.log_probs)))
     return taken

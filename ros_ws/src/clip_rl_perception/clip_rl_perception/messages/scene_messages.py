@@ -32,6 +32,7 @@ class Status:
     age_ms: float | None = None
     """Node clock minus header stamp at publishing, ms; None if unknown, as offline."""
     refine_steps: int = 0
+    """Of versions before looks."""
     received: int = 0
     """Frames since activation, as are the next four."""
     processed: int = 0

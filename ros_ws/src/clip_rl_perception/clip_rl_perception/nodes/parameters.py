@@ -70,13 +70,12 @@ class NodeParameters:
     )
     refine_steps: int = live(
         -1,
-        "Most refinement steps per look; -1: as many as the policy was trained for; 0: one plain look at each frame "
-        "alone.",
+        "0: one plain look at each frame alone, without memory; any other number: looks in turn with memory.",
         between=(-1, 64),
     )
     latency_budget_ms: float = live(
         0.0,
-        "Time for all looks at a frame with their refinement; what would not fit is left out; 0: no limit, ms.",
+        "Time for all looks at a frame; those after the first that would not fit are left out; 0: no limit, ms.",
         between=(0.0, 60000.0),
     )
     views: int = live(

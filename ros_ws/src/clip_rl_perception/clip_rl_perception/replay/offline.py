@@ -139,7 +139,6 @@ class OfflineReplay:
             "latency_ms": stages["total"],
             "received_ns": finished_ns,
             "stage_ms": stages,
-            "refine_steps": scene.refine_steps,
         }
         seen = self._run.measure(
             stream,

@@ -105,7 +105,6 @@ class OutputBag:
             novelty=record.novelty,
             stage_ms=record.stage_ms,
             age_ms=record.age_ms,
-            refine_steps=record.refine_steps or 0,
             received=processed + invalid,
             processed=processed,
             invalid=invalid,

@@ -60,7 +60,7 @@ class FrameRecord:
     stage_ms: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """Time per stage of `STAGES`, ms; empty without a mask."""
     refine_steps: int | None = None
-    """Refinement steps that were run."""
+    """Refinement steps, in runs of versions before looks."""
     instruments: tuple[Instrument, ...] = ()
     """What was seen, see `noted`; of a report that was read, with what `record_json.TAG_ROW` names."""
     mask_sha256: str | None = None

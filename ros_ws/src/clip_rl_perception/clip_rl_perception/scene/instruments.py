@@ -38,7 +38,7 @@ def find_instruments(
 
     Args:
         winners: class with the largest value at each node, uint8 (h, w).
-        log_probs: refined log-probabilities, float32 (K, h, w).
+        log_probs: log-probabilities, float32 (K, h, w).
         label_map: label map of the frame, uint8 (height, width).
         view: where the grid lies in the frame.
         space: the K classes.

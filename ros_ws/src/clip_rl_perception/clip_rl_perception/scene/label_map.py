@@ -1,4 +1,4 @@
-"""Refined log-probabilities on the logit grid -> label map and confidence at the size of the frame.
+"""Log-probabilities on the logit grid -> label map and confidence at the size of the frame.
 
 Ours: F.interpolate and argmax take over 100 times as long (docs/results/performance.md), OpenCV by classes 3 and more.
 

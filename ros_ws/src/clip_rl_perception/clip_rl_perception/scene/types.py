@@ -114,7 +114,6 @@ class Scene:
     """Above 1 is out of distribution; NaN if unknown."""
     view: Letterbox
     refined: FloatArray
-    """Refined log-probabilities on the stride-4 grid, (K, h, w)."""
-    refine_steps: int
+    """Log-probabilities on the stride-4 grid as the looks so far give them, (K, h, w)."""
     stage_ms: Mapping[str, float]
     """Time by stage, ms, as SceneStatus names them: preprocess, network, refine, postprocess, tags."""

@@ -131,7 +131,7 @@ def check(
     Args:
         look: of the frame.
         novelty: 1 is the calibrated limit; NaN if unknown, which is never held against a frame.
-        truncated: refinement was cut short by the latency budget.
+        truncated: looks were left out because of the latency budget.
         config: limits.
     """
     config = config or ValidityConfig()
@@ -146,7 +146,7 @@ def check(
         findings.append((Validity.OUT_OF_DISTRIBUTION, text))
     degraded = []
     if truncated:
-        degraded.append("refinement cut short by the latency budget")
+        degraded.append("looks left out: they did not fit the latency budget")
     # One cause each: a dark picture has no contrast either, and one without contrast no detail.
     if look.brightness < config.dark:
         degraded.append(f"too dark: mean brightness {look.brightness:.0f}, expected at least {config.dark:.0f}")
