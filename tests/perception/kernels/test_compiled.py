@@ -12,8 +12,9 @@ from clip_rl_perception.kernels import compiled
 
 LOAD = """
 from clip_rl_perception.kernels import block_mean, compiled
+before = compiled.is_warm()
 block_mean.warm_up()
-print(compiled.CACHE)
+print(compiled.CACHE, before, compiled.is_warm())
 """
 
 
@@ -27,6 +28,16 @@ def test_any_change_of_any_source_is_another_place(tmp_path: Path) -> None:
     assert compiled.source_hash([one, other]) != first
     other.write_text("called = 1")
     assert compiled.source_hash([one, other]) == first
+
+
+def test_every_file_with_loops_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(compiled, "source_hash", lambda files: seen.extend(path.name for path in files) or "x")
+    compiled._folder()
+    package = Path(compiled.__file__).parents[1]
+    loops = {path for path in package.rglob("*.py") if "kernels.compiled import" in path.read_text()}
+    assert loops and {path.parent for path in loops} == {Path(compiled.__file__).parent}
+    assert {path.name for path in loops} <= set(seen)
 
 
 def test_the_first_base_that_can_be_written_to_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +70,9 @@ def test_loops_are_kept_where_numba_is_told_to(tmp_path: Path) -> None:
         return done.stdout.strip(), sorted(base.rglob("*.nbc")) if base.is_dir() else []
 
     told, files = kept(tmp_path)
-    assert files and all(Path(told) in path.parents for path in files)
-    assert kept(tmp_path) == (told, files), "the second process compiles nothing anew"
+    place, *warm = told.rsplit(" ", 2)
+    assert warm == ["False", "True"], "only the first start is told that it compiles"
+    assert files and all(Path(place) in path.parents for path in files)
+    assert kept(tmp_path) == (f"{place} True True", files), "the second process compiles nothing anew"
     (tmp_path / "file").write_text("")
-    assert kept(tmp_path / "file") == ("None", []), "without a place it works all the same"
+    assert kept(tmp_path / "file") == ("None False False", []), "without a place it works all the same"

@@ -175,6 +175,9 @@ def test_missing_files_are_named_with_the_places(copy: Path) -> None:
     assert "models/no-such-model.safetensors" in message
     elsewhere = copy.parent / "elsewhere" / "model"
     assert f"{elsewhere}.safetensors does not exist" in refused(elsewhere)
+    message = refused("runs/mine")  # from another folder than the one it was meant from
+    assert f"{Path.cwd()}/runs/mine.safetensors does not exist, nor a folder {Path.cwd()}/runs/mine;" in message
+    assert message.endswith(f"relative paths begin at the current folder, {Path.cwd()}")
     Path(f"{copy}.json").unlink()
     assert f"{copy}.json is missing" in refused(copy)
 

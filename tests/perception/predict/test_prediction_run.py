@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.predict import prediction_files
 from clip_rl_perception.predict.image_model import Model
 from clip_rl_perception.predict.predict_options import FileOptions, FrameOptions
@@ -18,6 +19,7 @@ from clip_rl_perception.predict.prediction_files import OutputError, PredictionF
 from clip_rl_perception.predict.prediction_run import PredictionRun
 from clip_rl_perception.runs.problems import ProblemLog
 from clip_rl_perception.runs.run_record import mask_hash
+from clip_rl_perception.scene.overlay import draw_overlay
 from clip_rl_perception.sources.frames import SourceError
 from clip_rl_perception.sources.streams import InputOptions, open_inputs
 from clip_rl_perception.sources.truth_label_map import load_label_map
@@ -190,11 +192,52 @@ def test_several_inputs_have_a_folder_each(tmp_path: Path) -> None:
     told = predicted(tmp_path / "out", tmp_path / "a/one", tmp_path / "b/one", bag)
     assert told["frames"] == 6
     names = files_in(tmp_path / "out/masks")
-    assert len(names) == 6 and {name.split("/")[0] for name in names} >= {
-        f"bag__{side}_image_raw_compressed" for side in ("left", "right")
-    }
-    assert sum(name.endswith("one/x.png") for name in names) == 2
+    assert len(names) == 6 and {name.split("/")[0] for name in names} == {
+        "a", "b", *(f"bag__{side}_image_raw_compressed" for side in ("left", "right"))
+    }  # fmt: skip
+    # Alike at their end, they are told apart by what lies before it, not by where the machine keeps them.
+    assert [name for name in names if "bag" not in name] == ["a/one/x.png", "b/one/x.png"]
     assert {line["mask"] for line in tags(tmp_path / "out")} == {f"masks/{name}" for name in names}
+
+
+def test_a_tree_of_patients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = tmp_path / "patients"
+    for place, names in (("p10", "a"), ("p2/left", "ab"), ("p2/right/images", "c"), ("p2/right/masks", "c")):
+        write_images(tree / place, *(f"{name}.png" for name in names))
+    cv2.imwrite(str(tree / "p2/right/masks/c.png"), np.zeros(image(0).shape[:2], np.uint8))
+    (tree / "back").symlink_to(tree)
+    told = predicted(tmp_path / "out", tree)
+    expected = ["p10/a.png", "p2/left/a.png", "p2/left/b.png", "p2/right/c.png"]
+    assert told["frames"] == 4 and files_in(tmp_path / "out/masks") == expected
+    assert [line["sequence"] for line in tags(tmp_path / "out")] == ["p2/left", "p2/left", "p2/right", "p10"]
+    # Each folder is its own video, whatever its neighbour showed; the masks are those of the folder alone.
+    predicted(tmp_path / "alone", tree / "p2/left")
+    assert (tmp_path / "alone/masks/b.png").read_bytes() == (tmp_path / "out/masks/p2/left/b.png").read_bytes()
+    # Two trees: each under its own name; from inside, the same.
+    monkeypatch.chdir(tree)
+    predicted(tmp_path / "two", Path("p2"), Path("p10"))
+    assert files_in(tmp_path / "two/masks") == ["p10/a.png", "p2/left/a.png", "p2/left/b.png", "p2/right/c.png"]
+    run = replayed(tree)
+    assert [frame.sequence for frame in run.frames] == ["p2/left", "p2/left", "p2/right", "p10"]
+    measured = [frame.measures is not None and frame.measures.confusion is not None for frame in run.frames]
+    assert measured == [False, False, True, False], "truth is p2/right/masks"
+
+
+def test_masks_of_0_and_255(tmp_path: Path) -> None:
+    write_images(tmp_path / "in", "x.png")
+    binary = FileOptions(masks="binary", overlay_format="png")
+    four = load_label_space("endovis2017-parts")
+    with pytest.raises(OutputError, match="need a model of two classes; this one has 4: background, "):
+        PredictionFolder(tmp_path / "out", four, binary, {})
+    assert not (tmp_path / "out").exists()
+    predicted(tmp_path / "ids", tmp_path / "in")
+    predicted(tmp_path / "out", tmp_path / "in", files=binary)
+    ids, mask = read(tmp_path / "ids/masks/x.png"), read(tmp_path / "out/masks/x.png")
+    assert {0, 1} <= set(np.unique(ids)) and np.array_equal(mask, 255 * (ids == 1))
+    label_map = load_label_map(tmp_path / "out/label_map.yaml")
+    assert np.array_equal(label_map.coding.decode(mask, "x"), ids == 1) and label_map.names == SPACE.names
+    scene, space = StreamRunner(color_model()).process(image(0), 0)
+    assert np.array_equal(read(tmp_path / "out/overlays/x.png")[..., ::-1], draw_overlay(image(0), scene, space))
 
 
 def test_images_by_name_are_one_sequence_called_by_what_their_paths_do_not_share(tmp_path: Path) -> None:

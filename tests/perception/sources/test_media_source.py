@@ -11,8 +11,10 @@ from clip_rl_perception.bags.bag_writer import BagWriter
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.messages import message_types
 from clip_rl_perception.sources.bag_source import BagSource
-from clip_rl_perception.sources.frames import SourceError
+from clip_rl_perception.sources.frames import Frame, SourceError
+from clip_rl_perception.sources.input_paths import short_names
 from clip_rl_perception.sources.media_source import FolderSource, VideoSource, open_source
+from clip_rl_perception.sources.streams import InputOptions, open_inputs, read
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 START = 1_700_000_000_000_000_000
@@ -88,6 +90,59 @@ def test_folder_with_images(tmp_path: Path) -> None:
     for index in range(3):
         cv2.imwrite(str(tmp_path / "images" / f"{index}.png"), flat(index))
     assert [frame.name for frame in FolderSource(tmp_path)] == ["0.png", "1.png", "2.png"]
+
+
+def test_images_that_are_called_alike_are_named(tmp_path: Path) -> None:
+    for name in ("1.png", "1.jpg", "2.png", "2.jpg", "3.png"):
+        cv2.imwrite(str(tmp_path / name), flat(1))
+    source = FolderSource(tmp_path)
+    line = f"{tmp_path}: 1.jpg and 1.png (and 1 more such) are called alike; each is taken for a frame of its own"
+    assert source.problems == [line]
+    assert len(list(source)) == 5 and source.problems == [line]
+
+
+def test_of_masks_that_are_called_alike_the_one_without_loss_is_truth(tmp_path: Path) -> None:
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+    mask = np.zeros((64, 64), np.uint8)
+    mask[:32] = 1
+    cv2.imwrite(str(tmp_path / "images/1.png"), np.zeros((64, 64, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "masks/1.png"), mask)
+    cv2.imwrite(str(tmp_path / "masks/1.webp"), 255 * mask)
+    inputs = open_inputs(InputOptions((tmp_path,), labels=tmp_path / "masks"), load_label_space("binary"))
+    assert inputs.problems == (
+        f"{tmp_path / 'masks'}: 1.png and 1.webp are called alike; of such masks the one without loss is taken",
+    )
+    (item,) = read(inputs)
+    assert isinstance(item.content, Frame) and np.array_equal(item.content.labels, mask)
+
+
+def test_a_tree_without_images_of_its_own_names_its_folders(tmp_path: Path) -> None:
+    for name in ("p1/left", "p2"):
+        (tmp_path / name).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / name / "1.png"), flat(1))
+    with pytest.raises(SourceError, match="there are images in folders below it, name one: p1/left, p2"):
+        open_source(tmp_path)
+    streams = open_inputs(InputOptions((tmp_path,)), load_label_space("binary")).streams
+    assert [(stream.sequence, stream.path) for stream in streams] == [
+        ("p1/left", tmp_path / "p1/left"), ("p2", tmp_path / "p2"),
+    ]  # fmt: skip
+
+
+def test_masks_of_videos_beside_their_images(tmp_path: Path) -> None:
+    for kind in ("images", "masks"):
+        for video in ("a", "b"):
+            (tmp_path / kind / video).mkdir(parents=True)
+            cv2.imwrite(str(tmp_path / kind / video / "1.png"), np.full((64, 64), video == "b", np.uint8))
+    inputs = open_inputs(InputOptions((tmp_path,)), load_label_space("binary"))
+    found = [(item.stream.sequence, item.content.labels.max()) for item in read(inputs)]  # type: ignore[union-attr]
+    assert found == [("images/a", 0), ("images/b", 1)] and inputs.problems == ()
+
+
+def test_names_tell_paths_apart() -> None:
+    paths = [Path("/x/p1/images"), Path("/x/p2/images"), Path("/y/p2/images"), Path("/x/other")]
+    assert short_names(paths) == ["p1/images", "x/p2/images", "y/p2/images", "other"]
+    assert short_names([Path("/x/a"), Path("/a")]) == ["x/a", "a"]
 
 
 def write_bag(path: Path, count: int = 6, *, labelled: bool = True, encoding: str = "png") -> None:

@@ -125,7 +125,17 @@ def test_finetune_goes_from_the_shipped_weights_to_the_classes_of_a_folder(
     assert str(tmp_path) not in card + (tmp_path / "mine/model.json").read_text(encoding="utf-8")
     said = capsys.readouterr().out
     assert "training on 4 frames of sequence data; validating on 2 frames" in said and "there is one video only" in said
-    assert f"clip-rl build-engine --checkpoint {tmp_path / 'mine'}" in said
+    # What training starts from is scored by the same measure as what it comes to.
+    assert [line.split(":")[0] for line in said.splitlines() if line.startswith("validation")] == [
+        f"validation at step {step}" for step in range(3)
+    ]
+    assert "dataset folder, split all, 2 of its 6 frames (33%) held out" in card
+    run, root = tmp_path / "mine", tmp_path / "data"
+    assert said.splitlines()[-3:] == [
+        f"next: clip-rl eval --checkpoint {run} --root {root} --label-map {tmp_path / 'labels.yaml'}",
+        f"next: clip-rl build-engine --checkpoint {run} --backend openvino --out {run / 'engine'}",
+        f"next: clip-rl predict {root} --checkpoint {run} --out {run / 'predictions'}",
+    ]
 
 
 def test_every_preset_is_either_tried_here_or_the_demo() -> None:

@@ -190,7 +190,8 @@ def summary(report: dict[str, Any]) -> str:
         return "-" if value is None else format(value, form)
 
     lines = [
-        f"{report['name']} on {report['frames']} frames of {report['dataset']}: "
+        f"{report['name']} on {report['frames']} frames of {report['dataset']} at full size, "
+        f"{'following each other' if report['video'] else 'each alone'}: "
         f"mIoU {shown(report['miou'])}, without background {shown(report['miou_no_background'])}, "
         f"Dice {shown(report['dice'])}, NSD@{report['nsd_tau']:g} {shown(report['nsd'])}, ECE {shown(report['ece'])}",
         f"Challenge IoU {shown(report['challenge_iou'])}, ISI IoU {shown(report['isi_iou'])}, "

@@ -93,7 +93,7 @@ def _places(found: Listing) -> Iterator[_Place]:
 
 def _by_name(found: Listing, place: _Place) -> tuple[dict[str, Path], dict[str, Path]]:
     """Images and masks by what their names have in common."""
-    images, masks = images_in(place.images), images_in(place.masks)
+    images, masks = found.images_in(place.images), found.images_in(place.masks)
     if not images or not masks or images.keys() & masks.keys():
         return images, masks
     bare = _bare(images), _bare(masks)

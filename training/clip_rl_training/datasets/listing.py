@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from clip_rl_perception.folder_files import entries, image_files
+from clip_rl_perception.folder_files import entries, image_files, told_twins
 from clip_rl_perception.labels import LabelSpace
 from natsort import natsorted
 
@@ -36,6 +36,12 @@ class Listing:
         """Add a problem."""
         self.problems.append(problem)
 
+    def images_in(self, folder: Path) -> dict[str, Path]:
+        """As the function; images that are called alike, of which only the last counts, go to `problems`."""
+        if twins := told_twins(image_files(folder)):
+            self.note(f"{folder}: {twins}; of each name the last is taken")
+        return images_in(folder)
+
     def pairs(
         self, images: Path | Mapping[str, Path], masks: Path | Mapping[str, Path], *, unlabelled: bool = False
     ) -> Iterator[Pair]:
@@ -43,8 +49,8 @@ class Listing:
 
         `unlabelled`: images without mask are normal in this dataset and left out without a word.
         """
-        images = images_in(images) if isinstance(images, Path) else images
-        masks = images_in(masks) if isinstance(masks, Path) else masks
+        images = self.images_in(images) if isinstance(images, Path) else images
+        masks = self.images_in(masks) if isinstance(masks, Path) else masks
         if not unlabelled:
             missing = [path for stem, path in images.items() if stem not in masks]
             self.problems += [

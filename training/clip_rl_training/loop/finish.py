@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from clip_rl_perception.model.checkpoint_network import round_to_half_, save_che
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.typed_data import to_data
 
-from clip_rl_training.data.dataset_parts import label_spaces, tested_on
+from clip_rl_training.data.dataset_parts import Parts, label_spaces, tested_on
 from clip_rl_training.data.dataset_stills import DatasetStills
 from clip_rl_training.data.samples import TEST, TRAINING, VALIDATION, Stills
 from clip_rl_training.loop.batches import validation_batches
@@ -72,7 +73,8 @@ def finish(
         segmenter, validation_batches(config, stills, split=TEST), space, device=device, mode=config.reinforce.mode
     )
     naming = _naming(config, segmenter, say)
-    provenance = _provenance(config, scores, at)
+    parts = stills.parts if isinstance(stills, DatasetStills) else None
+    provenance = _provenance(config, parts, scores, at)
     provenance |= {"started_from": started_from} if started_from else {}
     provenance |= {"naming": naming} if naming else {}
     provenance["activation"] = "QuickGELU" if segmenter.config.encoder.quick_gelu else "GELU"
@@ -80,8 +82,8 @@ def finish(
     text = segmenter.encode_text(space)
     model_id = save_checkpoint(folder / "model", segmenter, space, text, calibration, provenance)
     tested = "synthetic test scenes (never trained on)"
-    if isinstance(stills, DatasetStills):
-        tested = tested_on(config.data.dataset, stills.parts)
+    if parts is not None:
+        tested = tested_on(config.data.dataset, parts)
     labelled = [each.name for each in spaces.values()]
     card = model_card(config, scores, calibration, provenance, model_id, labelled=labelled, tested_on=tested)
     (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
@@ -96,16 +98,26 @@ def copy_checkpoint(source: Path, target: Path) -> None:
         shutil.copy2(source / name, target / name)
 
 
-def farewell(folder: Path, best: Validated | None, step: int) -> list[str]:
+def farewell(config: TrainConfig, folder: Path, best: Validated | None, step: int) -> list[str]:
     """What is said when a run ends: where its checkpoints are, and what to do with them."""
     lines = [f"last: step {step}, {folder / 'model.safetensors'}"]
     if best is not None:
         lines.append(
-            f"best: step {best.step}, mIoU {best.score:.3f} when it was validated, "
+            f"best: step {best.step}, mIoU {best.score:.3f} when it was validated (single frames at the network's "
+            "size, with background; eval and replay measure otherwise: docs/finetuning.md), "
             f"{folder / FOLDER / 'model.safetensors'}"
         )
-    lines.append(f"next: clip-rl eval --checkpoint {folder} --root DIR; clip-rl build-engine --checkpoint {folder}")
-    return lines
+    run, data = ["--checkpoint", str(folder)], config.data
+    engine, predictions = str(folder / "engine"), str(folder / "predictions")
+    frames, commands = "FRAMES", [["clip-rl", "build-engine", *run, "--backend", "openvino", "--out", engine]]
+    if data.source == "dataset":
+        root = str(data.root)
+        dataset = ["--dataset", data.dataset.name] if data.dataset.name != "folder" else []
+        label_map = ["--label-map", data.dataset.label_map] if data.dataset.label_map else []
+        commands.insert(0, ["clip-rl", "eval", *run, *dataset, "--root", root, *label_map])
+        frames = root if data.dataset.name == "folder" else frames
+    commands.append(["clip-rl", "predict", frames, *run, "--out", predictions])
+    return [*lines, *(f"next: {shlex.join(command)}" for command in commands)]
 
 
 def _naming(config: TrainConfig, segmenter: ClipRlSegmenter, say: Callable[[str], None]) -> dict[str, Any]:
@@ -127,7 +139,7 @@ def _hardware(config: TrainConfig) -> str:
     return f"{threads} thread{'s' if threads > 1 else ''} of a {platform.machine()} CPU"
 
 
-def _provenance(config: TrainConfig, scores: ValidationResult, at: Validated) -> dict[str, Any]:
+def _provenance(config: TrainConfig, parts: Parts | None, scores: ValidationResult, at: Validated) -> dict[str, Any]:
     settings = to_data(config)
     # Where files lay on the training machine is nobody else's business and would not help them.
     del settings["out"], settings["data"]["root"], settings["start_from"]
@@ -141,7 +153,7 @@ def _provenance(config: TrainConfig, scores: ValidationResult, at: Validated) ->
     return {
         "project": f"clip-rl {__version__}",
         "run": config.name,
-        "trained_on": trained_on(config),
+        "trained_on": trained_on(config, parts),
         "steps": at.step,
         "images": at.images,
         "hours": round(at.seconds / 3600, 2),

@@ -10,6 +10,8 @@ from clip_rl_perception.metrics.confusion import PooledMetrics
 from clip_rl_perception.model.checkpoint import Calibration
 from clip_rl_perception.report.pages import templates
 
+from clip_rl_training.data.dataset_parts import Parts
+from clip_rl_training.data.samples import TRAINING, VALIDATION
 from clip_rl_training.loop.training_config import TrainConfig
 from clip_rl_training.loop.validate import ValidationResult, foreground_iou
 
@@ -39,7 +41,7 @@ def model_card(
         provenance=provenance,
         naming=provenance.get("naming"),
         model_id=model_id,
-        trained_on=trained_on(config),
+        trained_on=provenance["trained_on"],
         labelled=labelled,
         tested_on=tested_on,
         rows=[(name, measure(before), measure(after)) for name, measure in measures.items()],
@@ -47,14 +49,16 @@ def model_card(
     )
 
 
-def trained_on(config: TrainConfig) -> str:
-    """What the network was trained on, in words."""
+def trained_on(config: TrainConfig, parts: Parts | None) -> str:
+    """What the network was trained on, in words; `parts` of the dataset, if there is one."""
     if config.data.source != "dataset":
         return "synthetic endoscopic scenes only, no patient data"
     dataset = config.data.dataset
     sequences = f", sequences {', '.join(dataset.train.sequences)}" if dataset.train.sequences else ""
-    held_out = dataset.hold_out if dataset.validation is None else 0.0
-    less = f", about {held_out:.0%} of its frames held out" if held_out else ""
+    less = ""
+    if parts is not None and dataset.validation is None and parts[VALIDATION] is not parts[TRAINING]:
+        held_out, trained = len(parts[VALIDATION]), len(parts[TRAINING])
+        less = f", {held_out} of its {held_out + trained} frames ({held_out / (held_out + trained):.0%}) held out"
     return f"dataset {dataset.name}, split {dataset.train.split}{sequences}{less}"
 
 

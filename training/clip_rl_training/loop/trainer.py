@@ -131,6 +131,8 @@ class Trainer:
         begun, first, before = time.monotonic(), self.step, self.seconds
         cpu_begun, cpu_before = time.process_time(), self.cpu_seconds
         try:
+            if log is not None and config.validation.every and self.started_from and self.step == 0:
+                self._validate(log)  # what training starts from: before and after are seen
             for batch in self._batches(last):
                 report = self._train_step(batch)
                 self.step += 1
@@ -142,8 +144,7 @@ class Trainer:
                     log.train(self.step, report, rate=(self.step - first) / elapsed, seconds=self.seconds)
                 every = config.validation.every
                 if log is not None and every and (self.step % every == 0 or self.step == config.steps):
-                    result = self.score(averaged=self.average.decay > 0)
-                    log.validation(self.step, result, self._compared(result))
+                    self._validate(log)
                 if self.step % config.save_every == 0 or self.step == last or self.interrupted:
                     self.save()
                 if self.interrupted:
@@ -151,6 +152,10 @@ class Trainer:
         finally:
             if log is not None:
                 log.close()
+
+    def _validate(self, log: RunLog) -> None:
+        result = self.score(averaged=self.average.decay > 0)
+        log.validation(self.step, result, self._compared(result))
 
     def _compared(self, result: ValidationResult) -> str:
         """Keep the weights that were validated if none were better; says which are the best."""
@@ -213,7 +218,7 @@ class Trainer:
             if self.average.decay > 0:  # else the network itself was rounded, which training does not go on from
                 self.save(finished=True)
             self.best.forget()
-            for line in farewell(self.folder, best, self.step):
+            for line in farewell(self.config, self.folder, best, self.step):
                 self.say(line)
         self.fabric.barrier()
 

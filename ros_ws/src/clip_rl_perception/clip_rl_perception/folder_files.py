@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+MASK_FOLDERS = ("masks", "labels")
+"""Names of folders with ground truth."""
 
 _NOT_DATA = (
     *("thumbs.db", "desktop.ini", "__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found"),
@@ -40,6 +43,32 @@ def image_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return [entry for entry in entries(folder) if is_image(entry)]
+
+
+def image_folders(root: Path) -> list[Path]:
+    """Folders below `root` with images in them, or in an ``images`` of their own; none inside another, natural order.
+
+    Folders called ``masks`` or ``labels`` hold no frames. Links to folders are not followed: they may lead back.
+    """
+    found: list[Path] = []
+    for folder in entries(root):
+        if folder.name in MASK_FOLDERS or folder.is_symlink() or not folder.is_dir():
+            continue
+        inside = image_files(folder / "images") or image_files(folder)
+        found += [folder] if inside else image_folders(folder)
+    return found
+
+
+def told_twins(files: Iterable[Path]) -> str:
+    """Which files are called alike but for their suffix, in words; empty where none are."""
+    by_stem: dict[Path, list[str]] = {}
+    for file in files:
+        by_stem.setdefault(file.with_suffix(""), []).append(file.name)
+    twins = [names for names in by_stem.values() if len(names) > 1]
+    if not twins:
+        return ""
+    more = f" (and {len(twins) - 1} more such)" if len(twins) > 1 else ""
+    return f"{' and '.join(twins[0])}{more} are called alike"
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:

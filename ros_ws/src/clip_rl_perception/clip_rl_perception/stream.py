@@ -141,13 +141,13 @@ def load(options: ModelOptions, log: Callable[[str], None] = lambda line: None) 
         golden_images=golden_images,
         log=log,
     )
-    if compiled.CACHE is not None:
-        log("preparing label map and tags; a machine's first start compiles them, which takes some seconds")
-    else:
+    if compiled.CACHE is None:
         log(
             "preparing label map and tags; every start compiles them, because what was compiled cannot be kept "
             f"({compiled.WHY_NO_CACHE}); name a folder that can be written to in NUMBA_CACHE_DIR"
         )
+    elif not compiled.is_warm():
+        log("preparing label map and tags; the first start compiles them, which takes some seconds")
     pipeline = PerceptionPipeline.of_checkpoint(engine, checkpoint, space, options.pipeline_config())
     manifest = None
     if engine.info.backend != "torch":

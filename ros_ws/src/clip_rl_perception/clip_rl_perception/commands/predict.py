@@ -2,12 +2,14 @@
 
     clip-rl predict operation.mp4 --out out/predictions
     clip-rl predict frames --out out/predictions --checkpoint runs/mine --masks palette
+    clip-rl predict patients --out out/predictions        a tree: masks/PATIENT/NAME.png
     clip-rl predict scan1.png scan2.png --out out/predictions --no-overlays
 
 Into --out go masks/NAME.png (class ids; 255: outside the endoscope's circle), confidence/NAME.png (probability x 255),
 overlays/NAME.jpg, tags.jsonl (a line for each frame), annotations.json (COCO), label_map.yaml (what the ids mean) and
 predictions.json (with what, and what was left out). NAME is the file's, of videos the frame's number, of bags its stamp
-in ns; several inputs have a folder each. Images stand alone, unless --video says that they follow each other.
+in ns; several inputs have a folder each, as have the folders of a tree. Images stand alone, unless --video says that
+they follow each other.
 
 Exit status: 0; 1 when no frame gave a mask; 2 when the input cannot be used; 130 after Ctrl-C, which leaves what was
 done.
@@ -27,7 +29,8 @@ from clip_rl_perception.predict.prediction_files import FOLDERS, PredictionFolde
 from clip_rl_perception.progress import Progress
 from clip_rl_perception.runs.host import host, versions
 from clip_rl_perception.runs.problems import ProblemLog
-from clip_rl_perception.sources.streams import InputOptions, SourceOptions, check_paths, open_inputs
+from clip_rl_perception.sources.input_paths import check_paths
+from clip_rl_perception.sources.streams import InputOptions, SourceOptions, open_inputs
 from clip_rl_perception.stream_options import ModelOptions
 from clip_rl_perception.threads.priority import hand_over_quickly
 from clip_rl_perception.threads.stop_signals import interruptible

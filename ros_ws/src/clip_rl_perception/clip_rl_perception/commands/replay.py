@@ -34,7 +34,8 @@ from clip_rl_perception.runs.observer import FrameObserver
 from clip_rl_perception.runs.problems import ProblemLog
 from clip_rl_perception.runs.run_record import RunRecord
 from clip_rl_perception.sources.class_mapping import TruthMapping
-from clip_rl_perception.sources.streams import InputOptions, check_paths
+from clip_rl_perception.sources.input_paths import check_paths
+from clip_rl_perception.sources.streams import InputOptions
 from clip_rl_perception.stream_options import ModelOptions
 from clip_rl_perception.threads.priority import hand_over_quickly
 from clip_rl_perception.threads.stop_signals import interruptible

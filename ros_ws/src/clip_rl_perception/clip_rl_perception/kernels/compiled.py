@@ -61,7 +61,7 @@ def choose_folder(bases: Iterable[Path], name: str) -> tuple[Path | None, str]:
 
 def _folder() -> tuple[Path | None, str]:
     """Where machine code of these sources is kept, and why nowhere."""
-    name = _NAME + source_hash(path for part in ("scene", "engine") for path in (_PACKAGE / part).glob("*.py"))
+    name = _NAME + source_hash(Path(__file__).parent.glob("*.py"))
     if numba.config.CACHE_DIR:
         return choose_folder([Path(numba.config.CACHE_DIR)], name)
     beside = _PACKAGE / "__pycache__"
@@ -89,6 +89,11 @@ def _user_caches() -> list[Path]:
 
 CACHE, WHY_NO_CACHE = _folder()
 """Folder of the machine code; None where none can be kept, so that each process compiles anew, and the reason."""
+
+
+def is_warm() -> bool:
+    """Whether an earlier process kept machine code of these sources."""
+    return CACHE is not None and next(CACHE.rglob("*.nbi"), None) is not None
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

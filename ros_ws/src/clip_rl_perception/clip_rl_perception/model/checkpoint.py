@@ -114,7 +114,11 @@ def resolve_checkpoint(path_or_name: str | Path, log: Callable[[str], None] = la
     if given.name == STATE and given.is_file():
         raise CheckpointError(unfinished(given))
     if stem.name != str(stem):
-        raise CheckpointError(f"no checkpoint '{path_or_name}': {weights} does not exist")
+        here = "" if given.is_absolute() else f"; relative paths begin at the current folder, {Path.cwd()}"
+        raise CheckpointError(
+            f"no checkpoint '{path_or_name}': {weights.absolute()} does not exist, nor a folder "
+            f"{given.absolute()}{here}"
+        )
     try:
         return share_path("models", weights.name)
     except ResourceError as error:

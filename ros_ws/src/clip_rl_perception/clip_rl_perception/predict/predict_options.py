@@ -23,13 +23,16 @@ class FrameOptions:
 class FileOptions:
     """What is written of each frame."""
 
-    masks: Literal["ids", "palette"] = "ids"
-    """PNG of class ids, which look black; palette: the same ids, which viewers show in the classes' colours."""
+    masks: Literal["ids", "palette", "binary"] = "ids"
+    """PNG of class ids, which look black; palette: the same ids, which viewers show in the classes' colours; binary:
+    255 where the model of two classes sees the second one, else 0."""
     coco: Literal["rle", "polygons", "none"] = "rle"
     """How instances stand in annotations.json."""
     confidence: bool = True
     """Write confidence; False: write no confidence."""
     overlays: bool = True
     """Write overlays; False: write no overlays."""
+    overlay_format: Literal["jpg", "png"] = "jpg"
+    """png: larger, and without loss."""
     images: bool = False
     """Write the frames too, as images/NAME.png beside masks/NAME.png: a folder to correct and to train on."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import yaml
 from PIL import Image
 
@@ -30,7 +31,8 @@ SUMMARY = "predictions.json"
 FORMAT = "clip-rl-predictions/1"
 LABEL_MAP, TAGS, COCO = "label_map.yaml", "tags.jsonl", "annotations.json"
 FOLDERS = MASKS, CONFIDENCE, OVERLAYS, IMAGES = "masks", "confidence", "overlays", "images"
-_OVERLAY_QUALITY = 90
+_ENCODING = {".jpg": (cv2.IMWRITE_JPEG_QUALITY, 90), ".png": (cv2.IMWRITE_PNG_COMPRESSION, 1)}
+"""Of overlays."""
 
 
 class OutputError(ClipRlError):
@@ -53,19 +55,22 @@ class PredictionFolder:
             overwrite: replace an earlier prediction.
 
         Raises:
-            OutputError: the folder holds something, or cannot be written.
+            OutputError: the folder holds something, or cannot be written; the classes are not two for `masks="binary"`.
         """
         self._folder, self._space, self._options, self._facts = folder, space, options, facts
         self._used: set[str] = set()
         self.counts = {"frames": 0, "left_out": 0}
         self.validity: dict[str, int] = {}
         """Frames by what was said of them."""
+        if options.masks == "binary" and len(space) != 2:
+            raise OutputError(
+                f"masks of 0 and 255 need a model of two classes; this one has {len(space)}: {', '.join(space.names)}"
+            )
         check_folder(folder, overwrite=overwrite)
         _clear(folder)
         try:
             self.close_summary(complete=False)
-            truth = {entry.id: entry.name for entry in space.classes}
-            text = yaml.safe_dump({"truth": truth, "ignore": [UNLABELLED]}, sort_keys=False)
+            text = yaml.safe_dump(self._label_map(), sort_keys=False)
             write_text(folder / LABEL_MAP, f"# What the values of {MASKS}/ mean: --label-map\n{text}")
             self._tags = (folder / TAGS).open("w", encoding="utf-8")
         except OSError as error:
@@ -94,7 +99,8 @@ class PredictionFolder:
             written[CONFIDENCE] = (f"{name}.png", _encoded(".png", scene.confidence))
         if self._options.overlays:
             picture = cv2.cvtColor(draw_overlay(frame.rgb, scene, self._space), cv2.COLOR_RGB2BGR)
-            written[OVERLAYS] = (f"{name}.jpg", _encoded(".jpg", picture, cv2.IMWRITE_JPEG_QUALITY, _OVERLAY_QUALITY))
+            suffix = f".{self._options.overlay_format}"
+            written[OVERLAYS] = (f"{name}{suffix}", _encoded(suffix, picture, *_ENCODING[suffix]))
         if self._options.images:
             written[IMAGES] = (f"{name}.png", _encoded(".png", cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR)))
         for folder, (file, content) in written.items():
@@ -156,7 +162,14 @@ class PredictionFolder:
         self._used.add(name)
         return name
 
+    def _label_map(self) -> dict[str, Any]:
+        if self._options.masks == "binary":
+            return {"truth": dict(zip((0, 255), self._space.names, strict=True))}
+        return {"truth": {entry.id: entry.name for entry in self._space.classes}, "ignore": [UNLABELLED]}
+
     def _mask(self, labels: ByteArray) -> bytes:
+        if self._options.masks == "binary":
+            return _encoded(".png", np.where(labels == 1, np.uint8(255), np.uint8(0)))
         if self._options.masks == "ids":
             return _encoded(".png", labels)
         picture, stream = Image.fromarray(labels), io.BytesIO()
@@ -166,7 +179,7 @@ class PredictionFolder:
 
 
 def folder_name(sequence: str) -> str:
-    """A sequence's name as that of a folder."""
+    """A sequence's name, or a part of it, as that of a folder."""
     return re.sub(r"[^\w. -]", "_", sequence).strip("_ .") or "sequence"
 
 

@@ -45,7 +45,7 @@ class PredictionRun:
         """
         self._inputs, self._model, self._folder, self._options = inputs, model, folder, options
         self._confidence, self._problems, self._progress = files.confidence, problems, progress
-        names = {stream.sequence: folder_name(stream.sequence) for stream in inputs.streams}
+        names = {stream.sequence: _folder_of(stream) for stream in inputs.streams}
         self._names = names if len(names) > 1 else dict.fromkeys(names, "")
         self._runners: dict[str, StreamRunner] = {}
         self._stop = False
@@ -102,6 +102,12 @@ class PredictionRun:
         self._folder.add(
             self._names[stream.sequence], stream.source.info, frame, result.scene, result.validity, result.reason
         )
+
+
+def _folder_of(stream: Stream) -> str:
+    """Below masks/ and the others: a tree's folders stay a tree; a bag's topic is no folder."""
+    parts = [stream.sequence] if stream.topic else stream.sequence.split("/")
+    return "/".join(map(folder_name, parts))
 
 
 _Taken = tuple[Stream, Frame | LeftOut, Processed | None]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.folder_files import IMAGE_SUFFIXES, entries, image_files, is_image
+from clip_rl_perception.folder_files import IMAGE_SUFFIXES, entries, image_files, image_folders, is_image, told_twins
 from clip_rl_perception.pictures.picture_files import JPEG, PNG, PictureError, decode_rgb, read_picture
 from clip_rl_perception.sources.bag_files import foreign, is_bag
 from clip_rl_perception.sources.bag_source import BagSource
@@ -53,9 +53,11 @@ class FolderSource:
             base = files[0].parent if files else root
         if not files:
             found = sorted({entry.suffix or entry.name for entry in entries(root)})[:8]
+            below = [folder.relative_to(root).as_posix() for folder in image_folders(root)]
             raise SourceError(
                 f"{root}: no images in it; expected {', '.join(IMAGE_SUFFIXES)} here or in images/, found "
                 + (", ".join(found) if found else "nothing")
+                + (f"; there are images in folders below it, name one: {', '.join(below[:4])}" if below else "")
             )
         self._files = files
         self._base = base
@@ -69,6 +71,9 @@ class FolderSource:
         if size is None:
             what = "" if len(files) == 1 else f"none of its {len(files)} images can be decoded: "
             raise SourceError(f"{root}: {what}{fault}")
+        if twins := told_twins(files):
+            self.problems.append(f"{root}: {twins}; each is taken for a frame of its own")
+        self._opening_problems = tuple(self.problems)
         self._info = SourceInfo("folder", root, len(files), rate_hz or DEFAULT_RATE, (size[0], size[1]))
 
     @property
@@ -77,7 +82,7 @@ class FolderSource:
         return self._info
 
     def __iter__(self) -> Iterator[Frame]:
-        self.problems, self.left_out = [], []
+        self.problems, self.left_out = list(self._opening_problems), []
         for index, file in enumerate(self._files):
             begun, stamp = time.perf_counter(), round(index * 1e9 / self._info.rate_hz)
             try:

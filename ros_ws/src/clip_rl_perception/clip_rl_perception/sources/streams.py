@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.cli_types import PositiveNumber
 from clip_rl_perception.errors import ClipRlError
-from clip_rl_perception.folder_files import is_image
 from clip_rl_perception.labels import LabelSpace, load_label_space
 from clip_rl_perception.options import Option, Positional
 from clip_rl_perception.sources.bag_files import is_bag
@@ -21,6 +20,7 @@ from clip_rl_perception.sources.bag_source import BagSource, image_topics
 from clip_rl_perception.sources.bag_truth import base_topic, is_label_topic, space_coding
 from clip_rl_perception.sources.class_mapping import TruthMapping, mapping_of_label_map, mapping_of_spaces
 from clip_rl_perception.sources.frames import Frame, FrameSource, LeftOut, SourceError, hash_files
+from clip_rl_perception.sources.input_paths import check_paths, input_paths
 from clip_rl_perception.sources.media_source import FolderSource, open_source
 from clip_rl_perception.sources.truth_classes import TruthClasses
 from clip_rl_perception.sources.truth_folder import TruthFolder, hold_0_and_255, mask_folders
@@ -38,7 +38,7 @@ class SourceOptions:
     """What to read."""
 
     paths: Annotated[tuple[Path, ...], Positional("source")]
-    """Rosbag2, video or folder of images; each is a sequence. Images by name are one together."""
+    """Rosbag2, video, folder of images or tree of such folders; each is a sequence. Images by name are one together."""
     topics: Annotated[tuple[str, ...], Option("--topic")] = ()
     """Image topic of the bag; may be given again (all)."""
     rate_hz: Annotated[PositiveNumber | None, Option("--rate")] = None
@@ -144,13 +144,8 @@ def open_inputs(options: InputOptions, space: LabelSpace) -> Inputs:
     problems: list[str] = []
     streams: list[Stream] = []
     check_paths(options.paths)
-    given = dict.fromkeys(options.paths)
-    images = [path for path in given if is_image(path)]
-    rest = set(images[1:])
-    paths = [path for path in given if path not in rest]
-    names = [path.name for path in paths]
-    for path in paths:
-        name = path.name if names.count(path.name) == 1 else str(path)
+    paths, images = input_paths(options.paths)
+    for path, name in paths:
         if is_bag(path):
             streams += _of_bag(path, name, options, problems)
             continue
@@ -168,15 +163,6 @@ def open_inputs(options: InputOptions, space: LabelSpace) -> Inputs:
     counts = [stream.source.info.frames for stream in streams]
     known = None if None in counts else sum(count or 0 for count in counts)
     return Inputs(tuple(streams), mapping, tuple(problems), known)
-
-
-def check_paths(paths: Sequence[Path]) -> None:
-    """Raise `SourceError` for the first path where nothing is."""
-    for path in paths:
-        if not path.exists():
-            raise SourceError(
-                f"{path}: no such file or folder; expected a rosbag2, a video, an image or a folder of images"
-            )
 
 
 def read(inputs: Inputs) -> Iterator[Item]:
@@ -266,6 +252,7 @@ def _with_truth(
             dataclasses.replace(stream, truth=TruthFolder(folder, coding, stream.source.info)) if folder else stream
             for stream, folder in zip(streams, folders, strict=True)
         ]
+        problems += [stream.truth.problem for stream in streams if stream.truth is not None and stream.truth.problem]
         if label_map is None:
             return mapping_of_spaces(space, stored), streams
     elif label_map is not None and not any(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.folder_files import image_files
+from clip_rl_perception.folder_files import MASK_FOLDERS, image_files, told_twins
 from clip_rl_perception.pictures.picture_files import PictureError
 from clip_rl_perception.sources.frames import Frame, SourceError, SourceInfo
 from clip_rl_perception.sources.mask_coding import CodingError, MaskCoding
@@ -16,6 +16,7 @@ from clip_rl_perception.sources.truth_label_map import binary_label_map
 
 _STAMP_DIGITS = 16
 """A file name of so many digits or more is a stamp in ns."""
+_LOSSY = (".jpg", ".jpeg", ".webp")
 VIDEO_TICK_NS = 1_000_000
 """How far a video's time may be from that of its mask, ns: MKV and WebM round to it."""
 
@@ -30,9 +31,17 @@ def mask_files(folder: Path) -> list[Path]:
 
 
 def masks_beside(images: Path) -> list[Path]:
-    """Folders of masks that belong to a folder of images: ``masks`` and ``labels`` in it, or beside ``images``."""
-    root = images.parent if images.resolve().name == "images" else images
-    return [root / name for name in ("masks", "labels") if image_files(root / name)]
+    """Folders of masks that belong to a folder of images: ``masks`` and ``labels`` in it, or beside ``images``.
+
+    To ``images/VIDEO`` belongs ``masks/VIDEO``.
+    """
+    place = images.resolve()
+    root = images.parent if place.name == "images" else images
+    found = [root / name for name in MASK_FOLDERS if image_files(root / name)]
+    if not found and place.parent.name == "images":
+        of_video = [place.parent.parent / name / place.name for name in MASK_FOLDERS]
+        found = [folder for folder in of_video if image_files(folder)]
+    return found
 
 
 def mask_folders(
@@ -114,7 +123,11 @@ class TruthFolder:
         self.files = files
         """All masks, in natural order."""
         self._folder, self._coding = folder, coding
-        self._by_stem = {file.stem: file for file in files}
+        twins = told_twins(files)
+        self.problem = f"{folder}: {twins}; of such masks the one without loss is taken" if twins else ""
+        """What is unclear about the masks, or ''."""
+        # The last one stays.
+        self._by_stem = {file.stem: file for file in sorted(files, key=lambda file: file.suffix.lower() not in _LOSSY)}
         self._in_order: list[Path] | None = None
         stems = [file.stem for file in files]
         stamped = info.kind != "folder" and all(stem.isdecimal() and len(stem) >= _STAMP_DIGITS for stem in stems)

@@ -1,0 +1,65 @@
+"""Paths as people name them: trees of image folders become their folders, and every sequence gets a name of its own."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from clip_rl_perception.folder_files import image_files, image_folders, is_image
+from clip_rl_perception.sources.bag_files import is_bag
+from clip_rl_perception.sources.frames import SourceError
+
+
+class InputPath(NamedTuple):
+    """One sequence, or a bag of several."""
+
+    path: Path
+    name: str
+    """Of the sequence: of a folder in a tree its way from there, parts joined by /."""
+
+
+def check_paths(paths: Sequence[Path]) -> None:
+    """Raise `SourceError` for the first path where nothing is."""
+    for path in paths:
+        if not path.exists():
+            raise SourceError(
+                f"{path}: no such file or folder; expected a rosbag2, a video, an image or a folder of images"
+            )
+
+
+def input_paths(paths: Sequence[Path]) -> tuple[list[InputPath], list[Path]]:
+    """What is to be opened, and the images among `paths`, which are one sequence in the place of the first.
+
+    A folder without images, of which folders below it have some, stands for these.
+    """
+    given = list(dict.fromkeys(paths))
+    images = [path for path in given if is_image(path)]
+    opened = [path for path in given if path not in images[1:]]
+    found: list[InputPath] = []
+    for path, name in zip(opened, short_names(opened), strict=True):
+        below = [] if path.is_file() or is_bag(path) or _has_images(path) else image_folders(path)
+        prefix = f"{name}/" if len(opened) > 1 else ""
+        found += [InputPath(folder, f"{prefix}{folder.relative_to(path).as_posix()}") for folder in below]
+        if not below:
+            found.append(InputPath(path, name))
+    return found, images
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """The last part of each path, and as many parts before it as tell those apart that end alike."""
+    parts = [path.absolute().parts[1:] or (path.name,) for path in paths]
+    taken = [1] * len(parts)
+    while True:
+        names = ["/".join(each[-count:]) for each, count in zip(parts, taken, strict=True)]
+        often = collections.Counter(names)
+        longer = [index for index, name in enumerate(names) if often[name] > 1 and taken[index] < len(parts[index])]
+        if not longer:
+            return names
+        for index in longer:
+            taken[index] += 1
+
+
+def _has_images(folder: Path) -> bool:
+    return bool(image_files(folder / "images") or image_files(folder))
