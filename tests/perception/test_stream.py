@@ -78,7 +78,11 @@ def library_threads() -> Iterator[None]:
 # ---------------------------------------------------------------- loading
 
 
-def test_a_loaded_model_says_what_it_is(checkpoint: Path) -> None:
+@pytest.mark.parametrize("compiled_before", [False, True])
+def test_a_loaded_model_says_what_it_is(
+    checkpoint: Path, compiled_before: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clip_rl_perception.kernels.compiled.is_warm", lambda: compiled_before)
     told: list[str] = []
     with load(ModelOptions(model=str(checkpoint), engine="torch", refine_steps=1), told.append) as loaded:
         weights = checkpoint.with_suffix(".safetensors")
@@ -90,7 +94,7 @@ def test_a_loaded_model_says_what_it_is(checkpoint: Path) -> None:
             "device": None, "refine_steps": 1, "latency_budget_ms": None, "views": 1, "use_previous_frame": True,
             "novelty_check": True, "weights_sha256": sha256_of(weights),
         }  # fmt: skip
-        assert any("label map and tags" in line for line in told)
+        assert any("first start compiles" in line for line in told) is not compiled_before
         scene, space = StreamRunner(loaded).process(image(0), 0)
         assert space is loaded.space and scene.label_map.shape == image(0).shape[:2]
 
