@@ -44,7 +44,7 @@ BELOW: dict[str, set[str]] = {
     "scene": {*GROUND, "kernels"},
     "model": set(GROUND),
     "engine": {*GROUND, "kernels", "model"},
-    "looks": {*GROUND, "engine"},
+    "looks": {*GROUND, "kernels", "scene", "engine"},
     "pipeline": {*GROUND, "kernels", "scene", "model", "engine", "looks"},
     "pictures": set(GROUND),
     "messages": {*GROUND, "scene", "runs"},

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.engine.protocol import EngineError, EngineOutput
-from clip_rl_perception.looks.look import LOOKS_A_FRAME, MIRRORS, PLAIN, Look, looks_in_turn, take_looks
+from clip_rl_perception.looks.look import (
+    BRIGHTER,
+    DARKER,
+    EXPOSED_MIRRORS,
+    LOOKS_A_FRAME,
+    MIRRORS,
+    PARTS,
+    PLAIN,
+    Look,
+    looks_in_turn,
+    part_view,
+    take_looks,
+)
+from clip_rl_perception.scene.letterbox import grid_to_frame, make_letterbox, to_network
+from clip_rl_perception.scene.types import Box, ContentArea
 from color_engine import ColorEngine, text_for
 
 TEXT = text_for([(170, 80, 75), (120, 125, 130), (210, 190, 40)])
@@ -45,6 +60,58 @@ def test_the_first_look_is_plain_and_each_gets_its_turn(count: int) -> None:
     while len(names) < 8:
         names += [look.name for look in looks_in_turn(len(names), count)]
     assert names == [look.name for look in MIRRORS] * 2 and names[0] == PLAIN.name
+
+
+@pytest.mark.parametrize("content", [Box(0, 0, 400, 300), Box(61, 22, 297, 255)], ids=["whole frame", "content area"])
+@pytest.mark.parametrize("look", PARTS, ids=lambda look: look.name)
+def test_a_part_comes_back_to_where_it_was_taken_from(look: Look, content: Box) -> None:
+    """Maps that say where in the frame each of their nodes lies say the same on the plain look's grid."""
+    view = make_letterbox((300, 400), (288, 352), ContentArea(content))
+    assert look.part is not None
+    nodes = np.stack(np.meshgrid(np.arange(88), np.arange(72)), axis=-1)
+    places = np.moveaxis(grid_to_frame(nodes, part_view(view, look.part)), 2, 0).astype(np.float32)
+    shown = look.shows(view)
+    assert shown is not None
+    # The blur at the rim sees what lies beyond.
+    inner = cv2.erode(shown.astype(np.uint8), np.ones((5, 5)), borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
+    wanted = np.moveaxis(grid_to_frame(nodes, view), 2, 0)
+    np.testing.assert_allclose(look.to_plain(places, view)[:, inner], wanted[:, inner], atol=0.05)
+    left, top, right, bottom = look.part
+    x, y = wanted[:, shown]
+    assert x.min() >= content.x + left * content.width - 1 and x.max() <= content.x + right * content.width + 1
+    assert y.min() >= content.y + top * content.height - 1 and y.max() <= content.y + bottom * content.height + 1
+    assert shown.sum() == pytest.approx(
+        (0.6 * content.width) * (0.6 * content.height) * (view.scale / 4) ** 2, rel=0.08
+    )
+
+
+def test_a_part_shows_the_frame_at_a_finer_scale() -> None:
+    frame = np.random.default_rng(1).integers(0, 256, (600, 800, 3), dtype=np.uint8)
+    view = make_letterbox((600, 800), (288, 352))
+    plain = to_network(frame, view)
+    middle = PARTS[0]
+    assert middle.part is not None
+    finer = part_view(view, middle.part)
+    assert finer.scale == pytest.approx(view.scale / 0.6, rel=0.01)
+    np.testing.assert_array_equal(middle.of(plain, frame, view), to_network(frame, finer))
+    turned = dataclasses.replace(middle, down=-1)
+    np.testing.assert_array_equal(turned.of(plain, frame, view), to_network(frame, finer)[::-1])
+    assert PLAIN.shows(view) is None
+
+
+@pytest.mark.parametrize("part", [(0.5, 0.0, 0.5, 1.0), (-0.1, 0.0, 0.5, 1.0), (0.0, 0.2, 1.0, 1.2)])
+def test_a_part_that_is_none_is_refused(part: tuple[float, float, float, float]) -> None:
+    with pytest.raises(ValueError, match="expected left, top, right, bottom"):
+        part_view(make_letterbox((300, 400), (288, 352)), part)
+
+
+def test_exposures_keep_black_and_white_and_their_order() -> None:
+    ramp = np.repeat(np.arange(256, dtype=np.uint8)[:, None, None], 3, axis=2).reshape(16, 16, 3)
+    for look, sign in ((DARKER, -1), (BRIGHTER, 1)):
+        shown = look.of(ramp).astype(int).reshape(256, 3)
+        assert (shown[0] == 0).all() and (shown[255] == 255).all() and (np.diff(shown, axis=0) >= 0).all()
+        assert (sign * (shown[1:255] - np.arange(1, 255)[:, None]) >= 0).all() and abs(shown[128, 0] - 128) > 30
+    assert len({look.name for look in EXPOSED_MIRRORS}) == len(EXPOSED_MIRRORS) == 12
 
 
 class SlowEngine(ColorEngine):

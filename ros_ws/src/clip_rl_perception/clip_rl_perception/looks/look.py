@@ -1,24 +1,35 @@
 """A look: what the network is shown of a frame, and the way back to the plain look's logit grid.
 
-What a network learned of light and of the sides that instruments come from, it learned with one side up; errors that
-depend on it differ from one mirror image to the next and cancel in the mean (Krizhevsky et al. 2012, section 4.1).
+What a network learned of light, of sizes and of the sides that instruments come from, it learned on some pictures;
+errors that depend on it differ from one look to the next and cancel in the mean (Krizhevsky et al. 2012, section 4.1).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
-from clip_rl_perception.arrays import ByteArray, FloatArray
+from clip_rl_perception.arrays import BoolArray, ByteArray, FloatArray
 from clip_rl_perception.engine.protocol import Engine, EngineOutput, check_output
+from clip_rl_perception.scene.letterbox import (
+    STRIDE,
+    frame_to_grid,
+    grid_to_frame,
+    inside_content,
+    make_letterbox,
+    to_network,
+)
+from clip_rl_perception.scene.types import Box, ContentArea, Letterbox
 
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """A mirror image of the network's picture of a frame."""
+    """A picture of a frame: the plain one, a mirror image, another exposure, or a part of it at a finer scale."""
 
     name: str
     """As status and reports call it."""
@@ -26,19 +37,113 @@ class Look:
     """Step along rows: 1, or -1 for upside down."""
     across: int = 1
     """Step along columns: 1, or -1 for left and right exchanged."""
+    gamma: float = 1.0
+    """Exponent of the brightness: below 1 brighter, above 1 darker."""
+    part: tuple[float, float, float, float] | None = None
+    """Left, top, right and bottom of the part that is shown, as shares of the content area; None: all of it."""
 
-    def of(self, rgb: ByteArray) -> ByteArray:
-        """What the network is shown of its picture of a frame, uint8 (H, W, 3), C-contiguous."""
-        return np.ascontiguousarray(rgb[:: self.down, :: self.across])
+    def of(self, network_rgb: ByteArray, rgb: ByteArray | None = None, view: Letterbox | None = None) -> ByteArray:
+        """What the network is shown, uint8 (H, W, 3), C-contiguous.
 
-    def to_plain(self, maps: FloatArray) -> FloatArray:
-        """Maps (K, h, w) of what was shown, on the plain look's grid: a view."""
-        return maps[:, :: self.down, :: self.across]
+        Args:
+            network_rgb: the plain look, uint8 (H, W, 3).
+            rgb: the frame, uint8 (height, width, 3); needed for a part.
+            view: of the plain look; needed for a part.
+        """
+        shown = network_rgb
+        if self.part is not None:
+            assert rgb is not None and view is not None, "a part is drawn from the frame"
+            shown = to_network(rgb, part_view(view, self.part))
+        shown = np.ascontiguousarray(shown[:: self.down, :: self.across])
+        return shown if self.gamma == 1.0 else np.asarray(cv2.LUT(shown, _exposure(self.gamma)), np.uint8)
+
+    def to_plain(self, maps: FloatArray, view: Letterbox | None = None) -> FloatArray:
+        """Maps (K, h, w) of what was shown, on the plain look's grid; nodes that were not shown hold the nearest's."""
+        turned = maps[:, :: self.down, :: self.across]
+        if self.part is None:
+            return turned
+        assert view is not None, "the way back from a part needs the view"
+        matrix = _grid_to_part(view, self.part)
+        scale = float(matrix[0, 0])
+        brought = []
+        for plane in turned:
+            plane = np.ascontiguousarray(plane)
+            if scale > 1:  # a node of the plain grid stands for so many of the part's
+                plane = cv2.GaussianBlur(plane, (0, 0), _SIGMA * scale)
+            size = (plane.shape[1], plane.shape[0])
+            how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+            brought.append(cv2.warpAffine(plane, matrix, size, flags=how, borderMode=cv2.BORDER_REPLICATE))
+        return np.asarray(np.stack(brought), np.float32)
+
+    def shows(self, view: Letterbox) -> BoolArray | None:
+        """Nodes of the plain look's grid that were shown, bool (h, w); None: all. Read-only, shared between calls."""
+        return None if self.part is None else _shown(view, self.part)
+
+
+_SIGMA = 0.35
+"""Of the blur before nodes are left out, in nodes of the result."""
+
+
+@functools.lru_cache(maxsize=64)
+def part_view(view: Letterbox, part: tuple[float, float, float, float]) -> Letterbox:
+    """The view of a part of a view's crop: left, top, right and bottom as shares of it, cut at whole pixels.
+
+    Raises:
+        ValueError: the part is empty or not inside the crop.
+    """
+    left, top, right, bottom = part
+    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+        raise ValueError(f"part {part} of a look; expected left, top, right, bottom, ascending shares of 0 to 1")
+    crop = view.crop
+    x, y = round(left * (crop.width - 1)), round(top * (crop.height - 1))
+    width, height = max(1, round(right * crop.width) - x), max(1, round(bottom * crop.height) - y)
+    content = ContentArea(Box(crop.x + x, crop.y + y, width, height), view.circle, 0.0)
+    return make_letterbox(view.frame_size, view.network_size, content)
+
+
+@functools.lru_cache(maxsize=64)
+def _grid_to_part(view: Letterbox, part: tuple[float, float, float, float]) -> FloatArray:
+    """Affine map, (2, 3), from nodes of a view to those of its part."""
+    corners = grid_to_frame([[0.0, 0.0], [1.0, 0.0]], view)
+    (x, y), (next_x, _) = frame_to_grid(corners, part_view(view, part))
+    return np.array([[next_x - x, 0.0, x], [0.0, next_x - x, y]], np.float32)
+
+
+@functools.lru_cache(maxsize=64)
+def _shown(view: Letterbox, part: tuple[float, float, float, float]) -> BoolArray:
+    rows, columns = view.network_size[0] // STRIDE, view.network_size[1] // STRIDE
+    nodes = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1)
+    mask = inside_content(grid_to_frame(nodes, view), part_view(view, part))
+    mask.setflags(write=False)
+    return mask
+
+
+@functools.lru_cache(maxsize=16)
+def _exposure(gamma: float) -> ByteArray:
+    """Brightness by brightness, uint8 (256,)."""
+    table = np.rint(np.linspace(0.0, 1.0, 256) ** gamma * 255.0).astype(np.uint8)
+    table.setflags(write=False)
+    return table
 
 
 PLAIN = Look("plain")
 MIRRORS = (PLAIN, Look("half turn", -1, -1), Look("left-right", 1, -1), Look("up-down", -1, 1))
 """In the order in which they are taken: the half turn differs most from the plain look and helps most beside it."""
+DARKER, BRIGHTER = Look("darker", gamma=1.6), Look("brighter", gamma=0.6)
+PARTS = (
+    Look("middle", part=(0.2, 0.2, 0.8, 0.8)),
+    Look("top left", part=(0.0, 0.0, 0.6, 0.6)),
+    Look("top right", part=(0.4, 0.0, 1.0, 0.6)),
+    Look("bottom left", part=(0.0, 0.4, 0.6, 1.0)),
+    Look("bottom right", part=(0.4, 0.4, 1.0, 1.0)),
+)
+"""Parts of the frame at 5/3 of the plain look's scale. None can be a frame's only look: the rest would be old."""
+EXPOSED_MIRRORS = MIRRORS + tuple(
+    dataclasses.replace(mirror, name=f"{mirror.name}, {light.name}", gamma=light.gamma)
+    for light in (DARKER, BRIGHTER)
+    for mirror in MIRRORS
+)
+"""Every mirror image at every exposure: looks at the whole frame."""
 LOOKS_A_FRAME = (1, 2, 4)
 """How many looks a frame may get: so that a turn through the mirror images ends with a frame."""
 
