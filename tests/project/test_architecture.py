@@ -74,7 +74,6 @@ TRAINING_FLOORS = (
     ("corruptions", "synthetic", "datasets"),
     ("data",),
     ("losses",),
-    ("refiner",),
     ("naming",),
     ("loop",),
     ("evaluating", "fuzzing"),

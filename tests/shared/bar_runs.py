@@ -13,11 +13,7 @@ from clip_rl_training.loop.training_config import TrainConfig, config_from_data
 from clip_rl_training.synthetic.drawing.rendered_frame import TYPE_NAMES, SyntheticFrame
 from clip_rl_training.typed_config import apply_overrides
 
-TINY_MODEL: dict[str, Any] = {
-    "input_size": [64, 96],
-    "decoder": {"channels": 16},
-    "refiner": {"width": 8, "feature_channels": 4, "text_channels": 2, "dilations": [1]},
-}
+TINY_MODEL: dict[str, Any] = {"input_size": [64, 96], "decoder": {"channels": 16}}
 TINY: dict[str, Any] = {
     "name": "tiny",
     "steps": 4,
@@ -29,7 +25,7 @@ TINY: dict[str, Any] = {
     "model": TINY_MODEL,
     "data": {"workers": 0, "label_spaces": {"endovis2018-type": 1.0, "binary": 1.0}},
     "losses": {"lovasz": 0.2, "class_power": 0.5},
-    "curriculum": {"rl_weight": 1.0, "refine_steps": 2, "corruption": 1.0, "contrastive_weight": 0.1},
+    "curriculum": {"contrastive_weight": 0.1},
     "validation": {"every": 3, "frames": 4, "pictures": 1, "close_ups": 0},
 }
 

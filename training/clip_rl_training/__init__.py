@@ -1,1 +1,1 @@
-"""Training of CLIP-RL: datasets, synthetic scenes, losses, reinforcement refinement, curriculum, evaluation runs."""
+"""Training of CLIP-RL: datasets, synthetic scenes, losses, curriculum, evaluation runs."""

@@ -5,7 +5,7 @@ one curriculum serves a short run and a long one. Between points the value moves
 wave where the schedule says so; before the first and after the last point it stays. In YAML::
 
     curriculum:
-      rl_weight: [[0.3, 0.0], [0.5, 1.0]]
+      contrastive_weight: [[0.3, 0.0], [0.5, 1.0]]
       learning_rate: {shape: cosine, points: [[0.0, 0.0], [0.05, 1.0], [1.0, 0.0]]}
 """
 
@@ -105,14 +105,6 @@ class CurriculumPoint(NamedTuple):
     """Weight of the image-caption loss."""
     supervised_weight: float
     """Weight of cross-entropy, Dice, IoU and Lovasz losses together."""
-    rl_weight: float
-    """Weight of the refiner's loss, whichever way it is trained."""
-    refine_steps: int
-    """T, refinement steps per rollout; 0 trains no refiner."""
-    entropy: float
-    """Coefficient of the policy's entropy bonus."""
-    corruption: float
-    """Severity, 0..1, of the damage done to the refiner's inputs: wrong patches, noise, dropped features."""
     augmentation: float
     """Severity, 0..1, of photometric and geometric augmentation of the images."""
     resolution: float
@@ -130,18 +122,12 @@ class Curriculum:
     learning_rate: Given = Schedule(((0.0, 0.02), (0.04, 1.0), (1.0, 0.01)), "cosine")
     contrastive_weight: Given = OFF
     supervised_weight: Given = FULL
-    rl_weight: Given = OFF
-    refine_steps: Given = OFF
-    entropy: Given = Schedule(((0.0, 0.01),))
-    corruption: Given = OFF
     augmentation: Given = FULL
     resolution: Given = FULL
     difficulty: Given = FULL
     close_up_steps: Given = OFF
 
     def at(self, step: int, total: int) -> CurriculumPoint:
-        """Values at `step` of `total` steps; `refine_steps` is rounded to the nearest whole number."""
+        """Values at `step` of `total` steps."""
         progress = min(1.0, max(0.0, step / max(1, total)))
-        values = {field.name: getattr(self, field.name).at(progress) for field in dataclasses.fields(self)}
-        steps = int(values.pop("refine_steps") + 0.5)
-        return CurriculumPoint(refine_steps=steps, **values)
+        return CurriculumPoint(**{name: getattr(self, name).at(progress) for name in CurriculumPoint._fields})

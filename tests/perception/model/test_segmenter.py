@@ -1,4 +1,4 @@
-"""The joined network: inputs, configuration, and the two graphs that engines are made of."""
+"""The joined network: inputs, configuration, and the graph that engines are made of."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from clip_rl_perception.labels import label_space_from_names
-from clip_rl_perception.model.segmenter import ClipRlSegmenter, StepGraph
+from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.model.segmenter_config import PRESETS, ConfigError, EncoderConfig, SegmenterConfig
 from plain_network import NetworkGraph
 from torch import Tensor
@@ -19,13 +19,7 @@ from torch.nn import functional
 @pytest.fixture(scope="module")
 def segmenter() -> ClipRlSegmenter:
     torch.manual_seed(0)
-    network = ClipRlSegmenter(SegmenterConfig.tiny()).eval()
-    with torch.no_grad():
-        network.refiner.action_head.weight.normal_(std=3.0)
-        network.refiner.from_flag.normal_()
-        assert network.refiner.action_head.bias is not None
-        network.refiner.action_head.bias.zero_()
-    return network
+    return ClipRlSegmenter(SegmenterConfig.tiny()).eval()
 
 
 def image_bytes(height: int = 64, width: int = 96) -> Tensor:
@@ -59,69 +53,29 @@ def test_images_of_a_batch_do_not_mix(segmenter: ClipRlSegmenter) -> None:
 
 
 @torch.no_grad()
-def test_graphs_compose_to_what_the_segmenter_does(segmenter: ClipRlSegmenter) -> None:
-    data, text = image_bytes(), text_rows()
-    previous = torch.randn(1, 5, 16, 24, generator=torch.Generator().manual_seed(3)).log_softmax(dim=1)
-    network, step = NetworkGraph(segmenter), StepGraph(segmenter)
-    for before in (None, previous):
-        expected = segmenter.refine(segmenter.decode(segmenter.prepare(data), text), text, before, max_steps=2)
-        output = network(data, text)
-        log_probs = output.log_probs
-        stand_in = torch.full_like(log_probs, -3.0) if before is None else before
-        flag = torch.full((1, 1, 1, 1), 0.0 if before is None else 1.0)
-        assert expected.steps == 2
-        for actions in expected.actions:
-            log_probs, chosen = step(log_probs, output.static, output.text, stand_in, flag)
-            assert torch.equal(chosen, actions)
-        torch.testing.assert_close(log_probs, expected.log_probs, rtol=1e-3, atol=1e-4)
-
-
-@torch.no_grad()
-def test_both_graphs_export_for_any_number_of_classes(segmenter: ClipRlSegmenter) -> None:
+def test_the_graph_exports_for_any_number_of_classes(segmenter: ClipRlSegmenter) -> None:
     data, text = image_bytes(), text_rows(5)
-    network, step = NetworkGraph(segmenter).eval(), StepGraph(segmenter).eval()
+    network = NetworkGraph(segmenter).eval()
     classes = torch.export.Dim("classes", min=2, max=254)
     exported = torch.export.export(network, (data, text), dynamic_shapes=(None, {0: classes})).module()
-    sample = network(data, text)
-    arguments = (
-        sample.log_probs,
-        sample.static,
-        sample.text,
-        torch.zeros_like(sample.log_probs),
-        torch.zeros(1, 1, 1, 1),
-    )
-    shapes = ({1: classes}, None, {0: classes}, {1: classes}, None)
-    exported_step = torch.export.export(step, arguments, dynamic_shapes=shapes).module()
     for count in (5, 9):
         rows = text_rows(count)
         expected, found = network(data, rows), exported(data, rows)
         for one, other in zip(expected, found, strict=True):
             torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5)
-        inputs = (
-            expected.log_probs,
-            expected.static,
-            expected.text,
-            expected.log_probs.flip(1),
-            torch.ones(1, 1, 1, 1),
-        )
-        for one, other in zip(step(*inputs), exported_step(*inputs), strict=True):
-            torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5)
 
 
-def test_openvino_takes_both_graphs(segmenter: ClipRlSegmenter) -> None:
+def test_openvino_takes_the_graph(segmenter: ClipRlSegmenter) -> None:
     openvino = pytest.importorskip("openvino", reason="the openvino package is not installed")
     data, text = image_bytes(), text_rows()
     with torch.no_grad():
-        network, step = NetworkGraph(segmenter).eval(), StepGraph(segmenter).eval()
-        sample = network(data, text)
-        inputs = (sample.log_probs, sample.static, sample.text, sample.log_probs.flip(1), torch.ones(1, 1, 1, 1))
-        for graph, arguments in ((network, (data, text)), (step, inputs)):
-            model = openvino.convert_model(torch.export.export(graph, arguments))
-            model.reshape({index: list(value.shape) for index, value in enumerate(arguments)})
-            compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-            results = compiled([value.numpy() for value in arguments])
-            for index, expected in enumerate(graph(*arguments)):
-                np.testing.assert_allclose(results[index], expected.numpy(), rtol=1e-3, atol=1e-4)
+        graph = NetworkGraph(segmenter).eval()
+        model = openvino.convert_model(torch.export.export(graph, (data, text)))
+        model.reshape({0: list(data.shape), 1: list(text.shape)})
+        compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        results = compiled([data.numpy(), text.numpy()])
+        for index, expected in enumerate(graph(data, text)):
+            np.testing.assert_allclose(results[index], expected.numpy(), rtol=1e-3, atol=1e-4)
 
 
 def test_everything_that_learns_gets_a_gradient(segmenter: ClipRlSegmenter) -> None:
@@ -130,9 +84,8 @@ def test_everything_that_learns_gets_a_gradient(segmenter: ClipRlSegmenter) -> N
     text = network.text.encode([texts for entry in space.classes for texts in entry.texts()])
     decoded = network.decode(torch.rand(2, 3, 64, 96), text)
     log_probs = decoded.logits.log_softmax(dim=1)
-    policy = network.refiner(network.refiner.observe(log_probs, network.refiner_context(decoded, text)))
     contrast = (decoded.embedding @ text.T * network.logit_scale.exp()).logsumexp(dim=1).sum()
-    (log_probs[:, 0].sum() + policy.action_logits.log_softmax(1)[:, 0].sum() + policy.value.sum() + contrast).backward()
+    (log_probs[:, 0].sum() + contrast).backward()
     lacking = [name for name, parameter in network.named_parameters() if parameter.grad is None]
     assert lacking == []
 
@@ -151,8 +104,7 @@ def test_presets_survive_json(name: str) -> None:
         ({"decoder": {"chanels": 3}}, "architecture: decoder: unknown key chanels"),
         ({"decoder": {"channels": "many"}}, "architecture: decoder.channels: expected a whole number, got 'many'"),
         ({"decoder": {"channels": True}}, "architecture: decoder.channels: expected a whole number, got True"),
-        ({"refiner": {"sharpen": "2"}}, "architecture: refiner.sharpen: expected a number"),
-        ({"refiner": {"dilations": [1, "x"]}}, r"architecture: refiner.dilations\[1\]: expected a whole number"),
+        ({"close_up": {"widths": [1, "x"]}}, r"architecture: close_up.widths\[1\]: expected a whole number"),
         ({"input_size": [288]}, r"architecture: input_size: expected 2 values or more, got \[288\]"),
         ({"encoder": {"mean": [0.5, 0.5]}}, "architecture: encoder.mean: expected 3 values"),
         ({"encoder": {"quick_gelu": 1}}, "architecture: encoder.quick_gelu: expected true or false"),

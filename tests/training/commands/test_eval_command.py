@@ -105,12 +105,12 @@ def test_same_run_gives_the_same_numbers(checkpoint: Path, root: Path, tmp_path:
     assert [reports[0][name] for name in (*SCALARS, "classes")] == [reports[1][name] for name in (*SCALARS, "classes")]
 
 
-def test_other_classes_and_no_refinement(checkpoint: Path, root: Path, tmp_path: Path) -> None:
+def test_other_classes_and_plain_looks_alone(checkpoint: Path, root: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     run(*base(checkpoint, root), "--classes", "endovis2018", "--refine-steps", 0, "--json", out)
     report = json.loads(out.read_text())
     assert report["classes_predicted"] == list(load_label_space("endovis2018").names)
-    assert report["run"]["refine_steps"] == 0
+    assert report["refine_steps_limit"] == 0
 
 
 def test_the_mean_of_mirror_images(checkpoint: Path, root: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ TOWERS = {"rn50": "RN50", "vit-b16": "ViT-B-16", "mobileclip2-s0": "MobileCLIP2-
 SMALL = (
     "precision=32-true", "channels_last=false",
     "steps=1", "batch=2", "threads=1", "accelerator=cpu", "data.workers=0", "model.input_size=[64,96]",
-    "validation.frames=1", "validation.every=0", "curriculum.rl_weight=1.0", "curriculum.refine_steps=1",
+    "validation.frames=1", "validation.every=0",
     "curriculum.difficulty=0.5", "optimizer.average=0.0",
     "model.encoder.quick_gelu=true",  # the file does not tell, so the user does
 )  # fmt: skip
@@ -81,7 +81,7 @@ def test_one_step(dataset: str, write: object, tower: tuple[str, Path], tmp_path
     assert np.isfinite(report["loss"])
     moved = {key.split(".")[1] for key, value in module.named_parameters() if not torch.equal(value, before[key])}
     # The text tower is kept as it was pretrained.
-    assert moved == {"encoder", "decoder", "refiner"}
+    assert moved == {"encoder", "decoder"}
 
 
 def test_naming_begins_with_the_shipped_network_and_moves_its_branch_alone(tmp_path: Path) -> None:

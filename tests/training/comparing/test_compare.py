@@ -23,7 +23,7 @@ from clip_rl_perception.typed_data import ConfigError
 from clip_rl_training.commands import compare as command
 from clip_rl_training.comparing import statistics
 from clip_rl_training.comparing.candidate_scores import FrameCounts
-from clip_rl_training.comparing.candidates import PeerModule, RefinerModule
+from clip_rl_training.comparing.candidates import PeerModule
 from clip_rl_training.comparing.comparison_config import (
     FOLDER,
     CompareConfig,
@@ -33,7 +33,7 @@ from clip_rl_training.comparing.comparison_config import (
     train_config,
     training_digest,
 )
-from clip_rl_training.comparing.runner import CompareError, Comparison
+from clip_rl_training.comparing.runner import CompareError
 from clip_rl_training.comparing.tables import cautions, run_rows
 from clip_rl_training.loop.batches import open_stills, training_batches
 from clip_rl_training.loop.training_module import TrainingModule
@@ -56,16 +56,13 @@ TINY: dict[str, Any] = {
             "label_spaces": {"binary": 1.0},
             "workers": 0,
         },
-        "curriculum": {"rl_weight": 1.0, "refine_steps": 2, "corruption": 1.0},
     },
     "runs": [
         {"name": "clip-rl"},
-        {"name": "decoder", "same_as": "clip-rl", "refine_steps": 0},
-        {"name": "rl", "refines": "clip-rl", "set": {"steps": 2}},
-        {"name": "random", "refines": "clip-rl", "set": {"reinforce": {"mode": "random"}}, "note": "by chance"},
+        {"name": "shorter", "set": {"steps": 2}, "note": "two steps"},
     ],
     "evaluation": {"video": True, "block": 2},
-    "tests": [["rl", "decoder"]],
+    "tests": [["clip-rl", "shorter"]],
 }
 
 
@@ -104,17 +101,17 @@ def finished(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_report_has_every_run_and_its_raw_data(finished: Path) -> None:
     text = (finished / "report/tiny.md").read_text()
-    for name in ("clip-rl", "decoder", "rl", "random"):
+    for name in ("clip-rl", "shorter"):
         assert f"| {name} | 1 | " in text
-    assert "not yet" not in text and "- random: by chance" in text
+    assert "not yet" not in text and "- shorter: two steps" in text
     assert "clip-rl compare --config tiny.yaml --root DIR" in text and str(finished) not in text
     assert text.count(f", cores: {host()['cores']}; clip_rl ") == 1, "one line for all that one machine made"
     data = json.loads((finished / "report/tiny.json").read_text())
     assert [(r["run"], r["fold"]) for r in data["results"]] == [
-        (run, fold) for fold in "ab" for run in ("clip-rl", "decoder", "rl", "random")
+        (run, fold) for fold in "ab" for run in ("clip-rl", "shorter")
     ]
     steps = {result["run"]: result["steps"] for result in data["results"]}
-    assert steps == {"clip-rl": 3, "decoder": 3, "rl": 2, "random": 0}
+    assert steps == {"clip-rl": 3, "shorter": 2}
     for result in data["results"]:
         assert sum(block["frames"] for block in result["blocks"]) == 4
         assert result["video"]["metrics"]["frames"] == 4
@@ -122,24 +119,21 @@ def test_report_has_every_run_and_its_raw_data(finished: Path) -> None:
             statistics.pooled(result["blocks"], "iou")
         )
         assert result["metrics"]["nsd"] == pytest.approx(statistics.pooled(result["blocks"], "nsd"), abs=1e-3)
-    decoders = [r for r in data["results"] if r["run"] == "decoder"]
-    assert all(r["refine_steps"] == 0 for r in decoders)
-    assert all(r["refine_steps"] == 4 for r in data["results"] if r["run"] == "random")
     assert (finished / "report/tiny.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_a_run_that_lacks_folds_says_so(finished: Path) -> None:
     results = json.loads((finished / "report/tiny.json").read_text())["results"]
-    runs = {name: [r for r in results if r["run"] == name] for name in ("clip-rl", "rl")}
-    assert [row["name"] for row in run_rows(runs)] == ["clip-rl", "rl"]
-    runs["rl"] = [r for r in runs["rl"] if r["fold"] == "a"]
-    assert [row["name"] for row in run_rows(runs)] == ["clip-rl", "rl (1 of 2 folds)"]
+    runs = {name: [r for r in results if r["run"] == name] for name in ("clip-rl", "shorter")}
+    assert [row["name"] for row in run_rows(runs)] == ["clip-rl", "shorter"]
+    runs["shorter"] = [r for r in runs["shorter"] if r["fold"] == "a"]
+    assert [row["name"] for row in run_rows(runs)] == ["clip-rl", "shorter (1 of 2 folds)"]
 
 
 def test_finished_jobs_are_kept(finished: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in (finished / "jobs").rglob("*.json")}
     assert run("--config", finished / "tiny.yaml", "--root", root, "--out", finished / "jobs") == 0
-    assert "8 of 8 jobs finished, 0 to do" in capsys.readouterr().out
+    assert "4 of 4 jobs finished, 0 to do" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in (finished / "jobs").rglob("result*.json")} == {
         path: time for path, time in before.items() if path.name.startswith("result")
     }
@@ -149,36 +143,15 @@ def test_finished_jobs_are_kept(finished: Path, root: Path, capsys: pytest.Captu
 def test_another_measurement_trains_nothing_anew(finished: Path, root: Path, tmp_path: Path) -> None:
     weights = {path: path.stat().st_mtime_ns for path in (finished / "jobs").rglob("weights.safetensors")}
     changed = {"corruption_frames": 1, "corruptions": ["fog"], "severities": [5], "block": 2}
-    config = written(tmp_path / "robust.yaml", name="robust", evaluation=changed, reference="random", runs=TINY["runs"])
-    only = ("--only", "random,rl", "--fold", "a")
+    config = written(
+        tmp_path / "robust.yaml", name="robust", evaluation=changed, reference="shorter", runs=TINY["runs"]
+    )
+    only = ("--only", "clip-rl,shorter", "--fold", "a")
     assert run("--config", config, "--root", root, "--out", finished / "jobs", "--report", tmp_path, *only) == 0
     assert {path: path.stat().st_mtime_ns for path in (finished / "jobs").rglob("weights.safetensors")} == weights
     text = (tmp_path / "robust.md").read_text()
-    assert "2 of 8 runs are finished" in text and "| fog | " in text
+    assert "2 of 4 runs are finished" in text and "| fog | " in text
     assert (tmp_path / "robust-corruptions.png").is_file()
-
-
-def test_a_refiner_is_trained_on_a_segmenter_that_does_not_move(finished: Path, root: Path) -> None:
-    comparison = Comparison(load_compare_config(str(finished / "tiny.yaml")), root, finished / "jobs")
-    job = next(job for job in jobs_of(comparison.config) if job.run.name == "rl")
-    config = train_config(comparison.config, job, root, finished, comparison.sequences)
-    weights = load_file(finished / "jobs/clip-rl-a-0/weights.safetensors")
-    module = RefinerModule(config, weights).train()
-    assert [name for name, value in module.named_parameters() if value.requires_grad] == [
-        f"segmenter.refiner.{name}" for name, _ in module.segmenter.refiner.named_parameters()
-    ]
-    batch = next(iter(training_batches(config, open_stills(config, 0, print), first_step=0, last_step=1)))
-    point = config.curriculum.at(1, 2)
-    loss, _ = module(batch, point, torch.Generator().manual_seed(0))
-    loss.backward()
-    # Batch norms of a network in training would have moved with the batch.
-    for name, value in module.state_dict().items():
-        if not name.startswith("segmenter.refiner."):
-            assert torch.equal(value, weights[name]), name
-    stored = load_file(finished / "jobs/rl-a-0/weights.safetensors")
-    assert stored and all(name.startswith("segmenter.refiner.") for name in stored)
-    fresh = RefinerModule(config, weights).state_dict()
-    assert any(not torch.equal(value, fresh[name]) for name, value in stored.items())
 
 
 def test_all_contenders_of_a_seed_see_the_same_batches(root: Path, tmp_path: Path) -> None:
@@ -242,12 +215,7 @@ def test_a_result_of_another_configuration_is_refused(finished: Path, root: Path
     ("changes", "message"),
     [
         ({"runs": [{"name": "x", "peer": "unet-7"}]}, "no peer 'unet-7'; there are"),
-        ({"runs": [{"name": "x", "refines": "y"}]}, "refines is 'y'; expected an earlier run"),
-        ({"runs": [{"name": "x", "same_as": "y"}]}, "same_as is 'y'"),
-        (
-            {"runs": [*TINY["runs"], {"name": "x", "refines": "clip-rl", "refiner_of": "clip-rl"}]},
-            "refiner_of is 'clip-rl'; expected an earlier run, and both refine the same network",
-        ),
+        ({"runs": [{"name": "x", "refines": "y"}]}, "unknown key refines"),
         (
             {"runs": [*TINY["runs"], {"name": "x", "only": ["scene_a"]}]},
             "run 'x' takes only ['scene_a'] without []; fold 'a' trains on scene_b, scene_c",
@@ -280,51 +248,23 @@ def test_bad_configurations_are_named(root: Path, tmp_path: Path, changes: dict[
     assert "\n" not in str(caught.value)
 
 
-def test_a_refiner_for_another_network_is_refused(finished: Path, root: Path, tmp_path: Path) -> None:
-    wider = {"model": {"decoder": {"channels": 24}}}
-    runs = [TINY["runs"][0], {"name": "wider", "refines": "clip-rl", "set": wider}]
-    config = written(tmp_path / "wider.yaml", runs=runs, tests=[])
-    with pytest.raises(ConfigError, match="wider-a-0: the network to refine is another") as caught:
-        run("--config", config, "--root", root, "--out", finished / "jobs", "--only", "wider", "--fold", "a")
-    assert "\n" not in str(caught.value)
+def test_a_run_may_learn_from_some_of_a_folds_sequences(root: Path, tmp_path: Path) -> None:
+    runs = [{"name": "less", "without": ["scene_c"]}, {"name": "one", "only": ["scene_c"], "set": {"steps": 2}}]
+    config = load_compare_config(str(written(tmp_path / "part.yaml", runs=runs, tests=[])))
+    scenes = ("scene_a", "scene_b", "scene_c")
+    trained = [train_config(config, job, root, tmp_path, scenes).data.dataset for job in jobs_of(config)[:2]]
+    assert [data.train.sequences for data in trained] == [("scene_b",), ("scene_c",)]
+    assert [data.test.sequences for data in trained] == [("scene_a",), ("scene_a",)]
 
 
-def test_a_refiner_learns_on_what_its_network_has_not_seen(root: Path, tmp_path: Path) -> None:
-    runs = [
-        {"name": "segmenter", "without": ["scene_c"]},
-        {"name": "rl", "refines": "segmenter", "only": ["scene_c"], "set": {"steps": 2}},
-    ]
-    config = written(tmp_path / "unseen.yaml", runs=runs, tests=[], folds=[TINY["folds"][0]])
-    assert run("--config", config, "--root", root, "--out", tmp_path / "jobs") == 0
-    trained = {
-        name: yaml.safe_load((tmp_path / f"jobs/{name}-a-0/config.yaml").read_text())["data"]["dataset"]
-        for name in ("segmenter", "rl")
-    }
-    assert [trained[name]["train"]["sequences"] for name in ("segmenter", "rl")] == [["scene_b"], ["scene_c"]]
-    assert [trained[name]["test"]["sequences"] for name in ("segmenter", "rl")] == [["scene_a"], ["scene_a"]]
-
-
-def test_a_refiner_starts_as_another_and_stays_close_to_it(finished: Path, root: Path) -> None:
-    # No learning rate and a heavy divergence: what comes out is what it began with, and the divergence stays 0.
-    still = {"steps": 1, "reinforce": {"kl_weight": 1.0}, "optimizer": {"learning_rate": 0.0}}
-    runs = [*TINY["runs"], {"name": "again", "refines": "clip-rl", "refiner_of": "rl", "set": still}]
-    config = written(finished / "again.yaml", runs=runs)
-    assert run("--config", config, "--root", root, "--out", finished / "jobs", "--only", "again", "--fold", "a") == 0
-    first = load_file(finished / "jobs/rl-a-0/weights.safetensors")
-    second = load_file(finished / "jobs/again-a-0/weights.safetensors")
-    assert first.keys() == second.keys() and len(first) > 4
-    assert all(torch.equal(value, second[name]) for name, value in first.items())
-
-
-def test_runs_on_anothers_network_do_not_start_from_other_weights(tmp_path: Path) -> None:
+def test_peers_do_not_start_from_weights_of_clip_rl(tmp_path: Path) -> None:
     runs = [*TINY["runs"], {"name": "unet", "peer": "unet-resnet18"}]
     config = load_compare_config(
         str(written(tmp_path / "x.yaml", runs=runs, train={**TINY["train"], "start_from": "demo"}))
     )
     scenes = ("scene_a", "scene_b", "scene_c")
     starts = {job.run.name: train_config(config, job, tmp_path, tmp_path, scenes).start_from for job in jobs_of(config)}
-    assert starts["clip-rl"] == "demo"
-    assert starts["rl"] is None and starts["unet"] is None
+    assert starts == {"clip-rl": "demo", "shorter": "demo", "unet": None}
 
 
 def test_bad_arguments_are_named(finished: Path, root: Path, tmp_path: Path) -> None:
@@ -358,9 +298,8 @@ def test_digests_tell_training_and_measuring_apart(finished: Path) -> None:
     first, second = config(), config(evaluation={"tau": 5.0})
     for one, other in zip(jobs_of(first), jobs_of(second), strict=True):
         assert training_digest(first, one, scenes) == training_digest(second, other, scenes)
-        assert measuring_digest(first, one) != measuring_digest(second, other)
+    assert measuring_digest(first) != measuring_digest(second)
     third = config(train={**TINY["train"], "steps": 5})
-    # A refiner is another one when what lies below it is.
     for one, other in zip(jobs_of(first), jobs_of(third), strict=True):
         assert training_digest(first, one, scenes) != training_digest(third, other, scenes)
 

@@ -38,7 +38,6 @@ TINY: dict[str, Any] = {
         "label_spaces": {"endovis2018": 1.0},
         "workers": 0,
     },
-    "curriculum": {"rl_weight": 1.0, "refine_steps": 1},
     "validation": {"every": 0, "frames": 4, "pictures": 1},
 }
 

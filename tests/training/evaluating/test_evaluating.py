@@ -41,7 +41,7 @@ class BrightIsInstrument:
         self.follows.append(follows)
         bright = rgb.mean(axis=2) > self.threshold
         labels = np.where(bright, self.class_id, 0).astype(np.uint8)
-        return Prediction(labels, np.full_like(labels, 230), refine_steps=2, milliseconds=1.5)
+        return Prediction(labels, np.full_like(labels, 230), milliseconds=1.5)
 
 
 def bar(column: int, size: tuple[int, int] = (48, 64)) -> tuple[np.ndarray, np.ndarray]:
@@ -78,7 +78,7 @@ def test_loop_feeds_every_frame(dataset: SegmentationDataset) -> None:
     assert report["challenge_iou"] == pytest.approx(5.5 / 6)
     assert report["ece"] == pytest.approx(1 - 256 / (6 * 48 * 64) - 230 / 255)
     assert predictor.follows == [False] * 6
-    assert facts.report()["refine_steps"] == 2 and facts.report()["validity"] == {"OK": 6}
+    assert facts.report()["validity"] == {"OK": 6}
     assert facts.report()["frame_ms"]["p50"] == 1.5
 
 

@@ -21,11 +21,11 @@ def test_cosine_schedule_meets_points_and_is_flat_there() -> None:
     assert 1.0 - schedule.at(0.01) < 0.001
 
 
-def test_curriculum_rounds_steps_and_scales_with_the_length_of_training() -> None:
-    plan = from_data(curriculum.Curriculum, {"refine_steps": [[0.0, 0], [1.0, 4]], "rl_weight": 0.25}, "plan")
-    assert [plan.at(step, 100).refine_steps for step in (0, 12, 13, 50, 100)] == [0, 0, 1, 2, 4]
-    assert plan.at(7, 10).refine_steps == plan.at(70, 100).refine_steps
-    assert plan.at(3, 10).rl_weight == 0.25
+def test_a_curriculum_scales_with_the_length_of_training() -> None:
+    plan = from_data(curriculum.Curriculum, {"difficulty": [[0.0, 0], [1.0, 4]], "contrastive_weight": 0.25}, "plan")
+    assert [plan.at(step, 100).difficulty for step in (0, 25, 50, 100)] == [0, 1, 2, 4]
+    assert plan.at(7, 10).difficulty == plan.at(70, 100).difficulty
+    assert plan.at(3, 10).contrastive_weight == 0.25
     assert plan.at(5, 10).supervised_weight == 1.0
 
 
@@ -33,14 +33,14 @@ def test_curriculum_rounds_steps_and_scales_with_the_length_of_training() -> Non
     ("data", "message"),
     [
         ({"rl": 1.0}, "plan: unknown key rl"),
-        ({"rl_weight": "high"}, "rl_weight: expected a number or a list"),
-        ({"rl_weight": [[0.0, 1.0], [0.0, 2.0]]}, "rl_weight: progress must rise strictly"),
-        ({"rl_weight": [[0.0, 1.0], [1.5, 2.0]]}, "progress must lie in 0..1"),
-        ({"rl_weight": [[0.0]]}, "expected [progress, value] with two numbers"),
-        ({"rl_weight": {"points": [[0, 1]], "shape": "square"}}, "neither linear nor cosine"),
-        ({"rl_weight": {"shape": "cosine"}}, "expected keys 'points' and 'shape'"),
-        ({"rl_weight": []}, "at least one point"),
-        ({"rl_weight": True}, "expected a number"),
+        ({"augmentation": "high"}, "augmentation: expected a number or a list"),
+        ({"augmentation": [[0.0, 1.0], [0.0, 2.0]]}, "augmentation: progress must rise strictly"),
+        ({"augmentation": [[0.0, 1.0], [1.5, 2.0]]}, "progress must lie in 0..1"),
+        ({"augmentation": [[0.0]]}, "expected [progress, value] with two numbers"),
+        ({"augmentation": {"points": [[0, 1]], "shape": "square"}}, "neither linear nor cosine"),
+        ({"augmentation": {"shape": "cosine"}}, "expected keys 'points' and 'shape'"),
+        ({"augmentation": []}, "at least one point"),
+        ({"augmentation": True}, "expected a number"),
         ([], "plan: expected a mapping"),
     ],
 )

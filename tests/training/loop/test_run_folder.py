@@ -28,7 +28,7 @@ class Rigged(Trainer):
 
     def score(self, *, averaged: bool = False) -> ValidationResult:
         result = super().score(averaged=averaged)
-        return result if self.step == 1 else result._replace(refined=type(result.refined)(result.refined.class_names))
+        return result if self.step == 1 else result._replace(metrics=type(result.metrics)(result.metrics.class_names))
 
 
 def test_the_best_step_is_kept_beside_the_last(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -158,7 +158,7 @@ def test_a_run_writes_its_metrics(tmp_path: Path) -> None:
     trained(config(tmp_path, "loggers=[]"), resume=True)
     found = rows(tmp_path / "tiny/metrics.csv")
     assert [row["step"] for row in found if row["train/loss"]] == ["2", "4"]
-    assert [row["step"] for row in found if row["validation/refined/miou"]] == ["3", "4"]
+    assert [row["step"] for row in found if row["validation/miou"]] == ["3", "4"]
     assert not (tmp_path / "tiny/tensorboard").exists()
 
 

@@ -40,9 +40,9 @@ def test_nothing_is_drawn_over_padding() -> None:
     truth = np.zeros((8, 8), np.uint8)
     truth[:, 6:] = truth[0] = 255
     everywhere = np.ones((8, 8), np.uint8)
-    sheet = side_by_side(image, (truth, everywhere, everywhere), load_label_space("binary"))
-    assert sheet.shape == (8, 32, 3)
-    for column in range(4):
+    sheet = side_by_side(image, (truth, everywhere), load_label_space("binary"))
+    assert sheet.shape == (8, 24, 3)
+    for column in range(3):
         assert (sheet[:, 8 * column + 6 : 8 * column + 8] == PAD_RGB).all()
     assert (sheet[:, 16:22] != image[:, :6]).any(-1).all(), "the prediction is drawn everywhere else"
 
@@ -50,8 +50,8 @@ def test_nothing_is_drawn_over_padding() -> None:
 def test_the_sheet_names_its_columns(tmp_path: Path) -> None:
     metrics = PooledMetrics(("background", "instrument"))
     log = RunLog(tmp_path, config(tmp_path, "loggers=[]"), 0, print)
-    log.validation(1, ValidationResult(metrics, metrics, 0.0, 0.0, [np.zeros((64, 384, 3), np.uint8)] * 2), "")
+    log.validation(1, ValidationResult(metrics, [np.zeros((64, 384, 3), np.uint8)] * 2), "")
     sheet = cv2.imread(str(tmp_path / "validation.jpg"))
     assert sheet.shape == (24 + 2 * 64, 384, 3)
-    for column in range(4):
-        assert sheet[:24, 96 * column : 96 * column + 96].max() > 150, "there is writing"
+    for column in range(3):
+        assert sheet[:24, 128 * column : 128 * column + 128].max() > 150, "there is writing"

@@ -1,4 +1,4 @@
-"""`clip-rl train`: train CLIP-RL from a configuration: contrastive, supervised and reinforcement learning together.
+"""`clip-rl train`: train CLIP-RL from a configuration: contrastive and supervised learning together.
 
     clip-rl train --config demo
     clip-rl train --config demo --set steps=2000 --set data.stills=1000

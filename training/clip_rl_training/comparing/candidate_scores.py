@@ -75,8 +75,8 @@ def measure(
     """Measure a contender on test frames in the network's size.
 
     Returns:
-        Plain data: metrics (the evaluator's report), blocks, refine_steps, and with `video` video {metrics, blocks,
-        refine_steps}; with `corruption_frames` corruptions (as `run_corruptions`).
+        Plain data: metrics (the evaluator's report), blocks, and with `video` video {metrics, blocks}; with
+        `corruption_frames` corruptions (as `run_corruptions`).
     """
     result = _pass(dataset, predictor(), mapping, config, video=False)
     if config.video:
@@ -104,6 +104,5 @@ def _pass(
         "metrics": evaluator.report(),
         "problems": facts.problems,
         "blocks": counts.blocks(config.block),
-        "refine_steps": facts.report()["refine_steps"],
         "frame_ms": facts.report()["frame_ms"],
     }

@@ -8,7 +8,6 @@
     runs:
       - {name: clip-rl}
       - {name: unet-resnet18, peer: unet-resnet18, set: {optimizer: {learning_rate: 0.001}}}
-      - {name: rl, refines: clip-rl, set: {steps: 200}}        # trains a refiner alone, on that run's segmenter
 
 ``base: NAME`` in a file takes another preset and lays the file's own keys over it, mappings key by key; null takes a
 key of the base away.
@@ -57,25 +56,12 @@ class RunConfig:
     """What it is called in tables and folders."""
     peer: str | None = None
     """Name of a peer network; None: CLIP-RL."""
-    refines: str | None = None
-    """Name of an earlier run of CLIP-RL whose encoder and decoder are taken as they are: only the refiner is trained.
-    They get no gradient from it in any case, so nothing is lost and controls of the refiner cost little."""
-    refiner_of: str | None = None
-    """Name of an earlier run that refines the same network: this one's refiner starts as that one, which with
-    `reinforce.kl_weight` is also the policy to stay close to."""
-    same_as: str | None = None
-    """Name of an earlier run whose trained network is measured again, with other `refine_steps` or `keep_margin`."""
     set: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Laid over the common training configuration."""
     only: tuple[str, ...] = ()
     """Sequences of the fold's training sequences to train on; empty: all of them."""
     without: tuple[str, ...] = ()
-    """Sequences of the fold's training sequences to leave out, for example for a refiner that is to learn from errors
-    made on scenes that its network has not seen."""
-    refine_steps: int | None = None
-    """Refinement steps at evaluation; None: as many as the network was made for; 0: the decoder alone."""
-    keep_margin: float = 0.0
-    """Added to the logit of the keep action at evaluation: the policy edits only where it is clearly for it."""
+    """Sequences of the fold's training sequences to leave out."""
     note: str = ""
     """What the table says of it."""
 
@@ -87,7 +73,7 @@ class EvaluationConfig:
     tau: float = 3.0
     """Tolerance of the NSD, px of the network's view."""
     video: bool = False
-    """Also measure with frames following each other: the refiner may recall the previous one; temporal consistency."""
+    """Also measure with frames following each other: temporal consistency."""
     block: int = 25
     """Consecutive frames of a sequence that count as one observation in tests of significance."""
     corruption_frames: int = 0
@@ -129,30 +115,9 @@ class CompareConfig:
         for what, values in (("runs", names), ("folds", [fold.name for fold in self.folds]), ("seeds", self.seeds)):
             if not values or len(set(values)) != len(values):
                 raise ValueError(f"{what} are {list(values)}; expected at least one, none twice")
-        earlier: dict[str, RunConfig] = {}
         for run in self.runs:
             if run.peer is not None and run.peer not in peer_names():
                 raise ValueError(f"run '{run.name}': no peer '{run.peer}'; there are {', '.join(peer_names())}")
-            below = earlier.get(run.refines or "")
-            if run.refines is not None and (run.peer or below is None or below.peer or below.refines or below.same_as):
-                raise ValueError(
-                    f"run '{run.name}': refines is '{run.refines}'; expected an earlier run of a whole CLIP-RL network"
-                )
-            start = earlier.get(run.refiner_of or "")
-            if run.refiner_of is not None and (run.refines is None or start is None or start.refines != run.refines):
-                raise ValueError(
-                    f"run '{run.name}': refiner_of is '{run.refiner_of}'; expected an earlier run, and both refine the "
-                    "same network"
-                )
-            twin = earlier.get(run.same_as or "")
-            if run.same_as is not None and (
-                run.peer or run.refines or run.set or run.only or run.without or twin is None or twin.same_as
-            ):
-                raise ValueError(
-                    f"run '{run.name}': same_as is '{run.same_as}'; expected an earlier run that trains, and no peer, "
-                    "refines, set, only or without beside it"
-                )
-            earlier[run.name] = run
         wanted = [*(name for pair in self.tests for name in pair), *([self.reference] if self.reference else [])]
         unknown = sorted(set(wanted) - set(names))
         if unknown:
@@ -207,14 +172,9 @@ def train_config(config: CompareConfig, job: Job, root: Path, out: Path, sequenc
         },
         "validation": {"every": 0},
     }
-    if _ignores_start(job.run):
+    if job.run.peer:  # it is another network
         fixed["start_from"] = None
     return config_from_data(overlaid(data, fixed), f"{config.name}: run '{job.run.name}'")
-
-
-def _ignores_start(run: RunConfig) -> bool:
-    """The network that is refined is the earlier run's, and a peer's is another one."""
-    return bool(run.refines or run.peer)
 
 
 def training_sequences(config: CompareConfig, job: Job, sequences: Sequence[str]) -> tuple[str, ...]:
@@ -237,43 +197,28 @@ def training_sequences(config: CompareConfig, job: Job, sequences: Sequence[str]
     return left
 
 
-def trained_by(config: CompareConfig, job: Job) -> Job:
-    """The job that trains the network of `job`: itself unless its run says `same_as`."""
-    return dataclasses.replace(job, run=run_named(config, job.run.same_as)) if job.run.same_as else job
-
-
-def run_named(config: CompareConfig, name: str) -> RunConfig:
-    """The run called `name`."""
-    return next(run for run in config.runs if run.name == name)
-
-
 def training_digest(config: CompareConfig, job: Job, sequences: Sequence[str]) -> str:
     """Tells networks apart that were trained another way; where files lie does not enter.
 
     Raises:
         TrainError: weights to begin with are not there.
     """
-    job = trained_by(config, job)
     train = overlaid(config.train, job.run.set)
     if train.get("start_from"):
-        start = None if _ignores_start(job.run) else fingerprint(str(train["start_from"]))
+        start = None if job.run.peer else fingerprint(str(train["start_from"]))
         train = {**train, "start_from": start}
-    data: dict[str, Any] = {
+    data = {
         "train": train,
         "peer": job.run.peer,
         "fold": [sorted(job.fold.test), sorted(training_sequences(config, job, sequences))],
         "seed": job.seed,
     }
-    for key, name in (("refines", job.run.refines), ("refiner_of", job.run.refiner_of)):
-        if name:
-            data[key] = training_digest(config, dataclasses.replace(job, run=run_named(config, name)), sequences)
     return _digest(data)
 
 
-def measuring_digest(config: CompareConfig, job: Job) -> str:
+def measuring_digest(config: CompareConfig) -> str:
     """Tells measurements of one network apart."""
-    own = {"steps": job.run.refine_steps, "margin": job.run.keep_margin}
-    return _digest({"evaluation": dataclasses.asdict(config.evaluation), **own})
+    return _digest(dataclasses.asdict(config.evaluation))
 
 
 def _digest(data: Any) -> str:

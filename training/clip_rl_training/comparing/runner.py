@@ -12,14 +12,11 @@ from clip_rl_perception.atomic_write import write_json
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.runs.host import host, versions
 from safetensors.torch import load_file
-from torch import Tensor
 
 from clip_rl_training.comparing.candidate_scores import measure
 from clip_rl_training.comparing.candidates import (
     NetworkPredictor,
     PeerModule,
-    RefinerModule,
-    add_keep_bias_,
     only_space,
 )
 from clip_rl_training.comparing.comparison_config import (
@@ -27,9 +24,7 @@ from clip_rl_training.comparing.comparison_config import (
     Job,
     jobs_of,
     measuring_digest,
-    run_named,
     train_config,
-    trained_by,
     training_digest,
 )
 from clip_rl_training.comparing.network_frames import viewed
@@ -109,16 +104,16 @@ class Comparison:
             after()
 
     def _folder(self, job: Job) -> Path:
-        return self.out / trained_by(self.config, job).key
+        return self.out / job.key
 
     def _result_path(self, job: Job) -> Path:
-        return self._folder(job) / f"result-{measuring_digest(self.config, job)}.json"
+        return self._folder(job) / f"result-{measuring_digest(self.config)}.json"
 
     def _trained(self, job: Job) -> dict[str, Any]:
         """What is known of the job's trained network. Raises `CompareError` unless it was trained as configured."""
         path = self._folder(job) / "trained.json"
         if not path.is_file():
-            raise CompareError(f"{path} is missing: run '{trained_by(self.config, job).run.name}' is not finished")
+            raise CompareError(f"{path} is missing: run '{job.run.name}' is not finished")
         facts = _read(path)
         if facts.get("digest") != training_digest(self.config, job, self.sequences):
             raise CompareError(
@@ -128,13 +123,10 @@ class Comparison:
         return facts
 
     def _do(self, job: Job) -> None:
-        trainer = trained_by(self.config, job)
-        config = train_config(self.config, trainer, self.root, self.out, self.sequences)
+        config = train_config(self.config, job, self.root, self.out, self.sequences)
         stills = open_stills(config, 0, self.say)
         assert isinstance(stills, DatasetStills)
-        module = self._network(trainer, config, stills)
-        if isinstance(module, TrainingModule) and job.run.keep_margin:
-            add_keep_bias_(module, job.run.keep_margin)
+        module = self._network(job, config, stills)
         self.say(f"measuring on {len(stills.parts[TEST])} frames of {', '.join(job.fold.test)}")
         chosen = config.data.dataset
         label_map = label_map_of(chosen.name, self.root, chosen.label_map)
@@ -142,7 +134,7 @@ class Comparison:
         mapping = class_mapping(dataset, next(iter(module.spaces.values())), label_map)
         result = measure(
             dataset,
-            lambda: NetworkPredictor(module, refine_steps=job.run.refine_steps),
+            lambda: NetworkPredictor(module),
             mapping,
             self.config.evaluation,
             self.say,
@@ -155,29 +147,25 @@ class Comparison:
     def _network(self, job: Job, config: TrainConfig, stills: DatasetStills) -> LossModule:
         """The job's network as it is measured: read where it was trained before, else trained now."""
         folder = self._folder(job)
-        below = self._weights_of(job, job.run.refines)
-        start = self._weights_of(job, job.run.refiner_of)
 
         def build(config: TrainConfig) -> LossModule:
             if job.run.peer:
                 return PeerModule(config, job.run.peer)
-            return TrainingModule(config) if below is None else RefinerModule(config, below, start)
+            return TrainingModule(config)
 
         trainer = Trainer(config, stills, build=build)
         if (folder / "trained.json").is_file():
             self._trained(job)
-            trainer.module.load_state_dict(load_file(folder / "weights.safetensors"), strict=below is None)
+            trainer.module.load_state_dict(load_file(folder / "weights.safetensors"))
             return trainer.module
-        # A refiner that acts at random or not at all has nothing to learn.
-        if below is None or config.reinforce.mode in ("rl", "supervised"):
-            trainer.start(resume=(folder / "state.pt").is_file())
-            with interrupts_flagged(trainer):
-                trainer.fit()
-            if trainer.step < config.steps:
-                raise Interrupted
-            trainer.take_average()
+        trainer.start(resume=(folder / "state.pt").is_file())
+        with interrupts_flagged(trainer):
+            trainer.fit()
+        if trainer.step < config.steps:
+            raise Interrupted
+        trainer.take_average()
         folder.mkdir(parents=True, exist_ok=True)
-        write_weights(folder / "weights.safetensors", trainer.module, only="segmenter.refiner." if below else "")
+        write_weights(folder / "weights.safetensors", trainer.module)
         facts = {
             "fold": job.fold.name,
             "seed": job.seed,
@@ -191,14 +179,6 @@ class Comparison:
         _write(folder / "trained.json", facts)
         (folder / "state.pt").unlink(missing_ok=True)
         return trainer.module
-
-    def _weights_of(self, job: Job, run: str | None) -> dict[str, Tensor] | None:
-        """Weights that another run made of the job's fold and seed; None for no run."""
-        if run is None:
-            return None
-        other = dataclasses.replace(job, run=run_named(self.config, run))
-        self._trained(other)
-        return load_file(self._folder(other) / "weights.safetensors")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -220,5 +200,5 @@ def used_parameters(module: LossModule) -> list[Any]:
     """Parameters of what works after training: the text tower has done its work once the classes are encoded."""
     if isinstance(module, TrainingModule):
         net = module.segmenter
-        return [*net.encoder.parameters(), *net.decoder.parameters(), *net.refiner.parameters()]
+        return [*net.encoder.parameters(), *net.decoder.parameters()]
     return list(module.parameters())

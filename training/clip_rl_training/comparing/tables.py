@@ -98,8 +98,6 @@ def video_rows(runs: ByRun) -> list[dict[str, Any]]:
             "iou": summary(results, "iou", "video.blocks"),
             "nsd": summary(results, "nsd", "video.blocks"),
             "consistency": mean_of_known(result["video"]["metrics"].get("temporal_consistency") for result in results),
-            "steps_alone": mean_of_known(result["refine_steps"] for result in results),
-            "steps": mean_of_known(result["video"]["refine_steps"] for result in results),
         }
         for name, results in runs.items()
         if "video" in results[0]

@@ -32,8 +32,6 @@ class Prediction:
     """Class ids at the frame's size, uint8 (H, W); 255 where nothing is said."""
     confidence: ByteArray | None
     """Calibrated probability of the class x 255, uint8 (H, W), or None."""
-    refine_steps: int = 0
-    """Refinement steps that were run."""
     milliseconds: float = 0.0
     """Time for this frame, from pixels to labels."""
     validity: str = "OK"
@@ -71,7 +69,6 @@ class RunFacts:
 
     milliseconds: list[float] = dataclasses.field(default_factory=list)
     """Per frame, from pixels to labels."""
-    refine_steps: list[int] = dataclasses.field(default_factory=list)
     validity: dict[str, int] = dataclasses.field(default_factory=dict)
     """Frames by what the pipeline said of them."""
     seconds: float = 0.0
@@ -85,7 +82,6 @@ class RunFacts:
         return {
             "seconds": round(self.seconds, 3),
             "frame_ms": {name: times[name] for name in ("p50", "p95", "p99")},
-            "refine_steps": round(float(np.mean(self.refine_steps)), 3) if self.refine_steps else None,
             "validity": dict(sorted(self.validity.items())),
             "problems": self.problems,
         }
@@ -143,7 +139,6 @@ def evaluate(
                 prediction, truth, result.confidence, sequence=item.sequence, frame=item.frame, rgb=rgb
             )
             facts.milliseconds.append(result.milliseconds)
-            facts.refine_steps.append(result.refine_steps)
             facts.validity[result.validity] = facts.validity.get(result.validity, 0) + 1
             if watcher is not None:
                 watcher(score, rgb, truth, prediction)

@@ -27,7 +27,7 @@ class Validated:
 
     step: int
     score: float
-    """mIoU after refinement."""
+    """mIoU."""
     images: int
     """Shown until then, to all processes together."""
     seconds: float
@@ -90,14 +90,14 @@ class BestWeights:
         return self.folder / f"step-{step}.safetensors"
 
 
-def write_weights(path: Path, module: nn.Module, *, only: str = "") -> None:
-    """A module's weights as safetensors, written aside and renamed; `only` those whose name begins so.
+def write_weights(path: Path, module: nn.Module) -> None:
+    """A module's weights as safetensors, written aside and renamed.
 
     Raises:
         TrainError: the disk refuses; what was there is untouched.
     """
     aside = path.with_name(f".{path.name}.part")
-    kept = {name: value.contiguous() for name, value in module.state_dict().items() if name.startswith(only)}
+    kept = {name: value.contiguous() for name, value in module.state_dict().items()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(kept, aside)

@@ -1,7 +1,7 @@
 """Calibration: how far probabilities and novelty can be trusted; temperature on scenes never trained on.
 
-Temperature scaling (Guo et al. 2017, arXiv 1706.04599, section 4.2): refined log-probabilities are divided by one
-number T, chosen so that the mean of ``-log softmax(l / T)[y]`` over labelled pixels is least. Novelty: mean and
+Temperature scaling (Guo et al. 2017, arXiv 1706.04599, section 4.2): log-probabilities are divided by one number
+T, chosen so that the mean of ``-log softmax(l / T)[y]`` over labelled pixels is least. Novelty: mean and
 standard deviation of the global embedding's components, and the root mean square of the standardised embedding that a
 given share of known scenes stays below (Lee et al. 2018, arXiv 1807.03888, with a diagonal covariance).
 """
@@ -20,9 +20,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from clip_rl_training.data.label_batch import Batch, stride_labels
-from clip_rl_training.loop.validate import refine
 from clip_rl_training.losses.segmentation_losses import IGNORE, cross_entropy
-from clip_rl_training.refiner.refiner_config import RefinerMode
 
 NOVELTY_QUANTILE = 0.995
 """Share of known scenes that count as known."""
@@ -37,10 +35,9 @@ def calibrate(
     label_space: LabelSpace,
     *,
     device: torch.device,
-    mode: RefinerMode = "rl",
     known: Iterable[Batch] = (),
 ) -> Calibration:
-    """Fit temperature and novelty on `batches`; the segmenter is in evaluation mode, `mode` as in `validate`.
+    """Fit temperature and novelty on `batches`; the segmenter is in evaluation mode.
 
     Pictures of `known` count as known too, beside those of `batches`: with few videos, those held out show few of the
     pictures that the network has learned from.
@@ -53,9 +50,9 @@ def calibrate(
     log_probs, labels, embeddings = [], [], []
     for batch in batches:
         decoded = segmenter.decode(segmenter.prepare(batch.images.to(device)), text)
-        refined = refine(segmenter, decoded, text, mode=mode, generator=generator).log_probs
+        found = decoded.logits.log_softmax(1)
         truth = stride_labels(batch.labels).flatten()
-        flat = refined.permute(0, 2, 3, 1).reshape(-1, refined.shape[1]).float().cpu()
+        flat = found.permute(0, 2, 3, 1).reshape(-1, found.shape[1]).float().cpu()
         chosen = torch.randperm(len(truth), generator=generator)[: _PIXELS_PER_IMAGE * len(batch.labels)]
         chosen = chosen[truth[chosen] != IGNORE]
         log_probs.append(flat[chosen])

@@ -26,7 +26,6 @@ from clip_rl_training.loop.model_card import model_card, trained_on
 from clip_rl_training.loop.training_config import TrainConfig
 from clip_rl_training.loop.validate import ValidationResult, validate
 from clip_rl_training.naming.close_up_naming import NAMED_SPACE, name_close_ups, naming_size
-from clip_rl_training.refiner.keep_bias import choose_keep_bias_
 from clip_rl_training.synthetic.scene_config import SceneConfig
 
 _WRITTEN = ("model.safetensors", "model.json", "MODEL_CARD.md")
@@ -44,8 +43,8 @@ def finish(
 ) -> str:
     """Write model.safetensors, model.json and MODEL_CARD.md to `folder`; returns the model id.
 
-    The margin of the keep action and temperature are fitted on validation scenes, novelty on those and, of a data set,
-    on training frames too; the card's scores come from test scenes. The network is rounded to half precision first, so
+    Temperature is fitted on validation scenes, novelty on those and, of a data set, on training frames too; the card's
+    scores come from test scenes. The network is rounded to half precision first, so
     that what is scored is what is stored. `at` says which step's weights they are; `started_from` what weights the run
     began with, if not with random or pretrained ones.
     """
@@ -54,24 +53,17 @@ def finish(
     device = next(segmenter.parameters()).device
     segmenter.eval()
     say("calibrating on validation scenes")
-    if config.reinforce.mode in ("rl", "supervised"):
-        held_out = validation_batches(config, stills, split=VALIDATION)
-        margin, tried = choose_keep_bias_(segmenter, held_out, space, device=device)
-        say("keep margin " + ", ".join(f"{m}: mIoU {score:.4f}" for m, score in tried.items()) + f"; chosen {margin}")
     round_to_half_(segmenter)
     calibration = calibrate(
         segmenter,
         validation_batches(config, stills, split=VALIDATION),
         space,
         device=device,
-        mode=config.reinforce.mode,
         # Of a data set's few videos those that were trained on are as known as those held out.
         known=validation_batches(config, stills, split=TRAINING) if isinstance(stills, DatasetStills) else (),
     )
     say("scoring test scenes")
-    scores = validate(
-        segmenter, validation_batches(config, stills, split=TEST), space, device=device, mode=config.reinforce.mode
-    )
+    scores = validate(segmenter, validation_batches(config, stills, split=TEST), space, device=device)
     naming = _naming(config, segmenter, say)
     parts = stills.parts if isinstance(stills, DatasetStills) else None
     provenance = _provenance(config, parts, scores, at)

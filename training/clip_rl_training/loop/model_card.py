@@ -27,7 +27,6 @@ def model_card(
     tested_on: str,
 ) -> str:
     """Markdown text of the card; `labelled` names the label spaces, `tested_on` says where scores come from."""
-    before, after = scores.unrefined, scores.refined
     measures: dict[str, Callable[[PooledMetrics], float]] = {
         "pooled mIoU with background": PooledMetrics.miou,
         "pooled mIoU without background": lambda metrics: metrics.miou(background=False),
@@ -44,8 +43,8 @@ def model_card(
         trained_on=provenance["trained_on"],
         labelled=labelled,
         tested_on=tested_on,
-        rows=[(name, measure(before), measure(after)) for name, measure in measures.items()],
-        classes=zip(after.class_names, before.iou(), after.iou(), after.frames_of_class, strict=True),
+        rows=[(name, measure(scores.metrics)) for name, measure in measures.items()],
+        classes=zip(scores.metrics.class_names, scores.metrics.iou(), scores.metrics.frames_of_class, strict=True),
     )
 
 

@@ -1,7 +1,4 @@
-"""AdamW with one group per part of the network, gradient clipping per part, and norms that hold still.
-
-The refiner's gradients are of another size than the network's; clipped together, one would starve the other.
-"""
+"""AdamW with one group per part of the network, gradient clipping, and norms that hold still."""
 
 from __future__ import annotations
 
@@ -10,16 +7,16 @@ from torch import nn
 
 from clip_rl_training.loop.training_config import OptimizerConfig
 
-_PARTS = ("encoder", "text", "decoder", "refiner", "close_up")
+_PARTS = ("encoder", "text", "decoder", "close_up")
 
 
 def part_of(name: str) -> str:
-    """Part of the network to which the parameter called `name` belongs: encoder, text, decoder, refiner or close_up."""
+    """Part of the network to which the parameter called `name` belongs: encoder, text, decoder or close_up."""
     name = name.removeprefix("segmenter.")
     head = name.split(".", 1)[0]
     if head in ("text", "logit_scale"):
         return "text"
-    return head if head in ("encoder", "refiner", "close_up") else "decoder"
+    return head if head in ("encoder", "close_up") else "decoder"
 
 
 def build_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
@@ -44,7 +41,6 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, config: OptimizerConfig,
         "encoder": config.encoder_factor,
         "text": config.text_factor,
         "decoder": 1.0,
-        "refiner": config.refiner_factor,
         "close_up": 1.0,
     }
     for group in optimizer.param_groups:
@@ -52,12 +48,12 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, config: OptimizerConfig,
 
 
 def clip_gradients(module: nn.Module, limit: float) -> dict[str, float]:
-    """Clip the gradient norms of the network (towers, decoder), the refiner and the close-up branch to `limit` each.
+    """Clip the gradient norms of the network (towers, decoder) and the close-up branch to `limit` each.
 
     A `limit` of 0 clips nothing. Returns the norms.
     """
     norms = {}
-    clipped = {"network": ("encoder", "text", "decoder"), "refiner": ("refiner",), "close_up": ("close_up",)}
+    clipped = {"network": ("encoder", "text", "decoder"), "close_up": ("close_up",)}
     for label, parts in clipped.items():
         parameters = [p for name, p in module.named_parameters() if part_of(name) in parts and p.grad is not None]
         if parameters:

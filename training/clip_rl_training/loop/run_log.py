@@ -22,9 +22,6 @@ _SHOWN = (
     "contrastive",
     "close_up",
     "text_similarity",
-    "refiner/reward",
-    "refiner/entropy",
-    "refiner/edited",
 )
 """Values of a step that its line names; metrics.csv has all."""
 
@@ -64,9 +61,8 @@ class RunLog:
                     logger.experiment.add_image("validation", sheet, step, dataformats="HWC")
             cv2.imwrite(str(self._folder / "validation.jpg"), sheet[..., ::-1])
         self._say(
-            f"validation at step {step}: mIoU {scalars['unrefined/miou']:.3f} unrefined, "
-            f"{scalars['refined/miou']:.3f} refined; instrument IoU {scalars['unrefined/instrument_iou']:.3f}, "
-            f"{scalars['refined/instrument_iou']:.3f}; {scalars['refine_steps']:.1f} steps; {best}"
+            f"validation at step {step}: mIoU {scalars['miou']:.3f}, "
+            f"instrument IoU {scalars['instrument_iou']:.3f}; {best}"
         )
 
     def close(self) -> None:

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from clip_rl_training.loop.run_state import TrainError, read_state
 
 _NETWORK = "segmenter."
+REFINER = _NETWORK + "refiner."
+"""Weights of networks of earlier versions that are left behind."""
 _CLOSE_UP = "segmenter.close_up."
 _FIRST = _CLOSE_UP + "first.trunk."
 _TRUNK = "segmenter.encoder.tower.visual.trunk."
@@ -60,10 +62,6 @@ def load_start(module: nn.Module, source: str) -> str:
         own = [name for name in module.state_dict() if name.startswith(_FIRST)]
         weights |= {name: weights[name.replace(_FIRST, _TRUNK)] for name in own}
     module.load_state_dict(weights, strict=False)
-    reference = getattr(module, "reference", None)
-    if reference is not None:  # what the policy is held close to is the one that it begins as
-        refiner = _NETWORK + "refiner."
-        reference.load_state_dict({n.removeprefix(refiner): w for n, w in weights.items() if n.startswith(refiner)})
     return said
 
 
@@ -193,5 +191,5 @@ def _file(source: str) -> Path:
 def _from_state(path: Path) -> tuple[dict[str, Tensor], str]:
     state = read_state(path)
     values = state["average"] if state.get("average_updates") else state["module"]
-    weights = {name: value for name, value in values.items() if name.startswith(_NETWORK)}
+    weights = {n: value for n, value in values.items() if n.startswith(_NETWORK) and not n.startswith(REFINER)}
     return weights, f"step {state['step']} of the run {path.absolute().parent.name}"

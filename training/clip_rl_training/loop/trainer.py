@@ -30,7 +30,7 @@ from clip_rl_training.loop.optimizer import build_optimizer, clip_gradients, hol
 from clip_rl_training.loop.run_lock import lock_run
 from clip_rl_training.loop.run_log import RunLog, spoken
 from clip_rl_training.loop.run_state import TrainError, read_state, write_state
-from clip_rl_training.loop.start_from import load_start
+from clip_rl_training.loop.start_from import REFINER, load_start
 from clip_rl_training.loop.training_config import TrainConfig
 from clip_rl_training.loop.training_module import LossModule, TrainingModule
 from clip_rl_training.loop.validate import ValidationResult, validate
@@ -85,7 +85,7 @@ class Trainer:
         optimizer = build_optimizer(self.module, config.optimizer)
         self.wrapped, self.optimizer = self.fabric.setup(self.module, optimizer)
         self.average.to(self.fabric.device)
-        # Rollouts and corruption: each process draws its own numbers.
+        # Synonyms: each process draws its own numbers.
         self.generator = torch.Generator().manual_seed(config.seed * 1000 + self.fabric.global_rank)
         self.pixels: dict[str, Tensor] = {}
         """How often each class was seen, by label space."""
@@ -161,7 +161,7 @@ class Trainer:
         """Keep the weights that were validated if none were better; says which are the best."""
         network = self.average.module if self.average.decay > 0 else self.module
         assert isinstance(network, TrainingModule), "peers are scored by clip-rl compare"
-        score = result.scalars()["refined/miou"]
+        score = result.scalars()["miou"]
         if self.best.offer(Validated(self.step, score, self.images, self.seconds), network.segmenter):
             return "the best so far"
         best = self.best.found
@@ -232,6 +232,11 @@ class Trainer:
 
     def _restore(self) -> None:
         state = read_state(self.folder / "state.pt")
+        if any(name.startswith(REFINER) for name in state.get("module") or state["average"]):
+            raise TrainError(
+                f"{self.state_path} is of an earlier version, whose networks had a refiner: such a run cannot go on; "
+                f"begin a new one with its weights: --set start_from={self.state_path} --set name=NAME"
+            )
         try:
             # A finished run keeps its averaged weights alone, one without average none.
             self.module.load_state_dict(state.get("module") or state["average"])
@@ -280,8 +285,6 @@ class Trainer:
         point = config.curriculum.at(self.step, config.steps)
         self.module.train()
         if batch.close_ups:
-            # Close-ups teach names; where masks go wrong is learned on scenes.
-            point = point._replace(rl_weight=0.0)
             hold_norms(self.module)
         weights = self._class_weights(batch)
         shown = batch._replace(
@@ -338,6 +341,5 @@ class Trainer:
             space,
             device=self.fabric.device,
             pictures=self.config.validation.pictures,
-            mode=self.config.reinforce.mode,
             text=module.fixed_class_vectors(name),
         )

@@ -11,17 +11,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 from clip_rl_perception.model.segmenter_config import SegmenterConfig
-from clip_rl_perception.typed_data import from_data
+from clip_rl_perception.typed_data import ConfigError, from_data
 
 from clip_rl_training.curriculum import Curriculum
 from clip_rl_training.data.augment import AugmentConfig
 from clip_rl_training.data.data_config import DataConfig
 from clip_rl_training.losses.loss_config import LossConfig
-from clip_rl_training.refiner.refiner_config import DamageConfig, ReinforceConfig, RewardConfig
 from clip_rl_training.shipped_configs import find_config
 from clip_rl_training.typed_config import apply_overrides, load_layers
 
 LoggerName = Literal["tensorboard", "wandb", "mlflow"]
+
+_RETIRED = (
+    "model.refiner", "reinforce", "rewards", "corruption", "optimizer.refiner_factor", "curriculum.rl_weight",
+    "curriculum.refine_steps", "curriculum.entropy", "curriculum.corruption",
+)  # fmt: skip
+"""Keys of earlier versions, whose configurations are told what to leave out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,14 +39,12 @@ class OptimizerConfig:
     """Factor on the learning rate of the image encoder; below 1 for a pretrained one."""
     text_factor: float = 0.1
     """Factor on the learning rate of the text encoder: too large a rate makes all its embeddings alike."""
-    refiner_factor: float = 1.0
-    """Factor on the learning rate of the refiner."""
     weight_decay: float = 0.05
     """Applied to matrices and kernels, not to biases, norms and scalars."""
     betas: tuple[float, float] = (0.9, 0.98)
     """Adam's moments."""
     clip: float = 1.0
-    """Largest norm of the gradient of encoder and decoder, and separately of the refiner; 0 clips nothing."""
+    """Largest norm of the gradient of the network; 0 clips nothing."""
     average: float = 0.998
     """Decay of the exponential moving average of the weights that is validated and shipped; 0 keeps no average."""
 
@@ -82,7 +85,7 @@ class TrainConfig:
     out: Path = Path("out/train")
     """Parent of the run's folder."""
     seed: int = 0
-    """Seed of weights, scenes, augmentation and rollouts."""
+    """Seed of weights, scenes and augmentation."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     """Lightning Fabric's precision."""
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
@@ -103,12 +106,9 @@ class TrainConfig:
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
     losses: LossConfig = dataclasses.field(default_factory=LossConfig)
-    corruption: DamageConfig = dataclasses.field(default_factory=DamageConfig)
-    rewards: RewardConfig = dataclasses.field(default_factory=RewardConfig)
     classifier: Literal["text", "learned"] = "text"
     """``learned``: the control without text, a free vector per class in place of its text's embedding. Such a network
     knows its classes alone and is not written as a checkpoint."""
-    reinforce: ReinforceConfig = dataclasses.field(default_factory=ReinforceConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     curriculum: Curriculum = dataclasses.field(default_factory=Curriculum)
     validation: ValidationConfig = dataclasses.field(default_factory=ValidationConfig)
@@ -146,4 +146,19 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> TrainConfig
 
 def config_from_data(data: Any, source: str) -> TrainConfig:
     """Build a `TrainConfig` from plain data; raises `ConfigError` that begins with `source`."""
+    found = [key for key in _RETIRED if _has(data, key)]
+    if found:
+        raise ConfigError(
+            f"{source}: {', '.join(found)}: of the refiner that edited log-probabilities, which is no more; leave "
+            f"{'them' if len(found) > 1 else 'it'} out"
+        )
     return from_data(TrainConfig, data, source)
+
+
+def _has(data: Any, key: str) -> bool:
+    """Whether plain data holds ``section.key``."""
+    for part in key.split("."):
+        if not isinstance(data, dict) or part not in data:
+            return False
+        data = data[part]
+    return True

@@ -1,20 +1,17 @@
 """What one batch teaches: the network with all its losses as one module, so that a wrapper may spread it over devices.
 
-Supervised, contrastive and reinforcement learning run together on every batch, weighted by the curriculum: refinement
-is active through the whole training wherever its weight is above 0. Notation as in the network: B images, H x W pixels,
-h x w = H/4 x W/4, K classes, D width of the text space.
+Supervised and contrastive learning run together on every batch, weighted by the curriculum. Notation as in the network:
+B images, H x W pixels, h x w = H/4 x W/4, K classes, D width of the text space.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 import torch
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.model.close_up import CloseUpBranch
 from clip_rl_perception.model.prompts import encode_classes
-from clip_rl_perception.model.refiner import image_edges
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from torch import Tensor, nn
 from torch.nn import functional
@@ -26,9 +23,6 @@ from clip_rl_training.loop.training_config import TrainConfig
 from clip_rl_training.losses.contrastive_losses import attention, contrastive, text_spread
 from clip_rl_training.losses.segmentation_losses import IGNORE, cross_entropy, supervised_loss
 from clip_rl_training.naming.synonyms import drawn, load_synonyms, wordings
-from clip_rl_training.refiner.reinforce import RefinerAgents, reinforce
-from clip_rl_training.refiner.state_damage import corrupt_log_probs, drop_channels, previous_frame
-from clip_rl_training.refiner.supervised_refiner import supervised_refinement
 
 _ATTENTION_WEIGHT = 0.2
 """Of the attention's loss, beside the two that name close-ups."""
@@ -50,7 +44,7 @@ class LossModule(nn.Module):
         Args:
             batch: on the network's device.
             point: weights and severities at this step.
-            generator: on the CPU; drives corruption and rollouts.
+            generator: on the CPU; draws among synonyms.
             class_weights: float (K,) or None.
         """
         raise NotImplementedError
@@ -70,9 +64,6 @@ class TrainingModule(LossModule):
             for name, space in self.spaces.items():
                 vectors = torch.empty(len(space), self.segmenter.embedding_dim)
                 self.learned[name] = nn.Parameter(nn.init.orthogonal_(vectors))
-        self.reference = copy.deepcopy(self.segmenter.refiner) if config.reinforce.kl_weight > 0 else None
-        if self.reference is not None:
-            self.reference.requires_grad_(False)
 
     def forward(
         self, batch: Batch, point: CurriculumPoint, generator: torch.Generator, class_weights: Tensor | None = None
@@ -100,10 +91,6 @@ class TrainingModule(LossModule):
                 matching = self._contrastive(embedding.float(), batch.captions, generator)
                 total = total + point.contrastive_weight * matching
                 report["contrastive"] = matching.item()
-            if point.rl_weight > 0 and point.refine_steps > 0 and self.config.reinforce.mode in ("rl", "supervised"):
-                refinement, parts = self.refinement(features.detach(), pixels, text.detach(), targets, point, generator)
-                total = total + point.rl_weight * refinement
-                report.update({f"refiner/{name}": value for name, value in parts.items()})
         report["loss"] = total.item()
         return total, report
 
@@ -171,53 +158,6 @@ class TrainingModule(LossModule):
         """With synonyms, a caption that is a class's prompt is said in one of the class's other ways."""
         texts = self.wordings.get(caption, (caption,))
         return texts[int(torch.randint(len(texts), (), generator=generator))] if len(texts) > 1 else caption
-
-    def refinement(
-        self,
-        features: Tensor,
-        pixels: Tensor,
-        text: Tensor,
-        labels: Tensor,
-        point: CurriculumPoint,
-        generator: torch.Generator,
-    ) -> tuple[Tensor, dict[str, float]]:
-        """Loss of the refiner on damaged decodings; encoder and decoder get no gradient from it."""
-        net, config = self.segmenter, self.config
-        with torch.no_grad():
-            features = drop_channels(features, severity=point.corruption, config=config.corruption, generator=generator)
-            clean = net.decoder.classify(features, text).log_softmax(1)
-            log_probs = corrupt_log_probs(
-                clean, severity=point.corruption, config=config.corruption, generator=generator
-            )
-            previous, present = previous_frame(
-                clean,
-                severity=point.corruption,
-                config=config.corruption,
-                absent=config.reinforce.absent_previous,
-                generator=generator,
-            )
-            edges = image_edges(pixels)
-        agents = RefinerAgents(net.refiner, net.refiner.context(features, edges, text, previous, present))
-        if config.reinforce.mode == "supervised":
-            return supervised_refinement(
-                agents, log_probs, labels, steps=point.refine_steps, entropy_weight=point.entropy, generator=generator
-            )
-        reference = None
-        if self.reference is not None:
-            with torch.no_grad():
-                context = self.reference.context(features, edges, text, previous, present)
-            reference = RefinerAgents(self.reference, context)
-        return reinforce(
-            agents,
-            log_probs,
-            labels,
-            steps=point.refine_steps,
-            entropy_weight=point.entropy,
-            config=config.reinforce,
-            rewards=config.rewards,
-            generator=generator,
-            reference=reference,
-        )
 
 
 def _mean_similarity(text: Tensor) -> float:

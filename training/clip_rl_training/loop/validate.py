@@ -1,4 +1,4 @@
-"""Validation on scenes that were never trained on: pooled metrics with and without refinement, pictures to look at."""
+"""Validation on scenes that were never trained on: pooled metrics, pictures to look at."""
 
 from __future__ import annotations
 
@@ -10,39 +10,29 @@ import torch
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.labels import UNLABELLED, LabelSpace
 from clip_rl_perception.metrics.confusion import PooledMetrics
-from clip_rl_perception.model.actions import ACTIONS, Action
-from clip_rl_perception.model.segmenter import ClipRlSegmenter, DecoderOutput, RefinerOutput
+from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.scene.letterbox import PAD_RGB
 from torch import Tensor
 from torch.nn import functional
 
 from clip_rl_training.data.label_batch import Batch
-from clip_rl_training.refiner.refiner_config import RefinerMode
 
 
 class ValidationResult(NamedTuple):
     """Metrics of one pass over the validation scenes."""
 
-    unrefined: PooledMetrics
-    """Of the decoder alone."""
-    refined: PooledMetrics
-    """After greedy refinement."""
-    steps: float
-    """Mean number of refinement steps per image until every pixel kept."""
-    edited: float
-    """Mean share of pixels that did not keep, over those steps."""
+    metrics: PooledMetrics
     pictures: list[ByteArray]
-    """Image, truth, unrefined and refined side by side, uint8 RGB (H, 4 W, 3)."""
+    """Image, truth and prediction side by side, uint8 RGB (H, 3 W, 3)."""
 
     def scalars(self) -> dict[str, float]:
         """What to log, by name."""
-        values = {"refine_steps": self.steps, "edited": self.edited}
-        for name, metrics in (("unrefined", self.unrefined), ("refined", self.refined)):
-            values[f"{name}/miou"] = metrics.miou()
-            values[f"{name}/miou_no_background"] = metrics.miou(background=False)
-            values[f"{name}/dice"] = metrics.mean_dice()
-            values[f"{name}/instrument_iou"] = foreground_iou(metrics)
-        return values
+        return {
+            "miou": self.metrics.miou(),
+            "miou_no_background": self.metrics.miou(background=False),
+            "dice": self.metrics.mean_dice(),
+            "instrument_iou": foreground_iou(self.metrics),
+        }
 
 
 def foreground_iou(metrics: PooledMetrics) -> float:
@@ -61,62 +51,31 @@ def validate(
     *,
     device: torch.device,
     pictures: int = 0,
-    mode: RefinerMode = "rl",
     text: Tensor | None = None,
 ) -> ValidationResult:
     """Score a segmenter in evaluation mode, at the labels' full size, by bilinear upsampling of log-probabilities.
 
-    `mode` is how the refiner was trained: ``none`` takes no step, ``random`` draws its actions. `text` stands in for
-    the text embeddings of the label space, (K, D).
+    `text` stands in for the text embeddings of the label space, (K, D).
     """
-    generator = torch.Generator().manual_seed(0)
     text = segmenter.encode_text(label_space) if text is None else text
-    unrefined, refined = PooledMetrics(label_space.names), PooledMetrics(label_space.names)
+    metrics = PooledMetrics(label_space.names)
     drawn: list[ByteArray] = []
-    steps, edited, count, apart = 0.0, 0.0, 0, 1
+    count, apart = 0, 1
     for batch in batches:
         images = segmenter.prepare(batch.images.to(device))
-        decoded = segmenter.decode(images, text)
-        output = refine(segmenter, decoded, text, mode=mode, generator=generator)
-        before = label_maps(decoded.logits.log_softmax(1), batch.labels.shape[1:])
-        after = label_maps(output.log_probs, batch.labels.shape[1:])
+        log_probs = segmenter.decode(images, text).logits.log_softmax(1)
+        found = label_maps(log_probs, batch.labels.shape[1:])
         for index, truth in enumerate(batch.labels.numpy().astype(np.uint8)):
-            unrefined.update(before[index], truth)
-            refined.update(after[index], truth)
+            metrics.update(found[index], truth)
             # Spread over all frames, however many there are: neighbours in a video look alike.
             if pictures and (count + index) % apart == 0:
                 image = batch.images[index].permute(1, 2, 0).numpy()
-                drawn.append(side_by_side(image, (truth, before[index], after[index]), label_space))
+                drawn.append(side_by_side(image, (truth, found[index]), label_space))
                 if len(drawn) == 2 * pictures:
                     drawn, apart = drawn[::2], 2 * apart
         count += len(images)
-        for actions in output.actions:
-            # An image whose pixels all keep is done, whatever the rest of the batch does.
-            active = (actions != Action.KEEP).flatten(1)
-            steps += active.any(1).sum().item()
-            edited += active.float().mean(1).sum().item()
     places = np.linspace(0, len(drawn) - 1, min(pictures, len(drawn))).round().astype(int)
-    shown = [drawn[place] for place in places]
-    return ValidationResult(unrefined, refined, steps / max(1, count), edited / max(1, steps), shown)
-
-
-def refine(
-    segmenter: ClipRlSegmenter, decoded: DecoderOutput, text: Tensor, *, mode: RefinerMode, generator: torch.Generator
-) -> RefinerOutput:
-    """Refinement of a batch without previous frames: greedy, none at all, or the control with random actions."""
-    if mode == "none":
-        return segmenter.refine(decoded, text, max_steps=0)
-    if mode != "random":
-        return segmenter.refine(decoded, text)
-    log_probs = decoded.logits.log_softmax(1)
-    context = segmenter.refiner_context(decoded, text)
-    taken = []
-    for _ in range(segmenter.config.refiner.max_steps):
-        # RECALL, the last action, needs a previous frame.
-        drawn = torch.randint(0, len(ACTIONS) - 1, log_probs[:, 0].shape, generator=generator)
-        taken.append(drawn.to(log_probs.device))
-        log_probs = segmenter.refiner.act(log_probs, taken[-1], context)
-    return RefinerOutput(log_probs, len(taken), tuple(taken))
+    return ValidationResult(metrics, [drawn[place] for place in places])
 
 
 def label_maps(log_probs: Tensor, size: tuple[int, ...] | torch.Size) -> ByteArray:
@@ -125,8 +84,8 @@ def label_maps(log_probs: Tensor, size: tuple[int, ...] | torch.Size) -> ByteArr
     return np.asarray(full.argmax(1).to(torch.uint8).cpu().numpy(), np.uint8)
 
 
-COLUMNS = ("image", "truth", "unrefined", "refined")
-"""What `side_by_side` shows of a frame, left to right, when given truth, unrefined and refined labels."""
+COLUMNS = ("image", "truth", "prediction")
+"""What `side_by_side` shows of a frame, left to right, when given truth and predicted labels."""
 
 
 def side_by_side(image: ByteArray, masks: Sequence[ByteArray], label_space: LabelSpace) -> ByteArray:

@@ -14,9 +14,9 @@ class LossConfig:
     dice: float = 0.5
     """Soft Dice over the classes present."""
     iou: float = 0.0
-    """Soft Jaccard: the control without reinforcement."""
+    """Soft Jaccard."""
     lovasz: float = 0.0
-    """Lovasz-softmax: the control without reinforcement."""
+    """Lovasz-softmax."""
     text_spread: float = 0.0
     """Keeps the classes' text embeddings apart; for text towers that start from random weights."""
     smoothing: float = 0.0

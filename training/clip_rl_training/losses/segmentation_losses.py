@@ -94,8 +94,8 @@ def soft_dice(logits: Tensor, labels: Tensor, *, smooth: float = 1.0) -> Tensor:
 def soft_iou(logits: Tensor, labels: Tensor) -> Tensor:
     """Soft Jaccard loss pooled over the batch, ``1 - mean_c I_c / U_c`` over classes present in the truth.
 
-    ``I_c = sum_i p_i[c] [y_i = c]``, ``U_c = sum_i p_i[c] + [y_i = c] - p_i[c] [y_i = c]`` (Rahman & Wang 2016). The
-    control "soft mIoU without reinforcement" trains with it. Shapes as in `soft_dice`.
+    ``I_c = sum_i p_i[c] [y_i = c]``, ``U_c = sum_i p_i[c] + [y_i = c] - p_i[c] [y_i = c]`` (Rahman & Wang 2016).
+    Shapes as in `soft_dice`.
     """
     probabilities, truth = masked(logits.float().softmax(dim=1), labels)
     overlap = (probabilities * truth).sum(dim=(0, 2, 3))

@@ -131,6 +131,8 @@ def load(options: ModelOptions, log: Callable[[str], None] = lambda line: None) 
     if options.engine == "cuda" and options.device is not None and not options.device.startswith("cuda"):
         raise EngineError(f"engine 'cuda' does not run on device '{options.device}'; leave the device out")
     checkpoint = open_checkpoint(resolve_checkpoint(options.model, log))
+    if checkpoint.left_out:
+        log(checkpoint.left_out)
     engine = load_engine(
         options.engine,
         checkpoint,

@@ -1,1 +1,1 @@
-"""The network: open_clip towers, prompts, decoder, RL refiner, segmenter, checkpoints. torch; no ROS, no OpenCV."""
+"""The network: open_clip towers, prompts, decoder, segmenter, checkpoints. torch; no ROS, no OpenCV."""

@@ -14,7 +14,7 @@ class Calibration:
     """How far probabilities and novelty can be trusted; fitted on validation frames after training."""
 
     temperature: float
-    """Refined log-probabilities are divided by this before they are called probabilities."""
+    """Log-probabilities are divided by this before they are called probabilities."""
     novelty_mean: npt.NDArray[np.float32]
     """Mean of the global embedding over known frames, (D,)."""
     novelty_std: npt.NDArray[np.float32]

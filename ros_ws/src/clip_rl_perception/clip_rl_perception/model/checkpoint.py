@@ -63,6 +63,8 @@ class Checkpoint:
     """Of the JSON file, hexadecimal."""
     templates: tuple[str, ...] = DEFAULT_TEMPLATES
     """Prompt templates that the text embeddings were made with; new classes are embedded with the same."""
+    left_out: str = ""
+    """What the files hold beyond what this version uses, one line; empty: nothing."""
 
     @functools.cached_property
     def segmenter(self) -> ClipRlSegmenter:
@@ -157,7 +159,8 @@ def open_checkpoint(path_or_name: str | Path) -> Checkpoint:
         )
     try:
         label_space = label_space_from_dict(require(metadata, "label_space", dict, description), str(description))
-        config = SegmenterConfig.from_dict(require(metadata, "architecture", dict, description))
+        architecture = require(metadata, "architecture", dict, description)
+        config = SegmenterConfig.from_dict(architecture)
     except LabelError as error:
         raise CheckpointError(str(error)) from error
     except ConfigError as error:
@@ -192,6 +195,7 @@ def open_checkpoint(path_or_name: str | Path) -> Checkpoint:
         weights_sha256=hashes[0],
         description_sha256=hashes[1],
         templates=templates,
+        left_out=f"{weights}: its refiner, of an earlier version, is left out" if "refiner" in architecture else "",
     )
 
 

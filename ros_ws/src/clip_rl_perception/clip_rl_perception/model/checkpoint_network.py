@@ -41,6 +41,8 @@ _SAME_TEXT = 0.99
 far smaller, another class far larger."""
 
 _WEIGHTS = "segmenter."
+_REFINER = "refiner."
+"""Of networks of earlier versions; its tensors are left out."""
 
 
 @torch.no_grad()
@@ -182,7 +184,8 @@ def _check_text(
 
 
 def _load_weights(segmenter: ClipRlSegmenter, tensors: dict[str, Tensor], path: Path) -> None:
-    found = {name.removeprefix(_WEIGHTS): tensor for name, tensor in tensors.items()}
+    named = {name.removeprefix(_WEIGHTS): tensor for name, tensor in tensors.items()}
+    found = {name: tensor for name, tensor in named.items() if not name.startswith(_REFINER)}
     target = segmenter.state_dict()
     problems = [f"{name} is missing" for name in target if name not in found]
     problems += [f"{name} is unknown" for name in found if name not in target]

@@ -1,7 +1,7 @@
-"""ClipRlSegmenter: encoder, text tower, decoder and refiner joined.
+"""ClipRlSegmenter: encoder, text tower and decoder joined.
 
 Images enter as RGB in [0, 1] or as bytes; normalisation is inside. Notation: B images, H x W pixels, h x w = H/4 x W/4,
-K classes, C decoder channels, D width of the text space, T refinement steps.
+K classes, C decoder channels, D width of the text space.
 """
 
 from __future__ import annotations
@@ -15,11 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clip_rl_perception.labels import LabelSpace
-from clip_rl_perception.model.actions import Action
 from clip_rl_perception.model.close_up import CloseUpBranch, orientations
 from clip_rl_perception.model.decoder import Decoder
 from clip_rl_perception.model.prompts import encode_prompts
-from clip_rl_perception.model.refiner import Refiner, RefinerContext, image_edges
 from clip_rl_perception.model.segmenter_config import DEFAULT_TEMPLATES, SegmenterConfig
 from clip_rl_perception.model.towers import build_towers
 
@@ -28,27 +26,12 @@ STRIDE = 4
 
 
 class DecoderOutput(NamedTuple):
-    """A batch before refinement."""
+    """What the network makes of a batch."""
 
     logits: Tensor
     """(B, K, h, w)."""
-    features: Tensor
-    """(B, C, h, w): what `Decoder.classify` and the refiner read."""
     embedding: Tensor
     """Global image embedding in the text space, unit length, (B, D)."""
-    edges: Tensor
-    """`image_edges` of the input, (B, 3, h, w)."""
-
-
-class RefinerOutput(NamedTuple):
-    """A batch after refinement."""
-
-    log_probs: Tensor
-    """(B, K, h, w), normalised over K."""
-    steps: int
-    """Steps executed: those in which any pixel did anything but keep."""
-    actions: tuple[Tensor, ...]
-    """Actions of each executed step, int64 (B, h, w)."""
 
 
 class ClipRlSegmenter(nn.Module):
@@ -65,7 +48,6 @@ class ClipRlSegmenter(nn.Module):
         self.logit_scale = nn.Parameter(towers.logit_scale)
         """Log of the contrastive inverse temperature between images and captions, ()."""
         self.decoder = Decoder(self.encoder.channels, self.encoder.embedding_dim, config.decoder)
-        self.refiner = Refiner(self.decoder.channels, self.encoder.embedding_dim, config.refiner)
         self.close_up = (
             CloseUpBranch(
                 self.encoder.channels[1],
@@ -111,7 +93,7 @@ class ClipRlSegmenter(nn.Module):
         """
         pyramid, embedding = self.encoder((images - self.mean) / self.std)
         features = self.decoder(pyramid)
-        return DecoderOutput(self.decoder.classify(features, text), features, embedding, image_edges(images))
+        return DecoderOutput(self.decoder.classify(features, text), embedding)
 
     def embed_close_ups(self, images: Tensor) -> Tensor:
         """What names the instrument that each close-up shows: in the text space, unit length, (B, D).
@@ -133,59 +115,3 @@ class ClipRlSegmenter(nn.Module):
         first = self.close_up.first if self.close_up is not None else None
         level: Tensor = self.encoder.stride_8(normalised) if first is None else first(normalised)
         return level
-
-    def refiner_context(
-        self, decoded: DecoderOutput, text: Tensor, previous: Tensor | None = None, has_previous: Tensor | None = None
-    ) -> RefinerContext:
-        """What the refiner's steps share in this batch; see `Refiner.context`."""
-        return self.refiner.context(decoded.features, decoded.edges, text, previous, has_previous)
-
-    def refine(
-        self, decoded: DecoderOutput, text: Tensor, previous: Tensor | None = None, max_steps: int | None = None
-    ) -> RefinerOutput:
-        """Greedy refinement: at most `max_steps` (None: T) steps, ended when every pixel of the batch keeps."""
-        log_probs = functional.log_softmax(decoded.logits, dim=1)
-        limit = self.config.refiner.max_steps if max_steps is None else max_steps
-        taken: list[Tensor] = []
-        if limit > 0:
-            context = self.refiner_context(decoded, text, previous)
-            for _ in range(limit):
-                after, actions = self.refiner.step(log_probs, context)
-                if bool((actions == Action.KEEP).all()):
-                    break
-                log_probs = after
-                taken.append(actions)
-        return RefinerOutput(log_probs, len(taken), tuple(taken))
-
-    def forward(self, images: Tensor, text: Tensor) -> RefinerOutput:
-        """Decode and refine images without a previous frame; bytes or RGB in [0, 1], see `prepare`."""
-        return self.refine(self.decode(self.prepare(images), text), text)
-
-
-class NetworkOutput(NamedTuple):
-    """What encoder and decoder leave, as one graph of tensors, for the steps and for export."""
-
-    logits: Tensor
-    """(B, K, h, w)."""
-    log_probs: Tensor
-    """Log-softmax of `logits`."""
-    embedding: Tensor
-    """(B, D)."""
-    static: Tensor
-    """For `StepGraph`, (B, width, h, w)."""
-    text: Tensor
-    """For `StepGraph`, (K, E)."""
-
-
-class StepGraph(nn.Module):
-    """One refinement step as a graph of tensors, for export."""
-
-    def __init__(self, segmenter: ClipRlSegmenter) -> None:
-        super().__init__()
-        self.refiner = segmenter.refiner
-
-    def forward(
-        self, log_probs: Tensor, static: Tensor, text: Tensor, previous: Tensor, has_previous: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Log-probabilities after the step, and actions; arguments as in `RefinerContext`."""
-        return self.refiner.step(log_probs, RefinerContext(static, text, previous, has_previous))

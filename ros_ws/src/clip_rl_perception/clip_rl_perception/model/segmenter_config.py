@@ -43,26 +43,6 @@ class DecoderConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class RefinerConfig:
-    """The per-pixel policy."""
-
-    max_steps: int = 4
-    """T, the most refinement steps; 0 turns refinement off."""
-    width: int = 16
-    """Channels of the policy's hidden maps."""
-    feature_channels: int = 12
-    """Channels to which the decoder features are reduced for the state."""
-    text_channels: int = 4
-    """Channels to which the expected text embedding is projected for the state."""
-    dilations: tuple[int, ...] = (1, 2)
-    """Dilations of the 3x3 convolutions at stride 8 by which a pixel sees its wider surround."""
-    sharpen: float = 2.0
-    """Exponent of the sharpen action on the class probabilities; flatten uses its inverse."""
-    keep_bias: float = 3.0
-    """Initial logit of the keep action over all others: the untrained greedy policy keeps every pixel."""
-
-
-@dataclasses.dataclass(frozen=True)
 class CloseUpConfig:
     """The branch that names the instrument on a close-up."""
 
@@ -94,7 +74,6 @@ class SegmenterConfig:
 
     encoder: EncoderConfig = dataclasses.field(default_factory=EncoderConfig)
     decoder: DecoderConfig = dataclasses.field(default_factory=DecoderConfig)
-    refiner: RefinerConfig = dataclasses.field(default_factory=RefinerConfig)
     close_up: CloseUpConfig = dataclasses.field(default_factory=CloseUpConfig)
     input_size: tuple[int, int] = (288, 352)
     """(H, W) in pixels, multiples of 32. The network itself takes any such size.
@@ -132,7 +111,12 @@ class SegmenterConfig:
 
     @classmethod
     def from_dict(cls, data: Any, source: str = "architecture") -> SegmenterConfig:
-        """Inverse of `to_dict`, missing keys at their defaults; raises `ConfigError` naming unknown or wrong ones."""
+        """Inverse of `to_dict`, missing keys at their defaults; raises `ConfigError` naming unknown or wrong ones.
+
+        The section `refiner` of earlier versions is left out.
+        """
+        if isinstance(data, dict):
+            data = {key: value for key, value in data.items() if key != "refiner"}
         return from_data(cls, data, source)
 
 

@@ -1,1 +1,0 @@
-"""Training of the mask refiner: reinforcement, its rewards, its supervised twin."""
