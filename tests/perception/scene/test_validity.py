@@ -118,7 +118,7 @@ def test_the_gravest_finding_decides_and_all_are_told() -> None:
     validity, reason = check(outside, 3.0, True)
     assert validity == Validity.OUT_OF_BODY
     parts = reason.split("; ")
-    assert [word in part for word, part in zip(("blue", "novelty", "cut short", "dark"), parts, strict=True)] == [
+    assert [word in part for word, part in zip(("blue", "novelty", "left out", "dark"), parts, strict=True)] == [
         True
     ] * 4
 
