@@ -259,7 +259,7 @@ def test_everything_measured_is_on_the_page() -> None:
         "Interrupted:",
         "mIoU without background", "NSD", "HD95", "Challenge IoU", "mcIoU", "eps-mIoU", "ECE", "temporal consistency",
         "bootstrap over 8 sequences", "operation7", "answers to clip-applier",
-        "jitter", "Refinement steps", "Instruments over time", "Novelty", "encoder and decoder",
+        "jitter", "Steadiness", "Instruments over time", "Novelty", "encoder and decoder",
     ):  # fmt: skip
         assert expected in words, expected
     assert "bipolar-forceps" in words and "prograsp-forceps" not in words  # a class that never occurs has no row
