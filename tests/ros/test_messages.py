@@ -21,7 +21,7 @@ from clip_rl_perception.messages.scene_messages import Status
 from clip_rl_perception.nodes.newest_frame import FrameCounts
 from clip_rl_perception.nodes.publishers import PUBLICATION_MODE, send_in_background
 from clip_rl_perception.ros.ros_types import ROS_TYPES
-from clip_rl_perception.scene.types import Box, Instrument, Letterbox, Scene, Validity
+from clip_rl_perception.scene.types import Basis, Box, Instrument, Letterbox, Scene, Validity
 from every_field import LABELS as NAMES
 from every_field import distinct_instrument, distinct_status, message_fields
 from rclpy.serialization import deserialize_message, serialize_message
@@ -58,6 +58,8 @@ def scene() -> Scene:
         view=view,
         refined=np.zeros((3, 8, 8), np.float32),
         stage_ms={"preprocess": 1.0, "network": 2.0, "refine": 3.0, "postprocess": 4.0, "tags": 5.0},
+        basis=Basis(("plain",)),
+        disagreement=np.zeros((8, 8), np.float32),
     )
 
 

@@ -104,6 +104,10 @@ def test_in_lockstep_every_frame_is_as_offline(domain: int, checkpoint: Path, tm
         clockless = "the node's clock stands at 0" in online_frame.reason
         early = clockless or "future" in online_frame.reason
         assert online_frame.validity == offline_frame.validity or early
+        rests, wanted = online_frame.basis, offline_frame.basis
+        assert rests is not None and wanted is not None and rests.looks == wanted.looks and len(rests.looks) == 1
+        assert rests.memory_share == np.float32(wanted.memory_share), "what a message holds of it"
+        assert rests.memory_age_ms == np.float32(wanted.memory_age_ms)
         # On simulated time, that of the recording: no frame is years old.
         assert online_frame.age_ms is not None and (clockless or abs(online_frame.age_ms) <= 1000)
 

@@ -9,7 +9,7 @@ from typing import Any
 from clip_rl_perception.labels import label_space_from_names
 from clip_rl_perception.messages.scene_messages import Status
 from clip_rl_perception.runs.run_record import STAGES
-from clip_rl_perception.scene.types import Box, Instrument, Validity
+from clip_rl_perception.scene.types import Basis, Box, Instrument, Validity
 
 MESSAGES = Path(__file__).resolve().parents[2] / "ros_ws" / "src" / "clip_rl_interfaces" / "msg"
 LABELS = label_space_from_names([f"class {place}" for place in range(9)])
@@ -43,6 +43,7 @@ def distinct_status() -> Status:
         novelty=0.125,
         stage_ms={stage: place + 0.5 for place, stage in enumerate(STAGES)},
         age_ms=31.25,
+        basis=Basis(("plain", "half turn"), 0.375, 81.5, 0.0625),
         refine_steps=12,
         received=20,
         processed=17,

@@ -9,7 +9,7 @@ import numpy as np
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.replay.scoring import FrameScorer
 from clip_rl_perception.runs.run_record import STAGES, FrameRecord, RunRecord, mask_hash
-from clip_rl_perception.scene.types import Box, Instrument
+from clip_rl_perception.scene.types import Basis, Box, Instrument
 from clip_rl_perception.sources.class_mapping import mapping_of_spaces
 
 START = 1_700_000_000_000_000_000
@@ -37,6 +37,7 @@ def frame(index: int, **fields: Any) -> FrameRecord:
         "latency_ms": 10.0 * (index + 1),
         "received_ns": START + index * PERIOD + 10_000_000 * (index + 1),
         "stage_ms": {stage: place + 1.0 for place, stage in enumerate(STAGES)},
+        "basis": Basis(("plain",), 0.5, 40.0 * index, 0.125) if index else Basis(("plain", "half turn")),
         "refine_steps": 2,
     }
     return FrameRecord(**{**given, **fields})
@@ -49,6 +50,7 @@ def missing(index: int, kind: str = "dropped", **fields: Any) -> FrameRecord:
         "latency_ms": None,
         "received_ns": None,
         "stage_ms": {},
+        "basis": None,
         "refine_steps": None,
     }
     return frame(index, kind=kind, **{**nothing, **fields})

@@ -39,7 +39,7 @@ def test_a_look_shows_the_picture_turned_and_its_result_turned_back() -> None:
     for look in MIRRORS:
         down, across = STEPS[look.name]
         engine = ColorEngine()
-        [output] = take_looks(engine, image, TEXT, [look])
+        [output] = take_looks(engine, image, TEXT, [look]).outputs
         np.testing.assert_array_equal(engine.calls[0], image[::down, ::across])
         # This engine tells classes by colour: each node keeps what it shows, whichever side is up.
         plain = ColorEngine().infer(image, TEXT)
@@ -130,9 +130,9 @@ class SlowEngine(ColorEngine):
 
 def test_looks_that_do_not_fit_the_budget_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = SlowEngine(0.040, monkeypatch)
-    assert len(take_looks(engine, noise(), TEXT, MIRRORS, budget_ms=100.0)) == 2  # 20 ms are left then
-    assert len(take_looks(engine, noise(), TEXT, MIRRORS, budget_ms=165.0)) == 4
-    assert len(take_looks(engine, noise(), TEXT, MIRRORS, budget_ms=0.0)) == 1, "the first look is always there"
+    assert len(take_looks(engine, noise(), TEXT, MIRRORS, budget_ms=100.0).outputs) == 2  # 20 ms are left then
+    assert len(take_looks(engine, noise(), TEXT, MIRRORS, budget_ms=165.0).outputs) == 4
+    assert len(take_looks(engine, noise(), TEXT, MIRRORS, budget_ms=0.0).outputs) == 1, "the first look is always there"
     assert len(engine.calls) == 7
 
 
@@ -144,3 +144,45 @@ def test_an_engine_that_breaks_the_protocol_is_told_by_name() -> None:
 
     with pytest.raises(EngineError, match=r"returned log_probs as float64 \(3, 22, 28\); expected float32"):
         take_looks(Broken(), noise(), TEXT, MIRRORS[:2])
+
+
+class Failing(ColorEngine):
+    """A genuine engine that fails at its look number `at`, from 0, in the way that `error` says."""
+
+    def __init__(self, at: int, error: Exception | None) -> None:
+        super().__init__()
+        self.at, self.error = at, error
+
+    def infer(self, *arguments: object, **more: object) -> EngineOutput:
+        failing = len(self.calls) == self.at
+        output = super().infer(*arguments, **more)  # type: ignore[arg-type]
+        if not failing:
+            return output
+        if self.error is not None:
+            raise self.error
+        return dataclasses.replace(output, log_probs=output.log_probs.astype(np.float64))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (EngineError("the device is gone; plug it in"), "the device is gone; plug it in"),
+        (MemoryError("no room"), "MemoryError: no room"),
+        (RuntimeError("first line\nsecond line"), "RuntimeError: first line"),
+        (None, "returned log_probs as float64"),
+    ],
+)
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_later_look_that_fails_leaves_those_before_it(at: int, error: Exception | None, told: str) -> None:
+    taken = take_looks(Failing(at, error), noise(), TEXT, MIRRORS)
+    whole = take_looks(ColorEngine(), noise(), TEXT, MIRRORS)
+    assert len(taken.outputs) == at and not whole.failure
+    for output, wanted in zip(taken.outputs, whole.outputs, strict=False):
+        np.testing.assert_array_equal(output.log_probs, wanted.log_probs)
+    assert taken.failure.startswith(f"look '{MIRRORS[at].name}' failed, {at} of 4 taken: ")
+    assert told in taken.failure and "\n" not in taken.failure
+
+
+def test_a_first_look_that_fails_is_raised() -> None:
+    with pytest.raises(MemoryError):
+        take_looks(Failing(0, MemoryError("no room")), noise(), TEXT, MIRRORS)

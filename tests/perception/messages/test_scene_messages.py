@@ -16,7 +16,7 @@ from clip_rl_perception.messages import message_types, scene_messages
 from clip_rl_perception.messages.message_types import BAG_TYPES, INSTRUMENTS, STATUS, MessageTypes, header
 from clip_rl_perception.messages.scene_messages import Status
 from clip_rl_perception.runs.run_record import STAGES
-from clip_rl_perception.scene.types import Box, Instrument, Validity
+from clip_rl_perception.scene.types import Basis, Box, Instrument, Validity
 from every_field import LABELS, distinct_instrument, distinct_status, message_fields
 
 
@@ -58,6 +58,7 @@ def test_every_field_of_a_status_survives(kinds: MessageTypes, sent: Any) -> Non
     made = scene_messages.status(header(status.stamp_ns, types=kinds), status, kinds)
     assert scene_messages.status_of(sent(made, STATUS)) == status
     named = {field.name for field in dataclasses.fields(Status)} - {"stage_ms", "stamp_ns"}
+    named = named - {"basis"} | {field.name for field in dataclasses.fields(Basis)}
     named |= {"header", *(f"{stage}_ms" for stage in STAGES)}
     assert named == set(message_fields("SceneStatus"))
 
@@ -65,8 +66,9 @@ def test_every_field_of_a_status_survives(kinds: MessageTypes, sent: Any) -> Non
 def test_what_is_unknown_is_not_a_number() -> None:
     message = scene_messages.status(header(0), Status(Validity.INVALID_INPUT, "step"))
     assert math.isnan(message.novelty) and math.isnan(message.age_ms) and message.network_ms == 0.0
+    assert list(message.looks) == [] and math.isnan(message.disagreement) and message.memory_share == 0.0
     back = scene_messages.status_of(through_bytes(message, STATUS))
-    assert (back.novelty, back.age_ms, back.refine_steps) == (None, None, 0)
+    assert (back.novelty, back.age_ms, back.refine_steps, back.basis) == (None, None, 0, Basis())
 
 
 class Grown(types.SimpleNamespace):
@@ -95,11 +97,18 @@ def test_numbers_are_pythons_own() -> None:
         np.uint8(1), one, Box(*map(np.int64, (1, 2, 3, 4))), (one, one), (1, one), np.int64(3), np.bool_(False)
     )
     (tag,) = scene_messages.tags(None, [instrument], LABELS, "x", PLAIN).instruments
-    status = scene_messages.status(None, dataclasses.replace(distinct_status(), novelty=one, age_ms=2), PLAIN)
+    basis = Basis(("plain",), one, 2, one)
+    status = scene_messages.status(
+        None, dataclasses.replace(distinct_status(), novelty=one, age_ms=2, basis=basis), PLAIN
+    )
     found = [*vars(tag).items(), *vars(status).items()]
     for name in ("box", "tip", "axis", "velocity"):
         found += vars(getattr(tag, name)).items()
     kinds = {name: type(value) for name, value in found if not isinstance(value, types.SimpleNamespace)}
+    assert {type(name) for name in status.looks} == {str} and kinds.pop("looks") is tuple
     assert set(kinds.values()) == {int, float, bool, str, type(None)}
     assert {name for name, kind in kinds.items() if kind is type(None)} == {"header"}
-    assert {kinds[name] for name in ("x", "confidence", "area", "novelty", "age_ms", "network_ms")} == {float}
+    assert {
+        kinds[name] for name in ("x", "confidence", "area", "novelty", "age_ms", "network_ms", "memory_age_ms")
+    } == {float}
+    assert {kinds[name] for name in ("memory_share", "disagreement")} == {float}

@@ -145,7 +145,13 @@ def test_a_report_reads_back_as_the_run_that_it_tells_of(tmp_path: Path) -> None
     for one, other in zip(run.frames, again.frames, strict=True):
         assert (one.measures.confusion == other.measures.confusion).all()
         np.testing.assert_allclose(one.measures.nsd, other.measures.nsd, atol=1e-6)
+    assert [item.basis for item in again.frames] == [item.basis for item in run.frames]
     assert [item.instruments[0].box for item in again.frames] == [item.instruments[0].box for item in run.frames]
+    told = json.loads((tmp_path / "out" / "report.json").read_text())["frames"]
+    assert told[0]["basis"]["looks"] == ["plain", "half turn"] and told[0]["basis"]["disagreement"] is None
+    assert told[1]["basis"] == {"looks": ["plain"], "memory_share": 0.5, "memory_age_ms": 40.0, "disagreement": 0.125}
+    before = frame_from_json({name: value for name, value in told[1].items() if name != "basis"}, 8)
+    assert before.basis is None, "of before it was told"
     lone = missing(3, "invalid", reason="no")
     alone = frame_from_json(json.loads(json.dumps(frame_to_json(lone))), 8)
     assert dataclasses.asdict(alone) == dataclasses.asdict(lone)

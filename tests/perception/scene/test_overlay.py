@@ -6,7 +6,7 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.labels import label_space_from_names
 from clip_rl_perception.scene.letterbox import make_letterbox
 from clip_rl_perception.scene.overlay import draw_banner, draw_overlay
-from clip_rl_perception.scene.types import Box, Instrument, Scene, Validity
+from clip_rl_perception.scene.types import Basis, Box, Instrument, Scene, Validity
 
 SPACE = label_space_from_names(["background", "forceps", "scissors"])
 
@@ -36,6 +36,8 @@ def scene(labels: ByteArray, tags: tuple[Instrument, ...], validity: Validity, r
         view=make_letterbox(labels.shape, (352, 448)),
         refined=np.zeros((3, 88, 112), np.float32),
         stage_ms={},
+        basis=Basis(("plain",)),
+        disagreement=np.zeros((88, 112), np.float32),
     )
 
 

@@ -20,7 +20,7 @@ from clip_rl_perception.engine.protocol import Engine, EngineError
 from clip_rl_perception.errors import one_line
 from clip_rl_perception.kernels import block_mean
 from clip_rl_perception.labels import LabelSpace
-from clip_rl_perception.looks.evidence import Evidence, EvidenceConfig, carry, gather
+from clip_rl_perception.looks.evidence import Evidence, EvidenceConfig, basis_of, carry, gather
 from clip_rl_perception.looks.look import LOOKS_A_FRAME, looks_in_turn, take_looks
 from clip_rl_perception.looks.motion import picture_of
 from clip_rl_perception.model.calibration import Calibration
@@ -30,7 +30,7 @@ from clip_rl_perception.scene.content_area import ContentAreaConfig, ContentArea
 from clip_rl_perception.scene.instances import InstanceConfig
 from clip_rl_perception.scene.instruments import find_instruments
 from clip_rl_perception.scene.label_map import full_size_maps, grid_winners
-from clip_rl_perception.scene.letterbox import make_letterbox, to_network
+from clip_rl_perception.scene.letterbox import grid_content_mask, make_letterbox, to_network
 from clip_rl_perception.scene.tracks import TrackConfig, TrackMemory, track_instruments
 from clip_rl_perception.scene.types import Box, ContentArea, Letterbox, Scene
 from clip_rl_perception.scene.validity import ValidityConfig, check, measure_appearance
@@ -244,13 +244,14 @@ class PerceptionPipeline:
         view, network_rgb = prepared.view, prepared.network_rgb
         start = time.perf_counter()
         picture = picture_of(network_rgb)
-        carried = carry(self._evidence(memory, view, stamp_ns), picture, self.config.evidence)
+        seconds = (stamp_ns - memory.stamp_ns) / 1e9 if memory is not None else 0.0
+        carried = carry(self._evidence(memory, view), seconds, picture, self.config.evidence)
         looks = looks_in_turn(
             carried.looks if carried else 0, 1 if self.config.refine_steps == 0 else self.config.views
         )
         moved = time.perf_counter()
-        outputs = take_looks(self.engine, network_rgb, self.text, looks, budget_ms=self.config.latency_budget_ms)
-        looked = time.perf_counter()
+        taken = take_looks(self.engine, network_rgb, self.text, looks, budget_ms=self.config.latency_budget_ms)
+        outputs, looked = taken.outputs, time.perf_counter()
         evidence = gather([output.log_probs for output in outputs], picture, carried)
         refined = evidence.log_belief
         fused = time.perf_counter()
@@ -275,8 +276,10 @@ class PerceptionPipeline:
         novelty = self.calibration.novelty(_mean_direction([output.embedding for output in outputs]))
         if not math.isfinite(self.calibration.novelty_limit):
             novelty = math.nan  # nothing was fitted: unknown, not zero
-        truncated = len(outputs) < len(looks)
-        worth, reason = check(measure_appearance(network_rgb, view), novelty, truncated, self.config.validity)
+        truncated = len(outputs) < len(looks) and not taken.failure
+        appearance, limits = measure_appearance(network_rgb, view), self.config.validity
+        worth, reason = check(appearance, novelty, truncated, limits, failure=taken.failure)
+        basis = basis_of(evidence, looks, grid_content_mask(view, self.engine.info.stride))
         finished = time.perf_counter()
 
         scene = Scene(
@@ -295,18 +298,16 @@ class PerceptionPipeline:
                 "postprocess": (upsampled - fused) * 1e3,
                 "tags": (finished - upsampled) * 1e3,
             },
+            basis=basis,
+            disagreement=evidence.disagreement,
         )
         return scene, SceneMemory(stamp_ns, view, evidence, self.text, followed, prepared.content)
 
-    def _evidence(self, memory: SceneMemory | None, view: Letterbox, stamp_ns: int) -> Evidence | None:
-        """What earlier looks say, where they are of the same part of the picture, the same classes and not long ago."""
+    def _evidence(self, memory: SceneMemory | None, view: Letterbox) -> Evidence | None:
+        """What earlier looks say, where they are of the same part of the picture and the same classes."""
         if memory is None or not self.config.use_previous_frame or self.config.refine_steps == 0:
             return None
-        if memory.view != view or not self._same_classes(memory):
-            return None
-        if not 0 <= stamp_ns - memory.stamp_ns <= self.config.evidence.memory_s * 1e9:
-            return None
-        return memory.evidence
+        return memory.evidence if memory.view == view and self._same_classes(memory) else None
 
     def _tracks(self, memory: SceneMemory | None) -> TrackMemory:
         """The identities alive; after a change of classes, without what they were called."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from clip_rl_perception.arrays import BoolArray, ByteArray, FloatArray
 from clip_rl_perception.engine.protocol import Engine, EngineOutput, check_output
+from clip_rl_perception.errors import named_line
 from clip_rl_perception.scene.letterbox import (
     STRIDE,
     frame_to_grid,
@@ -153,6 +154,16 @@ def looks_in_turn(taken: int, count: int) -> tuple[Look, ...]:
     return tuple(MIRRORS[(taken + index) % len(MIRRORS)] for index in range(count))
 
 
+@dataclasses.dataclass(frozen=True)
+class Taken:
+    """Looks that were taken at a frame."""
+
+    outputs: tuple[EngineOutput, ...]
+    """Of the first looks that were asked for, at least one, on the plain look's grid."""
+    failure: str = ""
+    """Which look failed and how, one line; empty where none did."""
+
+
 def take_looks(
     engine: Engine,
     rgb: ByteArray,
@@ -160,7 +171,7 @@ def take_looks(
     looks: Sequence[Look],
     *,
     budget_ms: float | None = None,
-) -> list[EngineOutput]:
+) -> Taken:
     """Show the engine a picture in several ways, and bring the results back to the plain look's grid.
 
     Args:
@@ -172,10 +183,10 @@ def take_looks(
             as long as the longest so far.
 
     Returns:
-        An output for each look that was taken, `log_probs` on the plain look's grid.
+        Outputs of the looks that were taken; where one after the first fails, those before it.
 
     Raises:
-        EngineError: as of `Engine.infer`, or an output that breaks the protocol.
+        EngineError: the first look fails: as of `Engine.infer`, or an output that breaks the protocol.
     """
     start = time.perf_counter()
     taken: list[EngineOutput] = []
@@ -184,7 +195,14 @@ def take_looks(
             left = budget_ms - (time.perf_counter() - start) * 1e3
             if left < max(output.network_ms for output in taken):
                 break
-        output = engine.infer(look.of(rgb), text)
-        check_output(engine.info, output, len(text))
+        try:
+            output = engine.infer(look.of(rgb), text)
+            check_output(engine.info, output, len(text))
+        except Exception as error:  # whatever an engine raises must not take what the looks before it say
+            if not taken:
+                raise
+            return Taken(
+                tuple(taken), f"look '{look.name}' failed, {len(taken)} of {len(looks)} taken: {named_line(error)}"
+            )
         taken.append(dataclasses.replace(output, log_probs=look.to_plain(output.log_probs)))
-    return taken
+    return Taken(tuple(taken))

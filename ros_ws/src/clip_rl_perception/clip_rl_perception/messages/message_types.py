@@ -24,7 +24,7 @@ COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 CLASS_LIST = "clip_rl_interfaces/msg/ClassList"
 INSTRUMENTS = "clip_rl_interfaces/msg/InstrumentTagArray"
 STATUS = "clip_rl_interfaces/msg/SceneStatus"
-LATER_FIELDS = {STATUS: {"lost"}}
+LATER_FIELDS = {STATUS: {"lost", "looks", "memory_share", "memory_age_ms", "disagreement"}}
 """Fields that recordings made before them lack: what reads such a message takes their defaults."""
 
 

@@ -1,8 +1,9 @@
 """What was seen in a frame as ROS messages, and back, for nodes, bags, recordings and viewers alike.
 
-Plain values of `Instrument` and `Status` are in their messages by the same names: a new one is named there and in the
-.msg file. What has another form in a message is named here, and nowhere else. Every number becomes Python's own on its
-way: a numpy scalar in a field ends the process in rosidl's C conversion, and a whole number for a float is misread.
+Plain values of `Instrument`, `Status` and `Basis` are in their messages by the same names: a new one is named there and
+in the .msg file. What has another form in a message is named here, and nowhere else. Every number becomes Python's own
+on its way: a numpy scalar in a field ends the process in rosidl's C conversion, and a whole number for a float is
+misread.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.messages.message_types import BAG_TYPES, INSTRUMENTS, STATUS, MessageTypes, stamp_of
 from clip_rl_perception.runs.run_record import STAGES
-from clip_rl_perception.scene.types import Box, Instrument, Validity
+from clip_rl_perception.scene.types import Basis, Box, Instrument, Validity
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Status:
     """By stage of `STAGES`, ms; 0 where it is absent."""
     age_ms: float | None = None
     """Node clock minus header stamp at publishing, ms; None if unknown, as offline."""
+    basis: Basis = dataclasses.field(default_factory=Basis)
+    """What the result rests on."""
     refine_steps: int = 0
     """Of versions before looks."""
     received: int = 0
@@ -51,6 +54,7 @@ class Status:
 def _plain_fields(kind: Any) -> dict[str, Callable[[Any], Any]]:
     """Names of fields that are plain values, in messages by the same names, and what makes them Python's own."""
     plain: dict[Any, Callable[[Any], Any]] = {"int": int, "float": float, "bool": bool, "str": str}
+    plain["tuple[str, ...]"] = tuple
     return {field.name: plain[field.type] for field in dataclasses.fields(kind) if field.type in plain}
 
 
@@ -63,6 +67,7 @@ _TAG_POINTS = {
 """(x, y) of an Instrument, and what they are in its tag, with z = 0."""
 _STATUS = _plain_fields(Status)
 del _STATUS["stamp_ns"]  # the header has it
+_BASIS = _plain_fields(Basis)
 
 
 def tags(
@@ -88,6 +93,8 @@ def status(header: Any, said: Status, types: MessageTypes = BAG_TYPES) -> Any:
         STATUS,
         header=header,
         **{name: kind(getattr(said, name)) for name, kind in _STATUS.items()},
+        **{name: kind(getattr(said.basis, name)) for name, kind in _BASIS.items()},
+        disagreement=_number(said.basis.disagreement),
         validity=int(said.validity),
         novelty=_number(said.novelty),
         age_ms=_number(said.age_ms),
@@ -100,6 +107,7 @@ def status_of(message: Any) -> Status:
     return Status(
         **{name: kind(getattr(message, name)) for name, kind in _STATUS.items() if hasattr(message, name)},
         validity=Validity(message.validity),
+        basis=_basis(message),
         novelty=_known(message.novelty),
         age_ms=_known(message.age_ms),
         stage_ms={stage: float(getattr(message, f"{stage}_ms")) for stage in STAGES},
@@ -149,6 +157,11 @@ def _instrument(tag: Any) -> Instrument:
     values |= {name: (float(point.x), float(point.y)) for name, point in points.items()}
     box = Box(int(tag.box.x_offset), int(tag.box.y_offset), int(tag.box.width), int(tag.box.height))
     return Instrument(**values, box=box)
+
+
+def _basis(message: Any) -> Basis:
+    values = {name: kind(getattr(message, name)) for name, kind in _BASIS.items() if hasattr(message, name)}
+    return Basis(**values, disagreement=_known(getattr(message, "disagreement", math.nan)))
 
 
 def _number(value: float | None) -> float:

@@ -178,7 +178,7 @@ class FrameProcessor:
             scene.validity, scene.reason, verdict, age_ms=age_ms, max_age_ms=parameters.max_age_ms
         )
         self._counter.add(processed=1)
-        said = Status(validity, reason, scene.novelty, stages, age_ms)
+        said = Status(validity, reason, scene.novelty, stages, age_ms, scene.basis)
         self._report(header, said, age_ms)
         told = dataclasses.replace(scene, validity=validity, reason=reason)
         self._publish_pictures(header, prepared.image.frame.rgb, told, labels, parameters)

@@ -139,6 +139,7 @@ class OfflineReplay:
             "latency_ms": stages["total"],
             "received_ns": finished_ns,
             "stage_ms": stages,
+            "basis": scene.basis,
         }
         seen = self._run.measure(
             stream,

@@ -190,5 +190,5 @@ def _told(status: Status | None) -> dict[str, Any]:
     told: dict[str, Any] = {"validity": status.validity.name.lower(), "reason": status.reason}
     told |= {"novelty": status.novelty, "age_ms": status.age_ms}
     if status.validity != Validity.INVALID_INPUT:
-        told |= {"stage_ms": dict(status.stage_ms)}
+        told |= {"stage_ms": dict(status.stage_ms), "basis": status.basis if status.basis.looks else None}
     return told

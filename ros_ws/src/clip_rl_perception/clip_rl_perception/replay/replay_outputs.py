@@ -21,7 +21,7 @@ from clip_rl_perception.runs.observer import SeenFrame
 from clip_rl_perception.runs.overlay_picture import overlay_at
 from clip_rl_perception.runs.run_record import FrameRecord
 from clip_rl_perception.scene.overlay import draw_banner, draw_caption
-from clip_rl_perception.scene.types import Validity
+from clip_rl_perception.scene.types import Basis, Validity
 from clip_rl_perception.sources.bag_truth import base_topic
 from clip_rl_perception.sources.frames import Frame
 
@@ -105,6 +105,7 @@ class OutputBag:
             novelty=record.novelty,
             stage_ms=record.stage_ms,
             age_ms=record.age_ms,
+            basis=record.basis or Basis(),
             received=processed + invalid,
             processed=processed,
             invalid=invalid,

@@ -18,14 +18,14 @@ from clip_rl_perception.metrics.calibration_error import BINS
 from clip_rl_perception.metrics.confusion import to_json
 from clip_rl_perception.metrics.frame_measures import FrameMeasures
 from clip_rl_perception.runs.run_record import FORMAT, FrameRecord, RunRecord
-from clip_rl_perception.scene.types import Box, Instrument
+from clip_rl_perception.scene.types import Basis, Box, Instrument
 
 
 class ReportError(ClipRlError):
     """A report cannot be read, or two cannot be compared; the message says which and why."""
 
 
-_OWN_FORM = ("stage_ms", "instruments", "measures")
+_OWN_FORM = ("stage_ms", "instruments", "measures", "basis")
 _PLAIN = [field.name for field in dataclasses.fields(FrameRecord) if field.name not in _OWN_FORM]
 """Fields of a frame that are in the file as they are."""
 TAG_ROW: dict[str, tuple[int, int | None]] = {
@@ -50,6 +50,9 @@ def frame_to_json(frame: FrameRecord) -> dict[str, Any]:
             data[name] = _number(data[name])
     data["stage_ms"] = {stage: round(float(value), 4) for stage, value in frame.stage_ms.items()}
     data["instruments"] = [_row(instrument) for instrument in frame.instruments]
+    if frame.basis is not None:
+        told = {**dataclasses.asdict(frame.basis), "looks": list(frame.basis.looks)}
+        data["basis"] = {name: round(value, 4) if isinstance(value, float) else value for name, value in told.items()}
     if frame.measures is not None:
         data["measures"] = _measures_to_json(frame.measures)
     return {name: value for name, value in data.items() if value not in (None, "", [], {})} | {"topic": frame.topic}
@@ -62,6 +65,7 @@ def frame_from_json(data: Mapping[str, Any], classes: int) -> FrameRecord:
         **fields,
         stage_ms=dict(data.get("stage_ms", {})),
         instruments=tuple(map(_instrument, data.get("instruments", ()))),
+        basis=_basis(data["basis"]) if "basis" in data else None,
         measures=_measures_from_json(data["measures"], classes) if "measures" in data else None,
     )
 
@@ -108,6 +112,11 @@ def _instrument(row: Sequence[Any]) -> Instrument:
         numbers, place = tuple(row[place : place + count]), place + count
         fields[name] = Box(*numbers) if name == "box" else numbers if count > 1 else numbers[0]
     return Instrument(**fields)
+
+
+def _basis(data: Mapping[str, Any]) -> Basis:
+    known = {field.name: data[field.name] for field in dataclasses.fields(Basis) if field.name in data}
+    return Basis(**known | {"looks": tuple(known.get("looks", ()))})
 
 
 def _measures_to_json(measures: FrameMeasures) -> dict[str, Any]:

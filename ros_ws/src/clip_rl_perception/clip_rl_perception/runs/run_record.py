@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.metrics.frame_measures import FrameMeasures
-from clip_rl_perception.scene.types import Instrument
+from clip_rl_perception.scene.types import Basis, Instrument
 
 FORMAT = "clip-rl-run/1"
 """Of report.json; changed when the meaning of a key changes."""
@@ -59,6 +59,8 @@ class FrameRecord:
     """When the mask was there, ns; any clock, one for the whole run. Rates come from it."""
     stage_ms: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """Time per stage of `STAGES`, ms; empty without a mask."""
+    basis: Basis | None = None
+    """What the mask rests on; None without one, and in reports of before it was told."""
     refine_steps: int | None = None
     """Refinement steps, in runs of versions before looks."""
     instruments: tuple[Instrument, ...] = ()

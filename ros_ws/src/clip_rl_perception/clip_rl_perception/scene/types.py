@@ -98,6 +98,20 @@ class Instrument:
 
 
 @dataclasses.dataclass(frozen=True)
+class Basis:
+    """What a frame's result rests on; fields as in clip_rl_interfaces/SceneStatus. Means over the content area."""
+
+    looks: tuple[str, ...] = ()
+    """Names of the looks at the frame itself, in the order in which they were taken."""
+    memory_share: float = 0.0
+    """Share of the belief that comes from looks at earlier frames, 0 to 1."""
+    memory_age_ms: float = 0.0
+    """Mean age of those, each as much as it counts, ms of stamps; 0 where there are none."""
+    disagreement: float | None = None
+    """How much looks disagree, bits: 0 all say the same, 1 two are sure of different classes; None for one alone."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Scene:
     """Everything known about one frame. Arrays at full size are uint8 (height, width)."""
 
@@ -117,3 +131,7 @@ class Scene:
     """Log-probabilities on the stride-4 grid as the looks so far give them, (K, h, w)."""
     stage_ms: Mapping[str, float]
     """Time by stage, ms, as SceneStatus names them: preprocess, network, refine, postprocess, tags."""
+    basis: Basis
+    """What all this rests on."""
+    disagreement: FloatArray
+    """How much looks disagree, as of `Basis`, on the grid of `refined`, (h, w); 0 where one look stands alone."""

@@ -122,7 +122,12 @@ def _small_mask(view: Letterbox, size: tuple[int, int], factor: int) -> BoolArra
 
 
 def check(
-    look: FrameAppearance, novelty: float, truncated: bool, config: ValidityConfig | None = None
+    look: FrameAppearance,
+    novelty: float,
+    truncated: bool,
+    config: ValidityConfig | None = None,
+    *,
+    failure: str = "",
 ) -> tuple[Validity, str]:
     """Validity of a processed frame and why, one line; the reason is empty when it is OK.
 
@@ -133,6 +138,7 @@ def check(
         novelty: 1 is the calibrated limit; NaN if unknown, which is never held against a frame.
         truncated: looks were left out because of the latency budget.
         config: limits.
+        failure: of a look after the first, one line; empty where none failed.
     """
     config = config or ValidityConfig()
     findings: list[tuple[Validity, str]] = []
@@ -144,7 +150,7 @@ def check(
     if novelty > config.novelty_limit:
         text = f"unlike the training images: novelty {novelty:.2f}, expected at most {config.novelty_limit:.2f}"
         findings.append((Validity.OUT_OF_DISTRIBUTION, text))
-    degraded = []
+    degraded = [failure] if failure else []
     if truncated:
         degraded.append("looks left out: they did not fit the latency budget")
     # One cause each: a dark picture has no contrast either, and one without contrast no detail.
