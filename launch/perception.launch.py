@@ -22,7 +22,7 @@ from launch_ros.actions import LifecycleNode, Node
 PACKAGE = "clip_rl_perception"
 NODE = "perception_node"
 VIEWERS = ("none", "rviz", "rqt", "rerun")
-OUTPUTS = ("mask", "confidence", "overlay", "markers")
+OUTPUTS = ("mask", "confidence", "disagreement", "overlay", "markers")
 """Topics of the node that rviz/perception.rviz shows."""
 
 LOW_PRIORITY = "nice -n 10"

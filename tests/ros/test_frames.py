@@ -69,14 +69,16 @@ def test_size_and_encoding_may_change_with_every_frame(rig: Rig, tester: Tester)
         assert (mask.height, mask.width) == (height, width)
 
 
-def test_confidence_and_overlay_only_while_somebody_listens(rig: Rig, tester: Tester) -> None:
-    names = ("/confidence", "/overlay", "/overlay/compressed")
+def test_maps_and_overlay_only_while_somebody_listens(rig: Rig, tester: Tester) -> None:
+    names = ("/confidence", "/disagreement", "/overlay", "/overlay/compressed")
     confidence = tester.subscribe(Image, "/confidence")
+    disagreement = tester.subscribe(Image, "/disagreement")
     overlay = tester.subscribe(Image, "/overlay")
     packed = tester.subscribe(CompressedImage, "/overlay/compressed")
-    inboxes = (confidence, overlay, packed)
+    inboxes = (confidence, disagreement, overlay, packed)
     tester.wait(lambda: all(tester.node.count_subscribers(name) == 1 for name in names), "subscriptions")
     rgb = picture()
+    assert tester.set_parameter("views", 2).successful
     # the node learns of a subscriber a moment later than this process: frames go on until the pictures come
     message = image(rgb, tester.now())
     for _ in range(50):
@@ -84,13 +86,17 @@ def test_confidence_and_overlay_only_while_somebody_listens(rig: Rig, tester: Te
         rig.send(message)  # the overlays come after the status
         if all(inbox.comes(lambda m, sent=message: m.header == sent.header, 1.0) for inbox in inboxes):
             break
-    sure, shown, jpeg = (rig.of(inbox, message) for inbox in inboxes)
+    sure, torn, shown, jpeg = (rig.of(inbox, message) for inbox in inboxes)
     assert (sure.encoding, sure.height, sure.width) == ("mono8", 60, 80)
     assert np.frombuffer(sure.data, np.uint8).max() > 0
+    assert (torn.encoding, torn.height, torn.width) == ("mono8", 60, 80)
+    # Two looks at each frame, whatever memory there is: of a random network they disagree somewhere.
+    assert np.frombuffer(torn.data, np.uint8).max() > 0
     assert (shown.encoding, shown.height, shown.width) == ("bgr8", 60, 80)
     decoded = cv2.imdecode(np.frombuffer(jpeg.data, np.uint8), cv2.IMREAD_COLOR)
     pixels = np.frombuffer(shown.data, np.uint8).reshape(60, 80, 3)
     assert np.abs(decoded.astype(int) - pixels).mean() < 12, "the two overlays differ"
+    assert tester.set_parameter("views", 1).successful
     for inbox in inboxes:
         tester.unsubscribe(inbox)
     for _ in range(50):

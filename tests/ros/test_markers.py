@@ -163,7 +163,7 @@ def test_rviz_asks_for_what_the_node_publishes(tester: Tester, node: NodeProcess
     """Every display: a topic of the node (or its input), of the display's type, with a QoS that both can keep."""
     displays = yaml.safe_load(RVIZ.read_text(encoding="utf-8"))["Visualization Manager"]["Displays"]
     assert {display["Topic"]["Value"] for display in displays} == {
-        "/image", "/overlay", "/markers", "/mask", "/confidence",
+        "/image", "/overlay", "/markers", "/mask", "/confidence", "/disagreement",
     }  # fmt: skip
     for display in displays:
         topic, plugin = display["Topic"], display["Class"].removeprefix("rviz_default_plugins/")

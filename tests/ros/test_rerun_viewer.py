@@ -22,7 +22,8 @@ from sensor_msgs.msg import CompressedImage
 if importlib.util.find_spec("rerun") is None:
     pytest.skip("rerun-sdk (extra viewer) is not installed", allow_module_level=True)
 
-TOPICS = ("/image", "/mask", "/confidence", "/overlay", "/overlay/compressed", "/markers", "/instruments", "/status")
+SHOWN = ("/image", "/mask", "/confidence", "/disagreement", "/instruments", "/status")
+TOPICS = (*SHOWN, "/overlay", "/overlay/compressed", "/markers")
 
 
 def start(log: Path, *parameters: str, path: str = "") -> subprocess.Popen[bytes]:
@@ -113,7 +114,7 @@ def test_browser_gets_each_frame_with_its_own_mask_and_the_viewer_listens_only_t
     rig.send(image(picture(), tester.now()))
     assert set(listeners(tester).values()) == {0}, "it listens with nobody looking"
     browser = Browser(port, tmp_path / "seen.rrd")
-    wanted = {topic: int(topic in ("/image", "/mask", "/confidence", "/instruments", "/status")) for topic in TOPICS}
+    wanted = {topic: int(topic in SHOWN) for topic in TOPICS}
     tester.wait(lambda: listeners(tester) == wanted, "subscriptions")
     sent: dict[int, np.ndarray] = {}
     for seed in range(1000):

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
-from clip_rl_perception.scene.label_map import full_size_maps, grid_winners, reference_maps
+from clip_rl_perception.scene.label_map import full_size_disagreement, full_size_maps, grid_winners, reference_maps
 from clip_rl_perception.scene.letterbox import make_letterbox
 from clip_rl_perception.scene.types import Box, ContentArea, Letterbox
 from hypothesis import given, settings
@@ -189,3 +189,24 @@ def test_steep_log_probabilities_stay_finite() -> None:
 def test_a_temperature_of_zero_is_refused() -> None:
     with pytest.raises(ValueError, match=r"temperature is 0.0; it must be above 0"):
         full_size_maps(np.zeros((2, 4, 4), np.float32), make_letterbox((9, 9), (16, 16)), temperature=0.0)
+
+
+def test_disagreement_lies_where_the_looks_disagree() -> None:
+    """One node in the middle of a frame of four times the network's size: a tent over its neighbours, 32 px wide."""
+    grid = np.zeros((16, 24), np.float32)
+    grid[8, 12], grid[2, 2] = 0.5, 1.7
+    full = full_size_disagreement(grid, make_letterbox((256, 384), (64, 96)))
+    assert full.shape == (256, 384) and full.dtype == np.uint8
+    rows, columns = (8 + 0.5) * 16 - 0.5, (12 + 0.5) * 16 - 0.5
+    y, x = np.mgrid[:256, :384]
+    tent = np.clip(1 - np.abs(y - rows) / 16, 0, None) * np.clip(1 - np.abs(x - columns) / 16, 0, None)
+    np.testing.assert_allclose(full[80:], (128 * tent)[80:], atol=3)
+    assert full[:80].max() >= 235, "more than a bit is shown as one"
+
+
+def test_disagreement_is_none_outside_the_content() -> None:
+    view = make_letterbox((200, 300), (64, 96), ContentArea(Box(50, 0, 200, 200), (149.5, 99.5, 100.0)))
+    full = full_size_disagreement(np.ones((16, 24), np.float32), view)
+    y, x = np.mgrid[:200, :300]
+    inside = (x - 149.5) ** 2 + (y - 99.5) ** 2 <= 100.0**2
+    np.testing.assert_array_equal(full, np.where(inside, 255, 0))

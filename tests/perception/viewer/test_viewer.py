@@ -223,6 +223,18 @@ def test_image_mask_and_tags_are_one_row(tmp_path: Path) -> None:
 
 
 @needs_rerun
+def test_maps_have_layers_of_their_own_and_end_with_their_frame(tmp_path: Path) -> None:
+    levels = {
+        name: np.full((480, 1600), level, np.uint8) for name, level in (("confidence", 200), ("disagreement", 30))
+    }
+    rows = recorded(tmp_path, frame(1, **levels), frame(2), frame(3, image=None, mask=None, tags=None))
+    for path, level in ((layout.CONFIDENCE, 200), (layout.DISAGREEMENT, 30)):
+        shown, *cleared = of_frames(rows[path])
+        assert set(values(shown, "DepthImage:buffer")[0]) == {level}
+        assert [values(row, "Clear:is_recursive") for row in cleared] == [[False], [False]]
+
+
+@needs_rerun
 def test_rejected_frame_shows_no_older_mask(tmp_path: Path) -> None:
     bad = frame(2, validity=Validity.INVALID_INPUT, reason="step 7", image=None, mask=None, tags=None, times_ms={})
     unmasked = frame(3, mask=None, tags=None)

@@ -116,7 +116,7 @@ class NodeParameters:
     )
     mask_size: str = live(
         "full",
-        "Size of mask and confidence: full (the input's) or network (the whole frame, scaled to the network's).",
+        "Size of mask, confidence, disagreement: full (the input's) or network (the whole frame, scaled to its size).",
         choices=("full", "network"),
     )
     overlay_opacity: float = live(0.45, "Opacity of class colours in the overlay, 0 to 1.", between=(0.0, 1.0))

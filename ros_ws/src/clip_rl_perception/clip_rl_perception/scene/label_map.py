@@ -65,6 +65,31 @@ def full_size_maps(
     return labels, confidence
 
 
+def full_size_disagreement(grid: FloatArray, view: Letterbox) -> ByteArray:
+    """How much looks disagree, at the size of the frame.
+
+    Args:
+        grid: bits, float32 (h, w), as of `Scene.disagreement`; above 1 counts as 1.
+        view: where the grid lies in the frame.
+
+    Returns:
+        Bits x 255, bilinear between nodes, uint8 (height, width), 0 outside the content.
+    """
+    levels = np.rint(np.clip(grid, 0, 1) * 255).astype(np.uint8)
+    (left, top), (right, bottom) = frame_to_grid([[0, 0], [1, 1]], view, view.network_size[0] // grid.shape[0])
+    to_grid = np.array([[right - left, 0, left], [0, bottom - top, top]])
+    full = cv2.warpAffine(
+        levels,
+        to_grid,
+        (view.frame_size[1], view.frame_size[0]),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    found = np.asarray(full, np.uint8)
+    _clear_outside(found, view, 0)
+    return found
+
+
 def pixel_major(log_probs: FloatArray) -> FloatArray:
     """(K, h, w) as contiguous float32 (h, w, K): no copy of what engines return whose steps run on the CPU."""
     return np.ascontiguousarray(np.moveaxis(log_probs, 0, 2), np.float32)

@@ -26,6 +26,8 @@ class FrameView:
     """Class ids, uint8; (height, width) or smaller with the same aspect."""
     confidence: ByteArray | None = None
     """Probability x 255, uint8, as large as the mask."""
+    disagreement: ByteArray | None = None
+    """How much looks disagree, bits x 255, uint8, as large as the mask."""
     tags: tuple[Instrument, ...] | None = None
     """Instruments, in pixels of the image."""
     dropped: int | None = None

@@ -6,6 +6,7 @@ from typing import Any
 
 CAMERA = "camera"
 CONFIDENCE = "confidence_map"
+DISAGREEMENT = "disagreement_map"
 CLASS_CONFIDENCE = "confidence"
 VALIDITY = "validity"
 TIMES = "times"
@@ -47,7 +48,10 @@ def layout(rerun: Any, *, live: bool) -> Any:
             time_ranges=ranges,
             plot_legend="LeftBottom",
         ),
-        views.Spatial2DView(origin=CONFIDENCE, name="confidence map"),
+        views.Tabs(
+            views.Spatial2DView(origin=CONFIDENCE, name="confidence map"),
+            views.Spatial2DView(origin=DISAGREEMENT, name="disagreement of looks"),
+        ),
         row_shares=[6, 3, 5, 6],
     )
     return views.Blueprint(

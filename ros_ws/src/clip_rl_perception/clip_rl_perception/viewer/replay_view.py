@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 
 from clip_rl_perception.runs.observer import SeenFrame
+from clip_rl_perception.scene.label_map import full_size_disagreement
 from clip_rl_perception.scene.types import Validity
 from clip_rl_perception.viewer.frame_view import FrameView
 from clip_rl_perception.viewer.rerun_scene import RerunScene
@@ -78,6 +79,9 @@ class ReplayView:
         times = dict(record.stage_ms)
         if record.age_ms is not None:
             times["age"] = record.age_ms
+        disagreement = None  # of a recording, status tells its mean alone
+        if frame.scene is not None:
+            disagreement = full_size_disagreement(frame.scene.disagreement, frame.scene.view)
         validity = Validity[record.validity.upper()] if record.validity else _validity(record.kind)
         self._scene.show(
             FrameView(
@@ -88,6 +92,7 @@ class ReplayView:
                 image=frame.rgb,
                 mask=frame.mask,
                 confidence=frame.confidence,
+                disagreement=disagreement,
                 tags=frame.instruments,
             )
         )

@@ -1,4 +1,4 @@
-"""Draws frames on a Rerun recording: image, mask as segmentation layer, tags, confidence, times, validity, log."""
+"""Draws frames on a Rerun recording: image, mask as segmentation layer, tags, confidence, disagreement, times, log."""
 
 from __future__ import annotations
 
@@ -94,7 +94,8 @@ class RerunScene:
         full = _size(frame)
         if full is None:
             self._stream.log(layout.CAMERA, rr.Clear(recursive=False))
-            self._stream.log(layout.CONFIDENCE, rr.Clear(recursive=False))
+            for path in (layout.CONFIDENCE, layout.DISAGREEMENT):
+                self._stream.log(path, rr.Clear(recursive=False))
             return
         size, scale = _shrunk(full)
         parts = [rr.Transform3D(scale=[scale, scale, 1.0])]
@@ -104,12 +105,12 @@ class RerunScene:
         else:
             parts.append(rr.SegmentationImage(_nearest(frame.mask, size), opacity=OPACITY, draw_order=1.0))
         self._stream.log(layout.CAMERA, *parts, *self._tags(frame.tags or (), scale))
-        if frame.confidence is None:
-            self._stream.log(layout.CONFIDENCE, rr.Clear(recursive=False))
-        else:
-            pixels = _nearest(frame.confidence, size)
-            depth = rr.DepthImage(pixels, meter=255.0, colormap="Viridis", depth_range=(0, 255))
-            self._stream.log(layout.CONFIDENCE, rr.Transform3D(scale=[scale, scale, 1.0]), depth)
+        for path, share in ((layout.CONFIDENCE, frame.confidence), (layout.DISAGREEMENT, frame.disagreement)):
+            if share is None:
+                self._stream.log(path, rr.Clear(recursive=False))
+                continue
+            depth = rr.DepthImage(_nearest(share, size), meter=255.0, colormap="Viridis", depth_range=(0, 255))
+            self._stream.log(path, rr.Transform3D(scale=[scale, scale, 1.0]), depth)
 
     def _image(self, rgb: ByteArray, size: tuple[int, int]) -> Any:
         """Planes of luma and chroma, half as many bytes as RGB."""

@@ -72,6 +72,7 @@ class RerunViewerNode(Node):
         )
         self._scene = RerunScene(module, self._server.stream, live=True)
         self._joiner = StampJoiner(self._wanted)
+        self._maps = [name for name in ("confidence", "disagreement") if getattr(self._settings, name)]
         self._looking: list[Any] = []
         self._next_picture = 0.0
         self._timer = self.create_timer(LOOK_PERIOD_S, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -99,8 +100,8 @@ class RerunViewerNode(Node):
         kind, topic = IMAGES[self._settings.image_transport]
         self._listen(kind, transport_topic(self, topic), "image", PICTURES)
         self._listen(Image, "mask", "mask", PICTURES)
-        if self._settings.confidence:
-            self._listen(Image, "confidence", "confidence", PICTURES)
+        for part in self._maps:
+            self._listen(Image, part, part, PICTURES)
         self._listen(InstrumentTagArray, "instruments", "tags", SMALL)
         subscribe = self.create_subscription
         self._looking.append(subscribe(SceneStatus, "status", self._on_status, SMALL))
@@ -120,8 +121,7 @@ class RerunViewerNode(Node):
     def _wanted(self, parts: Any) -> frozenset[str]:
         if parts[STATUS].validity is Validity.INVALID_INPUT:
             return frozenset((STATUS,))  # there will be no mask
-        wanted = (STATUS, "image", "mask", "tags")
-        return frozenset((*wanted, "confidence") if self._settings.confidence else wanted)
+        return frozenset((STATUS, "image", "mask", "tags", *self._maps))
 
     def _put(self, part: str, stamp_ns: int, value: Any) -> None:
         if stamp_ns == 0:  # nothing tells which image such a mask belongs to
@@ -163,7 +163,7 @@ class RerunViewerNode(Node):
         self._next_picture = max(now, self._next_picture + 1 / self._settings.max_hz)
         if "image" in parts:
             view["image"] = _decoded(deserialize_message(parts["image"], IMAGES[self._settings.image_transport][0]))
-        for part in ("mask", "confidence"):
+        for part in ("mask", *self._maps):
             if part in parts:
                 view[part] = plane_of(deserialize_message(parts[part], Image))
         self._scene.show(FrameView(**view))

@@ -23,6 +23,7 @@ class ViewerParameters:
         10.0, "Most pictures shown per second, Hz; times and validity are shown of every frame.", between=(0.1, 240.0)
     )
     confidence: bool = at_start(True, "Show the confidence map, which the node then computes.")
+    disagreement: bool = at_start(True, "Show where looks disagree, a map that the node then makes.")
     image_transport: str = at_start(
         "raw", "Which images to show: raw (image) or compressed (image/compressed).", choices=("raw", "compressed")
     )
