@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from clip_rl_perception.bench import observers
 from clip_rl_perception.bench.bench_frames import load_frames
+from clip_rl_perception.bench.bench_processes import START_TIMEOUT_S
 from clip_rl_perception.bench.bench_run import BenchOptions, BenchRun
+from clip_rl_perception.bench.footprint import import_costs, measure_start
 from clip_rl_perception.bench.node_rates import NodeSetting, measure_node
-from clip_rl_perception.replay.node_run import SessionError
+from clip_rl_perception.replay.node_run import NodeRunError
 from clip_rl_perception.runs.run_record import STAGES
 from harness import picture
 
@@ -46,8 +48,21 @@ def test_two_cameras(
 
 
 def test_a_node_that_refuses_its_model_is_named(frames: Path, tmp_path: Path) -> None:
-    with pytest.raises(SessionError, match=r"not active.*no checkpoint"):
+    with pytest.raises(NodeRunError, match=r"not active.*no checkpoint"):
         measure_node(BenchRun(BenchOptions(tmp_path, frames)), NodeSetting(1, "raw", "no_such_model", "torch"))
+
+
+def test_what_a_start_costs(frames: Path, checkpoint: Path, tmp_path: Path) -> None:
+    run = BenchRun(BenchOptions(tmp_path, frames, str(checkpoint), engine="torch", seconds=1.0))
+    found = measure_start(run, 0)
+    # The camera begins half a second after the node listens.
+    assert found["cpu_s"] > 0 and 0.5 < found["first_mask_s"] < START_TIMEOUT_S
+    parts = found["anon_mb"] + found["file_mb"] + found["shm_mb"]
+    assert found["rss_mb"] > 100 and abs(parts - found["rss_mb"]) <= 2, "its parts are all of it, each rounded"
+    with pytest.raises(NodeRunError, match=r"no_such_library cannot be imported: .*No module named 'no_such_library'"):
+        import_costs("no_such_library")
+    seconds, cpu, mb = import_costs("json")
+    assert 0 < seconds < 10 and 0 <= cpu <= 10 and mb < 50
 
 
 def test_a_slow_disk_behind_a_running_node(

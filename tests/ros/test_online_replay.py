@@ -20,7 +20,7 @@ from clip_rl_perception.bags.bag_writer import BagWriter
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.messages import message_types
 from clip_rl_perception.replay.live import replay_online
-from clip_rl_perception.replay.node_run import NodeRunOptions, SessionError
+from clip_rl_perception.replay.node_run import NodeRunError, NodeRunOptions
 from clip_rl_perception.replay.offline import OfflineReplay
 from clip_rl_perception.replay.recording import read_published
 from clip_rl_perception.replay.replay_options import OfflineOptions, RunOptions
@@ -185,7 +185,7 @@ def test_bad_frames_reach_the_node_and_are_listed(domain: int, checkpoint: Path,
 
 
 def test_a_node_that_cannot_start_is_named(domain: int, bag: Path, tmp_path: Path) -> None:
-    with pytest.raises(SessionError, match=r"cannot be configured: .*nowhere"):
+    with pytest.raises(NodeRunError, match=r"cannot be configured: .*nowhere"):
         online(bag, tmp_path / "nowhere.safetensors", tmp_path / "out")
 
 

@@ -124,7 +124,7 @@ def test_rounds_are_added_to_those_of_the_same_settings(tmp_path: Path) -> None:
 
 def test_the_page_shows_all_parts_and_those_of_older_reports() -> None:
     report = bench_report.empty_report("hash", {"frames": 4, "width": 8, "height": 8})
-    for key in ("networks", "replay", "observers", "agreement"):
+    for key in ("networks", "replay", "observers", "agreement", "footprint"):
         del report[key]
     assert "##" not in bench_report.page(report), "nothing was measured"
     times = {"p50": 20.0, "p95": 25.0, "p99": 30.0, "max": 31.0}
@@ -141,6 +141,11 @@ def test_the_page_shows_all_parts_and_those_of_older_reports() -> None:
             "engines": [{"engine": "torch:bf16", "label_agreement": 0.99955, "miou": 0.8525, "miou_change": 0.016}],
         },
         "observers": observers.compare([a_round(13.0), a_round(15.0)]),
+        "footprint": {
+            "times": 3,
+            "libraries": {"cv2": {"seconds": 0.061, "cpu_s": 0.012, "mb": 17.4}},
+            "node": {"cpu_s": 1.58, "first_mask_s": 7.66, "rss_mb": 501, "anon_mb": 215, "file_mb": 210, "shm_mb": 77},
+        },
     }  # fmt: skip
     text = bench_report.page(report)
     for line in (
@@ -148,6 +153,9 @@ def test_the_page_shows_all_parts_and_those_of_older_reports() -> None:
         "| rn50 | cuda eager bf16 | 50.00 | 20.00 | 25.00 | 30.00 | 31.00 | 20.00 | 12 % |",
         "| torch:bf16 | 99.9550 % | 85.25 % | +0.016 |",
         "| + output bag | 40.0 | 30.0 | 0.75 |",
+        "Libraries, each in a fresh interpreter after numpy, medians of 3. Seconds of a core, and of the clock.",
+        "| cv2 | 0.01 | 0.06 | 17 |",
+        "| 1.58 | 7.66 | 501 | 215 | 210 | 77 |",
         "| total_ms | baseline | 12 | 10.0 | 10.0 | 10.0 | between rounds: 0.0, 0.0, 0.0 | |",
         "| total_ms | slow disk | 12 | 10.0 | 10.0 | 10.0 | "
         "+0.0 [+0.0, +0.0], +0.0 [+0.0, +0.0], +0.0 [+0.0, +0.0] | no |",

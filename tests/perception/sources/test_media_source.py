@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from clip_rl_perception.bags.bag_writer import BagWriter
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.messages import message_types
+from clip_rl_perception.messages.class_messages import class_list
 from clip_rl_perception.sources.bag_source import BagSource
 from clip_rl_perception.sources.frames import Frame, SourceError
 from clip_rl_perception.sources.input_paths import short_names
@@ -210,7 +213,51 @@ def test_labels_may_come_late_or_never(tmp_path: Path) -> None:
     assert np.array_equal(frames[6].labels, labels(6))
 
 
-def label_message(index: int) -> object:
+@pytest.mark.parametrize("storage", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
+def test_labels_and_frames_that_stay_alone_are_counted(tmp_path: Path, storage: StoragePlugin) -> None:
+    def bag(name: str, stamps: dict[int, int]) -> Path:
+        """A bag of 40 frames and as many labels, those of some indices stamped elsewhere."""
+        store, path = message_types.typestore(), tmp_path / name
+        with Writer(path, version=9, storage_plugin=storage) as writer:
+            topics = {
+                topic: writer.add_connection(f"/cam/{topic}", kind, typestore=store)
+                for topic, kind in (
+                    ("image", message_types.IMAGE),
+                    ("labels", message_types.IMAGE),
+                    ("labels/classes", message_types.CLASS_LIST),
+                )
+            }
+
+            def write(topic: str, message: object, time: int) -> None:
+                writer.write(topics[topic], time, store.serialize_cdr(message, topics[topic].msgtype))
+
+            write("labels/classes", class_list(load_label_space("endovis2018-type"), START), START)
+            for index in range(40):
+                message = label_message(index)
+                write("image", message, START + index * PERIOD)
+                if index in stamps:
+                    message = dataclasses.replace(message, header=message_types.header(stamps[index], "cam"))
+                write("labels", message, START + index * PERIOD + 1)
+        return path
+
+    whole = open_source(bag("whole", {}))
+    assert all(frame.labels is not None for frame in whole) and whole.problems == []
+    moved = open_source(bag("moved", {3: START + 3 * PERIOD + 7, 30: START}))
+    missing = [index for index, frame in enumerate(moved) if frame.labels is None]
+    assert missing == [3, 30]
+    assert moved.problems == [
+        f"{tmp_path / 'moved'}: /cam/labels: 2 of 40 labels have the stamp of no frame, "
+        "2 of 40 frames have no label and so no truth"
+    ]
+    # Whoever reads it is told: reports and the terminal show these lines.
+    items = list(read(open_inputs(InputOptions((tmp_path / "moved",)), load_label_space("endovis2018-type"))))
+    assert [line for item in items for line in item.problems] == moved.problems
+    alone = open_source(bag("alone", {index: 1 + index for index in range(40)}))
+    assert all(frame.labels is None for frame in alone)
+    assert "40 of 40 labels have the stamp of no frame, 40 of 40 frames have no label" in alone.problems[0]
+
+
+def label_message(index: int) -> Any:
     return message_types.typestore().types[message_types.IMAGE](
         header=message_types.header(START + index * PERIOD, "cam"),
         height=SIZE[0],

@@ -183,7 +183,10 @@ def test_a_part_of_a_topic_that_cannot_be_read(tmp_path: Path, clean: list[Any])
     write_mcap(tmp_path / "b.mcap", messages[13:], encodings={IMAGES: "cbor"})
     source = BagSource(tmp_path)
     assert frames_of(source) == clean[:6]
-    assert source.problems == [f"{tmp_path}: {IMAGES}: 6 messages left out: cbor messages, which are not ROS 2's"]
+    assert source.problems == [
+        f"{tmp_path}: {IMAGES}: 6 messages left out: cbor messages, which are not ROS 2's",
+        f"{tmp_path}: /scope/labels: 6 of 12 labels have the stamp of no frame",
+    ]
 
 
 def test_odd_topics_of_sqlite(tmp_path: Path, clean: list[Any]) -> None:

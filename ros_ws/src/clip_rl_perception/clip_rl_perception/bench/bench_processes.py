@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
-from clip_rl_perception.replay.node_run import SessionError
+from clip_rl_perception.replay.node_run import NodeRunError
 from clip_rl_perception.replay.processes import Child, Children
 
 START_TIMEOUT_S = 180.0
@@ -29,20 +30,51 @@ def start_node(children: Children, namespace: str, **parameters: str) -> Child:
     )  # fmt: skip
 
 
+def start_camera(
+    children: Children,
+    frames: Path,
+    namespaces: Sequence[str],
+    *,
+    transport: str,
+    rate_hz: float,
+    seconds: float,
+    stamps: Path,
+) -> Child:
+    """Start a camera that waits for the nodes, sends the frames of a file over and over and writes their stamps."""
+    return start(
+        children,
+        "camera",
+        "harness.bench_camera_node",
+        frames,
+        "--namespaces",
+        *namespaces,
+        "--transport",
+        transport,
+        "--rate",
+        f"{rate_hz:g}",
+        "--seconds",
+        f"{seconds:g}",
+        "--stamps",
+        stamps,
+        "--wait-seconds",
+        f"{START_TIMEOUT_S:g}",
+    )
+
+
 def wait_for(child: Child, event: str, nodes: Sequence[Child], *, longer_s: float = 0.0) -> None:
     """Until `child` reports `event`, for `START_TIMEOUT_S` and `longer_s`.
 
     Raises:
-        SessionError: it cannot come, or one of the `nodes` is not active.
+        NodeRunError: it cannot come, or one of the `nodes` is not active.
     """
     deadline = time.monotonic() + START_TIMEOUT_S + longer_s
     while child.last(event) is None:
         for node in nodes:
             refused = node.log_lines("configure failed")
             if refused or not node.running():
-                raise SessionError(f"a perception node is not active: {(refused or node.log_lines() or ['?'])[-1]}")
+                raise NodeRunError(f"a perception node is not active: {(refused or node.log_lines() or ['?'])[-1]}")
         if not child.running() and child.last(event) is None:
-            raise SessionError(f"the {child.name} ended before it should (log: {child.log})")
+            raise NodeRunError(f"the {child.name} ended before it should (log: {child.log})")
         if time.monotonic() > deadline:
-            raise SessionError(f"the {child.name} did not report '{event}' in time (log: {child.log})")
+            raise NodeRunError(f"the {child.name} did not report '{event}' in time (log: {child.log})")
         time.sleep(0.05)

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from clip_rl_perception.bench.bench_engines import compiled_engine
-from clip_rl_perception.bench.bench_processes import START_TIMEOUT_S, start, start_node, wait_for
+from clip_rl_perception.bench.bench_processes import start, start_camera, start_node, wait_for
 from clip_rl_perception.bench.bench_run import BenchRun
 from clip_rl_perception.bench.node_rates import FRAMES_FILE, cpu_seconds
-from clip_rl_perception.replay.node_run import SessionError
+from clip_rl_perception.replay.node_run import NodeRunError
 from clip_rl_perception.replay.processes import Children
 from clip_rl_perception.replay.ros_environment import child_environment, require_ros
 
@@ -52,7 +52,7 @@ def memory_mb(process: int) -> dict[str, float]:
 
 
 def measure_footprint(run: BenchRun) -> dict[str, Any]:
-    """`footprint`: ``libraries`` by name and ``node``, medians of `TIMES`."""
+    """`footprint`: ``libraries`` by name and ``node``, medians of so many ``times``."""
     libraries = {}
     for name in LIBRARIES:
         libraries[name] = dict(zip(("seconds", "cpu_s", "mb"), import_costs(name), strict=True))
@@ -63,7 +63,7 @@ def measure_footprint(run: BenchRun) -> dict[str, Any]:
         "node: listening after {cpu_s:.2f} s of a core, first mask after {first_mask_s:.2f} s; {rss_mb:.0f} MB: "
         "own {anon_mb:.0f}, files {file_mb:.0f}, shared memory {shm_mb:.0f}".format(**node)
     )
-    return {"footprint": {"libraries": libraries, "node": node}}
+    return {"footprint": {"times": TIMES, "libraries": libraries, "node": node}}
 
 
 def import_costs(library: str) -> tuple[float, float, float]:
@@ -72,7 +72,7 @@ def import_costs(library: str) -> tuple[float, float, float]:
     for _ in range(TIMES):
         said = subprocess.run([sys.executable, "-c", _IMPORT, library], capture_output=True, text=True, check=False)
         if said.returncode != 0:
-            raise SessionError(f"{library} cannot be imported: {said.stderr.strip().splitlines()[-1:]}")
+            raise NodeRunError(f"{library} cannot be imported: {said.stderr.strip().splitlines()[-1:]}")
         found.append([float(value) for value in said.stdout.split()])
     seconds, cpu, mb = (statistics.median(values) for values in zip(*found, strict=True))
     return seconds, cpu, mb
@@ -85,7 +85,7 @@ def measure_start(run: BenchRun, number: int) -> dict[str, float]:
 
     Raises:
         RosMissingError: no ROS here.
-        SessionError: a process ended or did not answer, or no mask came.
+        NodeRunError: a process ended or did not answer, or no mask came.
     """
     require_ros()
     folder = run.out / "footprint" / str(number)
@@ -97,11 +97,15 @@ def measure_start(run: BenchRun, number: int) -> dict[str, float]:
         arrivals = start(
             children, "arrivals", "harness.latency_recorder_node", arrivals_file, "--namespaces", NAMESPACE
         )
-        camera = start(
-            children, "camera", "harness.bench_camera_node", folder / FRAMES_FILE, "--namespaces", NAMESPACE,
-            "--transport", "raw", "--rate", f"{RATE_HZ:g}", "--seconds", f"{run.options.seconds:g}",
-            "--stamps", folder / "stamps.json", "--wait-seconds", f"{START_TIMEOUT_S:g}",
-        )  # fmt: skip
+        camera = start_camera(
+            children,
+            folder / FRAMES_FILE,
+            [NAMESPACE],
+            transport="raw",
+            rate_hz=RATE_HZ,
+            seconds=run.options.seconds,
+            stamps=folder / "stamps.json",
+        )
         started = time.time_ns()
         node = start_node(children, NAMESPACE, model=run.options.model, engine=engine)
         wait_for(arrivals, "ready", [node])
@@ -112,8 +116,8 @@ def measure_start(run: BenchRun, number: int) -> dict[str, float]:
         children.stop(camera)
         children.stop(arrivals)
     if not arrivals_file.is_file():
-        raise SessionError(f"what arrived was not written (log: {arrivals.log})")
+        raise NodeRunError(f"what arrived was not written (log: {arrivals.log})")
     masks = json.loads(arrivals_file.read_text(encoding="utf-8"))[NAMESPACE]["masks"]
     if not masks:
-        raise SessionError(f"no mask came (log: {node.log})")
+        raise NodeRunError(f"no mask came (log: {node.log})")
     return {"first_mask_s": round((masks[0][1] - started) / 1e9, 2), "cpu_s": round(cpu, 2), **memory}

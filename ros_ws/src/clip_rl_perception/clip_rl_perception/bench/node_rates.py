@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from clip_rl_perception.bench.bench_engines import compiled_engine
-from clip_rl_perception.bench.bench_processes import START_TIMEOUT_S, start, start_node, wait_for
+from clip_rl_perception.bench.bench_processes import start, start_camera, start_node, wait_for
 from clip_rl_perception.bench.bench_run import BenchRun
 from clip_rl_perception.metrics import latency
-from clip_rl_perception.replay.node_run import SessionError
+from clip_rl_perception.replay.node_run import NodeRunError
 from clip_rl_perception.replay.processes import Child, Children
 from clip_rl_perception.replay.ros_environment import child_environment, require_ros
 from clip_rl_perception.runs.host import host
@@ -57,7 +57,7 @@ def measure_point(
     """Send the frames in `folder` to running nodes at a rate; returns one entry of the report's `node` list.
 
     Raises:
-        SessionError: a process ended or did not answer.
+        NodeRunError: a process ended or did not answer.
     """
     stem = f"{rate_hz:g}hz-{seconds:g}s"
     arrivals_file, stamps_file = folder / f"arrivals-{stem}.json", folder / f"stamps-{stem}.json"
@@ -66,11 +66,15 @@ def measure_point(
         children, "arrivals", "harness.latency_recorder_node", arrivals_file, "--namespaces", *setting.namespaces
     )
     wait_for(arrivals, "ready", nodes)
-    camera = start(
-        children, "camera", "harness.bench_camera_node", folder / FRAMES_FILE, "--namespaces", *setting.namespaces,
-        "--transport", setting.transport, "--rate", f"{rate_hz:g}", "--seconds", f"{seconds:g}",
-        "--stamps", stamps_file, "--wait-seconds", f"{START_TIMEOUT_S:g}",
-    )  # fmt: skip
+    camera = start_camera(
+        children,
+        folder / FRAMES_FILE,
+        setting.namespaces,
+        transport=setting.transport,
+        rate_hz=rate_hz,
+        seconds=seconds,
+        stamps=stamps_file,
+    )
     wait_for(camera, "started", nodes)
     before = sum(map(cpu_seconds, nodes))
     wait_for(camera, "done", nodes)
@@ -79,7 +83,7 @@ def measure_point(
     children.stop(camera)
     children.stop(arrivals)
     if not arrivals_file.is_file():
-        raise SessionError(f"what arrived was not written (log: {arrivals.log})")
+        raise NodeRunError(f"what arrived was not written (log: {arrivals.log})")
     sent, arrived = (json.loads(file.read_text(encoding="utf-8")) for file in (stamps_file, arrivals_file))
     return summarise(setting, rate_hz, sent, arrived, used)
 
@@ -97,7 +101,7 @@ def measure_node(run: BenchRun, setting: NodeSetting) -> list[dict[str, Any]]:
 
     Raises:
         RosMissingError: no ROS here.
-        SessionError: a process ended or did not answer.
+        NodeRunError: a process ended or did not answer.
     """
     require_ros()
     options, folder = run.options, run.out / "node" / f"{setting.cameras}-{setting.transport}"

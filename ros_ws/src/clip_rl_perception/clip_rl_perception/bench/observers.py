@@ -84,7 +84,7 @@ def measure_observers(run: BenchRun) -> dict[str, Any]:
 
     Raises:
         RosMissingError: no ROS here.
-        SessionError: a process ended or did not answer.
+        NodeRunError: a process ended or did not answer.
     """
     require_ros()
     options, recording, kept = run.options, run.recording(), run.out / "observers.json"

@@ -60,7 +60,7 @@ def replay_online(
 
     Raises:
         SourceError: the input cannot be read, or is more than one stream.
-        SessionError: the node cannot be configured, or nothing was recorded.
+        NodeRunError: the node cannot be configured, or nothing was recorded.
         RosMissingError: no ROS here, or no free ROS domain.
     """
     if len(what.paths) != 1 or len(what.topics) > 1:

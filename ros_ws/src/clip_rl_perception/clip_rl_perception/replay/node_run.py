@@ -30,7 +30,7 @@ MAX_WAIT_S = 30.0
 """Longest wait for what is still in work after the last frame, s."""
 
 
-class SessionError(ClipRlError):
+class NodeRunError(ClipRlError):
     """The node, the player or the recorder did not do its part; the message says which, why, and where its log is."""
 
 
@@ -76,7 +76,7 @@ def run_node(
         stages: how many there are in all.
 
     Raises:
-        SessionError: the node cannot be configured, or a process ends before it should.
+        NodeRunError: the node cannot be configured, or a process ends before it should.
         RosMissingError: no ROS domain can be had.
     """
     with Children(child_environment(), folder / LOGS) as children:
@@ -96,7 +96,7 @@ def run_node(
         children.stop(recorder, patience_s=60.0)  # until what it received is on the disk
         done = recorder.last("done") or {}
         if done.get("failure"):
-            raise SessionError(f"recording failed: {done['failure']}")
+            raise NodeRunError(f"recording failed: {done['failure']}")
         if done.get("lost"):
             problems.add(f"the recorder lost {done['lost']} messages: the disk is slower than the topics")
         played = player.last("done") or {}
@@ -109,7 +109,7 @@ def run_node(
 
 
 def _wait_for(child: Child, event: str, stage: Stage, children: tuple[Child, ...], deadline: float) -> None:
-    """Until `child` reports `event`; raises `SessionError` when it cannot come. The first of `children` is the node."""
+    """Until `child` reports `event`; raises `NodeRunError` when it cannot come. The first of `children` is the node."""
     node = children[0]
     while child.last(event) is None:
         for other in children:
@@ -117,9 +117,9 @@ def _wait_for(child: Child, event: str, stage: Stage, children: tuple[Child, ...
         refused = node.log_lines("configure failed")
         if refused:
             reason = _message(refused[-1]).removeprefix("configure failed: ")
-            raise SessionError(f"the perception node cannot be configured: {reason}")
+            raise NodeRunError(f"the perception node cannot be configured: {reason}")
         if time.monotonic() > deadline:
-            raise SessionError(f"the perception node is not active in time; its last words: {_last_words(node)}")
+            raise NodeRunError(f"the perception node is not active in time; its last words: {_last_words(node)}")
         stage.update(0, note="waiting for the model")
         time.sleep(0.05)
 
@@ -153,7 +153,7 @@ def _count(child: Child, name: str) -> int:
 
 def _require_running(child: Child) -> None:
     if not child.running():
-        raise SessionError(f"the {child.name} ended before it should: {_last_words(child)}")
+        raise NodeRunError(f"the {child.name} ended before it should: {_last_words(child)}")
 
 
 def _last_words(child: Child) -> str:

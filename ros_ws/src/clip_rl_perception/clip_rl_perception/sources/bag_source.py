@@ -103,8 +103,7 @@ class BagSource:
     def __iter__(self) -> Iterator[Frame]:
         self.problems, self.left_out = list(self._opening_problems), []
         waiting: collections.deque[_Message] = collections.deque()
-        # By stamp: time in the bag, message; only what may still be asked for.
-        labels: dict[int, tuple[int, bytes]] = {}
+        labels = _Labels()
         index, last = 0, 0
         with BagReader(self._path) as reader:
             wanted = [item for item in reader.connections if item.topic in (self._topic, self._label_topic)]
@@ -113,14 +112,13 @@ class BagSource:
                     last = recorded
                     stamp = message_types.stamp_in(data)
                     if connection.topic == self._label_topic:
-                        labels[stamp or recorded] = (recorded, data)
+                        labels.add(_Message(-1, recorded, stamp, data))
                     else:
                         waiting.append(_Message(index, recorded, stamp, data))
                         index += 1
                     while waiting and self._ready(waiting[0], labels, recorded):
                         yield from self._frame(waiting.popleft(), labels, reader)
-                    for old in [key for key, (stored, _) in labels.items() if stored < recorded - LABEL_WAIT_NS]:
-                        del labels[old]
+                    labels.forget(recorded - LABEL_WAIT_NS)
             except SourceError as error:
                 self.problems.append(
                     f"{self._path}: {self._topic}: reading ended early, after {index} images at {last / 1e9:.3f} s: "
@@ -128,17 +126,20 @@ class BagSource:
                 )
             while waiting:
                 yield from self._frame(waiting.popleft(), labels, reader)
+        if self._label_topic is not None and (unpaired := labels.unpaired(index)):
+            self.problems.append(f"{self._path}: {self._label_topic}: {unpaired}")
 
     def sha256(self) -> str:
         """Hash of the storage files; metadata.yaml, which tools rewrite, does not count."""
         return hash_files([file for file in storage_files(self._path) if file.is_file()])
 
-    def _ready(self, image: _Message, labels: dict[int, tuple[int, bytes]], now: int) -> bool:
-        return self._label_topic is None or image.key in labels or now - image.time > LABEL_WAIT_NS
+    def _ready(self, image: _Message, labels: _Labels, now: int) -> bool:
+        return self._label_topic is None or labels.has(image.key) or now - image.time > LABEL_WAIT_NS
 
-    def _frame(self, message: _Message, labels: dict[int, tuple[int, bytes]], reader: BagReader) -> Iterator[Frame]:
+    def _frame(self, message: _Message, labels: _Labels, reader: BagReader) -> Iterator[Frame]:
         """The frame; nothing where it cannot be decoded."""
         place = f"{self._path}: {self._topic} at {message.key / 1e9:.3f} s"
+        label = labels.of(message.key)
         begun = time.perf_counter()
         try:
             image = _deserialize(reader, self._topic, message.data)
@@ -149,9 +150,9 @@ class BagSource:
             return
         decode_ms = (time.perf_counter() - begun) * 1e3
         truth = None
-        if (label := labels.get(message.key)) is not None and self._label_topic is not None:
+        if label is not None and self._label_topic is not None:
             try:
-                truth = self._labels.decode(_deserialize(reader, self._label_topic, label[1]), "labels")
+                truth = self._labels.decode(_deserialize(reader, self._label_topic, label.data), "labels")
                 if truth.shape != rgb.shape[:2]:
                     raise SourceError(f"labels are {truth.shape} but the image is {rgb.shape[:2]}")
             except ClipRlError as error:
@@ -239,10 +240,50 @@ class BagSource:
         return space
 
 
+class _Labels:
+    """Labels by stamp, those that may still be asked for, and how many were asked for."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, _Message] = {}
+        self._used: set[int] = set()
+        """Stamps of those waiting that a frame had."""
+        self._count = self._paired = self._frames = 0
+
+    def add(self, label: _Message) -> None:
+        self._waiting[label.key] = label
+        self._used.discard(label.key)
+        self._count += 1
+
+    def has(self, stamp: int) -> bool:
+        return stamp in self._waiting
+
+    def of(self, stamp: int) -> _Message | None:
+        """The label of a frame."""
+        label = self._waiting.get(stamp)
+        if label is not None:
+            self._frames += 1
+            self._paired += stamp not in self._used
+            self._used.add(stamp)
+        return label
+
+    def forget(self, before: int) -> None:
+        """Drop those recorded before a time in the bag, ns."""
+        for old in [stamp for stamp, label in self._waiting.items() if label.time < before]:
+            del self._waiting[old]
+            self._used.discard(old)
+
+    def unpaired(self, frames: int) -> str:
+        """How many labels and how many of so many frames stayed alone, in words; empty where none did."""
+        alone, bare = self._count - self._paired, frames - self._frames
+        said = [f"{alone} of {self._count} labels have the stamp of no frame"] if alone else []
+        said += [f"{bare} of {frames} frames have no label and so no truth"] if bare else []
+        return ", ".join(said)
+
+
 @dataclasses.dataclass(frozen=True)
 class _Message:
     index: int
-    """Among the images of the topic."""
+    """Among the images of the topic; -1 of a label."""
     time: int
     """In the bag, ns."""
     stamp: int
