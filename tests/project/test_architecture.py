@@ -76,7 +76,7 @@ TRAINING_FLOORS = (
     ("losses",),
     ("naming",),
     ("loop",),
-    ("evaluating", "fuzzing"),
+    ("evaluating", "fuzzing", "looking"),
     ("comparing",),
     ("commands",),
 )
