@@ -46,7 +46,7 @@ def scene_of(grid: np.ndarray, space: LabelSpace, frame: tuple[int, int], conten
     np.put_along_axis(log_probs, grid[None].astype(np.intp), np.float32(np.log(0.9)), 0)
     labels, confidence = full_size_maps(log_probs, view, want_confidence=True)
     tags = find_instruments(grid_winners(log_probs), log_probs, labels, view, space)
-    return Scene(labels, confidence, tags, Validity.OK, "", 0.0, view, log_probs, 0, {}, Basis(), log_probs[0] * 0)
+    return Scene(labels, confidence, tags, Validity.OK, "", 0.0, view, log_probs, {}, Basis(), log_probs[0] * 0)
 
 
 def two_types() -> np.ndarray:
