@@ -299,7 +299,7 @@ def test_digests_tell_training_and_measuring_apart(finished: Path) -> None:
     for one, other in zip(jobs_of(first), jobs_of(second), strict=True):
         assert training_digest(first, one, scenes) == training_digest(second, other, scenes)
     assert measuring_digest(first) != measuring_digest(second)
-    third = config(train={**TINY["train"], "steps": 5})
+    third = config(train={**TINY["train"], "batch": 3})
     for one, other in zip(jobs_of(first), jobs_of(third), strict=True):
         assert training_digest(first, one, scenes) != training_digest(third, other, scenes)
 

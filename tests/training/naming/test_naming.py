@@ -71,7 +71,7 @@ def test_a_network_that_sees_the_truth_names_all(monkeypatch: pytest.MonkeyPatch
         shown.append(next(turns))
         logits = torch.zeros(1, len(SPACE), 16, 16)
         logits[:, 1 + shown[-1] % 7] = 5.0
-        return DecoderOutput(logits, logits, torch.zeros(1, text.shape[1]), logits[:, :3])
+        return DecoderOutput(logits, torch.zeros(1, text.shape[1]))
 
     monkeypatch.setattr(segmenter, "decode", decode)
     monkeypatch.setattr(segmenter, "embed_close_ups", lambda images: text[shown[-1]][None])
