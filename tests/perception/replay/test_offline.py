@@ -503,3 +503,21 @@ def test_the_last_frames_are_counted_though_they_cannot_be_read(tmp_path: Path) 
     )
     offline.run()
     assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_gain_over_one_plain_look_is_asked_for(tmp_path: Path) -> None:
+    path = write_bag(tmp_path / "operation")
+    plain = replayed(path, options=OfflineOptions(against_plain=True))
+    usual = replayed(path)
+    assert all(frame.plain is None for frame in usual.frames)
+    assert plain.output_sha256 == usual.output_sha256, "the further look changes nothing"
+    model = color_model()
+    model.use_config(dataclasses.replace(model.pipeline.config, refine_steps=0))
+    alone = replayed(path, model=model)
+    for frame, wanted in zip(plain.frames, alone.frames, strict=True):
+        assert frame.plain is not None and wanted.measures is not None
+        np.testing.assert_array_equal(frame.plain.confusion, wanted.measures.confusion)
+        np.testing.assert_array_equal(frame.plain.nsd, wanted.measures.nsd)
+        assert frame.plain.temporal is None and frame.plain.calibration is None
+    without = replayed(write_bag(tmp_path / "bare", truth=False), options=OfflineOptions(against_plain=True))
+    assert all(frame.plain is None for frame in without.frames), "without truth nothing is looked at twice"

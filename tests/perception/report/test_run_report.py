@@ -13,13 +13,13 @@ from clip_rl_perception.atomic_write import write_json
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.metrics import latency
 from clip_rl_perception.replay.recording import Published, Recording, read_published
-from clip_rl_perception.report import report_html, run_summary, svg_plots
+from clip_rl_perception.report import report_html, requirements, run_summary, svg_plots
 from clip_rl_perception.report.frame_gallery import Picture
 from clip_rl_perception.report.report_files import write_report
 from clip_rl_perception.report.time_axis import anchor
 from clip_rl_perception.runs.record_json import ReportError, frame_from_json, frame_to_json, read_run
 from clip_rl_perception.runs.run_record import STAGES, RunRecord, noted
-from clip_rl_perception.scene.types import Box, Instrument
+from clip_rl_perception.scene.types import Basis, Box, Instrument
 from clip_rl_perception.sources.frames import SourceError
 from recorded import PERIOD, stamp, status, write_recording
 from runs import frame, missing, run_of, scored_run
@@ -93,6 +93,45 @@ def test_accuracy_of_shifted_squares() -> None:
     assert low < iou < high and 0.05 < high - low < 0.7
     assert metrics["intervals"]["over"] == "blocks of 10 frames" and metrics["intervals"]["units"] == 10
     assert "mean IoU 0.7" in run_summary.verdict(summary) and "95 % between" in run_summary.verdict(summary)
+
+
+def test_what_masks_rest_on_is_summed_up() -> None:
+    bases = [
+        Basis(("plain",)),
+        Basis(("half turn", "window"), 0.25, 40.0, 0.5),
+        Basis(("plain",), 0.5, 80.0, 0.25),
+        None,
+    ]
+    run = run_of([*(frame(index, basis=basis) for index, basis in enumerate(bases)), missing(4)])
+    found = run_summary.summary(run)
+    assert found["looks"] == {
+        "a_frame": 4 / 3, "kinds": {"plain": 2, "half turn": 1, "window": 1}, "memory_share": 0.25,
+        "memory_age_ms": {"p50": 40.0, "p95": 76.0, "p99": 79.2, "max": 80.0}, "disagreement": 0.375,
+    }  # fmt: skip
+    assert found["gain"] is None
+    words = " ".join(Page(report_html.render(found, run)).text)
+    assert "window" in words and "comes from looks at earlier frames" in words and "0.3750 bits" in words
+    assert run_summary.summary(run_of([frame(0, basis=None)]))["looks"] is None
+
+
+def test_gain_is_told_of_the_frames_that_both_were_measured_on() -> None:
+    run, worse = scored_run([0] * 8 + [10] * 2), scored_run([10] * 10)
+    frames = [
+        dataclasses.replace(own, plain=other.measures if place < 8 else None)
+        for place, (own, other) in enumerate(zip(run.frames, worse.frames, strict=True))
+    ]
+    run = dataclasses.replace(run, frames=tuple(frames))
+    found = run_summary.summary(run)
+    # Squares in their place against squares that are half beside it: IoU 1 and 200 px of 600.
+    assert found["gain"]["frames"] == 8 and found["gain"]["plain"]["miou_no_background"] == pytest.approx(1 / 3)
+    assert found["gain"]["miou_no_background"] == pytest.approx(1 - 1 / 3)
+    assert requirements.values_of(found)["gain_miou_no_background"] == found["gain"]["miou_no_background"]
+    first = run.frames[0]
+    again = frame_from_json(json.loads(json.dumps(frame_to_json(first))), 8)
+    assert again.plain is not None and first.plain is not None
+    assert (again.plain.confusion == first.plain.confusion).all()
+    words = " ".join(Page(report_html.render(found, run)).text)
+    assert f"{found['gain']['miou']:+.3f}" in words and "IoU of one plain look" in words
 
 
 def test_tracks_tell_how_long_they_live() -> None:
@@ -265,7 +304,8 @@ def test_everything_measured_is_on_the_page() -> None:
         "Interrupted:",
         "mIoU without background", "NSD", "HD95", "Challenge IoU", "mcIoU", "eps-mIoU", "ECE", "temporal consistency",
         "bootstrap over 8 sequences", "operation7", "answers to clip-applier",
-        "jitter", "Steadiness", "Instruments over time", "Novelty", "encoder and decoder",
+        "jitter", "Steadiness", "Looks and memory", "half turn", "Instruments over time", "Novelty",
+        "encoder and decoder",
     ):  # fmt: skip
         assert expected in words, expected
     assert "bipolar-forceps" in words and "prograsp-forceps" not in words  # a class that never occurs has no row

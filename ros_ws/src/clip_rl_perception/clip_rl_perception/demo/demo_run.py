@@ -12,6 +12,7 @@ from clip_rl_perception.demo.demo_engine import can_compile, compile_network
 from clip_rl_perception.demo.demo_scene import SyntheticOperation, render
 from clip_rl_perception.options import Option
 from clip_rl_perception.progress import Stage
+from clip_rl_perception.replay.live import plain_looks
 from clip_rl_perception.replay.node_run import FRAMES, OUTPUTS, RECORDING, NodeRunOptions, Transport, run_node
 from clip_rl_perception.replay.online_evaluation import OnlineEvaluation
 from clip_rl_perception.replay.recording import Recording, read_published
@@ -114,9 +115,14 @@ def _report(
     out, book = options.out, FrameGallery()
     recording, published = Recording(out / RECORDING), read_published(out / FRAMES)
     asked = {"model": options.model, "engine": options.engine, "transport": options.transport}
-    with Stage(stages - 1, stages, "drawing the overlay video") as stage:
+    model, judged = ModelOptions(options.model, options.engine), RunOptions(command=command, against_plain=True)
+    truth = _open(options).info.label_space is not None
+    with (
+        Stage(stages - 1, stages, "drawing the overlay video") as stage,
+        plain_looks(model, asked=truth) as plain,
+    ):
         evaluation = OnlineEvaluation(
-            recording, published, what, RunOptions(command=command), problems=problems, progress=stage.update
+            recording, published, what, judged, problems=problems, plain=plain, progress=stage.update
         )
         rates = {key_of(evaluation.stream): evaluation.stream.source.info.rate_hz}
         width = max(2, evaluation.stream.source.info.size[1])

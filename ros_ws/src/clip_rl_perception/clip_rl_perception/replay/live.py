@@ -6,13 +6,14 @@ ended, this process matches masks to frames and truth by stamp: `online_evaluati
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clip_rl_perception.messages.message_types import COMPRESSED_IMAGE
 from clip_rl_perception.progress import Stage
@@ -30,6 +31,9 @@ from clip_rl_perception.sources.frames import SourceError
 from clip_rl_perception.sources.media_source import open_source
 from clip_rl_perception.sources.streams import InputOptions
 from clip_rl_perception.stream_options import ModelOptions
+
+if TYPE_CHECKING:
+    from clip_rl_perception.replay.plain_looks import PlainLooks
 
 STAGES = 3
 """Start, play, judge."""
@@ -79,8 +83,10 @@ def replay_online(
     asked |= {name: value for name in told if (value := getattr(options, name)) is not None}
     asked |= {f"node.{name}": value for name, value in parameters_of(model).items()}
     recording, published = Recording(folder / RECORDING), read_published(folder / FRAMES)
-    with Stage(3, STAGES, "judging what came back") as stage:
-        evaluation = OnlineEvaluation(recording, published, what, measured, problems=log, progress=stage.update)
+    with Stage(3, STAGES, "judging what came back") as stage, plain_looks(model, asked=measured.against_plain) as plain:
+        evaluation = OnlineEvaluation(
+            recording, published, what, measured, problems=log, plain=plain, progress=stage.update
+        )
         return evaluation.run(
             observers,
             parameters=asked,
@@ -89,6 +95,19 @@ def replay_online(
             started=started.isoformat(timespec="seconds"),
             wall_s=wall_s,
         )
+
+
+@contextlib.contextmanager
+def plain_looks(model: ModelOptions, *, asked: bool = True) -> Iterator[PlainLooks | None]:
+    """The node's model once more, in this process, where plain looks are asked for."""
+    if not asked:
+        yield None
+        return
+    from clip_rl_perception.replay.plain_looks import PlainLooks
+    from clip_rl_perception.stream import load  # here: torch takes seconds
+
+    with load(model) as loaded:
+        yield PlainLooks(loaded)
 
 
 def _play(what: InputOptions, model: ModelOptions, options: NodeRunOptions, folder: Path, log: ProblemLog) -> bool:

@@ -13,7 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.replay.plain_looks import PlainLooks
 from clip_rl_perception.replay.replay_options import OfflineOptions
 from clip_rl_perception.replay.replay_outputs import OutputBag, OverlayVideos
 from clip_rl_perception.replay.run_builder import RunBuilder, StreamKey, key_of, place_of
@@ -62,6 +64,7 @@ class OfflineReplay:
         self._run = RunBuilder(what, model.space, options, problems)
         self.inputs = self._run.inputs
         self._states: dict[StreamKey, StreamRunner] = {}
+        self._plain = PlainLooks(model) if options.against_plain else None
         self._outputs: dict[str, Callable[[SeenFrame, Frame | None], None]] = {}
         self._stop = False
         self._done = 0
@@ -107,7 +110,7 @@ class OfflineReplay:
         self._run.check(stream, content)
         if isinstance(content, LeftOut):
             self._done += 1
-            meter.put((stream, content, Processed(None, Validity.INVALID_INPUT, content.reason), 0))
+            meter.put((stream, content, Processed(None, Validity.INVALID_INPUT, content.reason), 0, None))
             self._progress(self._done, self.inputs.frames)
             return
         only = self._options.only_stamps
@@ -122,10 +125,20 @@ class OfflineReplay:
         )
         if result.scene is None:
             self._run.problems.add(f"{place_of(stream, content)}: {result.reason}; left out")
-        meter.put((stream, content, result, time.time_ns()))
+        finished_ns, plain = time.time_ns(), None
+        if self._plain is not None and content.labels is not None and result.scene is not None:
+            plain = self._plain.mask_of(key_of(stream), content)
+        meter.put((stream, content, result, finished_ns, plain))
         self._progress(self._done, self.inputs.frames)
 
-    def _measure(self, stream: Stream, content: Frame | LeftOut, result: Processed, finished_ns: int) -> _Done:
+    def _measure(
+        self,
+        stream: Stream,
+        content: Frame | LeftOut,
+        result: Processed,
+        finished_ns: int,
+        plain: ByteArray | None,
+    ) -> _Done:
         scene, frame = result.scene, content if isinstance(content, Frame) else None
         told: dict[str, Any] = {"validity": result.validity.name.lower(), "reason": result.reason}
         if scene is None or frame is None:
@@ -150,6 +163,7 @@ class OfflineReplay:
             confidence=scene.confidence,
             instruments=scene.instruments,
             scene=scene,
+            plain=plain,
         )
         return seen, frame
 
@@ -178,7 +192,7 @@ class OfflineReplay:
             self.video_files = videos.files
 
 
-_Inferred = tuple[Stream, Frame | LeftOut, Processed, int]
-"""A frame, what the pipeline made of it, and when that was done, ns."""
+_Inferred = tuple[Stream, Frame | LeftOut, Processed, int, ByteArray | None]
+"""A frame, what the pipeline made of it, when that was done, ns, and the mask of one plain look, where asked for."""
 _Done = tuple[SeenFrame, Frame | None]
 """A frame measured, and as it was read (None: it could not be)."""

@@ -12,9 +12,10 @@ from typing import Any
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.messages.scene_messages import Status
+from clip_rl_perception.replay.plain_looks import PlainLooks
 from clip_rl_perception.replay.recording import Published, Recording
 from clip_rl_perception.replay.replay_options import RunOptions
-from clip_rl_perception.replay.run_builder import RunBuilder
+from clip_rl_perception.replay.run_builder import RunBuilder, key_of
 from clip_rl_perception.runs.observer import FrameObserver, SeenFrame
 from clip_rl_perception.runs.problems import ProblemLog
 from clip_rl_perception.runs.run_record import Kind, Mode, RunRecord
@@ -34,6 +35,7 @@ class OnlineEvaluation:
         options: RunOptions,
         *,
         problems: ProblemLog | None = None,
+        plain: PlainLooks | None = None,
         progress: Callable[[int, int | None], None] = lambda done, total: None,
     ) -> None:
         """Open the input.
@@ -44,6 +46,7 @@ class OnlineEvaluation:
             what: the one stream that was played, with its truth.
             options: what is measured.
             problems: collects what is left out.
+            plain: looks once more at frames with truth; None: they are not looked at.
             progress: told frames judged, and how many were sent.
 
         Raises:
@@ -52,6 +55,7 @@ class OnlineEvaluation:
         """
         self.problems = problems or ProblemLog()
         self._recording, self._published, self._progress = recording, published, progress
+        self._plain = plain
         if recording.label_space is None:
             self.problems.add("the node never said what its classes are: no mask can be judged")
         self._run = RunBuilder(what, recording.label_space or load_label_space("binary"), options, self.problems)
@@ -130,7 +134,13 @@ class OnlineEvaluation:
             mask=mask,
             confidence=self._confidences.get(stamp) if stamp in heard.confidence_stamps else None,
             instruments=heard.instruments.get(stamp, ()),
+            plain=self._look_plainly(stream, content),
         )
+
+    def _look_plainly(self, stream: Stream, content: Frame | LeftOut) -> ByteArray | None:
+        if self._plain is None or not isinstance(content, Frame) or content.labels is None:
+            return None
+        return self._plain.mask_of(key_of(stream), content)
 
 
 class ByStamp:

@@ -26,6 +26,8 @@ class RunOptions:
     """Measure NSD and HD95; False: measure no NSD and HD95."""
     temporal: bool = True
     """Measure the change from frame to frame; False: measure no consistency from frame to frame."""
+    against_plain: bool = False
+    """Look at each frame with ground truth once more, plainly and alone, and tell what looks and memory gain."""
     title: Annotated[str, NotAnOption()] = ""
     """Heading of the report; empty: as usual for the kind of run."""
     command: Annotated[str, NotAnOption()] = ""

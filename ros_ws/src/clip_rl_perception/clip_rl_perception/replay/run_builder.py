@@ -61,6 +61,9 @@ class RunBuilder:
         self._scorer = FrameScorer(
             space, self.inputs.mapping, nsd_tau=options.nsd_tau, boundary=options.boundary, temporal=options.temporal
         )
+        self._plain_scorer = FrameScorer(
+            space, self.inputs.mapping, nsd_tau=options.nsd_tau, boundary=options.boundary, temporal=False
+        )
         self._checks = {key_of(stream): StreamCheck(stream) for stream in self.inputs.streams}
         self._records: dict[StreamKey, list[FrameRecord]] = {key: [] for key in self._checks}
         self._observers: list[FrameObserver] = []
@@ -111,6 +114,7 @@ class RunBuilder:
         confidence: ByteArray | None = None,
         instruments: Sequence[Instrument] = (),
         scene: Scene | None = None,
+        plain: ByteArray | None = None,
     ) -> SeenFrame:
         """The record of a frame, with measures where it has a mask, and the pixels that belong to it.
 
@@ -123,13 +127,15 @@ class RunBuilder:
             confidence: uint8 (H, W) at any size, or None.
             instruments: as tagged.
             scene: all of the scene, where it is known.
+            plain: class ids of one plain look, uint8 (H, W), where it is told against the truth too.
         """
         place = (content.index, stream.topic, stream.sequence, content.stamp_ns)
         if not isinstance(content, Frame) or mask is None:
             rgb = content.rgb if isinstance(content, Frame) else None
             return SeenFrame(FrameRecord(*place, kind, **told), rgb, None, (), self._space)
         shown, mapping = at_size(mask, content.rgb.shape), self.inputs.mapping
-        scored = self._score(stream, content, shown, confidence)
+        scored = self._score(self._scorer, stream, content, shown, confidence)
+        alone = self._score(self._plain_scorer, stream, content, plain) if plain is not None else None
         record = FrameRecord(
             *place,
             kind,
@@ -137,6 +143,7 @@ class RunBuilder:
             instruments=noted(instruments),
             mask_sha256=mask_hash(mask),
             measures=scored.measures if scored is not None else None,
+            plain=alone.measures if alone is not None else None,
         )
         return SeenFrame(
             record,
@@ -197,11 +204,13 @@ class RunBuilder:
         with contextlib.suppress(OSError):
             self._sha256 = self.inputs.sha256()
 
-    def _score(self, stream: Stream, frame: Frame, mask: ByteArray, confidence: ByteArray | None) -> ScoredFrame | None:
+    def _score(
+        self, scorer: FrameScorer, stream: Stream, frame: Frame, mask: ByteArray, confidence: ByteArray | None = None
+    ) -> ScoredFrame | None:
         if confidence is not None:
             confidence = at_size(confidence, mask.shape)
         try:
-            return self._scorer.score(key_of(stream), mask, frame.labels, confidence, frame.rgb)
+            return scorer.score(key_of(stream), mask, frame.labels, confidence, frame.rgb)
         except MetricError as error:
             self.problems.add(f"{place_of(stream, frame)}: {error}; evaluated without")
             return None

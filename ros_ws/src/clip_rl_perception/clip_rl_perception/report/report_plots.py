@@ -19,6 +19,9 @@ ROWS_OF_TRACKS = 40
 DOTS = 1500
 """With more frames latency is drawn as a line: a page of so many dots is slow to open."""
 
+PLAIN = "IoU of one plain look"
+"""As the line is called."""
+
 Lines = Mapping[str, Sequence[float | None]]
 """Name -> value of each frame, None where it is unknown."""
 
@@ -42,6 +45,9 @@ def plots(report: Mapping[str, Any], run: RunRecord, axis: Axis, colors: Mapping
         "outcome": _outcome(run, axis),
         "novelty": _novelty(run, axis),
         "consistency": _course(axis, {"consistency": _measured(run, "consistency")}, 1.0),
+        "looks": _looks(report["looks"], run, axis),
+        "memory": _rests(run, axis, {"memory's age": "memory_age_ms"}, unit="ms"),
+        "disagreement": _rests(run, axis, {"memory's share": "memory_share", "disagreement": "disagreement"}, high=1.0),
         "tracks": _tracks(report["tracks"], run, axis, colors),
         "instruments": _instruments(run, axis),
     }
@@ -60,12 +66,13 @@ def _class_bars(metrics: Mapping[str, Any] | None, colors: Mapping[str, str]) ->
 
 def _accuracy(run: RunRecord, axis: Axis) -> Markup:
     lines = {"IoU": _measured(run, "iou"), "NSD": _measured(run, "mean_nsd")}
+    lines[PLAIN] = _measured(run, "iou", of="plain")
     return _course(axis, {name: values for name, values in lines.items() if any(map(known, values))}, 1.0, height=200)
 
 
-def _measured(run: RunRecord, name: str) -> list[float | None]:
+def _measured(run: RunRecord, name: str, *, of: str = "measures") -> list[float | None]:
     """A value of `FrameMeasures` for each frame, None where it is unknown."""
-    values = [getattr(frame.measures, name, None) for frame in run.frames]
+    values = [getattr(getattr(frame, of), name, None) for frame in run.frames]
     return [value if known(value) else None for value in values]
 
 
@@ -119,6 +126,27 @@ def _novelty(run: RunRecord, axis: Axis) -> Markup:
         return Markup()
     lines: Lines = {"novelty": values, "limit": [1.0] * len(values)}
     return _course(axis, lines, max(1.2, min(3.0, highest * 1.05)), height=140)
+
+
+def _looks(found: Mapping[str, Any] | None, run: RunRecord, axis: Axis) -> Markup:
+    """One row per kind of look, drawn where it was taken; not of a long run, whose table says enough."""
+    if found is None or len(run.frames) > DOTS:
+        return Markup()
+    rows = []
+    for name, count in found["kinds"].items():
+        taken = [frame.basis is not None and name in frame.basis.looks for frame in run.frames]
+        spans = [span for span, here in zip(zip(axis.x, axis.ends, strict=True), taken, strict=True) if here]
+        rows.append((name, spans, "var(--accent)", f"{name}: {count} looks"))
+    return svg_plots.lives(rows, axis.end)
+
+
+def _rests(run: RunRecord, axis: Axis, lines: Mapping[str, str], **options: Any) -> Markup:
+    """Values of `Basis` over time, by the names of the lines."""
+    values = {
+        name: [None if frame.basis is None else getattr(frame.basis, field) for frame in run.frames]
+        for name, field in lines.items()
+    }
+    return svg_plots.course(axis.x, values, names=axis.names, parts_at=axis.starts, height=120, **options)
 
 
 def _tracks(found: Mapping[str, Any], run: RunRecord, axis: Axis, colors: Mapping[str, str]) -> Markup:

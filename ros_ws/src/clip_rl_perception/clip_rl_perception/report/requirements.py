@@ -58,8 +58,9 @@ def values_of(report: Mapping[str, Any]) -> dict[str, float | None]:
 
     Accuracy as in the report (miou, dice, nsd, hd95, ece, ...), ``<class>.iou`` and ``.dice``, ``.nsd``, ``.hd95``,
     ``.miss_rate``; p50_ms, p95_ms, p99_ms, max_ms of latency; ``<stage>_p50_ms`` and so on; ``age_p99_ms``; fps;
-    masks_share, dropped_share, invalid_share; ``<validity>_share``; temporal_consistency; refine_steps; tracks;
-    short_tracks; problems.
+    masks_share, dropped_share, invalid_share; ``<validity>_share``; temporal_consistency; looks (a frame),
+    memory_share, disagreement; ``gain_miou`` and so on over one plain look; refine_steps; tracks; short_tracks;
+    problems.
     """
     metrics = report["metrics"] or {}
     found: dict[str, float | None] = {name: metrics.get(name) for name in METRIC_TEXT}
@@ -78,6 +79,10 @@ def values_of(report: Mapping[str, Any]) -> dict[str, float | None]:
     found["invalid_share"] = report["drops"]["invalid"] / sent if sent else None
     for validity in ("ok", "degraded", "stale", "out_of_body", "out_of_distribution"):
         found[f"{validity}_share"] = report["validity"].get(validity, 0) / sent if sent else None
+    rests, gained = report["looks"] or {}, report["gain"] or {}
+    found["looks"] = rests.get("a_frame")
+    found |= {name: rests.get(name) for name in ("memory_share", "disagreement")}
+    found |= {f"gain_{name}": gained.get(name) for name in ("miou", "miou_no_background", "dice", "nsd")}
     found["refine_steps"] = report["refine_steps"]
     found["tracks"] = float(report["tracks"]["count"])
     found["short_tracks"] = float(report["tracks"]["short"])

@@ -25,7 +25,9 @@ Pair = tuple[FrameRecord, FrameRecord]
 """A frame in both runs."""
 
 ALPHA = 0.05
-LESS_IS_BETTER = frozenset({"hd95", "ece", "latency", "stage", "refine_steps", "novelty"})
+LESS_IS_BETTER = frozenset(
+    {"hd95", "ece", "latency", "stage", "looks", "memory age", "disagreement", "refine_steps", "novelty"}
+)
 """Of the compared quantities, by the part before a colon."""
 
 
@@ -215,6 +217,10 @@ def _per_frame(pairs: Sequence[Pair], units: Units, drawn: DoubleArray | None) -
         "latency: ms": lambda frame: frame.latency_ms,
         **{f"stage: {stage}, ms": lambda frame, stage=stage: frame.stage_ms.get(stage) for stage in stages},  # type: ignore[misc]
         "novelty": lambda frame: frame.novelty,
+        "looks": lambda frame: None if frame.basis is None else float(len(frame.basis.looks)),
+        "memory share": lambda frame: None if frame.basis is None else frame.basis.memory_share,
+        "memory age: ms": lambda frame: None if frame.basis is None else frame.basis.memory_age_ms,
+        "disagreement": lambda frame: None if frame.basis is None else frame.basis.disagreement,
         "refine_steps": lambda frame: frame.refine_steps,
     }
     found = []

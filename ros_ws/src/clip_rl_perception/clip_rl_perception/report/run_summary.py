@@ -6,6 +6,7 @@ One summary for offline replay, online replay and the demo: everything is a func
 from __future__ import annotations
 
 import collections
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,8 +27,9 @@ def summary(run: RunRecord) -> dict[str, Any]:
     Returns:
         Plain data without NaN: frames_sent, masks_received, dropped (sent without a mask), fps (masks a second),
         latency_ms, stage_ms (by stage, over frames with a mask), metrics (`accuracy_report` with ``intervals``, or
-        None), temporal, tracks, jitter_ms, age_ms, validity, reasons, refine_steps, drops by reason, model_id, engine,
-        input, input_sha256, output_sha256, parameters, host, versions, problems, and what else `RunRecord` names.
+        None), temporal, tracks, jitter_ms, age_ms, validity, reasons, `looks`, `gain`, refine_steps, drops by reason,
+        model_id, engine, input, input_sha256, output_sha256, parameters, host, versions, problems, and what else
+        `RunRecord` names.
     """
     masks = [frame for frame in run.frames if frame.kind == "mask"]
     invalid = sum(frame.kind == "invalid" for frame in run.frames)
@@ -64,6 +66,8 @@ def summary(run: RunRecord) -> dict[str, Any]:
         "wrong_stamps": run.wrong_stamps,
         "validity": dict(collections.Counter(frame.validity for frame in run.frames if frame.validity is not None)),
         "reasons": dict(collections.Counter(frame.reason for frame in run.frames if frame.reason)),
+        "looks": looks(masks),
+        "gain": gain(run),
         "refine_steps": sum(steps) / len(steps) if steps else None,
         "refine_steps_histogram": {str(step): count for step, count in sorted(collections.Counter(steps).items())},
         "transport": run.transport,
@@ -87,6 +91,46 @@ def metrics(run: RunRecord) -> dict[str, Any] | None:
     if run.evaluated_note:
         report["note"] = run.evaluated_note
     return report
+
+
+def looks(masks: Sequence[FrameRecord]) -> dict[str, Any] | None:
+    """What masks rest on; None where nothing was told of it.
+
+    Keys: a_frame (looks, mean), kinds (how many of each), memory_share (mean), memory_age_ms (percentiles),
+    disagreement (mean, bits; None where every look stood alone).
+    """
+    told = [frame.basis for frame in masks if frame.basis is not None]
+    if not told:
+        return None
+    kinds = collections.Counter(name for basis in told for name in basis.looks)
+    known = [basis.disagreement for basis in told if basis.disagreement is not None]
+    return {
+        "a_frame": sum(kinds.values()) / len(told),
+        "kinds": dict(kinds),
+        "memory_share": sum(basis.memory_share for basis in told) / len(told),
+        "memory_age_ms": latency.percentiles(basis.memory_age_ms for basis in told),
+        "disagreement": sum(known) / len(known) if known else None,
+    }
+
+
+def gain(run: RunRecord) -> dict[str, Any] | None:
+    """What the masks have over those of one plain look, on the frames where both were measured; None without.
+
+    Keys: frames; miou, miou_no_background, dice, nsd, each the run's less that of the plain looks; plain (theirs).
+    """
+    both = [frame for frame in run.frames if frame.measures is not None and frame.plain is not None]
+    ours = accuracy_report(both, run.evaluated, run.nsd_tau)
+    theirs = accuracy_report(
+        [dataclasses.replace(frame, measures=frame.plain) for frame in both], run.evaluated, run.nsd_tau
+    )
+    if ours is None or theirs is None:
+        return None
+    plain = {name: theirs.get(name) for name in ("miou", "miou_no_background", "dice", "nsd")}
+    gained = {
+        name: ours[name] - value if value is not None and ours.get(name) is not None else None
+        for name, value in plain.items()
+    }
+    return {"frames": len(both), **gained, "plain": plain}
 
 
 def temporal(run: RunRecord) -> dict[str, Any]:

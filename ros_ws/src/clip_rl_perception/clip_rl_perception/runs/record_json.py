@@ -25,7 +25,7 @@ class ReportError(ClipRlError):
     """A report cannot be read, or two cannot be compared; the message says which and why."""
 
 
-_OWN_FORM = ("stage_ms", "instruments", "measures", "basis")
+_OWN_FORM = ("stage_ms", "instruments", "measures", "plain", "basis")
 _PLAIN = [field.name for field in dataclasses.fields(FrameRecord) if field.name not in _OWN_FORM]
 """Fields of a frame that are in the file as they are."""
 TAG_ROW: dict[str, tuple[int, int | None]] = {
@@ -53,8 +53,9 @@ def frame_to_json(frame: FrameRecord) -> dict[str, Any]:
     if frame.basis is not None:
         told = {**dataclasses.asdict(frame.basis), "looks": list(frame.basis.looks)}
         data["basis"] = {name: round(value, 4) if isinstance(value, float) else value for name, value in told.items()}
-    if frame.measures is not None:
-        data["measures"] = _measures_to_json(frame.measures)
+    for name in ("measures", "plain"):
+        if getattr(frame, name) is not None:
+            data[name] = _measures_to_json(getattr(frame, name))
     return {name: value for name, value in data.items() if value not in (None, "", [], {})} | {"topic": frame.topic}
 
 
@@ -67,6 +68,7 @@ def frame_from_json(data: Mapping[str, Any], classes: int) -> FrameRecord:
         instruments=tuple(map(_instrument, data.get("instruments", ()))),
         basis=_basis(data["basis"]) if "basis" in data else None,
         measures=_measures_from_json(data["measures"], classes) if "measures" in data else None,
+        plain=_measures_from_json(data["plain"], classes) if "plain" in data else None,
     )
 
 

@@ -69,6 +69,8 @@ class FrameRecord:
     """SHA-256 over height and width (uint32, little endian) and the mask's bytes, see `mask_hash`."""
     measures: FrameMeasures | None = None
     """Accuracy where there is ground truth, and temporal consistency; in the classes of `RunRecord.evaluated`."""
+    plain: FrameMeasures | None = None
+    """Accuracy of one plain look at the frame alone, where there is ground truth and it was asked for."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
