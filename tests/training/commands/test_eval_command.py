@@ -97,6 +97,22 @@ def test_without_json_the_report_is_printed(checkpoint: Path, root: Path, capsys
     assert report["temporal_consistency"] is not None
 
 
+def test_ghosts_are_told_by_speed_and_after_cuts(
+    checkpoint: Path, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.json"
+    assert run(*base(checkpoint, root), "--video", "--ghosts", "--json", out) == 0
+    found = json.loads(out.read_text())["ghosts"]
+    # Two videos of two frames: the second of each has a speed, and the first of the second one comes after a cut.
+    assert sum(entry["frames"] for entry in found.values()) == 3 and found["after a cut"]["frames"] == 1
+    cut = found["after a cut"]
+    assert cut["stream"] == cut["plain"] and cut["plain"]["iou"] is not None, "after a cut nothing is remembered"
+    told = [entry for entry in found.values() if entry["frames"]]
+    assert all(0 <= entry[model]["nsd"] <= 1 for entry in told for model in ("stream", "plain"))
+    printed = capsys.readouterr().out
+    assert "stream / one plain look" in printed and "after a cut" in printed
+
+
 def test_same_run_gives_the_same_numbers(checkpoint: Path, root: Path, tmp_path: Path) -> None:
     reports = []
     for name in ("one", "two"):
@@ -119,6 +135,9 @@ def test_the_mean_of_mirror_images(checkpoint: Path, root: Path, tmp_path: Path)
         run(*base(checkpoint, root), "--views", views, "--json", tmp_path / str(views))
         reports.append(json.loads((tmp_path / str(views)).read_text()))
     assert [report["views"] for report in reports] == [1, 4]
+    assert [report["run"]["looks"]["a_frame"] for report in reports] == [1, 4]
+    assert reports[0]["run"]["looks"]["disagreement"] is None and reports[1]["run"]["looks"]["disagreement"] > 0
+    assert set(reports[1]["run"]["looks"]["kinds"].values()) == {4}, "each kind once at each of four frames"
     assert reports[0]["ece"] != reports[1]["ece"], "the masks are of other probabilities"
 
 
@@ -143,6 +162,7 @@ def test_corruptions_against_a_baseline(
         (("--baseline", "x.json"), "--baseline needs --corruptions"),
         (("--corruptions", "--baseline", "/nowhere/x.json"), "baseline /nowhere/x.json cannot be read"),
         (("--worst", -1), "--worst is -1; expected 0 or more"),
+        (("--ghosts",), "--ghosts needs --video"),
         (("--rate", 0), "--rate is 0.0; expected more than 0"),
         (("--split", "val"), "has no split 'val'; it has: all"),
         (("--sequences", "c"), "no frames of c"),

@@ -32,6 +32,7 @@ from clip_rl_training.datasets import ALL, DATASETS, SegmentationDataset, open_d
 from clip_rl_training.datasets.guessed_label_map import label_map_of
 from clip_rl_training.evaluating.evaluated_classes import ClassMapping, class_mapping
 from clip_rl_training.evaluating.evaluation_loop import evaluate
+from clip_rl_training.evaluating.ghost_run import ghost_lines, measure_ghosts
 from clip_rl_training.evaluating.pipeline_predictor import DEFAULT_RATE, PipelinePredictor, load_predictor
 from clip_rl_training.evaluating.robustness import mean_corruption_error, read_baseline, run_corruptions
 from clip_rl_training.evaluating.worst_frames import WorstFrames
@@ -59,6 +60,8 @@ class Data:
     """Frames of a sequence follow each other."""
     rate: float = DEFAULT_RATE
     """Of --video, Hz."""
+    ghosts: bool = False
+    """With --video, measure what lags behind motion or stays after it, by speed and after cuts."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -146,6 +149,8 @@ def run(options: Options) -> int:
             )
             if baseline is not None:
                 report["corruptions"].update(mean_corruption_error(report["corruptions"], *baseline))
+        if data.ghosts:
+            report["ghosts"] = measure_ghosts(dataset, predictor, mapping, tau=options.output.tau)
     if synonyms is not None:
         report["synonyms"] = _renamed(options, dataset, synonyms, mapping, report)
     if options.output.json is None:
@@ -206,6 +211,8 @@ def summary(report: dict[str, Any]) -> str:
     if "synonyms" in report:
         other = report["synonyms"]
         lines.append(f"with other names: mIoU {shown(other['miou'])}, {shown(other['kept'], '.0%')} of it kept")
+    if "ghosts" in report:
+        lines += ghost_lines(report["ghosts"])
     if "corruptions" in report:
         corruptions = report["corruptions"]
         line = f"corruptions: mean error {shown(corruptions['mean_error'])} on {corruptions['frames']} frames"
@@ -218,6 +225,8 @@ def summary(report: dict[str, Any]) -> str:
 def _check(options: Options) -> None:
     if not options.data.rate > 0:
         raise ClipRlError(f"--rate is {options.data.rate}; expected more than 0, in frames per second")
+    if options.data.ghosts and not options.data.video:
+        raise ClipRlError("--ghosts needs --video: it is what a stream's memory leaves behind")
     if options.robust.baseline and not options.robust.corruptions:
         raise ClipRlError("--baseline needs --corruptions: it is what mean corruption error is relative to")
 

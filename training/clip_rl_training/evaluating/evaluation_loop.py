@@ -14,6 +14,8 @@ from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.metrics import latency
 from clip_rl_perception.metrics.evaluator import Evaluator, FrameScore
 from clip_rl_perception.progress import shown
+from clip_rl_perception.report.run_summary import looks
+from clip_rl_perception.scene.types import Basis
 from clip_rl_perception.threads.prefetch import Prefetch
 
 from clip_rl_training.datasets import DatasetError, Item, SegmentationDataset
@@ -34,6 +36,8 @@ class Prediction:
     """Calibrated probability of the class x 255, uint8 (H, W), or None."""
     milliseconds: float = 0.0
     """Time for this frame, from pixels to labels."""
+    basis: Basis | None = None
+    """What the label map rests on; None of a predictor that has no looks."""
     validity: str = "OK"
     """What the pipeline says of the frame."""
 
@@ -69,6 +73,8 @@ class RunFacts:
 
     milliseconds: list[float] = dataclasses.field(default_factory=list)
     """Per frame, from pixels to labels."""
+    bases: list[Basis] = dataclasses.field(default_factory=list)
+    """Of the frames, where the predictor tells."""
     validity: dict[str, int] = dataclasses.field(default_factory=dict)
     """Frames by what the pipeline said of them."""
     seconds: float = 0.0
@@ -82,6 +88,7 @@ class RunFacts:
         return {
             "seconds": round(self.seconds, 3),
             "frame_ms": {name: times[name] for name in ("p50", "p95", "p99")},
+            "looks": looks(self.bases),
             "validity": dict(sorted(self.validity.items())),
             "problems": self.problems,
         }
@@ -139,6 +146,8 @@ def evaluate(
                 prediction, truth, result.confidence, sequence=item.sequence, frame=item.frame, rgb=rgb
             )
             facts.milliseconds.append(result.milliseconds)
+            if result.basis is not None:
+                facts.bases.append(result.basis)
             facts.validity[result.validity] = facts.validity.get(result.validity, 0) + 1
             if watcher is not None:
                 watcher(score, rgb, truth, prediction)

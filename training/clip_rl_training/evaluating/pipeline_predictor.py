@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from clip_rl_perception.arrays import ByteArray
@@ -47,8 +48,15 @@ class PipelinePredictor:
             label_map=scene.label_map,
             confidence=scene.confidence,
             milliseconds=sum(scene.stage_ms.values()),
+            basis=scene.basis,
             validity=scene.validity.name.lower(),
         )
+
+    def looking_plainly(self) -> PipelinePredictor:
+        """The same model, one plain look at each frame alone; it is freed with this one, not by itself."""
+        pipeline = self._model.pipeline
+        alone = LoadedModel(pipeline.with_config(dataclasses.replace(pipeline.config, refine_steps=0)))
+        return PipelinePredictor(alone, rate_hz=1e9 / self._period_ns)
 
     def facts(self) -> dict[str, Any]:
         """Plain data for reports: model_id, engine, classes, refine_steps_limit, views."""

@@ -19,6 +19,7 @@ from clip_rl_perception.metrics.temporal import TemporalConsistency
 from clip_rl_perception.report.accuracy import accuracy_report
 from clip_rl_perception.report.bootstrap import accuracy_intervals
 from clip_rl_perception.runs.run_record import FORMAT, STAGES, FrameRecord, RunRecord
+from clip_rl_perception.scene.types import Basis
 
 
 def summary(run: RunRecord) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def summary(run: RunRecord) -> dict[str, Any]:
         "wrong_stamps": run.wrong_stamps,
         "validity": dict(collections.Counter(frame.validity for frame in run.frames if frame.validity is not None)),
         "reasons": dict(collections.Counter(frame.reason for frame in run.frames if frame.reason)),
-        "looks": looks(masks),
+        "looks": looks([frame.basis for frame in masks if frame.basis is not None]),
         "gain": gain(run),
         "refine_steps": sum(steps) / len(steps) if steps else None,
         "refine_steps_histogram": {str(step): count for step, count in sorted(collections.Counter(steps).items())},
@@ -93,13 +94,12 @@ def metrics(run: RunRecord) -> dict[str, Any] | None:
     return report
 
 
-def looks(masks: Sequence[FrameRecord]) -> dict[str, Any] | None:
-    """What masks rest on; None where nothing was told of it.
+def looks(told: Sequence[Basis]) -> dict[str, Any] | None:
+    """What masks rest on, of those of which it was told; None without any.
 
     Keys: a_frame (looks, mean), kinds (how many of each), memory_share (mean), memory_age_ms (percentiles),
     disagreement (mean, bits; None where every look stood alone).
     """
-    told = [frame.basis for frame in masks if frame.basis is not None]
     if not told:
         return None
     kinds = collections.Counter(name for basis in told for name in basis.looks)
