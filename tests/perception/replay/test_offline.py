@@ -84,7 +84,11 @@ def test_twice_the_same_to_the_byte(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag", topics=("/left/image_raw", "/right/image_raw"))
     runs = [replayed(bag, options=OfflineOptions(bag=tmp_path / f"out{turn}")) for turn in range(2)]
     assert runs[0].output_sha256 == runs[1].output_sha256 is not None
-    masks = [list(Recording(tmp_path / f"out{turn}").masks()) for turn in range(2)]
+    recordings = [Recording(tmp_path / f"out{turn}") for turn in range(2)]
+    masks = [list(recording.masks()) for recording in recordings]
+    rests = [[status.basis for status in recording.statuses] for recording in recordings]
+    assert rests[0] == rests[1] and all(len(basis.looks) == 1 for basis in rests[0])
+    assert max(basis.memory_share for basis in rests[0]) > 0.5
     assert len(masks[0]) == 16
     assert all(np.array_equal(one[1], other[1]) for one, other in zip(*masks, strict=True))
     assert replayed(bag, topics=("/left/image_raw",)).output_sha256 != runs[0].output_sha256
@@ -177,12 +181,12 @@ def test_outputs_of_perception_and_second_copies_are_no_inputs(tmp_path: Path) -
     with BagWriter(tmp_path / "bag") as bag:
         for index in range(2):
             stamp = START + index * PERIOD
-            for topic in ("/scope/image_raw", "/scope/mask", "/scope/overlay"):
+            for topic in ("/scope/image_raw", "/scope/mask", "/scope/disagreement", "/scope/overlay"):
                 bag.write_image(image(index), stamp, topic=topic, encoding="rgb8")
             bag.write_image(image(index), stamp, topic="/scope/image_raw", encoding="jpeg")
     run = replayed(tmp_path / "bag")
     assert {frame.topic for frame in run.frames} == {"/scope/image_raw"}
-    assert len(run.problems) == 3 and all("left out" in line for line in run.problems)
+    assert len(run.problems) == 4 and all("left out" in line for line in run.problems)
     assert {frame.topic for frame in replayed(tmp_path / "bag", topics=("/scope/mask",)).frames} == {"/scope/mask"}
 
 

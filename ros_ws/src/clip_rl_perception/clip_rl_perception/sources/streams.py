@@ -29,7 +29,7 @@ from clip_rl_perception.threads.prefetch import Prefetch
 
 AHEAD_BYTES = 64 << 20
 """Memory for frames decoded ahead."""
-OUTPUT_TOPICS = ("mask", "confidence", "overlay")
+OUTPUT_TOPICS = ("mask", "confidence", "disagreement", "overlay")
 """Last parts of topics that the perception node itself publishes: no input unless asked for by name."""
 
 
