@@ -56,14 +56,17 @@ def test_the_right_mask_has_no_ghosts_and_one_that_lags_has() -> None:
     found = metrics.report()["above 8"]
     # Left of the square: 4, 8, 12 columns of 40 px that were instrument just before; of each the late mask keeps 4.
     assert (found["frames"], found["gone"]) == (3, 40 * (4 + 8 + 12))
-    assert found["right"] == {"iou": 1.0, "nsd": 1.0, "ghosts": 0.0}
+    # 32 px of 1280 are 4 of 160: of the columns that were left those at 1 to 4 px are near, all others far.
+    assert found["far"] == 40 * (0 + 4 + 8)
+    assert found["right"] == {"iou": 1.0, "nsd": 1.0, "ghosts": 0.0, "far_ghosts": 0.0}
+    assert found["late"]["far_ghosts"] == 0.0
     assert found["late"]["ghosts"] == pytest.approx(3 * 4 / 24)
     assert found["late"]["iou"] == pytest.approx(36 / 44)
     # Of 156 px of boundary 34 in each row of the square's top and bottom, and those at most a pixel beyond, lie near.
     assert 0.4 < found["late"]["nsd"] < 0.6
-    assert found["blind"] == {"iou": 0.0, "nsd": 0.0, "ghosts": 0.0}
-    unknown = {"iou": None, "nsd": None, "ghosts": None}
-    nothing = {"frames": 0, "gone": 0, "right": unknown, "late": unknown, "blind": unknown}
+    assert found["blind"] == {"iou": 0.0, "nsd": 0.0, "ghosts": 0.0, "far_ghosts": 0.0}
+    unknown = {"iou": None, "nsd": None, "ghosts": None, "far_ghosts": None}
+    nothing = {"frames": 0, "gone": 0, "far": 0, "right": unknown, "late": unknown, "blind": unknown}
     assert metrics.report()["0 to 2"] == nothing
 
 
@@ -86,6 +89,7 @@ def test_after_a_cut_the_first_frame_counts_apart_and_what_was_before_it_in_that
     found = metrics.report()
     assert (found[AFTER_CUT]["frames"], found[AFTER_CUT]["gone"], found[AFTER_CUT]["m"]["ghosts"]) == (1, 1600, 1.0)
     assert found[AFTER_CUT]["m"]["iou"] == pytest.approx(0.5)
+    assert found[AFTER_CUT]["far"] == 1600 and found[AFTER_CUT]["m"]["far_ghosts"] == 1.0
     assert found["0 to 2"]["gone"] == 0 and found["0 to 2"]["m"]["ghosts"] is None
 
 
@@ -99,7 +103,7 @@ def test_what_is_not_counted_and_unlabelled_is_left_out() -> None:
     metrics.update(picture_at(20), truth_at(20), {"m": EMPTY})
     metrics.update(picture_at(100), hidden, {"m": prediction})
     (found,) = [entry for entry in metrics.report().values() if entry["frames"]]
-    assert found["gone"] == 0 and found["m"] == {"iou": 1.0, "nsd": 1.0, "ghosts": None}
+    assert found["gone"] == 0 and found["m"] == {"iou": 1.0, "nsd": 1.0, "ghosts": None, "far_ghosts": None}
 
 
 def test_without_instruments_nothing_counts_and_another_size_begins_anew() -> None:

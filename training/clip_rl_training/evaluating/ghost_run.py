@@ -61,6 +61,7 @@ def ghost_lines(report: dict[str, Any]) -> list[str]:
         lines.append(
             f"  {kind:12} {entry['frames']:5} frames"
             f"  IoU {pair(entry, 'iou', '.3f')}  NSD {pair(entry, 'nsd', '.3f')}"
-            f"  ghosts {pair(entry, 'ghosts', '.2f', 100.0)} % of {entry['gone']} px that were left"
+            f"  ghosts {pair(entry, 'ghosts', '.2f', 100.0)} % of {entry['gone']} px that were left,"
+            f" {pair(entry, 'far_ghosts', '.2f', 100.0)} % of {entry['far']} far from all"
         )
     return lines

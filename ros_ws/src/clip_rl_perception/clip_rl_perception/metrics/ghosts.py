@@ -4,7 +4,8 @@ By how fast instruments move, in pixels a frame of a picture `REFERENCE_WIDTH` w
 frame after a cut: IoU (pooled), NSD (mean of frames), and the share of ghosts: of the pixels that were instrument in
 one of the `LAST` frames before and are not now, how many are called instrument. A model without memory makes such
 errors too, since instruments are seen too large or leave their like behind: a share means something beside that of one
-plain look.
+plain look. Close to an instrument such an error is one of its outline; `FAR` from every instrument it is a ghost
+proper.
 
 Speed is the median length of the optical flow over the pixels of instruments: DIS as in `temporal`, by its preset
 MEDIUM, since FAST tells slow motion a third too small.
@@ -30,6 +31,8 @@ LAST = 5
 """How many frames before the present one count as just before."""
 REFERENCE_WIDTH = 1280
 """Width of the picture that speeds are told for, px."""
+FAR = 32
+"""From so far, px of a picture as wide, nothing of an instrument's outline is meant."""
 SPEEDS = {"0 to 2": 2.0, "2 to 8": 8.0, "above 8": math.inf}
 """Classes of speed and their upper limits, px a frame."""
 AFTER_CUT = "after a cut"
@@ -45,12 +48,14 @@ class _Sums:
     both: int = 0
     either: int = 0
     ghosts: int = 0
+    far: int = 0
 
-    def report(self, gone: int) -> dict[str, float | None]:
+    def report(self, gone: int, far: int) -> dict[str, float | None]:
         return {
             "iou": to_json(self.both / self.either if self.either else math.nan),
             "nsd": to_json(self.nsd / self.nsd_frames if self.nsd_frames else math.nan),
             "ghosts": to_json(self.ghosts / gone if gone else math.nan),
+            "far_ghosts": to_json(self.far / far if far else math.nan),
         }
 
 
@@ -73,6 +78,7 @@ class GhostMetrics:
         self._sums = {kind: {name: _Sums() for name in models} for kind in (*SPEEDS, AFTER_CUT)}
         self._frames = dict.fromkeys(self._sums, 0)
         self._gone = dict.fromkeys(self._sums, 0)
+        self._far = dict.fromkeys(self._sums, 0)
         self._before: deque[BoolArray] = deque(maxlen=LAST)
         self._grey: ByteArray | None = None
         self._cut = False
@@ -108,22 +114,27 @@ class GhostMetrics:
         gone = recent & ~instrument & counted
         self._frames[kind] += 1
         self._gone[kind] += int(gone.sum())
+        distance = cv2.distanceTransform((~instrument).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        far = gone & (distance > FAR * truth.shape[1] / REFERENCE_WIDTH) if instrument.any() else gone
+        self._far[kind] += int(far.sum())
         for name in self._models:
             called = predictions[name]
-            self._add(self._sums[kind][name], (called != 0) & (called != IGNORED) & counted, instrument, gone)
+            self._add(self._sums[kind][name], (called != 0) & (called != IGNORED) & counted, instrument, gone, far)
         return kind
 
     def report(self) -> dict[str, Any]:
         """Plain data, by class of frames.
 
-        Keys: frames (how many), gone (pixels that were instrument just before and are not now); by model a mapping of
-        iou, nsd, ghosts (share of gone that is called instrument), each None where nothing tells.
+        Keys: frames (how many), gone (pixels that were instrument just before and are not now), far (those of them far
+        from every instrument); by model a mapping of iou, nsd, ghosts and far_ghosts (share of gone and of far that is
+        called instrument), each None where nothing tells.
         """
         return {
             kind: {
                 "frames": self._frames[kind],
                 "gone": self._gone[kind],
-                **{name: sums.report(self._gone[kind]) for name, sums in models.items()},
+                "far": self._far[kind],
+                **{name: sums.report(self._gone[kind], self._far[kind]) for name, sums in models.items()},
             }
             for kind, models in self._sums.items()
         }
@@ -146,10 +157,11 @@ class GhostMetrics:
         speed = float(np.median(lengths))
         return next(name for name, limit in SPEEDS.items() if speed < limit)
 
-    def _add(self, sums: _Sums, called: BoolArray, instrument: BoolArray, gone: BoolArray) -> None:
+    def _add(self, sums: _Sums, called: BoolArray, instrument: BoolArray, gone: BoolArray, far: BoolArray) -> None:
         sums.both += int((called & instrument).sum())
         sums.either += int((called | instrument).sum())
         sums.ghosts += int((called & gone).sum())
+        sums.far += int((called & far).sum())
         distances = surface_distances(called.view(np.uint8), instrument.view(np.uint8))
         if distances[0].size or distances[1].size:
             sums.nsd += nsd_from_distances(*distances, self._tau)
