@@ -26,9 +26,10 @@ from clip_rl_perception.engine import build, build_progress, load, openvino_engi
 from clip_rl_perception.engine.build import build_engine
 from clip_rl_perception.engine.golden import GOLDEN_FILE
 from clip_rl_perception.engine.load import load_engine, open_engine
-from clip_rl_perception.engine.manifest import MANIFEST_FILE, Bounds, sha256_of
+from clip_rl_perception.engine.manifest import MANIFEST_FILE, Bounds
 from clip_rl_perception.engine.protocol import EngineError, EngineInfo
 from clip_rl_perception.model.checkpoint import Checkpoint, CheckpointError, load_checkpoint, open_checkpoint
+from clip_rl_perception.model.checkpoint_files import sha256
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from engine_cases import ANYTHING, SIZE, image, save_random_checkpoint, text_rows
 
@@ -67,7 +68,7 @@ def edit_manifest(directory: Path, change: Callable[[dict[str, Any]], object]) -
 
 def forge_hash(directory: Path, name: str) -> None:
     """Let the manifest agree with a file that was changed, so that only the golden frames can tell."""
-    edit_manifest(directory, lambda data: data["files"].update({name: sha256_of(directory / name)}))
+    edit_manifest(directory, lambda data: data["files"].update({name: sha256(directory / name)}))
 
 
 def spoil_weights(directory: Path, change: Callable[[FloatArray], FloatArray], shape: str = "") -> None:
@@ -290,10 +291,10 @@ def test_the_command_of_a_refusal_mends_it(
 
 
 def test_a_build_that_fails_leaves_the_old_engine(engine: Path, checkpoint: Checkpoint) -> None:
-    before = {path.name: sha256_of(path) for path in engine.iterdir()}
+    before = {path.name: sha256(path) for path in engine.iterdir()}
     with pytest.raises(EngineError, match=r"does not reproduce this model: .*at most -1 may\. Use another --precision"):
         make(checkpoint, engine, bounds=Bounds(0.0, -1.0))
-    assert {path.name: sha256_of(path) for path in engine.iterdir()} == before
+    assert {path.name: sha256(path) for path in engine.iterdir()} == before
     assert [path.name for path in engine.parent.iterdir()] == ["engine"]
 
 

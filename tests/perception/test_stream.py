@@ -16,11 +16,12 @@ import pytest
 import torch
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.engine.build import build_engine
-from clip_rl_perception.engine.manifest import MANIFEST_FILE, sha256_of
+from clip_rl_perception.engine.manifest import MANIFEST_FILE
 from clip_rl_perception.engine.protocol import EngineError, EngineOutput
 from clip_rl_perception.labels import LabelError, label_space_from_names
 from clip_rl_perception.model.calibration import Calibration
 from clip_rl_perception.model.checkpoint import Checkpoint, load_checkpoint
+from clip_rl_perception.model.checkpoint_files import sha256
 from clip_rl_perception.model.checkpoint_network import save_checkpoint
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.model.segmenter_config import SegmenterConfig
@@ -86,13 +87,13 @@ def test_a_loaded_model_says_what_it_is(
     told: list[str] = []
     with load(ModelOptions(model=str(checkpoint), engine="torch", refine_steps=1), told.append) as loaded:
         weights = checkpoint.with_suffix(".safetensors")
-        assert loaded.model_id == sha256_of(weights)[:12]
+        assert loaded.model_id == sha256(weights)[:12]
         assert (loaded.engine_name, loaded.space.names) == ("torch fp32 96x128", SPACE.names)
         assert loaded.manifest is None
         assert loaded.parameters == {
             "model": str(checkpoint), "engine": "torch", "classes": None, "input_size": None, "threads": None,
             "device": None, "refine_steps": 1, "latency_budget_ms": None, "views": 1, "use_previous_frame": True,
-            "novelty_check": True, "weights_sha256": sha256_of(weights),
+            "novelty_check": True, "weights_sha256": sha256(weights),
         }  # fmt: skip
         assert any("first start compiles" in line for line in told) is not compiled_before
         scene, space = StreamRunner(loaded).process(image(0), 0)

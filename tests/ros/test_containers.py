@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from clip_rl_perception import cli
 from clip_rl_perception.engine.load import default_engine_dir
+from clip_rl_perception.engine.manifest import FORMAT_VERSION
 from clip_rl_perception.errors import one_line
 from clip_rl_perception.resources import user_cache
 from clip_rl_perception.ros import spin
@@ -72,7 +73,10 @@ def test_who_has_no_home_has_caches_nowhere_or_where_told(monkeypatch: pytest.Mo
     assert not user_cache().exists() and not default_engine_dir("model", (96, 128)).exists()
     assert cli.main(["info"]) == 0
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_engine_dir("model", (96, 128)) == tmp_path / "clip-rl" / "engines" / "model-96x128"
+    assert (
+        default_engine_dir("model", (96, 128))
+        == tmp_path / "clip-rl" / "engines" / f"model-96x128-format{FORMAT_VERSION}"
+    )
 
 
 def test_no_temporary_folder_names_the_variable(

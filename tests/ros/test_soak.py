@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
+from clip_rl_perception.replay.processes import Children
+from clip_rl_perception.stress.soak_checks import PROCESSES
 from clip_rl_perception.stress.soak_plan import Life, SoakOptions
 from clip_rl_perception.stress.soak_report import page, summary, write_report
 from clip_rl_perception.stress.soak_run import Soak
@@ -44,3 +47,23 @@ def test_what_is_killed_comes_again(tmp_path: Path) -> None:
     path = write_report(data, tmp_path)
     assert "**everything holds**" in path.read_text(encoding="utf-8") == page(data)
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["lives"] == data["lives"]
+
+
+class OtherVersion(Soak):
+    """The engine that the soak began with is gone when the node asks for it: another version has replaced it."""
+
+    def is_over(self) -> bool:
+        return self.checks.findings.total() > 0
+
+    def _begin(self, children: Children, who: str) -> None:
+        self.options = dataclasses.replace(self.options, engine=str(self.options.out / "gone"))
+        super()._begin(children, who)
+
+
+def test_a_node_that_cannot_begin_is_a_finding_at_once(tmp_path: Path) -> None:
+    soak = OtherVersion(SoakOptions(tmp_path, size=(320, 256), engine="torch", rate=10.0, minutes=30.0))
+    soak.run()
+    data = summary(soak, interrupted=False)
+    (found,) = next(each["first"] for each in data["conditions"] if each["name"] == PROCESSES)
+    assert found.startswith("node 0 cannot begin: ") and f"configure failed: no engine directory at {tmp_path / 'gone'}" in found
+    assert not data["holds"] and data["counts"]["masks"] == 0

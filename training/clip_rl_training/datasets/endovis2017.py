@@ -29,13 +29,13 @@ from pathlib import Path
 
 import numpy as np
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.folder_files import below, entries
+from clip_rl_perception.folder_files import entries
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.sources.mask_coding import CodingError, ValueCoding, single_channel
 from natsort import natsorted
 
 from clip_rl_training.datasets.dataset import CodedMask, Crop, DatasetError, Item, SegmentationDataset, read_mask
-from clip_rl_training.datasets.listing import Listing, folders_below, images_in, lone_masks
+from clip_rl_training.datasets.listing import Listing, files_near, folders_below, images_in, lone_masks
 
 FOLDS = ((1, 3), (2, 5), (4, 8), (6, 7))
 """Validation sequences of each fold (ternaus); the other six train."""
@@ -188,7 +188,7 @@ def _check_mappings(root: Path, problems: list[str]) -> None:
         "mappings.json": PARTS,
     }
     for name, values in expected.items():
-        for path in [*below(root, name), *below(root, f"*/{name}"), *below(root, f"*/*/{name}")]:
+        for path in files_near(root, name):
             try:
                 found = json.loads(path.read_text(encoding="utf-8"))
                 known = {re.sub(r"[\s-]+", "_", str(key)).lower(): int(value) for key, value in found.items()}

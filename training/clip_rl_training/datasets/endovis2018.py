@@ -19,12 +19,11 @@ import json
 import re
 from pathlib import Path
 
-from clip_rl_perception.folder_files import below
 from clip_rl_perception.labels import LabelSpace, load_label_space
 from clip_rl_perception.sources.mask_coding import ColorCoding
 
 from clip_rl_training.datasets.dataset import CodedMask, SegmentationDataset
-from clip_rl_training.datasets.listing import Listing, folders_below
+from clip_rl_training.datasets.listing import Listing, files_near, folders_below
 
 TRAIN = tuple(f"seq_{number}" for number in range(1, 17) if number != 8)
 TEST = tuple(f"test_seq_{number}" for number in range(1, 5))
@@ -87,7 +86,7 @@ def sequence_folders(root: Path, problems: list[str]) -> list[tuple[Path, str]]:
 
 def check_labels_json(root: Path, space: LabelSpace, problems: list[str]) -> None:
     """Compare every labels.json near the root with `space`; what differs goes to `problems`."""
-    for path in [*below(root, "labels.json"), *below(root, "*/labels.json"), *below(root, "*/*/labels.json")]:
+    for path in files_near(root, "labels.json"):
         try:
             entries = json.loads(path.read_text(encoding="utf-8"))
             found = {int(entry["classid"]): (str(entry["name"]), tuple(entry["color"])) for entry in entries}

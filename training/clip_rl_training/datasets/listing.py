@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from clip_rl_perception.folder_files import entries, image_files, told_twins
+from clip_rl_perception.folder_files import below, entries, image_files, told_twins
 from clip_rl_perception.labels import LabelSpace
 from natsort import natsorted
 
@@ -100,6 +100,11 @@ def lone_masks(images: Mapping[str, Path], masks: Mapping[str, Path]) -> list[st
 def images_in(folder: Path) -> dict[str, Path]:
     """Image files of a folder by stem, in natural order; empty when it does not exist. Hidden files are left out."""
     return {path.stem: path for path in image_files(folder)}
+
+
+def files_near(root: Path, name: str) -> list[Path]:
+    """Files of a name in `root`, its folders, and theirs; hidden ones left out."""
+    return [path for pattern in (name, f"*/{name}", f"*/*/{name}") for path in below(root, pattern)]
 
 
 def folders_below(root: Path, pattern: str, depth: int = 4) -> list[Path]:

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import load_label_space
-from clip_rl_perception.stress.byte_damage import damage
+from clip_rl_perception.stress.byte_damage import damage_file
 from clip_rl_perception.stress.fuzz_subject import Done, Reading
 
 from clip_rl_training.datasets import open_dataset
@@ -54,9 +54,7 @@ class MaskTreeSubject:
         file = draw.choice(files)
         name = str(file.relative_to(folder / "tree"))
         if draw.random() < 0.67:
-            content, text = damage(file.read_bytes(), draw)
-            file.write_bytes(content)
-            return "tree", Done(f"{name}: {text}", harmless=file.suffix == ".json")
+            return "tree", Done(f"{name}: {damage_file(file, draw)}", harmless=file.suffix == ".json")
         kind = draw.choice(list(MISTAKES))
         MISTAKES[kind](file)
         # A frame with other colours is as good a frame.

@@ -16,10 +16,11 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.engine import golden as gate
 from clip_rl_perception.engine.backends import Backend, backend_named
 from clip_rl_perception.engine.build_progress import Progress, stage
-from clip_rl_perception.engine.manifest import BOUNDS, MANIFEST_FILE, Bounds, Manifest, sha256_of, write_manifest
+from clip_rl_perception.engine.manifest import BOUNDS, MANIFEST_FILE, Bounds, Manifest, write_manifest
 from clip_rl_perception.engine.protocol import EngineError
 from clip_rl_perception.engine.torch_engine import TorchEngine, engine_info
 from clip_rl_perception.model.checkpoint import Checkpoint
+from clip_rl_perception.model.checkpoint_files import sha256
 
 HOLD_OUT_EVERY = 4
 """Of the calibration frames, every fourth is kept from calibration and shows what it costs."""
@@ -128,7 +129,7 @@ def _build_into(
         kept_back = gate.reference_outputs(reference, held_out, text) if quantised else None
     with stage(f"compile for {backend.name} {precision} {size[0]}x{size[1]}", progress):
         backend.write_graphs(checkpoint, size, precision, directory, calibration)
-    manifest = dataclasses.replace(manifest, files={path.name: sha256_of(path) for path in sorted(directory.iterdir())})
+    manifest = dataclasses.replace(manifest, files={path.name: sha256(path) for path in sorted(directory.iterdir())})
     with stage("golden frames on the compiled engine", progress):
         engine = backend.open(directory, manifest, threads)
         try:

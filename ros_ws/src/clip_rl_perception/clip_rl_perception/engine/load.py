@@ -12,6 +12,7 @@ from clip_rl_perception.engine import golden as gate
 from clip_rl_perception.engine.backends import backend_named
 from clip_rl_perception.engine.manifest import (
     BOUNDS,
+    FORMAT_VERSION,
     build_command,
     read_manifest,
     rebuild_hint,
@@ -192,9 +193,12 @@ def open_engine(
 
 
 def default_engine_dir(model_id: str, input_size: tuple[int, int]) -> Path:
-    """Where ``auto`` looks: under CLIP_RL_ENGINES, else the user's cache, by model and size."""
+    """Where ``auto`` looks: under CLIP_RL_ENGINES, else the user's cache, by model, size and format.
+
+    Two versions of this project on one machine would else build over each other's engines and refuse them.
+    """
     root = Path(os.environ.get("CLIP_RL_ENGINES") or user_cache() / "clip-rl" / "engines")
-    return root / f"{model_id}-{input_size[0]}x{input_size[1]}"
+    return root / f"{model_id}-{input_size[0]}x{input_size[1]}-format{FORMAT_VERSION}"
 
 
 def _verified(engine: Engine, checkpoint: Checkpoint, images: Sequence[ByteArray], log: Log) -> Engine:

@@ -8,7 +8,6 @@ the place where a difference shows.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import platform
 import shlex
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from clip_rl_perception.engine.protocol import EngineError, EngineInfo
+from clip_rl_perception.model.checkpoint_files import sha256
 
 FORMAT_VERSION = 5
 """Of the engine directory; raised when its layout or meaning changes."""
@@ -146,7 +146,7 @@ def verify_manifest(
         path = directory / name
         if not path.is_file():
             differences.append(f"file {name} is missing")
-        elif sha256_of(path) != expected:
+        elif sha256(path) != expected:
             differences.append(f"file {name} is damaged (hash differs from the manifest)")
     if differences:
         raise EngineError(f"engine {directory} cannot run here: {'; '.join(differences)}. {rebuild_hint(command)}")
@@ -180,15 +180,6 @@ def build_command(
 def rebuild_hint(command: str) -> str:
     """The end of an error line."""
     return f"Rebuild it with: {command}"
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file as 64 hex digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16", "sve")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,7 +151,9 @@ def open_checkpoint(path_or_name: str | Path) -> Checkpoint:
     description = weights.with_suffix(".json")
     metadata = read_description(description)
     expected = require(metadata, "sha256", str, description)
-    hashes = found, _ = sha256(weights), sha256(description)
+    files = weights, description
+    stamps, hashes = _stamps(files), tuple(map(sha256, files))
+    found = hashes[0]
     if found != expected:
         raise CheckpointError(
             f"{weights}: SHA-256 is {found[:12]}, {description.name} expects {expected[:12]}; "
@@ -179,7 +181,8 @@ def open_checkpoint(path_or_name: str | Path) -> Checkpoint:
     def network() -> ClipRlSegmenter:
         from clip_rl_perception.model.checkpoint_network import load_network
 
-        if (sha256(weights), sha256(description)) != hashes:
+        # Hashed again only where they may be others: the network is mostly built at once.
+        if _stamps(files) != stamps and tuple(map(sha256, files)) != hashes:
             raise CheckpointError(f"{weights} or {description.name} was replaced since it was read; load it again")
         return load_network(weights, metadata, config, label_space, templates)
 
@@ -197,6 +200,19 @@ def open_checkpoint(path_or_name: str | Path) -> Checkpoint:
         templates=templates,
         left_out=f"{weights}: its refiner, of an earlier version, is left out" if "refiner" in architecture else "",
     )
+
+
+def _stamps(files: Sequence[Path]) -> list[tuple[int, int, int] | None]:
+    """What changes when a file is written or replaced; None where it is gone."""
+    found: list[tuple[int, int, int] | None] = []
+    for file in files:
+        try:
+            status = file.stat()
+        except OSError:
+            found.append(None)
+        else:
+            found.append((status.st_ino, status.st_size, status.st_mtime_ns))
+    return found
 
 
 def load_checkpoint(path_or_name: str | Path, *, device: str | torch.device = "cpu") -> Checkpoint:

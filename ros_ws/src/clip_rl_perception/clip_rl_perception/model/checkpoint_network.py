@@ -35,6 +35,7 @@ from clip_rl_perception.model.checkpoint_files import (
 )
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.model.segmenter_config import DEFAULT_TEMPLATES, ConfigError, SegmenterConfig
+from clip_rl_perception.model.tensor_checks import differences, not_finite
 
 _SAME_TEXT = 0.99
 """Least cosine between a stored text embedding and the one its prompts give; rounding of weights and of other CPUs is
@@ -187,14 +188,7 @@ def _load_weights(segmenter: ClipRlSegmenter, tensors: dict[str, Tensor], path: 
     named = {name.removeprefix(_WEIGHTS): tensor for name, tensor in tensors.items()}
     found = {name: tensor for name, tensor in named.items() if not name.startswith(_REFINER)}
     target = segmenter.state_dict()
-    problems = [f"{name} is missing" for name in target if name not in found]
-    problems += [f"{name} is unknown" for name in found if name not in target]
-    problems += [
-        f"{name} is {tuple(tensor.shape)}, expected {tuple(target[name].shape)}"
-        for name, tensor in found.items()
-        if name in target and tensor.shape != target[name].shape
-    ]
-    if problems:
+    if problems := differences(found, target):
         more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise CheckpointError(f"{path} does not fit its architecture: {'; '.join(problems[:5])}{more}")
     segmenter.load_state_dict({name: tensor.to(target[name].dtype) for name, tensor in found.items()})
@@ -256,6 +250,5 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _check_finite(tensors: dict[str, Tensor], source: str) -> None:
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise CheckpointError(f"{source}: {name} holds values that are not finite")
+    if fault := not_finite(tensors):
+        raise CheckpointError(f"{source}: {fault}")

@@ -25,6 +25,7 @@ from clip_rl_perception.model import torchvision_compat  # noqa: F401  (before o
 from clip_rl_perception.model.checkpoint_files import sha256
 from clip_rl_perception.model.positions import resize_positions
 from clip_rl_perception.model.segmenter_config import ConfigError
+from clip_rl_perception.model.tensor_checks import differences, not_finite
 
 # isort: split
 import open_clip
@@ -80,9 +81,8 @@ def read_weights(path: Path, published: Mapping[str, Mapping[str, Any]]) -> Weig
         )
     if any(name.startswith("segmenter.") for name in tensors):
         raise ConfigError("it is a checkpoint of this project; to start from it, name it in start_from")
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise ConfigError(f"{name} holds values that are not finite")
+    if fault := not_finite(tensors):
+        raise ConfigError(fault)
     facts, told_by = _beside(path)
     if not facts:
         facts, told_by = _published(path, published)
@@ -180,14 +180,7 @@ def fill(model: Any, tensors: dict[str, Tensor]) -> list[str]:
         elif name.endswith("positional_embedding") and tensor.shape[1:] == wanted[1:]:
             fitted[name] = _resized(name, tensor.float(), wanted[0])
             notes.append(f"{name} resized from {tensor.shape[0]} to {wanted[0]} positions")
-    differing = [f"{name} is missing" for name in target if name not in fitted]
-    differing += [f"{name} is unknown" for name in fitted if name not in target]
-    differing += [
-        f"{name} is {tuple(tensor.shape)}, expected {tuple(target[name].shape)}"
-        for name, tensor in fitted.items()
-        if name in target and tensor.shape != target[name].shape
-    ]
-    if differing:
+    if differing := differences(fitted, target):
         kin = _looks_like(tensors)
         whose = f"; they look like weights of {kin}" if kin else ""
         raise ConfigError(f"{len(differing)} tensors are of another architecture{whose}: {'; '.join(differing[:3])}")

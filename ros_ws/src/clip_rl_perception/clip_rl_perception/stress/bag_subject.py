@@ -19,7 +19,7 @@ from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.sources.frames import Frame
 from clip_rl_perception.sources.mcap_file import McapFile
 from clip_rl_perception.sources.streams import InputOptions, open_inputs, read
-from clip_rl_perception.stress.byte_damage import damage, damage_yaml
+from clip_rl_perception.stress.byte_damage import damage_file, damage_yaml
 from clip_rl_perception.stress.fuzz_subject import Done, Reading, keep_only
 from clip_rl_perception.stress.picture_subject import sample_picture
 
@@ -62,8 +62,7 @@ class BagSubject:
         (file,) = (path for path in bag.iterdir() if path.name != "metadata.yaml")
         metadata = bag / "metadata.yaml"
         if draw.random() < 0.67:
-            content, text = damage(file.read_bytes(), draw)
-            file.write_bytes(content)
+            text = damage_file(file, draw)
             return variant, Done(f"{file.name}: {text}", knowable=self.name == "mcap" and variant in CHECKED)
         kind = draw.choice(("yaml", "yaml", "yaml", "yaml", "bytes", "gone", "renamed", "hidden"))
         text = kind
@@ -71,8 +70,7 @@ class BagSubject:
             changed, text = damage_yaml(metadata.read_text(encoding="utf-8"), draw)
             metadata.write_text(changed, encoding="utf-8")
         elif kind == "bytes":
-            content, text = damage(metadata.read_bytes(), draw)
-            metadata.write_bytes(content)
+            text = damage_file(metadata, draw)
         elif kind == "gone":
             metadata.unlink()
         elif kind == "renamed":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 EDGE = 256
 """Half of all damage begins so near to the file's begin or end, bytes: most of a file's structure lies there."""
@@ -12,6 +13,13 @@ WORDS = (
     "!!python/none", "mcap", "sqlite3", "../../elsewhere", "/", "a: b", "\x00", "é", "|", "1e400",
 )  # fmt: skip
 """What fields of metadata are replaced by."""
+
+
+def damage_file(file: Path, draw: random.Random) -> str:
+    """`damage` to a file in its place; what was done, in words."""
+    content, text = damage(file.read_bytes(), draw)
+    file.write_bytes(content)
+    return text
 
 
 def damage(data: bytes, draw: random.Random) -> tuple[bytes, str]:

@@ -20,7 +20,7 @@ import numpy as np
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.pictures.image_codec import decode_message
 from clip_rl_perception.resources import share_path
-from clip_rl_perception.stress.byte_damage import damage
+from clip_rl_perception.stress.byte_damage import damage_file
 from clip_rl_perception.stress.fuzz_subject import Done, Reading, keep_only
 
 _LOSS = re.compile("Corrupt JPEG data(?!: [1-3] extraneous bytes before marker 0xd9)|Premature end|Inconsistent prog")
@@ -46,9 +46,8 @@ class _PictureSubject:
         """As of `Subject`."""
         variant = draw.choice(sorted(self.variants))
         (file,) = keep_only(folder, variant).iterdir()
-        content, text = damage(file.read_bytes(), draw)
-        file.write_bytes(content)
-        return variant, Done(f"{file.name}: {text}", knowable=self._is_knowable(content))
+        text = damage_file(file, draw)
+        return variant, Done(f"{file.name}: {text}", knowable=self._is_knowable(file.read_bytes()))
 
     def readers(self, folder: Path, variant: str) -> dict[str, Callable[[], Reading]]:
         """As of `Subject`."""

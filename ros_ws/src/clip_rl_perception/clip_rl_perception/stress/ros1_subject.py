@@ -12,7 +12,7 @@ from rosbags.typesys import Stores, get_typestore
 from clip_rl_perception.messages import message_types
 from clip_rl_perception.sources.sqlite_file import SqliteFile
 from clip_rl_perception.stress.bag_subject import BagSubject
-from clip_rl_perception.stress.byte_damage import damage
+from clip_rl_perception.stress.byte_damage import damage_file
 from clip_rl_perception.stress.fuzz_subject import Done, keep_only
 
 COMPRESSIONS = {"plain": None, "bz2": Writer.CompressionFormat.BZ2, "lz4": Writer.CompressionFormat.LZ4}
@@ -55,6 +55,4 @@ class Ros1Subject(BagSubject):
         """As of `Subject`."""
         variant = draw.choice(sorted(COMPRESSIONS))
         (file,) = keep_only(folder, variant).iterdir()
-        content, text = damage(file.read_bytes(), draw)
-        file.write_bytes(content)
-        return variant, Done(f"{file.name}: {text}", knowable=False)
+        return variant, Done(f"{file.name}: {damage_file(file, draw)}", knowable=False)

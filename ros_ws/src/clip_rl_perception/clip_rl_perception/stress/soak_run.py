@@ -123,7 +123,10 @@ class Soak:
             self.samples += [found] if found is not None else []
             self._read()
         hangs = who == "node" and now - max(self._heard, process.started) > SILENT_S and "camera" in self._processes
-        if not process.child.running():
+        refused = process.child.log_lines("configure failed") if who == "node" else []
+        if refused:
+            self.checks.find(PROCESSES, f"node {process.life.number} cannot begin: {refused[-1]}")
+        elif not process.child.running():
             self.checks.find(PROCESSES, f"{who} {process.life.number} ended by itself: {_last_words(process.child)}")
         elif hangs:
             self.checks.fell_silent(process.life.number, SILENT_S)
