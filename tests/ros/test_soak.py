@@ -65,5 +65,6 @@ def test_a_node_that_cannot_begin_is_a_finding_at_once(tmp_path: Path) -> None:
     soak.run()
     data = summary(soak, interrupted=False)
     (found,) = next(each["first"] for each in data["conditions"] if each["name"] == PROCESSES)
-    assert found.startswith("node 0 cannot begin: ") and f"configure failed: no engine directory at {tmp_path / 'gone'}" in found
+    assert found.startswith("node 0 cannot begin: ")
+    assert f"configure failed: no engine directory at {tmp_path / 'gone'}" in found
     assert not data["holds"] and data["counts"]["masks"] == 0
