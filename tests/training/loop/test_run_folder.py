@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import dataset_trees as trees
 import pytest
 import torch
 from bar_runs import Bars, config, trained
+from clip_rl_perception import options
+from clip_rl_perception.commands import predict
 from clip_rl_perception.model.checkpoint import load_checkpoint
+from clip_rl_training.commands import eval as eval_command
+from clip_rl_training.data.dataset_stills import DatasetStills
+from clip_rl_training.data.samples import TRAINING, VALIDATION
+from clip_rl_training.loop.batches import open_stills
 from clip_rl_training.loop.best_weights import BestWeights, Validated
+from clip_rl_training.loop.finish import farewell
 from clip_rl_training.loop.loggers import open_loggers
 from clip_rl_training.loop.metrics_file import MetricsFile
+from clip_rl_training.loop.model_card import trained_on
 from clip_rl_training.loop.run_lock import lock_run
 from clip_rl_training.loop.run_state import TrainError, read_state
 from clip_rl_training.loop.trainer import Trainer
+from clip_rl_training.loop.training_config import load_config
 from clip_rl_training.loop.validate import ValidationResult
 from safetensors.torch import load_file
 
@@ -60,6 +72,32 @@ def test_a_best_last_step_is_both(tmp_path: Path) -> None:
     none = trained(config(tmp_path / "none", "steps=1", "validation.every=0"))
     none.finish()
     assert not (tmp_path / "none/tiny/best").exists()
+
+
+def test_the_commands_that_come_next_take_videos_that_were_held_out(tmp_path: Path) -> None:
+    root, run = tmp_path / "my data", tmp_path / "mine"
+    for video in ("a", "b"):
+        for frame in range(3):
+            trees.write_rgb(root / video / f"images/{frame}.png", trees.picture(frame))
+            trees.write_rgb(root / video / f"masks/{frame}.png", trees.stripes(2))
+    settings = load_config("finetune", [f"data.root={json.dumps(str(root))}", "threads=1"])
+    stills = open_stills(settings, 0, lambda line: None)
+    assert isinstance(stills, DatasetStills)
+    lines = farewell(settings, stills, run, Validated(0, 0.9, 0, 0.0), 300)
+    assert lines[0] == f"last: step 300, {run / 'model.safetensors'}" and lines[1].startswith(
+        "best: step 0, mIoU 0.900 "
+    )
+    words = [shlex.split(line) for line in lines[2:]]
+    assert all(each[:2] == ["next:", "clip-rl"] for each in words)
+    asked = options.parse(eval_command, words[0][3:])
+    assert (
+        words[0][2] == "eval" and asked.data.root == root and asked.data.sequences == stills.parts[VALIDATION].sequences
+    )
+    assert not set(asked.data.sequences) & set(stills.parts[TRAINING].sequences)
+    card = trained_on(settings, stills.parts)
+    assert card == "dataset folder, split all, 3 of its 6 frames (50%) held out", "of two alike, one video is half"
+    assert words[1][2] == "build-engine" and words[2][2:4] == ["predict", str(root)]
+    assert options.parse(predict, words[2][3:]).what.paths == (root,)
 
 
 def test_no_score_is_no_best(tmp_path: Path) -> None:
@@ -110,6 +148,7 @@ def test_a_finished_run_goes_on_from_its_average(tmp_path: Path, capsys: pytest.
 HOLDER = """
 import sys, time
 from pathlib import Path
+from clip_rl_training.loop.model_card import trained_on
 from clip_rl_training.loop.run_lock import lock_run
 held = lock_run(Path(sys.argv[1]))
 print("locked", flush=True)

@@ -90,8 +90,8 @@ def copy_checkpoint(source: Path, target: Path) -> None:
         shutil.copy2(source / name, target / name)
 
 
-def farewell(config: TrainConfig, folder: Path, best: Validated | None, step: int) -> list[str]:
-    """What is said when a run ends: where its checkpoints are, and what to do with them."""
+def farewell(config: TrainConfig, stills: Stills, folder: Path, best: Validated | None, step: int) -> list[str]:
+    """What is said when a run ends: where its checkpoints are, and what to do with them, of whole videos held out."""
     lines = [f"last: step {step}, {folder / 'model.safetensors'}"]
     if best is not None:
         lines.append(
@@ -106,7 +106,11 @@ def farewell(config: TrainConfig, folder: Path, best: Validated | None, step: in
         root = str(data.root)
         dataset = ["--dataset", data.dataset.name] if data.dataset.name != "folder" else []
         label_map = ["--label-map", data.dataset.label_map] if data.dataset.label_map else []
-        commands.insert(0, ["clip-rl", "eval", *run, *dataset, "--root", root, *label_map])
+        unseen: list[str] = []
+        if isinstance(stills, DatasetStills):
+            training, held_out = (stills.parts[part].sequences for part in (TRAINING, VALIDATION))
+            unseen = [] if set(training) & set(held_out) else ["--sequences", ",".join(held_out)]
+        commands.insert(0, ["clip-rl", "eval", *run, *dataset, "--root", root, *label_map, *unseen])
         frames = root if data.dataset.name == "folder" else frames
     commands.append(["clip-rl", "predict", frames, *run, "--out", predictions])
     return [*lines, *(f"next: {shlex.join(command)}" for command in commands)]

@@ -218,7 +218,7 @@ class Trainer:
             if self.average.decay > 0:  # else the network itself was rounded, which training does not go on from
                 self.save(finished=True)
             self.best.forget()
-            for line in farewell(self.config, self.folder, best, self.step):
+            for line in farewell(self.config, self.stills, self.folder, best, self.step):
                 self.say(line)
         self.fabric.barrier()
 
