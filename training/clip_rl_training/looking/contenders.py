@@ -176,7 +176,7 @@ def uncertain_part(first: Chooser) -> Chooser:
     return choose
 
 
-def best_fixed_order(streams: Streams, candidates: Sequence[int], longest: int = 6) -> list[int]:
+def best_fixed_order(streams: Streams, candidates: Sequence[int], longest: int = 4) -> list[int]:
     """Greedy search for the turn of looks with the highest mean IoU by video on these streams."""
     order: list[int] = []
     best = -1.0

@@ -28,22 +28,22 @@ Mode = Literal["rl", "twin", "imitate"]
 class LearningConfig:
     """How a policy learns."""
 
-    iterations: int = 150
+    iterations: int = 120
     """Rounds of acting and learning."""
     clips: int = 48
     """Clips that are acted on in a round."""
-    head_start: float = 2.0
+    head_start: float = 1.0
     """Logit by which an untrained policy prefers the fixed turn."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     """At the beginning; it falls to zero in a straight line."""
     weight_decay: float = 1e-2
-    discount: float = 0.9
+    discount: float = 0.7
     """Of rewards of later frames."""
     trace: float = 0.95
     """Lambda of the generalised advantages."""
     clip: float = 0.2
     """Largest change of an action's probability ratio that still counts."""
-    entropy: float = 0.01
+    entropy: float = 0.02
     """Price of certainty; it falls to zero."""
     epochs: int = 4
     """Passes over a round's frames."""
@@ -53,7 +53,7 @@ class LearningConfig:
     """Steps of a round where the truth is learned from: about as many as reinforcement takes."""
     explore: float = 0.2
     """Share of random looks while the twin and the imitator act."""
-    reward_scale: float = 10.0
+    reward_scale: float = 20.0
     """Rewards are multiplied by this."""
 
 

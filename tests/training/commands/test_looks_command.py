@@ -1,0 +1,94 @@
+"""`clip-rl looks` end to end: looks of a real (untrained) network at drawn videos, kept, resumed and compared."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from clip_rl_perception import options
+from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.labels import load_label_space
+from clip_rl_perception.looks.look import MIRRORS
+from clip_rl_perception.model.checkpoint import Calibration
+from clip_rl_perception.model.checkpoint_network import save_checkpoint
+from clip_rl_perception.model.segmenter import ClipRlSegmenter
+from clip_rl_perception.model.segmenter_config import SegmenterConfig
+from clip_rl_training.commands import looks as command
+from clip_rl_training.looking.cached_looks import LOOKS, WHOLE, CachedLooksError, CachedVideo
+from clip_rl_training.synthetic.scene_config import SceneConfig
+from clip_rl_training.synthetic.write_video import write_sequences
+
+FRAMES = 3
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(5)
+    segmenter = ClipRlSegmenter(SegmenterConfig(input_size=(96, 128))).eval()
+    space = load_label_space("binary")
+    stem = tmp_path_factory.mktemp("model") / "tiny"
+    calibration = Calibration.uncalibrated(segmenter.embedding_dim)
+    save_checkpoint(stem, segmenter, space, segmenter.encode_text(space), calibration, {"made by": "a test"})
+    return stem
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scenes") / "videos"
+    config = SceneConfig(height=120, width=160)
+    assert list(write_sequences(folder, config, seed=3, sequences=3, frames=FRAMES))
+    return folder
+
+
+def run(*arguments: Any) -> int:
+    return command.run(options.parse(command, [str(argument) for argument in arguments]))
+
+
+def take(checkpoint: Path, root: Path, out: Path, *more: Any) -> int:
+    model = ("--checkpoint", checkpoint, "--engine", "torch", "--threads", 1)
+    return run("take", *model, "--dataset", "endovis2018", "--root", root, "--out", out, *more)
+
+
+def test_looks_are_kept_once_and_compared(
+    checkpoint: Path, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real, synthetic, out = tmp_path / "real", tmp_path / "synthetic", tmp_path / "compared"
+    assert take(checkpoint, root, real) == 0
+    assert "3 videos" in capsys.readouterr().out
+    paths = sorted(real.iterdir())
+    assert [path.name for path in paths] == ["seq_101.npz", "seq_102.npz", "seq_103.npz"]
+    video = CachedVideo.load(paths[0])
+    assert video.log_odds.shape == (FRAMES, len(LOOKS), 24, 32) and video.truth.shape == (FRAMES, 24, 32)
+    assert np.isfinite(video.log_odds[:, :WHOLE]).all() and np.isnan(video.log_odds[:, WHOLE:]).any(axis=(2, 3)).all()
+    assert (video.fit[0] == 0).all() and (video.fit[1:] > 0).any()
+    assert (video.truth > 127).any() and ((video.truth >= 0) & (video.truth < 127)).any()
+    assert not np.array_equal(video.log_odds[0, 0], video.log_odds[0, len(MIRRORS)]), "exposures differ"
+
+    written = [path.stat().st_mtime_ns for path in paths]
+    paths[1].unlink()
+    assert take(checkpoint, root, real) == 0
+    again = [path.stat().st_mtime_ns for path in paths]
+    assert (again[0], again[2]) == (written[0], written[2]) and again[1] != written[1]
+
+    assert take(checkpoint, root, synthetic, "--damage", 5, "--frames", 2) == 0
+    damaged = CachedVideo.load(synthetic / "seq_101.npz")
+    assert len(damaged.fit) == 2
+    assert run("compare", "--real", real, "--synthetic", synthetic, "--out", out, "--seeds", 1, "--iterations", 1) == 0
+    report = json.loads((out / "looks.json").read_text())
+    assert {row["videos"] for row in report["rows"]} == {"real", "synthetic"}
+    assert (out / "looks.md").read_text().startswith("| contender | looks |")
+    assert "| policy by reinforcement |" in capsys.readouterr().out
+
+
+def test_what_cannot_be_used_is_named(tmp_path: Path, checkpoint: Path, root: Path) -> None:
+    with pytest.raises(ClipRlError, match=r"holds no kept looks.*clip-rl looks take"):
+        run("compare", "--real", tmp_path, "--synthetic", tmp_path, "--out", tmp_path / "out")
+    (tmp_path / "seq_101.npz").write_bytes(b"nothing")
+    with pytest.raises(CachedLooksError, match=r"seq_101\.npz is no file of looks.*delete it"):
+        take(checkpoint, root, tmp_path)
+    with pytest.raises(ClipRlError, match="at least 1"):
+        run("compare", "--real", tmp_path, "--synthetic", tmp_path, "--out", tmp_path / "out", "--seeds", 0)
