@@ -187,3 +187,16 @@ def test_equal_input_gives_equal_evidence() -> None:
     np.testing.assert_array_equal(one.log_belief, two.log_belief)
     for name in ("weight", "age", "disagreement"):
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+
+
+@pytest.mark.parametrize("seconds", [0.04, 0.1, 0.25, 0.4])
+def test_what_earlier_looks_say_together_is_never_older_than_the_memory(seconds: float) -> None:
+    """However slow the frames come; where many fit into the memory, as many as ever count."""
+    evidence: Evidence | None = None
+    for _ in range(20):
+        carried = carry(evidence, seconds, picture(), CONFIG)
+        if carried is not None:
+            assert float(carried.age.max()) <= CONFIG.memory_s + 1e-4
+        evidence = gather([says(0.7)], picture(), carried)
+    assert carried is not None
+    assert np.median(carried.weight) == pytest.approx(min(CONFIG.most_looks, CONFIG.memory_s / seconds - 1), rel=0.02)

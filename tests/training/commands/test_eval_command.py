@@ -72,7 +72,7 @@ def test_report_and_pictures(checkpoint: Path, root: Path, tmp_path: Path, capsy
     assert len(report["model_id"]) == 12 and report["engine"].startswith("torch")
     assert [entry["picture"] for entry in report["worst"]] == sorted(path.name for path in pictures.iterdir())
     assert sum(report["run"]["validity"].values()) == 4
-    assert capsys.readouterr().out.startswith("untrained on 4 frames of folder: mIoU ")
+    assert capsys.readouterr().out.startswith("untrained on 4 frames of folder at full size, each alone: mIoU ")
     assert not list(tmp_path.rglob("*.part"))
 
 

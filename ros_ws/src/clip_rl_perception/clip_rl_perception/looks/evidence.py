@@ -31,7 +31,8 @@ class EvidenceConfig:
     """How long earlier looks count, and how much."""
 
     memory_s: float = 0.5
-    """A frame longer ago than this does not count, s of stamps."""
+    """A frame longer ago than this does not count, s of stamps; nor do earlier looks count for so much that
+    what they say together is older."""
     most_looks: float = 6.0
     """All earlier looks at a pixel count together at most as so many looks at this frame."""
     tolerance: float = 12.0
@@ -96,7 +97,9 @@ def carry(before: Evidence | None, seconds: float, picture: ByteArray, config: E
     motion = motion_between(before.picture, picture, config.tolerance)
     if float(motion.fit.mean()) < config.cut:
         return None
-    weight = np.minimum(motion.move(before.weight, cv2.BORDER_CONSTANT), np.float32(config.most_looks)) * motion.fit
+    # What counts as n looks at each frame of a stream is n + 1 frames old on average, in the end.
+    most = np.float32(min(config.most_looks, config.memory_s / max(seconds, 1e-9) - 1))
+    weight = np.minimum(motion.move(before.weight, cv2.BORDER_CONSTANT), most) * motion.fit
     return Carried(
         belief=np.stack([motion.move(old) for old in before.belief]),
         weight=weight,
