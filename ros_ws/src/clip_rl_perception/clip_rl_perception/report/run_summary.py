@@ -217,7 +217,8 @@ def verdict(report: Mapping[str, Any]) -> str:
         text += f", at {report['fps']:.1f} masks a second"
     found = report["metrics"]
     if found and found.get("miou") is not None:
-        text += f"; mean IoU {found['miou']:.3f}{_plus_minus(found)} against ground truth"
+        score = f"{found['miou']:.3f}{_plus_minus(found)}"
+        text += f"; mean IoU {score} against ground truth, as video, at the frames' full size"
     return interrupted + text + "."
 
 
