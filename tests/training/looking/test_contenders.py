@@ -95,8 +95,8 @@ def test_all_contenders_are_compared_on_videos_that_nothing_learned_from() -> No
     learned = {"policy by reinforcement", "regression of the gain", "imitation of the best look"}
     assert {row.contender for row in rows} == {*fixed_contenders(0), *learned, "best fixed order"}
     assert all(len([row for row in rows if row.contender == name]) == 4 for name in learned)
-    assert any("best fixed order of looks is half turn, darker" in line for line in told), told
+    assert any("best fixed order of looks is up-down, darker" in line for line in told), told
     table = as_table(rows).splitlines()
     assert len(table) == 2 + len({row.contender for row in rows})
     assert any(line.startswith("| oracle among whole looks | 1 | 100.0 | 100.0 | 100.0 | 100.0 |") for line in table)
-    assert LOOKS[5].name == "half turn, darker"
+    assert LOOKS[5].name == "up-down, darker"

@@ -100,7 +100,7 @@ def test_unknown_truth_does_not_count() -> None:
 
 def test_looks_are_every_mirror_image_at_every_exposure() -> None:
     names = [look.name for look in LOOKS[:WHOLE]]
-    assert [name.split(", ")[0] for name in names] == ["plain", "half turn", "left-right", "up-down"] * 3
+    assert [name.split(", ")[0] for name in names] == ["plain", "up-down", "half turn", "left-right"] * 3
     assert MIRROR.tolist() == [0, 1, 2, 3] * 3 and EXPOSURE.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     gammas = [look.gamma for look in LOOKS[:WHOLE]]
     assert gammas == [1.0] * 4 + [1.6] * 4 + [0.6] * 4

@@ -24,7 +24,7 @@ QUICK = LearningConfig(iterations=30, clips=12, learning_rate=5e-3, minibatch=32
 
 
 def lit_videos(count: int, seed: int) -> list[CachedVideo]:
-    """In bright scenes the darker half turn sees the instrument, in dark ones the brighter up-down image."""
+    """In bright scenes the darker up-down image sees the instrument, in dark ones the brighter left-right one."""
     return [
         kept_video(
             f"v{seed + number}", right=5 if number % 2 else 11, light=0.8 if number % 2 else 0.2, seed=seed + number

@@ -28,6 +28,7 @@ LOOKS: tuple[Look, ...] = (*EXPOSED_MIRRORS, *PARTS)
 """Looks that are kept, in this order."""
 WHOLE = len(EXPOSED_MIRRORS)
 """The first so many of them are at the whole frame: only these can be a frame's only look."""
+_NAMES = [look.name for look in LOOKS]
 _TINY = 1e-6
 
 
@@ -59,7 +60,8 @@ class CachedVideo:
     def save(self, path: Path) -> None:
         """Write it, whole or not at all."""
         data = io.BytesIO()
-        np.savez(data, **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        np.savez(data, looks=_NAMES, **fields)
         write_bytes(path, data.getvalue())
 
     @classmethod
@@ -67,13 +69,12 @@ class CachedVideo:
         """Read it again. Raises `CachedLooksError`."""
         try:
             with np.load(path, allow_pickle=False) as data:
+                names = data["looks"].tolist()
                 fields = {field.name: data[field.name] for field in dataclasses.fields(cls)}
         except (OSError, ValueError, KeyError) as error:
             raise CachedLooksError(f"{path} is no file of looks ({error}); delete it and run again") from error
-        if fields["log_odds"].shape[1] != len(LOOKS):
-            raise CachedLooksError(
-                f"{path} holds {fields['log_odds'].shape[1]} looks a frame, this version has {len(LOOKS)}; delete it"
-            )
+        if names != _NAMES:
+            raise CachedLooksError(f"{path} holds other looks than this version takes; delete it and run again")
         return cls(name=str(fields.pop("name")), **fields)
 
 

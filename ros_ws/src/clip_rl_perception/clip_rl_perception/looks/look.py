@@ -128,8 +128,8 @@ def _exposure(gamma: float) -> ByteArray:
 
 
 PLAIN = Look("plain")
-MIRRORS = (PLAIN, Look("half turn", -1, -1), Look("left-right", 1, -1), Look("up-down", -1, 1))
-"""In the order in which they are taken: the half turn differs most from the plain look and helps most beside it."""
+MIRRORS = (PLAIN, Look("up-down", -1, 1), Look("half turn", -1, -1), Look("left-right", 1, -1))
+"""In the order in which they are taken. A stream does not mind the order; a still with two looks gains from up-down."""
 DARKER, BRIGHTER = Look("darker", gamma=1.6), Look("brighter", gamma=0.6)
 PARTS = (
     Look("middle", part=(0.2, 0.2, 0.8, 0.8)),
