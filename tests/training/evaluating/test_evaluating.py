@@ -245,6 +245,21 @@ def test_corruptions_are_measured_and_repeatable(dataset: SegmentationDataset) -
     json.dumps(result)
 
 
+def test_corruptions_of_video_share_their_pattern_and_follow_each_other(dataset: SegmentationDataset) -> None:
+    first = dataset.stretches(4)
+    assert [f"{item.sequence}/{item.frame}" for item in first.items] == ["a/0", "a/1", "b/0", "b/1"]
+    assert dataset.stretches(0) is dataset and dataset.stretches(99) is dataset
+    predictor = BrightIsInstrument(150)
+    mapping = class_mapping(dataset, predictor.label_space, BINARY)
+    options = {"frames": 4, "names": ("cloth",), "severities": (5,)}
+    video = run_corruptions(dataset, predictor, mapping, video=True, **options)  # type: ignore[arg-type]
+    assert predictor.follows == [False, True, False, True] * 2, "clean, then cloth"
+    alone = run_corruptions(dataset, predictor, mapping, **options)  # type: ignore[arg-type]
+    assert video["results"] != alone["results"], "each frame alone has a pattern of its own"
+    with pytest.raises(RobustnessError, match="other --video"):
+        mean_corruption_error(video, alone, "peer")
+
+
 def test_mean_corruption_error_by_hand() -> None:
     def results(clean: float, values: dict[str, list[float]]) -> dict[str, object]:
         return {

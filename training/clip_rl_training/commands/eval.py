@@ -101,7 +101,7 @@ class Robustness:
     corruptions: Annotated[bool, Option(help=f"run {len(CORRUPTIONS)} corruptions at 5 severities")] = False
     """Run all corruptions at 5 severities."""
     corruption_frames: Annotated[NaturalNumber, Option(metavar="N")] = 50
-    """Frames for it, 0 for all."""
+    """Frames for it, 0 for all; with --video the first ones of each sequence, which share their damage."""
     seed: NaturalNumber = 0
     """Of the random patterns."""
     baseline: Annotated[Path | None, Option(metavar="PEER.json")] = None
@@ -146,6 +146,7 @@ def run(options: Options) -> int:
                 frames=robust.corruption_frames,
                 seed=robust.seed,
                 names=tuple(CORRUPTIONS),
+                video=data.video,
             )
             if baseline is not None:
                 report["corruptions"].update(mean_corruption_error(report["corruptions"], *baseline))

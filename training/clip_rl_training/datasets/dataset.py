@@ -163,6 +163,19 @@ class SegmentationDataset:
         places = np.linspace(0, len(self) - 1, frames).round().astype(int)
         return dataclasses.replace(self, items=tuple(self.items[place] for place in places))
 
+    def stretches(self, frames: int) -> SegmentationDataset:
+        """At most `frames` items, consecutive in each sequence and as many of each, from its beginning; 0 means all."""
+        if not 0 < frames < len(self):
+            return self
+        most = max(1, frames // len(self.sequences))
+        taken: dict[str, int] = {}
+        items = []
+        for item in self.items:
+            taken[item.sequence] = taken.get(item.sequence, 0) + 1
+            if taken[item.sequence] <= most:
+                items.append(item)
+        return dataclasses.replace(self, items=tuple(items))
+
 
 def check_disjoint(parts: Mapping[str, SegmentationDataset]) -> None:
     """Refuse splits that share a sequence or a file: neighbouring frames leak (`paper-and-peers`, section 2.1).

@@ -46,27 +46,30 @@ def run_corruptions(
     seed: int = 0,
     names: Sequence[str] = tuple(CORRUPTIONS),
     severities: Sequence[int] = SEVERITIES,
+    video: bool = False,
 ) -> dict[str, Any]:
-    """Evaluate under every corruption and severity; each frame stands alone.
+    """Evaluate under every corruption and severity.
 
     Args:
         dataset: frames and truth.
         predictor: the model.
         mapping: classes.
-        frames: at most this many frames are used, spread evenly over the dataset; 0 means all.
-        seed: of the random patterns; each frame has its own.
+        frames: at most this many frames are used, spread evenly over the dataset, of video the first of each sequence;
+            0 means all.
+        seed: of the random patterns; each frame has its own, of video each sequence, as a dirty lens has.
         names: corruptions.
         severities: of each, out of 1 to 5.
+        video: frames of a sequence follow each other; otherwise each stands alone.
 
     Returns:
-        Plain data: frames, frame_list (digest), seed, clean {metrics}, results {corruption: {severity: metrics}},
-        mean_error (mean E over corruptions and severities).
+        Plain data: frames, video, frame_list (digest), seed, clean {metrics}, results {corruption: {severity:
+        metrics}}, mean_error (mean E over corruptions and severities).
     """
-    chosen = dataset.spread(frames)
+    chosen = dataset.stretches(frames) if video else dataset.spread(frames)
 
     def measured(damage: Damage | None) -> dict[str, Any]:
         evaluator = Evaluator(mapping.names, boundary=False)
-        evaluate(chosen, predictor, mapping, evaluator, damage=damage, title="")
+        evaluate(chosen, predictor, mapping, evaluator, damage=damage, video=video, title="")
         report = evaluator.report()
         return {name: report[name] for name in REPORTED}
 
@@ -76,11 +79,12 @@ def run_corruptions(
     with Progress("corruptions", unit="runs") as progress:
         for done, (name, severity) in enumerate(itertools.product(names, severities)):
             progress.update(done, total, f"{name} {severity}")
-            results[name][str(severity)] = measured(_damage(name, severity, seed))
+            results[name][str(severity)] = measured(_damage(name, severity, seed, video))
         progress.update(total, total)
     errors = [_error(metrics) for by_severity in results.values() for metrics in by_severity.values()]
     return {
         "frames": len(chosen),
+        "video": video,
         "frame_list": frame_digest(chosen),
         "seed": seed,
         "clean": clean,
@@ -98,6 +102,8 @@ def mean_corruption_error(corruptions: dict[str, Any], peer: dict[str, Any], pee
     Raises:
         RobustnessError: other frames, seed or corruptions.
     """
+    if corruptions.get("video", False) != peer.get("video", False):
+        raise RobustnessError(f"baseline {peer_name} was measured with other --video: memory and damage differ")
     for key, what in (("frame_list", "frames"), ("seed", "seed")):
         if corruptions.get(key) != peer.get(key):
             raise RobustnessError(
@@ -137,9 +143,9 @@ def frame_digest(dataset: SegmentationDataset) -> str:
     return f"{zlib.crc32(names.encode()):08x}"
 
 
-def _damage(name: str, severity: int, seed: int) -> Callable[[ByteArray, Item], tuple[ByteArray, Any]]:
+def _damage(name: str, severity: int, seed: int, video: bool) -> Callable[[ByteArray, Item], tuple[ByteArray, Any]]:
     def damage(rgb: ByteArray, item: Item) -> tuple[ByteArray, Any]:
-        own = zlib.crc32(f"{item.sequence}/{item.frame}".encode())
+        own = zlib.crc32((item.sequence if video else f"{item.sequence}/{item.frame}").encode())
         return corrupt_and_cover(name, rgb, severity, seed=seed * 2**32 + own)
 
     return damage
