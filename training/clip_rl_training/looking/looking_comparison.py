@@ -43,7 +43,7 @@ class ComparisonConfig:
     coarser: int = 2
     """Policies learn on every so many nodes of the grid."""
     searched: int = 24
-    """About so many synthetic videos, beside the real ones, decide on the best fixed order, on a grid twice as coarse."""
+    """So many synthetic videos, beside the real ones, decide on the best fixed order, on a grid twice as coarse."""
     real_weight: float = 3.0
     """How much more often a real clip is learned from than a synthetic one."""
     held_back: float = 0.25
