@@ -12,13 +12,16 @@ import torch
 from clip_rl_perception import options
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import load_label_space
+from clip_rl_perception.looks.evidence import EvidenceConfig
 from clip_rl_perception.looks.look import MIRRORS
 from clip_rl_perception.model.checkpoint import Calibration
 from clip_rl_perception.model.checkpoint_network import save_checkpoint
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.model.segmenter_config import SegmenterConfig
+from clip_rl_perception.stream import load
+from clip_rl_perception.stream_options import ModelOptions
 from clip_rl_training.commands import looks as command
-from clip_rl_training.looking.cached_looks import LOOKS, WHOLE, CachedLooksError, CachedVideo
+from clip_rl_training.looking.cached_looks import LOOKS, WHOLE, CachedLooksError, CachedVideo, look_at_video
 from clip_rl_training.synthetic.scene_config import SceneConfig
 from clip_rl_training.synthetic.write_video import write_sequences
 
@@ -65,6 +68,8 @@ def test_looks_are_kept_once_and_compared(
     assert video.log_odds.shape == (FRAMES, len(LOOKS), 24, 32) and video.truth.shape == (FRAMES, 24, 32)
     assert np.isfinite(video.log_odds[:, :WHOLE]).all() and np.isnan(video.log_odds[:, WHOLE:]).any(axis=(2, 3)).all()
     assert (video.fit[0] == 0).all() and (video.fit[1:] > 0).any()
+    # 160x120 in 128x96 fills the picture; labels that are not known or not all of a node's are -1.
+    assert video.truth.min() >= -1 and video.truth.max() <= 255
     assert (video.truth > 127).any() and ((video.truth >= 0) & (video.truth < 127)).any()
     assert not np.array_equal(video.log_odds[0, 0], video.log_odds[0, len(MIRRORS)]), "exposures differ"
 
@@ -82,6 +87,17 @@ def test_looks_are_kept_once_and_compared(
     assert {row["videos"] for row in report["rows"]} == {"real", "synthetic"}
     assert (out / "looks.md").read_text().startswith("| contender | looks |")
     assert "| policy by reinforcement |" in capsys.readouterr().out
+
+
+def test_padding_and_unknown_truth_count_for_nothing(checkpoint: Path) -> None:
+    with load(ModelOptions(model=str(checkpoint), engine="torch", threads=1)) as model:
+        rgb, truth = np.full((120, 240, 3), 90, np.uint8), np.zeros((120, 240), np.uint8)
+        truth[:, :60], truth[:, 180:] = 1, 255
+        video = look_at_video(model.pipeline, "wide", [(rgb, truth)], EvidenceConfig())
+    (grid,) = video.truth
+    assert grid.shape == (24, 32)
+    assert (grid[:4] == -1).all() and (grid[-4:] == -1).all(), "above and below lies padding"
+    assert (grid[5:-5, :7] == 255).all() and (grid[5:-5, 9:23] == 0).all() and (grid[5:-5, 25:] == -1).all()
 
 
 def test_what_cannot_be_used_is_named(tmp_path: Path, checkpoint: Path, root: Path) -> None:

@@ -142,7 +142,7 @@ def _truth_on_grid(truth: ByteArray, prepared: PreparedFrame) -> npt.NDArray[np.
     seen = to_network(planes, prepared.view)
     seen[_padding(prepared)] = 0
     seen = np.asarray(cv2.resize(seen, (width // STRIDE, height // STRIDE), interpolation=cv2.INTER_AREA), np.uint8)
-    return np.where(seen[..., 1] >= 250, seen[..., 0], -1).astype(np.int16)
+    return np.where(seen[..., 1] >= 250, seen[..., 0].astype(np.int16), np.int16(-1))
 
 
 def _padding(prepared: PreparedFrame) -> BoolArray:
