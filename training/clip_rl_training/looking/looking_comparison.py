@@ -117,7 +117,7 @@ def compare_looking(
         videos = "synthetic" if fold == "synthetic" else "real"
         few = [*train[:: max(1, len(train) // config.searched)], *others]
         order = best_fixed_order(Streams(few, config.clip, factor=2 * config.coarser), range(WHOLE))
-        say(f"without {fold}: the best fixed order of looks is {', '.join(LOOKS[look].name for look in order)}")
+        say(f"without {fold}: the best fixed order of looks is {' - '.join(LOOKS[look].name for look in order)}")
         found: dict[tuple[str, int | None], dict[str, Worth]] = {
             ("best fixed order", None): run_contender(test, in_turn(order))
         }
