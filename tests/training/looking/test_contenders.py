@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -17,7 +19,14 @@ from clip_rl_training.looking.contenders import (
     run_contender,
     uncertain_part,
 )
-from clip_rl_training.looking.looking_comparison import ComparisonConfig, as_table, compare_looking, fixed_contenders
+from clip_rl_training.looking.looking_comparison import (
+    ComparisonConfig,
+    Row,
+    as_data,
+    as_table,
+    compare_looking,
+    fixed_contenders,
+)
 from clip_rl_training.looking.looking_env import LookingEnv, Streams
 from clip_rl_training.looking.reinforce_looks import LearningConfig
 from looking_videos import kept_video
@@ -80,6 +89,12 @@ def test_the_most_uncertain_part_is_taken_second() -> None:
 def test_sums_of_frames_and_empty_videos() -> None:
     assert Worth(1, 2, 0.5, 1, 1, 2).plus(Worth(1, 3, 0.5, 1, 1, 1)) == Worth(2, 5, 1.0, 2, 2, 3)
     assert np.isnan(Worth().iou) and np.isnan(Worth().mean_nsd)
+
+
+def test_what_a_video_cannot_tell_is_none_in_json() -> None:
+    row = Row("x", "real", None, 1.0, {"a": (float("nan"), 0.5), "b": (0.25, 0.75)})
+    (data,) = json.loads(json.dumps(as_data([row]), allow_nan=False))
+    assert data["by_video"] == {"a": [None, 0.5], "b": [0.25, 0.75]} and data["iou"] == 0.25 and data["nsd"] == 0.625
 
 
 def test_all_contenders_are_compared_on_videos_that_nothing_learned_from() -> None:

@@ -184,5 +184,13 @@ def _cell(values: list[float]) -> str:
 
 
 def as_data(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Plain data for JSON."""
-    return [{**dataclasses.asdict(row), "iou": row.iou, "nsd": row.nsd} for row in rows]
+    """Plain data for JSON; None for what a video cannot tell, such as the IoU of one that shows no instrument."""
+
+    def known(value: float) -> float | None:
+        return None if np.isnan(value) else value
+
+    data = []
+    for row in rows:
+        by_video = {name: [known(value) for value in values] for name, values in row.by_video.items()}
+        data.append({**dataclasses.asdict(row), "by_video": by_video, "iou": known(row.iou), "nsd": known(row.nsd)})
+    return data
