@@ -275,8 +275,8 @@ def test_an_older_stamp_counts_as_the_last_one() -> None:
     runner = StreamRunner(model(engine))
     runner.process(image(0), 2 * SECOND)
     scene, _ = runner.process(image(1), SECOND)
-    # The frame before counted: this one was looked at as the second of a stream, turned by half.
-    np.testing.assert_array_equal(engine.calls[-1], runner.prepare(image(1)).frame.network_rgb[::-1, ::-1])
+    # The frame before counted: this one was looked at as the second of a stream, upside down.
+    np.testing.assert_array_equal(engine.calls[-1], runner.prepare(image(1)).frame.network_rgb[::-1])
     assert [(tag.track_id, tag.age) for tag in scene.instruments] == [(1, 1)]
 
 
