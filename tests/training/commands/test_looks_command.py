@@ -106,5 +106,9 @@ def test_what_cannot_be_used_is_named(tmp_path: Path, checkpoint: Path, root: Pa
     (tmp_path / "seq_101.npz").write_bytes(b"nothing")
     with pytest.raises(CachedLooksError, match=r"seq_101\.npz is no file of looks.*delete it"):
         take(checkpoint, root, tmp_path)
+    for damaged in (b"", b"PK\x03\x04 cut off"):
+        (tmp_path / "seq_101.npz").write_bytes(damaged)
+        with pytest.raises(CachedLooksError, match="is no file of looks"):
+            CachedVideo.load(tmp_path / "seq_101.npz")
     with pytest.raises(ClipRlError, match="at least 1"):
         run("compare", "--real", tmp_path, "--synthetic", tmp_path, "--out", tmp_path / "out", "--seeds", 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -71,7 +72,7 @@ class CachedVideo:
             with np.load(path, allow_pickle=False) as data:
                 names = data["looks"].tolist()
                 fields = {field.name: data[field.name] for field in dataclasses.fields(cls)}
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise CachedLooksError(f"{path} is no file of looks ({error}); delete it and run again") from error
         if names != _NAMES:
             raise CachedLooksError(f"{path} holds other looks than this version takes; delete it and run again")

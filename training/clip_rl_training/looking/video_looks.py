@@ -40,7 +40,7 @@ def keep_looks(
         model: on its engine.
         out: folder of the files.
         damaged_with: seed of corruptions: each video gets none, one or two of its own, at any severity; None: none.
-        frames: at most so many of each sequence; None: all.
+        frames: at most so many of each sequence; None or 0: all.
 
     Returns:
         The files, one for each sequence.
@@ -53,7 +53,7 @@ def keep_looks(
         if path.is_file():
             CachedVideo.load(path)
             continue
-        items = [item for item in dataset.items if item.sequence == sequence][:frames]
+        items = [item for item in dataset.items if item.sequence == sequence][: frames or None]
         damage = _undamaged if damaged_with is None else video_damage(damaged_with, sequence)
         read = _frames(dataset, items, instrument, damage)
         video = look_at_video(model.pipeline, sequence, shown(read, sequence, len(items)), EvidenceConfig())
