@@ -33,7 +33,8 @@ if MISSING:
         print(f"tests/ros skipped: not importable: {', '.join(MISSING)}; source the ROS workspace first")
 
 else:
-    from harness import RELIABLE_INPUT, NodeProcess, Rig, Tester, save_random_checkpoint
+    from harness import RELIABLE_INPUT, NodeProcess, Rig, Tester
+    from random_checkpoint import save_random_checkpoint
 
 
 @pytest.fixture(scope="session")

@@ -62,23 +62,6 @@ REACHED = {
 Answer = TypeVar("Answer")
 
 
-def save_random_checkpoint(stem: Path, seed: int = 3) -> Path:
-    """The tiny network with random weights at 96x128; its classes are those of endovis2018-type."""
-    import torch
-    from clip_rl_perception.labels import load_label_space
-    from clip_rl_perception.model.checkpoint import Calibration
-    from clip_rl_perception.model.checkpoint_network import save_checkpoint
-    from clip_rl_perception.model.segmenter import ClipRlSegmenter
-    from clip_rl_perception.model.segmenter_config import SegmenterConfig
-
-    torch.manual_seed(seed)
-    segmenter = ClipRlSegmenter(SegmenterConfig(input_size=(96, 128))).eval()
-    labels = load_label_space("endovis2018-type")
-    calibration = Calibration.uncalibrated(segmenter.embedding_dim)
-    save_checkpoint(stem, segmenter, labels, segmenter.encode_text(labels), calibration, {"made by": "tests/ros"})
-    return stem.with_name(stem.name + ".safetensors")
-
-
 class NodeProcess:
     """perception_node in a process of its own; ends with the `with` block, by force if it must."""
 

@@ -30,7 +30,7 @@ MASK = np.zeros((6, 8), np.uint8)
 def ten_frames() -> RunRecord:
     """Ten frames: 0..5 with masks 10, 20, .. 60 ms late, 6 invalid, 7 and 8 replaced by newer ones, 9 lost."""
     frames = [frame(index) for index in range(6)]
-    frames[2] = frame(2, validity="degraded", reason="refinement cut short")
+    frames[2] = frame(2, validity="degraded", reason="looks left out")
     frames[5] = frame(5, stage_ms={stage: 2.0 * (place + 1) for place, stage in enumerate(STAGES)})
     frames.append(missing(6, "invalid", validity="invalid_input", reason="step 3 is too small"))
     frames += [missing(index) for index in range(7, 10)]
@@ -63,7 +63,7 @@ def test_summary() -> None:
         "decode", "preprocess", "network", "refine", "postprocess", "tags", "publish", "total",
     ]  # fmt: skip
     assert summary["validity"] == {"ok": 5, "degraded": 1, "invalid_input": 1}
-    assert summary["reasons"] == {"refinement cut short": 1, "step 3 is too small": 1}
+    assert summary["reasons"] == {"looks left out": 1, "step 3 is too small": 1}
     assert (summary["model_id"], summary["engine"]) == ("0123456789ab", "torch fp32 288x352")
     assert summary["refine_steps"] == 2.0 and summary["refine_steps_histogram"] == {"2": 6}
     assert summary["metrics"] is None

@@ -10,15 +10,11 @@ import cv2
 import dataset_trees as trees
 import numpy as np
 import pytest
-import torch
 from clip_rl_perception import options
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import load_label_space
-from clip_rl_perception.model.checkpoint import Calibration
-from clip_rl_perception.model.checkpoint_network import save_checkpoint
-from clip_rl_perception.model.segmenter import ClipRlSegmenter
-from clip_rl_perception.model.segmenter_config import SegmenterConfig
 from clip_rl_training.commands import eval as command
+from random_checkpoint import save_random_checkpoint
 
 SCALARS = ("miou", "miou_no_background", "challenge_iou", "isi_iou", "mciou", "dice", "eps_miou", "ece")
 
@@ -26,13 +22,7 @@ SCALARS = ("miou", "miou_no_background", "challenge_iou", "isi_iou", "mciou", "d
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny network with random weights at 96x128, classes of endovis2018-type."""
-    torch.manual_seed(5)
-    segmenter = ClipRlSegmenter(SegmenterConfig(input_size=(96, 128))).eval()
-    space = load_label_space("endovis2018-type")
-    stem = tmp_path_factory.mktemp("model") / "tiny"
-    calibration = Calibration.uncalibrated(segmenter.embedding_dim)
-    save_checkpoint(stem, segmenter, space, segmenter.encode_text(space), calibration, {"made by": "a test"})
-    return stem
+    return save_random_checkpoint(tmp_path_factory.mktemp("model") / "tiny", seed=5)
 
 
 @pytest.fixture(scope="module")

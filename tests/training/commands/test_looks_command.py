@@ -8,35 +8,24 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from clip_rl_perception import options
 from clip_rl_perception.errors import ClipRlError
-from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.looks.evidence import EvidenceConfig
 from clip_rl_perception.looks.look import MIRRORS
-from clip_rl_perception.model.checkpoint import Calibration
-from clip_rl_perception.model.checkpoint_network import save_checkpoint
-from clip_rl_perception.model.segmenter import ClipRlSegmenter
-from clip_rl_perception.model.segmenter_config import SegmenterConfig
 from clip_rl_perception.stream import load
 from clip_rl_perception.stream_options import ModelOptions
 from clip_rl_training.commands import looks as command
 from clip_rl_training.looking.cached_looks import LOOKS, WHOLE, CachedLooksError, CachedVideo, look_at_video
 from clip_rl_training.synthetic.scene_config import SceneConfig
 from clip_rl_training.synthetic.write_video import write_sequences
+from random_checkpoint import save_random_checkpoint
 
 FRAMES = 3
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(5)
-    segmenter = ClipRlSegmenter(SegmenterConfig(input_size=(96, 128))).eval()
-    space = load_label_space("binary")
-    stem = tmp_path_factory.mktemp("model") / "tiny"
-    calibration = Calibration.uncalibrated(segmenter.embedding_dim)
-    save_checkpoint(stem, segmenter, space, segmenter.encode_text(space), calibration, {"made by": "a test"})
-    return stem
+    return save_random_checkpoint(tmp_path_factory.mktemp("model") / "tiny", seed=5, space="binary")
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +68,8 @@ def test_looks_are_kept_once_and_compared(
     again = [path.stat().st_mtime_ns for path in paths]
     assert (again[0], again[2]) == (written[0], written[2]) and again[1] != written[1]
 
+    with pytest.raises(CachedLooksError, match=r"was made otherwise .*undamaged.*; now .*damaged with seed 5"):
+        take(checkpoint, root, real, "--damage", 5)
     assert take(checkpoint, root, synthetic, "--damage", 5, "--frames", 2) == 0
     damaged = CachedVideo.load(synthetic / "seq_101.npz")
     assert len(damaged.fit) == 2

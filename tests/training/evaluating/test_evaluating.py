@@ -248,6 +248,7 @@ def test_corruptions_are_measured_and_repeatable(dataset: SegmentationDataset) -
 def test_corruptions_of_video_share_their_pattern_and_follow_each_other(dataset: SegmentationDataset) -> None:
     first = dataset.stretches(4)
     assert [f"{item.sequence}/{item.frame}" for item in first.items] == ["a/0", "a/1", "b/0", "b/1"]
+    assert [f"{item.sequence}/{item.frame}" for item in dataset.stretches(1).items] == ["a/0"], "fewer than sequences"
     assert dataset.stretches(0) is dataset and dataset.stretches(99) is dataset
     predictor = BrightIsInstrument(150)
     mapping = class_mapping(dataset, predictor.label_space, BINARY)

@@ -31,6 +31,7 @@ def kept_video(
     fit[0] = 0
     return CachedVideo(
         name=name,
+        made="up",
         log_odds=odds,
         columns=np.broadcast_to(columns, fit.shape).copy(),
         rows=np.broadcast_to(rows, fit.shape).copy(),

@@ -127,10 +127,11 @@ def test_state_forgets_at_a_cut_and_follows_the_turn() -> None:
 def test_short_videos_are_padded_and_coarser_grids_keep_the_scale_of_worth() -> None:
     videos = [kept_video("a", 5, right=1), kept_video("b", 9, right=1)]
     streams = Streams(videos, 4)
-    assert streams.names == ["a", "b", "b"] and len(streams) == 3
-    assert streams.valid.sum(1).tolist() == [4, 4, 4]
+    assert streams.names == ["a", "b", "b"] and streams.videos == [0, 1, 1] and len(streams) == 3
+    assert streams.valid.sum(1).tolist() == [4, 4, 4], "one frame of each is left over, which is less than half a clip"
     fine, coarse = (LookingEnv(Streams(videos[:1], 8, factor=factor)) for factor in (1, 2))
     assert Streams(videos[:1], 8).valid[0].tolist() == [True] * 5 + [False] * 3
     fine.see(), coarse.see()
     gain_fine, gain_coarse = (env.worth(env.fused())[0] for env in (fine, coarse))
-    assert float(gain_fine[1] - gain_fine[0]) > 0 and float(gain_coarse[1] - gain_coarse[0]) > 0
+    assert float(gain_fine[1] - gain_fine[0]) > 0
+    np.testing.assert_allclose(gain_coarse[1] - gain_coarse[0], gain_fine[1] - gain_fine[0], rtol=0.35)

@@ -108,7 +108,7 @@ def run(options: Take | Compare) -> int:
 
 
 def _kept(folder: Path) -> list[CachedVideo]:
-    paths = sorted(folder.glob("*.npz"))
+    paths = sorted(folder.rglob("*.npz"))
     if not paths:
         raise ClipRlError(f"{folder} holds no kept looks (*.npz); make them with: clip-rl looks take")
     return [CachedVideo.load(path) for path in paths]

@@ -164,17 +164,16 @@ class SegmentationDataset:
         return dataclasses.replace(self, items=tuple(self.items[place] for place in places))
 
     def stretches(self, frames: int) -> SegmentationDataset:
-        """At most `frames` items, consecutive in each sequence and as many of each, from its beginning; 0 means all."""
+        """At most `frames` items, consecutive in each sequence and as many of each, from its beginning; 0 means all.
+
+        Of more sequences than `frames` some, evenly over the dataset, are taken.
+        """
         if not 0 < frames < len(self):
             return self
+        places = np.linspace(0, len(self.sequences) - 1, min(frames, len(self.sequences))).round().astype(int)
         most = max(1, frames // len(self.sequences))
-        taken: dict[str, int] = {}
-        items = []
-        for item in self.items:
-            taken[item.sequence] = taken.get(item.sequence, 0) + 1
-            if taken[item.sequence] <= most:
-                items.append(item)
-        return dataclasses.replace(self, items=tuple(items))
+        of_each = (tuple(item for item in self.items if item.sequence == self.sequences[place]) for place in places)
+        return dataclasses.replace(self, items=tuple(item for items in of_each for item in items[:most]))
 
 
 def check_disjoint(parts: Mapping[str, SegmentationDataset]) -> None:

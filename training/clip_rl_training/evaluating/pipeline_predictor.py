@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from clip_rl_perception.arrays import ByteArray
@@ -54,9 +53,7 @@ class PipelinePredictor:
 
     def looking_plainly(self) -> PipelinePredictor:
         """The same model, one plain look at each frame alone; it is freed with this one, not by itself."""
-        pipeline = self._model.pipeline
-        alone = LoadedModel(pipeline.with_config(dataclasses.replace(pipeline.config, refine_steps=0)))
-        return PipelinePredictor(alone, rate_hz=1e9 / self._period_ns)
+        return PipelinePredictor(self._model.looking_plainly(), rate_hz=1e9 / self._period_ns)
 
     def facts(self) -> dict[str, Any]:
         """Plain data for reports: model_id, engine, classes, refine_steps_limit, views."""

@@ -43,6 +43,8 @@ class CachedVideo:
 
     name: str
     """Of the video."""
+    made: str
+    """What else the looks depend on, in words: network, truth, damage. Other files are not taken for these."""
     log_odds: npt.NDArray[np.float16]
     """Of instrument against not, by frame and look, (N, L, h, w); NaN where a look shows nothing."""
     columns: FloatArray
@@ -76,11 +78,16 @@ class CachedVideo:
             raise CachedLooksError(f"{path} is no file of looks ({error}); delete it and run again") from error
         if names != _NAMES:
             raise CachedLooksError(f"{path} holds other looks than this version takes; delete it and run again")
-        return cls(name=str(fields.pop("name")), **fields)
+        return cls(name=str(fields.pop("name")), made=str(fields.pop("made")), **fields)
 
 
 def look_at_video(
-    pipeline: PerceptionPipeline, name: str, frames: Iterable[tuple[ByteArray, ByteArray]], config: EvidenceConfig
+    pipeline: PerceptionPipeline,
+    name: str,
+    frames: Iterable[tuple[ByteArray, ByteArray]],
+    config: EvidenceConfig,
+    *,
+    made: str = "",
 ) -> CachedVideo:
     """Take every look at every frame.
 
@@ -89,6 +96,7 @@ def look_at_video(
         name: of the video.
         frames: uint8 RGB (height, width, 3), and truth uint8 (height, width): 1 instrument, 0 not, 255 unknown.
         config: what fits, and what is a cut.
+        made: as of `CachedVideo`.
     """
     tracker: ContentAreaTracker | None = None
     pictures: list[ByteArray] = []
@@ -105,6 +113,7 @@ def look_at_video(
     grey = [picture.mean(axis=2) for picture in pictures]
     return CachedVideo(
         name=name,
+        made=made,
         log_odds=np.stack(said),
         columns=columns,
         rows=rows,

@@ -31,11 +31,17 @@ class Worth:
     """Sums over the frames of one video."""
 
     both: float = 0.0
+    """Nodes that prediction and truth call instrument."""
     either: float = 0.0
+    """Nodes that one of them does."""
     nsd: float = 0.0
+    """Of the frames that have one."""
     nsd_frames: int = 0
+    """How many have one."""
     frames: int = 0
+    """All of them."""
     looks: int = 0
+    """Taken."""
 
     @property
     def iou(self) -> float:
@@ -59,7 +65,7 @@ def run_contender(
     """Send streams through a contender.
 
     Args:
-        streams: at the grid's own size (factor 1).
+        streams: at the grid's own size (factor 1) where `tau` is given.
         choose: the contender.
         memory: earlier looks count.
         tau: tolerance of the NSD, px of the network's input; None leaves it out.

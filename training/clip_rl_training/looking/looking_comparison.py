@@ -55,9 +55,11 @@ class Row:
     """One contender on one set of videos."""
 
     contender: str
+    """Its name."""
     videos: str
     """``real`` or ``synthetic``."""
     seed: int | None
+    """Of what is learned or drawn; None: neither."""
     looks: float
     """At a frame, on average."""
     by_video: dict[str, tuple[float, float]]
@@ -112,8 +114,7 @@ def compare_looking(
     learned: dict[tuple[str, int | None], dict[str, Worth]] = {}
     for fold, others, test in folds:
         clips = Streams([*train, *others], config.clip, factor=config.coarser)
-        names = {video.name for video in others}
-        weights = torch.tensor([config.real_weight if name in names else 1.0 for name in clips.names])
+        weights = torch.tensor([config.real_weight if place >= len(train) else 1.0 for place in clips.videos])
         videos = "synthetic" if fold == "synthetic" else "real"
         few = [*train[:: max(1, len(train) // config.searched)], *others]
         order = best_fixed_order(Streams(few, config.clip, factor=2 * config.coarser), range(WHOLE))

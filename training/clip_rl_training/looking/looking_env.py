@@ -1,7 +1,7 @@
 """Many streams at once that choose one look a frame, as tensors: what a policy sees, what its choices are worth.
 
-The rules are those of `clip_rl_perception.looks.evidence` for two classes: the mean of probabilities, earlier looks
-moved along where they fit, at most `most_looks` of them; a test holds both to the same numbers.
+The rules are those of `clip_rl_perception.looks.evidence` for two classes at 14 Hz and more: the mean of probabilities,
+earlier looks moved along where they fit, at most `most_looks` of them; a test holds both to the same numbers.
 """
 
 from __future__ import annotations
@@ -44,10 +44,17 @@ class Streams:
     """V clips of at most T frames, stacked; tensors (V, T, ...) on the grid, coarsened by `factor`."""
 
     def __init__(self, videos: Sequence[CachedVideo], frames: int, factor: int = 1) -> None:
-        """Cut videos into clips of `frames`; the last frame of a shorter one is repeated and does not count."""
+        """Cut videos into clips of `frames`.
+
+        The last frame of a shorter clip is repeated and does not count. What is left of a video behind its first clip
+        is left out where it is at most half a clip.
+        """
         self.names: list[str] = []
+        """Of the video of each clip."""
+        self.videos: list[int] = []
+        """Its place among `videos`."""
         clips: list[dict[str, Tensor]] = []
-        for video in videos:
+        for place, video in enumerate(videos):
             tensors = _coarse(video, factor)
             for start in range(0, max(1, len(video.fit) - frames // 2), frames):
                 part = {name: values[start : start + frames] for name, values in tensors.items()}
@@ -57,6 +64,7 @@ class Streams:
                 clip["fit"][0] = 0.0
                 clips.append({**clip, "valid": valid})
                 self.names.append(video.name)
+                self.videos.append(place)
         stacked = {name: torch.stack([clip[name] for clip in clips]) for name in clips[0]}
         self.log_odds, self.places, self.fit = stacked["log_odds"], stacked["places"], stacked["fit"]
         self.luma, self.light, self.truth = stacked["luma"], stacked["light"], stacked["truth"]
@@ -150,7 +158,8 @@ class LookingEnv:
         overlap = (sees * has).sum((1, 2)) / (torch.maximum(sees, has).sum((1, 2)) + usual)
         sure = ((2 * said - 1) * sees).sum((1, 2)) / (sees.sum((1, 2)) + usual)
         agrees = ((2 * said - 1) * has).sum((1, 2)) / (has.sum((1, 2)) + usual)
-        new = torch.stack([*_ones(said), more, overlap, sure, agrees, 3 * _entropy(said).mean((1, 2))], dim=1)
+        taken, age = torch.ones(len(said)), torch.zeros(len(said))
+        new = torch.stack([taken, age, more, overlap, sure, agrees, 3 * _entropy(said).mean((1, 2))], dim=1)
         old = self.history[row, looks]
         keep = 0.6 * old[:, :1]
         mixed = keep * old + (1 - keep) * new
@@ -221,7 +230,3 @@ def _moved(maps: Tensor, places: Tensor, beyond: str) -> Tensor:
 def _entropy(probabilities: Tensor) -> Tensor:
     safe = probabilities.clamp(1e-6, 1 - 1e-6)
     return -(safe * safe.log() + (1 - safe) * (1 - safe).log())
-
-
-def _ones(said: Tensor) -> tuple[Tensor, Tensor]:
-    return torch.ones(len(said)), torch.zeros(len(said))

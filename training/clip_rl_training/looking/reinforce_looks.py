@@ -37,6 +37,7 @@ class LearningConfig:
     learning_rate: float = 3e-3
     """At the beginning; it falls to zero in a straight line."""
     weight_decay: float = 1e-2
+    """Of AdamW."""
     discount: float = 0.7
     """Of rewards of later frames."""
     trace: float = 0.95

@@ -15,7 +15,7 @@ from clip_rl_perception.stream import LoadedModel
 
 from clip_rl_training.corruptions import CORRUPTIONS, corrupt_and_cover
 from clip_rl_training.datasets import Item, SegmentationDataset
-from clip_rl_training.looking.cached_looks import CachedVideo, look_at_video
+from clip_rl_training.looking.cached_looks import CachedLooksError, CachedVideo, look_at_video
 
 Damage = Callable[[ByteArray, ByteArray], tuple[ByteArray, ByteArray]]
 """(rgb, truth) -> the same, damaged."""
@@ -44,21 +44,41 @@ def keep_looks(
 
     Returns:
         The files, one for each sequence.
+
+    Raises:
+        CachedLooksError: a file is there that is damaged or was made otherwise.
     """
     out.mkdir(parents=True, exist_ok=True)
+    made = _making(dataset, instrument, model, damaged_with, frames)
     paths = []
     for sequence in dataset.sequences:
         path = out / f"{sequence}.npz"
         paths.append(path)
         if path.is_file():
-            CachedVideo.load(path)
+            if (found := CachedVideo.load(path).made) != made:
+                raise CachedLooksError(f"{path} was made otherwise ({found}; now {made}); choose another folder")
             continue
         items = [item for item in dataset.items if item.sequence == sequence][: frames or None]
         damage = _undamaged if damaged_with is None else video_damage(damaged_with, sequence)
         read = _frames(dataset, items, instrument, damage)
-        video = look_at_video(model.pipeline, sequence, shown(read, sequence, len(items)), EvidenceConfig())
+        video = look_at_video(model.pipeline, sequence, shown(read, sequence, len(items)), EvidenceConfig(), made=made)
         video.save(path)
     return paths
+
+
+def _making(
+    dataset: SegmentationDataset,
+    instrument: ByteArray,
+    model: LoadedModel,
+    damaged_with: int | None,
+    frames: int | None,
+) -> str:
+    truth = [index for index in range(len(dataset.label_space)) if instrument[index] == 1]
+    damage = "undamaged" if damaged_with is None else f"damaged with seed {damaged_with}"
+    return (
+        f"{model.model_id} on {model.engine_name}, {dataset.name} with instrument {truth}, {damage}, "
+        f"{frames or 'all'} frames"
+    )
 
 
 def video_damage(seed: int, sequence: str) -> Damage:

@@ -45,6 +45,11 @@ def image_files(folder: Path) -> list[Path]:
     return [entry for entry in entries(folder) if is_image(entry)]
 
 
+def frames_in(folder: Path) -> list[Path]:
+    """Images of a folder of frames: those in an ``images`` of its own, else those in it; natural order."""
+    return image_files(folder / "images") or image_files(folder)
+
+
 def image_folders(root: Path) -> list[Path]:
     """Folders below `root` with images in them, or in an ``images`` of their own; none inside another, natural order.
 
@@ -54,8 +59,7 @@ def image_folders(root: Path) -> list[Path]:
     for folder in entries(root):
         if folder.name in MASK_FOLDERS or folder.is_symlink() or not folder.is_dir():
             continue
-        inside = image_files(folder / "images") or image_files(folder)
-        found += [folder] if inside else image_folders(folder)
+        found += [folder] if frames_in(folder) else image_folders(folder)
     return found
 
 

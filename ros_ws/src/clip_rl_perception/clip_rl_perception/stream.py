@@ -95,6 +95,11 @@ class LoadedModel:
         """Backend, precision and network size."""
         return self.pipeline.engine.info.describe()
 
+    def looking_plainly(self) -> LoadedModel:
+        """The same model and engine with one plain look at each frame alone; freed with this one, not by itself."""
+        pipeline = self.pipeline
+        return LoadedModel(pipeline.with_config(dataclasses.replace(pipeline.config, refine_steps=0)))
+
     def use_classes(self, space: LabelSpace) -> None:
         """Replace the classes; embedding their prompts takes its time, while frames are processed as before.
 

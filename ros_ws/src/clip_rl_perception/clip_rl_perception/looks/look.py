@@ -178,7 +178,7 @@ def take_looks(
         engine: runs each look, in batches of one: the time grows with their number.
         rgb: as of `Engine.infer`.
         text: as of `Engine.infer`.
-        looks: at least one.
+        looks: at least one; at the whole frame: for a part of it the frame and its view would be needed.
         budget_ms: for all looks together, ms. The first is always taken; no other begins that would not fit if it took
             as long as the longest so far.
 

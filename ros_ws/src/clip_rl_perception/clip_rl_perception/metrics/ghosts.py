@@ -96,8 +96,8 @@ class GhostMetrics:
             predictions: of every model, likewise; 255 counts as background.
 
         Returns:
-            The class that the frame counts to; None for one that counts to none: the first of a video, and those with
-            no instrument now and just before.
+            The class that the frame counts to; None for one that counts to none: the first of a video, and those not
+            after a cut with no instrument now and just before.
         """
         instrument, counted = (truth != 0) & (truth != IGNORED), truth != IGNORED
         if self._before and self._before[-1].shape != truth.shape:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.replay.run_builder import StreamKey
 from clip_rl_perception.sources.frames import Frame
@@ -18,8 +16,7 @@ class PlainLooks:
     """
 
     def __init__(self, model: LoadedModel) -> None:
-        pipeline = model.pipeline
-        self._model = LoadedModel(pipeline.with_config(dataclasses.replace(pipeline.config, refine_steps=0)))
+        self._model = model.looking_plainly()
         self._streams: dict[StreamKey, StreamRunner] = {}
 
     def mask_of(self, stream: StreamKey, frame: Frame) -> ByteArray | None:

@@ -91,7 +91,7 @@ def full_size_disagreement(grid: FloatArray, view: Letterbox) -> ByteArray:
 
 
 def pixel_major(log_probs: FloatArray) -> FloatArray:
-    """(K, h, w) as contiguous float32 (h, w, K): no copy of what engines return whose steps run on the CPU."""
+    """(K, h, w) as contiguous float32 (h, w, K): no copy of what engines return that have it so in memory."""
     return np.ascontiguousarray(np.moveaxis(log_probs, 0, 2), np.float32)
 
 

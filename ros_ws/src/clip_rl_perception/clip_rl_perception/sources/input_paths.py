@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from clip_rl_perception.folder_files import image_files, image_folders, is_image
+from clip_rl_perception.folder_files import frames_in, image_folders, is_image
 from clip_rl_perception.sources.bag_files import is_bag
 from clip_rl_perception.sources.frames import SourceError
 
@@ -39,7 +39,7 @@ def input_paths(paths: Sequence[Path]) -> tuple[list[InputPath], list[Path]]:
     opened = [path for path in given if path not in images[1:]]
     found: list[InputPath] = []
     for path, name in zip(opened, short_names(opened), strict=True):
-        below = [] if path.is_file() or is_bag(path) or _has_images(path) else image_folders(path)
+        below = [] if path.is_file() or is_bag(path) or frames_in(path) else image_folders(path)
         prefix = f"{name}/" if len(opened) > 1 else ""
         found += [InputPath(folder, f"{prefix}{folder.relative_to(path).as_posix()}") for folder in below]
         if not below:
@@ -59,7 +59,3 @@ def short_names(paths: Sequence[Path]) -> list[str]:
             return names
         for index in longer:
             taken[index] += 1
-
-
-def _has_images(folder: Path) -> bool:
-    return bool(image_files(folder / "images") or image_files(folder))

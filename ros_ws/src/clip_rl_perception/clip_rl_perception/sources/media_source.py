@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.folder_files import IMAGE_SUFFIXES, entries, image_files, image_folders, is_image, told_twins
+from clip_rl_perception.folder_files import IMAGE_SUFFIXES, entries, frames_in, image_folders, is_image, told_twins
 from clip_rl_perception.pictures.picture_files import JPEG, PNG, PictureError, decode_rgb, read_picture
 from clip_rl_perception.sources.bag_files import foreign, is_bag
 from clip_rl_perception.sources.bag_source import BagSource
@@ -49,7 +49,7 @@ class FolderSource:
             root = Path(path)
             if not root.is_dir():
                 raise SourceError(f"{root}: no such folder")
-            files = image_files(root / "images") or image_files(root)
+            files = frames_in(root)
             base = files[0].parent if files else root
         if not files:
             found = sorted({entry.suffix or entry.name for entry in entries(root)})[:8]

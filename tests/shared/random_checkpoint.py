@@ -1,0 +1,22 @@
+"""A real checkpoint of the tiny network with random weights, for tests that need a network and not its accuracy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def save_random_checkpoint(stem: Path, *, seed: int = 3, space: str = "endovis2018-type") -> Path:
+    """Write one of 96x128 with the classes of a shipped label space; path of its safetensors file."""
+    import torch
+    from clip_rl_perception.labels import load_label_space
+    from clip_rl_perception.model.checkpoint import Calibration
+    from clip_rl_perception.model.checkpoint_network import save_checkpoint
+    from clip_rl_perception.model.segmenter import ClipRlSegmenter
+    from clip_rl_perception.model.segmenter_config import SegmenterConfig
+
+    torch.manual_seed(seed)
+    segmenter = ClipRlSegmenter(SegmenterConfig(input_size=(96, 128))).eval()
+    labels = load_label_space(space)
+    calibration = Calibration.uncalibrated(segmenter.embedding_dim)
+    save_checkpoint(stem, segmenter, labels, segmenter.encode_text(labels), calibration, {"made by": "a test"})
+    return stem.with_name(stem.name + ".safetensors")
