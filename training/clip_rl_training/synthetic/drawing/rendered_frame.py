@@ -63,6 +63,29 @@ def scene_class(type_id: int, part_id: int) -> int:
 
 
 @dataclasses.dataclass(frozen=True)
+class KeypointTruth:
+    """A named point of an instrument, (x, y) px; names as of `clip_rl_perception.scene.types.KEYPOINTS`."""
+
+    name: str
+    x: float
+    y: float
+    visible: bool
+    """False: outside the content area, or covered by something."""
+
+
+@dataclasses.dataclass(frozen=True)
+class InstrumentTruth:
+    """One instrument of a frame that shows some of it."""
+
+    instance: int
+    """Its number in `SyntheticFrame.instance_map`."""
+    type_id: int
+    """Id of the label space endovis2018-type."""
+    keypoints: tuple[KeypointTruth, ...]
+    """Those that are known; none of a cut-out."""
+
+
+@dataclasses.dataclass(frozen=True)
 class SyntheticFrame:
     """One synthetic endoscope image and its labels, all of size (H, W).
 
@@ -89,6 +112,8 @@ class SyntheticFrame:
     """Plain English description of what is visible."""
     stamp: float
     """Time of the frame, s from the start of the video."""
+    instruments: tuple[InstrumentTruth, ...] = ()
+    """The drawn instruments of which at least one pixel is seen, by number."""
 
     def mapped(
         self, image: Callable[[ByteArray], ByteArray], labels: Callable[[ByteArray], ByteArray]

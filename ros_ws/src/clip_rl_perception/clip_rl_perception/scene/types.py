@@ -72,6 +72,25 @@ class Letterbox:
 
 
 @dataclasses.dataclass(frozen=True)
+class Keypoint:
+    """A named point of an instrument, (x, y) px."""
+
+    name: str
+    """One of `KEYPOINTS`."""
+    x: float
+    y: float
+    confidence: float
+    """0 to 1: how sure its place is."""
+    visible: bool
+    """False: covered by something, or outside the picture."""
+
+
+KEYPOINTS = ("entry", "wrist", "tip_1", "tip_2")
+"""Where the axis of the shaft crosses the border of the content, where the shaft ends, the ends of the jaws; an
+instrument without jaws has one tip."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Instrument:
     """One instrument seen in one frame; fields as in clip_rl_interfaces/InstrumentTag."""
 
@@ -93,6 +112,16 @@ class Instrument:
     """Frames since the track began."""
     velocity: tuple[float, float] = (0.0, 0.0)
     """Of the tip, px/s."""
+    keypoints: tuple[Keypoint, ...] = ()
+    """In the order of `KEYPOINTS`; those that the engine does not tell are left out."""
+    type_name: str = ""
+    """What kind of instrument it is; "unknown" where no type is likely enough, empty where none was looked for."""
+    type_probability: float = 0.0
+    """Calibrated probability of `type_name`, of the likeliest type where that is "unknown"."""
+    confirmed: bool = True
+    """False: seen too shortly to count as an instrument."""
+    unseen_s: float = 0.0
+    """Time since the track was last seen before this frame, s of stamps; 0 in its first frame."""
     footprint: ByteArray | None = dataclasses.field(default=None, repr=False, compare=False)
     """Mask of this instrument on the stride-4 grid, uint8 0/1, (h, w); kept for association with the next frame."""
 
