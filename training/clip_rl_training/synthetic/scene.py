@@ -33,6 +33,7 @@ from clip_rl_training.synthetic.instruments.cutouts import (
     sample_cutout,
 )
 from clip_rl_training.synthetic.instruments.designs import sample_design
+from clip_rl_training.synthetic.instruments.keypoints import instrument_truths
 from clip_rl_training.synthetic.instruments.kinematics import Placement, part_homographies, sample_placement
 from clip_rl_training.synthetic.instruments.rendering import render_part
 from clip_rl_training.synthetic.recording_style import Look, develop, sample_look
@@ -282,13 +283,13 @@ def render_scene(state: SceneState, config: SceneConfig, time: float, seed: int 
         pieces[alpha > 0.5] = 0
         classes = np.where(alpha > 0.5, np.uint8(0), classes)
     image = develop(image, state.look, state.content, bank, time, rng)
-    return _labelled(state, image, pieces, classes, time)
+    return _labelled(state, image, pieces, classes, time, frames)
 
 
 def _labelled(
-    state: SceneState, image: ByteArray, pieces: ByteArray, classes: ByteArray, time: float
+    state: SceneState, image: ByteArray, pieces: ByteArray, classes: ByteArray, time: float, frames: list[list[Points]]
 ) -> SyntheticFrame:
-    """Turn piece numbers into the label maps, outside the content area 0."""
+    """Turn piece numbers into the label maps, outside the content area 0; `frames` as placed."""
     content = state.content.mask(state.size)
     types, parts, instances, scenes = (np.zeros(256, np.uint8) for _ in range(4))
     for index, placement in enumerate(state.placements):
@@ -310,15 +311,17 @@ def _labelled(
     inside = content.astype(np.uint8)
     scene_map = np.where(pieces > 0, cv2.LUT(pieces, scenes), classes) * inside
     type_map = as_bytes(cv2.LUT(pieces, types) * inside)
+    instance_map = as_bytes(cv2.LUT(pieces, instances) * inside)
     return SyntheticFrame(
         rgb=np.ascontiguousarray(image),
         type_map=type_map,
         scene_map=as_bytes(scene_map),
         part_map=as_bytes(cv2.LUT(pieces, parts) * inside),
-        instance_map=as_bytes(cv2.LUT(pieces, instances) * inside),
+        instance_map=instance_map,
         content=content,
         caption=caption(state, type_map),
         stamp=time,
+        instruments=instrument_truths(state.placements, frames, instance_map, content),
     )
 
 

@@ -118,7 +118,10 @@ class SyntheticFrame:
     def mapped(
         self, image: Callable[[ByteArray], ByteArray], labels: Callable[[ByteArray], ByteArray]
     ) -> SyntheticFrame:
-        """The frame with `image` done to its picture and `labels` to everything else, uint8 (H, W)."""
+        """The frame with `image` done to its picture and `labels` to its label maps, uint8 (H, W).
+
+        Where its `instruments` come to lie is not known: they are left out.
+        """
         return dataclasses.replace(
             self,
             rgb=image(self.rgb),
@@ -127,4 +130,5 @@ class SyntheticFrame:
             part_map=labels(self.part_map),
             instance_map=labels(self.instance_map),
             content=labels(self.content.astype(np.uint8)) > 0,
+            instruments=(),
         )
