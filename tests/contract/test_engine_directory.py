@@ -156,8 +156,8 @@ def test_no_directory(tmp_path: Path, checkpoint: Checkpoint) -> None:
         ("", "is damaged"),
         ('{"format_version": 2, "back', "is damaged"),
         ("[]", "is of format None"),
-        ('{"format_version": 4}', "is of format 4, this version reads 5"),  # with the graphs of a refiner
-        ('{"format_version": 99}', "is of format 99, this version reads 5"),
+        ('{"format_version": 4}', "is of format 4, this version reads 6"),  # with the graphs of a refiner
+        ('{"format_version": 99}', "is of format 99, this version reads 6"),
         ('{"format_version": 5}', r"lacks or garbles a field \('backend'\)"),
     ],
 )

@@ -76,7 +76,7 @@ TRAINING_FLOORS = (
     ("losses",),
     ("naming",),
     ("loop",),
-    ("evaluating", "fuzzing", "looking"),
+    ("evaluating", "fuzzing", "looking", "instances"),
     ("comparing",),
     ("commands",),
 )

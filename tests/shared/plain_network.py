@@ -18,4 +18,4 @@ class NetworkGraph(nn.Module):
     def forward(self, images: Tensor, text: Tensor) -> NetworkOutput:
         """Of uint8 images (B, H, W, 3) and text embeddings (K, D)."""
         decoded = self.segmenter.decode(self.segmenter.prepare(images), text)
-        return NetworkOutput(functional.log_softmax(decoded.logits, dim=1), decoded.embedding)
+        return NetworkOutput(functional.log_softmax(decoded.logits, dim=1), decoded.embedding, decoded.instances)

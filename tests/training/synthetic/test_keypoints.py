@@ -30,6 +30,8 @@ def test_every_instrument_that_is_seen_is_told_with_its_type_and_points() -> Non
             assert names == [name for name in KEYPOINTS if name in names]
             assert "tip_1" in names
             assert ("wrist" in names) == (truth.type_id != SUCTION)
+            assert np.hypot(*truth.axis) == pytest.approx(1)
+            assert 0.02 * 240 < truth.radius < 0.12 * 240
 
 
 def test_visible_points_lie_on_their_instrument_and_others_do_not_lie_in_the_picture_or_are_covered() -> None:

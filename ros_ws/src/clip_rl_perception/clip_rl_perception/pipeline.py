@@ -21,7 +21,7 @@ from clip_rl_perception.errors import one_line
 from clip_rl_perception.kernels import block_mean
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.looks.evidence import Evidence, EvidenceConfig, basis_of, carry, gather
-from clip_rl_perception.looks.look import LOOKS_A_FRAME, looks_in_turn, take_looks
+from clip_rl_perception.looks.look import LOOKS_A_FRAME, looks_in_turn, mean_said, take_looks
 from clip_rl_perception.looks.motion import picture_of
 from clip_rl_perception.model.calibration import Calibration
 from clip_rl_perception.model.text_process import text_of
@@ -271,6 +271,7 @@ class PerceptionPipeline:
             self.label_space,
             temperature=temperature,
             config=self.config.instruments,
+            said=mean_said([output.instances for output in outputs]),
         )
         tagged, followed = track_instruments(found, stamp_ns, view, self._tracks(memory), self.config.tracks)
         novelty = self.calibration.novelty(_mean_direction([output.embedding for output in outputs]))

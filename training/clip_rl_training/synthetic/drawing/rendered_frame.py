@@ -83,6 +83,12 @@ class InstrumentTruth:
     """Id of the label space endovis2018-type."""
     keypoints: tuple[KeypointTruth, ...]
     """Those that are known; none of a cut-out."""
+    axis: tuple[float, float]
+    """Unit vector along the shaft, from the entry towards the tip."""
+    end: tuple[float, float]
+    """Where the shaft ends, (x, y) px, in the picture or not."""
+    radius: float
+    """Half the shaft's width there, px."""
 
 
 @dataclasses.dataclass(frozen=True)

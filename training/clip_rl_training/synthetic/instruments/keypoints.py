@@ -37,7 +37,14 @@ def instrument_truths(
             KeypointTruth(name, float(x), float(y), _is_seen((x, y), radius, instance, instance_map, content))
             for name, (x, y) in _places(placement, frames, content)
         ]
-        found.append(InstrumentTruth(instance, placement.design.type_id, tuple(points)))
+        end, beyond, beside = transform(np.array([[0.0, 0.0], [0.1, 0.0], [0.0, 1.0]]), frames[0])
+        axis = (beyond - end) / np.linalg.norm(beyond - end)
+        found.append(
+            InstrumentTruth(
+                instance, placement.design.type_id, tuple(points), (float(axis[0]), float(axis[1])),
+                (float(end[0]), float(end[1])), float(np.linalg.norm(beside - end)),
+            )
+        )  # fmt: skip
     return tuple(found)
 
 

@@ -51,14 +51,15 @@ class DeviceGraphs:
         self.fetch = Download(device)
         self._recorded: torch.cuda.CUDAGraph | None = None
 
-    def run(self, rgb: ByteArray, text: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def run(self, rgb: ByteArray, text: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray | None]:
         """As `ClassGraphs.run`, on the current stream."""
         self.send_image(rgb)
         self.send_text(text)
         self.run_network()
-        fetched = [self.fetch.begin(name, values) for name, values in self.output._asdict().items()]
-        log_probs, embedding = (finish()[0] for finish in fetched)
-        return log_probs, embedding
+        results = {name: values for name, values in self.output._asdict().items() if values is not None}
+        fetched = {name: self.fetch.begin(name, values) for name, values in results.items()}
+        found = {name: finish()[0] for name, finish in fetched.items()}
+        return found["log_probs"], found["embedding"], found.get("instances")
 
     def run_network(self) -> None:
         """Encoder and decoder of `image` and `text` into `output`."""

@@ -32,6 +32,8 @@ class NetworkOutput(NamedTuple):
     """(B, K, h, w), normalised over K."""
     embedding: Tensor
     """Global image embedding in the text space, unit length, (B, D)."""
+    instances: Tensor | None = None
+    """What places say of their instruments, (B, 9, H/8, W/8); None: the network has no instance head."""
 
 
 class CastNetworkGraph(nn.Module):
@@ -50,8 +52,8 @@ class CastNetworkGraph(nn.Module):
         """
         super().__init__()
         self.dtype = DTYPES[precision]
-        shared = segmenter.encoder, segmenter.decoder
-        self.encoder, self.classifier = copy.deepcopy(shared) if own else shared
+        shared = segmenter.encoder, segmenter.decoder, segmenter.instance_head
+        self.encoder, self.classifier, self.instance_head = copy.deepcopy(shared) if own else shared
         self.pyramid = self.classifier
         if own or self.dtype is not torch.float32:
             self.encoder = self.encoder if own else copy.deepcopy(self.encoder)
@@ -59,6 +61,8 @@ class CastNetworkGraph(nn.Module):
         if self.dtype is not torch.float32:
             self.encoder.to(self.dtype)
             self.pyramid = copy.deepcopy(self.classifier).to(self.dtype)
+            if self.instance_head is not None:
+                self.instance_head = copy.deepcopy(self.instance_head).to(self.dtype)
         for name, value in {"mean": segmenter.mean, "std": segmenter.std}.items():
             self.register_buffer(name, value.detach().clone(), persistent=False)
 
@@ -66,11 +70,12 @@ class CastNetworkGraph(nn.Module):
     std: Tensor
 
     def forward(self, images: Tensor, text: Tensor) -> NetworkOutput:
-        """Of uint8 images (B, H, W, 3) and text embeddings (K, D); both outputs are single precision."""
+        """Of uint8 images (B, H, W, 3) and text embeddings (K, D); all outputs are single precision."""
         # Cast, then permute: TensorRT moves no bytes.
         pixels = images.float().permute(0, 3, 1, 2) / 255.0
         levels, embedding = self.encoder(((pixels - self.mean) / self.std).to(self.dtype))
-        features = self.pyramid(levels).float()
-        logits = self.classifier.classify(features, text)
+        features = self.pyramid(levels)
+        logits = self.classifier.classify(features.float(), text)
         unit = functional.normalize(embedding.float(), dim=-1)
-        return NetworkOutput(functional.log_softmax(logits, dim=1), unit)
+        instances = None if self.instance_head is None else self.instance_head(levels, features).float()
+        return NetworkOutput(functional.log_softmax(logits, dim=1), unit, instances)

@@ -18,7 +18,7 @@ from typing import Any
 from clip_rl_perception.engine.protocol import EngineError, EngineInfo
 from clip_rl_perception.model.checkpoint_files import sha256
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 """Of the engine directory; raised when its layout or meaning changes."""
 
 MANIFEST_FILE = "manifest.json"

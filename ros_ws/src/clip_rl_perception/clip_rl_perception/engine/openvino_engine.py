@@ -91,7 +91,7 @@ class _Compiled:
         self._text: FloatArray = np.zeros((classes, info.embedding_dim), np.float32)
         self._inputs = [openvino.Tensor(array, shared_memory=True) for array in (self._image, self._text)]
 
-    def run(self, rgb: ByteArray, text: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def run(self, rgb: ByteArray, text: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray | None]:
         """As `ClassGraphs.run`; in memory a pixel's classes lie side by side."""
         np.copyto(self._image[0], rgb)
         np.copyto(self._text, text)
@@ -99,12 +99,14 @@ class _Compiled:
             self._network.set_input_tensor(index, tensor)
         self._network.start_async()
         self._network.wait()
-        logits, embedding = (self._network.get_output_tensor(index).data[0] for index in range(2))
+        logits, embedding, *instances = (
+            self._network.get_output_tensor(index).data[0] for index in range(len(self._network.model_outputs))
+        )
         check_finite(self._info, logits)  # the loop below takes it for granted
         log_probs: FloatArray = np.empty(logits.shape, np.float32)
         log_softmax(logits.reshape(-1, logits.shape[2]), log_probs.reshape(-1, logits.shape[2]))
         # The network's memory is written by the next frame: what leaves the engine is copied.
-        return np.moveaxis(log_probs, 2, 0), embedding.copy()
+        return np.moveaxis(log_probs, 2, 0), embedding.copy(), instances[0].copy() if instances else None
 
 
 def _first_line(error: BaseException) -> str:

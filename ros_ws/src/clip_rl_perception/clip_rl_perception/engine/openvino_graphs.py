@@ -6,22 +6,11 @@ keep maps in memory, so nothing is reordered. Notation as in `model.segmenter`.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
-
-
-class PixelMajorOutput(NamedTuple):
-    """Result of `PixelMajorNetwork`."""
-
-    logits: Tensor
-    """(1, h, w, K)."""
-    embedding: Tensor
-    """(1, D)."""
 
 
 class PixelMajorNetwork(nn.Module):
@@ -45,11 +34,19 @@ class PixelMajorNetwork(nn.Module):
     shift: Tensor
     root: Tensor
 
-    def forward(self, images: Tensor, text: Tensor) -> PixelMajorOutput:
-        """Of one uint8 image (1, H, W, 3) and text embeddings (K, D)."""
+    def forward(self, images: Tensor, text: Tensor) -> tuple[Tensor, ...]:
+        """Of one uint8 image (1, H, W, 3) and text embeddings (K, D).
+
+        Returns:
+            Logits (1, h, w, K); embedding (1, D); with an instance head what it says, (1, 9, H/8, W/8).
+        """
         pixels = images.to(torch.float32)
         pyramid, embedding = self.segmenter.encoder((pixels * self.scale + self.shift).permute(0, 3, 1, 2))
-        return PixelMajorOutput(self._classify(self.segmenter.decoder(pyramid), text), embedding)
+        features = self.segmenter.decoder(pyramid)
+        results = self._classify(features, text), embedding
+        if self.segmenter.instance_head is None:
+            return results
+        return *results, self.segmenter.instance_head(pyramid, features)
 
     def _classify(self, features: Tensor, text: Tensor) -> Tensor:
         """`Decoder.classify` as (1, h, w, K); |E f| is |R f| with R the root of E'E, a convolution by constants."""

@@ -66,13 +66,17 @@ class EngineOutput:
     """Global image embedding in the text space, unit length, (D,)."""
     network_ms: float
     """Time from the arguments to the results, ms."""
+    instances: FloatArray | None = None
+    """What each place of 8 x 8 pixels says of its instrument, (9, H/8, W/8), as of `model.instance_head.CHANNELS`;
+    None: the network has no instance head."""
 
 
 class ClassGraphs(Protocol):
     """The graph of K classes, bound to its memory."""
 
-    def run(self, rgb: ByteArray, text: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Log-probabilities (K, h, w) and embedding (D,), the caller's to keep; arguments as of `Engine.infer`.
+    def run(self, rgb: ByteArray, text: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray | None]:
+        """Log-probabilities, embedding and instances as of `EngineOutput`, the caller's to keep; arguments as of
+        `Engine.infer`.
 
         Logits that are not finite give log-probabilities that are not.
         """
@@ -109,9 +113,9 @@ class Engine:
             with self._running():
                 graphs = self._graphs_for(text.shape[0])
                 start = time.perf_counter()
-                log_probs, embedding = graphs.run(rgb, text)
+                log_probs, embedding, instances = graphs.run(rgb, text)
                 check_finite(self._info, log_probs)
-                return EngineOutput(log_probs, embedding, (time.perf_counter() - start) * 1e3)
+                return EngineOutput(log_probs, embedding, (time.perf_counter() - start) * 1e3, instances)
         except EngineError:
             raise
         except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
@@ -167,6 +171,13 @@ def check_output(info: EngineInfo, output: EngineOutput, classes: int) -> None:
         raise EngineError(f"engine {info.describe()} returned log_probs as {got}; expected float32 {expected}")
     if not np.isfinite(output.log_probs).all():
         raise EngineError(f"engine {info.describe()} returned log-probabilities that are not finite")
+    if output.instances is not None:
+        places = (9, info.input_size[0] // 8, info.input_size[1] // 8)
+        if output.instances.dtype != np.float32 or output.instances.shape != places:
+            got = described(output.instances)
+            raise EngineError(f"engine {info.describe()} returned instances as {got}; expected float32 {places}")
+        if not np.isfinite(output.instances).all():
+            raise EngineError(f"engine {info.describe()} returned instances that are not finite")
 
 
 def check_infer_arguments(info: EngineInfo, rgb: Any, text: Any) -> None:

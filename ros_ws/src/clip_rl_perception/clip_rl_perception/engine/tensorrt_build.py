@@ -40,11 +40,22 @@ class Graph(NamedTuple):
     """Which dimension of which input is the number of classes."""
 
 
+class _Results(nn.Module):
+    """A network's results as a plain tuple, without those that it has not: a plan has no place for None."""
+
+    def __init__(self, network: CastNetworkGraph) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor, text: Tensor) -> tuple[Tensor, ...]:
+        return tuple(values for values in self.network(images, text) if values is not None)
+
+
 def graph_for_export(
     checkpoint: Checkpoint, input_size: tuple[int, int], precision: str, device: torch.device
 ) -> Graph:
     """The network of a checkpoint, copied to `device`, with sample inputs of its own classes."""
-    network = CastNetworkGraph(checkpoint.segmenter, precision, input_size, own=True).eval().to(device)
+    network = _Results(CastNetworkGraph(checkpoint.segmenter, precision, input_size, own=True)).eval().to(device)
     image = torch.zeros((1, *input_size, 3), dtype=torch.uint8, device=device)
     text = checkpoint.text.float().to(device)
     if text.shape[0] < FEWEST_CLASSES:

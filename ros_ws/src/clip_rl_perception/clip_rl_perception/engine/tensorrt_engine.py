@@ -26,7 +26,7 @@ NETWORK_FILE = "network.engine"
 INPUTS = ("images", "text")
 """Names of the plan's inputs in the order of the graph's arguments."""
 OUTPUTS = tuple(f"output{index}" for index in range(len(NetworkOutput._fields)))
-"""Names of its outputs, in order."""
+"""Names of its outputs, in order; a network without an instance head lacks the last."""
 
 
 class TensorRtEngine(DeviceEngine):
@@ -66,7 +66,7 @@ class TensorRtEngine(DeviceEngine):
             raise EngineError(f"{self._flavour} {self._library.__version__} refuses {path}")
         found = {plan.get_tensor_name(index) for index in range(plan.num_io_tensors)}
         wanted = {*INPUTS, *OUTPUTS}
-        if found != wanted:
+        if found not in (wanted, wanted - {OUTPUTS[-1]}):
             raise EngineError(f"{path} has inputs and outputs {sorted(found)}; expected {sorted(wanted)}")
         return plan
 
@@ -79,7 +79,8 @@ def plan_network(library: ModuleType, plan: Any) -> Callable[[Tensor, Tensor], N
 
     Plans take two classes or more. One class alone is run as two equal ones, and is certain.
     """
-    run = PlanRun(library, plan, INPUTS, OUTPUTS)
+    there = {plan.get_tensor_name(index) for index in range(plan.num_io_tensors)}
+    run = PlanRun(library, plan, INPUTS, [name for name in OUTPUTS if name in there])
 
     def network(images: Tensor, text: Tensor) -> NetworkOutput:
         if text.shape[0] > 1:

@@ -76,10 +76,25 @@ class Look:
             brought.append(cv2.warpAffine(plane, matrix, size, flags=how, borderMode=cv2.BORDER_REPLICATE))
         return np.asarray(np.stack(brought), np.float32)
 
+    def instances_to_plain(self, said: FloatArray | None) -> FloatArray | None:
+        """What places of the picture said of their instruments, (9, g, u), as places of the plain look would.
+
+        None: nothing was said, or only a part was shown.
+        """
+        if said is None or self.part is not None:
+            return None
+        turned = said[:, :: self.down, :: self.across].copy()
+        turned[_ACROSS] *= self.across
+        turned[_DOWN] *= self.down
+        return turned
+
     def shows(self, view: Letterbox) -> BoolArray | None:
         """Nodes of the plain look's grid that were shown, bool (h, w); None: all. Read-only, shared between calls."""
         return None if self.part is None else _shown(view, self.part)
 
+
+_ACROSS, _DOWN = [0, 2], [1, 3]
+"""Channels of `model.instance_head.CHANNELS` that are x and y of vectors."""
 
 _SIGMA = 0.35
 """Of the blur before nodes are left out, in nodes of the result."""
@@ -154,6 +169,21 @@ def looks_in_turn(taken: int, count: int) -> tuple[Look, ...]:
     return tuple(MIRRORS[(taken + index) % len(MIRRORS)] for index in range(count))
 
 
+def mean_said(said: Sequence[FloatArray | None]) -> FloatArray | None:
+    """What looks at a frame say of its instruments together, (9, g, u); None where none says anything.
+
+    Axes are directions, whose mean has a length below 1 where they differ: it is drawn out again.
+    """
+    told = [values for values in said if values is not None]
+    if not told:
+        return None
+    if len(told) == 1:
+        return told[0]
+    mean = np.mean(told, axis=0)
+    mean[:2] /= np.maximum(np.linalg.norm(mean[:2], axis=0), np.float32(1e-6))
+    return np.asarray(mean, np.float32)
+
+
 @dataclasses.dataclass(frozen=True)
 class Taken:
     """Looks that were taken at a frame."""
@@ -204,5 +234,6 @@ def take_looks(
             return Taken(
                 tuple(taken), f"look '{look.name}' failed, {len(taken)} of {len(looks)} taken: {named_line(error)}"
             )
-        taken.append(dataclasses.replace(output, log_probs=look.to_plain(output.log_probs)))
+        brought = look.to_plain(output.log_probs), look.instances_to_plain(output.instances)
+        taken.append(dataclasses.replace(output, log_probs=brought[0], instances=brought[1]))
     return Taken(tuple(taken))

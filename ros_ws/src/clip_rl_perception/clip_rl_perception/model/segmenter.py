@@ -17,6 +17,7 @@ from torch.nn import functional
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.model.close_up import CloseUpBranch, orientations
 from clip_rl_perception.model.decoder import Decoder
+from clip_rl_perception.model.instance_head import InstanceHead
 from clip_rl_perception.model.prompts import encode_prompts
 from clip_rl_perception.model.segmenter_config import DEFAULT_TEMPLATES, SegmenterConfig
 from clip_rl_perception.model.towers import build_towers
@@ -32,6 +33,8 @@ class DecoderOutput(NamedTuple):
     """(B, K, h, w)."""
     embedding: Tensor
     """Global image embedding in the text space, unit length, (B, D)."""
+    instances: Tensor | None = None
+    """What places say of their instruments, `instance_head.CHANNELS`, (B, 9, H/8, W/8); None: there is no such head."""
 
 
 class ClipRlSegmenter(nn.Module):
@@ -56,6 +59,11 @@ class ClipRlSegmenter(nn.Module):
                 self.encoder.first_layers() if config.close_up.own_layers else None,
             )
             if config.close_up.widths
+            else None
+        )
+        self.instance_head = (
+            InstanceHead(self.encoder.channels, config.decoder.channels, config.instance_head)
+            if config.instance_head.width
             else None
         )
         self.register_buffer("mean", torch.tensor(self.encoder.mean).reshape(1, 3, 1, 1), persistent=False)
@@ -93,7 +101,8 @@ class ClipRlSegmenter(nn.Module):
         """
         pyramid, embedding = self.encoder((images - self.mean) / self.std)
         features = self.decoder(pyramid)
-        return DecoderOutput(self.decoder.classify(features, text), embedding)
+        said = None if self.instance_head is None else self.instance_head(pyramid, features)
+        return DecoderOutput(self.decoder.classify(features, text), embedding, said)
 
     def embed_close_ups(self, images: Tensor) -> Tensor:
         """What names the instrument that each close-up shows: in the text space, unit length, (B, D).

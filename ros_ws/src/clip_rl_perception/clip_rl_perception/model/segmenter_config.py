@@ -69,12 +69,29 @@ class CloseUpConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class InstanceHeadConfig:
+    """The head that keeps instruments apart and finds their keypoints."""
+
+    width: int = 0
+    """Its channels; 0: no head, instruments are told apart by where they enter the picture."""
+    depths: tuple[int, int] = (4, 3)
+    """Convolutions of 3x3 at strides 32 and 16."""
+
+    def __post_init__(self) -> None:
+        if self.width < 0 or min(self.depths) < 0:
+            raise ConfigError(
+                f"instance_head: width {self.width}, depths {self.depths}; expected 0 or more channels and convolutions"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
 class SegmenterConfig:
     """A whole network with the input size that it was made for."""
 
     encoder: EncoderConfig = dataclasses.field(default_factory=EncoderConfig)
     decoder: DecoderConfig = dataclasses.field(default_factory=DecoderConfig)
     close_up: CloseUpConfig = dataclasses.field(default_factory=CloseUpConfig)
+    instance_head: InstanceHeadConfig = dataclasses.field(default_factory=InstanceHeadConfig)
     input_size: tuple[int, int] = (288, 352)
     """(H, W) in pixels, multiples of 32. The network itself takes any such size.
 

@@ -11,14 +11,21 @@ import functools
 
 import numpy as np
 
-from clip_rl_perception.arrays import ByteArray, FloatArray
+from clip_rl_perception.arrays import BoolArray, ByteArray, DoubleArray, FloatArray
 from clip_rl_perception.kernels import instrument_kernels as kernels
 from clip_rl_perception.labels import LabelSpace, label_space_from_names
 from clip_rl_perception.scene.axis import fit_axes
-from clip_rl_perception.scene.instances import InstanceConfig, find_instances
+from clip_rl_perception.scene.instances import InstanceConfig, Instances, find_instances, voted
 from clip_rl_perception.scene.label_map import pixel_major
-from clip_rl_perception.scene.letterbox import frame_to_grid, grid_content_mask, make_letterbox
-from clip_rl_perception.scene.types import Box, Instrument, Letterbox
+from clip_rl_perception.scene.letterbox import (
+    STRIDE,
+    frame_to_grid,
+    grid_content_mask,
+    grid_to_frame,
+    make_letterbox,
+)
+from clip_rl_perception.scene.types import Box, Instrument, Keypoint, Letterbox
+from clip_rl_perception.scene.voted_instances import FARTHEST, PLACE, vote
 
 
 def find_instruments(
@@ -30,6 +37,7 @@ def find_instruments(
     *,
     temperature: float = 1.0,
     config: InstanceConfig | None = None,
+    said: FloatArray | None = None,
 ) -> tuple[Instrument, ...]:
     """Find the instruments of a frame, not yet tracked, largest first.
 
@@ -44,13 +52,20 @@ def find_instruments(
         space: the K classes.
         temperature: of the calibration.
         config: limits of what is an instrument.
+        said: what the instance head says, float32 (9, h/2, w/2); None: there is none, instruments are told apart by
+            where they enter and have no keypoints.
     """
     stride = view.network_size[0] // winners.shape[0]
-    instances = find_instances(winners, grid_content_mask(view, stride), space, config)
+    content = grid_content_mask(view, stride)
+    if said is None:
+        instances = find_instances(winners, content, space, config)
+        axes = fit_axes(instances, _border(view, stride)) if len(instances) else np.zeros((0, 6))
+        points: tuple[tuple[Keypoint, ...], ...] = ((),) * len(instances)
+    else:
+        instances, axes, points = _by_votes(winners, content, said, view, space, config or InstanceConfig())
     if not len(instances):
         return ()
     cells, starts, own, crop = instances.cells, instances.starts, instances.own, view.crop
-    axes = fit_axes(instances, _border(view, stride))
     footprints = np.zeros((len(instances), *winners.shape), np.uint8)
     boxes, tips = np.empty((len(instances), 4), np.int64), np.empty((len(instances), 2))
     place = np.array([stride, view.scale, view.pad_x, view.pad_y], np.float64)
@@ -60,11 +75,11 @@ def find_instruments(
     )  # fmt: skip
     weights = kernels.relative_log_probs(pixel_major(log_probs), cells, np.float32(1 / temperature))
     np.exp(weights, out=weights)
-    confidences = kernels.mean_probabilities(weights, starts, own)
+    confidences = kernels.mean_probabilities(weights, starts, _counted(instances, space))
     node = (stride / view.scale) ** 2
     measured = zip(
         instances.class_ids.tolist(), confidences.tolist(), boxes.tolist(), tips.tolist(), axes.tolist(),
-        np.diff(starts).tolist(), np.isfinite(instances.entries[:, 0]).tolist(), footprints, strict=True,
+        np.diff(starts).tolist(), np.isfinite(instances.entries[:, 0]).tolist(), footprints, points, strict=True,
     )  # fmt: skip
     return tuple(
         Instrument(
@@ -76,9 +91,49 @@ def find_instruments(
             area=nodes * node,
             touches_border=touches,
             footprint=footprint,
+            keypoints=keypoints,
         )
-        for class_id, confidence, box, tip, axis, nodes, touches, footprint in measured
+        for class_id, confidence, box, tip, axis, nodes, touches, footprint, keypoints in measured
     )
+
+
+def _by_votes(
+    winners: ByteArray, content: BoolArray, said: FloatArray, view: Letterbox, space: LabelSpace, config: InstanceConfig
+) -> tuple[Instances, DoubleArray, tuple[tuple[Keypoint, ...], ...]]:
+    """Instances, axes as of `fit_axes`, and keypoints."""
+    table = np.zeros(256, np.bool_)
+    table[[entry.id for entry in space.classes if entry.instrument]] = True
+    found = vote(table[winners], content, said, max(1.0, config.min_area * content.sum()))
+    instances = voted(found.owners, len(found.lines), winners, space)
+    axes, points = np.zeros((len(instances), 6)), []
+    for index, placed in enumerate(found.points):
+        axis = found.lines.axis[index]
+        tips = np.array([point.place for point in placed if point.name.startswith("tip")])
+        tip = tips.mean(axis=0) * PLACE + (PLACE - 1) / 2
+        # Between open jaws there is nothing to see: a tip that was found is taken as it is.
+        reach = 1.0 if placed[-1].confidence <= FARTHEST else 1e-3
+        axes[index] = [*axis, *tip, *(axis * reach)]
+        entry = next((point for point in placed if point.name == "entry"), None)
+        if entry is not None and entry.visible:
+            instances.entries[index] = np.array(entry.place) * PLACE + (PLACE - 1) / 2
+        places = grid_to_frame([point.place for point in placed], view, PLACE * STRIDE)
+        points.append(
+            tuple(
+                Keypoint(point.name, float(x), float(y), point.confidence, point.visible)
+                for point, (x, y) in zip(placed, places.tolist(), strict=True)
+            )
+        )
+    return instances, axes, tuple(points)
+
+
+def _counted(instances: Instances, space: LabelSpace) -> BoolArray:
+    """Classes whose probability is an instrument's confidence: its own one; of an instrument of parts, all of them."""
+    counted = instances.own.copy()
+    for index, class_id in enumerate(instances.class_ids.tolist()):
+        if not space.classes[class_id].part:
+            counted[index] = False
+            counted[index, class_id] = True
+    return counted
 
 
 @functools.lru_cache(maxsize=8)

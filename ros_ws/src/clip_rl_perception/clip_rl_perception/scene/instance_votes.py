@@ -1,0 +1,192 @@
+"""Which instrument each place of a mask belongs to, from what the places say of it (`model.instance_head`).
+
+Every place names the axis of its instrument. Places that name the same line are one instrument: so instruments stay
+apart where they cross or touch, and pieces that smoke or another instrument cuts off belong together. One instrument
+after the other is found: the line that most of the remaining places agree with, drawn anew through all who do.
+Notation: g x u places of 8 x 8 network pixels; places and points are (column, row).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clip_rl_perception.arrays import BoolArray, DoubleArray, FloatArray
+
+AXIS, FOOT, ALONG, LOG_RADIUS, WORKING_END, WRIST, TIP = slice(0, 2), slice(2, 4), 4, 5, 6, 7, 8
+"""Where `instance_head.CHANNELS` lie in what an engine gives."""
+
+SQUEEZE = 2.0
+"""As of `instance_head`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class VoteConfig:
+    """When places mean the same instrument; chosen with synthetic stills that the head was not trained on."""
+
+    angle: float = 40.0
+    """Angle between two axes that counts as one deviation, degrees."""
+    across: float = 2.0
+    """Distance between two axes that counts as one deviation, radii of the shaft."""
+    least_across: float = 0.5
+    """Its lower limit, places."""
+    along: float = 1.2
+    """Difference between two ends of a shaft that counts as one deviation, as a part of the way to them."""
+    least_along: float = 3.0
+    """Its lower limit, radii of the shaft."""
+    limit: float = 2.0
+    """Deviations up to which a place agrees with an instrument."""
+    seeds: int = 160
+    """Places, evenly drawn, among which agreement is counted."""
+    least_places: int = 6
+    """Fewest places that are an instrument beside others; one that is alone may be smaller."""
+    substantial: float = 0.2
+    """What covers less than this of a connected area is no instrument in it, but a part of one."""
+    most: int = 16
+    """Instruments at most; what remains joins the nearest."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Lines:
+    """What n places or instruments are said to be."""
+
+    axis: DoubleArray
+    """Unit vectors from entry to tip, (n, 2)."""
+    end: DoubleArray
+    """Ends of their shafts, (n, 2)."""
+    along: DoubleArray
+    """Way along the axis from the place to the end, negative where it lies beyond, (n,); of an instrument 0."""
+    radius: DoubleArray
+    """Places, (n,)."""
+
+    def __len__(self) -> int:
+        return len(self.radius)
+
+    def __getitem__(self, which: npt.NDArray[np.intp] | BoolArray | slice) -> Lines:
+        return Lines(self.axis[which], self.end[which], self.along[which], self.radius[which])
+
+
+def read_lines(fields: FloatArray, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]) -> Lines:
+    """What the places at these rows and columns say, of (9, g, u)."""
+    said = fields[:, rows, columns].astype(np.float64)
+    axis = said[AXIS].T
+    along = np.sign(said[ALONG]) * SQUEEZE * np.expm1(np.minimum(np.abs(said[ALONG]), 5.0))
+    end = np.stack([columns, rows], axis=1) + said[FOOT].T + along[:, None] * axis
+    return Lines(axis, end, along, np.exp(np.clip(said[LOG_RADIUS], -2.0, 4.0)))
+
+
+def deviations(of: Lines, to: Lines, config: VoteConfig) -> DoubleArray:
+    """How far each of m lines is from each of n, (n, m): the root of the sum of squares of three deviations.
+
+    The distance across is measured at the place itself, not at the far end that it names: errors of the angle do not
+    count twice.
+    """
+    cosine = np.clip(of.axis @ to.axis.T, -1.0, 1.0)
+    angle = np.degrees(np.arccos(cosine)) / config.angle
+    gap = of.end[:, None] - to.end[None]
+    along = (gap * to.axis[None]).sum(axis=-1)
+    # From the foot of the place on its axis to the line.
+    foot = gap - (of.along[:, None] * of.axis)[:, None]
+    across = foot[..., 0] * to.axis[None, :, 1] - foot[..., 1] * to.axis[None, :, 0]
+    radius = np.minimum(of.radius[:, None], to.radius[None])
+    across = across / np.maximum(config.across * radius, config.least_across)
+    reach = np.maximum(np.abs(of.along)[:, None], np.abs(to.along)[None])
+    along = along / np.maximum(config.along * reach, config.least_along * radius)
+    found: DoubleArray = np.sqrt(angle**2 + across**2 + along**2)
+    return found
+
+
+def group_places(
+    places: Lines, areas: npt.NDArray[np.integer[Any]], config: VoteConfig | None = None
+) -> tuple[npt.NDArray[np.intp], Lines]:
+    """Divide the places of a mask into instruments.
+
+    Args:
+        places: what each says, n of them.
+        areas: number of the connected area that each lies in, from 0, (n,).
+        config: when they agree.
+
+    Returns:
+        Number of each place's instrument, from 0, (n,); and the instruments' own lines.
+    """
+    config = config or VoteConfig()
+    if not len(places):
+        return np.zeros(0, np.intp), places
+    lines = _voted_lines(places, config)
+    owner = deviations(places, lines, config).argmin(axis=1)
+    owner = _substantial(places, lines, owner, areas, config)
+    kept, owner = np.unique(owner, return_inverse=True)
+    final = [middle(places[owner == number]) for number in range(len(kept))]
+    return owner, Lines(*(np.concatenate([getattr(line, name) for line in final]) for name in vars(final[0])))
+
+
+def _voted_lines(places: Lines, config: VoteConfig) -> Lines:
+    """Lines that places agree on, those with the most votes first; at least one."""
+    count = len(places)
+    drawn = np.unique(np.linspace(0, count - 1, min(count, config.seeds)).astype(np.intp))
+    seeds = places[drawn]
+    agree = deviations(seeds, seeds, config) <= config.limit
+    left = np.ones(count, np.bool_)
+    untried = np.ones(len(drawn), np.bool_)
+    found: list[Lines] = []
+    while len(found) < config.most:
+        open_seeds = untried & left[drawn]
+        if not open_seeds.any():
+            break
+        best = int(np.where(open_seeds, (agree & left[drawn]).sum(axis=1), -1).argmax())
+        untried[best] = False
+        line = seeds[best : best + 1]
+        for _ in range(2):
+            members = left & (deviations(places, line, config)[:, 0] <= config.limit)
+            if not members.any():
+                break
+            line = middle(places[members])
+        members = left & (deviations(places, line, config)[:, 0] <= config.limit)
+        if members.sum() >= 2:
+            found.append(line)
+            left &= ~members
+    if not found:
+        found = [middle(places)]
+    return Lines(*(np.concatenate([getattr(line, name) for line in found]) for name in vars(found[0])))
+
+
+def _substantial(
+    places: Lines,
+    lines: Lines,
+    owner: npt.NDArray[np.intp],
+    areas: npt.NDArray[np.integer[Any]],
+    config: VoteConfig,
+) -> npt.NDArray[np.intp]:
+    """Give the places of instruments that are too small to others of their connected area, the smallest first."""
+    area_size = np.bincount(areas)
+    distance = deviations(places, lines, config)
+    while True:
+        shares = np.zeros((len(lines), len(area_size)))
+        np.add.at(shares, (owner, areas), 1.0)
+        size, at = shares.sum(axis=1), shares.argmax(axis=1)
+        company = (shares[:, at] > 0).sum(axis=0) > 1  # alone in its area it has nobody to be a part of
+        needed = np.maximum(config.least_places, config.substantial * area_size[at])
+        ratio = np.where((size > 0) & company, size / needed, np.inf)
+        least = int(ratio.argmin())
+        if ratio[least] >= 1:
+            return owner
+        shares[least] = 0
+        offered = np.where((shares > 0).T[areas], distance, np.inf)
+        homeless = ~np.isfinite(offered).any(axis=1)  # pieces of it elsewhere, alone there
+        offered[homeless] = distance[homeless]
+        offered[:, least] = np.inf
+        owner = np.where(owner == least, offered.argmin(axis=1), owner)
+
+
+def middle(places: Lines) -> Lines:
+    """One line through places that mean the same instrument; near ones tell its end best."""
+    axis = places.axis.sum(axis=0)
+    axis = axis / max(float(np.hypot(*axis)), 1e-9)
+    foot = places.end - places.along[:, None] * places.axis
+    normal = np.array([-axis[1], axis[0]])
+    near = np.argsort(np.abs(places.along), kind="stable")[: max(1, len(places) // 4)]
+    end = np.median(places.end[near] @ axis) * axis + np.median(foot @ normal) * normal
+    return Lines(axis[None], end[None], np.zeros(1), np.median(places.radius, keepdims=True))

@@ -1,0 +1,187 @@
+"""Teaching the instance head: the rest of the network is held still, so masks stay what they are to the bit.
+
+One batch: scenes, each as one of its mirror images, through the frozen encoder and decoder; the head's losses on
+what it says; AdamW with a cosine schedule; an average of the weights is what is kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from clip_rl_perception.model.segmenter import ClipRlSegmenter
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from clip_rl_training.instances.instance_losses import InstanceBatch, instance_loss
+from clip_rl_training.instances.instance_scenes import InstanceScenes
+from clip_rl_training.instances.instance_targets import InstanceTargets
+from clip_rl_training.loop.run_state import TrainError, read_state, write_state
+from clip_rl_training.loop.weight_average import WeightAverage
+
+
+@dataclasses.dataclass(frozen=True)
+class InstanceTraining:
+    """How the head learns."""
+
+    steps: int = 4000
+    """Batches."""
+    batch: int = 16
+    """Scenes of one."""
+    learning_rate: float = 2e-3
+    """At its peak, after a twentieth of the steps; it falls to a hundredth of itself."""
+    weight_decay: float = 0.02
+    """Of AdamW."""
+    average: float = 0.998
+    """Decay of the average of the weights."""
+    save_every: int = 200
+    """Steps between resumable states."""
+    log_every: int = 50
+    """Steps between lines."""
+    seed: int = 0
+    """Of weights and order."""
+
+
+class _Batches(Dataset[InstanceBatch]):
+    """Batch number i of the run, for the loading process."""
+
+    def __init__(self, scenes: InstanceScenes, config: InstanceTraining) -> None:
+        self._scenes, self._config = scenes, config
+
+    def __len__(self) -> int:
+        return self._config.steps
+
+    def __getitem__(self, step: int) -> InstanceBatch:
+        first = step * self._config.batch
+        return as_batch([self._scenes.training(first + index) for index in range(self._config.batch)])
+
+
+def as_batch(scenes: list[InstanceTargets]) -> InstanceBatch:
+    """Scenes as tensors."""
+
+    def stack(name: str) -> Tensor:
+        return torch.from_numpy(np.stack([getattr(scene, name) for scene in scenes]))
+
+    return InstanceBatch(
+        stack("rgb"), stack("instance").long(), stack("fields"), stack("working_end").float(), stack("peaks")
+    )
+
+
+class InstanceTrainer:
+    """A run: the head's weights, their average and the optimiser, resumable after any step."""
+
+    def __init__(
+        self,
+        segmenter: ClipRlSegmenter,
+        scenes: InstanceScenes,
+        config: InstanceTraining,
+        folder: Path,
+        *,
+        device: str = "cpu",
+        say: Callable[[str], None] = print,
+    ) -> None:
+        """Begin a run.
+
+        Args:
+            segmenter: with an `instance_head`; everything else of it stays as it is.
+            scenes: to learn from.
+            config: how.
+            folder: of the run, for its state.
+            device: that trains.
+            say: told a line now and then.
+
+        Raises:
+            TrainError: the network has no such head.
+        """
+        if segmenter.instance_head is None:
+            raise TrainError("the network has no instance head: set model.instance_head.width, for example to 48")
+        self.interrupted = False
+        self.step = 0
+        self.say = say
+        self._config, self._scenes, self._device = config, scenes, torch.device(device)
+        self._network = segmenter.to(self._device).requires_grad_(False).eval()
+        self._head = segmenter.instance_head.requires_grad_(True)
+        self._average = WeightAverage(self._head, config.average)
+        self._optimizer = torch.optim.AdamW(
+            self._head.parameters(), config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
+        )
+        self._path = folder / "instances.pt"
+
+    def resume(self) -> None:
+        """Go on where the last state was written. Raises `TrainError`: there is none that fits."""
+        state = read_state(self._path)
+        try:
+            self._head.load_state_dict(state["head"])
+            self._average.load_state_dict(state["average"])
+            self._optimizer.load_state_dict(state["optimizer"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise TrainError(f"{self._path} does not fit this head; choose another folder") from error
+        self.step = int(state["step"])
+        self.say(f"resumed at step {self.step} of {self._config.steps}")
+
+    def fit(self) -> None:
+        """Train to the end, or until `interrupted` is set; the state is written either way."""
+        config = self._config
+        begun, first = time.monotonic(), self.step
+        loader = DataLoader(
+            _Batches(self._scenes, config), batch_size=None, sampler=range(self.step, config.steps), num_workers=1,
+            prefetch_factor=4,
+        )  # fmt: skip
+        sums: dict[str, float] = {}
+        for batch in loader:
+            for name, value in self._train_step(InstanceBatch(*batch)).items():
+                sums[name] = sums.get(name, 0.0) + value
+            self.step += 1
+            if self.step % config.log_every == 0 or self.step == config.steps:
+                rate = (self.step - first) / (time.monotonic() - begun)
+                told = "  ".join(f"{name} {value / config.log_every:.3f}" for name, value in sums.items())
+                self.say(f"step {self.step}/{config.steps}  {told}  {rate:.2f} steps/s")
+                sums.clear()
+            if self.step % config.save_every == 0 or self.step == config.steps or self.interrupted:
+                self.save()
+            if self.interrupted:
+                break
+
+    def _train_step(self, batch: InstanceBatch) -> dict[str, float]:
+        config, share = self._config, self.step / self._config.steps
+        rate = min(1.0, share / 0.05 + 0.02) * (0.01 + 0.99 * (1 + math.cos(math.pi * share)) / 2)
+        for group in self._optimizer.param_groups:
+            group["lr"] = config.learning_rate * rate
+        batch = InstanceBatch(*(values.to(self._device) for values in batch))
+        with torch.autocast(self._device.type, torch.bfloat16):
+            with torch.no_grad():
+                pixels = (self._network.prepare(batch.images) - self._network.mean) / self._network.std
+                pyramid, _ = self._network.encoder(pixels)
+                features = self._network.decoder(pyramid)
+            self._head.train()
+            said = self._head(pyramid, features)
+        loss, report = instance_loss(said.float(), batch)
+        if not math.isfinite(loss.item()):
+            raise TrainError(f"loss is {loss.item()} at step {self.step}; the state in {self._path} is kept")
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self._head.parameters(), 5.0)
+        self._optimizer.step()
+        self._average.update_parameters(self._head)
+        return report
+
+    def save(self) -> None:
+        """Write the resumable state."""
+        state: dict[str, Any] = {
+            "step": self.step,
+            "head": self._head.state_dict(),
+            "average": self._average.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+        }
+        write_state(self._path, state)
+
+    def take_average(self) -> ClipRlSegmenter:
+        """The network with the averaged head, in evaluation mode."""
+        self._head.load_state_dict(self._average.values)
+        return self._network.eval()
