@@ -6,12 +6,21 @@ import numpy as np
 import pytest
 from clip_rl_training.synthetic.drawing import noise
 from clip_rl_training.synthetic.drawing.banks import texture_bank
-from clip_rl_training.synthetic.drawing.shapes import bounds, disc_or_box, fill, transform
+from clip_rl_training.synthetic.drawing.shapes import (
+    blob_outline,
+    bounds,
+    disc_or_box,
+    fill,
+    fill_alpha,
+    seam,
+    transform,
+)
 from clip_rl_training.synthetic.instruments import geometry
 from clip_rl_training.synthetic.instruments.finishes import Finish, response_table
 from clip_rl_training.synthetic.instruments.geometry import Part
 from clip_rl_training.synthetic.instruments.kinematics import Motion, part_homographies, sample_motion, sample_placement
 from clip_rl_training.synthetic.instruments.rendering import render_part
+from clip_rl_training.synthetic.tissue.flap import lay_flap
 
 WHITE = Finish((0.9, 0.9, 0.9), 0.0, 0.3, 0.0, 0.0, 0.0)
 
@@ -112,6 +121,71 @@ def test_a_shaft_runs_through_its_pivot_at_all_times() -> None:
         direction = (far - near) / np.linalg.norm(far - near)
         offset = pivot - near
         assert abs(direction[0] * offset[1] - direction[1] * offset[0]) < 1e-2
+
+
+@pytest.mark.parametrize("shape", range(4))
+def test_instruments_show_a_piece_of_their_shaft_or_all_of_their_jaws(shape: int) -> None:
+    from clip_rl_training.synthetic.content import sample_content
+    from clip_rl_training.synthetic.instruments.designs import sample_design
+
+    shafts = 0
+    for seed in range(70):
+        rng = np.random.default_rng([shape, seed])
+        seen = sample_content(rng, (240, 320), tuple(float(shape == i) for i in range(4))).mask((240, 320))
+        design, radius = sample_design(rng, 1 + seed % 7, 0.0), rng.uniform(6, 40)
+        placement = sample_placement(rng, design, seen.shape, radius, 20.0, rng.uniform(0, 2 * np.pi), seen)
+        joint, pivot = np.array(placement.joint), np.array(placement.pivot)
+        outwards = (pivot - joint) / np.linalg.norm(pivot - joint)
+
+        def shows(
+            behind: float, joint: np.ndarray = joint, out: np.ndarray = outwards, seen: np.ndarray = seen
+        ) -> bool:
+            x, y = np.rint(joint + behind * out).astype(int)
+            return bool(0 <= x < 320 and 0 <= y < 240 and seen[y, x])
+
+        assert not shows(float(np.linalg.norm(pivot - joint))), "the shaft's fixed point lies outside the picture"
+        lengths = np.arange(max(0.08 * 240, 1.5 * radius), 0.3 * 240 + 61)
+        shaft = any(map(shows, lengths))
+        shafts += shaft
+        jaws = shows(-radius * (design.wrist_length + design.yaw_length))
+        assert shaft or (design.opening > 0 and jaws), f"seed {seed}"
+    assert shafts >= 60, "few only peep in"
+
+
+def test_ends_of_tubes_are_round_and_narrower() -> None:
+    outline = geometry.tube(-60.0, 2.0, 0.7, 0.5)
+
+    def width(u: float) -> float:
+        mask = fill((400, 900), [outline * 100 + (850, 200)])
+        return float((mask[:, round(850 + 100 * u)] > 127).sum() / 100)
+
+    assert width(-4.0) == pytest.approx(2.0, abs=0.03) and width(-0.6) == pytest.approx(1.44, abs=0.04)
+    assert 0.2 < width(-0.05) < 0.75, "no straight edge across"
+    assert outline[:, 0].max() == 0.0
+
+
+def test_a_seam_is_sharp_on_one_side_and_halved_where_the_outline_is() -> None:
+    outline = blob_outline(np.random.default_rng(0), (150.0, 150.0), 90.0, 90.0, 0.0, 0.0)
+    alpha = seam((300, 300), outline, 1.5, 15.0, 0.0)
+    assert alpha.min() == 0.0 and alpha.max() == 1.0
+    soft = fill_alpha((300, 300), [outline], 15.0)
+    unlike = (alpha > 0.5) != (soft > 0.5)
+    assert not unlike.any(), "labels begin where they would without the seam"
+    row = alpha[150]
+    right, left = row[200:] > 0, row[:100] < 1
+    edge = (row > 0.1) & (row < 0.9)
+    assert edge[200:].sum() < 8 < 25 < edge[:100].sum()
+    assert right.any() and left.any()
+
+
+def test_a_flap_has_a_shaded_rim_and_shades_what_lies_below() -> None:
+    image, background = np.full((200, 200, 3), 200, np.uint8), np.full((200, 200, 3), 100, np.uint8)
+    outline = disc_or_box((100.0, 100.0), (50.0, 50.0), 1.0)
+    covered = lay_flap(image, background, outline, 200.0)
+    np.testing.assert_array_equal(covered, fill_alpha((200, 200), [outline], 0.8) > 0.5)
+    assert image[100, 100].tolist() == [100] * 3 and image[100, 52].max() < 60, "its rim turns away"
+    assert image[2, 2].tolist() == [200] * 3 and image[100, 46].max() < 180, "a shadow beside it"
+    assert not lay_flap(image, background, outline + 500, 200.0).any()
 
 
 def test_textures_are_seamless_and_normalised() -> None:

@@ -23,7 +23,7 @@ from clip_rl_training.synthetic.drawing.rendered_frame import (
     as_floats,
     scene_class,
 )
-from clip_rl_training.synthetic.drawing.shapes import Points, blob_outline, fill_alpha, transform
+from clip_rl_training.synthetic.drawing.shapes import Points, blob_outline, transform
 from clip_rl_training.synthetic.drawing.user_images import load_backgrounds, load_cutouts
 from clip_rl_training.synthetic.instruments.cutouts import (
     PlacedCutout,
@@ -39,6 +39,7 @@ from clip_rl_training.synthetic.instruments.rendering import render_part
 from clip_rl_training.synthetic.recording_style import Look, develop, sample_look
 from clip_rl_training.synthetic.scene_config import SceneConfig
 from clip_rl_training.synthetic.tissue import objects
+from clip_rl_training.synthetic.tissue.flap import lay_flap
 from clip_rl_training.synthetic.tissue.lighting import Lamp, exposed, fading, render_tissue, sample_lamp
 from clip_rl_training.synthetic.tissue.tissue import Tissue, add_blood, photographed_tissue, sample_tissue
 
@@ -104,6 +105,8 @@ def sample_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) ->
         objects.add_drape(rng, tissue, unit)
     tissue = dataclasses.replace(tissue, names=(*tissue.names, *(("blood",) if bloody else ())))
 
+    content = sample_content(rng, size, config.content_shapes)
+    seen = content.mask(size)
     counts = np.array(config.instrument_counts, np.float64)
     count = int(rng.choice(len(counts), p=counts / counts.sum()))
     weights = np.array(config.type_weights, np.float64)
@@ -126,7 +129,7 @@ def sample_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) ->
         if type_id == 6:
             radius = max(radius * rng.uniform(0.5, 0.9), 0.015 * unit)
         placements.append(
-            sample_placement(rng, design, size, radius, config.instrument_motion * unit, float(sides[index]))
+            sample_placement(rng, design, size, radius, config.instrument_motion * unit, float(sides[index]), seen)
         )
     placements.sort(key=lambda placement: placement.radius)
     phantoms = []
@@ -183,7 +186,7 @@ def sample_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) ->
         ),
         flap=flap,
         stains=(float(rng.uniform(0, 0.5)) if bloody and rng.random() < 0.5 else 0.0, int(rng.integers(1 << 31))),
-        content=sample_content(rng, size, config.content_shapes),
+        content=content,
         look=look,
         ambient=(
             float(tissue.red[::16, ::16].mean()),
@@ -277,11 +280,9 @@ def render_scene(state: SceneState, config: SceneConfig, time: float, seed: int 
         _stain(image, pieces, state, bank)
     classes = tissue.classes
     if state.flap is not None:
-        alpha = fill_alpha(state.size, [state.flap], unit * 0.002)
-        folded = cv2.flip(background, -1)
-        image = as_bytes(cv2.blendLinear(folded, image, alpha, 1.0 - alpha))
-        pieces[alpha > 0.5] = 0
-        classes = np.where(alpha > 0.5, np.uint8(0), classes)
+        covered = lay_flap(image, background, state.flap, unit)
+        pieces[covered] = 0
+        classes = np.where(covered, np.uint8(0), classes)
     image = develop(image, state.look, state.content, bank, time, rng)
     return _labelled(state, image, pieces, classes, time, frames)
 

@@ -54,6 +54,28 @@ def fill_alpha(size: tuple[int, int], outlines: Sequence[Points], softness: floa
     return as_floats(coverage.astype(np.float32) * np.float32(1.0 / 255.0))
 
 
+def seam(size: tuple[int, int], outline: Points, narrow: float, wide: float, towards: float) -> FloatArray:
+    """Coverage 0..1, float32 (H, W), of a thing that lies over its surroundings on one side and passes into them on the
+    other: its edge is blurred by `narrow` px in the direction `towards` (rad) and by up to `wide` px on the far side.
+
+    One half is reached on the same line as with `fill_alpha`, so a label that begins there is as exact as its outline.
+    """
+    alpha = fill_alpha(size, [outline], wide)
+    middle, half = (outline.min(axis=0) + outline.max(axis=0)) / 2, max(float(np.ptp(outline, axis=0).max()) / 2, 1.0)
+    columns = (np.arange(size[1], dtype=np.float32) - np.float32(middle[0])) * np.float32(np.cos(towards) / half)
+    rows = (np.arange(size[0], dtype=np.float32) - np.float32(middle[1])) * np.float32(np.sin(towards) / half)
+    columns *= np.float32(0.6)
+    rows *= np.float32(0.6)
+    sharpness = np.clip(rows[:, None] + (columns + np.float32(0.5))[None, :], 0, 1)
+    sharpness *= sharpness
+    sharpness *= np.float32(max(wide / max(narrow, 0.3), 1.0) - 1)
+    sharpness += 1
+    alpha -= np.float32(0.5)
+    alpha *= sharpness
+    alpha += np.float32(0.5)
+    return as_floats(np.clip(alpha, 0, 1, out=alpha))
+
+
 def blob_outline(
     rng: np.random.Generator, center: tuple[float, float], long: float, short: float, angle: float, wobble: float
 ) -> Points:

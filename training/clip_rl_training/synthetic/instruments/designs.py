@@ -67,7 +67,7 @@ def _shaft(rng: np.random.Generator, unusual: float, finish: Finish | None = Non
             details.append(Detail("band", start, 0.0, rng.uniform(1, 8), 2.2, sample_shaft_finish(rng, 0.2)))
     if rng.random() < 0.2:
         details.append(Detail("text", -rng.uniform(4, 12), rng.uniform(-0.3, 0.3), 6.0, 0.5))
-    outline = geo.bar(-SHAFT_LENGTH, 0.0, 1.0, 1.0, 0.0, rng.uniform(0.0, 0.35))
+    outline = geo.bar(-SHAFT_LENGTH, 0.0, 1.0, 0.97, 0.0, rng.uniform(0.15, 0.4))
     return Part(PART_SHAFT, outline, finish, details=tuple(details), joint="shaft")
 
 
@@ -189,7 +189,7 @@ def _probe(rng: np.random.Generator, unusual: float) -> Design:
     body = dark if rng.random() < 0.6 else sample_shaft_finish(rng, unusual)
     rod = sample_shaft_finish(rng, unusual) if rng.random() < 0.5 else dark
     wide, length = rng.uniform(0.9, 1.5), rng.uniform(5, 12)
-    outline = geo.bar(-0.2, length, wide, wide * rng.uniform(0.75, 1.0), 0.2, rng.uniform(0.1, 0.9))
+    outline = geo.bar(-0.2, length, wide, wide * rng.uniform(0.75, 0.95), 0.2, wide * rng.uniform(0.5, 1.0))
     details = [Detail("groove", length * rng.uniform(0.6, 0.9), 0.0, 0.1, 2 * wide)]
     if rng.random() < 0.6:
         start = length * rng.uniform(0.0, 0.5)
@@ -208,11 +208,12 @@ def _suction(rng: np.random.Generator, unusual: float) -> Design:
     if rng.random() < 0.3:
         finish = sample_plastic(rng, (0.75, 0.72, 0.70))
     details = [
-        Detail("slot", -rng.uniform(0.6, 1.2) - 1.0 * i, rng.uniform(-0.4, 0.4), 0.5, 0.28)
+        Detail("slot", -rng.uniform(1.2, 1.8) - 1.0 * i, rng.uniform(-0.4, 0.4), 0.5, 0.28)
         for i in range(int(rng.integers(2, 9)))
     ]
-    details.append(Detail("slot", -0.35, 0.0, 0.3, 0.6))
-    outline = geo.bar(-SHAFT_LENGTH, 0.0, 1.0, 1.0, 0.0, rng.uniform(0.1, 0.7))
+    details.append(Detail("slot", -0.4, 0.0, 0.15, 0.4))
+    narrow = rng.uniform(0.6, 0.92)
+    outline = geo.tube(-SHAFT_LENGTH, rng.uniform(0.9, 3.0), narrow, narrow * rng.uniform(0.5, 0.9))
     tube = Part(PART_SHAFT, outline, finish, details=tuple(details), joint="shaft")
     return Design(SUCTION, _seeded(rng, [tube]), 0.0, 0.0, 0.0, 0.0)
 

@@ -61,6 +61,12 @@ def bar(
     return np.concatenate([tip, base])
 
 
+def tube(u0: float, shoulder: float, half: float, depth: float, steps: int = 9) -> Points:
+    """A tube of half-width 1 from u0 to 0: narrows to `half` over the last `shoulder` and ends round, `depth` deep."""
+    tip = bar(-shoulder, 0.0, 1.0, half, 0.0, depth, steps)[:steps]
+    return np.concatenate([tip, [[-shoulder, 1.0], [u0, 1.0], [u0, -1.0], [-shoulder, -1.0]]])
+
+
 def curved_jaw(length: float, base: float, tip: float, bow: float, blunt: float, steps: int = 14) -> Points:
     """A jaw from u = 0 to `length`, inner edge on v = 0, outer edge on v > 0, both bowed towards v > 0 by `bow`.
 

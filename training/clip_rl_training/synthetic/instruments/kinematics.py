@@ -6,6 +6,7 @@ import dataclasses
 
 import cv2
 import numpy as np
+from clip_rl_perception.arrays import BoolArray
 
 from clip_rl_training.synthetic.drawing.shapes import Points
 from clip_rl_training.synthetic.instruments.designs import SHAFT_LENGTH, Design
@@ -122,6 +123,11 @@ def _cut_shaft(design: Design, length: float) -> Design:
     return dataclasses.replace(design, parts=tuple(parts))
 
 
+def _lies_in(point: Points, seen: BoolArray) -> bool:
+    x, y = round(float(point[0])), round(float(point[1]))
+    return 0 <= y < seen.shape[0] and 0 <= x < seen.shape[1] and bool(seen[y, x])
+
+
 def sample_placement(
     rng: np.random.Generator,
     design: Design,
@@ -129,6 +135,7 @@ def sample_placement(
     radius: float,
     reach: float,
     side: float | None = None,
+    seen: BoolArray | None = None,
 ) -> Placement:
     """Put an instrument into a picture of `size` (H, W): it enters from a border and points inwards.
 
@@ -139,6 +146,8 @@ def sample_placement(
         radius: Half the shaft's width at its end, px.
         reach: Largest excursion in a video, px.
         side: Direction it comes from as an angle, rad (0 is right, pi/2 is below), or None to draw one.
+        seen: The content area, bool (H, W), in which a piece of the shaft, or all of the jaws where those peep in,
+            shall lie at rest; None leaves it to chance.
     """
     height, width = size
     unit = min(height, width)
@@ -147,9 +156,19 @@ def sample_placement(
     target = np.array([width / 2 + rng.normal(0, 0.22) * width, height / 2 + rng.normal(0, 0.22) * height])
     target = np.clip(target, 0.04 * unit, [width - 0.04 * unit, height - 0.04 * unit])
     direction = np.array([np.cos(angle), np.sin(angle)])
+    middle = np.array([width, height]) / 2
+    while seen is not None and not _lies_in(target, seen):  # the middle always shows the patient
+        target = middle + 0.8 * (target - middle)
     joint = target + direction * total * rng.uniform(0.3, 1.0)
-    if rng.random() < 0.12:  # only the jaws peep in
-        joint = np.array([width, height]) / 2 + direction * np.array([width, height]) * rng.uniform(0.42, 0.55)
+    shown = max(unit * rng.uniform(0.08, 0.3), 1.5 * radius)
+    if rng.random() < 0.06:  # only the jaws peep in; a tube has none
+        joint = middle + direction * np.array([width, height]) * rng.uniform(0.42, 0.55)
+        shown = -radius * (design.wrist_length + design.yaw_length) if design.opening > 0 else shown
+    # A shorter piece would be a stub that nobody can tell from a thing lying there.
+    for _ in range(200):
+        if seen is None or _lies_in(joint + direction * shown, seen):
+            break
+        joint = joint - direction * 0.02 * unit
     length = 1.25 * float(np.hypot(height, width)) + reach
     pivot = joint + direction * length
     return Placement(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from clip_rl_perception.arrays import FloatArray
+from clip_rl_perception.arrays import DoubleArray, FloatArray
 
 from clip_rl_training.synthetic.drawing.rendered_frame import (
     SCENE_CLAMPS,
@@ -17,8 +17,9 @@ from clip_rl_training.synthetic.drawing.shapes import Points, blob_outline, fill
 from clip_rl_training.synthetic.tissue.tissue import Tissue
 
 
-def _ribbon(path: Points, half: float) -> Points:
-    """Outline of a stroke of half-width `half` along `path`."""
+def _ribbon(path: Points, half: float | DoubleArray) -> Points:
+    """Outline of a stroke of half-width `half` along `path`, one number or one per point."""
+    half = np.broadcast_to(half, len(path))[:, None]
     step = np.gradient(path, axis=0)
     normal = np.stack([-step[:, 1], step[:, 0]], axis=1) / np.maximum(np.linalg.norm(step, axis=1, keepdims=True), 1e-6)
     return np.concatenate([path + normal * half, (path - normal * half)[::-1]])
@@ -48,6 +49,27 @@ def _smooth(
     tissue.open[window] += alpha * (1.0 - tissue.open[window])
     tissue.gloss[window] += alpha * (np.float32(gloss) - tissue.gloss[window])
     tissue.classes[window][alpha > 0.5] = scene_class
+
+
+def _round_rim(
+    tissue: Tissue, window: tuple[slice, slice], outline: Points, alpha: FloatArray, width: float, steep: float
+) -> None:
+    """Give a thing a thickness: within `width` px of its rim its surface falls off, turns from the lamp and darkens."""
+    rise = fill_alpha((alpha.shape[0], alpha.shape[1]), [outline], width)
+    height = as_floats(rise * np.float32(2.5 * width * steep))
+    for plane, (x, y) in zip((tissue.slope_x, tissue.slope_y), ((1, 0), (0, 1)), strict=True):
+        plane[window] += alpha * cv2.Sobel(height, cv2.CV_32F, x, y, ksize=3, scale=0.125)
+    tissue.open[window] *= 1.0 - np.float32(0.7) * alpha * np.clip(1.0 - rise, 0, 0.5)
+
+
+def _fold(
+    rng: np.random.Generator, tissue: Tissue, window: tuple[slice, slice], alpha: FloatArray, extent: float
+) -> None:
+    """Lay soft folds into cloth and film that reach over about `extent` px."""
+    waves = _weave((alpha.shape[0], alpha.shape[1]), extent * rng.uniform(0.6, 1.6), rng.uniform(0, np.pi))
+    strength, angle = rng.uniform(0.15, 0.5), rng.uniform(0, 2 * np.pi)
+    for plane, share in ((tissue.slope_x, np.cos(angle)), (tissue.slope_y, np.sin(angle))):
+        plane[window] += alpha * waves * np.float32(strength * share)
 
 
 def _wander(
@@ -93,8 +115,12 @@ def add_tubes(rng: np.random.Generator, tissue: Tissue, unit: float) -> None:
     )
     for _ in range(int(rng.integers(1, 4))):
         path, place = _wander(rng, tissue, 40, 0.05, 1.0, unit, (0.3, 1.6))
-        half = unit * float(np.exp(rng.uniform(np.log(0.006), np.log(0.05))))
-        lying = patch(_ribbon(path + (place - path[len(path) // 2]), half), tissue.size, 4 + int(3.5 * half))
+        length = float(np.linalg.norm(np.diff(path, axis=0), axis=1).sum())
+        half = min(unit * float(np.exp(rng.uniform(np.log(0.006), np.log(0.05)))), 0.04 * length)
+        # A vessel comes up from the tissue and dives into it again: no end of it is cut off.
+        ends = np.minimum(np.linspace(0, 1, len(path)), np.linspace(1, 0, len(path))) / rng.uniform(0.06, 0.2)
+        outline = _ribbon(path + (place - path[len(path) // 2]), half * np.sqrt(np.clip(ends, 0, 1)))
+        lying = patch(outline, tissue.size, 4 + int(3.5 * half))
         if lying is None:
             continue
         window, inner, local = lying
@@ -162,12 +188,14 @@ def add_drape(rng: np.random.Generator, tissue: Tissue, unit: float) -> None:
     if lying is None:
         return
     window, inner, local = lying
-    alpha = fill_alpha(inner, [local], unit * rng.uniform(0.001, 0.015))
-    tissue.open[window] *= 1.0 - rng.uniform(0, 0.6) * fill_alpha(inner, [local], 0.03 * unit)
+    alpha = fill_alpha(inner, [local], unit * rng.uniform(0.003, 0.015))
+    tissue.open[window] *= 1.0 - rng.uniform(0.3, 0.7) * fill_alpha(inner, [local], 0.03 * unit)
     colors = ((1.0, 0.98, 0.96), (0.95, 0.82, 0.74), (0.80, 0.86, 0.95), (0.30, 0.55, 0.62), (0.95, 0.90, 0.70))
-    color = np.array(colors[int(rng.choice(5, p=(0.4, 0.25, 0.15, 0.08, 0.12)))]) * rng.uniform(0.6, 1.5)
+    color = np.array(colors[int(rng.choice(5, p=(0.4, 0.25, 0.15, 0.08, 0.12)))]) * rng.uniform(0.5, 1.2)
     tissue.paint(window, alpha, color)
     _smooth(tissue, window, alpha, rng.uniform(0.6, 1.0), rng.uniform(0.1, 1.0), SCENE_TISSUE)
+    _fold(rng, tissue, window, alpha, extent)
+    _round_rim(tissue, window, local, alpha, unit * rng.uniform(0.01, 0.03), rng.uniform(0.4, 1.2))
 
 
 def add_gauze(rng: np.random.Generator, tissue: Tissue, unit: float) -> None:
@@ -181,8 +209,8 @@ def add_gauze(rng: np.random.Generator, tissue: Tissue, unit: float) -> None:
     if lying is None:
         return
     window, inner, local = lying
-    alpha = fill_alpha(inner, [local], 0.8)
-    tissue.open[window] *= 1.0 - 0.4 * fill_alpha(inner, [local], 0.02 * unit)
+    alpha = fill_alpha(inner, [local], max(0.8, 0.003 * unit))
+    tissue.open[window] *= 1.0 - 0.6 * fill_alpha(inner, [local], 0.02 * unit)
     period, angle = max(2.5, unit * rng.uniform(0.006, 0.018)), rng.uniform(0, np.pi)
     weave: FloatArray = _weave(inner, period, angle)
     stain = rng.uniform(0, 0.6)
@@ -190,6 +218,8 @@ def add_gauze(rng: np.random.Generator, tissue: Tissue, unit: float) -> None:
     tissue.paint(window, alpha, [value * (0.78 + 0.22 * weave) for value in color])
     tissue.open[window] += alpha * (1.0 - tissue.open[window]) * 0.8
     tissue.gloss[window] *= 1.0 - 0.9 * alpha
+    _fold(rng, tissue, window, alpha, extent)
+    _round_rim(tissue, window, local, alpha, unit * rng.uniform(0.008, 0.02), rng.uniform(0.4, 1.0))
     tissue.classes[window][alpha > 0.5] = SCENE_TISSUE
 
 

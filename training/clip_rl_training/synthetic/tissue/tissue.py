@@ -12,7 +12,7 @@ from clip_rl_perception.arrays import ByteArray, FloatArray
 
 from clip_rl_training.synthetic.drawing.banks import TextureBank
 from clip_rl_training.synthetic.drawing.rendered_frame import as_floats
-from clip_rl_training.synthetic.drawing.shapes import blob_outline, fill_alpha
+from clip_rl_training.synthetic.drawing.shapes import blob_outline, fill_alpha, patch, seam
 from clip_rl_training.synthetic.tissue.palettes import TissueKind, sample_kind, tissue_kinds, tone_table
 
 
@@ -111,8 +111,12 @@ def _hollows(rng: np.random.Generator, bank: TextureBank, size: tuple[int, int],
         outline = blob_outline(
             rng, center, extent, extent * rng.uniform(0.15, 0.9), rng.uniform(0, np.pi), rng.uniform(0.05, 0.3)
         )
-        soft = unit * (rng.uniform(0.0, 0.01) if rng.random() < 0.4 else rng.uniform(0.01, 0.10))
-        openness *= 1.0 - rng.uniform(0.5, 0.98) * fill_alpha(size, [outline], soft)
+        # A hollow begins below an overhang and rises slowly on its other side.
+        narrow, wide = unit * rng.uniform(0.006, 0.03), min(unit * rng.uniform(0.03, 0.10), 0.3 * extent)
+        depth, towards = np.float32(rng.uniform(0.5, 0.98)), rng.uniform(0, 2 * np.pi)
+        lying = patch(outline, size, 2 + int(3 * wide))
+        if lying is not None:
+            openness[lying.window] *= 1 - depth * seam(lying.size, lying.outline, narrow, wide, towards)
     return np.clip(openness, 0.01, 1.0).astype(np.float32)
 
 
@@ -170,7 +174,7 @@ def sample_tissue(
         center = (rng.uniform(-0.05, 1.05) * width_px, rng.uniform(-0.05, 1.05) * height_px)
         long, ratio = unit * float(np.exp(rng.uniform(np.log(0.14), np.log(1.1)))), rng.uniform(0.25, 0.95)
         angle = rng.uniform(0, np.pi)
-        outline = blob_outline(rng, center, long, long * ratio, angle, rng.uniform(0.02, 0.22))
+        outline = blob_outline(rng, center, long, long * ratio, angle, rng.uniform(0.06, 0.25))
         # Light comes from the lens: organs throw soft shadows to one side, and meet what lies behind in a thin crease.
         drop, spread = rng.normal(0, 0.015, 2) * unit, unit * rng.uniform(0.01, 0.05)
         margin = int(3 * spread + np.abs(drop).max()) + 2
@@ -181,15 +185,16 @@ def sample_tissue(
         window = (slice(top, bottom), slice(left, right))
         inner = (int(bottom - top), int(right - left))
         local = outline - (left, top)
-        soft = unit * (rng.uniform(0.002, 0.008) if rng.random() < 0.5 else rng.uniform(0.008, 0.05))
-        alpha = fill_alpha(inner, [local], soft)
+        # An organ hangs over what lies behind on one side; on the other, peritoneum and fat lead over to it.
+        wide = min(unit * rng.uniform(0.02, 0.06), 0.3 * long * ratio)
+        alpha = seam(inner, local, unit * rng.uniform(0.003, 0.012), wide, rng.uniform(0, 2 * np.pi))
         organ, organ_relief, shade, organ_gloss = _surface(rng, bank, kind, inner, unit, unusual)
         rho = _dome(inner, (center[0] - left, center[1] - top), (long, long * ratio), angle)
         bulge = rng.uniform(0.10, 0.7) * long * ratio
         organ_relief += np.sqrt(np.maximum(1.25 - rho, 0.02)) * bulge
-        contact = fill_alpha(inner, [local + drop], spread) * rng.uniform(0.0, 0.7)
+        contact = fill_alpha(inner, [local + drop], spread) * rng.uniform(0.2, 0.7)
         openness[window] *= 1.0 - contact
-        rim = np.clip(rho - 0.55, 0, 1) * rng.uniform(0.0, 0.8)
+        rim = np.clip(rho - 0.55, 0, 1) * rng.uniform(0.2, 0.9)
         openness[window] += alpha * (np.clip(1.0 - rim, 0.05, 1.0) * shade - openness[window])
         beta = 1.0 - alpha
         for target, source in zip(planes, organ, strict=True):
@@ -251,7 +256,7 @@ def add_blood(rng: np.random.Generator, bank: TextureBank, tissue: Tissue, unit:
         field, _ = bank.sample(rng, "rough", size, unit * rng.uniform(0.4, 1.5), detail=0.3)
         radii = (extent, extent * rng.uniform(0.4, 1.0))
         rho = _dome(size, (center[0] - left, center[1] - top), radii, rng.uniform(0, np.pi))
-        cover = (1.0 - np.sqrt(rho) + np.float32(0.35) * np.clip(field, -3, 3)) * np.float32(rng.uniform(2, 14))
+        cover = (1.0 - np.sqrt(rho) + np.float32(0.35) * np.clip(field, -3, 3)) * np.float32(rng.uniform(1.5, 5))
         cover = np.clip(cover, 0, 1) * np.float32(rng.uniform(0.6, 1.0))
         depth = rng.uniform(0, 1)
         color = (0.05 + 0.50 * depth, 0.01 + 0.05 * depth, 0.015 + 0.05 * depth)
