@@ -14,7 +14,7 @@ from clip_rl_perception.sources.bag_source import BagSource
 from clip_rl_training.commands import synth
 from clip_rl_training.datasets.endovis2018 import open_endovis2018
 from clip_rl_training.synthetic.drawing.synthetic_errors import SynthError
-from clip_rl_training.synthetic.operation import SyntheticOperation, showcase
+from clip_rl_training.synthetic.operation import SyntheticOperation, sequence_scene, showcase
 from clip_rl_training.synthetic.scene_config import SceneConfig
 from clip_rl_training.synthetic.synthetic_bag import START_NS, write_bag
 from clip_rl_training.synthetic.write_video import sequence_seed, write_sequences
@@ -65,7 +65,7 @@ def test_layout_and_coding_are_those_of_endovis_2018(tmp_path: Path) -> None:
         names = [f"frame{i:03d}.png" for i in range(3)]
         for kind in ("left_frames", "labels", "types", "parts", "instances"):
             assert sorted(path.name for path in (folder / kind).iterdir()) == names
-        video = SyntheticOperation(CONFIG, sequence_seed(2, sequence), 3)
+        video = SyntheticOperation(sequence_scene(CONFIG, sequence), sequence_seed(2, sequence), 3)
         captions = [json.loads(line) for line in (folder / "captions.jsonl").read_text().splitlines()]
         assert [entry["frame"] for entry in captions] == [0, 1, 2]
         for index, name in enumerate(names):
@@ -90,7 +90,7 @@ def test_our_own_dataset_reader_opens_it(tmp_path: Path) -> None:
     assert len(dataset) == 6
     assert set(dataset.sequences) == {"seq_101", "seq_102"}
     image, labels = dataset[0]
-    frame = SyntheticOperation(CONFIG, sequence_seed(2, 0), 3).frame(0)
+    frame = SyntheticOperation(sequence_scene(CONFIG, 0), sequence_seed(2, 0), 3).frame(0)
     np.testing.assert_array_equal(image, frame.rgb)
     np.testing.assert_array_equal(labels, frame.scene_map)
 
@@ -110,6 +110,38 @@ def test_resuming_writes_what_is_missing_and_nothing_else(tmp_path: Path) -> Non
     assert contents(root) == whole
     assert kept.stat().st_mtime_ns == before
     assert write(root) == [6]
+
+
+def test_colour_comes_first_and_gray_as_often_as_the_configuration_says(tmp_path: Path) -> None:
+    root = tmp_path / "out"
+    write(root, sequences=3, frames=1)
+    first = contents(root / "seq_101")
+    write(root, sequences=5, frames=1)
+    assert contents(root / "seq_101") == first, "a longer set begins like a shorter one"
+
+    def is_gray(sequence: int) -> bool:
+        shown = rgb(root / f"seq_{101 + sequence}" / "left_frames" / "frame000.png").astype(int)
+        return bool(np.ptp(shown, axis=2).max() <= 12)  # but for what compression adds
+
+    assert [is_gray(sequence) for sequence in range(5)] == [False, False, False, True, False]
+    for share in (0.0, 0.28, 0.5, 1.0):
+        config = dataclasses.replace(CONFIG, grayscale=share)
+        gray = [sequence_scene(config, sequence).grayscale for sequence in range(50)]
+        assert set(gray) <= {0.0, 1.0} and sum(gray) == int(50 * share)
+
+
+@pytest.mark.parametrize("noted", ["0123456789ab", None])
+def test_a_set_of_another_generator_is_not_mixed_with_this_ones(tmp_path: Path, noted: str | None) -> None:
+    root = tmp_path / "out"
+    write(root, sequences=1, frames=2)
+    note = root / "scenes.json"
+    said = json.loads(note.read_text()) | {"generator": noted}
+    note.write_text(json.dumps({name: value for name, value in said.items() if value is not None}))
+    before = contents(root / "seq_101")
+    assert write(root, sequences=1, frames=2) == [2], "a whole set is as good as ever"
+    with pytest.raises(SynthError, match=r"holds 2 of 3 pictures, drawn by another version"):
+        write(root, sequences=1, frames=3)
+    assert contents(root / "seq_101") == before and json.loads(note.read_text()).get("generator") == noted
 
 
 def test_two_processes_write_what_one_does(tmp_path: Path) -> None:

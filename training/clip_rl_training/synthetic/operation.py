@@ -65,6 +65,16 @@ class SyntheticOperation:
         return render_scene(state, self.config, index / self.config.rate, [self.seed, noise, index])
 
 
+def sequence_scene(config: SceneConfig, sequence: int) -> SceneConfig:
+    """The configuration of video number `sequence`, from 0, of a set: colour first, and every so often one in gray.
+
+    Of the first n videos, n times `grayscale` are gray, rounded down: no luck decides what a small set looks like, and
+    a set can be continued.
+    """
+    gray = int((sequence + 1) * config.grayscale) > int(sequence * config.grayscale)
+    return dataclasses.replace(config, grayscale=float(gray))
+
+
 def showcase(height: int, width: int, rate: float) -> SceneConfig:
     """The configuration of demonstration videos: colour, two or three visible instruments, mild disturbances."""
     return dataclasses.replace(

@@ -1,7 +1,7 @@
 """Writing videos to disk in the layout of EndoVis 2018, in parallel, resumable.
 
     ROOT/labels.json                        list of {name, color, classid}, as the challenge published it
-    ROOT/scenes.json                        seed and configuration of what lies here
+    ROOT/scenes.json                        seed, configuration and generator of what lies here
     ROOT/seq_101/left_frames/frameNNN.png   RGB
     ROOT/seq_101/labels/frameNNN.png        12 scene classes, coded by colour
     ROOT/seq_101/types/frameNNN.png         ids of endovis2018-type
@@ -30,6 +30,8 @@ from clip_rl_perception.labels import UNLABELLED, load_label_space
 
 from clip_rl_training.synthetic.drawing.rendered_frame import SCENE_SHAFT, SyntheticFrame
 from clip_rl_training.synthetic.drawing.synthetic_errors import SynthError
+from clip_rl_training.synthetic.generator_version import generator_version
+from clip_rl_training.synthetic.operation import sequence_scene
 from clip_rl_training.synthetic.render_jobs import operation_of, run_jobs
 from clip_rl_training.synthetic.scene_config import SceneConfig
 
@@ -59,7 +61,7 @@ def write_sequences(
         workers: Processes; the bytes written do not depend on it.
 
     Raises:
-        SynthError: counts below 1, or `root` holds other scenes.
+        SynthError: counts below 1, or `root` holds other scenes, or some of another version of the generator.
         ClipRlError: the disk refuses.
     """
     if min(sequences, frames, workers) < 1 or seed < 0:
@@ -68,12 +70,17 @@ def write_sequences(
             "counts must be at least 1, the seed at least 0"
         )
     try:
-        _prepare(root, config, seed)
+        drawn_by = _prepare(root, config, seed)
         ledgers = [_open_ledger(root, sequence, frames) for sequence in range(sequences)]
     except OSError as error:
         raise SynthError(f"cannot write to {root}: {error.strerror}") from error
     total = sequences * frames
     done = sum(len(ledger) for ledger in ledgers)
+    if done < total and drawn_by != generator_version():
+        raise SynthError(
+            f"{root} holds {done} of {total} pictures, drawn by another version of the generator, and the same seed "
+            "gives other pictures now; choose another folder or delete it"
+        )
     yield done, total
     jobs = [(number, index) for number, ledger in enumerate(ledgers) for index in range(frames) if index not in ledger]
     work = functools.partial(_write_job, root, config, seed, frames)
@@ -89,7 +96,8 @@ def write_sequences(
 def _write_job(root: Path, config: SceneConfig, seed: int, frames: int, job: tuple[int, int]) -> str:
     """Write a frame, (sequence, index); its line in the ledger."""
     sequence, index = job
-    frame = operation_of(config, sequence_seed(seed, sequence), frames).frame(index)
+    scene = sequence_scene(config, sequence)
+    frame = operation_of(scene, sequence_seed(seed, sequence), frames).frame(index)
     write_frame(sequence_folder(root, sequence), index, frame)
     return json.dumps({"frame": index, "caption": frame.caption, "stamp": round(frame.stamp, 6)})
 
@@ -125,11 +133,14 @@ def scene_colors() -> ByteArray:
     return colors
 
 
-def _prepare(root: Path, config: SceneConfig, seed: int) -> None:
+def _prepare(root: Path, config: SceneConfig, seed: int) -> str | None:
+    """Make or check the folder; which generator draws into it, None where it was begun before that was noted."""
     described = json.loads(json.dumps({"seed": seed, "scene": dataclasses.asdict(config)}))
-    note = root / "scenes.json"
+    note, drawn_by = root / "scenes.json", generator_version()
     if note.is_file():
-        if json.loads(note.read_text(encoding="utf-8")) != described:
+        held = json.loads(note.read_text(encoding="utf-8"))
+        drawn_by = held.pop("generator", None)
+        if held != described:
             raise SynthError(
                 f"{root} holds scenes of another seed or configuration; choose another folder or delete it"
             )
@@ -139,7 +150,10 @@ def _prepare(root: Path, config: SceneConfig, seed: int) -> None:
     space = load_label_space("endovis2018")
     entries = [{"name": entry.name, "color": list(entry.color), "classid": entry.id} for entry in space.classes]
     (root / "labels.json").write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+    if drawn_by is not None:
+        described["generator"] = drawn_by
     note.write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+    return drawn_by
 
 
 def _ledger_path(root: Path, sequence: int) -> Path:
