@@ -38,7 +38,6 @@ def frame(index: int, **fields: Any) -> FrameRecord:
         "received_ns": START + index * PERIOD + 10_000_000 * (index + 1),
         "stage_ms": {stage: place + 1.0 for place, stage in enumerate(STAGES)},
         "basis": Basis(("plain",), 0.5, 40.0 * index, 0.125) if index else Basis(("plain", "half turn")),
-        "refine_steps": 2,
     }
     return FrameRecord(**{**given, **fields})
 
@@ -51,7 +50,6 @@ def missing(index: int, kind: str = "dropped", **fields: Any) -> FrameRecord:
         "received_ns": None,
         "stage_ms": {},
         "basis": None,
-        "refine_steps": None,
     }
     return frame(index, kind=kind, **{**nothing, **fields})
 

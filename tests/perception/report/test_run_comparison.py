@@ -280,3 +280,20 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "ok" in captured.out and "FAILED" in captured.out and "1 of 2 requirements fail" in captured.err
     with pytest.raises(ReportError, match="none"):
         command("compare", a, tmp_path / "none.json")
+
+
+def test_reports_of_before_looks_are_read_and_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    for folder in (old, new):
+        write_report(scored_run(shifts(30, 0)), folder)
+    data = json.loads((old / "report.json").read_text())
+    data |= {"refine_steps": 2.0, "refine_steps_histogram": {"2": 30}}
+    for told in data["frames"]:
+        told["refine_steps"] = 2
+        told.pop("basis", None)
+    (old / "report.json").write_text(json.dumps(data))
+    assert command("compare", old, new) == 0
+    assert command("check", old, "--require", "masks_share>=1") == 0
+    assert "refine steps" not in capsys.readouterr().out
+    with pytest.raises(RequirementError, match="no metric 'refine_steps'"):
+        command("check", old, "--require", "refine_steps<=2")

@@ -56,12 +56,11 @@ class PipelinePredictor:
         return PipelinePredictor(self._model.looking_plainly(), rate_hz=1e9 / self._period_ns)
 
     def facts(self) -> dict[str, Any]:
-        """Plain data for reports: model_id, engine, classes, refine_steps_limit, views."""
+        """Plain data for reports: model_id, engine, classes, views."""
         return {
             "model_id": self._model.model_id,
             "engine": self._model.engine_name,
             "classes_predicted": list(self.label_space.names),
-            "refine_steps_limit": self._model.pipeline.config.refine_steps,
             "views": self._model.pipeline.config.views,
         }
 

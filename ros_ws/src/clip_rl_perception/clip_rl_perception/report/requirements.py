@@ -59,8 +59,7 @@ def values_of(report: Mapping[str, Any]) -> dict[str, float | None]:
     Accuracy as in the report (miou, dice, nsd, hd95, ece, ...), ``<class>.iou`` and ``.dice``, ``.nsd``, ``.hd95``,
     ``.miss_rate``; p50_ms, p95_ms, p99_ms, max_ms of latency; ``<stage>_p50_ms`` and so on; ``age_p99_ms``; fps;
     masks_share, dropped_share, invalid_share; ``<validity>_share``; temporal_consistency; looks (a frame),
-    memory_share, disagreement; ``gain_miou`` and so on over one plain look; refine_steps; tracks; short_tracks;
-    problems.
+    memory_share, disagreement; ``gain_miou`` and so on over one plain look; tracks; short_tracks; problems.
     """
     metrics = report["metrics"] or {}
     found: dict[str, float | None] = {name: metrics.get(name) for name in METRIC_TEXT}
@@ -83,7 +82,6 @@ def values_of(report: Mapping[str, Any]) -> dict[str, float | None]:
     found["looks"] = rests.get("a_frame")
     found |= {name: rests.get(name) for name in ("memory_share", "disagreement")}
     found |= {f"gain_{name}": gained.get(name) for name in ("miou", "miou_no_background", "dice", "nsd")}
-    found["refine_steps"] = report["refine_steps"]
     found["tracks"] = float(report["tracks"]["count"])
     found["short_tracks"] = float(report["tracks"]["short"])
     found["problems"] = float(len(report["problems"]))

@@ -25,9 +25,7 @@ Pair = tuple[FrameRecord, FrameRecord]
 """A frame in both runs."""
 
 ALPHA = 0.05
-LESS_IS_BETTER = frozenset(
-    {"hd95", "ece", "latency", "stage", "looks", "memory age", "disagreement", "refine_steps", "novelty"}
-)
+LESS_IS_BETTER = frozenset({"hd95", "ece", "latency", "stage", "looks", "memory age", "disagreement", "novelty"})
 """Of the compared quantities, by the part before a colon."""
 
 
@@ -51,7 +49,7 @@ class Difference:
     @property
     def digits(self) -> int:
         """Decimals that are worth showing."""
-        return 2 if "ms" in self.name or self.name in ("hd95", "refine_steps") else 4
+        return 2 if "ms" in self.name or self.name == "hd95" else 4
 
     @property
     def delta(self) -> float | None:
@@ -221,7 +219,6 @@ def _per_frame(pairs: Sequence[Pair], units: Units, drawn: DoubleArray | None) -
         "memory share": lambda frame: None if frame.basis is None else frame.basis.memory_share,
         "memory age: ms": lambda frame: None if frame.basis is None else frame.basis.memory_age_ms,
         "disagreement": lambda frame: None if frame.basis is None else frame.basis.disagreement,
-        "refine_steps": lambda frame: frame.refine_steps,
     }
     found = []
     for name, value in quantities.items():

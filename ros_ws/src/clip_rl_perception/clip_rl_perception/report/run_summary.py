@@ -28,7 +28,7 @@ def summary(run: RunRecord) -> dict[str, Any]:
     Returns:
         Plain data without NaN: frames_sent, masks_received, dropped (sent without a mask), fps (masks a second),
         latency_ms, stage_ms (by stage, over frames with a mask), metrics (`accuracy_report` with ``intervals``, or
-        None), temporal, tracks, jitter_ms, age_ms, validity, reasons, `looks`, `gain`, refine_steps, drops by reason,
+        None), temporal, tracks, jitter_ms, age_ms, validity, reasons, `looks`, `gain`, drops by reason,
         model_id, engine, input, input_sha256, output_sha256, parameters, host, versions, problems, and what else
         `RunRecord` names.
     """
@@ -36,7 +36,6 @@ def summary(run: RunRecord) -> dict[str, Any]:
     invalid = sum(frame.kind == "invalid" for frame in run.frames)
     dropped = len(run.frames) - len(masks)
     replaced = min(dropped - invalid, run.replaced)
-    steps = [frame.refine_steps for frame in masks if frame.refine_steps is not None]
     return {
         "format": FORMAT,
         "title": run.title,
@@ -69,8 +68,6 @@ def summary(run: RunRecord) -> dict[str, Any]:
         "reasons": dict(collections.Counter(frame.reason for frame in run.frames if frame.reason)),
         "looks": looks([frame.basis for frame in masks if frame.basis is not None]),
         "gain": gain(run),
-        "refine_steps": sum(steps) / len(steps) if steps else None,
-        "refine_steps_histogram": {str(step): count for step, count in sorted(collections.Counter(steps).items())},
         "transport": run.transport,
         "input": dict(run.source),
         "host": dict(run.host),

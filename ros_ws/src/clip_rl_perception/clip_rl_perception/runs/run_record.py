@@ -61,8 +61,6 @@ class FrameRecord:
     """Time per stage of `STAGES`, ms; empty without a mask."""
     basis: Basis | None = None
     """What the mask rests on; None without one, and in reports of before it was told."""
-    refine_steps: int | None = None
-    """Refinement steps, in runs of versions before looks."""
     instruments: tuple[Instrument, ...] = ()
     """What was seen, see `noted`; of a report that was read, with what `record_json.TAG_ROW` names."""
     mask_sha256: str | None = None
