@@ -108,14 +108,17 @@ class Trainer:
         if isinstance(self.module, TrainingModule):
             for note in self.module.segmenter.weights_notes:
                 self.say(f"weights of the towers: {note}")
-        if resume:
-            self._restore()
-        elif (self.folder / "state.pt").exists():
+        if not resume and (self.folder / "state.pt").exists():
             raise TrainError(
                 f"{self.folder} holds a run already: go on with --resume, or choose another --set name=, or delete it"
             )
-        elif self.config.start_from is not None:
+        if self.config.start_from is not None and (not resume or self.config.losses.distillation > 0):
             self.started_from = load_start(self.module, self.config.start_from)
+            if isinstance(self.module, TrainingModule):
+                self.module.teach()
+        if resume:
+            self._restore()
+        elif self.started_from:
             self.average.module.load_state_dict(self.module.state_dict())
             self.say(f"starting from the weights of {self.started_from}")
         if self.fabric.is_global_zero:

@@ -118,6 +118,12 @@ class TrainConfig:
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         self._check_close_ups()
+        distillation = self.losses.distillation
+        if distillation < 0 or (distillation and (self.start_from is None or self.classifier != "text")):
+            raise ValueError(
+                f"losses.distillation is {distillation}; expected at least 0, and above it start_from (weights "
+                "that teach) and classifier text"
+            )
 
     def _check_close_ups(self) -> None:
         data = self.data

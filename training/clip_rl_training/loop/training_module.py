@@ -21,6 +21,7 @@ from clip_rl_training.data.dataset_parts import label_spaces
 from clip_rl_training.data.label_batch import Batch, stride_labels
 from clip_rl_training.loop.training_config import TrainConfig
 from clip_rl_training.losses.contrastive_losses import attention, contrastive, text_spread
+from clip_rl_training.losses.distillation import Teacher, divergence
 from clip_rl_training.losses.segmentation_losses import IGNORE, cross_entropy, supervised_loss
 from clip_rl_training.naming.synonyms import drawn, load_synonyms, wordings
 
@@ -58,12 +59,19 @@ class TrainingModule(LossModule):
         self.segmenter = ClipRlSegmenter(config.model)
         self.synonyms = load_synonyms(config.data.synonyms) if config.data.synonyms else None
         self.wordings = wordings(self.spaces.values(), self.synonyms) if self.synonyms else {}
+        self.teacher: Teacher | None = None
+        """Whose looks this network is to know at one; set by `teach`."""
         self.learned = nn.ParameterDict()
         """Of the control without text: class vectors (K, D) by label space."""
         if config.classifier == "learned":
             for name, space in self.spaces.items():
                 vectors = torch.empty(len(space), self.segmenter.embedding_dim)
                 self.learned[name] = nn.Parameter(nn.init.orthogonal_(vectors))
+
+    def teach(self) -> None:
+        """Where the configuration asks for distillation: by the network as it is now."""
+        if self.config.losses.distillation > 0:
+            self.teacher = Teacher(self.segmenter, self.config.losses.distilled_views)
 
     def forward(
         self, batch: Batch, point: CurriculumPoint, generator: torch.Generator, class_weights: Tensor | None = None
@@ -76,6 +84,7 @@ class TrainingModule(LossModule):
         text = self.class_vectors(batch.space, generator)
         pyramid, embedding = net.encoder((pixels - net.mean) / net.std)
         features = net.decoder(pyramid)
+        taught = self.teacher.probabilities(pixels, self.spaces[batch.space]) if self.teacher else None
         # Cosines times 14 and more lose too much in half precision; this part is cheap.
         with torch.autocast(pixels.device.type, enabled=False):
             features, text = features.float(), text.float()
@@ -83,6 +92,10 @@ class TrainingModule(LossModule):
             targets = stride_labels(batch.labels)
             total, parts = supervised_loss(logits, targets, self.config.losses, class_weights)
             report.update(parts)
+            if taught is not None:
+                told = divergence(logits, taught, targets)
+                total = total + self.config.losses.distillation * told
+                report["distillation"] = told.item()
             report["text_similarity"] = _mean_similarity(text)
             if self.config.losses.text_spread > 0:
                 total = total + self.config.losses.text_spread * text_spread(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,3 +24,7 @@ class LossConfig:
     """Label smoothing of the cross-entropy."""
     class_power: float = 0.0
     """Class weights of the cross-entropy are (1 / frequency)^class_power; 0 weighs all classes alike."""
+    distillation: float = 0.0
+    """Divergence from what the weights of `start_from`, frozen, say in the mean over mirror images; 0: no teacher."""
+    distilled_views: Literal[2, 4] = 4
+    """Over how many mirror images, in the order of `looks.look`."""
