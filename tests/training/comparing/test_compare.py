@@ -114,7 +114,7 @@ def test_report_has_every_run_and_its_raw_data(finished: Path) -> None:
     assert steps == {"clip-rl": 3, "shorter": 2}
     for result in data["results"]:
         assert sum(block["frames"] for block in result["blocks"]) == 4
-        assert result["video"]["metrics"]["frames"] == 4
+        assert result["metrics"]["frames"] == 4 and "temporal_consistency" in result["metrics"]
         assert result["metrics"]["classes"]["instrument"]["iou"] == pytest.approx(
             statistics.pooled(result["blocks"], "iou")
         )
@@ -224,6 +224,21 @@ def test_a_result_of_another_configuration_is_refused(finished: Path, root: Path
             {"runs": [*TINY["runs"], {"name": "x", "without": ["scene_b", "scene_c"]}]},
             "run 'x' takes only [] without ['scene_b', 'scene_c']; fold 'a' trains on scene_b, scene_c",
         ),
+        ({"runs": [{"name": "x", "of": "y"}]}, "run 'x': of is 'y'; expected a run with a network of its own: "),
+        (
+            {"runs": [*TINY["runs"], {"name": "x", "of": "clip-rl", "set": {"steps": 2}}]},
+            "run 'x': of and what it trains on say what it is; expected one of peer, of, checkpoint",
+        ),
+        (
+            {"runs": [{"name": "x", "peer": "unet-resnet18", "looks": {}}]},
+            "run 'x': looks are CLIP-RL's; a peer has one",
+        ),
+        (
+            {"runs": [{"name": "x", "looks": {"views": 2, "turn": ["plain"]}}]},
+            "turn is ['plain'] for 2 looks a frame; expected at least as many, of plain, up-down",
+        ),
+        ({"runs": [{"name": "x", "looks": {"turn": ["darker"]}}]}, "turn is ['darker'] for 1 looks a frame"),
+        ({"runs": [{"name": "x", "checkpoint": "gone"}], "tests": []}, "gone"),
         ({"tests": [["clip-rl", "nobody"]]}, "tests and reference name runs nobody"),
         ({"seeds": [1, 1]}, "seeds are [1, 1]; expected at least one, none twice"),
         ({"evaluation": {"corruptions": ["snow"]}}, "no corruptions snow"),
@@ -246,6 +261,50 @@ def test_bad_configurations_are_named(root: Path, tmp_path: Path, changes: dict[
         run("--config", written(tmp_path / "bad.yaml", **changes), "--root", root, "--out", tmp_path / "jobs")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_networks_trained_on_scenes_look_in_several_ways(root: Path, tmp_path: Path) -> None:
+    scenes = {
+        "source": "rendered", "root": str(tmp_path / "scenes"), "stills": 3, "scene": {"height": 64, "width": 96},
+    }  # fmt: skip
+    train = {**TINY["train"], "data": {**TINY["train"]["data"], **scenes}, "validation": {"frames": 1}}
+    runs = [
+        {"name": "stream", "of": "clip-rl", "looks": {}},
+        {"name": "clip-rl"},
+        {"name": "plain", "of": "clip-rl", "looks": {"memory": False, "turn": ["plain"]}},
+        {"name": "shipped", "checkpoint": "demo"},
+        {"name": "four", "checkpoint": "demo", "looks": {"views": 4, "memory": False}},
+    ]
+    folds = [{"name": "all", "test": ["scene_a", "scene_b", "scene_c"]}]
+    measured = {"video": True, "corruption_frames": 3, "corruptions": ["fog"], "severities": [5]}
+    changes: dict[str, Any] = {
+        "runs": runs,
+        "folds": folds,
+        "train": train,
+        "evaluation": measured,
+        "reference": "clip-rl",
+        "tests": [],
+    }
+    config = written(tmp_path / "looks.yaml", **changes)
+    assert run("--config", config, "--root", root, "--out", tmp_path / "jobs", "--report", tmp_path) == 0
+    assert [path.parent.name for path in (tmp_path / "jobs").rglob("weights.safetensors")] == ["clip-rl-all-0"]
+    results = {r["run"]: r for r in json.loads((tmp_path / "tiny.json").read_text())["results"]}
+    assert results["plain"]["blocks"] == results["clip-rl"]["blocks"], "the pipeline is the network"
+    assert results["plain"]["corruptions"]["results"] == results["clip-rl"]["corruptions"]["results"]
+    assert results["stream"]["metrics"]["ece"] != results["clip-rl"]["metrics"]["ece"]
+    assert results["stream"]["looks"]["kinds"] == {"plain": 3, "up-down": 3, "half turn": 3, "left-right": 3}
+    assert results["four"]["metrics"]["nsd"] != results["shipped"]["metrics"]["nsd"]
+    assert results["shipped"]["steps"] == 0 and results["stream"]["steps"] == 3
+    assert all(result["corruptions"]["video"] for result in results.values())
+    text = (tmp_path / "tiny.md").read_text()
+    assert "| stream | 1 | " in text and "frames following each other" in text
+    # Another way to look trains nothing anew, and scenes may lie elsewhere.
+    runs[2]["looks"] = {"turn": ["plain"]}
+    (tmp_path / "scenes").rename(tmp_path / "moved")
+    train["data"]["root"] = str(tmp_path / "moved")
+    config = written(tmp_path / "looks.yaml", **changes)
+    assert run("--config", config, "--root", root, "--out", tmp_path / "jobs", "--report", tmp_path) == 0
+    assert not (tmp_path / "scenes").exists()
 
 
 def test_a_run_may_learn_from_some_of_a_folds_sequences(root: Path, tmp_path: Path) -> None:
@@ -298,7 +357,7 @@ def test_digests_tell_training_and_measuring_apart(finished: Path) -> None:
     first, second = config(), config(evaluation={"tau": 5.0})
     for one, other in zip(jobs_of(first), jobs_of(second), strict=True):
         assert training_digest(first, one, scenes) == training_digest(second, other, scenes)
-    assert measuring_digest(first) != measuring_digest(second)
+    assert measuring_digest(first, jobs_of(first)[0]) != measuring_digest(second, jobs_of(second)[0])
     third = config(train={**TINY["train"], "batch": 3})
     for one, other in zip(jobs_of(first), jobs_of(third), strict=True):
         assert training_digest(first, one, scenes) != training_digest(third, other, scenes)

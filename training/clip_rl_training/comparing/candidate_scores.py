@@ -67,42 +67,36 @@ class FrameCounts:
 
 def measure(
     dataset: SegmentationDataset,
-    predictor: Callable[[], Predictor],
+    predictor: Predictor,
     mapping: ClassMapping,
     config: EvaluationConfig,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Measure a contender on test frames in the network's size.
+    """Measure a contender on test frames in the network's size, with `video` as frames that follow each other.
 
     Returns:
-        Plain data: metrics (the evaluator's report), blocks, and with `video` video {metrics, blocks}; with
-        `corruption_frames` corruptions (as `run_corruptions`).
+        Plain data: metrics (the evaluator's report), problems, blocks, frame_ms, looks; with `corruption_frames`
+        corruptions (as `run_corruptions`).
     """
-    result = _pass(dataset, predictor(), mapping, config, video=False)
-    if config.video:
-        result["video"] = _pass(dataset, predictor(), mapping, config, video=True)
-    if config.corruption_frames:
-        say("corruption benchmark")
-        result["corruptions"] = run_corruptions(
-            dataset,
-            predictor(),
-            mapping,
-            frames=config.corruption_frames,
-            names=config.corruptions or tuple(CORRUPTIONS),
-            severities=config.severities,
-        )
-    return result
-
-
-def _pass(
-    dataset: SegmentationDataset, predictor: Predictor, mapping: ClassMapping, config: EvaluationConfig, *, video: bool
-) -> dict[str, Any]:
     counts = FrameCounts(config.tau)
-    evaluator = Evaluator(mapping.names, nsd_tau=config.tau, temporal=video)
-    facts = evaluate(dataset, predictor, mapping, evaluator, video=video, watcher=counts, title="")
-    return {
+    evaluator = Evaluator(mapping.names, nsd_tau=config.tau, temporal=config.video)
+    facts = evaluate(dataset, predictor, mapping, evaluator, video=config.video, watcher=counts, title="")
+    result: dict[str, Any] = {
         "metrics": evaluator.report(),
         "problems": facts.problems,
         "blocks": counts.blocks(config.block),
         "frame_ms": facts.report()["frame_ms"],
+        "looks": facts.report()["looks"],
     }
+    if config.corruption_frames:
+        say("corruption benchmark")
+        result["corruptions"] = run_corruptions(
+            dataset,
+            predictor,
+            mapping,
+            frames=config.corruption_frames,
+            names=config.corruptions or tuple(CORRUPTIONS),
+            severities=config.severities,
+            video=config.video,
+        )
+    return result

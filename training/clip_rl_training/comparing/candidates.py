@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
 from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.engine.torch_engine import TorchEngine
 from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.looks.look import MIRRORS
+from clip_rl_perception.model.calibration import Calibration
+from clip_rl_perception.model.checkpoint import Checkpoint
 from clip_rl_perception.model.peer_networks import build_peer
+from clip_rl_perception.pipeline import PerceptionPipeline, PipelineConfig
+from clip_rl_perception.stream import LoadedModel
 from clip_rl_perception.typed_data import ConfigError
 from torch import Tensor
 from torch.nn import functional
 
+from clip_rl_training.comparing.comparison_config import LooksConfig
 from clip_rl_training.curriculum import CurriculumPoint
 from clip_rl_training.data.label_batch import Batch
 from clip_rl_training.evaluating.evaluation_loop import Prediction
+from clip_rl_training.evaluating.pipeline_predictor import PipelinePredictor
 from clip_rl_training.loop.training_config import TrainConfig
 from clip_rl_training.loop.training_module import LossModule, TrainingModule
 from clip_rl_training.losses.segmentation_losses import supervised_loss
@@ -84,3 +93,40 @@ class NetworkPredictor:
         assert isinstance(module, TrainingModule) and self._text is not None
         net = module.segmenter
         return net.decode(net.prepare(images), self._text).logits.log_softmax(1)
+
+
+def trained_checkpoint(module: TrainingModule) -> Checkpoint:
+    """What the pipeline needs of a network that was just trained: of one space's classes, not calibrated."""
+    name = only_space(module.config)
+    text = np.asarray(module.fixed_class_vectors(name).cpu().numpy(), np.float32)
+    net = module.segmenter
+    return Checkpoint(
+        network=lambda: net,
+        label_space=module.spaces[name],
+        text_embeddings=text,
+        calibration=Calibration.uncalibrated(net.embedding_dim),
+        provenance={},
+        model_id="trained here",
+        path=Path(),
+        config=net.config,
+    )
+
+
+def looking(
+    checkpoint: Checkpoint, space: LabelSpace, config: TrainConfig, looks: LooksConfig | None
+) -> PipelinePredictor:
+    """A network in the pipeline of the node, as a predictor of frames that already have the network's size.
+
+    Args:
+        checkpoint: its network.
+        space: classes to predict.
+        config: whose input size the frames have.
+        looks: how it looks at them; None: one plain look at each frame alone.
+    """
+    engine = TorchEngine(checkpoint, config.model.input_size)
+    asked = PipelineConfig(crop_to_content=False, refine_steps=0)
+    if looks is not None:
+        turn = tuple(look for name in looks.turn for look in MIRRORS if look.name == name)
+        asked = PipelineConfig(crop_to_content=False, views=looks.views, use_previous_frame=looks.memory, turn=turn)
+    own = space if space != checkpoint.label_space else None
+    return PipelinePredictor(LoadedModel(PerceptionPipeline.of_checkpoint(engine, checkpoint, own, asked)))

@@ -21,8 +21,10 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from clip_rl_perception.looks.look import MIRRORS
+from clip_rl_perception.model.checkpoint import resolve_checkpoint
 from clip_rl_perception.model.peer_networks import peer_names
 from clip_rl_perception.typed_data import ConfigError, from_data
 
@@ -49,13 +51,40 @@ class FoldConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class LooksConfig:
+    """How a contender spends looks, as the pipeline does on a stream; with `evaluation.video` earlier frames count."""
+
+    views: Literal[1, 2, 4] = 1
+    """Looks at each frame."""
+    memory: bool = True
+    """Let looks at earlier frames count where they still fit."""
+    turn: tuple[str, ...] = tuple(look.name for look in MIRRORS)
+    """Mirror images, taken in turn."""
+
+    def __post_init__(self) -> None:
+        known = [look.name for look in MIRRORS]
+        strange = [name for name in self.turn if name not in known]
+        if strange or len(self.turn) < self.views:
+            raise ValueError(
+                f"turn is {list(self.turn)} for {self.views} looks a frame; expected at least as many, of "
+                f"{', '.join(known)}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """One contender: CLIP-RL, a control of it, or a peer."""
+    """One contender: CLIP-RL, a control of it, a checkpoint as it is, or a peer."""
 
     name: str
     """What it is called in tables and folders."""
     peer: str | None = None
     """Name of a peer network; None: CLIP-RL."""
+    of: str | None = None
+    """Run whose trained network this one takes, to look otherwise; None: its own."""
+    checkpoint: str | None = None
+    """Checkpoint by path or shipped name that is measured as it is; None: the run trains."""
+    looks: LooksConfig | None = None
+    """How it looks at frames; None: one plain look at each frame alone. Of peers none."""
     set: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Laid over the common training configuration."""
     only: tuple[str, ...] = ()
@@ -73,7 +102,8 @@ class EvaluationConfig:
     tau: float = 3.0
     """Tolerance of the NSD, px of the network's view."""
     video: bool = False
-    """Also measure with frames following each other: temporal consistency."""
+    """Frames follow each other: earlier looks of runs with `looks` count, temporal consistency is measured, and
+    `corruption_frames` are the first ones of each sequence, whose damage stays."""
     block: int = 25
     """Consecutive frames of a sequence that count as one observation in tests of significance."""
     corruption_frames: int = 0
@@ -118,6 +148,7 @@ class CompareConfig:
         for run in self.runs:
             if run.peer is not None and run.peer not in peer_names():
                 raise ValueError(f"run '{run.name}': no peer '{run.peer}'; there are {', '.join(peer_names())}")
+            self._check_network(run)
         wanted = [*(name for pair in self.tests for name in pair), *([self.reference] if self.reference else [])]
         unknown = sorted(set(wanted) - set(names))
         if unknown:
@@ -125,6 +156,22 @@ class CompareConfig:
         strange = sorted(set(self.evaluation.corruptions) - set(CORRUPTIONS))
         if strange:
             raise ValueError(f"no corruptions {', '.join(strange)}; there are {', '.join(CORRUPTIONS)}")
+
+    def _check_network(self, run: RunConfig) -> None:
+        """Raise `ValueError` where a run says twice, or not at all, what network it measures."""
+        taken = next((other for other in self.runs if other.name == run.of), None)
+        if run.of is not None and (taken is None or taken.of is not None):
+            own = ", ".join(other.name for other in self.runs if other.of is None)
+            raise ValueError(f"run '{run.name}': of is '{run.of}'; expected a run with a network of its own: {own}")
+        trains = bool(run.set or run.only or run.without)
+        said = [name for name, value in (("peer", run.peer), ("of", run.of), ("checkpoint", run.checkpoint)) if value]
+        if len(said) > 1 or (trains and (run.of or run.checkpoint)):
+            raise ValueError(
+                f"run '{run.name}': {' and '.join([*said, 'what it trains on'] if trains else said)} say what it is; "
+                "expected one of peer, of, checkpoint, and set, only, without of networks that are trained"
+            )
+        if run.looks is not None and (run.peer or (taken is not None and taken.peer)):
+            raise ValueError(f"run '{run.name}': looks are CLIP-RL's; a peer has one plain look at each frame")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,6 +193,17 @@ def jobs_of(config: CompareConfig) -> list[Job]:
     return [Job(run, fold, seed) for seed in config.seeds for fold in config.folds for run in config.runs]
 
 
+def network_of(config: CompareConfig, job: Job) -> Job:
+    """The job whose network a job measures: itself, or that of the run which it is `of`."""
+    of = job.run.of
+    return job if of is None else dataclasses.replace(job, run=next(run for run in config.runs if run.name == of))
+
+
+def on_scenes(config: CompareConfig) -> bool:
+    """Whether networks are trained on drawn scenes, and frames of the dataset are for tests alone."""
+    return str(config.train.get("data", {}).get("source", "dataset")) != "dataset"
+
+
 def train_config(config: CompareConfig, job: Job, root: Path, out: Path, sequences: Sequence[str]) -> TrainConfig:
     """The training configuration of a job.
 
@@ -159,20 +217,20 @@ def train_config(config: CompareConfig, job: Job, root: Path, out: Path, sequenc
     Raises:
         ConfigError: names the run and what is wrong with its configuration.
     """
-    train = training_sequences(config, job, sequences)
+    job = network_of(config, job)
+    test = {"sequences": list(job.fold.test)}
     data = overlaid(config.train, job.run.set)
     fixed: dict[str, Any] = {
         "name": job.key,
         "out": str(out),
         "seed": job.seed,
-        "data": {
-            "source": "dataset",
-            "root": str(root),
-            "dataset": {"train": {"sequences": list(train)}, "test": {"sequences": list(job.fold.test)}},
-        },
+        "data": {"dataset": {"test": test}},
         "validation": {"every": 0},
     }
-    if job.run.peer:  # it is another network
+    if not on_scenes(config):
+        train = {"sequences": list(training_sequences(config, job, sequences))}
+        fixed["data"] = {"source": "dataset", "root": str(root), "dataset": {"train": train, "test": test}}
+    if job.run.peer or job.run.checkpoint:  # it is another network
         fixed["start_from"] = None
     return config_from_data(overlaid(data, fixed), f"{config.name}: run '{job.run.name}'")
 
@@ -201,24 +259,33 @@ def training_digest(config: CompareConfig, job: Job, sequences: Sequence[str]) -
     """Tells networks apart that were trained another way; where files lie does not enter.
 
     Raises:
-        TrainError: weights to begin with are not there.
+        TrainError, CheckpointError: weights to begin with, or a checkpoint to measure, are not there.
     """
+    job = network_of(config, job)
+    if job.run.checkpoint:
+        return _digest({"checkpoint": fingerprint(str(resolve_checkpoint(job.run.checkpoint)))})
+    scenes = on_scenes(config)
     train = overlaid(config.train, job.run.set)
+    if scenes:
+        train["data"] = {name: value for name, value in train["data"].items() if name != "root"}
     if train.get("start_from"):
         start = None if job.run.peer else fingerprint(str(train["start_from"]))
         train = {**train, "start_from": start}
     data = {
         "train": train,
         "peer": job.run.peer,
-        "fold": [sorted(job.fold.test), sorted(training_sequences(config, job, sequences))],
+        "fold": [sorted(job.fold.test), [] if scenes else sorted(training_sequences(config, job, sequences))],
         "seed": job.seed,
     }
     return _digest(data)
 
 
-def measuring_digest(config: CompareConfig) -> str:
+def measuring_digest(config: CompareConfig, job: Job) -> str:
     """Tells measurements of one network apart."""
-    return _digest(dataclasses.asdict(config.evaluation))
+    data = dataclasses.asdict(config.evaluation)
+    data |= {"looks": dataclasses.asdict(job.run.looks)} if job.run.looks else {}
+    data |= {"passes": 1} if config.evaluation.video else {}  # there were two, the second as video
+    return _digest(data)
 
 
 def _digest(data: Any) -> str:

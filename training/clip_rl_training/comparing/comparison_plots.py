@@ -10,7 +10,7 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
-from clip_rl_training.comparing.statistics import Result, blocks_of, pooled
+from clip_rl_training.comparing.statistics import Result, pooled
 
 
 def plot_folds(path: Path, runs: Mapping[str, Sequence[Result]], folds: Sequence[str]) -> None:
@@ -20,7 +20,7 @@ def plot_folds(path: Path, runs: Mapping[str, Sequence[Result]], folds: Sequence
     for axis, score, title in zip(axes, ("iou", "nsd"), ("instrument IoU, pooled", "NSD"), strict=True):
         for place, (name, results) in enumerate(runs.items()):
             for index, fold in enumerate(folds):
-                values = [100 * pooled(blocks_of(r), score) for r in results if r["fold"] == fold]
+                values = [100 * pooled(r["blocks"], score) for r in results if r["fold"] == fold]
                 if not values:
                     continue
                 x = index + (place + 0.5) * width - 0.4

@@ -68,7 +68,6 @@ def _page(
         folds=tables.fold_scores(config, runs),
         differences=found,
         cautions=tables.cautions(runs, found),
-        videos=tables.video_rows(runs),
         errors=errors,
         notes={run.name: run.note for run in config.runs if run.note and run.name in runs},
         made_with=dict.fromkeys(_made_with(result) for found in runs.values() for result in found),
@@ -86,9 +85,6 @@ def _kept(result: Result) -> dict[str, Any]:
     """A result without what is told elsewhere: reports per sequence."""
     kept = dict(result)
     kept["metrics"] = {key: value for key, value in result["metrics"].items() if key != "sequences"}
-    if "video" in result:
-        metrics = {key: value for key, value in result["video"]["metrics"].items() if key != "sequences"}
-        kept["video"] = {**result["video"], "metrics": metrics}
     return kept
 
 

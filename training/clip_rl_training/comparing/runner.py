@@ -4,36 +4,43 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from clip_rl_perception.atomic_write import write_json
 from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.labels import load_label_space
+from clip_rl_perception.model.checkpoint import load_checkpoint
 from clip_rl_perception.runs.host import host, versions
 from safetensors.torch import load_file
+from torch import Tensor
 
 from clip_rl_training.comparing.candidate_scores import measure
 from clip_rl_training.comparing.candidates import (
     NetworkPredictor,
     PeerModule,
+    looking,
     only_space,
+    trained_checkpoint,
 )
 from clip_rl_training.comparing.comparison_config import (
     CompareConfig,
     Job,
     jobs_of,
     measuring_digest,
+    network_of,
+    on_scenes,
     train_config,
     training_digest,
 )
 from clip_rl_training.comparing.network_frames import viewed
-from clip_rl_training.data.dataset_parts import open_parts
-from clip_rl_training.data.dataset_stills import DatasetStills
+from clip_rl_training.data.dataset_parts import open_parts, open_test
 from clip_rl_training.data.samples import TEST
-from clip_rl_training.datasets import open_dataset
+from clip_rl_training.datasets import SegmentationDataset, open_dataset
 from clip_rl_training.datasets.guessed_label_map import label_map_of
 from clip_rl_training.evaluating.evaluated_classes import class_mapping
+from clip_rl_training.evaluating.evaluation_loop import Predictor
 from clip_rl_training.loop.batches import open_stills
 from clip_rl_training.loop.best_weights import write_weights
 from clip_rl_training.loop.interrupts import interrupts_flagged
@@ -71,8 +78,9 @@ class Comparison:
         for job in jobs_of(self.config):
             config = train_config(self.config, job, self.root, self.out, self.sequences)
             only_space(config)
+            training_digest(self.config, job, self.sequences)
             if job.fold.name not in folds:
-                open_parts(config.data.dataset, self.root)
+                self._test_frames(config)
                 folds.add(job.fold.name)
 
     def results(self) -> dict[str, dict[str, Any]]:
@@ -107,11 +115,11 @@ class Comparison:
         return self.out / job.key
 
     def _result_path(self, job: Job) -> Path:
-        return self._folder(job) / f"result-{measuring_digest(self.config)}.json"
+        return self._folder(job) / f"result-{measuring_digest(self.config, job)}.json"
 
     def _trained(self, job: Job) -> dict[str, Any]:
         """What is known of the job's trained network. Raises `CompareError` unless it was trained as configured."""
-        path = self._folder(job) / "trained.json"
+        path = self._folder(network_of(self.config, job)) / "trained.json"
         if not path.is_file():
             raise CompareError(f"{path} is missing: run '{job.run.name}' is not finished")
         facts = _read(path)
@@ -122,31 +130,57 @@ class Comparison:
             )
         return facts
 
+    def _test_frames(self, config: TrainConfig) -> SegmentationDataset:
+        data = config.data.dataset
+        return open_test(data, self.root) if on_scenes(self.config) else open_parts(data, self.root)[TEST]
+
     def _do(self, job: Job) -> None:
         config = train_config(self.config, job, self.root, self.out, self.sequences)
-        stills = open_stills(config, 0, self.say)
-        assert isinstance(stills, DatasetStills)
-        module = self._network(job, config, stills)
-        self.say(f"measuring on {len(stills.parts[TEST])} frames of {', '.join(job.fold.test)}")
+        predictor = self._predictor(job, config)
+        frames = self._test_frames(config)
+        self.say(f"measuring on {len(frames)} frames of {', '.join(job.fold.test)}")
         chosen = config.data.dataset
         label_map = label_map_of(chosen.name, self.root, chosen.label_map)
-        dataset = viewed(stills.parts[TEST], config.model.input_size, crop_content=chosen.crop_content)
-        mapping = class_mapping(dataset, next(iter(module.spaces.values())), label_map)
-        result = measure(
-            dataset,
-            lambda: NetworkPredictor(module),
-            mapping,
-            self.config.evaluation,
-            self.say,
-        )
+        dataset = viewed(frames, config.model.input_size, crop_content=chosen.crop_content)
+        mapping = class_mapping(dataset, predictor.label_space, label_map)
+        result = measure(dataset, predictor, mapping, self.config.evaluation, self.say)
         _write(self._result_path(job), {**result, "host": host(), "versions": versions()})
         metrics = result["metrics"]
         iou, nsd = metrics["miou_no_background"], metrics["nsd"]
         self.say(f"{job.key}: IoU {iou or 0.0:.3f}, NSD {nsd or 0.0:.3f}")
 
-    def _network(self, job: Job, config: TrainConfig, stills: DatasetStills) -> LossModule:
+    def _predictor(self, job: Job, config: TrainConfig) -> Predictor:
+        if job.run.checkpoint:
+            checkpoint = load_checkpoint(job.run.checkpoint)
+            network = checkpoint.segmenter
+            trained = self._facts(job, [*network.encoder.parameters(), *network.decoder.parameters()])
+            _write(self._folder(job) / "trained.json", trained)
+            return looking(checkpoint, load_label_space(only_space(config)), config, job.run.looks)
+        module = self._network(network_of(self.config, job))
+        if job.run.looks is None:
+            return NetworkPredictor(module)
+        assert isinstance(module, TrainingModule), "looks of peers are refused"
+        checkpoint = trained_checkpoint(module)
+        return looking(checkpoint, checkpoint.label_space, config, job.run.looks)
+
+    def _facts(self, job: Job, parameters: Iterable[Tensor], trainer: Trainer | None = None) -> dict[str, Any]:
+        """What is known of a network once it is trained; without `trainer` it was not trained here."""
+        return {
+            "fold": job.fold.name,
+            "seed": job.seed,
+            "digest": training_digest(self.config, job, self.sequences),
+            "parameters": sum(parameter.numel() for parameter in parameters),
+            "steps": trainer.step if trainer else 0,
+            "images": trainer.step * trainer.config.batch if trainer else 0,
+            "seconds": round(trainer.seconds, 1) if trainer else 0.0,
+            "cpu_seconds": round(trainer.cpu_seconds, 1) if trainer else 0.0,
+        }
+
+    def _network(self, job: Job) -> LossModule:
         """The job's network as it is measured: read where it was trained before, else trained now."""
         folder = self._folder(job)
+        config = train_config(self.config, job, self.root, self.out, self.sequences)
+        stills = open_stills(config, 0, self.say)
 
         def build(config: TrainConfig) -> LossModule:
             if job.run.peer:
@@ -166,17 +200,7 @@ class Comparison:
         trainer.take_average()
         folder.mkdir(parents=True, exist_ok=True)
         write_weights(folder / "weights.safetensors", trainer.module)
-        facts = {
-            "fold": job.fold.name,
-            "seed": job.seed,
-            "digest": training_digest(self.config, job, self.sequences),
-            "parameters": sum(parameter.numel() for parameter in used_parameters(trainer.module)),
-            "steps": trainer.step,
-            "images": trainer.step * config.batch,
-            "seconds": round(trainer.seconds, 1),
-            "cpu_seconds": round(trainer.cpu_seconds, 1),
-        }
-        _write(folder / "trained.json", facts)
+        _write(folder / "trained.json", self._facts(job, used_parameters(trainer.module), trainer))
         (folder / "state.pt").unlink(missing_ok=True)
         return trainer.module
 

@@ -52,24 +52,16 @@ class Summary:
     seeds: int
 
 
-def summary(results: Sequence[Result], score: str, blocks: str = "blocks") -> Summary:
+def summary(results: Sequence[Result], score: str) -> Summary:
     """Pool a run's results over folds for each seed; seeds that lack a fold which another one has are left out."""
     folds = {result["fold"] for result in results}
     by_seed: dict[int, list[Result]] = {}
     for result in results:
         by_seed.setdefault(result["seed"], []).append(result)
     whole = [group for group in by_seed.values() if {result["fold"] for result in group} == folds]
-    values = [pooled((block for result in group for block in blocks_of(result, blocks)), score) for group in whole]
+    values = [pooled((block for result in group for block in result["blocks"]), score) for group in whole]
     spread = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
     return Summary(float(np.mean(values)) if values else float("nan"), spread, len(values))
-
-
-def blocks_of(result: Result, path: str = "blocks") -> list[dict[str, Any]]:
-    """Blocks of a result; `path` may be "video.blocks" for those measured as video."""
-    value: Any = result
-    for key in path.split("."):
-        value = value.get(key, {})
-    return list(value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,16 +82,14 @@ class Difference:
     """Standard deviation of the pairs' differences; NaN for one pair."""
 
 
-def difference(
-    first: Sequence[Result], second: Sequence[Result], score: str, path: str = "blocks"
-) -> Difference | None:
+def difference(first: Sequence[Result], second: Sequence[Result], score: str) -> Difference | None:
     """Compare two runs; None when they have no job in common.
 
     Raises:
         StatisticsError: jobs of the same fold and seed whose blocks differ.
     """
-    ones = {(result["fold"], result["seed"]): blocks_of(result, path) for result in first}
-    others = {(result["fold"], result["seed"]): blocks_of(result, path) for result in second}
+    ones = {(result["fold"], result["seed"]): result["blocks"] for result in first}
+    others = {(result["fold"], result["seed"]): result["blocks"] for result in second}
     common = [key for key in ones if key in others and ones[key] and others[key]]
     if not common:
         return None

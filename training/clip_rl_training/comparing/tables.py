@@ -12,7 +12,6 @@ from clip_rl_training.comparing.statistics import (
     LEAST_BLOCKS,
     Difference,
     Result,
-    blocks_of,
     difference,
     pooled,
     summary,
@@ -40,6 +39,7 @@ def run_rows(runs: ByRun) -> list[dict[str, Any]]:
             "nsd": summary(results, "nsd"),
             "hd95": mean_of_known(result["metrics"]["hd95"] for result in results),
             "ece": mean_of_known(result["metrics"]["ece"] for result in results),
+            "consistency": mean_of_known(result["metrics"].get("temporal_consistency") for result in results),
             "parameters": results[0]["parameters"],
             "steps": results[0]["steps"],
             "cpu_minutes": mean_of_known(result["cpu_seconds"] / 60 for result in results),
@@ -53,7 +53,7 @@ def fold_scores(config: CompareConfig, runs: ByRun) -> dict[str, list[tuple[floa
     """(IoU, NSD) of each run on each fold, mean over seeds; None where it was not run."""
 
     def score(results: Sequence[Result], fold: str, name: str) -> float | None:
-        return mean_of_known(pooled(blocks_of(result), name) for result in results if result["fold"] == fold)
+        return mean_of_known(pooled(result["blocks"], name) for result in results if result["fold"] == fold)
 
     return {
         run: [(score(results, fold.name, "iou"), score(results, fold.name, "nsd")) for fold in config.folds]
@@ -88,20 +88,6 @@ def cautions(runs: ByRun, found: Sequence[tuple[str, str, str, Difference]]) -> 
             "test on more frames, or set a smaller evaluation.block."
         )
     return lines
-
-
-def video_rows(runs: ByRun) -> list[dict[str, Any]]:
-    """Scores when frames follow each other, and temporal consistency, of the runs where they were measured."""
-    return [
-        {
-            "name": name,
-            "iou": summary(results, "iou", "video.blocks"),
-            "nsd": summary(results, "nsd", "video.blocks"),
-            "consistency": mean_of_known(result["video"]["metrics"].get("temporal_consistency") for result in results),
-        }
-        for name, results in runs.items()
-        if "video" in results[0]
-    ]
 
 
 def corruption_errors(config: CompareConfig, runs: ByRun) -> dict[str, dict[str, float]]:

@@ -46,6 +46,11 @@ def open_parts(config: DatasetConfig, root: Path) -> Parts:
     return parts
 
 
+def open_test(config: DatasetConfig, root: Path) -> SegmentationDataset:
+    """The test part of a dataset alone, for networks that are trained on something else. Raises as `open_parts`."""
+    return _part(_opened(config, root), config.test or PartConfig(), "test")
+
+
 def _check_truth(dataset: SegmentationDataset) -> None:
     """Raise `DatasetError` where a look at the masks shows nothing to learn: all that is not background is ignored."""
     seen = dataset.truth_classes(every=False)

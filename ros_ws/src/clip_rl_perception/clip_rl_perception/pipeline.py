@@ -21,7 +21,15 @@ from clip_rl_perception.errors import one_line
 from clip_rl_perception.kernels import block_mean
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.looks.evidence import Evidence, EvidenceConfig, basis_of, carry, gather
-from clip_rl_perception.looks.look import LOOKS_A_FRAME, looks_in_turn, mean_said, take_looks
+from clip_rl_perception.looks.look import (
+    LOOKS_A_FRAME,
+    MIRRORS,
+    PLAIN,
+    Look,
+    looks_in_turn,
+    mean_said,
+    take_looks,
+)
 from clip_rl_perception.looks.motion import picture_of
 from clip_rl_perception.model.calibration import Calibration
 from clip_rl_perception.model.text_process import text_of
@@ -54,7 +62,9 @@ class PipelineConfig:
     latency_budget_ms: float | None = None
     """Wall time for all looks at a frame, ms; those after the first that would not fit are left out. None: no limit."""
     views: int = 1
-    """Looks at each frame, mirror images in turn: 1, 2 or 4 (`looks.look`)."""
+    """Looks at each frame in turn: 1, 2 or 4 (`looks.look`)."""
+    turn: tuple[Look, ...] = MIRRORS
+    """Looks at the whole frame in the order in which a stream takes them, round and round."""
     use_previous_frame: bool = True
     """Let looks at earlier frames count where they still fit (`looks.evidence`)."""
     evidence: EvidenceConfig = dataclasses.field(default_factory=EvidenceConfig)
@@ -246,9 +256,9 @@ class PerceptionPipeline:
         picture = picture_of(network_rgb)
         seconds = (stamp_ns - memory.stamp_ns) / 1e9 if memory is not None else 0.0
         carried = carry(self._evidence(memory, view), seconds, picture, self.config.evidence)
-        looks = looks_in_turn(
-            carried.looks if carried else 0, 1 if self.config.refine_steps == 0 else self.config.views
-        )
+        looks: tuple[Look, ...] = (PLAIN,)
+        if self.config.refine_steps != 0:
+            looks = looks_in_turn(carried.looks if carried else 0, self.config.views, self.config.turn)
         moved = time.perf_counter()
         taken = take_looks(self.engine, network_rgb, self.text, looks, budget_ms=self.config.latency_budget_ms)
         outputs, looked = taken.outputs, time.perf_counter()

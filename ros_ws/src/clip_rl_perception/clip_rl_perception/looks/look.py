@@ -164,9 +164,9 @@ LOOKS_A_FRAME = (1, 2, 4)
 """How many looks a frame may get: so that a turn through the mirror images ends with a frame."""
 
 
-def looks_in_turn(taken: int, count: int) -> tuple[Look, ...]:
-    """The next `count` mirror images of a stream that took `taken` looks before; the first look is the plain one."""
-    return tuple(MIRRORS[(taken + index) % len(MIRRORS)] for index in range(count))
+def looks_in_turn(taken: int, count: int, turn: tuple[Look, ...] = MIRRORS) -> tuple[Look, ...]:
+    """The next `count` looks of a stream that took `taken` before, round and round through `turn`."""
+    return tuple(turn[(taken + index) % len(turn)] for index in range(count))
 
 
 def mean_said(said: Sequence[FloatArray | None]) -> FloatArray | None:
