@@ -141,16 +141,39 @@ def test_after_a_look_that_failed_memory_still_counts(shipped: LoadedModel, vide
 def test_a_first_look_that_fails_gives_no_mask_and_keeps_the_memory(
     shipped: LoadedModel, video: list[ByteArray]
 ) -> None:
-    runner = stream(shipped, {2})
+    runner = stream(shipped, {2, 3})  # the third frame's look, and the plain one in its place
     told = [
         runner.process_file_frame(Frame(rgb, index * PERIOD, str(index)), want_confidence=False)
         for index, rgb in enumerate(video[:4])
     ]
     assert [result.validity for result in told] == [Validity.OK, Validity.OK, Validity.INVALID_INPUT, Validity.OK]
-    assert told[2].scene is None and told[2].reason == "processing failed: call 2 found no device; plug it in"
+    assert told[2].scene is None and told[2].reason == "processing failed: call 3 found no device; plug it in"
     after, before = told[3].scene, told[1].scene
     assert after is not None and before is not None
     assert after.basis.memory_age_ms > 80, "memory of two frames ago"
+
+
+def test_a_look_that_always_fails_gives_way_to_the_plain_one(shipped: LoadedModel, video: list[ByteArray]) -> None:
+    class NoHalfTurn(Wrapped):
+        def infer(self, rgb: ByteArray, *arguments: Any, **more: Any) -> EngineOutput:
+            if np.array_equal(rgb, self.refused[::-1, ::-1]):
+                raise EngineError("it is upside down; turn it")
+            return super().infer(rgb, *arguments, **more)
+
+    runner = stream(shipped)
+    pipeline = runner._model.pipeline
+    engine = NoHalfTurn(pipeline.engine, set())
+    pipeline.engine = engine
+    told = []
+    for index, rgb in enumerate(video[:8]):
+        prepared = runner.prepare(rgb)
+        engine.refused = prepared.frame.network_rgb
+        told.append(runner.process(prepared, index * PERIOD)[0])
+    degraded = [scene.validity is Validity.DEGRADED for scene in told]
+    assert degraded == [index % 4 == 2 for index in range(8)]
+    assert [scene.basis.looks[0] for scene in told[:4]] == ["plain", "up-down", "plain", "left-right"]
+    assert told[2].reason.endswith("look 'half turn' failed, 0 of 1 taken: it is upside down; turn it")
+    assert all(scene.basis.memory_share > 0.1 for scene in told[1:])
 
 
 def test_a_budget_of_nothing_still_gives_a_plain_look(shipped: LoadedModel, video: list[ByteArray]) -> None:

@@ -11,18 +11,28 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.engine.protocol import EngineError, EngineOutput
 from clip_rl_perception.looks.look import (
     BRIGHTER,
+    COARSER,
     DARKER,
     EXPOSED_MIRRORS,
+    GRAY_WORLD,
     LOOKS_A_FRAME,
     MIRRORS,
     PARTS,
     PLAIN,
+    WHOLE_LOOKS,
     Look,
     looks_in_turn,
+    looks_named,
     part_view,
     take_looks,
 )
-from clip_rl_perception.scene.letterbox import grid_to_frame, make_letterbox, to_network
+from clip_rl_perception.scene.letterbox import (
+    PAD_RGB,
+    grid_content_mask,
+    grid_to_frame,
+    make_letterbox,
+    to_network,
+)
 from clip_rl_perception.scene.types import Box, ContentArea
 from color_engine import ColorEngine, text_for
 
@@ -183,6 +193,69 @@ def test_a_later_look_that_fails_leaves_those_before_it(at: int, error: Exceptio
     assert told in taken.failure and "\n" not in taken.failure
 
 
-def test_a_first_look_that_fails_is_raised() -> None:
+def test_a_plain_look_that_fails_as_the_first_is_raised() -> None:
     with pytest.raises(MemoryError):
         take_looks(Failing(0, MemoryError("no room")), noise(), TEXT, MIRRORS)
+
+
+def test_another_first_look_that_fails_gives_way_to_the_plain_one() -> None:
+    taken = take_looks(Failing(0, MemoryError("no room")), noise(), TEXT, MIRRORS[1:])
+    [plain] = take_looks(ColorEngine(), noise(), TEXT, [PLAIN]).outputs
+    [output] = taken.outputs
+    np.testing.assert_array_equal(output.log_probs, plain.log_probs)
+    assert taken.looks == (PLAIN,) and taken.failure == "look 'up-down' failed, 0 of 3 taken: MemoryError: no room"
+
+    class Gone(ColorEngine):
+        def infer(self, *arguments: object, **more: object) -> EngineOutput:
+            raise EngineError("the device is gone; plug it in")
+
+    with pytest.raises(EngineError, match="the device is gone"):
+        take_looks(Gone(), noise(), TEXT, MIRRORS[1:])
+
+
+@pytest.mark.parametrize("content", [Box(0, 0, 400, 300), Box(61, 22, 297, 255)], ids=["whole frame", "content area"])
+@pytest.mark.parametrize("look", [COARSER, dataclasses.replace(COARSER, across=-1, down=-1)], ids=["there", "turned"])
+def test_a_coarser_look_shows_all_of_it_smaller_and_comes_back(look: Look, content: Box) -> None:
+    frame = np.random.default_rng(2).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    view = make_letterbox((300, 400), (288, 352), ContentArea(content))
+    smaller = look.view(view)
+    assert smaller.scale == pytest.approx(0.6 * view.scale) and smaller.crop == view.crop
+    shown = look.of(to_network(frame, view), frame, view)
+    np.testing.assert_array_equal(shown[:: look.down, :: look.across], to_network(frame, smaller))
+    assert (shown[:40] == PAD_RGB).all() and (shown[-40:] == PAD_RGB).all()
+    # Maps that say where in the frame each of their nodes lies say the same on the plain look's grid.
+    nodes = np.stack(np.meshgrid(np.arange(88), np.arange(72)), axis=-1)
+    places = np.moveaxis(grid_to_frame(nodes, smaller), 2, 0).astype(np.float32)
+    brought = look.to_plain(places[:, :: look.down, :: look.across], view)
+    inside = grid_content_mask(view)
+    np.testing.assert_allclose(brought[:, inside], np.moveaxis(grid_to_frame(nodes, view), 2, 0)[:, inside], atol=0.05)
+    assert look.shows(view) is None
+
+
+def test_a_scale_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"scale 1\.5 of a look; expected a share"):
+        Look("x", scale=1.5).view(make_letterbox((300, 400), (288, 352)))
+
+
+def test_a_gray_world_has_no_cast_and_leaves_grey_frames_and_padding_alone() -> None:
+    view = make_letterbox((300, 500), (288, 352))
+    cast = np.random.default_rng(3).integers(60, 160, (300, 500, 3), dtype=np.uint8) // np.array([1, 2, 3], np.uint8)
+    network = to_network(cast, view)
+    balanced = GRAY_WORLD.of(network, None, view)
+    rows = np.s_[view.pad_y : view.pad_y + 211]
+    means = balanced[rows].reshape(-1, 3).mean(axis=0)
+    np.testing.assert_allclose(means, network[rows].mean(), atol=1.0)
+    np.testing.assert_array_equal(balanced[: view.pad_y], network[: view.pad_y])
+    grey = to_network(np.repeat(cast[..., :1], 3, axis=2), view)
+    np.testing.assert_array_equal(GRAY_WORLD.of(grey, None, view), grey)
+    red = to_network(cast * np.array([1, 0, 0], np.uint8), view)
+    assert not GRAY_WORLD.of(red, None, view)[rows][..., 1:].any()
+
+
+def test_looks_are_found_by_name() -> None:
+    assert looks_named(["coarser", "half turn, darker"]) == (COARSER, WHOLE_LOOKS[6])
+    assert len({look.name for look in WHOLE_LOOKS}) == len(WHOLE_LOOKS) == 14
+    with pytest.raises(ValueError, match=r"looks middle: expected some of plain; up-down; "):
+        looks_named(["plain", "middle"])
+    with pytest.raises(ValueError, match="looks none"):
+        looks_named([])

@@ -181,3 +181,17 @@ def test_a_frame_with_wrong_values_ends_the_run_and_is_named(checkpoint: Path, t
     trees.write_rgb(tmp_path / "masks/0.png", trees.stripes(3, (120, 160)))
     with pytest.raises(ClipRlError, match=r"masks/0\.png .*: value 2; expected 0 background, 1 instrument"):
         run(*base(checkpoint, tmp_path))
+
+
+def test_looks_in_another_turn(checkpoint: Path, root: Path, tmp_path: Path) -> None:
+    file = tmp_path / "turn.json"
+    arguments = (*base(checkpoint, root), "--json", file, "--views", 2)
+    assert run(*arguments, "--turn", "plain", "--turn", "coarser") == 0
+    report = json.loads(file.read_text())
+    assert report["run"]["looks"]["kinds"] == {"plain": 4, "coarser": 4}
+    assert run(*arguments, "--turn", "gray world", "--turn", "up-down, darker") == 0
+    assert json.loads(file.read_text())["run"]["looks"]["kinds"] == {"gray world": 4, "up-down, darker": 4}
+    with pytest.raises(ClipRlError, match="--turn: looks zoom: expected some of plain; up-down"):
+        run(*arguments, "--turn", "zoom", "--turn", "plain")
+    with pytest.raises(ClipRlError, match="--turn has 1 looks; expected at least 2, as --views asks for"):
+        run(*arguments, "--turn", "plain")

@@ -20,9 +20,11 @@ from typing import Annotated, Any
 from clip_rl_perception.atomic_write import write_json
 from clip_rl_perception.cli_types import CheckpointName, NaturalNumber, NotNegative
 from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.looks.look import MIRRORS, WHOLE_LOOKS, looks_named
 from clip_rl_perception.metrics.evaluator import Evaluator
 from clip_rl_perception.model.checkpoint import resolve_checkpoint
 from clip_rl_perception.options import NotAnOption, Option
+from clip_rl_perception.pipeline import PipelineConfig
 from clip_rl_perception.runs.host import host, versions
 from clip_rl_perception.sources.truth_label_map import label_map_names
 from clip_rl_perception.stream_options import ModelOptions
@@ -40,6 +42,7 @@ from clip_rl_training.naming.synonyms import Synonyms, load_synonyms
 
 _LABEL_MAP = f"YAML that names, merges and ignores classes; shipped: {', '.join(label_map_names())}"
 _MODEL = "what is evaluated"
+_TURN = f"look at frames in turn like this, may be repeated: {'; '.join(look.name for look in WHOLE_LOOKS)}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,6 +79,18 @@ class Model(ModelOptions):
     """As of a stream, where --video says that it is one."""
     novelty_check: Annotated[bool, NotAnOption()] = True
     """Reports count what is out of distribution."""
+    turn: Annotated[tuple[str, ...], Option(metavar="LOOK", help=_TURN)] = tuple(look.name for look in MIRRORS)
+    """Looks in turn."""
+
+    def pipeline_config(self) -> PipelineConfig:
+        """As asked, with looks in that turn."""
+        try:
+            turn = looks_named(self.turn)
+        except ValueError as error:
+            raise ClipRlError(f"--turn: {error}") from error
+        if len(turn) < self.views:
+            raise ClipRlError(f"--turn has {len(turn)} looks; expected at least {self.views}, as --views asks for")
+        return dataclasses.replace(super().pipeline_config(), turn=turn)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

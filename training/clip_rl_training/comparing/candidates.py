@@ -10,7 +10,7 @@ import torch
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.engine.torch_engine import TorchEngine
 from clip_rl_perception.labels import LabelSpace
-from clip_rl_perception.looks.look import MIRRORS
+from clip_rl_perception.looks.look import looks_named
 from clip_rl_perception.model.calibration import Calibration
 from clip_rl_perception.model.checkpoint import Checkpoint
 from clip_rl_perception.model.peer_networks import build_peer
@@ -126,7 +126,7 @@ def looking(
     engine = TorchEngine(checkpoint, config.model.input_size)
     asked = PipelineConfig(crop_to_content=False, refine_steps=0)
     if looks is not None:
-        turn = tuple(look for name in looks.turn for look in MIRRORS if look.name == name)
+        turn = looks_named(looks.turn)
         asked = PipelineConfig(crop_to_content=False, views=looks.views, use_previous_frame=looks.memory, turn=turn)
     own = space if space != checkpoint.label_space else None
     return PipelinePredictor(LoadedModel(PerceptionPipeline.of_checkpoint(engine, checkpoint, own, asked)))

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from clip_rl_perception.looks.look import MIRRORS
+from clip_rl_perception.looks.look import MIRRORS, looks_named
 from clip_rl_perception.model.checkpoint import resolve_checkpoint
 from clip_rl_perception.model.peer_networks import peer_names
 from clip_rl_perception.typed_data import ConfigError, from_data
@@ -59,16 +59,11 @@ class LooksConfig:
     memory: bool = True
     """Let looks at earlier frames count where they still fit."""
     turn: tuple[str, ...] = tuple(look.name for look in MIRRORS)
-    """Mirror images, taken in turn."""
+    """Looks at the whole frame by name, taken in turn (`looks.look`)."""
 
     def __post_init__(self) -> None:
-        known = [look.name for look in MIRRORS]
-        strange = [name for name in self.turn if name not in known]
-        if strange or len(self.turn) < self.views:
-            raise ValueError(
-                f"turn is {list(self.turn)} for {self.views} looks a frame; expected at least as many, of "
-                f"{', '.join(known)}"
-            )
+        if len(looks_named(self.turn)) < self.views:
+            raise ValueError(f"turn is {list(self.turn)}; expected at least {self.views}, so many are views a frame")
 
 
 @dataclasses.dataclass(frozen=True)

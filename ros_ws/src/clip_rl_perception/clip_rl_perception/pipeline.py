@@ -260,7 +260,15 @@ class PerceptionPipeline:
         if self.config.refine_steps != 0:
             looks = looks_in_turn(carried.looks if carried else 0, self.config.views, self.config.turn)
         moved = time.perf_counter()
-        taken = take_looks(self.engine, network_rgb, self.text, looks, budget_ms=self.config.latency_budget_ms)
+        taken = take_looks(
+            self.engine,
+            network_rgb,
+            self.text,
+            looks,
+            budget_ms=self.config.latency_budget_ms,
+            rgb=prepared.rgb,
+            view=view,
+        )
         outputs, looked = taken.outputs, time.perf_counter()
         evidence = gather([output.log_probs for output in outputs], picture, carried)
         refined = evidence.log_belief
@@ -290,7 +298,7 @@ class PerceptionPipeline:
         truncated = len(outputs) < len(looks) and not taken.failure
         appearance, limits = measure_appearance(network_rgb, view), self.config.validity
         worth, reason = check(appearance, novelty, truncated, limits, failure=taken.failure)
-        basis = basis_of(evidence, looks, grid_content_mask(view, self.engine.info.stride))
+        basis = basis_of(evidence, taken.looks, grid_content_mask(view, self.engine.info.stride))
         finished = time.perf_counter()
 
         scene = Scene(

@@ -54,8 +54,6 @@ class Evidence:
     disagreement: FloatArray
     """How much they disagree, bits, (h, w): 0 where all say the same, 1 where two that count alike are sure of
     different classes. Their generalised Jensen-Shannon divergence (Lin 1991, equation 5.1)."""
-    taken: int
-    """Looks at this frame itself."""
     picture: ByteArray
     """The frame, small, as `motion.picture_of` gives it."""
     looks: int
@@ -124,7 +122,7 @@ def gather(looked: Sequence[FloatArray], picture: ByteArray, carried: Carried | 
     age: FloatArray = np.zeros(shape, np.float32)
     if taken == 1 and carried is None:
         log_belief = np.ascontiguousarray(looked[0])
-        return Evidence(belief, weight, age, age, taken, picture, taken, log_belief)
+        return Evidence(belief, weight, age, age, picture, taken, log_belief)
     # The divergence of a whole is that between its parts and, as much as they count, those within them: so what earlier
     # looks are worth together moves as one, and the blur of moving it makes no disagreement.
     within = _entropy(belief, looked[0])
@@ -146,22 +144,22 @@ def gather(looked: Sequence[FloatArray], picture: ByteArray, carried: Carried | 
     disagreement = np.asarray(disagreement + between / _BIT, np.float32)
     logs *= weight**_SHARPER
     logs -= np.log(np.exp(logs).sum(axis=0))  # the largest class has at least 1/K, to a power below 2: no underflow
-    return Evidence(belief, weight, age, disagreement, taken, picture, looks, logs)
+    return Evidence(belief, weight, age, disagreement, picture, looks, logs)
 
 
-def basis_of(evidence: Evidence, asked: Sequence[Look], inside: BoolArray) -> Basis:
+def basis_of(evidence: Evidence, taken: Sequence[Look], inside: BoolArray) -> Basis:
     """What a frame's belief rests on.
 
     Args:
         evidence: of the frame.
-        asked: looks at it, of which the first `evidence.taken` were taken.
+        taken: looks at it, each at the whole frame: they count 1 at every node.
         inside: nodes in the content area, (h, w).
     """
     weight = evidence.weight[inside]
-    memory = weight - np.float32(evidence.taken)
+    memory = weight - np.float32(len(taken))
     counted = float(memory.sum())
     return Basis(
-        looks=tuple(look.name for look in asked[: evidence.taken]),
+        looks=tuple(look.name for look in taken),
         memory_share=float((memory / weight).mean()),
         memory_age_ms=1e3 * float(np.dot(weight, evidence.age[inside])) / counted if counted > 0 else 0.0,
         disagreement=float(evidence.disagreement[inside].mean()) if evidence.looks > 1 else None,
