@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from clip_rl_perception import cli, options
+from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.sources.bag_source import BagSource
 from clip_rl_training.commands import synth
 from clip_rl_training.datasets.endovis2018 import open_endovis2018
@@ -20,6 +21,7 @@ from clip_rl_training.synthetic.synthetic_bag import START_NS, write_bag
 from clip_rl_training.synthetic.write_video import sequence_seed, write_sequences
 
 CONFIG = SceneConfig(height=64, width=80)
+TYPES = load_label_space("endovis2018-type")
 PUBLISHED_COLORS = {
     0: (0, 0, 0),
     1: (0, 255, 0),
@@ -68,8 +70,15 @@ def test_layout_and_coding_are_those_of_endovis_2018(tmp_path: Path) -> None:
         video = SyntheticOperation(sequence_scene(CONFIG, sequence), sequence_seed(2, sequence), 3)
         captions = [json.loads(line) for line in (folder / "captions.jsonl").read_text().splitlines()]
         assert [entry["frame"] for entry in captions] == [0, 1, 2]
+        told = [json.loads(line) for line in (folder / "instruments.jsonl").read_text().splitlines()]
+        assert [entry["frame"] for entry in told] == [0, 1, 2]
         for index, name in enumerate(names):
             frame = video.frame(index)
+            for entry, truth in zip(told[index]["instruments"], frame.instruments, strict=True):
+                assert (entry["instance"], TYPES.names.index(entry["type"])) == (truth.instance, truth.type_id)
+                for point, true in zip(entry["keypoints"], truth.keypoints, strict=True):
+                    assert (point["name"], point["visible"]) == (true.name, true.visible)
+                    assert (point["x"], point["y"]) == pytest.approx((true.x, true.y), abs=0.01)
             np.testing.assert_array_equal(rgb(folder / "left_frames" / name), frame.rgb)
             colors = np.array([PUBLISHED_COLORS[i] for i in range(12)], np.uint8)[frame.scene_map]
             np.testing.assert_array_equal(rgb(folder / "labels" / name), colors)
@@ -142,6 +151,15 @@ def test_a_set_of_another_generator_is_not_mixed_with_this_ones(tmp_path: Path, 
     with pytest.raises(SynthError, match=r"holds 2 of 3 pictures, drawn by another version"):
         write(root, sequences=1, frames=3)
     assert contents(root / "seq_101") == before and json.loads(note.read_text()).get("generator") == noted
+
+
+def test_folders_of_before_there_was_truth_of_tags_are_drawn_anew(tmp_path: Path) -> None:
+    root = tmp_path / "out"
+    write(root)
+    whole = contents(root)
+    (root / "seq_101" / "instruments.jsonl").unlink()
+    assert write(root) == [3, 4, 5, 6]
+    assert contents(root) == whole
 
 
 def test_two_processes_write_what_one_does(tmp_path: Path) -> None:

@@ -8,6 +8,10 @@
     ROOT/seq_101/parts/frameNNN.png         ids of endovis2017-parts, 0 to 3
     ROOT/seq_101/instances/frameNNN.png     instrument numbers, stable over the video; 0 is none
     ROOT/seq_101/captions.jsonl             {"frame", "caption", "stamp"} per line
+    ROOT/seq_101/instruments.jsonl          {"frame", "instruments": [{"instance", "type", "keypoints"}]} per line
+
+A frame counts as written where its pictures and both of its lines are there: folders of versions without
+instruments.jsonl are drawn anew.
 
 Sequences are numbered from 101, so that none is taken for one of the challenge's 16.
 """
@@ -19,8 +23,9 @@ import dataclasses
 import functools
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,7 +33,7 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.atomic_write import write_bytes
 from clip_rl_perception.labels import UNLABELLED, load_label_space
 
-from clip_rl_training.synthetic.drawing.rendered_frame import SCENE_SHAFT, SyntheticFrame
+from clip_rl_training.synthetic.drawing.rendered_frame import SCENE_SHAFT, InstrumentTruth, SyntheticFrame
 from clip_rl_training.synthetic.drawing.synthetic_errors import SynthError
 from clip_rl_training.synthetic.generator_version import generator_version
 from clip_rl_training.synthetic.operation import sequence_scene
@@ -40,6 +45,9 @@ FIRST_SEQUENCE = 101
 
 _KINDS = ("left_frames", "labels", "types", "parts", "instances")
 """Pictures of a frame, each in a folder of its own."""
+
+_LEDGERS = ("captions.jsonl", "instruments.jsonl")
+"""What is told of a frame in a line each."""
 
 
 def sequence_seed(seed: int, sequence: int) -> int:
@@ -71,7 +79,7 @@ def write_sequences(
         )
     try:
         drawn_by = _prepare(root, config, seed)
-        ledgers = [_open_ledger(root, sequence, frames) for sequence in range(sequences)]
+        ledgers = [_open_ledgers(sequence_folder(root, sequence), frames) for sequence in range(sequences)]
     except OSError as error:
         raise SynthError(f"cannot write to {root}: {error.strerror}") from error
     total = sequences * frames
@@ -84,22 +92,41 @@ def write_sequences(
     yield done, total
     jobs = [(number, index) for number, ledger in enumerate(ledgers) for index in range(frames) if index not in ledger]
     work = functools.partial(_write_job, root, config, seed, frames)
-    for (sequence, _), line in zip(jobs, run_jobs(work, jobs, workers), strict=True):
-        with _ledger_path(root, sequence).open("a", encoding="utf-8") as ledger_file:
-            ledger_file.write(line + "\n")
+    for (sequence, _), lines in zip(jobs, run_jobs(work, jobs, workers), strict=True):
+        for name, line in zip(_LEDGERS, lines, strict=True):
+            with (sequence_folder(root, sequence) / name).open("a", encoding="utf-8") as ledger_file:
+                ledger_file.write(line + "\n")
         done += 1
         yield done, total
     for sequence in range(sequences):
-        _tidy(_ledger_path(root, sequence))
+        for name in _LEDGERS:
+            _tidy(sequence_folder(root, sequence) / name)
 
 
-def _write_job(root: Path, config: SceneConfig, seed: int, frames: int, job: tuple[int, int]) -> str:
-    """Write a frame, (sequence, index); its line in the ledger."""
+def _write_job(root: Path, config: SceneConfig, seed: int, frames: int, job: tuple[int, int]) -> tuple[str, str]:
+    """Write a frame, (sequence, index); its lines in `_LEDGERS`."""
     sequence, index = job
     scene = sequence_scene(config, sequence)
     frame = operation_of(scene, sequence_seed(seed, sequence), frames).frame(index)
     write_frame(sequence_folder(root, sequence), index, frame)
-    return json.dumps({"frame": index, "caption": frame.caption, "stamp": round(frame.stamp, 6)})
+    caption = {"frame": index, "caption": frame.caption, "stamp": round(frame.stamp, 6)}
+    return json.dumps(caption), json.dumps({"frame": index, "instruments": plain_instruments(frame.instruments)})
+
+
+def plain_instruments(instruments: Sequence[InstrumentTruth]) -> list[dict[str, Any]]:
+    """Truth of tags as `clip_rl_perception.sources.tag_truth` reads it; type "" where it is not known."""
+    names = load_label_space("endovis2018-type").names
+    return [
+        {
+            "instance": each.instance,
+            "type": names[each.type_id] if each.type_id < len(names) else "",
+            "keypoints": [
+                {"name": point.name, "x": round(point.x, 2), "y": round(point.y, 2), "visible": point.visible}
+                for point in each.keypoints
+            ],
+        }
+        for each in instruments
+    ]
 
 
 def sequence_folder(root: Path, sequence: int) -> Path:
@@ -156,20 +183,18 @@ def _prepare(root: Path, config: SceneConfig, seed: int) -> str | None:
     return drawn_by
 
 
-def _ledger_path(root: Path, sequence: int) -> Path:
-    return sequence_folder(root, sequence) / "captions.jsonl"
-
-
-def _open_ledger(root: Path, sequence: int, frames: int) -> set[int]:
+def _open_ledgers(folder: Path, frames: int) -> set[int]:
     """Make a sequence's folders; numbers of its frames that are whole on disk."""
-    folder = sequence_folder(root, sequence)
     for kind in _KINDS:
         (folder / kind).mkdir(parents=True, exist_ok=True)
 
     def is_whole(index: int) -> bool:
         return index < frames and all((folder / kind / f"frame{index:03d}.png").is_file() for kind in _KINDS)
 
-    return _tidy(_ledger_path(root, sequence), is_whole)
+    whole = set.intersection(*(_tidy(folder / name, is_whole) for name in _LEDGERS))
+    for name in _LEDGERS:
+        _tidy(folder / name, whole.__contains__)
+    return whole
 
 
 def _tidy(path: Path, keep: Callable[[int], bool] = lambda index: True) -> set[int]:
