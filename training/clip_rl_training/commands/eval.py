@@ -37,6 +37,7 @@ from clip_rl_training.evaluating.evaluation_loop import evaluate
 from clip_rl_training.evaluating.ghost_run import ghost_lines, measure_ghosts
 from clip_rl_training.evaluating.pipeline_predictor import DEFAULT_RATE, PipelinePredictor, load_predictor
 from clip_rl_training.evaluating.robustness import mean_corruption_error, read_baseline, run_corruptions
+from clip_rl_training.evaluating.tag_run import DatasetTagTruth, TagRun, tag_lines
 from clip_rl_training.evaluating.worst_frames import WorstFrames
 from clip_rl_training.naming.synonyms import Synonyms, load_synonyms
 
@@ -224,6 +225,8 @@ def summary(report: dict[str, Any]) -> str:
         f"HD95 {shown(entry['hd95'], '.1f')} px  in {entry['frames']} frames"
         for name, entry in report["classes"].items()
     ]
+    if report["tags"] is not None:
+        lines += tag_lines(report["tags"])
     if "synonyms" in report:
         other = report["synonyms"]
         lines.append(f"with other names: mIoU {shown(other['miou'])}, {shown(other['kept'], '.0%')} of it kept")
@@ -253,7 +256,9 @@ def _evaluated(
     data, output = options.data, options.output
     evaluator = Evaluator(mapping.names, nsd_tau=output.tau, temporal=data.video)
     worst = WorstFrames(output.worst if output.out else 0)
-    facts = evaluate(dataset, predictor, mapping, evaluator, video=data.video, watcher=worst)
+    truth = DatasetTagTruth(dataset)
+    tags = TagRun(truth, predictor.label_space, data.video, 1 / data.rate) if truth else None
+    facts = evaluate(dataset, predictor, mapping, evaluator, video=data.video, watcher=worst, tags=tags)
     for line in facts.problems:
         print(f"note: {line}", file=sys.stderr)
     report: dict[str, Any] = {
@@ -267,6 +272,7 @@ def _evaluated(
         "video": data.video,
         "unanswered_classes": list(mapping.unanswered),
         **evaluator.report(),
+        "tags": tags.report() if tags is not None else None,
         "run": facts.report(),
         "command": shlex.join(["clip-rl", *sys.argv[1:]]),
         "host": host(),

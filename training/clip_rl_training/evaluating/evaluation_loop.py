@@ -15,12 +15,13 @@ from clip_rl_perception.metrics import latency
 from clip_rl_perception.metrics.evaluator import Evaluator, FrameScore
 from clip_rl_perception.progress import shown
 from clip_rl_perception.report.run_summary import looks
-from clip_rl_perception.scene.types import Basis
+from clip_rl_perception.scene.types import Basis, Scene
 from clip_rl_perception.threads.prefetch import Prefetch
 
 from clip_rl_training.datasets import DatasetError, Item, SegmentationDataset
 from clip_rl_training.datasets.dataset import UnreadableError
 from clip_rl_training.evaluating.evaluated_classes import ClassMapping
+from clip_rl_training.evaluating.tag_run import TagRun
 
 READ_AHEAD = 64 << 20
 """Bytes of decoded frames to hold in front of the network."""
@@ -40,6 +41,8 @@ class Prediction:
     """What the label map rests on; None of a predictor that has no looks."""
     validity: str = "OK"
     """What the pipeline says of the frame."""
+    scene: Scene | None = None
+    """All of it, where the pipeline made it."""
 
 
 class Predictor(Protocol):
@@ -103,6 +106,7 @@ def evaluate(
     video: bool = False,
     damage: Damage | None = None,
     watcher: Watcher | None = None,
+    tags: TagRun | None = None,
     title: str = "evaluating",
 ) -> RunFacts:
     """Run every frame of `dataset` through `predictor` into `evaluator`.
@@ -115,6 +119,7 @@ def evaluate(
         video: frames of a sequence follow each other, so the predictor may use its memory; else each stands alone.
         damage: applied to each image first; hidden pixels become background in truth, as an annotator would see it.
         watcher: shown every frame.
+        tags: measures the tags of every frame.
         title: of the progress line; empty for none.
 
     Raises:
@@ -149,11 +154,13 @@ def evaluate(
             if result.basis is not None:
                 facts.bases.append(result.basis)
             facts.validity[result.validity] = facts.validity.get(result.validity, 0) + 1
+            if tags is not None and result.scene is not None:
+                tags.add(item, labels, result.scene)
             if watcher is not None:
                 watcher(score, rgb, truth, prediction)
     if dataset.items and not facts.milliseconds:
         raise DatasetError(f"none of {len(dataset)} frames can be read: {facts.problems[0]}")
-    facts.problems += [line for line in [classes.problem()] if line]
+    facts.problems += [line for line in [classes.problem()] if line] + (tags.problems if tags is not None else [])
     facts.seconds = time.perf_counter() - started
     return facts
 

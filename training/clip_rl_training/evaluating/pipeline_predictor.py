@@ -49,6 +49,7 @@ class PipelinePredictor:
             milliseconds=sum(scene.stage_ms.values()),
             basis=scene.basis,
             validity=scene.validity.name.lower(),
+            scene=scene,
         )
 
     def looking_plainly(self) -> PipelinePredictor:

@@ -1,0 +1,151 @@
+"""Truth of tags in folders: pictures of instrument numbers, and what is known of the instruments beside.
+
+    instances/NAME.png      8 or 16 bits, one channel: instrument numbers, the same for the same one throughout a video;
+                            0 is none
+    instruments.jsonl       in that folder, or beside `instances`: a line of JSON a frame
+
+    {"frame": 7, "instruments": [{"instance": 1, "type": "bipolar-forceps",
+                                  "keypoints": [{"name": "tip_1", "x": 310.5, "y": 200.0, "visible": true}]}]}
+
+`frame` is the picture's name without its suffix, or the last number in it. Everything but `frame` and `instance` may be
+left out: what is not told is not measured. Keypoints are called as `KEYPOINTS` of `clip_rl_perception.scene.types`, px
+of the whole picture; those that are not visible do not count.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clip_rl_perception.errors import ClipRlError, one_line
+from clip_rl_perception.folder_files import image_files
+from clip_rl_perception.metrics.tag_measures import Numbers, Point, TagTruth, TrueInstrument
+from clip_rl_perception.pictures.picture_files import PictureError, decode_stored, read_picture
+from clip_rl_perception.scene.types import KEYPOINTS
+
+INSTANCES, TOLD = "instances", "instruments.jsonl"
+"""The folder, and the file of what is told."""
+
+
+class TagTruthError(ClipRlError, ValueError):
+    """A truth of tags is not as described at the top; the message names file and line, and what was expected."""
+
+
+class TagTruthFolder:
+    """Truth of tags of one folder of images."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read what is told of instruments.
+
+        Args:
+            folder: pictures of instrument numbers.
+
+        Raises:
+            TagTruthError: a line of `TOLD` that is not as described.
+        """
+        self._pictures = {path.stem: path for path in image_files(folder)}
+        beside = [folder / TOLD, *([folder.parent / TOLD] if folder.name == INSTANCES else [])]
+        self._told: dict[str | int, dict[int, TrueInstrument]] = {}
+        for path in beside:
+            if path.is_file():
+                self._told = _read_told(path)
+                break
+
+    def truth_of(self, name: str) -> TagTruth | None:
+        """Truth of the image of that name without suffix; None where there is no picture of instances.
+
+        Raises:
+            TagTruthError: the picture cannot be read, or is none of numbers.
+        """
+        path = self._pictures.get(name)
+        return None if path is None else TagTruth(read_numbers(path), self._instruments(name))
+
+    def _instruments(self, name: str) -> Mapping[int, TrueInstrument]:
+        numbers = re.findall(r"\d+", name)
+        return self._told.get(name) or (self._told.get(int(numbers[-1]), {}) if numbers else {})
+
+
+def instances_beside(images: Path) -> Path | None:
+    """The folder of instances that belongs to a folder of images, or None.
+
+    It lies beside the folder of images; to ``images/VIDEO`` belongs ``instances/VIDEO``.
+    """
+    for folder in (images.parent / INSTANCES, images.parent.parent / INSTANCES / images.name):
+        if image_files(folder):
+            return folder
+    return None
+
+
+def read_numbers(path: Path) -> Numbers:
+    """A picture of instrument numbers, uint8 or uint16 (H, W). Raises `TagTruthError`."""
+    try:
+        stored = decode_stored(read_picture(path))
+    except PictureError as error:
+        raise TagTruthError(f"{path} {error}") from error
+    if stored.ndim == 3 and (stored[..., :1] == stored[..., :3]).all():
+        stored = stored[..., 0]
+    if stored.ndim != 2 or stored.dtype not in (np.uint8, np.uint16):
+        raise TagTruthError(
+            f"{path}: is {stored.dtype} {stored.shape}; expected instrument numbers, 8 or 16 bits in one channel"
+        )
+    return stored
+
+
+def instruments_from_plain(entries: Any) -> dict[int, TrueInstrument]:
+    """Instruments by number from the list that a line of `TOLD` holds. Raises `TagTruthError` without a place."""
+    if not isinstance(entries, list):
+        raise TagTruthError(f"instruments is {entries!r}; expected a list")
+    found: dict[int, TrueInstrument] = {}
+    for entry in entries:
+        number = entry.get("instance") if isinstance(entry, dict) else None
+        if not isinstance(number, int) or number < 1 or number in found:
+            raise TagTruthError(
+                f"instrument {entry!r}; expected an object whose instance is a number from 1, each once"
+            )
+        name = entry.get("type", "")
+        if not isinstance(name, str):
+            raise TagTruthError(f"type of instance {number} is {name!r}; expected a name, or an empty one")
+        found[number] = TrueInstrument(name, dict(_points(entry.get("keypoints", []), number)))
+    return found
+
+
+def _points(entries: Any, number: int) -> list[tuple[str, Point]]:
+    try:
+        points = [(each["name"], (float(each["x"]), float(each["y"])), each.get("visible", True)) for each in entries]
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise TagTruthError(f"keypoints of instance {number}: expected objects with name, x and y") from error
+    for name, place, _ in points:
+        if name not in KEYPOINTS or not np.isfinite(place).all():
+            raise TagTruthError(
+                f"keypoint {name!r} of instance {number} at {place}; expected one of {', '.join(KEYPOINTS)}, in numbers"
+            )
+    return [(name, place) for name, place, visible in points if visible]
+
+
+def _read_told(path: Path) -> dict[str | int, dict[int, TrueInstrument]]:
+    told: dict[str | int, dict[int, TrueInstrument]] = {}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise TagTruthError(f"{path}: cannot be read: {one_line(error)}") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            data = json.loads(line)
+            frame = data["frame"]
+            if not isinstance(frame, str | int):
+                raise TagTruthError(f"frame is {frame!r}; expected a picture's name, or the number in it")
+            told[frame] = instruments_from_plain(data.get("instruments", []))
+        except TagTruthError as error:
+            raise TagTruthError(f"{path}, line {number}: {error}") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise TagTruthError(
+                f'{path}, line {number}: not a frame; expected {{"frame": NAME, "instruments": [...]}} in JSON'
+            ) from error
+    return told
