@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ from clip_rl_perception.labels import label_space_from_names
 from clip_rl_perception.metrics.evaluator import Evaluator
 from clip_rl_perception.model.calibration import Calibration
 from clip_rl_perception.pipeline import PerceptionPipeline
-from clip_rl_perception.sources.tag_truth import TagTruthError
-from clip_rl_perception.sources.truth_label_map import load_label_map
+from clip_rl_perception.sources.tag_truth import TagTruthError, read_numbers
+from clip_rl_perception.sources.truth_label_map import ALL_INSTRUMENTS, label_map_from_dict, load_label_map
 from clip_rl_perception.stream import LoadedModel
-from clip_rl_training.datasets import SegmentationDataset, open_dataset
+from clip_rl_training.datasets import DatasetError, SegmentationDataset, open_dataset
 from clip_rl_training.evaluating.evaluated_classes import class_mapping
 from clip_rl_training.evaluating.evaluation_loop import RunFacts, evaluate
 from clip_rl_training.evaluating.pipeline_predictor import PipelinePredictor
@@ -61,13 +62,17 @@ def point(name: str, x: float, y: float) -> dict[str, Any]:
     return {"name": name, "x": x, "y": y, "visible": True}
 
 
-def run(dataset: SegmentationDataset, *, video: bool) -> tuple[dict[str, Any] | None, RunFacts]:
-    model = LoadedModel(
-        PerceptionPipeline(ColorEngine(), SPACE, text_for([TISSUE, STEEL]), Calibration.uncalibrated(EMBEDDING_DIM))
+def predictor() -> PipelinePredictor:
+    calibration = Calibration.uncalibrated(EMBEDDING_DIM)
+    return PipelinePredictor(
+        LoadedModel(PerceptionPipeline(ColorEngine(), SPACE, text_for([TISSUE, STEEL]), calibration))
     )
+
+
+def run(dataset: SegmentationDataset, *, video: bool) -> tuple[dict[str, Any] | None, RunFacts]:
     mapping = class_mapping(dataset, SPACE, load_label_map("binary"))
     tags = TagRun(DatasetTagTruth(dataset), SPACE, video, 1 / 25)
-    facts = evaluate(dataset, PipelinePredictor(model), mapping, Evaluator(mapping.names), video=video, tags=tags)
+    facts = evaluate(dataset, predictor(), mapping, Evaluator(mapping.names), video=video, tags=tags)
     return tags.report(), facts
 
 
@@ -119,3 +124,22 @@ def test_a_line_that_is_wrong_is_named_before_anything_runs(dataset: Segmentatio
     (tmp_path / "v/instruments.jsonl").write_text('{"frame": 0, "instruments": [{"instance": "one"}]}\n')
     with pytest.raises(TagTruthError, match=r"instruments\.jsonl, line 1: instrument .* a number from 1, each once"):
         DatasetTagTruth(dataset)
+
+
+def test_masks_of_types_are_instances(dataset: SegmentationDataset, tmp_path: Path) -> None:
+    for path in (tmp_path / "v/instances").iterdir():
+        trees.write_rgb(tmp_path / "v/masks" / path.name, np.where(read_numbers(path) == 2, 3, read_numbers(path)))
+    told = {"truth": {0: "background", 1: "forceps", 3: "scissors"}}
+    merged = {"truth": {0: "background", 1: "instrument", 3: "instrument"}, "merge": {"instrument": ALL_INSTRUMENTS}}
+    by_type = label_map_from_dict(told, "types.yaml")
+    dataset = open_dataset("folder", tmp_path, label_map=label_map_from_dict(merged, "map.yaml"))
+    mapping = class_mapping(dataset, SPACE, label_map_from_dict(merged, "map.yaml"))
+    tags = TagRun(DatasetTagTruth(dataset, by_type), SPACE, False, 1 / 25)
+    evaluate(dataset, predictor(), mapping, Evaluator(mapping.names), tags=tags)
+    report = tags.report()
+    assert report is not None and report["boxes"]["instruments"] == FRAMES + FRAMES // 2
+    assert report["masks"]["recall"] == report["masks"]["precision"] == 1 and report["keypoints"] == {}
+    assert report["types"]["confusion"] == {"forceps": {"forceps": FRAMES}, "scissors": {"forceps": FRAMES // 2}}
+    other = dataclasses.replace(dataset, name="endovis2018")
+    with pytest.raises(DatasetError, match="types are read from the masks of a folder, not of 'endovis2018'"):
+        DatasetTagTruth(other, by_type)

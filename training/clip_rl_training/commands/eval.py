@@ -26,7 +26,7 @@ from clip_rl_perception.model.checkpoint import resolve_checkpoint
 from clip_rl_perception.options import NotAnOption, Option
 from clip_rl_perception.pipeline import PipelineConfig
 from clip_rl_perception.runs.host import host, versions
-from clip_rl_perception.sources.truth_label_map import label_map_names
+from clip_rl_perception.sources.truth_label_map import label_map_names, load_label_map
 from clip_rl_perception.stream_options import ModelOptions
 
 from clip_rl_training.corruptions import CORRUPTIONS
@@ -42,6 +42,7 @@ from clip_rl_training.evaluating.worst_frames import WorstFrames
 from clip_rl_training.naming.synonyms import Synonyms, load_synonyms
 
 _LABEL_MAP = f"YAML that names, merges and ignores classes; shipped: {', '.join(label_map_names())}"
+_TYPES = "label map that reads a folder's masks as types, of which a frame shows one instrument each: the truth of tags"
 _MODEL = "what is evaluated"
 _TURN = f"look at frames in turn like this, may be repeated: {'; '.join(look.name for look in WHOLE_LOOKS)}"
 
@@ -56,6 +57,8 @@ class Data:
     """Folder that holds the dataset."""
     label_map: Annotated[str | None, Option(metavar="NAME_OR_FILE", help=_LABEL_MAP)] = None
     """YAML that names, merges and ignores classes."""
+    types: Annotated[str | None, Option(metavar="NAME_OR_FILE", help=_TYPES)] = None
+    """Label map that reads masks as types, one instrument each."""
     split: str = ALL
     """Split of the dataset."""
     sequences: Annotated[tuple[str, ...], Option("--sequences", "--sequence", metavar="A,B")] = ()
@@ -256,7 +259,7 @@ def _evaluated(
     data, output = options.data, options.output
     evaluator = Evaluator(mapping.names, nsd_tau=output.tau, temporal=data.video)
     worst = WorstFrames(output.worst if output.out else 0)
-    truth = DatasetTagTruth(dataset)
+    truth = DatasetTagTruth(dataset, load_label_map(data.types) if data.types else None)
     tags = TagRun(truth, predictor.label_space, data.video, 1 / data.rate) if truth else None
     facts = evaluate(dataset, predictor, mapping, evaluator, video=data.video, watcher=worst, tags=tags)
     for line in facts.problems:

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.metrics.confusion import IGNORED
@@ -14,24 +15,38 @@ from clip_rl_perception.metrics.tag_measures import TagTruth, TrueInstrument, me
 from clip_rl_perception.runs.scene_tags import content_pixels, scene_tags
 from clip_rl_perception.scene.types import Scene
 from clip_rl_perception.sources.tag_truth import TagTruthError, TagTruthFolder, instances_beside
+from clip_rl_perception.sources.truth_label_map import LabelMap
 
-from clip_rl_training.datasets import Item, SegmentationDataset
+from clip_rl_training.datasets import DatasetError, Item, SegmentationDataset
+from clip_rl_training.datasets.dataset import read_mask
 
 
 class DatasetTagTruth:
     """Where the truth of tags of a dataset lies; false where it has none."""
 
-    def __init__(self, dataset: SegmentationDataset) -> None:
-        """Look beside the images. Raises `TagTruthError` for what is told of instruments and not as described."""
-        self._dataset = dataset
-        images = {item.image.parent for item in dataset.items}
+    def __init__(self, dataset: SegmentationDataset, types: LabelMap | None = None) -> None:
+        """Look beside the images.
+
+        Args:
+            dataset: whose truth.
+            types: reads the masks of a "folder" as types, of which a frame shows one instrument each: they are the
+                truth of tags, whatever lies beside the images.
+
+        Raises:
+            TagTruthError: what is told of instruments is not as described.
+            DatasetError: `types` for another dataset.
+        """
+        if types is not None and dataset.name != "folder":
+            raise DatasetError(f"types are read from the masks of a folder, not of '{dataset.name}'; leave them out")
+        self._dataset, self._types = dataset, types
+        images = {item.image.parent for item in dataset.items} if types is None else set()
         beside = {folder: instances_beside(folder) for folder in images}
         self._folders: dict[Path, TagTruthFolder] = {
             folder: TagTruthFolder(found) for folder, found in beside.items() if found is not None
         }
 
     def __bool__(self) -> bool:
-        return bool(self._folders)
+        return self._types is not None or bool(self._folders)
 
     def of(self, item: Item, labels: ByteArray) -> TagTruth | None:
         """Truth of tags of an item, as its picture is cropped; None where it has none.
@@ -42,7 +57,10 @@ class DatasetTagTruth:
 
         Raises:
             TagTruthError: a picture that cannot be read or has another size than the image.
+            CodingError: a mask value that `types` does not know.
         """
+        if self._types is not None:
+            return _by_type(item, self._types)
         folder = self._folders.get(item.image.parent)
         truth = None if folder is None else folder.truth_of(item.image.stem)
         if truth is None:
@@ -101,6 +119,14 @@ class TagRun:
     def report(self) -> dict[str, Any] | None:
         """See `TagEvaluator.report`; None where no frame could be measured."""
         return self._evaluator.report() if len(self._evaluator) else None
+
+
+def _by_type(item: Item, types: LabelMap) -> TagTruth:
+    """One instrument for each type that a mask shows."""
+    ids = types.coding.decode(read_mask(item.masks[0]), f"{item.masks[0]} (types {types.source})")
+    ignored = ids == IGNORED
+    named = {number: TrueInstrument(name) for number, name in enumerate(types.names) if number}
+    return TagTruth(np.where(ignored, 0, ids).astype(np.uint8), named, ignored if ignored.any() else None)
 
 
 def tag_lines(report: dict[str, Any]) -> list[str]:
