@@ -52,7 +52,7 @@ BELOW: dict[str, set[str]] = {
     "sources": {*GROUND, "scene", "pictures", "messages", "metrics"},
     "stream_options": {*GROUND, "scene", "looks", "pipeline"},
     "stream": {*GROUND, "kernels", "scene", "model", "engine", "pipeline", "sources", "stream_options"},
-    "bags": {*GROUND, "scene", "pictures", "messages", "sources"},
+    "bags": {*GROUND, "scene", "pictures", "messages", "metrics", "sources"},
     "runs": {*GROUND, "scene", "metrics"},
     "report": {*GROUND, "scene", "metrics", "runs"},
 }

@@ -108,7 +108,7 @@ def test_pictures_that_are_none_of_numbers(tmp_path: Path) -> None:
     folder = write(tmp_path / "instances", ["a.png"], np.dstack([NUMBERS, NUMBERS, NUMBERS * 2]))
     (folder / "b.png").write_bytes(b"")
     truth = TagTruthFolder(folder)
-    with pytest.raises(TagTruthError, match=r"a\.png: is uint8 \(4, 8, 3\); expected instrument numbers"):
+    with pytest.raises(TagTruthError, match=r"a\.png is uint8 \(4, 8, 3\); expected instrument numbers"):
         truth.truth_of("a")
     with pytest.raises(TagTruthError, match=r"b\.png of 0 bytes does not decode"):
         truth.truth_of("b")

@@ -18,10 +18,11 @@ from clip_rl_perception.sources.tag_truth import TagTruthError, read_numbers
 from clip_rl_perception.sources.truth_label_map import ALL_INSTRUMENTS, label_map_from_dict, load_label_map
 from clip_rl_perception.stream import LoadedModel
 from clip_rl_training.datasets import DatasetError, SegmentationDataset, open_dataset
+from clip_rl_training.datasets.dataset_tags import DatasetTagTruth
 from clip_rl_training.evaluating.evaluated_classes import class_mapping
 from clip_rl_training.evaluating.evaluation_loop import RunFacts, evaluate
 from clip_rl_training.evaluating.pipeline_predictor import PipelinePredictor
-from clip_rl_training.evaluating.tag_run import DatasetTagTruth, TagRun, tag_lines
+from clip_rl_training.evaluating.tag_run import TagRun, tag_lines
 from color_engine import EMBEDDING_DIM, ColorEngine, text_for
 
 TISSUE, STEEL = (170, 80, 75), (120, 125, 130)
@@ -113,7 +114,7 @@ def test_what_has_no_truth_of_tags_is_told(dataset: SegmentationDataset, tmp_pat
     assert [line.rpartition("/")[2] for line in facts.problems] == [
         "f03.png: no picture of instances; its tags are not measured",
         "f04.png of 1 bytes does not decode: it is damaged, cut off, or no picture; its tags are not measured",
-        "f05.png are 30x20 but the image is 448x352; both must have the same size; its tags are not measured",
+        "f05.png are 30x20 but the image is 448x352; both must have one size; its tags are not measured",
     ]
     for path in folder.iterdir():
         path.unlink()

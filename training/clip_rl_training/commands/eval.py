@@ -31,13 +31,14 @@ from clip_rl_perception.stream_options import ModelOptions
 
 from clip_rl_training.corruptions import CORRUPTIONS
 from clip_rl_training.datasets import ALL, DATASETS, SegmentationDataset, open_dataset
+from clip_rl_training.datasets.dataset_tags import DatasetTagTruth
 from clip_rl_training.datasets.guessed_label_map import label_map_of
 from clip_rl_training.evaluating.evaluated_classes import ClassMapping, class_mapping
 from clip_rl_training.evaluating.evaluation_loop import evaluate
 from clip_rl_training.evaluating.ghost_run import ghost_lines, measure_ghosts
 from clip_rl_training.evaluating.pipeline_predictor import DEFAULT_RATE, PipelinePredictor, load_predictor
 from clip_rl_training.evaluating.robustness import mean_corruption_error, read_baseline, run_corruptions
-from clip_rl_training.evaluating.tag_run import DatasetTagTruth, TagRun, tag_lines
+from clip_rl_training.evaluating.tag_run import TagRun, tag_lines
 from clip_rl_training.evaluating.worst_frames import WorstFrames
 from clip_rl_training.naming.synonyms import Synonyms, load_synonyms
 

@@ -14,6 +14,7 @@ from clip_rl_perception.bags.bag_inputs import BagInput
 from clip_rl_perception.cli_types import WidthByHeight
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import load_label_space
+from clip_rl_perception.metrics.tag_measures import TagTruth
 from clip_rl_perception.options import Option
 from clip_rl_perception.pictures.encodings import ImageError, compressed_size
 from clip_rl_perception.sources.camera_model import pinhole
@@ -22,7 +23,9 @@ from clip_rl_perception.sources.frames import DEFAULT_RATE, Frame, LeftOut, Sour
 from clip_rl_training.data.samples import labels_in
 from clip_rl_training.datasets import DATASETS, Item, SegmentationDataset, open_dataset
 from clip_rl_training.datasets.dataset import read_image
+from clip_rl_training.datasets.dataset_tags import DatasetTagTruth
 from clip_rl_training.datasets.guessed_label_map import label_map_of
+from clip_rl_training.synthetic.frame_tags import tag_truth_of
 from clip_rl_training.synthetic.operation import SyntheticOperation, showcase
 from clip_rl_training.synthetic.render_jobs import operation_of, run_jobs
 from clip_rl_training.synthetic.scene_config import SceneConfig
@@ -119,6 +122,7 @@ class DatasetSource:
         self.problems: list[str] = list(dataset.problems) if not right else []
         self._opening = tuple(self.problems)
         self._dataset, self._right, self._rate = dataset, right, rate_hz or DEFAULT_RATE
+        self._tags = DatasetTagTruth(dataset)
         first = next(iter(self), None)
         if first is None:
             raise SourceError(self.problems[-1] if self.problems else f"{dataset.root}: no frames")
@@ -153,7 +157,12 @@ class DatasetSource:
         except ClipRlError as error:
             self.problems.append(f"{error}; written without labels")
             return Frame(self._cropped(read_image(item.image)), 0, item.image.name)
-        return Frame(rgb, 0, item.image.name, labels, _encoded(item.image, rgb))
+        try:
+            tags = self._tags.of(item, labels)
+        except ClipRlError as error:
+            self.problems.append(f"{error}; written without truth of tags")
+            tags = None
+        return Frame(rgb, 0, item.image.name, labels, _encoded(item.image, rgb), tags=tags)
 
     def _right_frame(self, item: Item) -> Frame:
         if item.image.parent.name != "left_frames":
@@ -192,8 +201,9 @@ class SyntheticSource:
         return self._info
 
     def __iter__(self) -> Iterator[Frame]:
-        for index, (rgb, labels) in enumerate(run_jobs(self._render, range(self._frames), self._workers)):
-            yield Frame(rgb, round(index * 1e9 / self._info.rate_hz), f"synthetic#{index}", labels, index=index)
+        for index, (rgb, labels, tags) in enumerate(run_jobs(self._render, range(self._frames), self._workers)):
+            stamp = round(index * 1e9 / self._info.rate_hz)
+            yield Frame(rgb, stamp, f"synthetic#{index}", labels, index=index, tags=tags)
 
     def sha256(self) -> str:
         """Made, not read: there is no file to hash."""
@@ -202,12 +212,12 @@ class SyntheticSource:
 
 def _render(
     config: SceneConfig, seed: int, frames: int, right: bool, space: str, index: int
-) -> tuple[ByteArray, ByteArray | None]:
+) -> tuple[ByteArray, ByteArray | None, TagTruth | None]:
     operation = operation_of(config, seed, frames)
     if right:
-        return operation.right_frame(index).rgb, None
+        return operation.right_frame(index).rgb, None, None
     frame = operation.frame(index)
-    return frame.rgb, labels_in(frame, space)
+    return frame.rgb, labels_in(frame, space), tag_truth_of(frame)
 
 
 def _synthetic(scenes: Scenes, rate: float, *, stereo: bool) -> BagInput:

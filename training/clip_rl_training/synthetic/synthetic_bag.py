@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
+from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.bags.bag_writer import BagWriter
 from clip_rl_perception.labels import load_label_space
+from clip_rl_perception.metrics.tag_measures import TagTruth
+from clip_rl_perception.sources.tag_truth import plain_instruments
 
 from clip_rl_training.synthetic.drawing.rendered_frame import SyntheticFrame
 from clip_rl_training.synthetic.drawing.synthetic_errors import SynthError
+from clip_rl_training.synthetic.frame_tags import tag_truth_of
 from clip_rl_training.synthetic.render_jobs import operation_of, run_jobs
 from clip_rl_training.synthetic.scene_config import SceneConfig
 
@@ -43,7 +48,8 @@ def write_bag(
 
     Images go to ``/camera/image/compressed`` (JPEG, the best quality that keeps the bag below the limit), ground truth
     as ids of endovis2018-type to ``/camera/labels/compressed`` (PNG, mono8) with the same stamps, and the meaning of
-    the ids to ``/camera/labels/classes``.
+    the ids to ``/camera/labels/classes``; which instruments a frame shows, with their keypoints, beside them
+    (`clip_rl_perception.sources.bag_truth`).
 
     Args:
         folder: Bag to create.
@@ -66,10 +72,11 @@ def write_bag(
     with BagWriter(folder, overwrite=overwrite) as bag:
         bag.write_label_space(load_label_space("endovis2018-type"), START_NS, topic=LABEL_TOPIC)
         yield 0, frames
-        for done, (image, labels) in enumerate(run_jobs(encode, range(frames), workers), start=1):
+        for done, (image, labels, tags) in enumerate(run_jobs(encode, range(frames), workers), start=1):
             stamp = START_NS + round((done - 1) * step)
             bag.write_encoded(image, "jpeg", stamp, topic=IMAGE_TOPIC, frame_id=FRAME_ID)
             bag.write_encoded(labels, "png", stamp, topic=LABEL_TOPIC, frame_id=FRAME_ID, pixel_format="mono8")
+            bag.write_tag_truth(tags, stamp, topic=LABEL_TOPIC, frame_id=FRAME_ID)
             yield done, frames
 
 
@@ -78,14 +85,15 @@ def _jpeg(frame: SyntheticFrame, quality: int) -> bytes:
     return bytes(data)
 
 
-def _png(frame: SyntheticFrame) -> bytes:
-    _, data = cv2.imencode(".png", np.ascontiguousarray(frame.type_map), [cv2.IMWRITE_PNG_COMPRESSION, 4])
+def _png(labels: ByteArray) -> bytes:
+    _, data = cv2.imencode(".png", np.ascontiguousarray(labels), [cv2.IMWRITE_PNG_COMPRESSION, 4])
     return bytes(data)
 
 
 def _quality(frame: SyntheticFrame, budget: float) -> int:
     """The best JPEG quality that leaves a tenth of the bytes per frame spare."""
-    labels = len(_png(frame)) + 512
+    told = json.dumps(plain_instruments(tag_truth_of(frame).instruments))
+    labels = len(_png(frame.type_map)) + len(_png(frame.instance_map)) + len(told) + 768
     for quality in _QUALITIES:
         if len(_jpeg(frame, quality)) + labels < 0.9 * budget:
             return quality
@@ -96,6 +104,6 @@ def _quality(frame: SyntheticFrame, budget: float) -> int:
     )
 
 
-def _encode(config: SceneConfig, seed: int, frames: int, quality: int, index: int) -> tuple[bytes, bytes]:
+def _encode(config: SceneConfig, seed: int, frames: int, quality: int, index: int) -> tuple[bytes, bytes, TagTruth]:
     frame = operation_of(config, seed, frames).frame(index)
-    return _jpeg(frame, quality), _png(frame)
+    return _jpeg(frame, quality), _png(frame.type_map), tag_truth_of(frame)

@@ -20,6 +20,7 @@ from clip_rl_perception.labels import LabelSpace, label_space_from_names
 from clip_rl_perception.sources.camera_model import CameraModel
 from clip_rl_perception.sources.frames import Frame, FrameSource, LeftOut, SourceError, SourceInfo
 from clip_rl_perception.sources.media_source import FolderSource, open_source
+from clip_rl_perception.sources.tag_truth import TagTruthFolder, instances_beside
 from clip_rl_perception.sources.truth_classes import TruthClasses
 from clip_rl_perception.sources.truth_folder import TruthFolder, masks_beside
 from clip_rl_perception.sources.truth_label_map import LabelMap, binary_label_map
@@ -46,10 +47,10 @@ class BagInput:
 
 
 class LabelledSource:
-    """Frames of a source with masks of a folder as their ground truth."""
+    """Frames of a source with masks of a folder as their ground truth, and instances beside images as that of tags."""
 
     def __init__(self, source: FrameSource, folder: Path, label_map: LabelMap) -> None:
-        """Join them by file name or place, see `TruthFolder`; raises `SourceError`."""
+        """Join them by file name or place, see `TruthFolder`; raises `SourceError`, `TagTruthError`."""
         self.problems: list[str] = []
         self.left_out: list[LeftOut] = []
         self._source = source
@@ -57,6 +58,8 @@ class LabelledSource:
         self._truth = TruthFolder(folder, label_map.coding, source.info)
         self._label_map = label_map
         self._info = dataclasses.replace(source.info, label_space=space_of(label_map))
+        beside = instances_beside(source.info.path) if source.info.kind == "folder" else None
+        self._tags = TagTruthFolder(beside) if beside is not None else None
 
     @property
     def info(self) -> SourceInfo:
@@ -78,8 +81,13 @@ class LabelledSource:
                     problems.append(f"{frame.name}: no mask for it in {self._folder}; written without labels")
             except ClipRlError as error:
                 problems.append(f"{frame.name}: {error}; written without labels")
+            tags = None
+            try:
+                tags = self._tags.of_frame(frame.name, frame.rgb.shape) if self._tags is not None else None
+            except ClipRlError as error:
+                problems.append(f"{frame.name}: {error}; written without truth of tags")
             self.problems, self.left_out = [*self._source.problems, *problems], self._source.left_out
-            yield dataclasses.replace(frame, labels=truth)
+            yield dataclasses.replace(frame, labels=truth, tags=tags)
         problems += [f"{self._folder}: {line}" for line in [classes.problem()] if line]
         if problem := self._truth.unmatched(frames + len(self._source.left_out)):
             problems.append(problem)

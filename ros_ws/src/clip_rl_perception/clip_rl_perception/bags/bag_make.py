@@ -181,6 +181,8 @@ def _write(
             if space is not None and frame.labels is not None:
                 compressed = options.labels == "png"
                 bag.write_labels(frame.labels, stamp, topic=left.labels, frame_id=left.frame_id, compressed=compressed)
+                if frame.tags is not None:
+                    bag.write_tag_truth(frame.tags, stamp, topic=left.labels, frame_id=left.frame_id)
                 counts[1] += 1
             counts[0] += 1
             counts[2] += other is not None

@@ -4,12 +4,14 @@ Conventions that `bag_source` and the demo read back:
     <topic>                 sensor_msgs/Image            raw frames, or label ids as mono8
     <topic>/compressed      sensor_msgs/CompressedImage  the same as JPEG or PNG (labels: PNG of one channel, lossless)
     <labels>/classes        clip_rl_interfaces/ClassList what the label ids mean, transient local
+    <labels>/instances/compressed, <labels>/instruments  truth of tags, see `bag_truth`
     <namespace>/camera_info sensor_msgs/CameraInfo       of the image with the same header stamp
 Labels belong to the image with the same header stamp.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from types import TracebackType
@@ -34,9 +36,12 @@ from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.messages import image_messages, message_types
 from clip_rl_perception.messages.class_messages import class_list
+from clip_rl_perception.metrics.tag_measures import TagTruth
 from clip_rl_perception.pictures.encodings import ENCODINGS, ImageError
 from clip_rl_perception.pictures.pixel_encoding import encode_pixels
+from clip_rl_perception.sources.bag_truth import tag_topics
 from clip_rl_perception.sources.camera_model import CAMERA_INFO, CameraModel
+from clip_rl_perception.sources.tag_truth import plain_instruments
 
 IMAGE_TOPIC = "/endoscope/image_raw"
 LABEL_TOPIC = "/endoscope/labels"
@@ -190,6 +195,20 @@ class BagWriter:
             self.write_encoded(data, "png", stamp_ns, topic=topic, frame_id=frame_id, pixel_format="mono8")
         else:
             self.write_raw(labels, "mono8", stamp_ns, topic=topic, frame_id=frame_id)
+
+    def write_tag_truth(
+        self, truth: TagTruth, stamp_ns: int, *, topic: str = LABEL_TOPIC, frame_id: str = FRAME_ID
+    ) -> None:
+        """Write which instruments an image truly shows, beside its labels on `topic`."""
+        instances, told = tag_topics(topic)
+        data = _encode("png", truth.instances, [cv2.IMWRITE_PNG_COMPRESSION, 4])
+        header = message_types.header(stamp_ns, frame_id)
+        depth = "mono8" if truth.instances.dtype == np.uint8 else "mono16"
+        message = image_messages.compressed_image(header, data, "png", pixel_format=depth)
+        self.write_message(instances, message_types.COMPRESSED_IMAGE, message, stamp_ns)
+        plain = json.dumps({"stamp_ns": stamp_ns, "instruments": plain_instruments(truth.instruments)})
+        text = message_types.BAG_TYPES.make(message_types.STRING, data=plain)
+        self.write_message(told, message_types.STRING, text, stamp_ns)
 
     def write_label_space(self, space: LabelSpace, stamp_ns: int, *, topic: str = LABEL_TOPIC) -> None:
         """Write what the ids of labels on `topic` mean, to `topic` + ``/classes``; once, at the start, is enough."""

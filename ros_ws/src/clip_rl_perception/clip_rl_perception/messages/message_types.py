@@ -21,6 +21,7 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
+STRING = "std_msgs/msg/String"
 CLASS_LIST = "clip_rl_interfaces/msg/ClassList"
 INSTRUMENTS = "clip_rl_interfaces/msg/InstrumentTagArray"
 STATUS = "clip_rl_interfaces/msg/SceneStatus"

@@ -6,6 +6,7 @@ Offline replay, online replay and the demo all build here: the same mask gives t
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -14,7 +15,8 @@ from typing import Any
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import named_line
 from clip_rl_perception.labels import LabelSpace
-from clip_rl_perception.metrics.confusion import MetricError
+from clip_rl_perception.metrics.confusion import IGNORED, MetricError
+from clip_rl_perception.metrics.tag_measures import TagMeasures, measure_tags
 from clip_rl_perception.replay.replay_options import RunOptions
 from clip_rl_perception.replay.scoring import FrameScorer, ScoredFrame, at_size
 from clip_rl_perception.replay.stream_checks import StreamCheck
@@ -22,6 +24,7 @@ from clip_rl_perception.runs.host import host, versions
 from clip_rl_perception.runs.observer import FrameObserver, SeenFrame
 from clip_rl_perception.runs.problems import ProblemLog
 from clip_rl_perception.runs.run_record import FrameRecord, Kind, Mode, RunRecord, mask_hash, noted
+from clip_rl_perception.runs.scene_tags import content_pixels, frame_tags, scene_tags
 from clip_rl_perception.scene.types import Instrument, Scene
 from clip_rl_perception.sources.frames import Frame, LeftOut
 from clip_rl_perception.sources.streams import InputOptions, Stream, open_inputs, read_ahead
@@ -144,6 +147,7 @@ class RunBuilder:
             mask_sha256=mask_hash(mask),
             measures=scored.measures if scored is not None else None,
             plain=alone.measures if alone is not None else None,
+            tags=self._measure_tags(stream, content, shown, instruments, scene),
         )
         return SeenFrame(
             record,
@@ -213,6 +217,23 @@ class RunBuilder:
             return scorer.score(key_of(stream), mask, frame.labels, confidence, frame.rgb)
         except MetricError as error:
             self.problems.add(f"{place_of(stream, frame)}: {error}; evaluated without")
+            return None
+
+    def _measure_tags(
+        self, stream: Stream, frame: Frame, mask: ByteArray, instruments: Sequence[Instrument], scene: Scene | None
+    ) -> TagMeasures | None:
+        if frame.tags is None:
+            return None
+        ignored = None if frame.labels is None else frame.labels == IGNORED
+        truth = dataclasses.replace(frame.tags, ignored=ignored)
+        if scene is None:
+            tags = frame_tags(instruments, self._space, tentative=False)
+        else:
+            tags = scene_tags(scene, self._space, tentative=False)
+        try:
+            return measure_tags(tags, truth, content_area=content_pixels(mask), stamp_s=frame.stamp_ns / 1e9)
+        except MetricError as error:
+            self.problems.add(f"{place_of(stream, frame)}: {error}; tags are judged without")
             return None
 
     def _tell(self, observer: FrameObserver, failure: str, call: Callable[..., None], *what: SeenFrame) -> bool:

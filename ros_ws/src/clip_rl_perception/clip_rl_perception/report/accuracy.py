@@ -1,4 +1,4 @@
-"""Frames of a run through the evaluator: every metric, per class, sequence and overall."""
+"""Frames of a run through the evaluators: every metric of masks and of tags, per sequence and overall."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from clip_rl_perception.metrics.evaluator import Evaluator
+from clip_rl_perception.metrics.tag_evaluator import TagEvaluator
 from clip_rl_perception.runs.run_record import FrameRecord
 
 
@@ -18,3 +19,12 @@ def accuracy_report(frames: Iterable[FrameRecord], names: Sequence[str], nsd_tau
             evaluator.add(frame.measures, sequence=frame.sequence, frame=str(frame.index))
             scored |= frame.measures.confusion is not None
     return evaluator.report() if scored else None
+
+
+def tag_report(frames: Iterable[FrameRecord]) -> dict[str, Any] | None:
+    """`TagEvaluator.report` over the frames with a truth of tags, as video; None without any."""
+    evaluator = TagEvaluator(video=True)
+    for frame in frames:
+        if frame.tags is not None:
+            evaluator.add(frame.tags, sequence=frame.sequence)
+    return evaluator.report() if len(evaluator) else None

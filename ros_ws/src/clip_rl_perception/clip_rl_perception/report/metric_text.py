@@ -22,3 +22,19 @@ METRIC_TEXT = {
 
 DEFINITIONS = ("challenge_iou", "isi_iou", "mciou", "isinet_miou", "scene_iou", "scene_dice", "eps_miou")
 """Those that only tell the same in the words of a benchmark."""
+
+TAG_TEXT = {
+    "tag_recall": "tags: recall",
+    "tag_precision": "tags: precision",
+    "tag_ap50": "tags: AP50",
+    "tag_pq": "tags: PQ",
+    "mask_pq": "tags: PQ by pixels",
+    "tag_hota": "tags: HOTA",
+    "tag_idf1": "tags: IDF1",
+    "tag_switches_per_500": "tags: switches in 500 matches",
+    "tip_median_percent": "tips: median error, % of the diagonal",
+    "tip_near": "tips: share within 4 % of the diagonal",
+    "type_right": "types: right, of tags",
+    "track_type_right": "types: right, of tracks",
+}
+"""Numbers of tags that comparisons tell of."""

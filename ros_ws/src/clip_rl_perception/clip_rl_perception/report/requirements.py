@@ -59,10 +59,12 @@ def values_of(report: Mapping[str, Any]) -> dict[str, float | None]:
     Accuracy as in the report (miou, dice, nsd, hd95, ece, ...), ``<class>.iou`` and ``.dice``, ``.nsd``, ``.hd95``,
     ``.miss_rate``; p50_ms, p95_ms, p99_ms, max_ms of latency; ``<stage>_p50_ms`` and so on; ``age_p99_ms``; fps;
     masks_share, dropped_share, invalid_share; ``<validity>_share``; temporal_consistency; looks (a frame),
-    memory_share, disagreement; ``gain_miou`` and so on over one plain look; tracks; short_tracks; problems.
+    memory_share, disagreement; those of `tag_values`; ``gain_miou`` and so on over one plain look;
+    tracks; short_tracks; problems.
     """
     metrics = report["metrics"] or {}
     found: dict[str, float | None] = {name: metrics.get(name) for name in METRIC_TEXT}
+    found |= tag_values(report.get("tags"))
     found["temporal_consistency"] = report["temporal"]["consistency"]
     classes, measured = metrics.get("classes", {}), ("iou", "dice", "nsd", "hd95", "miss_rate")
     for name in report["evaluated"]:
@@ -85,6 +87,28 @@ def values_of(report: Mapping[str, Any]) -> dict[str, float | None]:
     found["tracks"] = float(report["tracks"]["count"])
     found["short_tracks"] = float(report["tracks"]["short"])
     found["problems"] = float(len(report["problems"]))
+    return found
+
+
+def tag_values(tags: Mapping[str, Any] | None) -> dict[str, float | None]:
+    """Numbers of tags by name, None without a truth of them.
+
+    tag_recall, tag_precision, tag_ap50, tag_pq, tag_hota, tag_idf1, tag_switches_per_500, tag_identities_per_instrument
+    by boxes; mask_ap50, mask_pq by pixels; tip_missed, tip_median_percent, tip_p90_percent, tip_near, and so on of
+    entry and wrist; type_right of tags, track_type_right of tracks, long_track_type_right of those seen for 2 s.
+    """
+    told = tags or {"boxes": {}, "masks": {}, "keypoints": {}, "types": {}}
+    boxes, tracking, masks = told["boxes"], told["boxes"].get("tracking", {}), told["masks"] or {}
+    found = {f"tag_{name}": boxes.get(name) for name in ("recall", "precision", "ap50", "pq")}
+    names = ("hota", "idf1", "switches_per_500", "identities_per_instrument")
+    found |= {f"tag_{name}": tracking.get(name) for name in names}
+    found |= {f"mask_{name}": masks.get(name) for name in ("ap50", "pq")}
+    for kind in ("tip", "wrist", "entry"):
+        scores = told["keypoints"].get(kind, {})
+        measured = ("missed", "median_percent", "p90_percent", "near")
+        found |= {f"{kind}_{name}": scores.get(name) for name in measured}
+    for name, key in (("type_right", "tags"), ("track_type_right", "tracks"), ("long_track_type_right", "long_tracks")):
+        found[name] = told["types"].get(key, {}).get("right")
     return found
 
 

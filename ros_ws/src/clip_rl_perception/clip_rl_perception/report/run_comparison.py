@@ -16,8 +16,11 @@ from scipy import stats
 
 from clip_rl_perception.arrays import DoubleArray
 from clip_rl_perception.metrics.confusion import to_json
+from clip_rl_perception.metrics.instance_scores import instance_scores
+from clip_rl_perception.report.accuracy import tag_report
 from clip_rl_perception.report.bootstrap import AccuracySums, Units, interval, units_of, weights
-from clip_rl_perception.report.metric_text import METRIC_TEXT
+from clip_rl_perception.report.metric_text import METRIC_TEXT, TAG_TEXT
+from clip_rl_perception.report.requirements import tag_values
 from clip_rl_perception.runs.record_json import ReportError
 from clip_rl_perception.runs.run_record import FrameRecord, RunRecord
 
@@ -44,6 +47,8 @@ class Difference:
     @property
     def label(self) -> str:
         """Its name for people."""
+        if self.name in TAG_TEXT:
+            return TAG_TEXT[self.name]
         return METRIC_TEXT.get(self.name, (self.name.replace("_", " ").removesuffix(": ms"),))[0]
 
     @property
@@ -129,6 +134,7 @@ def compare(a: RunRecord, b: RunRecord, *, names: tuple[str, str] = ("A", "B"), 
     differences: list[Difference] = []
     if pairs and a.evaluated == b.evaluated:
         differences += _accuracy(pairs, a.evaluated)
+    differences += _tags(pairs)
     if pairs:
         differences += _per_frame(pairs, units, weights(len(units.members)) if units.enough else None)
     equal = sum(first.mask_sha256 is not None and first.mask_sha256 == second.mask_sha256 for first, second in pairs)
@@ -199,6 +205,24 @@ def _accuracy(pairs: Sequence[Pair], names: Sequence[str]) -> list[Difference]:
     return found
 
 
+def _tags(pairs: Sequence[Pair]) -> list[Difference]:
+    """Tags over the frames with a truth of them in both; how far chance goes is told of F1 per frame alone."""
+    judged = [pair for pair in pairs if all(frame.tags is not None for frame in pair)]
+    first, second = (tag_values(tag_report(side)) for side in zip(*judged, strict=True)) if judged else ({}, {})
+    return [
+        Difference(name, first[name], second[name])
+        for name in TAG_TEXT
+        if name in first and not first[name] is second[name] is None
+    ]
+
+
+def _tag_f1(frame: FrameRecord) -> float | None:
+    if frame.tags is None:
+        return None
+    scores: float | None = instance_scores([(frame.tags.boxes, frame.tags.confidences)])["rq"]
+    return scores
+
+
 def _by_name(metrics: Mapping[str, DoubleArray], names: Sequence[str]) -> dict[str, DoubleArray]:
     """The metrics that are told of, (B,) each: those with a text, then every class's IoU."""
     told = {name: metrics[name] for name in METRIC_TEXT if name in metrics}
@@ -212,6 +236,7 @@ def _per_frame(pairs: Sequence[Pair], units: Units, drawn: DoubleArray | None) -
         "IoU per frame": lambda frame: getattr(frame.measures, "iou", None),
         "NSD per frame": lambda frame: getattr(frame.measures, "mean_nsd", None),
         "consistency per frame": lambda frame: getattr(frame.measures, "consistency", None),
+        "tags' F1 per frame": _tag_f1,
         "latency: ms": lambda frame: frame.latency_ms,
         **{f"stage: {stage}, ms": lambda frame, stage=stage: frame.stage_ms.get(stage) for stage in stages},  # type: ignore[misc]
         "novelty": lambda frame: frame.novelty,

@@ -16,7 +16,7 @@ import numpy as np
 from clip_rl_perception.metrics import latency
 from clip_rl_perception.metrics.confusion import to_json
 from clip_rl_perception.metrics.temporal import TemporalConsistency
-from clip_rl_perception.report.accuracy import accuracy_report
+from clip_rl_perception.report.accuracy import accuracy_report, tag_report
 from clip_rl_perception.report.bootstrap import accuracy_intervals
 from clip_rl_perception.runs.run_record import FORMAT, STAGES, FrameRecord, RunRecord
 from clip_rl_perception.scene.types import Basis
@@ -28,9 +28,9 @@ def summary(run: RunRecord) -> dict[str, Any]:
     Returns:
         Plain data without NaN: frames_sent, masks_received, dropped (sent without a mask), fps (masks a second),
         latency_ms, stage_ms (by stage, over frames with a mask), metrics (`accuracy_report` with ``intervals``, or
-        None), temporal, tracks, jitter_ms, age_ms, validity, reasons, `looks`, `gain`, drops by reason,
-        model_id, engine, input, input_sha256, output_sha256, parameters, host, versions, problems, and what else
-        `RunRecord` names.
+        None), tags (`TagEvaluator.report`, or None), temporal, tracks, jitter_ms, age_ms, validity, reasons, `looks`,
+        `gain`, drops by reason, model_id, engine, input, input_sha256, output_sha256, parameters, host,
+        versions, problems, and what else `RunRecord` names.
     """
     masks = [frame for frame in run.frames if frame.kind == "mask"]
     invalid = sum(frame.kind == "invalid" for frame in run.frames)
@@ -53,6 +53,7 @@ def summary(run: RunRecord) -> dict[str, Any]:
         "jitter_ms": jitter(run),
         "stage_ms": {stage: latency.percentiles(frame.stage_ms.get(stage) for frame in masks) for stage in STAGES},
         "metrics": metrics(run),
+        "tags": tag_report(run.frames),
         "temporal": temporal(run),
         "tracks": tracks(run.frames),
         "model_id": run.model_id,

@@ -17,6 +17,7 @@ from clip_rl_perception.labels import LabelError, label_space_from_dict
 from clip_rl_perception.metrics.calibration_error import BINS
 from clip_rl_perception.metrics.confusion import to_json
 from clip_rl_perception.metrics.frame_measures import FrameMeasures
+from clip_rl_perception.metrics.tag_measures import KeypointOffset, Overlap, TagMeasures
 from clip_rl_perception.runs.run_record import FORMAT, FrameRecord, RunRecord
 from clip_rl_perception.scene.types import Basis, Box, Instrument
 
@@ -25,7 +26,7 @@ class ReportError(ClipRlError):
     """A report cannot be read, or two cannot be compared; the message says which and why."""
 
 
-_OWN_FORM = ("stage_ms", "instruments", "measures", "plain", "basis")
+_OWN_FORM = ("stage_ms", "instruments", "measures", "plain", "basis", "tags")
 _PLAIN = [field.name for field in dataclasses.fields(FrameRecord) if field.name not in _OWN_FORM]
 """Fields of a frame that are in the file as they are."""
 TAG_ROW: dict[str, tuple[int, int | None]] = {
@@ -56,6 +57,8 @@ def frame_to_json(frame: FrameRecord) -> dict[str, Any]:
     for name in ("measures", "plain"):
         if getattr(frame, name) is not None:
             data[name] = _measures_to_json(getattr(frame, name))
+    if frame.tags is not None:
+        data["tags"] = _tags_to_json(frame.tags)
     return {name: value for name, value in data.items() if value not in (None, "", [], {})} | {"topic": frame.topic}
 
 
@@ -69,6 +72,7 @@ def frame_from_json(data: Mapping[str, Any], classes: int) -> FrameRecord:
         basis=_basis(data["basis"]) if "basis" in data else None,
         measures=_measures_from_json(data["measures"], classes) if "measures" in data else None,
         plain=_measures_from_json(data["plain"], classes) if "plain" in data else None,
+        tags=_tags_from_json(data["tags"]) if "tags" in data else None,
     )
 
 
@@ -155,6 +159,49 @@ def _measures_from_json(data: Mapping[str, Any], classes: int) -> FrameMeasures:
         calibration=counts("calibration", 3),
         temporal=counts("temporal", classes),
         temporal_truth=counts("temporal_truth", classes),
+    )
+
+
+def _tags_to_json(tags: TagMeasures) -> dict[str, Any]:
+    """Unrounded: who matches whom must not depend on whether a report was read."""
+
+    def plain(overlap: Overlap) -> dict[str, Any]:
+        pairs = [[int(row), int(column), float(overlap.iou[row, column])] for row, column in np.argwhere(overlap.iou)]
+        return {"iou": pairs, "excused": np.flatnonzero(overlap.excused).tolist()}
+
+    return {
+        **{name: getattr(tags, name).tolist() for name in ("truths", "tracks", "confidences")},
+        "boxes": plain(tags.boxes),
+        "masks": None if tags.masks is None else plain(tags.masks),
+        "true_types": list(tags.true_types),
+        "types": list(tags.types),
+        "keypoints": [[each.name, to_json(each.px)] for each in tags.keypoints],
+        "diagonal": tags.diagonal,
+        "stamp_s": tags.stamp_s,
+    }
+
+
+def _tags_from_json(data: Mapping[str, Any]) -> TagMeasures:
+    shape = len(data["truths"]), len(data["tracks"])
+
+    def overlap(stored: Mapping[str, Any]) -> Overlap:
+        iou, excused = np.zeros(shape), np.zeros(shape[1], np.bool_)
+        for row, column, value in stored["iou"]:
+            iou[row, column] = value
+        excused[stored["excused"]] = True
+        return Overlap(iou, excused)
+
+    return TagMeasures(
+        truths=np.array(data["truths"], np.int64),
+        tracks=np.array(data["tracks"], np.int64),
+        confidences=np.array(data["confidences"], np.float64),
+        boxes=overlap(data["boxes"]),
+        masks=None if data["masks"] is None else overlap(data["masks"]),
+        true_types=tuple(data["true_types"]),
+        types=tuple(data["types"]),
+        keypoints=tuple(KeypointOffset(name, math.nan if px is None else px) for name, px in data["keypoints"]),
+        diagonal=data["diagonal"],
+        stamp_s=data["stamp_s"],
     )
 
 

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.metrics.frame_measures import FrameMeasures
+from clip_rl_perception.metrics.tag_measures import TagMeasures
 from clip_rl_perception.scene.types import Basis, Instrument
 
 FORMAT = "clip-rl-run/1"
@@ -69,6 +70,8 @@ class FrameRecord:
     """Accuracy where there is ground truth, and temporal consistency; in the classes of `RunRecord.evaluated`."""
     plain: FrameMeasures | None = None
     """Accuracy of one plain look at the frame alone, where there is ground truth and it was asked for."""
+    tags: TagMeasures | None = None
+    """Tags against the truth of them, where there is one."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

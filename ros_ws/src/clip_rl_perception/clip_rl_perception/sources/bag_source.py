@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +17,13 @@ from clip_rl_perception.pictures.compressed_format import compressed_message_to_
 from clip_rl_perception.sources.bag_files import storage_files
 from clip_rl_perception.sources.bag_reader import BagReader, Topic
 from clip_rl_perception.sources.bag_truth import (
+    LabelQueue,
     StoredLabels,
+    StoredMessage,
+    TagQueue,
     base_topic,
     class_list,
+    holds_instances,
     is_label_topic,
     labels_beside,
 )
@@ -102,30 +105,36 @@ class BagSource:
 
     def __iter__(self) -> Iterator[Frame]:
         self.problems, self.left_out = list(self._opening_problems), []
-        waiting: collections.deque[_Message] = collections.deque()
-        labels = _Labels()
+        waiting: collections.deque[StoredMessage] = collections.deque()
+        labels = LabelQueue()
         index, last = 0, 0
         with BagReader(self._path) as reader:
-            wanted = [item for item in reader.connections if item.topic in (self._topic, self._label_topic)]
+            tags = TagQueue(reader, self._label_topic)
+            names = (self._topic, self._label_topic, *tags.topics)
+            wanted = [item for item in reader.connections if item.topic in names]
             try:
                 for connection, recorded, data in reader.messages(wanted):
                     last = recorded
+                    if connection.topic in tags.topics:
+                        self._take_tags(tags, reader.deserialize(data, connection.msgtype), connection.topic, recorded)
+                        continue
                     stamp = message_types.stamp_in(data)
                     if connection.topic == self._label_topic:
-                        labels.add(_Message(-1, recorded, stamp, data))
+                        labels.add(StoredMessage(-1, recorded, stamp, data))
                     else:
-                        waiting.append(_Message(index, recorded, stamp, data))
+                        waiting.append(StoredMessage(index, recorded, stamp, data))
                         index += 1
-                    while waiting and self._ready(waiting[0], labels, recorded):
-                        yield from self._frame(waiting.popleft(), labels, reader)
+                    while waiting and self._ready(waiting[0], labels, tags, recorded):
+                        yield from self._frame(waiting.popleft(), labels, tags, reader)
                     labels.forget(recorded - LABEL_WAIT_NS)
+                    tags.forget(recorded - LABEL_WAIT_NS)
             except SourceError as error:
                 self.problems.append(
                     f"{self._path}: {self._topic}: reading ended early, after {index} images at {last / 1e9:.3f} s: "
                     f"{one_line(error)}"
                 )
             while waiting:
-                yield from self._frame(waiting.popleft(), labels, reader)
+                yield from self._frame(waiting.popleft(), labels, tags, reader)
         if self._label_topic is not None and (unpaired := labels.unpaired(index)):
             self.problems.append(f"{self._path}: {self._label_topic}: {unpaired}")
 
@@ -133,10 +142,17 @@ class BagSource:
         """Hash of the storage files; metadata.yaml, which tools rewrite, does not count."""
         return hash_files([file for file in storage_files(self._path) if file.is_file()])
 
-    def _ready(self, image: _Message, labels: _Labels, now: int) -> bool:
-        return self._label_topic is None or labels.has(image.key) or now - image.time > LABEL_WAIT_NS
+    def _take_tags(self, tags: TagQueue, message: Any, topic: str, recorded: int) -> None:
+        try:
+            tags.add(topic, recorded, message)
+        except SourceError as error:
+            self.problems.append(f"{self._path}: {error}; tags are judged without")
 
-    def _frame(self, message: _Message, labels: _Labels, reader: BagReader) -> Iterator[Frame]:
+    def _ready(self, image: StoredMessage, labels: LabelQueue, tags: TagQueue, now: int) -> bool:
+        there = labels.has(image.key) and tags.has(image.key)
+        return self._label_topic is None or there or now - image.time > LABEL_WAIT_NS
+
+    def _frame(self, message: StoredMessage, labels: LabelQueue, tags: TagQueue, reader: BagReader) -> Iterator[Frame]:
         """The frame; nothing where it cannot be decoded."""
         place = f"{self._path}: {self._topic} at {message.key / 1e9:.3f} s"
         label = labels.of(message.key)
@@ -161,6 +177,11 @@ class BagSource:
                 self.problems.append(
                     f"{place}: {text if text.startswith('labels') else f'labels: {text}'}; evaluated without"
                 )
+        try:
+            tag_truth = tags.of(message.key, rgb.shape)
+        except SourceError as error:
+            tag_truth = None
+            self.problems.append(f"{place}: {error}; tags are judged without")
         raw = hasattr(image, "encoding")
         yield Frame(
             rgb,
@@ -174,6 +195,7 @@ class BagSource:
             stamped=message.stamp != 0,
             encoding=str(image.encoding if raw else image.format),
             decode_ms=decode_ms,
+            tags=tag_truth,
         )
 
     def _choose(self, reader: BagReader, topic: str | None) -> str:
@@ -240,62 +262,6 @@ class BagSource:
         return space
 
 
-class _Labels:
-    """Labels by stamp, those that may still be asked for, and how many were asked for."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[int, _Message] = {}
-        self._used: set[int] = set()
-        """Stamps of those waiting that a frame had."""
-        self._count = self._paired = self._frames = 0
-
-    def add(self, label: _Message) -> None:
-        self._waiting[label.key] = label
-        self._used.discard(label.key)
-        self._count += 1
-
-    def has(self, stamp: int) -> bool:
-        return stamp in self._waiting
-
-    def of(self, stamp: int) -> _Message | None:
-        """The label of a frame."""
-        label = self._waiting.get(stamp)
-        if label is not None:
-            self._frames += 1
-            self._paired += stamp not in self._used
-            self._used.add(stamp)
-        return label
-
-    def forget(self, before: int) -> None:
-        """Drop those recorded before a time in the bag, ns."""
-        for old in [stamp for stamp, label in self._waiting.items() if label.time < before]:
-            del self._waiting[old]
-            self._used.discard(old)
-
-    def unpaired(self, frames: int) -> str:
-        """How many labels and how many of so many frames stayed alone, in words; empty where none did."""
-        alone, bare = self._count - self._paired, frames - self._frames
-        said = [f"{alone} of {self._count} labels have the stamp of no frame"] if alone else []
-        said += [f"{bare} of {frames} frames have no label and so no truth"] if bare else []
-        return ", ".join(said)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Message:
-    index: int
-    """Among the images of the topic; -1 of a label."""
-    time: int
-    """In the bag, ns."""
-    stamp: int
-    """Header stamp, ns; 0 where the driver set none."""
-    data: bytes
-
-    @property
-    def key(self) -> int:
-        """Header stamp, or the time in the bag where that is zero, ns."""
-        return self.stamp or self.time
-
-
 def _deserialize(reader: BagReader, topic: str, data: bytes) -> Any:
     return reader.deserialize(data, reader.topics[topic].connections[0].msgtype)
 
@@ -305,11 +271,14 @@ def _holds_images(topic: Topic) -> bool:
 
 
 def image_topics(reader: BagReader) -> list[str]:
-    """Topics with at least one image that may be a picture (compressed depth is not), sorted."""
+    """Topics with at least one image that may be a picture (compressed depth and instances are not), sorted."""
     return sorted(
         name
         for name, topic in reader.topics.items()
-        if _holds_images(topic) and topic.msgcount and not name.endswith("/compressedDepth")
+        if _holds_images(topic)
+        and topic.msgcount
+        and not name.endswith("/compressedDepth")
+        and not holds_instances(name)
     )
 
 

@@ -1,22 +1,33 @@
-"""Ground truth in a bag: which topic holds it, how it is stored, and what its ids mean."""
+"""Ground truth in a bag: which topic holds it, how it is stored, and what its ids mean.
+
+To labels on ``<labels>`` belongs, where the instruments themselves are known, the truth of tags:
+
+    <labels>/instances/compressed   sensor_msgs/CompressedImage, PNG of 8 or 16 bits: instrument numbers, 0 is none
+    <labels>/instruments            std_msgs/String, optional: {"stamp_ns": of the image, "instruments": [...]} in JSON,
+                                    the list as in `tag_truth`
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.errors import ClipRlError, named_line
 from clip_rl_perception.labels import UNLABELLED, LabelSpace
 from clip_rl_perception.messages import message_types
 from clip_rl_perception.messages.class_messages import label_space_of
+from clip_rl_perception.metrics.tag_measures import TagTruth, TrueInstrument
 from clip_rl_perception.pictures import encodings
 from clip_rl_perception.pictures.picture_files import PNG, PictureError
 from clip_rl_perception.sources.frames import SourceError
 from clip_rl_perception.sources.mask_coding import CodingError, ColorCoding, MaskCoding, StoredMask, ValueCoding
 from clip_rl_perception.sources.mask_files import decode_mask
+from clip_rl_perception.sources.tag_truth import TagTruthError, check_size, decode_numbers, instruments_from_plain
 
 
 def base_topic(topic: str) -> str:
@@ -41,6 +52,17 @@ def labels_beside(image_topic: str, label_topics: Sequence[str], image_topics: S
         return near[0]
     alone = len({base_topic(name) for name in image_topics}) == 1
     return label_topics[0] if label_topics and alone else None
+
+
+def tag_topics(label_topic: str) -> tuple[str, str]:
+    """Topics of instances and of what is told of instruments, beside labels on `label_topic`."""
+    base = base_topic(label_topic)
+    return f"{base}/instances/compressed", f"{base}/instruments"
+
+
+def holds_instances(topic: str) -> bool:
+    """True for topics that hold instrument numbers by their name: ``.../labels/instances``."""
+    return base_topic(topic).endswith("/labels/instances")
 
 
 class StoredLabels:
@@ -133,3 +155,117 @@ def _color_coding(space: LabelSpace | None) -> ColorCoding:
 
 def _rgb(pixels: ByteArray, bgr: bool) -> ByteArray:
     return pixels[..., 2::-1] if bgr else pixels[..., :3]
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredMessage:
+    """A message of a bag, not deserialised."""
+
+    index: int
+    """Among the images of the topic; -1 of a label."""
+    time: int
+    """In the bag, ns."""
+    stamp: int
+    """Header stamp, ns; 0 where the driver set none."""
+    data: bytes
+
+    @property
+    def key(self) -> int:
+        """Header stamp, or the time in the bag where that is zero, ns."""
+        return self.stamp or self.time
+
+
+class LabelQueue:
+    """Labels by stamp, those that may still be asked for, and how many were asked for."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, StoredMessage] = {}
+        self._used: set[int] = set()
+        """Stamps of those waiting that a frame had."""
+        self._count = self._paired = self._frames = 0
+
+    def add(self, label: StoredMessage) -> None:
+        """Take the next one."""
+        self._waiting[label.key] = label
+        self._used.discard(label.key)
+        self._count += 1
+
+    def has(self, stamp: int) -> bool:
+        """Whether the label of a frame is there."""
+        return stamp in self._waiting
+
+    def of(self, stamp: int) -> StoredMessage | None:
+        """The label of a frame."""
+        label = self._waiting.get(stamp)
+        if label is not None:
+            self._frames += 1
+            self._paired += stamp not in self._used
+            self._used.add(stamp)
+        return label
+
+    def forget(self, before: int) -> None:
+        """Drop those recorded before a time in the bag, ns."""
+        for old in [stamp for stamp, label in self._waiting.items() if label.time < before]:
+            del self._waiting[old]
+            self._used.discard(old)
+
+    def unpaired(self, frames: int) -> str:
+        """How many labels and how many of so many frames stayed alone, in words; empty where none did."""
+        alone, bare = self._count - self._paired, frames - self._frames
+        said = [f"{alone} of {self._count} labels have the stamp of no frame"] if alone else []
+        said += [f"{bare} of {frames} frames have no label and so no truth"] if bare else []
+        return ", ".join(said)
+
+
+class TagQueue:
+    """Truth of tags by stamp, that which may still be asked for."""
+
+    def __init__(self, reader: Any, label_topic: str | None) -> None:
+        """Those of `tag_topics` that an open `BagReader` has with messages of their type."""
+        kinds = (message_types.COMPRESSED_IMAGE, message_types.STRING)
+        self.topics: dict[str, bool] = {}
+        """Whether each holds instances."""
+        for name, kind in zip(tag_topics(label_topic) if label_topic else (), kinds, strict=False):
+            stored = reader.topics.get(name)
+            if stored is not None and stored.msgtype == kind and not stored.left_out:
+                self.topics[name] = kind == message_types.COMPRESSED_IMAGE
+        self._instances: dict[int, tuple[int, Any]] = {}
+        self._told: dict[int, tuple[int, dict[int, TrueInstrument]]] = {}
+
+    def add(self, topic: str, recorded: int, message: Any) -> None:
+        """Take a message of one of `topics`; raises `SourceError` for what is told and not as described."""
+        if self.topics[topic]:
+            self._instances[message_types.stamp_of(message) or recorded] = recorded, message
+            return
+        try:
+            told = json.loads(message.data)
+            self._told[int(told["stamp_ns"])] = recorded, instruments_from_plain(told["instruments"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise SourceError(
+                f"{topic} at {recorded / 1e9:.3f} s: {named_line(error)}; expected stamp_ns and instruments in JSON"
+            ) from error
+
+    def has(self, stamp: int) -> bool:
+        """Whether all there can be is there."""
+        held = {True: self._instances, False: self._told}
+        return all(stamp in held[instances] for instances in self.topics.values())
+
+    def of(self, stamp: int, shape: tuple[int, ...]) -> TagTruth | None:
+        """The truth of a frame, (H, W) or more; None where it has none. Raises `SourceError`."""
+        if stamp not in self._instances:
+            return None
+        try:
+            numbers = decode_numbers(bytes(self._instances[stamp][1].data))
+            truth = TagTruth(numbers, self._told[stamp][1] if stamp in self._told else {})
+            check_size(truth, shape, "labels")
+        except PictureError as error:
+            raise SourceError(f"instances: the PNG {error}") from error
+        except TagTruthError as error:
+            raise SourceError(str(error)) from error
+        return truth
+
+    def forget(self, before: int) -> None:
+        """Drop what was recorded before a time in the bag, ns."""
+        for held in (self._instances, self._told):
+            for old in [stamp for stamp, (recorded, _) in held.items() if recorded < before]:
+                del held[old]

@@ -15,6 +15,7 @@ from typing import Protocol
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.metrics.tag_measures import TagTruth
 
 DEFAULT_RATE = 25.0
 """Frames per second of an image folder, which knows none; Hz."""
@@ -50,6 +51,8 @@ class Frame:
     """As the message says; empty for videos and folders."""
     decode_ms: float = 0.0
     """From the stored bytes to `rgb`, ms."""
+    tags: TagTruth | None = None
+    """Which instruments it truly shows, where that is known; of the size of `rgb`."""
 
 
 @dataclasses.dataclass(frozen=True)

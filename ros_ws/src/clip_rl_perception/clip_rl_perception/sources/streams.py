@@ -22,6 +22,7 @@ from clip_rl_perception.sources.class_mapping import TruthMapping, mapping_of_la
 from clip_rl_perception.sources.frames import Frame, FrameSource, LeftOut, SourceError, hash_files
 from clip_rl_perception.sources.input_paths import check_paths, input_paths
 from clip_rl_perception.sources.media_source import FolderSource, open_source
+from clip_rl_perception.sources.tag_truth import TagTruthFolder, instances_beside
 from clip_rl_perception.sources.truth_classes import TruthClasses
 from clip_rl_perception.sources.truth_folder import TruthFolder, hold_0_and_255, mask_folders
 from clip_rl_perception.sources.truth_label_map import LabelMap, binary_label_map, load_label_map
@@ -70,6 +71,8 @@ class Stream:
     source: FrameSource
     truth: TruthFolder | None = None
     """Where the truth is not part of the source."""
+    tags: TagTruthFolder | None = None
+    """Where the truth of tags is not part of the source."""
     classes: TruthClasses | None = None
     """Watches whether truth shows the classes that were named for it; None where a class list says what ids mean."""
 
@@ -156,7 +159,7 @@ def open_inputs(options: InputOptions, space: LabelSpace) -> Inputs:
             name = path.name if len(images) == 1 else source.info.path.name
         else:
             source = open_source(path, rate_hz=options.rate_hz)
-        streams.append(Stream(path, "", name, source))
+        streams.append(Stream(path, "", name, source, tags=_tags_beside(source) if options.use_truth else None))
     mapping, streams = _with_truth(streams, options, space, problems)
     for stream in streams:
         problems += [line for line in stream.source.problems if line not in problems]
@@ -298,6 +301,9 @@ def _items(stream: Stream, told: set[str]) -> Iterator[Item]:
         if stream.truth is not None:
             truth, problem = _truth(stream, stream.truth, frame)
             frame = dataclasses.replace(frame, labels=truth)
+        if stream.tags is not None:
+            frame, told_of_tags = _tagged(stream.path, stream.tags, frame)
+            problem += told_of_tags
         if classes is not None and frame.labels is not None:
             classes.add(frame.labels)
         yield Item(stream, frame, (*news(), *problem))
@@ -318,6 +324,19 @@ def _truth(stream: Stream, folder: TruthFolder, frame: Frame) -> tuple[ByteArray
     except ClipRlError as error:
         return None, (f"{stream.path}: {frame.name}: {error}; evaluated without",)
     return truth, () if truth is not None else (f"{stream.path}: no mask for {frame.name}; evaluated without",)
+
+
+def _tags_beside(source: FrameSource) -> TagTruthFolder | None:
+    """Truth of tags of a folder of images; raises `TagTruthError`."""
+    folder = instances_beside(source.info.path) if source.info.kind == "folder" else None
+    return None if folder is None else TagTruthFolder(folder)
+
+
+def _tagged(path: Path, folder: TagTruthFolder, frame: Frame) -> tuple[Frame, tuple[str, ...]]:
+    try:
+        return dataclasses.replace(frame, tags=folder.of_frame(frame.name, frame.rgb.shape)), ()
+    except ClipRlError as error:
+        return frame, (f"{path}: {frame.name}: {error}; tags are judged without",)
 
 
 def _time(item: Item) -> int:

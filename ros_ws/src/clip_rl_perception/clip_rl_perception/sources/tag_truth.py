@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from clip_rl_perception.arrays import described
 from clip_rl_perception.errors import ClipRlError, one_line
 from clip_rl_perception.folder_files import image_files
 from clip_rl_perception.metrics.tag_measures import Numbers, Point, TagTruth, TrueInstrument
@@ -65,6 +66,13 @@ class TagTruthFolder:
         path = self._pictures.get(name)
         return None if path is None else TagTruth(read_numbers(path), self._instruments(name))
 
+    def of_frame(self, name: str, shape: tuple[int, ...]) -> TagTruth | None:
+        """As `truth_of`, of the image file `name`, whose pixels are (H, W) or more; raises `TagTruthError`."""
+        truth = self.truth_of(Path(name).stem)
+        if truth is not None:
+            check_size(truth, shape, name)
+        return truth
+
     def _instruments(self, name: str) -> Mapping[int, TrueInstrument]:
         numbers = re.findall(r"\d+", name)
         return self._told.get(name) or (self._told.get(int(numbers[-1]), {}) if numbers else {})
@@ -73,9 +81,10 @@ class TagTruthFolder:
 def instances_beside(images: Path) -> Path | None:
     """The folder of instances that belongs to a folder of images, or None.
 
-    It lies beside the folder of images; to ``images/VIDEO`` belongs ``instances/VIDEO``.
+    It lies beside the folder of images, or in it; to ``images/VIDEO`` belongs ``instances/VIDEO``.
     """
-    for folder in (images.parent / INSTANCES, images.parent.parent / INSTANCES / images.name):
+    images = images.resolve()
+    for folder in (images.parent / INSTANCES, images.parent.parent / INSTANCES / images.name, images / INSTANCES):
         if image_files(folder):
             return folder
     return None
@@ -84,16 +93,38 @@ def instances_beside(images: Path) -> Path | None:
 def read_numbers(path: Path) -> Numbers:
     """A picture of instrument numbers, uint8 or uint16 (H, W). Raises `TagTruthError`."""
     try:
-        stored = decode_stored(read_picture(path))
+        return decode_numbers(read_picture(path))
     except PictureError as error:
         raise TagTruthError(f"{path} {error}") from error
+
+
+def decode_numbers(content: bytes) -> Numbers:
+    """The same of a file's bytes. Raises `PictureError` that begins with a verb."""
+    stored = decode_stored(content)
     if stored.ndim == 3 and (stored[..., :1] == stored[..., :3]).all():
         stored = stored[..., 0]
     if stored.ndim != 2 or stored.dtype not in (np.uint8, np.uint16):
-        raise TagTruthError(
-            f"{path}: is {stored.dtype} {stored.shape}; expected instrument numbers, 8 or 16 bits in one channel"
-        )
+        raise PictureError(f"is {described(stored)}; expected instrument numbers, 8 or 16 bits in one channel")
     return stored
+
+
+def check_size(truth: TagTruth, shape: tuple[int, ...], name: str) -> None:
+    """Raise `TagTruthError` where instances are of another size than the image called `name`, (H, W) or more."""
+    if truth.instances.shape != shape[:2]:
+        sizes = [f"{size[1]}x{size[0]}" for size in (truth.instances.shape, shape)]
+        raise TagTruthError(f"instances of {name} are {sizes[0]} but the image is {sizes[1]}; both must have one size")
+
+
+def plain_instruments(instruments: Mapping[int, TrueInstrument]) -> list[dict[str, Any]]:
+    """What a line of `TOLD` holds of instruments; see `instruments_from_plain`."""
+    return [
+        {
+            "instance": number,
+            "type": each.type_name,
+            "keypoints": [{"name": name, "x": x, "y": y, "visible": True} for name, (x, y) in each.points.items()],
+        }
+        for number, each in sorted(instruments.items())
+    ]
 
 
 def instruments_from_plain(entries: Any) -> dict[int, TrueInstrument]:

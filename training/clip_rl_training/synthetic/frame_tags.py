@@ -1,0 +1,23 @@
+"""The truth of tags of a synthetic frame, as measures and files have it."""
+
+from __future__ import annotations
+
+from clip_rl_perception.labels import load_label_space
+from clip_rl_perception.metrics.tag_measures import TagTruth, TrueInstrument
+
+from clip_rl_training.synthetic.drawing.rendered_frame import SyntheticFrame
+
+
+def tag_truth_of(frame: SyntheticFrame) -> TagTruth:
+    """Instances of a frame, with type (empty where it is not known) and visible keypoints of those that are drawn."""
+    names = load_label_space("endovis2018-type").names
+    return TagTruth(
+        frame.instance_map,
+        {
+            each.instance: TrueInstrument(
+                names[each.type_id] if each.type_id < len(names) else "",
+                {point.name: (round(point.x, 2), round(point.y, 2)) for point in each.keypoints if point.visible},
+            )
+            for each in frame.instruments
+        },
+    )
