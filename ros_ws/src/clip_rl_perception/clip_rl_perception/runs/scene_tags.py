@@ -9,7 +9,7 @@ import numpy as np
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.labels import UNLABELLED, LabelSpace
 from clip_rl_perception.metrics.tag_measures import FrameTags, Point
-from clip_rl_perception.scene.instance_masks import instrument_owners
+from clip_rl_perception.scene.instance_masks import MOST, instrument_owners
 from clip_rl_perception.scene.types import Instrument, Scene
 
 
@@ -17,8 +17,9 @@ def scene_tags(scene: Scene, space: LabelSpace, *, tentative: bool) -> FrameTags
     """Tags with their pixels; see `frame_tags`."""
     owners = instrument_owners(scene, space)
     chosen = [place for place, tag in enumerate(scene.instruments) if tentative or tag.confirmed]
-    place_of = np.zeros(256, np.uint8)
-    place_of[[place + 1 for place in chosen]] = range(1, len(chosen) + 1)
+    numbered = [place + 1 for place in chosen if place < MOST]
+    place_of = np.zeros(MOST + 1, np.uint8)
+    place_of[numbered] = range(1, len(numbered) + 1)
     return frame_tags(scene.instruments, space, tentative=tentative, owners=place_of[owners])
 
 
