@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -129,5 +130,5 @@ def read_targets(path: Path) -> InstanceTargets:
                 kept["working_end"],
                 kept["peaks"].astype(np.float32) / np.float32(255),
             )
-    except (OSError, ValueError, KeyError, PictureError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, PictureError) as error:
         raise DataError(f"scene {path} is missing or damaged ({error}); delete it, it is drawn again") from error

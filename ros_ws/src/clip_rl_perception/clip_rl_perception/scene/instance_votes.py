@@ -79,23 +79,22 @@ def read_lines(fields: FloatArray, rows: npt.NDArray[np.intp], columns: npt.NDAr
 
 
 def deviations(of: Lines, to: Lines, config: VoteConfig) -> DoubleArray:
-    """How far each of m lines is from each of n, (n, m): the root of the sum of squares of three deviations.
+    """How far each of m lines is from each of n, (m, n): the root of the sum of squares of three deviations.
 
-    The distance across is measured at the place itself, not at the far end that it names: errors of the angle do not
-    count twice.
+    The angle is measured by its chord. The distance across is measured at the foot of the place itself, not at the far
+    end that it names: errors of the angle do not count twice.
     """
-    cosine = np.clip(of.axis @ to.axis.T, -1.0, 1.0)
-    angle = np.degrees(np.arccos(cosine)) / config.angle
-    gap = of.end[:, None] - to.end[None]
-    along = (gap * to.axis[None]).sum(axis=-1)
-    # From the foot of the place on its axis to the line.
-    foot = gap - (of.along[:, None] * of.axis)[:, None]
-    across = foot[..., 0] * to.axis[None, :, 1] - foot[..., 1] * to.axis[None, :, 0]
-    radius = np.minimum(of.radius[:, None], to.radius[None])
-    across = across / np.maximum(config.across * radius, config.least_across)
-    reach = np.maximum(np.abs(of.along)[:, None], np.abs(to.along)[None])
-    along = along / np.maximum(config.along * reach, config.least_along * radius)
-    found: DoubleArray = np.sqrt(angle**2 + across**2 + along**2)
+    chord = 2.0 - 2.0 * (of.axis @ to.axis.T)
+    normal = np.stack([to.axis[:, 1], -to.axis[:, 0]], axis=1)
+    foot = of.end - of.along[:, None] * of.axis
+    across = foot @ normal.T - (to.end * normal).sum(axis=1)
+    along = of.end @ to.axis.T - (to.end * to.axis).sum(axis=1)
+    radius = np.minimum(of.radius[:, None], to.radius)
+    across /= np.maximum(config.across * radius, config.least_across)
+    reach = np.maximum(np.abs(of.along)[:, None], np.abs(to.along))
+    along /= np.maximum(config.along * reach, config.least_along * radius)
+    unit = (2.0 * np.sin(np.radians(config.angle) / 2)) ** 2
+    found: DoubleArray = np.sqrt(np.maximum(chord, 0.0) / unit + across * across + along * along)
     return found
 
 

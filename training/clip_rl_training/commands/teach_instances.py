@@ -1,0 +1,119 @@
+r"""`clip-rl teach-instances`: teach a checkpoint to keep instruments apart and to find their entry, wrist and tips.
+
+    clip-rl teach-instances --checkpoint demo --out out/instances/demo      # Ctrl-C, same command: goes on
+    clip-rl eval --checkpoint out/instances/demo/checkpoint --dataset endovis2018 --root SYNTH --video
+
+The checkpoint's network is held still, so its masks stay what they are to the bit; a head beside it learns from drawn
+scenes (docs/results/tags.md). The new checkpoint has everything of the old one, and the head.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import torch
+from clip_rl_perception.cli_types import CheckpointName, NaturalNumber
+from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.model.checkpoint import Checkpoint, load_checkpoint
+from clip_rl_perception.model.checkpoint_network import round_to_half_, save_checkpoint
+from clip_rl_perception.model.segmenter import ClipRlSegmenter
+from clip_rl_perception.model.segmenter_config import InstanceHeadConfig
+from clip_rl_perception.options import Option
+
+from clip_rl_training.data.samples import TRAINING
+from clip_rl_training.instances.instance_scenes import InstanceScenes, draw_scenes
+from clip_rl_training.instances.train_instances import InstanceTrainer, InstanceTraining
+from clip_rl_training.loop.interrupts import interrupts_flagged
+from clip_rl_training.loop.training_config import load_config
+
+COUNTS = (0.0, 0.15, 0.4, 0.3, 0.15)
+"""Relative frequency of 0, 1, 2, ... instruments in the scenes: apart from others nothing is learned."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """Teach the head, and write a checkpoint with it."""
+
+    checkpoint: CheckpointName
+    """Shipped name, for example demo, path, or the folder of a training run."""
+    out: Annotated[Path, Option(metavar="DIR")]
+    """Folder of the run: scenes, state, and the new checkpoint."""
+    scenes: Annotated[NaturalNumber, Option(metavar="N")] = 4000
+    """Scenes that are drawn ahead."""
+    steps: Annotated[NaturalNumber, Option(metavar="N")] = InstanceTraining.steps
+    """Batches."""
+    batch: Annotated[NaturalNumber, Option(metavar="N")] = InstanceTraining.batch
+    """Scenes of a batch."""
+    width: Annotated[NaturalNumber, Option(metavar="N")] = 96
+    """Channels of a new head; a checkpoint that has one goes on with its own."""
+    seed: int = 0
+    """Of scenes, weights and order."""
+    workers: Annotated[NaturalNumber, Option(metavar="N")] = 1
+    """Processes that draw."""
+    device: str = "cpu"
+    """A torch device."""
+
+    def run(self) -> int:
+        """Returns the exit status."""
+        if min(self.scenes, self.steps, self.batch, self.width, self.workers) < 1 or self.seed < 0:
+            raise ClipRlError("--scenes, --steps, --batch, --width and --workers must be at least 1, --seed at least 0")
+        cv2.setNumThreads(1)
+        checkpoint = load_checkpoint(self.checkpoint)
+        segmenter = with_head(checkpoint.segmenter, InstanceHeadConfig(self.width), seed=self.seed)
+        scene = dataclasses.replace(load_config("demo").data.scene, instrument_counts=COUNTS)
+        folder = self.out / "scenes"
+        draw_scenes(
+            folder, {TRAINING: self.scenes}, seed=self.seed, scene=scene, network_size=segmenter.config.input_size,
+            workers=self.workers, say=_say,
+        )  # fmt: skip
+        config = InstanceTraining(steps=self.steps, batch=self.batch, seed=self.seed)
+        scenes = InstanceScenes(folder, self.scenes, seed=self.seed)
+        trainer = InstanceTrainer(segmenter, scenes, config, self.out, device=self.device, say=_say)
+        if (self.out / "instances.pt").is_file():
+            trainer.resume()
+        with interrupts_flagged(trainer):
+            trainer.fit()
+        if trainer.step < self.steps:
+            _say(f"stopped at step {trainer.step} of {self.steps}; the same command goes on")
+            return 130
+        taught = {"steps": self.steps, "scenes": self.scenes, "batch": self.batch, "seed": self.seed}
+        model_id = write_with_head(checkpoint, trainer.take_average().cpu(), self.out / "checkpoint", taught)
+        _say(f"wrote {self.out / 'checkpoint'}.safetensors, model {model_id}")
+        return 0
+
+
+def run(options: Options) -> int:
+    """Run ``clip-rl teach-instances``."""
+    return options.run()
+
+
+def with_head(segmenter: ClipRlSegmenter, config: InstanceHeadConfig, *, seed: int) -> ClipRlSegmenter:
+    """The same network with an instance head: its own where it has one, else a new one."""
+    if segmenter.instance_head is not None:
+        return segmenter
+    torch.manual_seed(seed)
+    wider = ClipRlSegmenter(dataclasses.replace(segmenter.config, instance_head=config))
+    own = segmenter.state_dict()
+    wider.load_state_dict({name: own.get(name, value) for name, value in wider.state_dict().items()})
+    return wider
+
+
+def write_with_head(checkpoint: Checkpoint, segmenter: ClipRlSegmenter, stem: Path, taught: dict[str, int]) -> str:
+    """Write a checkpoint's network with its new head, everything else as it was; returns the model id."""
+    round_to_half_(segmenter)
+    return save_checkpoint(
+        stem,
+        segmenter.eval(),
+        checkpoint.label_space,
+        checkpoint.text,
+        checkpoint.calibration,
+        checkpoint.provenance | {"instance_head": {"network": checkpoint.model_id, **taught}},
+        templates=checkpoint.templates,
+    )
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
