@@ -17,11 +17,11 @@ from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.model.checkpoint import Calibration, Checkpoint
 from clip_rl_perception.model.checkpoint_network import save_checkpoint
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
-from clip_rl_perception.model.segmenter_config import SegmenterConfig
+from clip_rl_perception.model.segmenter_config import InstanceHeadConfig, SegmenterConfig
 
 SIZE = (64, 96)
 GRID = (16, 24)
-ANYTHING = Bounds(label_agreement=0.0, logit_error=100.0)
+ANYTHING = Bounds(label_agreement=0.0, logit_error=100.0, instance_error=100.0)
 """An untrained network's labels hang on the last bit; the tests compare log-probabilities themselves."""
 
 
@@ -76,9 +76,10 @@ CASES = {
 
 
 def save_random_checkpoint(stem: Path, seed: int = 0) -> Path:
-    """The tiny network, untrained; returns the weights' path."""
+    """The tiny network with an instance head, untrained; returns the weights' path."""
     torch.manual_seed(seed)
-    segmenter = ClipRlSegmenter(SegmenterConfig.tiny()).eval()
+    config = dataclasses.replace(SegmenterConfig.tiny(), instance_head=InstanceHeadConfig(16, (1, 1)))
+    segmenter = ClipRlSegmenter(config).eval()
     space = load_label_space("endovis2018-type")
     text = segmenter.encode_text(space)
     save_checkpoint(stem, segmenter, space, text, Calibration.uncalibrated(segmenter.embedding_dim), {})

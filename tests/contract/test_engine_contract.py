@@ -13,15 +13,20 @@ import torch
 from clip_rl_perception.arrays import ByteArray, FloatArray
 from clip_rl_perception.engine import golden
 from clip_rl_perception.engine.load import engine_names, load_engine
+from clip_rl_perception.engine.manifest import BOUNDS
 from clip_rl_perception.engine.protocol import Engine, EngineError
 from clip_rl_perception.engine.torch_engine import TorchEngine
-from clip_rl_perception.model.checkpoint import Checkpoint
+from clip_rl_perception.labels import load_label_space
+from clip_rl_perception.model.checkpoint import Calibration, Checkpoint, load_checkpoint
+from clip_rl_perception.model.checkpoint_network import save_checkpoint
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.model.segmenter_config import SegmenterConfig
 from engine_cases import CASES, GRID, SIZE, Case, image, text_rows
 
 TOLERANCE = {"fp32": 2e-3, "fp16": 0.1, "bf16": 0.5, "int8": 3.0}
 """Largest difference of log-probabilities from the reference."""
+SAID = {"fp32": 2e-3, "fp16": 0.05, "bf16": 0.3, "int8": 3.0}
+"""Largest difference of what is said of instruments."""
 AGREEMENT = {"fp32": 0.9999, "fp16": 0.99, "bf16": 0.95, "int8": 0.8}
 """Least share of pixels with the reference's label, of an untrained decoder, whose classes lie close together."""
 
@@ -83,6 +88,39 @@ def test_log_probabilities_are_the_reference_ones(engine: Engine, checkpoint: Ch
     expected = log_softmax(decoded.logits[0].numpy())
     np.testing.assert_allclose(output.log_probs, expected, atol=TOLERANCE[engine.info.precision])
     np.testing.assert_allclose(output.embedding, decoded.embedding[0].numpy(), atol=0.05)
+    assert output.instances is not None and decoded.instances is not None
+    assert output.instances.dtype == np.float32
+    expected = decoded.instances[0].numpy()
+    assert output.instances.shape == expected.shape == (9, SIZE[0] // 8, SIZE[1] // 8)
+    # Axes of an untrained head may be of any length before they are drawn out to 1: all but them.
+    np.testing.assert_allclose(output.instances[2:], expected[2:], atol=SAID[engine.info.precision])
+
+
+def test_a_checkpoint_without_an_instance_head_says_nothing_of_instruments(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    bare = ClipRlSegmenter(SegmenterConfig.tiny()).eval()
+    space = load_label_space("binary")
+    save_checkpoint(
+        tmp_path / "bare", bare, space, bare.encode_text(space), Calibration.uncalibrated(bare.embedding_dim), {}
+    )
+    checkpoint = load_checkpoint(tmp_path / "bare")
+    for name in ("torch-fp32", "openvino-fp32"):
+        engine = case_here(name).make(checkpoint, tmp_path)
+        assert engine.infer(image(), checkpoint.text_embeddings).instances is None
+        engine.close()
+
+
+def test_what_is_said_of_instruments_is_held_against_the_golden_frames(checkpoint: Checkpoint) -> None:
+    reference = TorchEngine(checkpoint, input_size=SIZE)
+    frames = golden.reference_outputs(reference, [image(1), image(2)], text_rows())
+    assert frames.instances is not None
+    moved = dataclasses.replace(frames, instances=frames.instances + np.float32(0.5))
+    result = golden.measure(reference, moved)
+    assert result.instance_error == pytest.approx(0.5, abs=1e-4)
+    assert result.failure(BOUNDS["bf16"]) == "what is said of instruments differs by 0.5 RMS, at most 0.25 may"
+    assert golden.measure(reference, frames).failure(BOUNDS["fp32"]) is None
+    with pytest.raises(EngineError, match="differ in whether something is said of instruments"):
+        golden.measure(reference, dataclasses.replace(frames, instances=None))
 
 
 def test_golden_frames_agree(engine: Engine, checkpoint: Checkpoint) -> None:

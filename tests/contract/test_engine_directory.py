@@ -158,7 +158,7 @@ def test_no_directory(tmp_path: Path, checkpoint: Checkpoint) -> None:
         ("[]", "is of format None"),
         ('{"format_version": 4}', "is of format 4, this version reads 6"),  # with the graphs of a refiner
         ('{"format_version": 99}', "is of format 99, this version reads 6"),
-        ('{"format_version": 5}', r"lacks or garbles a field \('backend'\)"),
+        ('{"format_version": 6}', r"lacks or garbles a field \('backend'\)"),
     ],
 )
 def test_a_manifest_that_is_no_manifest(engine: Path, checkpoint: Checkpoint, text: str | None, message: str) -> None:

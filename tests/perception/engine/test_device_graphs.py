@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from clip_rl_perception.engine.device_graphs import DeviceGraphs, Download, Prog
 from clip_rl_perception.engine.graphs import CastNetworkGraph
 from clip_rl_perception.engine.protocol import EngineError, EngineInfo
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
-from clip_rl_perception.model.segmenter_config import SegmenterConfig
+from clip_rl_perception.model.segmenter_config import InstanceHeadConfig, SegmenterConfig
 from plain_network import NetworkGraph
 from torch import Tensor
 from torch.nn import functional
@@ -22,7 +24,8 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def segmenter() -> ClipRlSegmenter:
     torch.manual_seed(0)
-    return ClipRlSegmenter(SegmenterConfig.tiny()).eval()
+    config = dataclasses.replace(SegmenterConfig.tiny(), instance_head=InstanceHeadConfig(16, (1, 1)))
+    return ClipRlSegmenter(config).eval()
 
 
 def info() -> EngineInfo:
@@ -94,10 +97,12 @@ def test_the_graph_runs_on_static_tensors(segmenter: ClipRlSegmenter) -> None:
     graphs = DeviceGraphs(program, info(), classes=5, device=CPU)
     addresses = graphs.image.data_ptr(), graphs.text.data_ptr()
     for shown in (image, image.flip(1)):
-        log_probs, embedding = graphs.run(shown.numpy()[0], text.numpy())
+        log_probs, embedding, instances = graphs.run(shown.numpy()[0], text.numpy())
         expected = program.network(shown, text)
         np.testing.assert_array_equal(log_probs, expected.log_probs[0].numpy())
         np.testing.assert_array_equal(embedding, expected.embedding[0].numpy())
+        assert instances is not None and expected.instances is not None
+        np.testing.assert_array_equal(instances, expected.instances[0].numpy())
     assert (graphs.image.data_ptr(), graphs.text.data_ptr()) == addresses
 
 

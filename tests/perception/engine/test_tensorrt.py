@@ -29,7 +29,7 @@ from clip_rl_perception.engine.torch_engine import TorchEngine
 from clip_rl_perception.labels import label_space_from_names
 from clip_rl_perception.model.checkpoint import Calibration, Checkpoint
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
-from clip_rl_perception.model.segmenter_config import PRESETS
+from clip_rl_perception.model.segmenter_config import PRESETS, InstanceHeadConfig
 from torch import nn
 
 SIZE = (64, 96)
@@ -49,7 +49,10 @@ def checkpoint() -> Checkpoint:
 
 def make_checkpoint(preset: str) -> Checkpoint:
     torch.manual_seed(0)
-    segmenter = ClipRlSegmenter(PRESETS[preset]()).eval()
+    config = PRESETS[preset]()
+    if preset == "tiny":  # the others have none: both are tried
+        config = dataclasses.replace(config, instance_head=InstanceHeadConfig(16, (1, 1)))
+    segmenter = ClipRlSegmenter(config).eval()
     labels = label_space_from_names(["background", "shaft", "wrist", "clasper"], [], [])
     text = torch.nn.functional.normalize(torch.randn(4, segmenter.embedding_dim), dim=1)
     uncalibrated = Calibration.uncalibrated(segmenter.embedding_dim)
@@ -164,6 +167,11 @@ class StandInPlan:
     graph: Graph
     contexts: int = 0
 
+    @property
+    def num_io_tensors(self) -> int:
+        blank = [torch.zeros_like(sample) for sample in self.graph.inputs.values()]
+        return len(blank) + len(self.graph.module(*blank))
+
     def create_execution_context(self) -> StandInContext:
         self.contexts += 1
         return StandInContext(self.graph)
@@ -239,11 +247,14 @@ def test_a_plan_gives_what_torch_gives_for_any_number_of_classes(checkpoint: Che
         assert found.log_probs.shape == (classes, 16, 24)
         np.testing.assert_allclose(found.log_probs, expected.log_probs, atol=1e-4)
         np.testing.assert_allclose(found.embedding, expected.embedding, atol=1e-5)
+        assert (found.instances is None) == (expected.instances is None)
+        if found.instances is not None and expected.instances is not None:
+            np.testing.assert_allclose(found.instances, expected.instances, atol=1e-3)
     assert plan.contexts == 5, "a context per number of classes, three kept"
 
 
 def test_a_plan_that_refuses_a_shape_or_a_launch(plan: StandInPlan, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = PlanRun(STAND_IN, plan, INPUTS, OUTPUTS)  # type: ignore[arg-type]
+    run = PlanRun(STAND_IN, plan, INPUTS, OUTPUTS[: plan.num_io_tensors - 2])  # type: ignore[arg-type]
     image, text = plan.graph.inputs.values()
     with pytest.raises(EngineError, match=r"the plan does not take text of \(1, 128\)"):
         run([image, text[:1]])
@@ -259,4 +270,4 @@ def test_types_of_plans() -> None:
     assert torch_dtype(STAND_IN, DataType.BF16) is torch.bfloat16  # type: ignore[arg-type]
     with pytest.raises(EngineError, match="tensor of type FP4"):
         torch_dtype(STAND_IN, "FP4")  # type: ignore[arg-type]
-    assert OUTPUTS == ("output0", "output1")
+    assert OUTPUTS == ("output0", "output1", "output2")

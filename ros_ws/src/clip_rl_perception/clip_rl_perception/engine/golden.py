@@ -21,6 +21,9 @@ from clip_rl_perception.engine.protocol import Engine, EngineError
 
 GOLDEN_FILE = "golden.safetensors"
 
+_SAID = slice(2, 9)
+"""Channels of `model.instance_head.CHANNELS` but the axis."""
+
 
 @dataclasses.dataclass(frozen=True)
 class GoldenFrames:
@@ -32,6 +35,8 @@ class GoldenFrames:
     """(K, D), unit rows."""
     log_probs: FloatArray
     """Reference log-probabilities, (N, K, h, w)."""
+    instances: FloatArray | None = None
+    """What the reference says of instruments, (N, 9, H/8, W/8); None: it has no instance head."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +49,16 @@ class GateResult:
     """Mean over the reference's classes of the IoU between the engine's labels and the reference's."""
     logit_error: float
     """Root mean square difference of log-probabilities, nats."""
+    instance_error: float = 0.0
+    """Root mean square difference of what is said of instruments, all but the axes: those of places without an
+    instrument are any. 0 where nothing is said."""
 
     def describe(self) -> str:
         """One phrase, for progress lines."""
         return (
             f"labels agree on {self.label_agreement:.4%} of pixels, mIoU with FP32's labels {self.label_iou:.4%}, "
             f"log-probabilities differ by {self.logit_error:.3g} RMS"
+            + (f", what is said of instruments by {self.instance_error:.3g}" if self.instance_error else "")
         )
 
     def failure(self, bounds: Bounds) -> str | None:
@@ -61,6 +70,11 @@ class GateResult:
             return (
                 f"golden log-probabilities differ by {self.logit_error:.4g} RMS, at most {bounds.logit_error:.4g} may"
             )
+        if not self.instance_error <= bounds.instance_error:
+            return (
+                f"what is said of instruments differs by {self.instance_error:.4g} RMS, "
+                f"at most {bounds.instance_error:.4g} may"
+            )
         return None
 
 
@@ -71,16 +85,29 @@ def reference_outputs(reference: Engine, images: Sequence[ByteArray], text: Floa
         images=np.stack(images),
         text=text,
         log_probs=np.stack([output.log_probs for output in outputs]),
+        instances=_stacked([output.instances for output in outputs]),
     )
+
+
+def _stacked(said: Sequence[FloatArray | None]) -> FloatArray | None:
+    told = [values for values in said if values is not None]
+    # In C order: torch may keep channels last, and what is written to a file are the bytes as they lie.
+    return np.ascontiguousarray(np.stack(told)) if told else None
 
 
 def measure(engine: Engine, golden: GoldenFrames) -> GateResult:
     """Run `engine` on the golden frames and compare. Raises `EngineError` where the engine itself fails."""
     classes = golden.text.shape[0]
     confusion = np.zeros((classes, classes), np.int64)
-    squares = 0.0
-    for image, expected in zip(golden.images, golden.log_probs, strict=True):
-        found = engine.infer(image, golden.text).log_probs
+    squares = instance_squares = 0.0
+    for index, (image, expected) in enumerate(zip(golden.images, golden.log_probs, strict=True)):
+        output = engine.infer(image, golden.text)
+        found = output.log_probs
+        if (output.instances is None) != (golden.instances is None):
+            raise EngineError("the engine and its golden frames differ in whether something is said of instruments")
+        if output.instances is not None and golden.instances is not None:
+            apart = output.instances[_SAID].astype(np.float64) - golden.instances[index, _SAID]
+            instance_squares += float(np.square(apart).mean())
         pairs = expected.argmax(axis=0) * classes + found.argmax(axis=0)
         confusion += np.bincount(pairs.ravel(), minlength=classes * classes).reshape(classes, classes)
         squares += float(np.square(found.astype(np.float64) - expected).sum())
@@ -90,13 +117,15 @@ def measure(engine: Engine, golden: GoldenFrames) -> GateResult:
         label_agreement=float(same.sum() / confusion.sum()),
         label_iou=float(np.mean(same[there] / union[there])),
         logit_error=float(np.sqrt(squares / golden.log_probs.size)),
+        instance_error=float(np.sqrt(instance_squares / len(golden.images))),
     )
 
 
 def save_golden(directory: Path, golden: GoldenFrames) -> None:
     """Write the golden frames into an engine directory."""
     try:
-        safetensors.numpy.save_file(vars(golden), directory / GOLDEN_FILE)
+        arrays = {name: values for name, values in vars(golden).items() if values is not None}
+        safetensors.numpy.save_file(arrays, directory / GOLDEN_FILE)
     except safetensors.SafetensorError as error:  # also what a full disk is called there
         raise EngineError(f"golden frames cannot be written to {directory}: {error}") from error
 

@@ -79,8 +79,7 @@ def plan_network(library: ModuleType, plan: Any) -> Callable[[Tensor, Tensor], N
 
     Plans take two classes or more. One class alone is run as two equal ones, and is certain.
     """
-    there = {plan.get_tensor_name(index) for index in range(plan.num_io_tensors)}
-    run = PlanRun(library, plan, INPUTS, [name for name in OUTPUTS if name in there])
+    run = PlanRun(library, plan, INPUTS, OUTPUTS[: plan.num_io_tensors - len(INPUTS)])
 
     def network(images: Tensor, text: Tensor) -> NetworkOutput:
         if text.shape[0] > 1:
