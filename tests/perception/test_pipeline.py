@@ -17,12 +17,14 @@ from clip_rl_perception.looks.evidence import EvidenceConfig
 from clip_rl_perception.model.calibration import Calibration
 from clip_rl_perception.model.checkpoint import load_checkpoint
 from clip_rl_perception.model.checkpoint_network import save_checkpoint
+from clip_rl_perception.model.frame_classifier import ClassifierError, FrameClassifier
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.model.segmenter_config import SegmenterConfig
 from clip_rl_perception.pipeline import PerceptionPipeline, PipelineConfig, SceneMemory
 from clip_rl_perception.scene.instances import InstanceConfig
 from clip_rl_perception.scene.label_map import reference_maps
 from clip_rl_perception.scene.letterbox import to_network
+from clip_rl_perception.scene.picture_measures import MEASURES
 from clip_rl_perception.scene.types import Box, Scene, Validity
 from clip_rl_perception.scene.validity import ValidityConfig
 from color_engine import EMBEDDING_DIM, ColorEngine, text_for
@@ -248,6 +250,26 @@ def test_configuration_can_change_between_frames() -> None:
     strict = made.with_config(PipelineConfig(instruments=InstanceConfig(min_area=0.2)))
     scene, _ = strict.process(frame, 40 * MS, memory)
     assert scene.instruments == () and made.config.instruments.min_area < 0.2
+
+
+def test_the_classifier_is_asked_and_names_what_it_saw() -> None:
+    inputs = EMBEDDING_DIM + len(MEASURES)
+    always_room = FrameClassifier(
+        MEASURES,
+        np.zeros(inputs, np.float32),
+        np.ones(inputs, np.float32),
+        np.zeros((3, inputs + len(MEASURES)), np.float32),
+        np.array([0.0, 5.0, 0.0], np.float32),
+    )
+    plain, _ = pipeline().process(tissue(), 0)
+    scene, _ = pipeline(classifier=always_room).process(tissue(), 0)
+    assert scene.validity == Validity.OUT_OF_BODY and "probability of surgery 0.01, expected" in scene.reason
+    assert np.array_equal(scene.label_map, plain.label_map) and scene.instruments == plain.instruments
+    off = PipelineConfig(validity=ValidityConfig(surgery_limit=0.0))
+    assert pipeline(config=off, classifier=always_room).process(tissue(), 0)[0].validity == Validity.OK
+    other = dataclasses.replace(always_room, measures=("light",))
+    with pytest.raises(ClassifierError, match="takes the measures light; this version has"):
+        pipeline(classifier=other)
 
 
 def test_novelty_is_reported_and_judged() -> None:

@@ -74,7 +74,7 @@ TRAINING_FLOORS = (
     ("corruptions", "synthetic", "datasets"),
     ("data",),
     ("losses",),
-    ("naming",),
+    ("naming", "validity"),
     ("loop",),
     ("evaluating", "fuzzing", "looking", "instances"),
     ("comparing",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -17,6 +18,7 @@ from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace, label_space_from_names, load_label_space
 from clip_rl_perception.model.checkpoint import Calibration, CheckpointError, load_checkpoint, resolve_checkpoint
 from clip_rl_perception.model.checkpoint_network import round_to_half_, save_checkpoint
+from clip_rl_perception.model.frame_classifier import FrameClassifier
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.model.segmenter_config import EncoderConfig, SegmenterConfig
 from safetensors.torch import load_file, save_file
@@ -383,6 +385,34 @@ def test_templates_travel_with_the_checkpoint(segmenter: ClipRlSegmenter, space:
     assert loaded.templates == templates
     assert torch.equal(loaded.encode_text(other), segmenter.encode_text(other, templates))
     assert not torch.equal(loaded.encode_text(other), segmenter.encode_text(other))
+
+
+def classifier() -> FrameClassifier:
+    generator = np.random.default_rng(1)
+    inputs, measures = DIM + 2, ("light", "colour")
+    return FrameClassifier(
+        measures,
+        *(generator.uniform(0.5, 1, size).astype(np.float32) for size in (inputs, inputs, (3, inputs + 2), 3)),
+    )
+
+
+def test_a_classifier_lies_in_the_description(segmenter: ClipRlSegmenter, space: LabelSpace, tmp_path: Path) -> None:
+    fitted = dataclasses.replace(calibration(), classifier=classifier())
+    text = segmenter.encode_text(space)
+    with_it = save_checkpoint(tmp_path / "with", segmenter, space, text, fitted, {})
+    without = save_checkpoint(tmp_path / "without", segmenter, space, text, calibration(), {})
+    assert with_it == without, "the model is its weights"
+    found = load_checkpoint(tmp_path / "with").calibration.classifier
+    assert found is not None and found.measures == ("light", "colour")
+    np.testing.assert_allclose(found.weights, classifier().weights, rtol=1e-4)
+    assert load_checkpoint(tmp_path / "without").calibration.classifier is None
+
+
+@pytest.mark.parametrize("value", [{}, [], {"kinds": ["surgery"]}, "yes", 1])
+def test_a_bad_classifier_is_refused(copy: Path, value: object) -> None:
+    edit(copy, lambda data: data["calibration"].update(classifier=value))
+    message = refused(copy)
+    assert "calibration.classifier cannot be used" in message and "clip-rl validity fit" in message
 
 
 def test_novelty_by_hand() -> None:

@@ -12,7 +12,7 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.scene.content_area import estimate_content_area
 from clip_rl_perception.scene.letterbox import make_letterbox, to_network
 from clip_rl_perception.scene.types import Box, ContentArea, Validity
-from clip_rl_perception.scene.validity import FrameAppearance, ValidityConfig, check, measure_appearance
+from clip_rl_perception.scene.validity import FrameAppearance, Shown, ValidityConfig, check, measure_appearance
 
 GOOD = FrameAppearance(brightness=110, contrast=50, glare=0.01, saturation=0.4, tissue=1.0, cold=0.0, detail=20)
 
@@ -121,6 +121,34 @@ def test_the_gravest_finding_decides_and_all_are_told() -> None:
     assert [word in part for word, part in zip(("blue", "novelty", "left out", "dark"), parts, strict=True)] == [
         True
     ] * 4
+
+
+@pytest.mark.parametrize(
+    ("shown", "validity", "said"),
+    [
+        (Shown(0.5, 0.3, 0.2), Validity.OK, ""),
+        (Shown(0.03, 0.9, 0.07), Validity.OUT_OF_BODY, "like a view outside the body"),
+        (Shown(0.03, 0.07, 0.9), Validity.OUT_OF_DISTRIBUTION, "unlike an endoscope's picture"),
+    ],
+)
+def test_what_a_frame_shows(shown: Shown, validity: Validity, said: str) -> None:
+    found, reason = check(GOOD, 0.2, False, shown=shown)
+    assert found == validity and reason.startswith(said)
+    if said:
+        assert reason.endswith("probability of surgery 0.03, expected at least 0.50") and "\n" not in reason
+    assert check(GOOD, 0.2, False, ValidityConfig(surgery_limit=0.0), shown=shown) == (Validity.OK, "")
+
+
+def test_without_the_body_check_a_room_is_out_of_distribution() -> None:
+    config = ValidityConfig(body_check=False)
+    assert check(GOOD, 0.2, False, config, shown=Shown(0.1, 0.9, 0.0))[0] == Validity.OUT_OF_DISTRIBUTION
+
+
+def test_a_room_is_graver_than_novelty_and_both_are_told() -> None:
+    dark = dataclasses.replace(GOOD, brightness=5)
+    validity, reason = check(dark, 3.0, False, shown=Shown(0.1, 0.9, 0.0))
+    assert validity == Validity.OUT_OF_BODY
+    assert [part.split(" ")[0] for part in reason.split("; ")] == ["like", "unlike", "too"]
 
 
 @pytest.mark.parametrize("size", [(16, 16), (1, 1), (16, 3000), (3000, 16)])

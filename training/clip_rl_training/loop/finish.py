@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import shlex
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from clip_rl_perception import __version__
 from clip_rl_perception.labels import load_label_space
+from clip_rl_perception.model.calibration import Calibration
 from clip_rl_perception.model.checkpoint_network import round_to_half_, save_checkpoint
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.typed_data import to_data
@@ -27,6 +29,7 @@ from clip_rl_training.loop.training_config import TrainConfig
 from clip_rl_training.loop.validate import ValidationResult, validate
 from clip_rl_training.naming.close_up_naming import NAMED_SPACE, name_close_ups, naming_size
 from clip_rl_training.synthetic.scene_config import SceneConfig
+from clip_rl_training.validity.fit_classifier import FitConfig, fit_for
 
 _WRITTEN = ("model.safetensors", "model.json", "MODEL_CARD.md")
 
@@ -62,6 +65,7 @@ def finish(
         # Of a data set's few videos those that were trained on are as known as those held out.
         known=validation_batches(config, stills, split=TRAINING) if isinstance(stills, DatasetStills) else (),
     )
+    calibration, fitted = _with_classifier(config, segmenter, calibration, say)
     say("scoring test scenes")
     scores = validate(segmenter, validation_batches(config, stills, split=TEST), space, device=device)
     naming = _naming(config, segmenter, say)
@@ -69,6 +73,7 @@ def finish(
     provenance = _provenance(config, parts, scores, at)
     provenance |= {"started_from": started_from} if started_from else {}
     provenance |= {"naming": naming} if naming else {}
+    provenance |= {"classifier": fitted} if fitted else {}
     provenance["activation"] = "QuickGELU" if segmenter.config.encoder.quick_gelu else "GELU"
     provenance |= {"weights": list(segmenter.weights_notes)} if segmenter.weights_notes else {}
     text = segmenter.encode_text(space)
@@ -126,6 +131,19 @@ def _naming(config: TrainConfig, segmenter: ClipRlSegmenter, say: Callable[[str]
     # Of the same scenes as `clip-rl naming`, whatever was trained on, so that the card's numbers can be had again.
     named = name_close_ups(segmenter, space, SceneConfig(), crops=crops, size=size)
     return {"size": list(size), **named.report(tuple(space.names[1:]))}
+
+
+def _with_classifier(
+    config: TrainConfig, segmenter: ClipRlSegmenter, calibration: Calibration, say: Callable[[str], None]
+) -> tuple[Calibration, dict[str, Any]]:
+    """The calibration with a classifier of frames where one is asked for, and what that was fitted on."""
+    if config.validation.classifier_scenes < 1:
+        return calibration, {}
+    say("fitting the classifier of frames")
+    classifier, note = fit_for(segmenter, FitConfig(scenes=config.validation.classifier_scenes))
+    for package in note["absent"]:
+        say(f"{package} is not installed: its pictures are left out")
+    return dataclasses.replace(calibration, classifier=classifier), note
 
 
 def _hardware(config: TrainConfig) -> str:

@@ -62,6 +62,9 @@ class ValidationConfig:
     close_ups: int = 100
     """Close-ups on which the model card's naming is measured, as by `clip-rl naming`, where types are trained on
     synthetic scenes; 0 measures none."""
+    classifier_scenes: int = 0
+    """Synthetic scenes of surgery that the classifier of frames is fitted on at the end, as by `clip-rl validity fit`,
+    beside drawn pictures and those that installed packages ship; 0 fits none."""
 
 
 @dataclasses.dataclass(frozen=True)

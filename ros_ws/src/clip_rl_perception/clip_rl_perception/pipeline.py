@@ -10,13 +10,13 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from clip_rl_perception.arrays import ByteArray, FloatArray
-from clip_rl_perception.engine.protocol import Engine, EngineError
+from clip_rl_perception.engine.protocol import Engine, EngineError, check_rgb
 from clip_rl_perception.errors import one_line
 from clip_rl_perception.kernels import block_mean
 from clip_rl_perception.labels import LabelSpace
@@ -31,7 +31,7 @@ from clip_rl_perception.looks.look import (
     take_looks,
 )
 from clip_rl_perception.looks.motion import picture_of
-from clip_rl_perception.model.calibration import Calibration
+from clip_rl_perception.model.calibration import Calibration, mean_direction
 from clip_rl_perception.model.text_process import text_of
 from clip_rl_perception.scene import instruments, label_map, tracks, validity
 from clip_rl_perception.scene.content_area import ContentAreaConfig, ContentAreaTracker
@@ -39,9 +39,10 @@ from clip_rl_perception.scene.instances import InstanceConfig
 from clip_rl_perception.scene.instruments import find_instruments
 from clip_rl_perception.scene.label_map import full_size_maps, grid_winners
 from clip_rl_perception.scene.letterbox import grid_content_mask, make_letterbox, to_network
+from clip_rl_perception.scene.picture_measures import MEASURES
 from clip_rl_perception.scene.tracks import TrackConfig, TrackMemory, track_instruments
 from clip_rl_perception.scene.types import Box, ContentArea, Letterbox, Scene
-from clip_rl_perception.scene.validity import ValidityConfig, check, measure_appearance
+from clip_rl_perception.scene.validity import ValidityConfig, judge
 
 if TYPE_CHECKING:
     from clip_rl_perception.model.checkpoint import Checkpoint
@@ -135,6 +136,7 @@ class PerceptionPipeline:
 
         Raises:
             EngineError: `text` does not fit the classes or the engine, or so many looks cannot be had.
+            ClassifierError: the checkpoint's classifier of frames asks for other measures.
         """
         expected = (len(label_space), engine.info.embedding_dim)
         if text.dtype != np.float32 or text.shape != expected:
@@ -146,6 +148,8 @@ class PerceptionPipeline:
         self.config = config or PipelineConfig()
         if self.config.views not in LOOKS_A_FRAME:
             raise EngineError(f"views is {self.config.views}; expected one of {', '.join(map(str, LOOKS_A_FRAME))}")
+        if calibration.classifier is not None:
+            calibration.classifier.check_measures(MEASURES)
         for part in (block_mean, label_map, instruments, tracks, validity):
             part.warm_up()
 
@@ -221,7 +225,7 @@ class PerceptionPipeline:
         Raises:
             EngineError: `rgb` is no such frame, or too large for the memory.
         """
-        _check_frame(rgb)
+        check_rgb(rgb)
         start = time.perf_counter()
         tracker = ContentAreaTracker(self.config.content) if content is None else content
         area = ContentArea(Box(0, 0, rgb.shape[1], rgb.shape[0]))
@@ -292,12 +296,13 @@ class PerceptionPipeline:
             said=mean_said([output.instances for output in outputs]),
         )
         tagged, followed = track_instruments(found, stamp_ns, view, self._tracks(memory), self.config.tracks)
-        novelty = self.calibration.novelty(_mean_direction([output.embedding for output in outputs]))
+        embedding = mean_direction([output.embedding for output in outputs])
+        novelty = self.calibration.novelty(embedding)
         if not math.isfinite(self.calibration.novelty_limit):
             novelty = math.nan  # nothing was fitted: unknown, not zero
         truncated = len(outputs) < len(looks) and not taken.failure
-        appearance, limits = measure_appearance(network_rgb, view), self.config.validity
-        worth, reason = check(appearance, novelty, truncated, limits, failure=taken.failure)
+        tell, limits = self.calibration.teller(embedding), self.config.validity
+        worth, reason = judge(network_rgb, view, novelty, truncated, limits, failure=taken.failure, tell=tell)
         basis = basis_of(evidence, taken.looks, grid_content_mask(view, self.engine.info.stride))
         finished = time.perf_counter()
 
@@ -336,18 +341,6 @@ class PerceptionPipeline:
 
     def _same_classes(self, memory: SceneMemory) -> bool:
         return memory.text is self.text or np.array_equal(memory.text, self.text)
-
-
-def _mean_direction(embeddings: list[FloatArray]) -> FloatArray:
-    direction = np.sum(embeddings, axis=0)
-    return np.asarray(direction / max(float(np.linalg.norm(direction)), 1e-12), np.float32)
-
-
-def _check_frame(rgb: Any) -> None:
-    if not isinstance(rgb, np.ndarray):
-        raise EngineError(f"a frame is a {type(rgb).__name__}; expected an array, uint8 (height, width, 3)")
-    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or min(rgb.shape) < 1:
-        raise EngineError(f"a frame is {rgb.dtype} {rgb.shape}; expected uint8 (height, width, 3)")
 
 
 def _too_much(rgb: ByteArray, error: Exception) -> EngineError:

@@ -54,13 +54,16 @@ class ModelOptions:
         from clip_rl_perception.scene.instances import InstanceConfig
         from clip_rl_perception.scene.validity import ValidityConfig
 
+        limits = ValidityConfig()
+        if not self.novelty_check:
+            limits = ValidityConfig(novelty_limit=math.inf, surgery_limit=0.0)
         return PipelineConfig(
             refine_steps=self.refine_steps,
             latency_budget_ms=self.latency_budget_ms,
             views=self.views,
             use_previous_frame=self.use_previous_frame,
             instruments=InstanceConfig(min_area=self.min_instrument_area),
-            validity=ValidityConfig(novelty_limit=1.0 if self.novelty_check else math.inf),
+            validity=limits,
         )
 
 

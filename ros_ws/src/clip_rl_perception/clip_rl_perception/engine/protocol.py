@@ -193,3 +193,11 @@ def check_infer_arguments(info: EngineInfo, rgb: Any, text: Any) -> None:
         or not 1 <= text.shape[0] <= 254
     ):
         raise EngineError(f"text is {described(text)}; this engine takes float32 (1..254, {info.embedding_dim})")
+
+
+def check_rgb(rgb: Any) -> None:
+    """Raise `EngineError` unless it is a frame as cameras give it, uint8 (height, width, 3) of any size above 0."""
+    if not isinstance(rgb, np.ndarray):
+        raise EngineError(f"a frame is a {type(rgb).__name__}; expected an array, uint8 (height, width, 3)")
+    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or min(rgb.shape) < 1:
+        raise EngineError(f"a frame is {rgb.dtype} {rgb.shape}; expected uint8 (height, width, 3)")

@@ -28,6 +28,7 @@ from clip_rl_perception.model.checkpoint_files import (
     sha256,
 )
 from clip_rl_perception.model.checkpoint_files import CheckpointError as CheckpointError
+from clip_rl_perception.model.frame_classifier import ClassifierError, frame_classifier
 from clip_rl_perception.model.run_folder import STATE, checkpoint_in, unfinished
 from clip_rl_perception.model.segmenter_config import DEFAULT_TEMPLATES, ConfigError, SegmenterConfig
 from clip_rl_perception.resources import ResourceError, share_path
@@ -239,9 +240,17 @@ def _calibration(metadata: dict[str, Any], mean: FloatArray, std: FloatArray, pa
         raise CheckpointError(f"{path}: calibration novelty_limit is {limit!r}, expected a number above 0 or null")
     if not (std > 0).all():
         raise CheckpointError(f"{path}: calibration.novelty_std must be positive")
+    classifier = stored.get("classifier")
+    try:
+        fitted = None if classifier is None else frame_classifier(classifier, len(mean))
+    except ClassifierError as error:
+        raise CheckpointError(
+            f"{path}: calibration.classifier cannot be used: {error}; fit another with: clip-rl validity fit"
+        ) from error
     return Calibration(
         temperature=float(temperature),
         novelty_mean=mean,
         novelty_std=std,
         novelty_limit=math.inf if limit is None else float(limit),
+        classifier=fitted,
     )

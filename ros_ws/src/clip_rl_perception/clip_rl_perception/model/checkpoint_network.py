@@ -98,6 +98,7 @@ def save_checkpoint(
         "calibration": {
             "temperature": calibration.temperature,
             "novelty_limit": calibration.novelty_limit if math.isfinite(calibration.novelty_limit) else None,
+            **({} if calibration.classifier is None else {"classifier": calibration.classifier.to_dict()}),
         },
         "provenance": provenance,
     }

@@ -9,14 +9,16 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 
-from clip_rl_perception.arrays import BoolArray, ByteArray
+from clip_rl_perception.arrays import BoolArray, ByteArray, DoubleArray, FloatArray
 from clip_rl_perception.kernels import appearance_kernels
 from clip_rl_perception.kernels.block_mean import block_mean, can_take
 from clip_rl_perception.scene.letterbox import inside_content, make_letterbox, network_to_frame, shown_size
+from clip_rl_perception.scene.picture_measures import measure_picture
 from clip_rl_perception.scene.types import Letterbox, Validity
 
 _SMALL = 64
@@ -29,6 +31,9 @@ class ValidityConfig:
 
     novelty_limit: float = 1.0
     """Novelty above this is OUT_OF_DISTRIBUTION; 1 is the checkpoint's calibrated limit, infinity turns it off."""
+    surgery_limit: float = 0.5
+    """Probability of surgery below this is OUT_OF_BODY or OUT_OF_DISTRIBUTION, where the checkpoint has a classifier;
+    0 turns it off."""
     body_check: bool = True
     """Let frames without tissue colours be OUT_OF_BODY."""
     colored: float = 0.1
@@ -67,23 +72,46 @@ class FrameAppearance:
     """Mean absolute Laplacian (3x3) of the grey image in the middle of the content."""
 
 
-def measure_appearance(network_rgb: ByteArray, view: Letterbox) -> FrameAppearance:
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """What a frame shows, by the checkpoint's classifier; the three sum up to 1."""
+
+    surgery: float
+    """Probability of the inside of a body."""
+    out_of_body: float
+    """Of what else a camera sees: room, drape, hands, trocar."""
+    out_of_distribution: float
+    """Of no camera's picture at all, or nothing like the training images: screen, text, test picture, noise."""
+
+
+def measure_frame(
+    network_rgb: ByteArray, view: Letterbox, *, measures: bool = True
+) -> tuple[FrameAppearance, FloatArray | None]:
     """Measure a frame as the network sees it.
 
     Args:
         network_rgb: uint8 (H, W, 3), from `to_network`.
         view: how it was made; padding and what lies outside the content are left out.
+        measures: measure also what a classifier asks.
+
+    Returns:
+        Its appearance, and `picture_measures.MEASURES`, float32 (M,); None where they are not asked for.
     """
     pixels, factor = _small_copy(network_rgb, view)
-    brightness, contrast, glare, saturation, tissue, cold = appearance_kernels.measure(
-        pixels, _small_mask(view, (pixels.shape[1], pixels.shape[0]), factor)
-    )
-    return FrameAppearance(brightness, contrast, glare, saturation, tissue, cold, _detail(network_rgb, view))
+    mask, detail = _small_mask(view, (pixels.shape[1], pixels.shape[0]), factor), _detail(network_rgb, view)
+    brightness, contrast, glare, saturation, tissue, cold = appearance_kernels.measure(pixels, mask)
+    appearance = FrameAppearance(brightness, contrast, glare, saturation, tissue, cold, detail)
+    return appearance, measure_picture(pixels, mask, detail) if measures else None
+
+
+def measure_appearance(network_rgb: ByteArray, view: Letterbox) -> FrameAppearance:
+    """The appearance alone; see `measure_frame`."""
+    return measure_frame(network_rgb, view, measures=False)[0]
 
 
 def warm_up() -> None:
     """Compile what `measure_appearance` needs, once per process, so that the first frame does not wait for it."""
-    measure_appearance(np.zeros((8, 8, 3), np.uint8), make_letterbox((8, 8), (8, 8)))
+    measure_frame(np.zeros((8, 8, 3), np.uint8), make_letterbox((8, 8), (8, 8)))
 
 
 def _detail(network_rgb: ByteArray, view: Letterbox) -> float:
@@ -121,6 +149,33 @@ def _small_mask(view: Letterbox, size: tuple[int, int], factor: int) -> BoolArra
     return mask if mask.any() else np.ones_like(mask)
 
 
+def judge(
+    network_rgb: ByteArray,
+    view: Letterbox,
+    novelty: float,
+    truncated: bool,
+    config: ValidityConfig,
+    *,
+    failure: str = "",
+    tell: Callable[[FloatArray], DoubleArray] | None = None,
+) -> tuple[Validity, str]:
+    """Measure a frame and `check` it, whose arguments and results it has.
+
+    Args:
+        network_rgb: the frame as the network sees it, uint8 (H, W, 3).
+        view: how it was made.
+        novelty: see `check`.
+        truncated: see `check`.
+        config: see `check`.
+        failure: see `check`.
+        tell: gives `Shown`, (3,), of `picture_measures.MEASURES`, float32 (M,); None: no classifier.
+    """
+    asked = tell is not None and config.surgery_limit > 0
+    appearance, measures = measure_frame(network_rgb, view, measures=asked)
+    shown = Shown(*tell(measures).tolist()) if tell is not None and measures is not None else None
+    return check(appearance, novelty, truncated, config, failure=failure, shown=shown)
+
+
 def check(
     look: FrameAppearance,
     novelty: float,
@@ -128,6 +183,7 @@ def check(
     config: ValidityConfig | None = None,
     *,
     failure: str = "",
+    shown: Shown | None = None,
 ) -> tuple[Validity, str]:
     """Validity of a processed frame and why, one line; the reason is empty when it is OK.
 
@@ -139,11 +195,14 @@ def check(
         truncated: looks were left out because of the latency budget.
         config: limits.
         failure: of a look after the first, one line; empty where none failed.
+        shown: what the classifier says; None where the checkpoint has none.
     """
     config = config or ValidityConfig()
     findings: list[tuple[Validity, str]] = []
     colored = look.saturation >= config.colored
-    if config.body_check and colored and look.tissue < config.tissue and look.cold > config.cold:
+    if shown is not None and shown.surgery < config.surgery_limit:
+        findings.append(_other_than_surgery(shown, config))  # which of the two it is, colour alone knows less well
+    elif config.body_check and colored and look.tissue < config.tissue and look.cold > config.cold:
         findings.append(
             (Validity.OUT_OF_BODY, f"{look.cold:.0%} of the picture is blue or green, expected tissue colours")
         )
@@ -168,4 +227,16 @@ def check(
     findings += [(Validity.DEGRADED, reason) for reason in degraded]
     if not findings:
         return Validity.OK, ""
+    findings.sort(key=lambda finding: _GRAVEST_FIRST.index(finding[0]))
     return findings[0][0], "; ".join(reason for _, reason in findings)
+
+
+_GRAVEST_FIRST = (Validity.OUT_OF_BODY, Validity.OUT_OF_DISTRIBUTION, Validity.DEGRADED)
+
+
+def _other_than_surgery(shown: Shown, config: ValidityConfig) -> tuple[Validity, str]:
+    """Which of the two it is; without `body_check` whatever is no surgery is out of distribution."""
+    expected = f"probability of surgery {shown.surgery:.2f}, expected at least {config.surgery_limit:.2f}"
+    if config.body_check and shown.out_of_body >= shown.out_of_distribution:
+        return Validity.OUT_OF_BODY, f"like a view outside the body (room, drape, hands, trocar): {expected}"
+    return Validity.OUT_OF_DISTRIBUTION, f"unlike an endoscope's picture (screen, text, noise, drawing): {expected}"

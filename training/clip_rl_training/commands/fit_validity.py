@@ -1,0 +1,156 @@
+"""`clip-rl validity`: a classifier that tells surgery from all else, fitted for a checkpoint; and how good it is.
+
+    clip-rl validity fit --checkpoint demo --out out/demo
+    clip-rl validity measure --checkpoint out/demo --real DIR --real video.mp4 --json out/validity.json
+
+`fit` writes a copy of the checkpoint whose description holds another classifier; weights and model id stay. It is
+fitted on synthetic scenes, drawn pictures and those that installed packages ship: see validity/package_pictures.py.
+`measure` takes kinds of pictures and packages that were not fitted on, against real frames (docs/results/validity.md).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from clip_rl_perception.atomic_write import write_json
+from clip_rl_perception.cli_types import CheckpointName, NaturalNumber
+from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.model.checkpoint import load_checkpoint, resolve_checkpoint
+from clip_rl_perception.model.checkpoint_files import read_description
+from clip_rl_perception.options import Option
+from clip_rl_perception.progress import Progress
+from clip_rl_perception.sources.media_source import open_source
+
+from clip_rl_training.validity.examples import Example
+from clip_rl_training.validity.fit_classifier import FitConfig, describe, fit_for
+from clip_rl_training.validity.measure_classifier import by_source, judge, other_examples, part, roc_area
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fit:
+    """Fit the classifier of a checkpoint."""
+
+    checkpoint: CheckpointName
+    """Shipped name, for example demo, path, or the folder of a training run."""
+    scenes: NaturalNumber = FitConfig.scenes
+    """Synthetic scenes of surgery."""
+    surgery: Annotated[tuple[Path, ...], Option(metavar="PATH")] = ()
+    """Frames of surgery of your own, fitted on too: folder, video or bag."""
+    seed: NaturalNumber = FitConfig.seed
+    """Of scenes and drawn pictures."""
+    out: Annotated[Path, Option(metavar="STEM")]
+    """The checkpoint to write: STEM.safetensors and STEM.json."""
+
+    def run(self) -> int:
+        """Returns the exit status."""
+        source = resolve_checkpoint(self.checkpoint, _say)
+        stem = self.out.with_name(self.out.name.removesuffix(".safetensors").removesuffix(".json"))
+        weights = stem.with_name(stem.name + ".safetensors")
+        checkpoint = load_checkpoint(source)
+        if self.scenes < 1 and not self.surgery:
+            raise ClipRlError("--scenes 0 leaves no picture of surgery; expected at least 1, or --surgery PATH")
+        config = FitConfig(scenes=self.scenes, seed=self.seed)
+        with Progress("looking at pictures", unit="pictures") as bar:
+            fitted, note = fit_for(checkpoint.segmenter, config, own=_frames(self.surgery, 0), progress=bar.update)
+        for line in note["absent"]:
+            _say(f"{line} is not installed: its pictures are left out")
+        description = read_description(source.with_suffix(".json"))
+        description["calibration"]["classifier"] = fitted.to_dict()
+        description["provenance"]["classifier"] = note
+        if weights.resolve() != source.resolve():
+            stem.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, weights)
+        write_json(weights.with_suffix(".json"), description)
+        load_checkpoint(weights)
+        print(f"wrote {weights.with_suffix('.json')}: a classifier of {note['pictures']} pictures; model id unchanged")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measure:
+    """Measure validity on pictures that were not fitted on."""
+
+    checkpoint: CheckpointName
+    """Shipped name, for example demo, path, or the folder of a training run."""
+    real: Annotated[tuple[Path, ...], Option(metavar="PATH")]
+    """Real frames of surgery: folder, video or bag."""
+    others: NaturalNumber = 300
+    """Pictures of anything else."""
+    seed: NaturalNumber = 8
+    """Of drawn pictures, and of what is cut out of others."""
+    json: Annotated[Path | None, Option(metavar="FILE")] = None
+    """The report, with every picture that is told wrongly."""
+
+    def run(self) -> int:
+        """Returns the exit status."""
+        if not self.others:
+            raise ClipRlError("--others 0: expected at least 1")
+        checkpoint = load_checkpoint(resolve_checkpoint(self.checkpoint, _say))
+        others, absent = other_examples(self.others, self.seed)
+        for line in absent:
+            _say(f"{line} is not installed: more pictures are drawn in its place")
+        segmenter, calibration = checkpoint.segmenter.eval(), checkpoint.calibration
+        with Progress("looking at real frames") as bar:
+            real = describe(segmenter, _frames(self.real, 0), bar.update)
+        with Progress("looking at other pictures", unit="pictures") as bar:
+            other = describe(segmenter, others, bar.update)
+        judged = judge(real, calibration), judge(other, calibration)
+        rows = {"real": part(real, judged[0], list(range(len(real.labels))))}
+        rows |= {f"real: {name}": part(real, judged[0], some) for name, some in by_source(real).items()}
+        rows |= {"others": part(other, judged[1], list(range(len(other.labels))))}
+        rows |= {f"others: {name}": part(other, judged[1], some) for name, some in by_source(other).items()}
+        area = roc_area(judged[0].surgery.ravel(), judged[1].surgery.ravel())
+        report = {
+            "model_id": checkpoint.model_id,
+            "roc_area": None if area != area else area,
+            "rows": rows,
+            "wrong": _wrong(real.sources, judged[0].surgery, refused=True)
+            + _wrong(other.sources, judged[1].surgery, refused=False),
+        }
+        print(table(rows))
+        print(f"ROC area {area:.4f}: probability of surgery, real frames against other pictures, four looks at each")
+        if self.json is not None:
+            write_json(self.json, report)
+        return 0
+
+
+def run(options: Fit | Measure) -> int:
+    """Run ``clip-rl validity``."""
+    return options.run()
+
+
+def table(rows: dict[str, dict[str, Any]]) -> str:
+    """Rows as a table in Markdown, shares in %."""
+    columns = ("ok", "degraded", "out_of_body", "out_of_distribution", "kind_right", "agree")
+    lines = [f"| pictures | n | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
+    for name, values in rows.items():
+        shares = ("" if values[key] is None else f"{100 * values[key]:.1f}" for key in columns)
+        lines.append(f"| {name} | {values['pictures']} | {' | '.join(shares)} |")
+    return "\n".join(lines)
+
+
+def _wrong(sources: tuple[str, ...], surgery: Any, *, refused: bool) -> list[dict[str, Any]]:
+    """Pictures on the wrong side of 0.5, by their mean probability over the looks, the worst first."""
+    means = surgery.mean(axis=1).tolist()
+    found = [
+        {"picture": source, "surgery": round(mean, 4)}
+        for source, mean in zip(sources, means, strict=True)
+        if (mean < 0.5) == refused
+    ]
+    return sorted(found, key=lambda each: json.dumps(each["surgery"]), reverse=not refused)
+
+
+def _frames(paths: tuple[Path, ...], label: int) -> Iterator[Example]:
+    for path in paths:
+        for index, frame in enumerate(open_source(path)):
+            yield Example(frame.rgb, label, f"{path.name}: {index}")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
