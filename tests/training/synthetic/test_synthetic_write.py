@@ -153,13 +153,22 @@ def test_a_set_of_another_generator_is_not_mixed_with_this_ones(tmp_path: Path, 
     assert contents(root / "seq_101") == before and json.loads(note.read_text()).get("generator") == noted
 
 
-def test_folders_of_before_there_was_truth_of_tags_are_drawn_anew(tmp_path: Path) -> None:
+def test_frames_without_truth_of_tags_are_drawn_anew_by_the_same_generator_alone(tmp_path: Path) -> None:
     root = tmp_path / "out"
     write(root)
     whole = contents(root)
     (root / "seq_101" / "instruments.jsonl").unlink()
     assert write(root) == [3, 4, 5, 6]
     assert contents(root) == whole
+    (root / "seq_101" / "instruments.jsonl").unlink()
+    note = root / "scenes.json"
+    note.write_text(
+        json.dumps({name: value for name, value in json.loads(note.read_text()).items() if name != "generator"})
+    )
+    with pytest.raises(SynthError, match="holds 3 of 6 pictures, drawn by another version"):
+        write(root)
+    for name in ("seq_101/captions.jsonl", "seq_101/labels/frame002.png"):
+        assert contents(root)[name] == whole[name], "what is refused stays as it is"
 
 
 def test_two_processes_write_what_one_does(tmp_path: Path) -> None:

@@ -10,8 +10,7 @@
     ROOT/seq_101/captions.jsonl             {"frame", "caption", "stamp"} per line
     ROOT/seq_101/instruments.jsonl          {"frame", "instruments": [{"instance", "type", "keypoints"}]} per line
 
-A frame counts as written where its pictures and both of its lines are there: folders of versions without
-instruments.jsonl are drawn anew.
+A frame counts as written where its pictures and both of its lines are there.
 
 Sequences are numbered from 101, so that none is taken for one of the challenge's 16.
 """
@@ -191,10 +190,7 @@ def _open_ledgers(folder: Path, frames: int) -> set[int]:
     def is_whole(index: int) -> bool:
         return index < frames and all((folder / kind / f"frame{index:03d}.png").is_file() for kind in _KINDS)
 
-    whole = set.intersection(*(_tidy(folder / name, is_whole) for name in _LEDGERS))
-    for name in _LEDGERS:
-        _tidy(folder / name, whole.__contains__)
-    return whole
+    return set.intersection(*(_tidy(folder / name, is_whole) for name in _LEDGERS))
 
 
 def _tidy(path: Path, keep: Callable[[int], bool] = lambda index: True) -> set[int]:
