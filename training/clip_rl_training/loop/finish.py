@@ -25,6 +25,7 @@ from clip_rl_training.loop.batches import validation_batches
 from clip_rl_training.loop.best_weights import FOLDER, Validated
 from clip_rl_training.loop.calibrate import calibrate
 from clip_rl_training.loop.model_card import model_card, trained_on
+from clip_rl_training.loop.tagged_videos import score_tags
 from clip_rl_training.loop.training_config import TrainConfig
 from clip_rl_training.loop.validate import ValidationResult, validate
 from clip_rl_training.naming.close_up_naming import NAMED_SPACE, name_close_ups, naming_size
@@ -82,7 +83,11 @@ def finish(
     if parts is not None:
         tested = tested_on(config.data.dataset, parts)
     labelled = [each.name for each in spaces.values()]
-    card = model_card(config, scores, calibration, provenance, model_id, labelled=labelled, tested_on=tested)
+    tags = None
+    if config.validation.tag_videos and space.instrument_ids:
+        say(f"scoring tags on {config.validation.tag_videos} videos")
+        tags = score_tags(folder / "model.safetensors", config.validation.tag_videos)
+    card = model_card(config, scores, calibration, provenance, model_id, labelled=labelled, tested_on=tested, tags=tags)
     (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
     say(f"wrote {folder / 'model.safetensors'} ({model_id}) and MODEL_CARD.md")
     return model_id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,12 @@ def model_card(
     *,
     labelled: Sequence[str],
     tested_on: str,
+    tags: Mapping[str, Any] | None = None,
 ) -> str:
-    """Markdown text of the card; `labelled` names the label spaces, `tested_on` says where scores come from."""
+    """Markdown text of the card.
+
+    `labelled` names the label spaces, `tested_on` says where scores come from, `tags` are of `score_tags`.
+    """
     measures: dict[str, Callable[[PooledMetrics], float]] = {
         "pooled mIoU with background": PooledMetrics.miou,
         "pooled mIoU without background": lambda metrics: metrics.miou(background=False),
@@ -39,6 +43,7 @@ def model_card(
         calibration=calibration,
         provenance=provenance,
         naming=provenance.get("naming"),
+        tags=tags,
         model_id=model_id,
         trained_on=provenance["trained_on"],
         labelled=labelled,

@@ -65,6 +65,8 @@ class ValidationConfig:
     classifier_scenes: int = 0
     """Synthetic scenes of surgery that the classifier of frames is fitted on at the end, as by `clip-rl validity fit`,
     beside drawn pictures and those that installed packages ship; 0 fits none."""
+    tag_videos: int = 0
+    """Synthetic videos on which the model card's tags are measured, as by `clip-rl eval --video`; 0 measures none."""
 
 
 @dataclasses.dataclass(frozen=True)
