@@ -75,6 +75,25 @@ def test_folder_split_and_ignored_pixels(tmp_path: Path, capsys: pytest.CaptureF
         run("--dataset", "folder", "--root", str(tmp_path), "--label-map", "binary", "--split", "val")
 
 
+def test_truth_of_tags_is_read_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for frame in range(3):
+        trees.write_rgb(tmp_path / f"images/{frame}.png", trees.picture(frame))
+        for kind in ("masks", "instances"):
+            trees.write_rgb(tmp_path / f"{kind}/{frame}.png", trees.stripes(2))
+    given = ("--dataset", "folder", "--root", str(tmp_path), "--label-map", "binary")
+    assert run(*given) == 0
+    assert "truth of tags: 3 frames" in capsys.readouterr().out
+    trees.write_rgb(tmp_path / "instances/1.png", trees.stripes(2, (8, 8)))
+    (tmp_path / "instances/2.png").unlink()
+    assert run(*given) == 1
+    text = capsys.readouterr().out
+    for part in ("truth of tags: 1 frames", "1.png are 8x8 but the image is 32x24", "2.png: no picture of instances"):
+        assert part in text
+    (tmp_path / "instruments.jsonl").write_text('{"frame": 0, "instruments": [{"instance": 0}]}\n')
+    assert run(*given) == 1
+    assert "instruments.jsonl, line 1: instrument {'instance': 0}; expected an object" in capsys.readouterr().out
+
+
 def test_shipped_label_maps_are_usable_with_every_instrument_label_space() -> None:
     assert {"binary", "davinci_grayscale", "endovis2018_type", "endovis2018_type_classes"} <= set(label_map_names())
     types = load_label_space("endovis2018-type")

@@ -14,10 +14,13 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.progress import shown
+from clip_rl_perception.sources.tag_truth import TagTruthError
 
 from clip_rl_training.datasets.dataset import Item, SegmentationDataset, check_disjoint
+from clip_rl_training.datasets.dataset_tags import DatasetTagTruth
 
 _INVERTED = 0.5
 """A larger share of instruments is more than cameras see."""
@@ -38,6 +41,8 @@ class ItemCheck:
     """Pixels per value 0 to 255 of the labels."""
     digest: str = ""
     """SHA-256 of the image file."""
+    tags: str | None = None
+    """What is wrong with its truth of tags; empty where nothing is, None where it has none."""
 
 
 def check_dataset(dataset: SegmentationDataset) -> dict[str, Any]:
@@ -46,7 +51,7 @@ def check_dataset(dataset: SegmentationDataset) -> dict[str, Any]:
     Returns:
         Plain data: dataset, root, frames (readable), problems and notes (lines), sizes {WxH: frames},
         sequences {name: frames}, splits {name: sequences}, classes {name: {pixels (share of labelled pixels), frames}},
-        ignored (share of all).
+        ignored (share of all), tagged (frames with a truth of tags).
     """
     problems = list(dataset.problems)
     if not dataset.items:
@@ -57,7 +62,15 @@ def check_dataset(dataset: SegmentationDataset) -> dict[str, Any]:
     frames = np.zeros(256, np.int64)
     truth = dataset.truth_classes()
     owners: dict[str, Item] = {}
-    for check in _checks(dataset):
+    tagged = 0
+    try:
+        tags = DatasetTagTruth(dataset)
+    except TagTruthError as error:
+        problems.append(str(error))
+        tags = None
+    for check in _checks(dataset, tags):
+        tagged += check.tags == ""
+        problems += [check.tags] if check.tags else []
         if check.error:
             problems.append(check.error)
             continue
@@ -89,6 +102,7 @@ def check_dataset(dataset: SegmentationDataset) -> dict[str, Any]:
             entry.name: {"pixels": float(pixels[entry.id] / labelled), "frames": int(frames[entry.id])}
             for entry in dataset.label_space.classes
         },
+        "tagged": tagged,
         "ignored": float(pixels[255] / max(1, int(pixels.sum()))),
     }
 
@@ -109,6 +123,8 @@ def describe(report: dict[str, Any]) -> str:
     ]
     if report["ignored"]:
         lines.append(f"ignored: {report['ignored']:.3%} of all pixels")
+    if report["tagged"]:
+        lines.append(f"truth of tags: {report['tagged']} frames")
     lines += [f"note: {line}" for line in report["notes"]]
     problems = report["problems"]
     lines += [f"problem: {line}" for line in problems[:SHOWN]]
@@ -118,15 +134,15 @@ def describe(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _checks(dataset: SegmentationDataset) -> Iterable[ItemCheck]:
+def _checks(dataset: SegmentationDataset, tags: DatasetTagTruth | None) -> Iterable[ItemCheck]:
     """Checks in the order of items, a few at a time; decoding runs outside the interpreter's lock."""
     workers = min(8, os.cpu_count() or 1)
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        results = pool.map(lambda item: _check(dataset, item), dataset.items)
+        results = pool.map(lambda item: _check(dataset, item, tags), dataset.items)
         yield from shown(results, "reading", len(dataset))
 
 
-def _check(dataset: SegmentationDataset, item: Item) -> ItemCheck:
+def _check(dataset: SegmentationDataset, item: Item, tags: DatasetTagTruth | None) -> ItemCheck:
     try:
         rgb, labels = dataset.load(item)
     except ClipRlError as error:
@@ -136,7 +152,20 @@ def _check(dataset: SegmentationDataset, item: Item) -> ItemCheck:
     if pixels[beyond:255].any():
         return ItemCheck(item, f"{item.masks[0]}: id {int(np.flatnonzero(pixels[beyond:])[0]) + beyond} has no class")
     digest = hashlib.sha256(item.image.read_bytes()).hexdigest()
-    return ItemCheck(item, "", (rgb.shape[1], rgb.shape[0]), tuple(pixels.tolist()), digest)
+    return ItemCheck(
+        item, "", (rgb.shape[1], rgb.shape[0]), tuple(pixels.tolist()), digest, _tag_problem(tags, item, labels)
+    )
+
+
+def _tag_problem(tags: DatasetTagTruth | None, item: Item, labels: ByteArray) -> str | None:
+    if not tags:
+        return None
+    try:
+        return (
+            "" if tags.of(item, labels) is not None else f"{item.image}: no picture of instances, while others have one"
+        )
+    except TagTruthError as error:
+        return str(error)
 
 
 def _leaks(dataset: SegmentationDataset) -> list[str]:
