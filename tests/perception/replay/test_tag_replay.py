@@ -94,15 +94,24 @@ def test_what_is_told_wrongly_in_a_bag_is_named_and_left_out(tmp_path: Path) -> 
             numbers = labels(index) if index else np.ones((5, 7), np.uint8)
             if index < 2:
                 bag.write_tag_truth(TagTruth(numbers, {}), at, topic="/scope/labels")
-        text = message_types.BAG_TYPES.make(message_types.STRING, data='{"instruments": []}')
-        bag.write_message("/scope/labels/instruments", message_types.STRING, text, START + 3 * PERIOD)
+        for place, said in enumerate(
+            ('{"instruments": []}', "[" * 100_000, '{"stamp_ns": Infinity, "instruments": []}')
+        ):
+            text = message_types.BAG_TYPES.make(message_types.STRING, data=said)
+            bag.write_message("/scope/labels/instruments", message_types.STRING, text, START + (3 + place) * PERIOD)
+        bag.write_serialized(
+            "/scope/labels/instances/compressed", message_types.COMPRESSED_IMAGE, b"\0\1\0\0\7", START + 6 * PERIOD
+        )
     source = BagSource(tmp_path / "bag")
     assert [frame.tags is not None for frame in source] == [False, True, False]
-    first, last = source.problems
+    first, *others = source.problems
     assert first.endswith(
         "instances of labels are 7x5 but the image is 224x176; both must have one size; tags are judged without"
     )
-    assert "KeyError: 'stamp_ns'; expected stamp_ns and instruments in JSON" in last
+    for line, reason in zip(others, ("KeyError: 'stamp_ns'", "RecursionError", "OverflowError"), strict=False):
+        assert f"/scope/labels/instruments at 1700000000.{120 + 40 * others.index(line)} s: {reason}" in line
+        assert line.endswith("expected stamp_ns and instruments in JSON; tags are judged without") and "\n" not in line
+    assert len(others) == 4 and "/scope/labels/instances/compressed at 1700000000.240 s: " in others[3]
 
 
 def test_reports_tell_of_tags_and_read_back(folder: Path, tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ def test_more_than_255_instruments_and_grey_in_three_channels(tmp_path: Path) ->
     ("line", "message"),
     [
         ("{", "line 1: not a frame; expected"),
+        ("[" * 100_000, "line 1: not a frame; expected"),
         ("[]", "line 1: not a frame; expected"),
         ('{"instruments": []}', "line 1: not a frame; expected"),
         ({"frame": None}, "frame is None; expected a picture's name"),

@@ -116,7 +116,7 @@ class BagSource:
                 for connection, recorded, data in reader.messages(wanted):
                     last = recorded
                     if connection.topic in tags.topics:
-                        self._take_tags(tags, reader.deserialize(data, connection.msgtype), connection.topic, recorded)
+                        self._take_tags(tags, reader, connection.topic, recorded, data)
                         continue
                     stamp = message_types.stamp_in(data)
                     if connection.topic == self._label_topic:
@@ -142,11 +142,12 @@ class BagSource:
         """Hash of the storage files; metadata.yaml, which tools rewrite, does not count."""
         return hash_files([file for file in storage_files(self._path) if file.is_file()])
 
-    def _take_tags(self, tags: TagQueue, message: Any, topic: str, recorded: int) -> None:
+    def _take_tags(self, tags: TagQueue, reader: BagReader, topic: str, recorded: int, data: bytes) -> None:
         try:
-            tags.add(topic, recorded, message)
-        except SourceError as error:
-            self.problems.append(f"{self._path}: {error}; tags are judged without")
+            tags.add(topic, recorded, _deserialize(reader, topic, data))
+        except ClipRlError as error:
+            place = f"{self._path}: {topic} at {recorded / 1e9:.3f} s"
+            self.problems.append(f"{place}: {one_line(error)}; tags are judged without")
 
     def _ready(self, image: StoredMessage, labels: LabelQueue, tags: TagQueue, now: int) -> bool:
         there = labels.has(image.key) and tags.has(image.key)

@@ -240,10 +240,8 @@ class TagQueue:
         try:
             told = json.loads(message.data)
             self._told[int(told["stamp_ns"])] = recorded, instruments_from_plain(told["instruments"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise SourceError(
-                f"{topic} at {recorded / 1e9:.3f} s: {named_line(error)}; expected stamp_ns and instruments in JSON"
-            ) from error
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+            raise SourceError(f"{named_line(error)}; expected stamp_ns and instruments in JSON") from error
 
     def has(self, stamp: int) -> bool:
         """Whether all there can be is there."""

@@ -148,7 +148,7 @@ def instruments_from_plain(entries: Any) -> dict[int, TrueInstrument]:
 def _points(entries: Any, number: int) -> list[tuple[str, Point]]:
     try:
         points = [(each["name"], (float(each["x"]), float(each["y"])), each.get("visible", True)) for each in entries]
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
         raise TagTruthError(f"keypoints of instance {number}: expected objects with name, x and y") from error
     for name, place, _ in points:
         if name not in KEYPOINTS or not np.isfinite(place).all():
@@ -175,7 +175,7 @@ def _read_told(path: Path) -> dict[str | int, dict[int, TrueInstrument]]:
             told[frame] = instruments_from_plain(data.get("instruments", []))
         except TagTruthError as error:
             raise TagTruthError(f"{path}, line {number}: {error}") from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise TagTruthError(
                 f'{path}, line {number}: not a frame; expected {{"frame": NAME, "instruments": [...]}} in JSON'
             ) from error
