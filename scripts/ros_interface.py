@@ -192,7 +192,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "diagnostics": diagnostics_table,
     "viewer": viewer_table,
     "labels": labels_table,
-    **{name: partial(fields_table, name) for name in ("SceneStatus", "InstrumentTag", "ClassList")},
+    **{name: partial(fields_table, name) for name in ("SceneStatus", "InstrumentTag", "Keypoint", "ClassList")},
     **{f"parameters-{when.name.lower()}": partial(parameters_table, when) for when in When},
     **{f"launch-{name}": partial(launch_table, name) for name in ("perception", "stereo", "replay")},
 }

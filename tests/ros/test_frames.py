@@ -70,12 +70,13 @@ def test_size_and_encoding_may_change_with_every_frame(rig: Rig, tester: Tester)
 
 
 def test_maps_and_overlay_only_while_somebody_listens(rig: Rig, tester: Tester) -> None:
-    names = ("/confidence", "/disagreement", "/overlay", "/overlay/compressed")
+    names = ("/confidence", "/disagreement", "/instances", "/overlay", "/overlay/compressed")
     confidence = tester.subscribe(Image, "/confidence")
     disagreement = tester.subscribe(Image, "/disagreement")
+    instances = tester.subscribe(Image, "/instances")
     overlay = tester.subscribe(Image, "/overlay")
     packed = tester.subscribe(CompressedImage, "/overlay/compressed")
-    inboxes = (confidence, disagreement, overlay, packed)
+    inboxes = (confidence, disagreement, instances, overlay, packed)
     tester.wait(lambda: all(tester.node.count_subscribers(name) == 1 for name in names), "subscriptions")
     rgb = picture()
     assert tester.set_parameter("views", 2).successful
@@ -86,12 +87,15 @@ def test_maps_and_overlay_only_while_somebody_listens(rig: Rig, tester: Tester) 
         rig.send(message)  # the overlays come after the status
         if all(inbox.comes(lambda m, sent=message: m.header == sent.header, 1.0) for inbox in inboxes):
             break
-    sure, torn, shown, jpeg = (rig.of(inbox, message) for inbox in inboxes)
+    sure, torn, numbers, shown, jpeg = (rig.of(inbox, message) for inbox in inboxes)
     assert (sure.encoding, sure.height, sure.width) == ("mono8", 60, 80)
     assert np.frombuffer(sure.data, np.uint8).max() > 0
     assert (torn.encoding, torn.height, torn.width) == ("mono8", 60, 80)
     # Two looks at each frame, whatever memory there is: of a random network they disagree somewhere.
     assert np.frombuffer(torn.data, np.uint8).max() > 0
+    assert (numbers.encoding, numbers.height, numbers.width, numbers.step) == ("mono16", 60, 80, 160)
+    tags = {tag.track_id for tag in rig.of(rig.tags, message).instruments}
+    assert {*np.frombuffer(numbers.data, "<u2").tolist(), 0} == {0, *tags}, "all tracks, and nothing else"
     assert (shown.encoding, shown.height, shown.width) == ("bgr8", 60, 80)
     decoded = cv2.imdecode(np.frombuffer(jpeg.data, np.uint8), cv2.IMREAD_COLOR)
     pixels = np.frombuffer(shown.data, np.uint8).reshape(60, 80, 3)
@@ -227,5 +231,5 @@ def test_vision_msgs_are_published_too(rig: Rig, tester: Tester) -> None:
         if found.comes(lambda other, sent=message: other.header == sent.header, 1.0):
             break
     detections, tags = rig.of(found, message), rig.of(rig.tags, message)
-    assert [d.id for d in detections.detections] == [str(tag.track_id) for tag in tags.instruments]
+    assert [d.id for d in detections.detections] == [str(tag.track_id or "") for tag in tags.instruments]
     tester.unsubscribe(found)

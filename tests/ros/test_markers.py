@@ -21,7 +21,7 @@ if importlib.util.find_spec("visualization_msgs") is None:
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.nodes.markers import PALE, MarkerPlane, cleared, marker_array
 from clip_rl_perception.scene.pinhole import Pinhole
-from clip_rl_perception.scene.types import Box, Instrument
+from clip_rl_perception.scene.types import Box, Instrument, Keypoint
 from rclpy.serialization import deserialize_message, serialize_message
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
@@ -92,6 +92,25 @@ def test_what_should_not_be_used_is_pale() -> None:
 def test_largest_track_id_is_a_marker_id() -> None:
     tag = dataclasses.replace(TAG, track_id=2**32 - 1)
     assert by_namespace(marker_array(HEADER, [tag], LABELS, PLANE, usable=True))["box"].id == 2**31 - 1
+
+
+def test_keypoints_in_sight_are_points() -> None:
+    points = (Keypoint("entry", -9.0, 40.0, 0.9, False), Keypoint("wrist", 30.0, 41.0, 0.9, True))
+    markers = by_namespace(
+        marker_array(HEADER, [dataclasses.replace(TAG, keypoints=points)], LABELS, PLANE, usable=True)
+    )
+    (point,) = markers["keypoints"].points
+    np.testing.assert_allclose(xyz(point), (-0.02, 0.001, 0.1), atol=1e-9)
+    assert (markers["keypoints"].type, markers["keypoints"].id) == (Marker.POINTS, 7)
+
+
+def test_unconfirmed_ones_are_pale_and_do_not_displace_each_other() -> None:
+    tags = [dataclasses.replace(TAG, track_id=number, confirmed=number > 0) for number in (0, 0, 7)]
+    message = marker_array(HEADER, tags, LABELS, PLANE, usable=True)
+    names = [marker for marker in message.markers if marker.ns == "name"]
+    assert len({marker.id for marker in names}) == 3
+    assert [round(marker.color.a, 6) for marker in names] == [PALE, PALE, 1.0]
+    assert [marker.text for marker in names] == [f"{LABELS.names[2]} 87%"] * 2 + [f"#7 {LABELS.names[2]} 87%"]
 
 
 def test_cleared() -> None:

@@ -121,7 +121,7 @@ def test_every_field_survives_with_and_without_ros(kinds: MessageTypes, sent: An
 
 
 def test_interface_files_are_those_that_ros_compiled() -> None:
-    for name in ("InstrumentTag", "SceneStatus"):
+    for name in ("InstrumentTag", "Keypoint", "SceneStatus"):
         kind = ROS_TYPES.named(f"clip_rl_interfaces/msg/{name}")
         assert list(kind.get_fields_and_field_types()) == list(message_fields(name))
 
@@ -202,3 +202,7 @@ def test_vision_msgs() -> None:
     assert (detection.bbox.size_x, detection.bbox.size_y) == (11.0, 6.0)
     (result,) = detection.results
     assert (result.hypothesis.class_id, result.hypothesis.score) == ("scissors", 0.75)
+    typed = dataclasses.replace(scene().instruments[0], track_id=0, type_name="hook", type_probability=0.5)
+    (detection,) = over_the_wire(scene_messages.detections(HEADER, [typed], LABELS, ROS_TYPES)).detections
+    said = [(result.hypothesis.class_id, result.hypothesis.score) for result in detection.results]
+    assert detection.id == "" and said == [("scissors", 0.75), ("hook", 0.5)]

@@ -9,7 +9,7 @@ from typing import Any
 from clip_rl_perception.labels import label_space_from_names
 from clip_rl_perception.messages.scene_messages import Status
 from clip_rl_perception.runs.run_record import STAGES
-from clip_rl_perception.scene.types import Basis, Box, Instrument, Validity
+from clip_rl_perception.scene.types import KEYPOINTS, Basis, Box, Instrument, Keypoint, Validity
 
 MESSAGES = Path(__file__).resolve().parents[2] / "ros_ws" / "src" / "clip_rl_interfaces" / "msg"
 LABELS = label_space_from_names([f"class {place}" for place in range(9)])
@@ -28,8 +28,13 @@ def distinct_instrument() -> Instrument:
         "int": lambda: next(numbers),
         "float": lambda: next(numbers) / 128,
         "bool": lambda: True,
+        "str": lambda: f"name {next(numbers)}",
         "Box": lambda: Box(*(next(numbers) for _ in range(4))),
         "tuple[float, float]": lambda: (next(numbers) + 0.25, -next(numbers) - 0.5),
+        "tuple[Keypoint, ...]": lambda: tuple(
+            Keypoint(name, next(numbers) + 0.25, -next(numbers) - 0.5, next(numbers) / 128, name != "wrist")
+            for name in KEYPOINTS
+        ),
     }
     fields = [field for field in dataclasses.fields(Instrument) if field.name != "footprint"]
     return Instrument(**{field.name: values[str(field.type)]() for field in fields})

@@ -82,6 +82,11 @@ def test_own_messages_come_back(tmp_path: Path) -> None:
         touches_border=True,
         age=3,
         velocity=types["geometry_msgs/msg/Vector3"](x=0.0, y=0.0, z=0.0),
+        type_name="forceps",
+        type_probability=0.25,
+        keypoints=[],
+        confirmed=True,
+        unseen_s=0.0,
     )
     message = types[message_types.INSTRUMENTS](
         header=message_types.header(STAMP, "cam"), model_id="0123456789ab", instruments=[tag]

@@ -66,6 +66,14 @@ def test_what_is_made_decodes_to_the_same_pixels(
         np.testing.assert_array_equal(plane_of(message), pixels)
 
 
+def test_mono16_is_little_endian() -> None:
+    numbers = np.array([[0, 1, 258], [65535, 7, 256]], np.uint16)
+    message = image(None, numbers, "mono16")
+    assert (message.height, message.width, message.step, message.is_bigendian) == (2, 3, 6, 0)
+    np.testing.assert_array_equal(np.frombuffer(message.data.tobytes(), "<u2").reshape(2, 3), numbers)
+    assert decode_message(message).shape == (2, 3, 3)
+
+
 def test_padding_of_rows_is_no_part_of_a_plane() -> None:
     rows = np.arange(12, dtype=np.uint8).reshape(3, 4)
     np.testing.assert_array_equal(plane_of(image_of_rows(None, rows, 3, "mono8")), rows[:, :3])
@@ -78,6 +86,8 @@ def test_padding_of_rows_is_no_part_of_a_plane() -> None:
         ((4, 5, 3), np.uint8, "mono8"),
         ((4, 5), np.float32, "mono8"),
         ((4, 5, 4), np.uint8, "rgb8"),
+        ((4, 5), np.uint8, "mono16"),
+        ((4, 5), np.uint16, "mono8"),
     ],
 )
 def test_the_wrong_array_is_refused(shape: tuple[int, ...], dtype: type, encoding: str) -> None:

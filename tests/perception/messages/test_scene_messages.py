@@ -16,7 +16,7 @@ from clip_rl_perception.messages import message_types, scene_messages
 from clip_rl_perception.messages.message_types import BAG_TYPES, INSTRUMENTS, STATUS, MessageTypes, header
 from clip_rl_perception.messages.scene_messages import Status
 from clip_rl_perception.runs.run_record import STAGES
-from clip_rl_perception.scene.types import Basis, Box, Instrument, Validity
+from clip_rl_perception.scene.types import Basis, Box, Instrument, Keypoint, Validity
 from every_field import LABELS, distinct_instrument, distinct_status, message_fields
 
 
@@ -44,12 +44,23 @@ def test_every_field_of_a_tag_survives(kinds: MessageTypes, sent: Any) -> None:
     assert scene_messages.instruments_of(back) == (instrument,)
     (tag,) = back.instruments
     assert {name for name in vars(tag) if not name.startswith("_")} == set(message_fields("InstrumentTag"))
+    (*_, point) = tag.keypoints
+    assert {name for name in vars(point) if not name.startswith("_")} == set(message_fields("Keypoint"))
     assert tag.class_name == LABELS.names[instrument.class_id]
 
 
 def test_the_instrument_has_what_its_tag_has() -> None:
     fields = {field.name for field in dataclasses.fields(Instrument)}
     assert fields - {"footprint"} == set(message_fields("InstrumentTag")) - {"class_name"}
+    assert [field.name for field in dataclasses.fields(Keypoint)] == list(message_fields("Keypoint"))
+
+
+def test_old_fields_of_a_tag_come_first() -> None:
+    """Readers of the definition in a recording find them where they were."""
+    assert list(message_fields("InstrumentTag"))[:12] == [
+        "track_id", "class_id", "class_name", "confidence", "box", "tip", "axis", "area", "visibility",
+        "touches_border", "age", "velocity",
+    ]  # fmt: skip
 
 
 @WAYS
@@ -82,30 +93,42 @@ class Grown(types.SimpleNamespace):
 def test_detections() -> None:
     instrument = dataclasses.replace(distinct_instrument(), box=Box(3, 4, 11, 6), track_id=np.int64(7))
     found = scene_messages.detections("header", [instrument], LABELS, MessageTypes(lambda name: Grown, list))
-    ((detection,), (result,)) = (found.detections, found.detections[0].results)
+    ((detection,), (result, kind)) = (found.detections, found.detections[0].results)
     assert (found.header, detection.header, detection.id) == ("header", "header", "7")
     assert (detection.bbox.center.position.x, detection.bbox.center.position.y) == (8.0, 6.5)
     assert (detection.bbox.size_x, detection.bbox.size_y) == (11.0, 6.0)
     assert result.hypothesis.class_id == LABELS.names[instrument.class_id]
     assert result.hypothesis.score == instrument.confidence
+    assert (kind.hypothesis.class_id, kind.hypothesis.score) == (instrument.type_name, instrument.type_probability)
+
+
+def test_a_detection_without_identity_or_type_has_none() -> None:
+    instrument = dataclasses.replace(distinct_instrument(), track_id=0, type_name="", type_probability=0.0)
+    (detection,) = scene_messages.detections(
+        None, [instrument], LABELS, MessageTypes(lambda name: Grown, list)
+    ).detections
+    assert detection.id == "" and len(detection.results) == 1
 
 
 def test_numbers_are_pythons_own() -> None:
     """The scene floor may hand over numpy scalars, and whole numbers for floats; rosidl takes neither."""
     one = np.float32(1)
+    points = (Keypoint("wrist", one, 2, one, np.bool_(True)),)
     instrument = Instrument(
-        np.uint8(1), one, Box(*map(np.int64, (1, 2, 3, 4))), (one, one), (1, one), np.int64(3), np.bool_(False)
-    )
+        np.uint8(1), one, Box(*map(np.int64, (1, 2, 3, 4))), (one, one), (1, one), np.int64(3), np.bool_(False),
+        type_probability=one, keypoints=points, confirmed=np.bool_(True), unseen_s=1,
+    )  # fmt: skip
     (tag,) = scene_messages.tags(None, [instrument], LABELS, "x", PLAIN).instruments
     basis = Basis(("plain",), one, 2, one)
     status = scene_messages.status(
         None, dataclasses.replace(distinct_status(), novelty=one, age_ms=2, basis=basis), PLAIN
     )
-    found = [*vars(tag).items(), *vars(status).items()]
+    found = [*vars(tag).items(), *vars(status).items(), *vars(tag.keypoints[0]).items()]
     for name in ("box", "tip", "axis", "velocity"):
         found += vars(getattr(tag, name)).items()
     kinds = {name: type(value) for name, value in found if not isinstance(value, types.SimpleNamespace)}
     assert {type(name) for name in status.looks} == {str} and kinds.pop("looks") is tuple
+    assert kinds.pop("keypoints") is list and (kinds["visible"], kinds["unseen_s"]) == (bool, float)
     assert set(kinds.values()) == {int, float, bool, str, type(None)}
     assert {name for name, kind in kinds.items() if kind is type(None)} == {"header"}
     assert {

@@ -12,11 +12,11 @@ import pytest
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelClass, LabelSpace, label_space_from_names
 from clip_rl_perception.predict.coco_file import CocoFile, polygons, run_lengths
-from clip_rl_perception.scene.instance_masks import instrument_owners
+from clip_rl_perception.scene.instance_masks import instrument_owners, track_numbers
 from clip_rl_perception.scene.instruments import find_instruments
 from clip_rl_perception.scene.label_map import full_size_maps, grid_winners
 from clip_rl_perception.scene.letterbox import make_letterbox
-from clip_rl_perception.scene.types import Basis, Box, ContentArea, Scene, Validity
+from clip_rl_perception.scene.types import KEYPOINTS, Basis, Box, ContentArea, Keypoint, Scene, Validity
 from pycocotools import mask as coco_masks
 from pycocotools.coco import COCO
 
@@ -152,6 +152,36 @@ def test_pycocotools_reads_the_same_pixels(tmp_path: Path) -> None:
     assert np.array_equal(union[owners > 0], scene.label_map[owners > 0])
     scores = [each.get("score") for each in coco.imgToAnns[1]]
     assert scores == [pytest.approx(tag.confidence, abs=1e-4) for tag in scene.instruments] + [None]
+
+
+def test_pixels_have_the_numbers_of_their_tracks() -> None:
+    scene = scene_of(two_types(), TYPES, (96, 128))
+    ids = (70_000, 0)
+    tags = [dataclasses.replace(tag, track_id=number) for tag, number in zip(scene.instruments, ids, strict=True)]
+    owners = instrument_owners(scene, TYPES)
+    numbers = track_numbers(owners, tags)
+    assert numbers.dtype == np.uint16 and np.array_equal(numbers, np.where(owners == 1, 70_000 - 65_535, 0))
+    last = [dataclasses.replace(tags[0], track_id=number) for number in (65_535, 65_536)]
+    assert set(np.unique(track_numbers(owners, last))) == {0, 65_535, 1}
+
+
+def test_keypoints_are_in_the_order_of_their_category(tmp_path: Path) -> None:
+    scene = scene_of(two_types(), TYPES, (240, 320))
+    points = (Keypoint("entry", -2.5, 60.0, 0.5, False), Keypoint("tip_1", 150.256, 61.0, 0.9, True))
+    first = dataclasses.replace(scene.instruments[0], keypoints=points, type_name="hook", type_probability=0.7)
+    scene = dataclasses.replace(scene, instruments=(first, dataclasses.replace(scene.instruments[1], confirmed=False)))
+    written(tmp_path / "a.json", {"one.png": scene}, TYPES)
+    coco = COCO(tmp_path / "a.json")
+    assert [category.get("keypoints") for category in coco.dataset["categories"]] == [[*KEYPOINTS]] * 2 + [None]
+    one, other, kidney = coco.imgToAnns[1]
+    assert one["keypoints"] == [-2.5, 60.0, 1, 0, 0, 0, 150.26, 61.0, 2, 0, 0, 0] and one["num_keypoints"] == 2
+    assert (one["type_name"], one["type_probability"], one["confirmed"], other["confirmed"]) == (
+        "hook",
+        0.7,
+        True,
+        False,
+    )
+    assert "keypoints" not in other and "type_name" not in other and "confirmed" not in kidney
 
 
 def test_pycocotools_reads_polygons(tmp_path: Path) -> None:

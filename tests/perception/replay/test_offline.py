@@ -181,12 +181,18 @@ def test_outputs_of_perception_and_second_copies_are_no_inputs(tmp_path: Path) -
     with BagWriter(tmp_path / "bag") as bag:
         for index in range(2):
             stamp = START + index * PERIOD
-            for topic in ("/scope/image_raw", "/scope/mask", "/scope/disagreement", "/scope/overlay"):
+            for topic in (
+                "/scope/image_raw",
+                "/scope/mask",
+                "/scope/disagreement",
+                "/scope/instances",
+                "/scope/overlay",
+            ):
                 bag.write_image(image(index), stamp, topic=topic, encoding="rgb8")
             bag.write_image(image(index), stamp, topic="/scope/image_raw", encoding="jpeg")
     run = replayed(tmp_path / "bag")
     assert {frame.topic for frame in run.frames} == {"/scope/image_raw"}
-    assert len(run.problems) == 4 and all("left out" in line for line in run.problems)
+    assert len(run.problems) == 5 and all("left out" in line for line in run.problems)
     assert {frame.topic for frame in replayed(tmp_path / "bag", topics=("/scope/mask",)).frames} == {"/scope/mask"}
 
 

@@ -5,8 +5,8 @@ import pytest
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.labels import label_space_from_names
 from clip_rl_perception.scene.letterbox import make_letterbox
-from clip_rl_perception.scene.overlay import draw_banner, draw_overlay
-from clip_rl_perception.scene.types import Basis, Box, Instrument, Scene, Validity
+from clip_rl_perception.scene.overlay import draw_banner, draw_overlay, spoken
+from clip_rl_perception.scene.types import Basis, Box, Instrument, Keypoint, Scene, Validity
 
 SPACE = label_space_from_names(["background", "forceps", "scissors"])
 
@@ -71,6 +71,24 @@ def test_tag_marks_its_tip_box_and_name() -> None:
     assert picture[400, 595:605].any() and picture[400, 500].any()  # tip and axis
     assert picture[270:300, 200:400].any()  # name above the box
     assert not picture[600:].any()
+
+
+def test_keypoints_in_sight_are_dots() -> None:
+    rgb = np.zeros((1024, 1280, 3), np.uint8)
+    points = (Keypoint("entry", 100.0, 800.0, 0.9, False), Keypoint("wrist", 700.4, 800.0, 0.9, True))
+    picture = draw_overlay(rgb, rgb[..., 0], SPACE, [instrument(keypoints=points)])
+    assert tuple(picture[800, 700]) == SPACE.classes[1].color and not picture[750:850, :300].any()
+
+
+def test_what_is_not_confirmed_looks_less_sure() -> None:
+    rgb = np.zeros((1024, 1280, 3), np.uint8)
+    sure, perhaps = (draw_overlay(rgb, rgb[..., 0], SPACE, [instrument(confirmed=said)]) for said in (True, False))
+    assert (sure[400, 480:560] == 255).all() and (perhaps[400, 480:560] == SPACE.classes[1].color).all()
+
+
+def test_what_is_said_of_an_instrument() -> None:
+    assert spoken(instrument(), "forceps") == "#7 forceps 93%"
+    assert spoken(instrument(track_id=0, type_name="hook", type_probability=0.5), "forceps", " %") == "hook 50 %"
 
 
 def test_names_do_not_cover_each_other() -> None:

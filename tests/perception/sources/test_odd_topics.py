@@ -14,11 +14,12 @@ from clip_rl_perception.messages import message_types, scene_messages
 from clip_rl_perception.messages.message_types import MessageTypes
 from clip_rl_perception.messages.scene_messages import Status
 from clip_rl_perception.replay.recording import Recording
-from clip_rl_perception.scene.types import Basis
+from clip_rl_perception.scene.types import Basis, Instrument
 from clip_rl_perception.sources.bag_reader import BagReader
 from clip_rl_perception.sources.bag_source import BagSource
 from clip_rl_perception.sources.frames import SourceError
-from every_field import distinct_status
+from every_field import LABELS as CLASSES
+from every_field import distinct_instrument, distinct_status
 from hand_made_bags import (
     IMAGES,
     LABELS,
@@ -202,3 +203,32 @@ def test_another_hash_in_metadata_is_no_matter(tmp_path: Path, clean: list[Any])
     write_metadata(tmp_path, ["a.mcap"], type_description_hash="RIHS01_" + "1" * 64)
     source = BagSource(tmp_path)
     assert frames_of(source) == clean and source.problems == []
+
+
+def test_tags_that_were_recorded_before_types_and_keypoints_came_are_read(tmp_path: Path) -> None:
+    kind, tag = message_types.INSTRUMENTS, distinct_instrument()
+    later = message_types.LATER_FIELDS["clip_rl_interfaces/msg/InstrumentTag"]
+    folder = resources.files("clip_rl_perception") / "interfaces"
+    text = {
+        name: (folder / f"{name}.msg").read_text(encoding="utf-8") for name in ("InstrumentTag", "InstrumentTagArray")
+    }
+    lines = text["InstrumentTag"].splitlines()
+    text["InstrumentTag"] = "\n".join(line for line in lines if not later.intersection(line.split()[1:2]))
+    store = get_typestore(Stores.ROS2_JAZZY)
+    for name, definition_text in text.items():
+        store.register(get_types_from_msg(definition_text, f"clip_rl_interfaces/msg/{name}"))
+
+    def made(kind: Any, **fields: Any) -> Any:
+        return kind(**{name: value for name, value in fields.items() if name not in later})
+
+    def named(name: str) -> Any:
+        return partial(made, message_types.typestore().types[name] if name.endswith("Keypoint") else store.types[name])
+
+    types = MessageTypes(named, lambda values: values)
+    message = scene_messages.tags(message_types.header(7, types=types), [tag], CLASSES, "x", types)
+    old = Stored("/node/instruments", kind, START, bytes(store.serialize_cdr(message, kind)))
+    schema = (kind, "ros2msg", str(store.generate_msgdef(kind, ros_version=2)[0]))
+    path = write_mcap(tmp_path / "a.mcap", [old], schemas={kind: schema})
+    ((read,),) = Recording(path).instruments.values()
+    defaults = {field.name: field.default for field in dataclasses.fields(Instrument) if field.name in later}
+    assert len(defaults) == len(later) and read == dataclasses.replace(tag, **defaults)

@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 ByteArray = npt.NDArray[np.uint8]
 """Pictures, label maps, confidence."""
+WordArray = npt.NDArray[np.uint16]
+"""Maps of numbers that a byte cannot hold."""
 FloatArray = npt.NDArray[np.float32]
 """What networks compute with."""
 DoubleArray = npt.NDArray[np.float64]

@@ -7,22 +7,28 @@ from typing import Any
 import cv2
 import numpy as np
 
-from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.arrays import ByteArray, WordArray
 from clip_rl_perception.messages.message_types import BAG_TYPES, COMPRESSED_IMAGE, IMAGE, MessageTypes
 
-_CHANNELS: dict[str, tuple[int, ...]] = {"mono8": (), "bgr8": (3,), "rgb8": (3,)}
+_CHANNELS: dict[str, tuple[int, ...]] = {"mono8": (), "mono16": (), "bgr8": (3,), "rgb8": (3,)}
 """What pixels of an encoding have after (height, width)."""
 
 
-def image(header: Any, pixels: ByteArray, encoding: str = "mono8", types: MessageTypes = BAG_TYPES) -> Any:
-    """Image of uint8 pixels: (height, width) for mono8, (height, width, channels) else.
+def image(header: Any, pixels: ByteArray | WordArray, encoding: str = "mono8", types: MessageTypes = BAG_TYPES) -> Any:
+    """Image of uint8 (mono16: uint16) pixels: (height, width) for mono8 and mono16, (height, width, channels) else.
 
     Raises:
         ValueError: the array is of another type, or has other channels than `encoding`.
     """
-    if pixels.dtype != np.uint8 or pixels.shape[2:] != _CHANNELS.get(encoding, pixels.shape[2:]):
+    depth = np.uint16 if encoding == "mono16" else np.uint8
+    if pixels.dtype != depth or pixels.shape[2:] != _CHANNELS.get(encoding, pixels.shape[2:]):
         raise ValueError(f"{encoding} takes other pixels than {pixels.dtype} {pixels.shape}")
-    return image_of_rows(header, pixels.reshape(pixels.shape[0], -1), pixels.shape[1], encoding, types)
+    rows = (
+        np.ascontiguousarray(pixels, "<u2" if encoding == "mono16" else np.uint8)
+        .reshape(pixels.shape[0], -1)
+        .view(np.uint8)
+    )
+    return image_of_rows(header, rows, pixels.shape[1], encoding, types)
 
 
 def image_of_rows(header: Any, rows: ByteArray, width: int, encoding: str, types: MessageTypes = BAG_TYPES) -> Any:

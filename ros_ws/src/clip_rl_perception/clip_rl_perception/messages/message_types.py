@@ -25,7 +25,10 @@ STRING = "std_msgs/msg/String"
 CLASS_LIST = "clip_rl_interfaces/msg/ClassList"
 INSTRUMENTS = "clip_rl_interfaces/msg/InstrumentTagArray"
 STATUS = "clip_rl_interfaces/msg/SceneStatus"
-LATER_FIELDS = {STATUS: {"lost", "looks", "memory_share", "memory_age_ms", "disagreement"}}
+LATER_FIELDS = {
+    STATUS: {"lost", "looks", "memory_share", "memory_age_ms", "disagreement"},
+    "clip_rl_interfaces/msg/InstrumentTag": {"type_name", "type_probability", "keypoints", "confirmed", "unseen_s"},
+}
 """Fields that recordings made before them lack: what reads such a message takes their defaults."""
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.messages.message_types import BAG_TYPES, INSTRUMENTS, STATUS, MessageTypes, stamp_of
 from clip_rl_perception.runs.run_record import STAGES
-from clip_rl_perception.scene.types import Basis, Box, Instrument, Validity
+from clip_rl_perception.scene.types import Basis, Box, Instrument, Keypoint, Validity
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +65,7 @@ _TAG_POINTS = {
     "velocity": "geometry_msgs/msg/Vector3",
 }
 """(x, y) of an Instrument, and what they are in its tag, with z = 0."""
+_KEYPOINT = _plain_fields(Keypoint)
 _STATUS = _plain_fields(Status)
 del _STATUS["stamp_ns"]  # the header has it
 _BASIS = _plain_fields(Basis)
@@ -83,7 +84,7 @@ def tags(
 
 
 def instruments_of(message: Any) -> tuple[Instrument, ...]:
-    """The scene's instruments of an InstrumentTagArray, rosbags' or rclpy's."""
+    """The scene's instruments of an InstrumentTagArray, rosbags' or rclpy's, of now or of an older recording."""
     return tuple(map(_instrument, message.instruments))
 
 
@@ -116,18 +117,24 @@ def status_of(message: Any) -> Status:
 
 
 def detections(header: Any, instruments: Sequence[Instrument], space: LabelSpace, types: MessageTypes) -> Any:
-    """vision_msgs/Detection2DArray: boxes with class names, scores, and track ids; of rclpy's types alone."""
+    """vision_msgs/Detection2DArray of rclpy's types: boxes, track ids, class names and types with probabilities.
+
+    The id is empty, as vision_msgs has it, where the instrument has none yet.
+    """
     message = types.make("vision_msgs/msg/Detection2DArray", header=header)
     for instrument in instruments:
         box = instrument.box
-        detection = types.make("vision_msgs/msg/Detection2D", header=header, id=str(int(instrument.track_id)))
+        detection = types.make("vision_msgs/msg/Detection2D", header=header, id=str(int(instrument.track_id) or ""))
         detection.bbox.center.position.x = float(box.x + (box.width - 1) / 2)
         detection.bbox.center.position.y = float(box.y + (box.height - 1) / 2)
         detection.bbox.size_x, detection.bbox.size_y = float(box.width), float(box.height)
-        result = types.make("vision_msgs/msg/ObjectHypothesisWithPose")
-        result.hypothesis.class_id = space.names[instrument.class_id]
-        result.hypothesis.score = float(instrument.confidence)
-        detection.results.append(result)
+        said = [(space.names[instrument.class_id], instrument.confidence)]
+        if instrument.type_name:
+            said.append((instrument.type_name, instrument.type_probability))
+        for name, probability in said:
+            result = types.make("vision_msgs/msg/ObjectHypothesisWithPose")
+            result.hypothesis.class_id, result.hypothesis.score = str(name), float(probability)
+            detection.results.append(result)
         message.detections.append(detection)
     return message
 
@@ -140,6 +147,13 @@ def _tag(instrument: Instrument, space: LabelSpace, types: MessageTypes) -> Any:
         **{name: kind(getattr(instrument, name)) for name, kind in _TAG.items()},
         **{name: types.make(kind, x=float(x), y=float(y), z=0.0) for name, (kind, (x, y)) in points.items()},
         class_name=space.names[instrument.class_id],
+        keypoints=[
+            types.make(
+                "clip_rl_interfaces/msg/Keypoint",
+                **{name: kind(getattr(point, name)) for name, kind in _KEYPOINT.items()},
+            )
+            for point in instrument.keypoints
+        ],
         box=types.make(
             "sensor_msgs/msg/RegionOfInterest",
             x_offset=int(box.x),
@@ -152,11 +166,15 @@ def _tag(instrument: Instrument, space: LabelSpace, types: MessageTypes) -> Any:
 
 
 def _instrument(tag: Any) -> Instrument:
-    values: dict[str, Any] = {name: kind(getattr(tag, name)) for name, kind in _TAG.items()}
+    values: dict[str, Any] = {name: kind(getattr(tag, name)) for name, kind in _TAG.items() if hasattr(tag, name)}
     points = {name: getattr(tag, name) for name in _TAG_POINTS}
     values |= {name: (float(point.x), float(point.y)) for name, point in points.items()}
     box = Box(int(tag.box.x_offset), int(tag.box.y_offset), int(tag.box.width), int(tag.box.height))
-    return Instrument(**values, box=box)
+    keypoints = (
+        Keypoint(**{name: kind(getattr(point, name)) for name, kind in _KEYPOINT.items()})
+        for point in getattr(tag, "keypoints", ())
+    )
+    return Instrument(**values, box=box, keypoints=tuple(keypoints))
 
 
 def _basis(message: Any) -> Basis:

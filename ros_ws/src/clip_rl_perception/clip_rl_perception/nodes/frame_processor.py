@@ -1,7 +1,7 @@
 """One image message to all outputs of its stamp, on the inference thread.
 
-Order: decode, check the stamp, pipeline, fill every message, then publish: mask, tags, confidence and disagreement, the
-status of the same stamp (only now is it known that they exist), and last the pictures for people.
+Order: decode, check the stamp, pipeline, fill every message, then publish: mask, tags, confidence, disagreement and
+instances, the status of the same stamp (only now is it known that they exist), and last the pictures for people.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from clip_rl_perception.nodes.publishers import Outputs, wanted
 from clip_rl_perception.pictures.encodings import contiguous_rgb
 from clip_rl_perception.pictures.image_codec import ImageError, decode_message
 from clip_rl_perception.ros.ros_types import ROS_TYPES
+from clip_rl_perception.scene.instance_masks import instrument_owners, track_numbers
 from clip_rl_perception.scene.label_map import full_size_disagreement
 from clip_rl_perception.scene.outcome import conclude
 from clip_rl_perception.scene.overlay import draw_overlay
@@ -171,6 +172,10 @@ class FrameProcessor:
         if wanted(outputs.disagreement):
             disagreement = _sized(full_size_disagreement(scene.disagreement, scene.view), scene, parameters)
             results.append((outputs.disagreement, image(header, disagreement, types=ROS_TYPES)))
+        if wanted(outputs.instances):
+            owners = _sized(instrument_owners(scene, labels), scene, parameters)
+            numbers = track_numbers(owners, scene.instruments)
+            results.append((outputs.instances, image(header, numbers, "mono16", ROS_TYPES)))
         if wanted(outputs.detections):
             detections = scene_messages.detections(header, scene.instruments, labels, ROS_TYPES)
             results.append((outputs.detections, detections))

@@ -1,7 +1,8 @@
 """Instrument tags as visualization_msgs markers, for RViz and every other ROS viewer.
 
-Boxes, axes, tips and names lie on a plane `depth` metres before the camera, where its pixels project to; in RViz's
-Camera display they cover what they mark. The plane is for looking: one camera does not tell how far an instrument is.
+Boxes, axes, tips, keypoints and names lie on a plane `depth` metres before the camera, where its pixels project to; in
+RViz's Camera display they cover what they mark. The plane is for looking: one camera does not tell how far an
+instrument is.
 
 Every array begins by deleting what the last one drew, so that nothing of an older frame stays, even where one was lost.
 visualization_msgs is optional: `markers_available` tells.
@@ -23,6 +24,7 @@ from std_msgs.msg import ColorRGBA
 
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.ros.ros_types import ros_type
+from clip_rl_perception.scene.overlay import spoken
 from clip_rl_perception.scene.pinhole import Pinhole
 from clip_rl_perception.scene.types import Box, Instrument
 
@@ -85,14 +87,18 @@ def marker_array(
     border = plane.points(_corners(Box(0, 0, *plane.size)))  # of the image: where the plane is
     line, grey = plane.metres_per_px * LINE_PX, ColorRGBA(r=0.5, g=0.5, b=0.5, a=0.5)
     message.markers.append(_marker(header, "image", 0, "LINE_STRIP", grey, (line / 2, 0.0, 0.0), points=border))
-    for tag in instruments:
-        message.markers += _markers_of(header, tag, labels, plane, 1.0 if usable else PALE)
+    for place, tag in enumerate(instruments, start=1):
+        # Marker ids are int32, track ids uint32; those that have none yet are told apart by their place.
+        number = int(tag.track_id) & 0x7FFFFFFF or -place
+        message.markers += _markers_of(header, number, tag, labels, plane, 1.0 if usable else PALE)
     return message
 
 
-def _markers_of(header: Any, tag: Instrument, labels: LabelSpace, plane: MarkerPlane, opacity: float) -> list[Any]:
-    """Box, axis, tip and name of an instrument."""
-    box, number = tag.box, int(tag.track_id) & 0x7FFFFFFF  # marker ids are int32, track ids uint32
+def _markers_of(
+    header: Any, number: int, tag: Instrument, labels: LabelSpace, plane: MarkerPlane, opacity: float
+) -> list[Any]:
+    """Box, axis, tip, name and keypoints of an instrument; pale until it is confirmed."""
+    box, opacity = tag.box, opacity if tag.confirmed else PALE
     known = tag.class_id < len(labels)
     red, green, blue = labels.classes[tag.class_id].color if known else (255, 255, 255)
     color = ColorRGBA(r=red / 255, g=green / 255, b=blue / 255, a=opacity)
@@ -106,14 +112,19 @@ def _markers_of(header: Any, tag: Instrument, labels: LabelSpace, plane: MarkerP
     written = _marker(
         header, "name", number, "TEXT_VIEW_FACING", color, (0.0, 0.0, plane.metres_per_px * letters), at=at_name
     )
-    written.text = f"#{tag.track_id} {name} {100 * tag.confidence:.0f}%"
+    written.text = spoken(tag, name)
     shaft = (line, 3 * line, 4 * line)  # shaft, head, head's length
-    return [
+    markers = [
         _marker(header, "box", number, "LINE_STRIP", color, (line, 0.0, 0.0), points=plane.points(_corners(box))),
         _marker(header, "axis", number, "ARROW", white, shaft, points=plane.points([start, tip])),
         _marker(header, "tip", number, "SPHERE", color, (ball, ball, ball), at=at_tip),
         written,
     ]
+    seen = [(point.x, point.y) for point in tag.keypoints if point.visible]
+    if seen:
+        size = (ball / 2, ball / 2, 0.0)
+        markers.append(_marker(header, "keypoints", number, "POINTS", white, size, points=plane.points(seen)))
+    return markers
 
 
 def _marker(

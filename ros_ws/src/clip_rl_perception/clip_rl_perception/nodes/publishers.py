@@ -65,6 +65,7 @@ class Outputs:
         self.status = self._publisher(SceneStatus, "status", RESULT_QOS)
         self.confidence = self._publisher(Image, "confidence", VIEW_QOS)
         self.disagreement = self._publisher(Image, "disagreement", VIEW_QOS)
+        self.instances = self._publisher(Image, "instances", VIEW_QOS)
         self.overlay = self._publisher(Image, "overlay", VIEW_QOS)
         self.overlay_compressed = self._publisher(CompressedImage, "overlay/compressed", VIEW_QOS)
         self.classes = self._publisher(ClassList, "classes", LATCHED_QOS)

@@ -20,9 +20,11 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.scene.instance_masks import instrument_owners
-from clip_rl_perception.scene.types import Scene
+from clip_rl_perception.scene.types import KEYPOINTS, Instrument, Scene
 
 Segmentation = Literal["rle", "polygons"]
+_SKELETON = [[1, 2], [2, 3], [2, 4]]
+"""Which of `KEYPOINTS`, from 1, are joined by lines."""
 
 
 class CocoFile:
@@ -40,6 +42,7 @@ class CocoFile:
                 "name": entry.name,
                 "supercategory": "instrument" if entry.instrument else "scene",
                 "color": list(entry.color),
+                **({"keypoints": list(KEYPOINTS), "skeleton": _SKELETON} if entry.instrument else {}),
             }
             for entry in space.classes[1:]
         ]
@@ -85,11 +88,26 @@ def _segments(scene: Scene, space: LabelSpace) -> Iterator[tuple[ByteArray, dict
     for place, tag in enumerate(scene.instruments, start=1):
         mask = np.asarray(owners == place, np.uint8)
         if mask.any():
-            yield mask, {"category_id": tag.class_id, "score": round(tag.confidence, 4), "track_id": tag.track_id}
+            yield mask, {"category_id": tag.class_id, **_said(tag)}
     there = np.bincount(scene.label_map.ravel(), minlength=256)
     for entry in space.classes[1:]:
         if not entry.instrument and there[entry.id]:
             yield np.asarray(scene.label_map == entry.id, np.uint8), {"category_id": entry.id}
+
+
+def _said(tag: Instrument) -> dict[str, Any]:
+    """What else an annotation says of an instrument; without keypoints none are named: nothing looked for them."""
+    said: dict[str, Any] = {"score": round(tag.confidence, 4), "track_id": tag.track_id, "confirmed": tag.confirmed}
+    if tag.type_name:
+        said |= {"type_name": tag.type_name, "type_probability": round(tag.type_probability, 4)}
+    if tag.keypoints:
+        known = {point.name: point for point in tag.keypoints}
+        said["num_keypoints"] = len(known)
+        said["keypoints"] = []
+        for name in KEYPOINTS:
+            point = known.get(name)
+            said["keypoints"] += [round(point.x, 2), round(point.y, 2), 1 + point.visible] if point else [0, 0, 0]
+    return said
 
 
 def run_lengths(mask: npt.NDArray[Any]) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
-from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.arrays import ByteArray, WordArray
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.scene.letterbox import frame_to_grid
-from clip_rl_perception.scene.types import Scene
+from clip_rl_perception.scene.types import Instrument, Scene
 
 REACH = 2.0
 """Cells from an instrument's own up to which pixels of its class are its own: interpolation moves borders by one."""
@@ -48,6 +50,21 @@ def instrument_owners(scene: Scene, space: LabelSpace) -> ByteArray:
         chosen[list(classes)] = True
         owners = np.where(chosen[scene.label_map], owner[rows[:, None], columns], owners)
     return np.asarray(owners, np.uint8)
+
+
+def track_numbers(owners: ByteArray, instruments: Sequence[Instrument]) -> WordArray:
+    """Track ids by pixel, uint16: of its owner as of `instrument_owners`; 0 for none, or one without a track yet.
+
+    Ids beyond 65535 begin again at 1.
+
+    Args:
+        owners: uint8 (height, width), of any size.
+        instruments: of the same scene.
+    """
+    numbers = np.zeros(256, np.uint16)
+    for place, tag in enumerate(instruments[:MOST], start=1):
+        numbers[place] = (tag.track_id - 1) % 0xFFFF + 1 if tag.track_id else 0
+    return np.asarray(numbers[owners], np.uint16)
 
 
 def _cells(scene: Scene, axis: int, count: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:

@@ -66,6 +66,14 @@ def draw_overlay(
     return picture
 
 
+def spoken(tag: Instrument, class_name: str, percent: str = "%") -> str:
+    """An instrument in a few words: identity, type where it is known, else class, and how sure that is."""
+    name, share = class_name, tag.confidence
+    if tag.type_name:
+        name, share = tag.type_name, tag.type_probability
+    return f"{f'#{tag.track_id} ' if tag.track_id else ''}{name} {100 * share:.0f}{percent}"
+
+
 def draw_caption(picture: ByteArray, text: str) -> None:
     """Write one line of `text` into the lower left corner, in place."""
     scale = max(0.4, picture.shape[0] / 1400)
@@ -122,18 +130,24 @@ def _draw_geometry(picture: ByteArray, tag: Instrument, color: tuple[int, int, i
     tip = (round(tag.tip[0]), round(tag.tip[1]))
     length = 0.35 * max(box.width, box.height)
     start = (round(tag.tip[0] - tag.axis[0] * length), round(tag.tip[1] - tag.axis[1] * length))
-    for shade, width in ((_DARK, thick + 2 * thin), (_WHITE, thick)):
+    bright = _WHITE if tag.confirmed else color
+    for shade, width in ((_DARK, thick + 2 * thin), (bright, thick)):
         cv2.line(picture, start, tip, shade, width, cv2.LINE_AA)
     radius = max(2, round(9 * unit))
     cv2.circle(picture, tip, radius, _DARK, thick + 2 * thin, cv2.LINE_AA)
-    cv2.circle(picture, tip, radius, _WHITE, thick, cv2.LINE_AA)
+    cv2.circle(picture, tip, radius, bright, thick, cv2.LINE_AA)
     cv2.circle(picture, tip, max(1, radius // 3), color, -1, cv2.LINE_AA)
+    for point in tag.keypoints:
+        if point.visible:
+            place = (round(point.x), round(point.y))
+            cv2.circle(picture, place, max(2, radius // 2), _DARK, -1, cv2.LINE_AA)
+            cv2.circle(picture, place, max(1, radius // 3), color, -1, cv2.LINE_AA)
 
 
 def _draw_name(picture: ByteArray, tag: Instrument, space: LabelSpace, unit: float, taken: list[Box]) -> None:
     """Write identity, class and confidence at the box, below other names where they would overlap."""
     name = space.names[tag.class_id] if tag.class_id < len(space) else f"class {tag.class_id}"
-    text = _ascii(f"{f'#{tag.track_id} ' if tag.track_id else ''}{name} {100 * tag.confidence:.0f}%")
+    text = _ascii(spoken(tag, name))
     size = 0.8 * unit
     width, height, below = _text_size(text, size)
     margin = max(1, round(5 * unit))

@@ -30,7 +30,7 @@ from clip_rl_perception.threads.prefetch import Prefetch
 
 AHEAD_BYTES = 64 << 20
 """Memory for frames decoded ahead."""
-OUTPUT_TOPICS = ("mask", "confidence", "disagreement", "overlay")
+OUTPUT_TOPICS = ("mask", "confidence", "disagreement", "instances", "overlay")
 """Last parts of topics that the perception node itself publishes: no input unless asked for by name."""
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from clip_rl_perception.arrays import ByteArray, DoubleArray
 from clip_rl_perception.labels import UNLABELLED, LabelSpace
+from clip_rl_perception.scene.overlay import spoken
 from clip_rl_perception.scene.types import Instrument, Validity
 from clip_rl_perception.viewer import layout
 from clip_rl_perception.viewer.frame_view import FrameView
@@ -135,11 +136,14 @@ class RerunScene:
         tips = _vectors([(tag.tip[0] + 0.5, tag.tip[1] + 0.5) for tag in tags], scale)
         lengths = np.array([[0.35 * max(tag.box.width, tag.box.height)] for tag in tags]).reshape(-1, 1)
         vectors = _vectors([tag.axis for tag in tags], scale) * lengths
+        seen = [(tag, point) for tag in tags for point in tag.keypoints if point.visible]
+        beside = _vectors([(point.x + 0.5, point.y + 0.5) for _, point in seen], scale)
+        marked = [*tags, *(tag for tag, _ in seen)]
         points = rr.Points2D(
-            tips,
-            radii=rr.Radius.ui_points(5.0),
-            class_ids=ids,
-            keypoint_ids=[tag.track_id % 65536 for tag in tags],
+            np.concatenate([tips, beside]),
+            radii=[*[rr.Radius.ui_points(5.0)] * len(tags), *[rr.Radius.ui_points(2.5)] * len(seen)],
+            class_ids=[tag.class_id for tag in marked],
+            keypoint_ids=[tag.track_id % 65536 for tag in marked],
             show_labels=False,
             draw_order=5.0,
         )
@@ -184,7 +188,7 @@ class RerunScene:
         return labels.names[class_id] if labels is not None and class_id < len(labels) else f"class {class_id}"
 
     def _label(self, tag: Instrument) -> str:
-        return f"#{tag.track_id} {self._name(tag.class_id)} {100 * tag.confidence:.0f} %"
+        return spoken(tag, self._name(tag.class_id), " %")
 
     def _now(self) -> np.datetime64:
         self._shown_ns = max(self._shown_ns + 1, time.time_ns())
