@@ -63,6 +63,8 @@ class KeypointConfig:
     """Least heat of a wrist; below it lies where the places say that the shaft ends."""
     near: int = 2
     """Places from an instrument's own up to which a peak is its own."""
+    beyond: float = 1.0
+    """Radii of the shaft before its end up to which there may be a tip: tips lie beyond the end."""
 
 
 def vote(
@@ -146,7 +148,7 @@ def _keypoints(
             x, y = line.end[0].tolist()
             seen = _owner_near(grid, x, y, 0) == number + 1
             points.append(PlacedPoint("wrist", (x, y), float(trust[number]) / 2, seen))
-        own = sorted((peak for peak in tips if peak.owner == number + 1), key=lambda peak: -peak.heat)[:2]
+        own = [peak for peak in tips if peak.owner == number + 1 and _is_beyond(peak, line, config.beyond)][:2]
         for place, peak in enumerate(own, start=1):
             points.append(PlacedPoint(f"tip_{place}", peak.place, peak.heat, True))
         if not own:
@@ -160,6 +162,11 @@ class _Peak:
     place: tuple[float, float]
     heat: float
     owner: int
+
+
+def _is_beyond(peak: _Peak, line: Lines, radii: float) -> bool:
+    ahead = (np.array(peak.place) - line.end[0]) @ line.axis[0]
+    return bool(ahead >= -radii * line.radius[0])
 
 
 def _peaks(logits: FloatArray, grid: npt.NDArray[np.intp], least: float, near: int) -> list[_Peak]:
