@@ -6,6 +6,7 @@ Notation: (h, w) nodes of the logit grid, each place of the head covers 2 x 2 of
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import cv2
 import numpy as np
@@ -171,15 +172,14 @@ def _is_beyond(peak: _Peak, line: Lines, radii: float) -> bool:
 
 def _peaks(logits: FloatArray, grid: npt.NDArray[np.intp], least: float, near: int) -> list[_Peak]:
     """Peaks of a heat map that lie on or beside an instrument, the hottest first, to a part of a place."""
-    heat = 1.0 / (1.0 + np.exp(-np.clip(logits, -30, 30)))
-    highest = cv2.dilate(heat.astype(np.float32), np.ones((3, 3), np.uint8))
-    rows, columns = np.nonzero((heat >= highest) & (heat >= least))
+    highest = cv2.dilate(logits, np.ones((3, 3), np.uint8))
+    rows, columns = np.nonzero((logits >= highest) & (logits >= np.log(least / (1 - least))))
     found = []
     for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
         owner = _owner_near(grid, column, row, near)
         if owner:
             place = column + _vertex(logits[row], column), row + _vertex(logits[:, column], row)
-            found.append(_Peak(place, float(heat[row, column]), owner))
+            found.append(_Peak(place, 1.0 / (1.0 + math.exp(-float(logits[row, column]))), owner))
     return sorted(found, key=lambda peak: -peak.heat)
 
 
@@ -211,7 +211,7 @@ def _entry(line: Lines, own: BoolArray, content: BoolArray, trust: float) -> Pla
     axis, end = line.axis[0], line.end[0]
     rows, columns = np.nonzero(own)
     along = np.stack([columns, rows], axis=1) @ axis
-    steps = np.arange(0.0, 2.0 * (height + width), 0.5)
+    steps = np.arange(0.0, height + width, 0.5)
     path = end + (np.median(along) - end @ axis - steps)[:, None] * axis
     nearest = np.rint(path).astype(int)
     inside = (nearest >= 0).all(axis=1) & (nearest[:, 0] < width) & (nearest[:, 1] < height)
