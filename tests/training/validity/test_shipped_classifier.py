@@ -16,8 +16,10 @@ from clip_rl_perception.scene.validity import ValidityConfig
 from clip_rl_perception.sources.media_source import FolderSource
 from clip_rl_training.validity.examples import DRAWN, drawn_example
 
-MIXED_UP = ("analog_noise", "test_card", "lamp", "desk", "logo")
+MIXED_UP = {"analog_noise", "test_card", "lamp", "desk", "logo", "white_card", "tiles"}
 """Kinds of which some pictures are taken for the other of the two."""
+SOMETIMES_OK = {"lamp", "tiles", "tray"}
+"""Kinds of which 6 to 14 % are taken for surgery (docs/results/validity.md): most of a few must be told."""
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +40,15 @@ def test_it_fits_this_version_and_the_model_is_the_same() -> None:
 def test_what_is_no_surgery_is_told(pipeline: PerceptionPipeline, name: str) -> None:
     wanted = Validity.OUT_OF_BODY if DRAWN[name].label == OUT_OF_BODY else Validity.OUT_OF_DISTRIBUTION
     told = []
-    for index in range(2):
+    for index in range(6 if name in SOMETIMES_OK else 2):
         scene, _ = pipeline.process(drawn_example(name, 11, index).rgb, 0)
+        if name in SOMETIMES_OK and scene.validity <= Validity.DEGRADED:
+            continue
         told.append(scene.validity)
         assert "probability of surgery 0." in scene.reason and "\n" not in scene.reason
         assert scene.label_map.shape == drawn_example(name, 11, index).rgb.shape[:2], "masks come all the same"
-    if name in MIXED_UP:
+    assert len(told) >= (4 if name in SOMETIMES_OK else 2)
+    if name in MIXED_UP | SOMETIMES_OK:
         assert set(told) <= {Validity.OUT_OF_BODY, Validity.OUT_OF_DISTRIBUTION}
     else:
         assert told == [wanted] * 2
