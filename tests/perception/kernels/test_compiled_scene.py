@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
-
 import cv2
 import numpy as np
 import numpy.typing as npt
 import plain_instruments as plain
 import pytest
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.kernels import appearance_kernels, track_kernels
+from clip_rl_perception.kernels import appearance_kernels
 from clip_rl_perception.labels import LabelSpace, label_space_from_names, load_label_space
 from clip_rl_perception.scene.axis import fit_axes
 from clip_rl_perception.scene.instances import InstanceConfig, find_instances
 from clip_rl_perception.scene.instruments import find_instruments
 from clip_rl_perception.scene.label_map import full_size_maps, grid_winners
 from clip_rl_perception.scene.letterbox import frame_to_grid, grid_content_mask, make_letterbox, shown_size
-from clip_rl_perception.scene.types import Box, ContentArea, Instrument, Letterbox
+from clip_rl_perception.scene.types import Box, ContentArea, Letterbox
 
 SPACES = {
     "types": label_space_from_names(["background", "forceps", "scissors", "probe"]),
@@ -98,92 +96,6 @@ def test_boxes_tips_and_confidence_are_those_of_the_plain_way(name: str, tempera
             _, tip, reach = found.axis(border)
             # The line is sampled every half pixel, from a place that rounding moves.
             np.testing.assert_allclose(seen.tip, plain.visible_tip(tip, reach, own, label_map, view), atol=0.51)
-
-
-def test_costs_of_tracks_are_those_of_the_plain_way() -> None:
-    generator = np.random.default_rng(4)
-    shape, view_scale = (20, 26), 0.25
-    for _ in range(10):
-        footprints = (generator.random((3, *shape)) < 0.3).astype(np.uint8)
-        past = (generator.random((4, *shape)) < 0.3).astype(np.uint8)
-        past[3] = 0
-        seen = np.column_stack([generator.random((3, 2)) * 100, unit(generator, 3), generator.integers(0, 2, 3)])
-        known = np.column_stack([generator.random((4, 2)) * 100, unit(generator, 4), generator.integers(-1, 2, 4)])
-        moves = np.stack([np.zeros((4, 2)), generator.normal(0, 200, (4, 2))], axis=1)
-        moves[1] = 0
-        shifts = np.rint(moves * view_scale / 4).astype(np.int64)
-        for on_one_grid in (True, False):
-            costs = track_kernels.assignment_costs(
-                seen, footprints, known, moves, shifts, past, on_one_grid, (1.0, 0.9, 0.6, 0.4), 80.0, 1.9, 1e6
-            )
-            for (n, one), (t, track) in itertools.product(enumerate(seen), enumerate(known)):
-                expected = 1e6
-                for move, shift in zip(moves[t], shifts[t], strict=True):
-                    far = min(1.0, float(np.hypot(*(one[:2] - track[:2] - move))) / 80)
-                    shared = overlap(footprints[n], moved(past[t], *shift)) if on_one_grid else 1 - far
-                    cost = 0.9 * far + 0.6 * (1 - one[2:4] @ track[2:4]) / 2 + (1 - shared)
-                    cost += 0.4 if track[4] >= 0 and track[4] != one[4] else 0.0
-                    expected = min(expected, cost) if cost <= 1.9 else expected
-                assert costs[n, t] == pytest.approx(expected, abs=1e-12)
-
-
-def unit(generator: np.random.Generator, count: int) -> npt.NDArray[np.float64]:
-    """Random unit vectors, (count, 2)."""
-    angles = generator.random(count) * 2 * np.pi
-    return np.stack([np.cos(angles), np.sin(angles)], axis=-1)
-
-
-def moved(footprint: ByteArray, columns: int, rows: int) -> ByteArray:
-    """A footprint shifted; what leaves the grid is lost."""
-    out = np.zeros_like(footprint)
-    for row, column in np.argwhere(footprint):
-        if 0 <= row + rows < out.shape[0] and 0 <= column + columns < out.shape[1]:
-            out[row + rows, column + columns] = 1
-    return out
-
-
-def overlap(one: ByteArray, other: ByteArray) -> float:
-    """Intersection over union."""
-    union = int((one | other).sum())
-    return int((one & other).sum()) / union if union else 0.0
-
-
-def test_footprints_of_another_grid_overlap_nothing() -> None:
-    """A track unseen since the view changed has a footprint of another size; its tip still tells who it is."""
-    from clip_rl_perception.scene.tracks import TrackMemory, track_instruments
-
-    def shaft(tip: tuple[float, float], shape: tuple[int, int]) -> Instrument:
-        return Instrument(1, 0.9, Box(0, 0, 9, 9), tip, (1.0, 0.0), 9.0, True, footprint=np.ones(shape, np.uint8))
-
-    small, large = make_letterbox((64, 64), (64, 64)), make_letterbox((64, 64), (128, 128))
-    step = 30_000_000
-    tags, memory = track_instruments((shaft((5, 5), (16, 16)), shaft((50, 50), (16, 16))), 0, small, TrackMemory())
-    tags, memory = track_instruments((shaft((5, 5), (32, 32)),), step, large, memory)
-    tags, memory = track_instruments((shaft((5, 5), (32, 32)), shaft((50, 50), (32, 32))), 2 * step, large, memory)
-    assert [(tag.track_id, tag.tip) for tag in tags] == [(1, (5, 5)), (2, (50, 50))]
-
-
-def test_footprints_of_another_view_overlap_nothing_though_the_grid_has_their_size() -> None:
-    from clip_rl_perception.scene.tracks import TrackMemory, track_instruments
-
-    def shaft(tip: tuple[float, float], columns: slice) -> Instrument:
-        footprint = np.zeros((16, 16), np.uint8)
-        footprint[:, columns] = 1
-        return Instrument(1, 0.9, Box(0, 0, 9, 9), tip, (1.0, 0.0), 9.0, True, footprint=footprint)
-
-    whole, part = (
-        make_letterbox((640, 640), (64, 64)),
-        make_letterbox((640, 640), (64, 64), ContentArea(Box(320, 320, 320, 320))),
-    )
-    left, right = slice(0, 4), slice(8, 16)
-    step = 30_000_000
-    tags, memory = track_instruments((shaft((80, 80), left), shaft((500, 500), right)), 0, whole, TrackMemory())
-    assert [tag.track_id for tag in tags] == [1, 2]
-    tags, memory = track_instruments((shaft((500, 500), right),), step, part, memory)
-    assert [tag.track_id for tag in tags] == [2]
-    # Far from where the first one was seen, on the cells of the new grid that had its numbers on the old one.
-    tags, memory = track_instruments((shaft((350, 340), left), shaft((500, 500), right)), 2 * step, part, memory)
-    assert [tag.track_id for tag in tags] == [2, 3]
 
 
 @pytest.mark.parametrize("size", [(1024, 991), (1024, 1280), (40, 50)])

@@ -33,7 +33,7 @@ from clip_rl_perception.looks.look import (
 from clip_rl_perception.looks.motion import picture_of
 from clip_rl_perception.model.calibration import Calibration, mean_direction
 from clip_rl_perception.model.text_process import text_of
-from clip_rl_perception.scene import instruments, label_map, tracks, validity
+from clip_rl_perception.scene import instruments, label_map, validity
 from clip_rl_perception.scene.content_area import ContentAreaConfig, ContentAreaTracker
 from clip_rl_perception.scene.instances import InstanceConfig
 from clip_rl_perception.scene.instruments import find_instruments
@@ -150,7 +150,7 @@ class PerceptionPipeline:
             raise EngineError(f"views is {self.config.views}; expected one of {', '.join(map(str, LOOKS_A_FRAME))}")
         if calibration.classifier is not None:
             calibration.classifier.check_measures(MEASURES)
-        for part in (block_mean, label_map, instruments, tracks, validity):
+        for part in (block_mean, label_map, instruments, validity):
             part.warm_up()
 
     @classmethod

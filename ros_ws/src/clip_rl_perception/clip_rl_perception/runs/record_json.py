@@ -117,7 +117,7 @@ def _instrument(row: Sequence[Any]) -> Instrument:
     for name, (count, _) in TAG_ROW.items():
         numbers, place = tuple(row[place : place + count]), place + count
         fields[name] = Box(*numbers) if name == "box" else numbers if count > 1 else numbers[0]
-    return Instrument(**fields)
+    return Instrument(**fields, confirmed=fields["track_id"] > 0)
 
 
 def _basis(data: Mapping[str, Any]) -> Basis:

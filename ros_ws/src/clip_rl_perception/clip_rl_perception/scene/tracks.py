@@ -1,11 +1,13 @@
 """Identities of instruments across frames.
 
-Ours, not a tracker of boxes (SORT, ByteTrack): thin tools cross, and footprint, tip, axis and class tell them apart.
+Ours, not a tracker of boxes (SORT, ByteTrack): thin tools cross, and footprint, tip, axis, entry and class tell them
+apart.
 
-Each frame's instruments are assigned to the known tracks by the smallest total cost (the Hungarian method,
-scipy.optimize.linear_sum_assignment). A cost compares the footprint of the track, moved by its predicted motion, with
-the new footprint (overlap), the predicted tip with the new one, the axes and the classes. Tracks live on unseen for a
-short while, so that an occlusion does not cost them their identity.
+Each frame's instruments are assigned to the known tracks by the smallest total cost (the Hungarian method) of
+`track_costs`. What is seen for the first time is tentative, without a number: a speck of light or of tissue comes and
+goes. It is confirmed, and gets a number, once it was seen often enough, or at once where it is large and reaches the
+border of the content, as specks do not. Tentative tracks end soon when they are not seen; confirmed ones live on for a
+while, so that an occlusion, smoke, or a short way out of the picture does not cost them their identity.
 
 The class of a track is that with the most votes, a vote being a frame's confidence, halved every `vote_half_life_s`; so
 a tag's class does not flicker and may for some frames differ from the pixels under it in the mask.
@@ -17,42 +19,43 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
-from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.kernels import track_kernels as kernels
-from clip_rl_perception.scene.letterbox import STRIDE, make_letterbox
-from clip_rl_perception.scene.types import Box, Instrument, Letterbox
+from clip_rl_perception.scene.assignment import cheapest_assignment
+from clip_rl_perception.scene.track_costs import NEVER, CostConfig, Past, assignment_costs, content_px, entry_of
+from clip_rl_perception.scene.types import Instrument, Letterbox
 
 _SECOND = 1_000_000_000
-_NEVER = 1e6
-"""Cost of an assignment that is not possible."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TrackConfig:
     """How instruments are followed."""
 
-    max_unseen_s: float = 0.5
-    """A track that is not seen for longer ends; what appears later gets a new identity, s."""
+    max_unseen_s: float = 2.0
+    """A confirmed track that is not seen for longer ends; what appears later gets a new identity, s."""
+    tentative_unseen_s: float = 0.2
+    """A tentative one that is not seen for longer ends, s; at low rates one that is missing in a frame."""
+    confirm_frames: int = 5
+    """A track is confirmed when it was seen in so many frames"""
+    confirm_s: float = 1.0
+    """within this time, s,"""
+    confirm_area: float = 0.0075
+    """covering at least this share of the content in each of them;"""
+    small_confirm_s: float = 2.0
+    """when it has been there for so long, s,"""
+    small_confirm_area: float = 0.002
+    """and covers at least this share;"""
+    sure_area: float = 0.01
+    """or at once when it covers this share and reaches the border of the content."""
     clock_jump_s: float = 1.0
     """A stamp this much before the last one is a clock set back (bag loop): identities begin anew, s."""
     coast_s: float = 0.2
     """Time constant with which the motion of an unseen track comes to rest, s."""
-    tip_scale: float = 0.25
-    """Distance of tips that counts as far, as a part of the frame's diagonal."""
-    overlap_weight: float = 1.0
-    """Weight of 1 - overlap in the cost."""
-    tip_weight: float = 1.0
-    """Weight of the tip's distance over its scale, at most 1, in the cost."""
-    axis_weight: float = 0.6
-    """Weight of (1 - cosine of the angle between the axes) / 2 in the cost: tips meet, but come from their own side."""
-    class_weight: float = 0.4
-    """Weight of disagreeing classes in the cost."""
-    max_cost: float = 1.9
-    """Pairs that cost more are different instruments."""
+    costs: CostConfig = dataclasses.field(default_factory=CostConfig)
+    """What speaks against a continuation."""
     velocity_time_s: float = 0.1
     """Time constant of the velocity's exponential smoothing, s."""
+    entry_time_s: float = 0.3
+    """Time constant of the smoothing of axis and entry, s; less of them is taken from a sight of a part alone."""
     vote_half_life_s: float = 0.5
     """Time after which a vote for a class counts half, s."""
     visibility_window_s: float = 1.0
@@ -64,14 +67,23 @@ class Track:
     """What is remembered of one instrument."""
 
     track_id: int
+    """0 while it is tentative."""
     instrument: Instrument
     """As last seen."""
     stamp_ns: int
     """When it was last seen."""
+    unseen_s: float
+    """Time between that and when it was seen before, s."""
+    first_ns: int
+    """When it was first seen."""
     first_frame: int
     """Number of the frame in which it began."""
     velocity: tuple[float, float] | None
     """Of the tip, px/s; None until two frames were seen."""
+    axis: tuple[float, float]
+    """Mean of the last sights, unit vector."""
+    entry: tuple[float, float]
+    """Mean of the last sights, px; as of `entry_of`."""
     areas: tuple[tuple[int, float], ...]
     """(stamp, area) within the visibility window."""
     votes: tuple[tuple[int, float], ...]
@@ -83,6 +95,7 @@ class TrackMemory:
     """State of the tracker between frames. Immutable: the same frames from the same state give the same tracks."""
 
     tracks: tuple[Track, ...] = ()
+    """By id; tentative ones first."""
     next_id: int = 1
     stamp_ns: int | None = None
     """Of the last frame."""
@@ -116,8 +129,8 @@ def track_instruments(
         config: how to follow.
 
     Returns:
-        The instruments with identity, age, velocity, visibility and smoothed class, ordered by identity; and the memory
-        for the next frame.
+        The instruments with identity (0 while tentative), age, velocity, visibility, smoothed class and how long they
+        were out of sight, ordered by identity; and the memory for the next frame.
     """
     config = config or TrackConfig()
     last_ns = memory.stamp_ns
@@ -125,23 +138,37 @@ def track_instruments(
         memory, last_ns = TrackMemory(), None
     stamp_ns = stamp_ns if last_ns is None else max(stamp_ns, last_ns)
     frame = memory.frame + 1
-    alive = [track for track in memory.tracks if stamp_ns - track.stamp_ns <= config.max_unseen_s * _SECOND]
+    alive = [track for track in memory.tracks if _lives(track, stamp_ns, last_ns, config)]
     shape = next((item.footprint.shape for item in instruments if item.footprint is not None), None)
     grid = (view, (shape[0], shape[1])) if shape is not None else memory.grid
     # Footprints of another view do not lie on this grid; tips and classes still tell who is who.
     same_grid = grid is not None and grid == memory.grid
-    pairs = _assign(instruments, alive, stamp_ns, view, grid[1] if grid is not None and same_grid else None, config)
+    past = [_past(track, stamp_ns, config) for track in alive]
+    comparable = grid[1] if grid is not None and same_grid else None
+    costs, columns = None, [-1] * len(instruments)
+    if instruments and alive:
+        costs = assignment_costs(instruments, past, view, comparable, config.costs)
+        columns = cheapest_assignment(costs).tolist()
+        columns = [column if costs[row, column] < NEVER else -1 for row, column in enumerate(columns)]
     updated: list[Track] = []
     next_id = memory.next_id
-    for index, instrument in enumerate(instruments):
-        known = pairs.get(index)
-        if known is None:
-            updated.append(_begin(instrument, next_id, stamp_ns, frame))
-            next_id += 1
+    free = set(range(len(alive))) - set(columns)
+    for row, instrument in enumerate(instruments):
+        if columns[row] < 0:
+            track = _begin(instrument, view, stamp_ns, frame)
         else:
-            updated.append(_continue(known, instrument, stamp_ns, config))
-    seen = {track.track_id for track in updated}
-    unseen = [track for track in alive if track.track_id not in seen]
+            track = _continue(alive[columns[row]], instrument, view, stamp_ns, config)
+        if not track.track_id and _confirmed(track, content_px(view), config):
+            # One that came back too far from where it left to be known at once: by its entry it is known now.
+            fitting = [k for k in free if costs is not None and costs[row, k] < NEVER and alive[k].track_id]
+            if costs is not None and fitting:
+                known = min(fitting, key=lambda k: float(costs[row, k]))
+                free.remove(known)
+                track = dataclasses.replace(track, track_id=alive[known].track_id, first_frame=alive[known].first_frame)
+            else:
+                track, next_id = dataclasses.replace(track, track_id=next_id), next_id + 1
+        updated.append(track)
+    unseen = [alive[column] for column in sorted(free)]
     if not same_grid:
         unseen = [_without_footprint(track) for track in unseen]
     tags = sorted((_tag(track, frame) for track in updated), key=lambda tag: tag.track_id)
@@ -149,48 +176,37 @@ def track_instruments(
     return tuple(tags), TrackMemory(tracks, next_id, stamp_ns, frame, grid)
 
 
-def _assign(
-    instruments: tuple[Instrument, ...],
-    tracks: list[Track],
-    stamp_ns: int,
-    view: Letterbox,
-    shape: tuple[int, int] | None,
-    config: TrackConfig,
-) -> dict[int, Track]:
-    """Instrument index -> its track, for those that continue one; `shape` of footprints that can be compared."""
-    if not instruments or not tracks:
-        return {}
-    seen = np.array([(*item.tip, *item.axis, item.class_id) for item in instruments], np.float64)
-    known = np.array([(*track.instrument.tip, *track.instrument.axis, _agreed(track)) for track in tracks], np.float64)
-    moves = np.array([_possible_moves(track, stamp_ns, config) for track in tracks], np.float64)
-    # Footprints move by the whole nodes nearest to a motion.
-    shifts = np.rint(moves * (view.scale / STRIDE)).astype(np.int64)
-    costs = kernels.assignment_costs(
-        seen, _stacked(instruments, shape), known, moves, shifts,
-        _stacked([track.instrument for track in tracks], shape), shape is not None,
-        tuple(float(w) for w in (config.overlap_weight, config.tip_weight, config.axis_weight, config.class_weight)),
-        config.tip_scale * math.hypot(*view.frame_size), float(config.max_cost), _NEVER,
-    )  # fmt: skip
-    columns = kernels.cheapest_assignment(costs)
-    return {
-        row: tracks[column]
-        for row, column in enumerate(columns.tolist())
-        if column >= 0 and costs[row, column] < _NEVER
-    }
+def _lives(track: Track, stamp_ns: int, last_ns: int | None, config: TrackConfig) -> bool:
+    unseen_s = (stamp_ns - track.stamp_ns) / _SECOND
+    if track.track_id or track.stamp_ns == last_ns:  # after a frame that showed it there was none that lacked it
+        return unseen_s <= config.max_unseen_s
+    return unseen_s <= config.tentative_unseen_s
 
 
-def _agreed(track: Track) -> int:
-    """What a track has been called so far; -1 where nothing is known."""
-    return _elected(track.votes) if track.votes else -1
+def _confirmed(track: Track, content: float, config: TrackConfig) -> bool:
+    """Whether it has been seen long enough; see `TrackConfig`."""
+    seen = track.instrument
+    if seen.touches_border and seen.area >= config.sure_area * content:
+        return True
+    since = track.stamp_ns - config.confirm_s * _SECOND
+    if (
+        sum(stamp >= since and area >= config.confirm_area * content for stamp, area in track.areas)
+        >= config.confirm_frames
+    ):
+        return True
+    lasted = track.stamp_ns - track.first_ns >= config.small_confirm_s * _SECOND
+    return lasted and seen.area >= config.small_confirm_area * content
 
 
-def _stacked(instruments: Sequence[Instrument], shape: tuple[int, int] | None) -> ByteArray:
-    """Footprints (n, h, w); empty where there is none of this shape: it overlaps nothing."""
-    stack = np.zeros((len(instruments), *(shape or (0, 0))), np.uint8)
-    for index, item in enumerate(instruments):
-        if item.footprint is not None and item.footprint.shape == shape:
-            stack[index] = item.footprint
-    return stack
+def _past(track: Track, stamp_ns: int, config: TrackConfig) -> Past:
+    return Past(
+        track.instrument,
+        track.axis,
+        track.entry,
+        _elected(track.votes) if track.votes else -1,
+        _possible_moves(track, stamp_ns, config),
+        (stamp_ns - track.stamp_ns) / _SECOND,
+    )
 
 
 def _possible_moves(
@@ -212,43 +228,62 @@ def _without_footprint(track: Track) -> Track:
     return dataclasses.replace(track, instrument=dataclasses.replace(track.instrument, footprint=None))
 
 
-def _begin(instrument: Instrument, track_id: int, stamp_ns: int, frame: int) -> Track:
+def _begin(instrument: Instrument, view: Letterbox, stamp_ns: int, frame: int) -> Track:
     return Track(
-        track_id=track_id,
+        track_id=0,
         instrument=instrument,
         stamp_ns=stamp_ns,
+        unseen_s=0.0,
+        first_ns=stamp_ns,
         first_frame=frame,
         velocity=None,
+        axis=instrument.axis,
+        entry=entry_of(instrument, view),
         areas=((stamp_ns, instrument.area),),
         votes=((instrument.class_id, max(instrument.confidence, 1e-6)),),
     )
 
 
-def _continue(track: Track, instrument: Instrument, stamp_ns: int, config: TrackConfig) -> Track:
+def _continue(track: Track, instrument: Instrument, view: Letterbox, stamp_ns: int, config: TrackConfig) -> Track:
     seconds = (stamp_ns - track.stamp_ns) / _SECOND
     velocity = track.velocity
     if seconds > 0:
         # The first motion is taken as it is; there is nothing yet to smooth it with.
         share = 1.0 if velocity is None else 1 - math.exp(-seconds / config.velocity_time_s)
-        (x, y), (before_x, before_y), (tip_x, tip_y) = velocity or (0.0, 0.0), track.instrument.tip, instrument.tip
-        velocity = (
-            (1 - share) * x + share * ((tip_x - before_x) / seconds),
-            (1 - share) * y + share * ((tip_y - before_y) / seconds),
-        )
+        (before_x, before_y), (tip_x, tip_y) = track.instrument.tip, instrument.tip
+        motion = (tip_x - before_x) / seconds, (tip_y - before_y) / seconds
+        velocity = _mixed(velocity or (0.0, 0.0), motion, share)
     decay = 0.5 ** (seconds / config.vote_half_life_s)
     votes = {class_id: weight * decay for class_id, weight in track.votes}
     votes[instrument.class_id] = votes.get(instrument.class_id, 0.0) + max(instrument.confidence, 1e-6)
     window = config.visibility_window_s * _SECOND
     recent = tuple((stamp, area) for stamp, area in track.areas if stamp_ns - stamp <= window)
-    return Track(
-        track_id=track.track_id,
+    areas = (*recent, (stamp_ns, instrument.area))
+    share = (1 - math.exp(-seconds / config.entry_time_s)) * _visibility(areas)
+    x, y = _mixed(track.axis, instrument.axis, share)
+    length = math.hypot(x, y)
+    return dataclasses.replace(
+        track,
         instrument=instrument,
         stamp_ns=stamp_ns,
-        first_frame=track.first_frame,
+        unseen_s=seconds,
         velocity=velocity,
-        areas=(*recent, (stamp_ns, instrument.area)),
+        axis=(x / length, y / length) if length > 1e-6 else instrument.axis,
+        entry=_mixed(track.entry, entry_of(instrument, view), share),
+        areas=areas,
         votes=tuple((class_id, weight) for class_id, weight in votes.items() if weight > 1e-9),
     )
+
+
+def _mixed(before: tuple[float, float], now: tuple[float, float], share: float) -> tuple[float, float]:
+    """Of two pairs, a share of the second."""
+    return (1 - share) * before[0] + share * now[0], (1 - share) * before[1] + share * now[1]
+
+
+def _visibility(areas: Sequence[tuple[int, float]]) -> float:
+    """The last area over the largest."""
+    largest = max(area for _, area in areas)
+    return float(areas[-1][1] / largest) if largest > 0 else 1.0
 
 
 def _elected(votes: tuple[tuple[int, float], ...]) -> int:
@@ -256,21 +291,13 @@ def _elected(votes: tuple[tuple[int, float], ...]) -> int:
 
 
 def _tag(track: Track, frame: int) -> Instrument:
-    largest = max(area for _, area in track.areas)
     return dataclasses.replace(
         track.instrument,
         class_id=_elected(track.votes),
-        visibility=float(track.instrument.area / largest) if largest > 0 else 1.0,
+        visibility=_visibility(track.areas),
         track_id=track.track_id,
         age=frame - track.first_frame,
         velocity=track.velocity or (0.0, 0.0),
+        confirmed=track.track_id > 0,
+        unseen_s=track.unseen_s,
     )
-
-
-def warm_up() -> None:
-    """Compile what `track_instruments` needs, once per process, so that the first frame does not wait for it."""
-    box, footprint = Box(0, 0, 4, 4), np.ones((2, 2), np.uint8)
-    item = Instrument(0, 1.0, box, (0.0, 0.0), (1.0, 0.0), 1.0, False, footprint=footprint)
-    view = make_letterbox((8, 8), (8, 8))
-    _, memory = track_instruments((item,), 0, view, TrackMemory())
-    track_instruments((item,), 1, view, memory)

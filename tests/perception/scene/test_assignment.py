@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from clip_rl_perception.kernels.track_kernels import cheapest_assignment
+from clip_rl_perception.scene.assignment import cheapest_assignment
 from scipy.optimize import linear_sum_assignment
 
 
