@@ -258,7 +258,7 @@ def test_bad_input_is_named_and_the_rest_is_evaluated(tmp_path: Path) -> None:
 def test_an_engine_that_fails_on_a_frame_loses_that_frame_only(tmp_path: Path) -> None:
     class Flaky(ColorEngine):
         def infer(self, rgb: Any, text: Any, **options: Any) -> Any:
-            if len(self.calls) == 3:
+            if len(self.calls) in (3, 4):  # the look whose turn it is, and the plain one in its place
                 self.calls.append(rgb)
                 raise EngineError("out of memory")
             return super().infer(rgb, text, **options)
@@ -271,10 +271,25 @@ def test_an_engine_that_fails_on_a_frame_loses_that_frame_only(tmp_path: Path) -
     assert "at 1700000000.120 s: processing failed: out of memory; left out" in run.problems[0]
 
 
+def test_a_look_that_fails_once_gives_way_to_the_plain_one(tmp_path: Path) -> None:
+    class Once(ColorEngine):
+        def infer(self, rgb: Any, text: Any, **options: Any) -> Any:
+            if len(self.calls) == 3:
+                self.calls.append(rgb)
+                raise EngineError("out of memory")
+            return super().infer(rgb, text, **options)
+
+    model = color_model()
+    model.pipeline.engine = Once()
+    run = replayed(write_bag(tmp_path / "bag"), model=model)
+    assert [frame.kind for frame in run.frames] == ["mask"] * 8
+    assert "failed, 0 of 1 taken: out of memory" in run.frames[3].reason
+
+
 def test_an_engine_that_raises_anything_loses_that_frame_only(tmp_path: Path) -> None:
     class Odd(ColorEngine):
         def infer(self, rgb: Any, text: Any, **options: Any) -> Any:
-            if len(self.calls) == 1:
+            if len(self.calls) in (1, 2):
                 self.calls.append(rgb)
                 raise RuntimeError("CUDA error:\n  an illegal memory access")
             return super().infer(rgb, text, **options)
