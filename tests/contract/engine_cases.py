@@ -17,10 +17,13 @@ from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.model.checkpoint import Calibration, Checkpoint
 from clip_rl_perception.model.checkpoint_network import save_checkpoint
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
-from clip_rl_perception.model.segmenter_config import InstanceHeadConfig, SegmenterConfig
+from clip_rl_perception.model.segmenter_config import CloseUpConfig, InstanceHeadConfig, SegmenterConfig
 
 SIZE = (64, 96)
 GRID = (16, 24)
+SIDE = 64
+"""Of close-ups."""
+BRANCH = CloseUpConfig((16, 24), (2, 1), own_layers=True, side=SIDE)
 ANYTHING = Bounds(label_agreement=0.0, logit_error=100.0, instance_error=100.0)
 """An untrained network's labels hang on the last bit; the tests compare log-probabilities themselves."""
 
@@ -75,10 +78,12 @@ CASES = {
 }
 
 
-def save_random_checkpoint(stem: Path, seed: int = 0) -> Path:
-    """The tiny network with an instance head, untrained; returns the weights' path."""
+def save_random_checkpoint(stem: Path, seed: int = 0, close_up: CloseUpConfig = BRANCH) -> Path:
+    """The tiny network with an instance head and a branch for close-ups, untrained; returns the weights' path."""
     torch.manual_seed(seed)
-    config = dataclasses.replace(SegmenterConfig.tiny(), instance_head=InstanceHeadConfig(16, (1, 1)))
+    config = dataclasses.replace(
+        SegmenterConfig.tiny(), instance_head=InstanceHeadConfig(16, (1, 1)), close_up=close_up
+    )
     segmenter = ClipRlSegmenter(config).eval()
     space = load_label_space("endovis2018-type")
     text = segmenter.encode_text(space)
@@ -91,6 +96,11 @@ def image(seed: int = 0) -> ByteArray:
     coarse = torch.rand(1, 3, 4, 6, generator=torch.Generator().manual_seed(seed))
     smooth = torch.nn.functional.interpolate(coarse, SIZE, mode="bilinear", align_corners=False)
     return np.ascontiguousarray((smooth[0].permute(1, 2, 0) * 255).byte().numpy())
+
+
+def close_up(seed: int = 0) -> ByteArray:
+    """A square like `image`."""
+    return np.ascontiguousarray(image(seed)[:SIDE, :SIDE])
 
 
 def text_rows(classes: int = 5, seed: int = 0) -> FloatArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.model.checkpoint import Calibration, Checkpoint, load_checkpoint
 from clip_rl_perception.model.checkpoint_network import save_checkpoint
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
-from clip_rl_perception.model.segmenter_config import SegmenterConfig
-from engine_cases import CASES, GRID, SIZE, Case, image, text_rows
+from clip_rl_perception.model.segmenter_config import CloseUpConfig, SegmenterConfig
+from engine_cases import CASES, GRID, SIDE, SIZE, Case, close_up, image, save_random_checkpoint, text_rows
 
 TOLERANCE = {"fp32": 2e-3, "fp16": 0.1, "bf16": 0.5, "int8": 3.0}
 """Largest difference of log-probabilities from the reference."""
@@ -170,6 +171,64 @@ def test_views_and_read_only_frames_are_taken(engine: Engine) -> None:
     padded[2:-2, 3:-3] = rgb
     for variant in (frozen, padded[2:-2, 3:-3], np.ascontiguousarray(rgb[::-1, ::-1])[::-1, ::-1]):
         np.testing.assert_array_equal(engine.infer(variant, text_rows()).log_probs, expected)
+
+
+@torch.no_grad()
+def reference_close_up(checkpoint: Checkpoint, rgb: ByteArray) -> FloatArray:
+    segmenter = checkpoint.segmenter
+    normalised = (segmenter.prepare(torch.from_numpy(rgb)[None]) - segmenter.mean) / segmenter.std
+    assert segmenter.close_up is not None
+    embedding: FloatArray = segmenter.close_up(segmenter.close_up_map(normalised)).embedding[0].numpy()
+    return embedding
+
+
+def test_close_ups_are_embedded_as_the_reference_does(engine: Engine, checkpoint: Checkpoint) -> None:
+    assert engine.info.close_up_side == SIDE
+    for seed in range(3):
+        found = engine.embed_close_up(close_up(seed))
+        assert found.shape == (128,) and found.dtype == np.float32
+        assert np.linalg.norm(found) == pytest.approx(1.0, abs=1e-2)
+        least = 0.9999 if engine.info.precision == "fp32" else 0.99
+        assert float(found @ reference_close_up(checkpoint, close_up(seed))) >= least
+    assert 0 < engine.close_up_ms < math.inf
+
+
+def test_close_ups_and_frames_leave_each_other_alone(engine: Engine) -> None:
+    rgb, before = close_up(), engine.infer(image(), text_rows())
+    first = engine.embed_close_up(rgb)
+    kept, logits = first.copy(), before.log_probs.copy()
+    other = engine.embed_close_up(close_up(4))
+    after = engine.infer(image(), text_rows())
+    np.testing.assert_array_equal(first, kept)
+    np.testing.assert_array_equal(engine.embed_close_up(rgb), kept)
+    np.testing.assert_array_equal(rgb, close_up())
+    assert not np.array_equal(other, kept)
+    np.testing.assert_array_equal(before.log_probs, logits)
+    np.testing.assert_array_equal(after.log_probs, logits)
+
+
+def test_other_close_ups_are_refused(engine: Engine) -> None:
+    for rgb in (np.zeros((32, 32, 3), np.uint8), np.zeros((SIDE, SIDE, 3), np.float32), None):
+        with pytest.raises(EngineError, match=r"a close-up is .*; this engine takes uint8 \(64, 64, 3\)"):
+            engine.embed_close_up(rgb)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["torch-fp32", "torch-bf16", "openvino-fp32"])
+def test_a_branch_without_layers_of_its_own_reads_the_encoder(name: str, tmp_path: Path) -> None:
+    shared = load_checkpoint(save_random_checkpoint(tmp_path / "model", 1, CloseUpConfig((16,), (2,), side=SIDE)))
+    engine = case_here(name).make(shared, tmp_path)
+    assert float(engine.embed_close_up(close_up()) @ reference_close_up(shared, close_up())) >= 0.99
+    engine.close()
+
+
+@pytest.mark.parametrize("name", ["torch-fp32", "openvino-fp32"])
+def test_a_network_without_the_branch_says_so(name: str, tmp_path: Path) -> None:
+    plain = load_checkpoint(save_random_checkpoint(tmp_path / "model", 1, CloseUpConfig()))
+    engine = case_here(name).make(plain, tmp_path)
+    assert engine.info.close_up_side is None and engine.types is None
+    with pytest.raises(EngineError, match="no branch for close-ups"):
+        engine.embed_close_up(close_up())
+    engine.close()
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,12 @@ from clip_rl_perception.arrays import FloatArray
 from clip_rl_perception.commands import build_engine as command
 from clip_rl_perception.engine import build, build_progress, load, openvino_engine
 from clip_rl_perception.engine.build import build_engine
+from clip_rl_perception.engine.embedded_types import TYPES_FILE
 from clip_rl_perception.engine.golden import GOLDEN_FILE
 from clip_rl_perception.engine.load import load_engine, open_engine
 from clip_rl_perception.engine.manifest import MANIFEST_FILE, Bounds
 from clip_rl_perception.engine.protocol import EngineError, EngineInfo
+from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.model.checkpoint import Checkpoint, CheckpointError, load_checkpoint, open_checkpoint
 from clip_rl_perception.model.checkpoint_files import sha256
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
@@ -71,13 +73,18 @@ def forge_hash(directory: Path, name: str) -> None:
     edit_manifest(directory, lambda data: data["files"].update({name: sha256(directory / name)}))
 
 
-def spoil_weights(directory: Path, change: Callable[[FloatArray], FloatArray], shape: str = "") -> None:
-    """Change tensors of the compiled network (of one shape) and forge the hash, as a compiler's fault would."""
-    layers = list(ElementTree.parse(directory / openvino_engine.NETWORK_FILE).iter("data"))
+def spoil_weights(
+    directory: Path,
+    change: Callable[[FloatArray], FloatArray],
+    shape: str = "",
+    graph: str = openvino_engine.NETWORK_FILE,
+) -> None:
+    """Change tensors of a compiled graph (of one shape) and forge the hash, as a compiler's fault would."""
+    layers = list(ElementTree.parse(directory / graph).iter("data"))
     weights = [layer.attrib for layer in layers if layer.get("element_type") == "f32" and "offset" in layer.attrib]
     chosen = [weight for weight in weights if (weight["shape"] == shape if shape else int(weight["size"]) > 10_000)]
     assert chosen
-    path = directory / NETWORK_WEIGHTS
+    path = (directory / graph).with_suffix(".bin")
     content = bytearray(path.read_bytes())
     for weight in chosen:
         start, end = int(weight["offset"]), int(weight["offset"]) + int(weight["size"])
@@ -169,7 +176,14 @@ def test_a_manifest_that_is_no_manifest(engine: Path, checkpoint: Checkpoint, te
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("versions", None), ("input_size", 64), ("input_size", [64, 96, 3]), ("bounds", {"tolerance": 1}), ("files", [])],
+    [
+        ("versions", None),
+        ("input_size", 64),
+        ("input_size", [64, 96, 3]),
+        ("bounds", {"tolerance": 1}),
+        ("files", []),
+        ("close_up_side", "64"),
+    ],
 )
 def test_a_manifest_with_a_garbled_field(engine: Path, checkpoint: Checkpoint, field: str, value: Any) -> None:
     edit_manifest(engine, lambda data: data.update({field: value}))
@@ -253,6 +267,25 @@ def test_a_truncated_graph_with_a_forged_hash(engine: Path, checkpoint: Checkpoi
     assert "cannot be read" in refusal(engine, checkpoint)
 
 
+def test_a_wrong_branch_for_close_ups_is_found_by_the_golden_frames(engine: Path, checkpoint: Checkpoint) -> None:
+    spoil_weights(engine, np.negative, shape="128, 24, 1, 1", graph=openvino_engine.CLOSE_UP_FILE)
+    assert "fails its golden frames: the embedding of a golden close-up has cosine" in refusal(engine, checkpoint)
+
+
+def test_types_are_embedded_when_the_engine_is_built(engine: Path, checkpoint: Checkpoint) -> None:
+    opened = open_engine(engine, checkpoint)
+    assert opened.types is not None
+    assert opened.types.space.names == load_label_space("endovis2018-type").names[1:]
+    expected = checkpoint.encode_text(opened.types.space).numpy()
+    np.testing.assert_allclose(opened.types.text, expected, atol=1e-6)
+    opened.close()
+    path = engine / TYPES_FILE
+    for content in (b"no types", safetensors.numpy.save({"text": opened.types.text[:2]}, {"space": "{}"})):
+        path.write_bytes(content)
+        forge_hash(engine, path.name)
+        assert re.search(r"types .* cannot be read", refusal(engine, checkpoint))
+
+
 def test_golden_frames_of_another_shape(engine: Path, checkpoint: Checkpoint) -> None:
     path = engine / GOLDEN_FILE
     arrays = safetensors.numpy.load_file(path)
@@ -260,6 +293,8 @@ def test_golden_frames_of_another_shape(engine: Path, checkpoint: Checkpoint) ->
         ({"images": np.zeros((1, 32, 32, 3), np.uint8)}, "fails on its golden frames: rgb is uint8"),
         ({"images": np.zeros((0, *SIZE, 3), np.uint8)}, "contradict themselves"),
         ({"log_probs": arrays["log_probs"][:, :2]}, "contradict themselves"),
+        ({"close_up_embeddings": arrays["close_up_embeddings"][:0]}, "contradict themselves"),
+        ({"close_ups": np.zeros((1, 32, 32, 3), np.uint8)}, "fails on its golden frames: a close-up is uint8"),
     ):
         safetensors.numpy.save_file({**arrays, **change}, path)
         forge_hash(engine, path.name)

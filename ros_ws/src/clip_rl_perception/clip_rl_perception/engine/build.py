@@ -16,9 +16,11 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.engine import golden as gate
 from clip_rl_perception.engine.backends import Backend, backend_named
 from clip_rl_perception.engine.build_progress import Progress, stage
+from clip_rl_perception.engine.embedded_types import save_types
 from clip_rl_perception.engine.manifest import BOUNDS, MANIFEST_FILE, Bounds, Manifest, write_manifest
-from clip_rl_perception.engine.protocol import EngineError
+from clip_rl_perception.engine.protocol import EmbeddedTypes, EngineError
 from clip_rl_perception.engine.torch_engine import TorchEngine, engine_info
+from clip_rl_perception.instrument_types import usual_types
 from clip_rl_perception.model.checkpoint import Checkpoint
 from clip_rl_perception.model.checkpoint_files import sha256
 
@@ -129,6 +131,9 @@ def _build_into(
         kept_back = gate.reference_outputs(reference, held_out, text) if quantised else None
     with stage(f"compile for {backend.name} {precision} {size[0]}x{size[1]}", progress):
         backend.write_graphs(checkpoint, size, precision, directory, calibration)
+    if manifest.close_up_side is not None:
+        types = usual_types(checkpoint.label_space)
+        save_types(directory, EmbeddedTypes(types, checkpoint.encode_text(types).cpu().numpy()))
     manifest = dataclasses.replace(manifest, files={path.name: sha256(path) for path in sorted(directory.iterdir())})
     with stage("golden frames on the compiled engine", progress):
         engine = backend.open(directory, manifest, threads)

@@ -6,12 +6,13 @@ A frame: upload, network, download. Notation as in `protocol`.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
+from torch import Tensor
 
-from clip_rl_perception.engine.device_graphs import DeviceGraphs, Log, Program
-from clip_rl_perception.engine.protocol import Engine, EngineInfo
+from clip_rl_perception.engine.device_graphs import DeviceCloseUp, DeviceGraphs, Log, Program
+from clip_rl_perception.engine.protocol import CloseUpGraph, Engine, EngineInfo
 from clip_rl_perception.errors import one_line
 
 
@@ -54,6 +55,13 @@ class DeviceEngine(Engine):
                 self._log(f"{self._info.describe()}: no CUDA graphs ({reason}); running without, slower")
                 made = DeviceGraphs(self._program(classes), self._info, classes, self._device)
         return made
+
+    def _close_up_network(self) -> Callable[[Tensor], Tensor]:
+        """Of uint8 close-ups (1, S, S, 3) on the device their embeddings, float32 (1, D)."""
+        raise NotImplementedError
+
+    def _make_close_up(self, side: int) -> CloseUpGraph:
+        return DeviceCloseUp(self._close_up_network(), side, self._device)
 
     @contextlib.contextmanager
     def _running(self) -> Iterator[None]:

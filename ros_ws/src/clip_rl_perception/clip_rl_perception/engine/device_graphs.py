@@ -83,6 +83,22 @@ class DeviceGraphs:
         self.output = self._program.network(self.image, self.text)
 
 
+class DeviceCloseUp:
+    """A graph of close-ups bound to its own static tensors: the `CloseUpGraph` of a `DeviceEngine`. Not recorded."""
+
+    def __init__(self, network: Callable[[Tensor], Tensor], side: int, device: torch.device) -> None:
+        self._network = network
+        self._image = torch.zeros((1, side, side, 3), dtype=torch.uint8, device=device)
+        self._send = Upload(self._image)
+        self._fetch = Download(device)
+
+    def __call__(self, rgb: ByteArray) -> FloatArray:
+        """As `CloseUpGraph`, on the current stream."""
+        self._send(rgb)
+        embedding: FloatArray = self._fetch.begin("embedding", self._network(self._image))()[0]
+        return embedding
+
+
 class Upload:
     """Arrays into a static device tensor, through two pinned buffers in turn: filling one never waits for the other."""
 

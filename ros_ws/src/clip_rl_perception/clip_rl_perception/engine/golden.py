@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -37,6 +38,10 @@ class GoldenFrames:
     """Reference log-probabilities, (N, K, h, w)."""
     instances: FloatArray | None = None
     """What the reference says of instruments, (N, 9, H/8, W/8); None: it has no instance head."""
+    close_ups: ByteArray | None = None
+    """The middle of each frame as a close-up, uint8 (N, S, S, 3); None: the network has no branch for them."""
+    close_up_embeddings: FloatArray | None = None
+    """Reference embeddings of these, (N, D), unit rows; there where they are."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +57,8 @@ class GateResult:
     instance_error: float = 0.0
     """Root mean square difference of what is said of instruments, all but the axes: those of places without an
     instrument are any. 0 where nothing is said."""
+    close_up_cosine: float = 1.0
+    """Least cosine between the embedding of a close-up and the reference's; 1 where there are none."""
 
     def describe(self) -> str:
         """One phrase, for progress lines."""
@@ -75,17 +82,26 @@ class GateResult:
                 f"what is said of instruments differs by {self.instance_error:.4g} RMS, "
                 f"at most {bounds.instance_error:.4g} may"
             )
+        if not self.close_up_cosine >= bounds.close_up_cosine:
+            return (
+                f"the embedding of a golden close-up has cosine {self.close_up_cosine:.4f} with the reference's, "
+                f"at least {bounds.close_up_cosine:.4f} it must"
+            )
         return None
 
 
 def reference_outputs(reference: Engine, images: Sequence[ByteArray], text: FloatArray) -> GoldenFrames:
     """Run `reference`, the FP32 torch engine, on network-sized `images` and keep its outputs."""
     outputs = [reference.infer(image, text) for image in images]
+    side = reference.info.close_up_side
+    close_ups = [_middle(image, side) for image in images] if side is not None else []
     return GoldenFrames(
         images=np.stack(images),
         text=text,
         log_probs=np.stack([output.log_probs for output in outputs]),
         instances=_stacked([output.instances for output in outputs]),
+        close_ups=np.stack(close_ups) if close_ups else None,
+        close_up_embeddings=np.stack(list(map(reference.embed_close_up, close_ups))) if close_ups else None,
     )
 
 
@@ -93,6 +109,15 @@ def _stacked(said: Sequence[FloatArray | None]) -> FloatArray | None:
     told = [values for values in said if values is not None]
     # In C order: torch may keep channels last, and what is written to a file are the bytes as they lie.
     return np.ascontiguousarray(np.stack(told)) if told else None
+
+
+def _middle(image: ByteArray, side: int) -> ByteArray:
+    """The square in the middle of a frame at the size of a close-up."""
+    height, width = image.shape[:2]
+    cut = min(height, width)
+    top, left = (height - cut) // 2, (width - cut) // 2
+    square = image[top : top + cut, left : left + cut]
+    return np.asarray(cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def measure(engine: Engine, golden: GoldenFrames) -> GateResult:
@@ -111,6 +136,10 @@ def measure(engine: Engine, golden: GoldenFrames) -> GateResult:
         pairs = expected.argmax(axis=0) * classes + found.argmax(axis=0)
         confusion += np.bincount(pairs.ravel(), minlength=classes * classes).reshape(classes, classes)
         squares += float(np.square(found.astype(np.float64) - expected).sum())
+    cosines: list[float] = []
+    if golden.close_ups is not None and golden.close_up_embeddings is not None:
+        embeddings = map(engine.embed_close_up, golden.close_ups)
+        cosines = [float(a @ b) for a, b in zip(embeddings, golden.close_up_embeddings, strict=True)]
     same, there = np.diag(confusion), confusion.sum(axis=1) > 0
     union = confusion.sum(axis=0) + confusion.sum(axis=1) - same
     return GateResult(
@@ -118,6 +147,7 @@ def measure(engine: Engine, golden: GoldenFrames) -> GateResult:
         label_iou=float(np.mean(same[there] / union[there])),
         logit_error=float(np.sqrt(squares / golden.log_probs.size)),
         instance_error=float(np.sqrt(instance_squares / len(golden.images))),
+        close_up_cosine=min(cosines, default=1.0),
     )
 
 
@@ -141,4 +171,9 @@ def load_golden(directory: Path) -> GoldenFrames:
     if not len(golden.images) or golden.log_probs.shape[:2] != (len(golden.images), len(golden.text)):
         shapes = golden.images.shape, golden.text.shape, golden.log_probs.shape
         raise EngineError(f"golden frames {path} contradict themselves: images, text, log_probs are {shapes}")
+    counts = [None if values is None else len(values) for values in (golden.close_ups, golden.close_up_embeddings)]
+    if counts not in ([None, None], [len(golden.images)] * 2):
+        raise EngineError(
+            f"golden frames {path} contradict themselves: {len(golden.images)} images, close-ups {counts}"
+        )
     return golden

@@ -79,3 +79,34 @@ class CastNetworkGraph(nn.Module):
         unit = functional.normalize(embedding.float(), dim=-1)
         instances = None if self.instance_head is None else self.instance_head(levels, features).float()
         return NetworkOutput(functional.log_softmax(logits, dim=1), unit, instances)
+
+
+class CastCloseUpGraph(nn.Module):
+    """The branch for close-ups as one graph of tensors, in a precision of choice; the segmenter is left as it is."""
+
+    def __init__(self, segmenter: ClipRlSegmenter, precision: str, *, own: bool = False) -> None:
+        """Cast the branch to a precision of `DTYPES`; arguments as of `CastNetworkGraph`."""
+        super().__init__()
+        self.dtype = DTYPES[precision]
+        branch = segmenter.close_up
+        assert branch is not None, "this network has no branch for close-ups"
+        shared = branch, segmenter.encoder if branch.first is None else None
+        self.branch, self.encoder = copy.deepcopy(shared) if own or self.dtype is not torch.float32 else shared
+        if self.dtype is not torch.float32:
+            self.branch.to(self.dtype)
+            if self.encoder is not None:
+                self.encoder.to(self.dtype)
+        for name, value in {"mean": segmenter.mean, "std": segmenter.std}.items():
+            self.register_buffer(name, value.detach().clone(), persistent=False)
+
+    mean: Tensor
+    std: Tensor
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Of uint8 images (B, S, S, 3) their embeddings in the text space, float32 (B, D), unit rows."""
+        pixels = images.float().permute(0, 3, 1, 2) / 255.0
+        normalised = ((pixels - self.mean) / self.std).to(self.dtype)
+        first = self.branch.first if self.encoder is None else self.encoder.stride_8
+        assert first is not None
+        level = first(normalised)
+        return functional.normalize(self.branch(level).embedding.float(), dim=-1)

@@ -10,6 +10,7 @@ from typing import Any
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.engine import golden as gate
 from clip_rl_perception.engine.backends import backend_named
+from clip_rl_perception.engine.embedded_types import load_types
 from clip_rl_perception.engine.manifest import (
     BOUNDS,
     FORMAT_VERSION,
@@ -177,6 +178,7 @@ def open_engine(
     try:
         golden = gate.load_golden(directory)
         engine = backend.open(directory, manifest, threads)
+        engine.types = load_types(directory)
     except EngineError as error:
         raise EngineError(f"{error}. {rebuild_hint(command)}") from error
     try:

@@ -34,6 +34,8 @@ class Bounds:
     """Largest root mean square difference of log-probabilities, nats."""
     instance_error: float = 0.5
     """The same of what is said of instruments."""
+    close_up_cosine: float = 0.99
+    """Least cosine between the embedding of a golden close-up and the reference's."""
 
 
 BOUNDS = {
@@ -103,6 +105,8 @@ def read_manifest(directory: Path, command: str) -> Manifest:
         for name, kind in _PLAIN_FIELDS.items():
             if type(values[name]) is not kind:
                 raise TypeError(f"{name} is {values[name]!r}")
+        if type(values["close_up_side"]) not in (int, type(None)):
+            raise TypeError(f"close_up_side is {values['close_up_side']!r}")
         height, width = (int(value) for value in values["input_size"])
         values |= {"input_size": (height, width), "bounds": Bounds(**values["bounds"])}
         return Manifest(**values)

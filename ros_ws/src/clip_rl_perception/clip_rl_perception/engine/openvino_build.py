@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.engine.openvino_engine import NETWORK_FILE
-from clip_rl_perception.engine.openvino_graphs import PixelMajorNetwork
+from clip_rl_perception.engine.openvino_engine import CLOSE_UP_FILE, NETWORK_FILE
+from clip_rl_perception.engine.openvino_graphs import PixelMajorCloseUp, PixelMajorNetwork
 from clip_rl_perception.engine.protocol import EngineError
 from clip_rl_perception.errors import one_line
 from clip_rl_perception.model.checkpoint import Checkpoint
@@ -33,12 +33,13 @@ def write_graphs(
     directory: Path,
     calibration: Sequence[ByteArray] = (),
 ) -> None:
-    """Write ``network.xml`` with its weights into `directory`.
+    """Write ``network.xml`` with its weights into `directory`, and ``close_up.xml`` where the network has that branch.
 
     Args:
         checkpoint: the network; converted on the CPU in single precision.
         input_size: (H, W).
-        precision: ``fp32``, ``bf16`` or ``int8``; only int8 changes the graph, the others are chosen when it runs.
+        precision: ``fp32``, ``bf16`` or ``int8``; only int8 changes a graph, the network's; the others are chosen when
+            it runs.
         directory: where to.
         calibration: network-sized RGB frames that int8 ranges are measured on; needed for int8 alone.
 
@@ -63,6 +64,12 @@ def write_graphs(
         network_model = _quantise(network_model, calibration, text.numpy())
     try:
         openvino.save_model(network_model, directory / NETWORK_FILE, compress_to_fp16=False)
+        if segmenter.close_up is not None:
+            side = segmenter.config.close_up.side
+            close_up = torch.zeros((1, side, side, 3), dtype=torch.uint8)
+            branch = converted(PixelMajorCloseUp(segmenter), (close_up,))
+            branch.reshape({0: list(close_up.shape)})
+            openvino.save_model(branch, directory / CLOSE_UP_FILE, compress_to_fp16=False)
     except RuntimeError as error:
         raise EngineError(f"{directory} cannot be written: {one_line(error)[-300:]}") from error
 

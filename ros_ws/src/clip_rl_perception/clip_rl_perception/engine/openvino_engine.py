@@ -14,10 +14,12 @@ import numpy as np
 
 from clip_rl_perception.arrays import ByteArray, FloatArray
 from clip_rl_perception.engine.manifest import Manifest, describe_cpu
-from clip_rl_perception.engine.protocol import Engine, EngineError, EngineInfo, check_finite
+from clip_rl_perception.engine.protocol import CloseUpGraph, Engine, EngineError, EngineInfo, check_finite
 from clip_rl_perception.kernels.softmax_kernel import log_softmax
 
 NETWORK_FILE = "network.xml"
+CLOSE_UP_FILE = "close_up.xml"
+"""The branch for close-ups, where the network has one."""
 PRECISIONS = {"fp32": "f32", "bf16": "bf16", "int8": "bf16"}
 """Engine precision to OpenVINO's inference precision; an int8 graph carries its own quantisation."""
 
@@ -68,6 +70,8 @@ class OpenVinoEngine(Engine):
         try:
             self._core = openvino.Core()
             self._network = self._core.read_model(directory / NETWORK_FILE)
+            if manifest.close_up_side is not None:
+                self._branch = self._core.read_model(directory / CLOSE_UP_FILE)
         except RuntimeError as error:
             raise EngineError(f"the graph in {directory} cannot be read: {_first_line(error)}") from error
 
@@ -76,6 +80,16 @@ class OpenVinoEngine(Engine):
         self._network.reshape({0: [1, height, width, 3], 1: [classes, self._info.embedding_dim]})
         network = self._core.compile_model(self._network, "CPU", self._config).create_infer_request()
         return _Compiled(network, self._info, classes)
+
+    def _make_close_up(self, side: int) -> CloseUpGraph:
+        branch = self._core.compile_model(self._branch, "CPU", self._config).create_infer_request()
+
+        def embed(rgb: ByteArray) -> FloatArray:
+            branch.infer([rgb[None]])
+            embedding: FloatArray = branch.get_output_tensor(0).data[0].copy()
+            return embedding
+
+        return embed
 
 
 class _Compiled:

@@ -56,3 +56,24 @@ class PixelMajorNetwork(nn.Module):
         weights = functional.normalize(text, dim=-1) @ self.segmenter.decoder.embed
         pixels = features.permute(0, 2, 3, 1).reshape(height * width, -1)
         return (pixels @ weights.T).reshape(1, height, width, -1) * inverse_length
+
+
+class PixelMajorCloseUp(nn.Module):
+    """As `engine.graphs.CastCloseUpGraph` but for the order of dimensions."""
+
+    def __init__(self, segmenter: ClipRlSegmenter) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+        mean, std = segmenter.mean.reshape(1, 1, 1, 3), segmenter.std.reshape(1, 1, 1, 3)
+        for name, value in {"scale": 1 / (255.0 * std), "shift": -mean / std}.items():
+            self.register_buffer(name, value.detach().clone(), persistent=False)
+
+    scale: Tensor
+    shift: Tensor
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Of one uint8 close-up (1, S, S, 3) its embedding (1, D), unit length."""
+        assert self.segmenter.close_up is not None
+        normalised = (images.to(torch.float32) * self.scale + self.shift).permute(0, 3, 1, 2)
+        embedding: Tensor = self.segmenter.close_up(self.segmenter.close_up_map(normalised)).embedding
+        return embedding

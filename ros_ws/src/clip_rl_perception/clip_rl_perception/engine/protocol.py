@@ -2,20 +2,24 @@
 
 An engine is the network at one static input size. Text embeddings are an input, so new classes need no rebuild.
 Notation: H, W network input size; h, w = H/4, W/4 (stride 4); K classes; D text embedding width.
+S side of close-ups.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import re
 import time
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
 
 from clip_rl_perception.arrays import ByteArray, FloatArray, described
 from clip_rl_perception.errors import ClipRlError, one_line
+from clip_rl_perception.labels import LabelSpace
 
 
 class EngineError(ClipRlError, RuntimeError):
@@ -50,6 +54,8 @@ class EngineInfo:
     """D, width of the text embeddings."""
     model_id: str
     """First 12 hex digits of the checkpoint's SHA-256."""
+    close_up_side: int | None = dataclasses.field(default=None, kw_only=True)
+    """S, height and width of close-ups, px; None: the network has no branch for them."""
 
     def describe(self) -> str:
         """One phrase, for example ``torch fp32 352x448``."""
@@ -83,13 +89,32 @@ class ClassGraphs(Protocol):
         ...
 
 
+CloseUpGraph = Callable[[ByteArray], FloatArray]
+"""Of a close-up, uint8 (S, S, 3), its embedding, (D,), the caller's to keep."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EmbeddedTypes:
+    """Types of instruments with what names them."""
+
+    space: LabelSpace
+    """T types with their prompts."""
+    text: FloatArray
+    """Their text embeddings, float32 (T, D), unit rows."""
+
+
 class Engine:
     """The network, loaded and verified. Calls come from one thread at a time. Subclasses make the graphs."""
 
     def __init__(self, info: EngineInfo) -> None:
         self._info = info
         self._graphs: dict[int, ClassGraphs] = {}
+        self._close_up: CloseUpGraph | None = None
         self._closed = False
+        self.close_up_ms = math.inf
+        """Time of the quickest close-up so far, ms."""
+        self.types: EmbeddedTypes | None = None
+        """Types whose texts were embedded when the engine was built; None: none were."""
 
     @property
     def info(self) -> EngineInfo:
@@ -106,22 +131,38 @@ class Engine:
         Raises:
             EngineError: wrong shape or dtype, non-finite logits, out of memory.
         """
-        if self._closed:
-            raise EngineError("this engine is closed; load it again")
         check_infer_arguments(self._info, rgb, text)
-        try:
-            with self._running():
-                graphs = self._graphs_for(text.shape[0])
-                start = time.perf_counter()
-                log_probs, embedding, instances = graphs.run(rgb, text)
-                check_finite(self._info, log_probs)
-                return EngineOutput(log_probs, embedding, (time.perf_counter() - start) * 1e3, instances)
-        except EngineError:
-            raise
-        except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
-            if is_out_of_memory(error):
-                self._free()  # what can be freed is; the next frame begins anew
-            raise library_failure(self._info, error) from error
+        with self._guarded():
+            graphs = self._graphs_for(text.shape[0])
+            start = time.perf_counter()
+            log_probs, embedding, instances = graphs.run(rgb, text)
+            check_finite(self._info, log_probs)
+            return EngineOutput(log_probs, embedding, (time.perf_counter() - start) * 1e3, instances)
+
+    def embed_close_up(self, rgb: ByteArray) -> FloatArray:
+        """Where the one instrument on a close-up lies in the text space: float32 (D,), unit length.
+
+        One forward of the network's branch for close-ups (`model.close_up`), of the close-up as it is turned.
+
+        Args:
+            rgb: uint8 (S, S, 3), RGB, S being `info.close_up_side`.
+
+        Raises:
+            EngineError: the network has no such branch; as of `infer`.
+        """
+        side = self._info.close_up_side
+        if side is None:
+            raise EngineError(f"{self._info.describe()}: this network has no branch for close-ups")
+        if not isinstance(rgb, np.ndarray) or rgb.dtype != np.uint8 or rgb.shape != (side, side, 3):
+            raise EngineError(f"a close-up is {described(rgb)}; this engine takes uint8 ({side}, {side}, 3)")
+        with self._guarded():
+            if self._close_up is None:
+                self._close_up = self._make_close_up(side)
+            start = time.perf_counter()
+            embedding = self._close_up(rgb)
+            check_finite(self._info, embedding)
+            self.close_up_ms = min(self.close_up_ms, (time.perf_counter() - start) * 1e3)
+            return embedding
 
     def close(self) -> None:
         """Free the graphs and their memory; the engine is unusable afterwards."""
@@ -131,12 +172,31 @@ class Engine:
     def _make_graphs(self, classes: int) -> ClassGraphs:
         raise NotImplementedError
 
+    def _make_close_up(self, side: int) -> CloseUpGraph:
+        raise NotImplementedError
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Around all that the library does: what it raises becomes an `EngineError`."""
+        if self._closed:
+            raise EngineError("this engine is closed; load it again")
+        try:
+            with self._running():
+                yield
+        except EngineError:
+            raise
+        except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
+            if is_out_of_memory(error):
+                self._free()  # what can be freed is; the next frame begins anew
+            raise library_failure(self._info, error) from error
+
     def _running(self) -> contextlib.AbstractContextManager[object]:
         """Around everything that runs for a frame."""
         return contextlib.nullcontext()
 
     def _free(self) -> None:
         self._graphs.clear()
+        self._close_up = None
 
     def _graphs_for(self, classes: int) -> ClassGraphs:
         if classes not in self._graphs:
@@ -178,6 +238,14 @@ def check_output(info: EngineInfo, output: EngineOutput, classes: int) -> None:
             raise EngineError(f"engine {info.describe()} returned instances as {got}; expected float32 {places}")
         if not np.isfinite(output.instances).all():
             raise EngineError(f"engine {info.describe()} returned instances that are not finite")
+
+
+def check_frame(rgb: Any) -> None:
+    """Raise `EngineError` when a frame is not uint8 (height, width, 3) with at least one pixel."""
+    if not isinstance(rgb, np.ndarray):
+        raise EngineError(f"a frame is a {type(rgb).__name__}; expected an array, uint8 (height, width, 3)")
+    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or min(rgb.shape) < 1:
+        raise EngineError(f"a frame is {rgb.dtype} {rgb.shape}; expected uint8 (height, width, 3)")
 
 
 def check_infer_arguments(info: EngineInfo, rgb: Any, text: Any) -> None:

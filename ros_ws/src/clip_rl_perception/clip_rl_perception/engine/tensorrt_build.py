@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.engine.graphs import DTYPES, CastNetworkGraph
+from clip_rl_perception.engine.graphs import DTYPES, CastCloseUpGraph, CastNetworkGraph
 from clip_rl_perception.engine.protocol import EngineError
 from clip_rl_perception.engine.tensorrt_library import import_compiler
 from clip_rl_perception.errors import one_line
@@ -63,6 +63,13 @@ def graph_for_export(
     return Graph("network", network, {"images": image, "text": text}, {"text": 0})
 
 
+def close_up_for_export(checkpoint: Checkpoint, precision: str, device: torch.device) -> Graph:
+    """The branch for close-ups of a checkpoint that has one, copied to `device`, with a sample input."""
+    side = checkpoint.segmenter.config.close_up.side
+    branch = CastCloseUpGraph(checkpoint.segmenter, precision, own=True).eval().to(device)
+    return Graph("close_up", branch, {"images": torch.zeros((1, side, side, 3), dtype=torch.uint8, device=device)}, {})
+
+
 def export(graph: Graph) -> torch.export.ExportedProgram:
     """The graph of aten operators, its number of classes open."""
     classes = torch.export.Dim("classes", min=FEWEST_CLASSES, max=MOST_CLASSES)
@@ -79,7 +86,7 @@ def write_graphs(
     directory: Path,
     calibration: Sequence[ByteArray] = (),
 ) -> None:
-    """Write ``network.engine`` for the current GPU into `directory`.
+    """Write ``network.engine`` for the current GPU into `directory`; ``close_up.engine`` where there is that branch.
 
     Args:
         checkpoint: the network.
@@ -93,13 +100,16 @@ def write_graphs(
     """
     compiler, _ = import_compiler()
     device = torch.device("cuda", torch.cuda.current_device())
-    graph = graph_for_export(checkpoint, input_size, precision, device)
-    try:
-        plan = _compile(compiler, graph, device)
-    except Exception as error:  # torch-tensorrt raises many kinds, some of them bare
-        reason = one_line(error, 400)
-        raise EngineError(f"TensorRT cannot compile the {graph.name} graph: {reason}") from error
-    (directory / f"{graph.name}.engine").write_bytes(plan)
+    graphs = [graph_for_export(checkpoint, input_size, precision, device)]
+    if checkpoint.segmenter.close_up is not None:
+        graphs.append(close_up_for_export(checkpoint, precision, device))
+    for graph in graphs:
+        try:
+            plan = _compile(compiler, graph, device)
+        except Exception as error:  # torch-tensorrt raises many kinds, some of them bare
+            reason = one_line(error, 400)
+            raise EngineError(f"TensorRT cannot compile the {graph.name} graph: {reason}") from error
+        (directory / f"{graph.name}.engine").write_bytes(plan)
 
 
 def _compile(compiler: Any, graph: Graph, device: torch.device) -> bytes:

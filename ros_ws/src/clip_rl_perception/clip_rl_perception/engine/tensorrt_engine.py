@@ -22,7 +22,7 @@ from clip_rl_perception.engine.protocol import EngineError
 from clip_rl_perception.engine.tensorrt_library import FLAVOURS, import_flavour
 from clip_rl_perception.errors import one_line
 
-NETWORK_FILE = "network.engine"
+NETWORK_FILE, CLOSE_UP_FILE = "network.engine", "close_up.engine"
 INPUTS = ("images", "text")
 """Names of the plan's inputs in the order of the graph's arguments."""
 OUTPUTS = tuple(f"output{index}" for index in range(len(NetworkOutput._fields)))
@@ -50,14 +50,18 @@ class TensorRtEngine(DeviceEngine):
         device = torch.device("cuda", torch.cuda.current_device())
         super().__init__(manifest, device, log=log)
         self._runtime = self._library.Runtime(self._library.Logger(self._library.Logger.WARNING))
-        self._plan: Any = self._read(directory / NETWORK_FILE)
+        wanted = {*INPUTS, *OUTPUTS}
+        self._plan: Any = self._read(directory / NETWORK_FILE, wanted, wanted - {OUTPUTS[-1]})
+        self._branch: Any = None
+        if manifest.close_up_side is not None:
+            self._branch = self._read(directory / CLOSE_UP_FILE, {INPUTS[0], OUTPUTS[0]})
 
     def close(self) -> None:
         """Free plan and buffers."""
         super().close()
-        self._plan = None
+        self._plan = self._branch = None
 
-    def _read(self, path: Path) -> Any:
+    def _read(self, path: Path, *possible: set[str]) -> Any:
         try:
             plan = self._runtime.deserialize_cuda_engine(path.read_bytes())
         except (OSError, RuntimeError) as error:
@@ -65,13 +69,16 @@ class TensorRtEngine(DeviceEngine):
         if plan is None:
             raise EngineError(f"{self._flavour} {self._library.__version__} refuses {path}")
         found = {plan.get_tensor_name(index) for index in range(plan.num_io_tensors)}
-        wanted = {*INPUTS, *OUTPUTS}
-        if found not in (wanted, wanted - {OUTPUTS[-1]}):
-            raise EngineError(f"{path} has inputs and outputs {sorted(found)}; expected {sorted(wanted)}")
+        if found not in possible:
+            raise EngineError(f"{path} has inputs and outputs {sorted(found)}; expected {sorted(possible[0])}")
         return plan
 
     def _program(self, classes: int) -> Program:
         return Program(plan_network(self._library, self._plan), recordable=self._flavour == "tensorrt")
+
+    def _close_up_network(self) -> Callable[[Tensor], Tensor]:
+        run = PlanRun(self._library, self._branch, INPUTS[:1], OUTPUTS[:1])
+        return lambda images: run([images])[0]
 
 
 def plan_network(library: ModuleType, plan: Any) -> Callable[[Tensor, Tensor], NetworkOutput]:

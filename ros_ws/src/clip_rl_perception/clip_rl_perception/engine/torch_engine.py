@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+from torch import Tensor
 
 from clip_rl_perception.engine.device_engine import DeviceEngine
 from clip_rl_perception.engine.device_graphs import Log, Program
-from clip_rl_perception.engine.graphs import DTYPES, CastNetworkGraph
+from clip_rl_perception.engine.graphs import DTYPES, CastCloseUpGraph, CastNetworkGraph
 from clip_rl_perception.engine.protocol import EngineError, EngineInfo
 from clip_rl_perception.errors import one_line
 from clip_rl_perception.model.checkpoint import Checkpoint
@@ -32,6 +35,7 @@ def engine_info(checkpoint: Checkpoint, backend: str, precision: str, input_size
         stride=STRIDE,
         embedding_dim=segmenter.embedding_dim,
         model_id=checkpoint.model_id,
+        close_up_side=segmenter.config.close_up.side if segmenter.close_up is not None else None,
     )
 
 
@@ -73,6 +77,7 @@ class TorchEngine(DeviceEngine):
         try:
             place = torch.device(device)
             self._graph_modules: Program | None = _program(checkpoint, precision, info.input_size, place)
+            self._branch = _branch(checkpoint, precision, place) if info.close_up_side is not None else None
             super().__init__(info, place, record=record, log=log)
         except (RuntimeError, AssertionError) as error:
             if isinstance(error, torch.OutOfMemoryError):
@@ -81,12 +86,16 @@ class TorchEngine(DeviceEngine):
 
     def close(self) -> None:
         """Let go of the network."""
-        self._graph_modules = None
+        self._graph_modules = self._branch = None
         super().close()
 
     def _program(self, classes: int) -> Program:
         assert self._graph_modules is not None
         return self._graph_modules
+
+    def _close_up_network(self) -> Callable[[Tensor], Tensor]:
+        assert self._branch is not None
+        return self._branch
 
 
 def _program(checkpoint: Checkpoint, precision: str, size: tuple[int, int], device: torch.device) -> Program:
@@ -96,3 +105,11 @@ def _program(checkpoint: Checkpoint, precision: str, size: tuple[int, int], devi
     if away:
         network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Program(network)
+
+
+def _branch(checkpoint: Checkpoint, precision: str, device: torch.device) -> CastCloseUpGraph:
+    away = device.type != "cpu"
+    branch = CastCloseUpGraph(checkpoint.segmenter, precision, own=away).eval()
+    if away:
+        branch.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return branch

@@ -64,6 +64,8 @@ class Checkpoint:
     """Of the JSON file, hexadecimal."""
     templates: tuple[str, ...] = DEFAULT_TEMPLATES
     """Prompt templates that the text embeddings were made with; new classes are embedded with the same."""
+    close_up_scale: float = 1.0
+    """Inverse temperature that close-ups and texts were compared with in training; 1 without a branch for close-ups."""
     left_out: str = ""
     """What the files hold beyond what this version uses, one line; empty: nothing."""
 
@@ -199,8 +201,15 @@ def open_checkpoint(path_or_name: str | Path) -> Checkpoint:
         weights_sha256=hashes[0],
         description_sha256=hashes[1],
         templates=templates,
+        close_up_scale=_close_up_scale(weights) if config.close_up.widths else 1.0,
         left_out=f"{weights}: its refiner, of an earlier version, is left out" if "refiner" in architecture else "",
     )
+
+
+def _close_up_scale(weights: Path) -> float:
+    """As of `CloseUpBranch.scale`."""
+    [log_scale] = read_arrays(weights, ("segmenter.close_up.log_scale",))
+    return math.exp(min(max(float(log_scale), 0.0), math.log(100.0)))
 
 
 def _stamps(files: Sequence[Path]) -> list[tuple[int, int, int] | None]:

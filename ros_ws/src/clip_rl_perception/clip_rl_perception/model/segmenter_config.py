@@ -57,6 +57,8 @@ class CloseUpConfig:
     `optimizer.encoder_factor` says of the encoder's."""
     scale_init: float = 30.0
     """Initial inverse temperature between close-ups and names."""
+    side: int = 160
+    """Height and width in which close-ups are shown, px."""
 
     def __post_init__(self) -> None:
         if len(self.widths) != len(self.strides) or any(value < 1 for value in (*self.widths, *self.strides)):
@@ -64,6 +66,8 @@ class CloseUpConfig:
                 f"close_up: widths {self.widths} and strides {self.strides}; expected as many of one as of the other, "
                 "all at least 1"
             )
+        if self.side < SIZE_MULTIPLE or self.side % SIZE_MULTIPLE:
+            raise ConfigError(f"close_up: side {self.side}; expected a multiple of {SIZE_MULTIPLE}, the stride")
         if self.own_layers and not self.widths:
             raise ConfigError("close_up: own_layers without widths and strides; the layers belong to a branch")
 
