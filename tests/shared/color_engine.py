@@ -29,8 +29,15 @@ def log_softmax(logits: FloatArray) -> FloatArray:
 
 
 class ColorEngine:
-    def __init__(self, input_size: tuple[int, int] = (88, 112), softness: float = 12.0) -> None:
-        self.info = EngineInfo("color", "fp32", input_size, 4, EMBEDDING_DIM, "0123456789ab")
+    def __init__(
+        self, input_size: tuple[int, int] = (88, 112), softness: float = 12.0, close_up_side: int | None = None
+    ) -> None:
+        self.info = EngineInfo(
+            "color", "fp32", input_size, 4, EMBEDDING_DIM, "0123456789ab", close_up_side=close_up_side
+        )
+        self.close_ups: list[ByteArray] = []
+        """Close-ups that it was shown, oldest first."""
+        self.close_up_ms = 0.0
         self.softness = softness
         self.calls: list[ByteArray] = []
         """What it was asked about, oldest first."""
@@ -52,6 +59,16 @@ class ColorEngine:
         embedding = np.array([*mean, 1.0], np.float32)
         embedding /= np.linalg.norm(embedding)
         return EngineOutput(log_softmax(logits), embedding, network_ms=(time.perf_counter() - start) * 1e3)
+
+    def embed_close_up(self, rgb: ByteArray) -> FloatArray:
+        side = self.info.close_up_side
+        assert side is not None and rgb.shape == (side, side, 3) and rgb.dtype == np.uint8
+        if self.broken:
+            raise EngineError("the engine was unplugged; plug it in")
+        self.close_ups.append(rgb.copy())
+        middle = rgb[side // 2 - 2 : side // 2 + 2, side // 2 - 2 : side // 2 + 2].reshape(-1, 3).mean(axis=0) / 255
+        embedding = np.array([*middle, 1.0], np.float32)
+        return np.asarray(embedding / np.linalg.norm(embedding), np.float32)
 
     def close(self) -> None:
         self.closed = True

@@ -20,10 +20,9 @@ from clip_rl_perception.engine.protocol import Engine, EngineError, check_rgb
 from clip_rl_perception.errors import one_line
 from clip_rl_perception.kernels import block_mean
 from clip_rl_perception.labels import LabelSpace
-from clip_rl_perception.looks.evidence import Evidence, EvidenceConfig, basis_of, carry, gather
+from clip_rl_perception.looks.evidence import Evidence, basis_of, carry, gather
 from clip_rl_perception.looks.look import (
     LOOKS_A_FRAME,
-    MIRRORS,
     PLAIN,
     Look,
     looks_in_turn,
@@ -33,51 +32,24 @@ from clip_rl_perception.looks.look import (
 from clip_rl_perception.looks.motion import picture_of
 from clip_rl_perception.model.calibration import Calibration, mean_direction
 from clip_rl_perception.model.text_process import text_of
+from clip_rl_perception.naming.track_names import CloseUps, NamedTypes, name_instruments, warm_up_close_ups
+from clip_rl_perception.naming.type_evidence import TypeMemory
+from clip_rl_perception.pipeline_config import PipelineConfig as PipelineConfig
 from clip_rl_perception.scene import instruments, label_map, validity
-from clip_rl_perception.scene.content_area import ContentAreaConfig, ContentAreaTracker
-from clip_rl_perception.scene.instances import InstanceConfig
+from clip_rl_perception.scene.content_area import ContentAreaTracker
 from clip_rl_perception.scene.instruments import find_instruments
 from clip_rl_perception.scene.label_map import full_size_maps, grid_winners
 from clip_rl_perception.scene.letterbox import grid_content_mask, make_letterbox, to_network
 from clip_rl_perception.scene.picture_measures import MEASURES
-from clip_rl_perception.scene.tracks import TrackConfig, TrackMemory, track_instruments
+from clip_rl_perception.scene.tracks import TrackMemory, track_instruments
 from clip_rl_perception.scene.types import Box, ContentArea, Letterbox, Scene
-from clip_rl_perception.scene.validity import ValidityConfig, judge
+from clip_rl_perception.scene.validity import judge
 
 if TYPE_CHECKING:
     from clip_rl_perception.model.checkpoint import Checkpoint
 
 WARM_UP_FRAMES = 2
 """The first run allocates and chooses algorithms, the second has memory of the first."""
-
-
-@dataclasses.dataclass(frozen=True)
-class PipelineConfig:
-    """How frames are processed."""
-
-    crop_to_content: bool = True
-    """Show the network the content area alone; False shows the whole frame with its black surround."""
-    refine_steps: int | None = None
-    """0 takes one plain look at each frame alone (T = 0): no mirror images, no memory. None and any other number take
-    looks in turn with memory; the number of steps was that of versions before looks."""
-    latency_budget_ms: float | None = None
-    """Wall time for all looks at a frame, ms; those after the first that would not fit are left out. None: no limit."""
-    views: int = 1
-    """Looks at each frame in turn: 1, 2 or 4 (`looks.look`)."""
-    turn: tuple[Look, ...] = MIRRORS
-    """Looks at the whole frame in the order in which a stream takes them, round and round."""
-    use_previous_frame: bool = True
-    """Let looks at earlier frames count where they still fit (`looks.evidence`)."""
-    evidence: EvidenceConfig = dataclasses.field(default_factory=EvidenceConfig)
-    """How long and how much they count."""
-    content: ContentAreaConfig = dataclasses.field(default_factory=ContentAreaConfig)
-    """How the content area is found; in force from the beginning of a stream."""
-    instruments: InstanceConfig = dataclasses.field(default_factory=InstanceConfig)
-    """What counts as an instrument."""
-    tracks: TrackConfig = dataclasses.field(default_factory=TrackConfig)
-    """How identities are kept."""
-    validity: ValidityConfig = dataclasses.field(default_factory=ValidityConfig)
-    """Limits beyond which a frame is not OK."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +68,8 @@ class SceneMemory:
     """Identities."""
     content: ContentAreaTracker
     """What is known about the content area."""
+    types: TypeMemory | None
+    """What is known of the types of tracks; None: nothing is asked for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +98,7 @@ class PerceptionPipeline:
         text: FloatArray,
         calibration: Calibration,
         config: PipelineConfig | None = None,
+        types: NamedTypes | None = None,
     ) -> None:
         """Join an engine with classes.
 
@@ -133,6 +108,8 @@ class PerceptionPipeline:
             text: their embeddings, float32 (K, D), unit rows.
             calibration: of the checkpoint that the engine runs.
             config: None takes the defaults.
+            types: what instruments may be called; None: they stay without names, as they do where the engine has no
+                branch for close-ups.
 
         Raises:
             EngineError: `text` does not fit the classes or the engine, or so many looks cannot be had.
@@ -146,6 +123,7 @@ class PerceptionPipeline:
         self.text = text
         self.calibration = calibration
         self.config = config or PipelineConfig()
+        self.types = types
         if self.config.views not in LOOKS_A_FRAME:
             raise EngineError(f"views is {self.config.views}; expected one of {', '.join(map(str, LOOKS_A_FRAME))}")
         if calibration.classifier is not None:
@@ -160,6 +138,7 @@ class PerceptionPipeline:
         checkpoint: Checkpoint,
         space: LabelSpace | None = None,
         config: PipelineConfig | None = None,
+        types: NamedTypes | None = None,
     ) -> PerceptionPipeline:
         """The pipeline of a checkpoint.
 
@@ -168,12 +147,13 @@ class PerceptionPipeline:
             checkpoint: gives calibration, text encoder and classes.
             space: other classes; None takes the checkpoint's.
             config: None takes the defaults.
+            types: as of the constructor.
 
         Raises:
             EngineError: the classes do not fit the engine.
         """
         text = text_of(checkpoint, space)
-        return cls(engine, space or checkpoint.label_space, text, checkpoint.calibration, config)
+        return cls(engine, space or checkpoint.label_space, text, checkpoint.calibration, config, types)
 
     def warm_up(self) -> None:
         """Process a stream of black frames, so that the first ones of any other are as quick as those that follow."""
@@ -181,14 +161,19 @@ class PerceptionPipeline:
         memory: SceneMemory | None = None
         for _ in range(WARM_UP_FRAMES):
             _, memory = self.process(frame, 0, memory, want_confidence=True)
+        warm_up_close_ups(self.engine)
 
     def with_classes(self, label_space: LabelSpace, text: FloatArray) -> PerceptionPipeline:
         """The same engine with other classes; the memory of earlier frames stays usable."""
-        return PerceptionPipeline(self.engine, label_space, text, self.calibration, self.config)
+        return PerceptionPipeline(self.engine, label_space, text, self.calibration, self.config, self.types)
+
+    def with_types(self, types: NamedTypes | None) -> PerceptionPipeline:
+        """The same with other types; what was gathered of the old ones is forgotten."""
+        return PerceptionPipeline(self.engine, self.label_space, self.text, self.calibration, self.config, types)
 
     def with_config(self, config: PipelineConfig) -> PerceptionPipeline:
         """The same engine and classes with another configuration."""
-        return PerceptionPipeline(self.engine, self.label_space, self.text, self.calibration, config)
+        return PerceptionPipeline(self.engine, self.label_space, self.text, self.calibration, config, self.types)
 
     def process(
         self,
@@ -296,20 +281,31 @@ class PerceptionPipeline:
             said=mean_said([output.instances for output in outputs]),
         )
         tagged, followed = track_instruments(found, stamp_ns, view, self._tracks(memory), self.config.tracks)
+        budget = self.config.latency_budget_ms
+        named = name_instruments(
+            CloseUps(self.engine, prepared.rgb, view, stamp_ns),
+            tagged,
+            [track.track_id for track in followed.tracks],
+            self.types,
+            memory.types if memory is not None else None,
+            self.config.types,
+            left_ms=None if budget is None else budget - (time.perf_counter() - start) * 1e3,
+        )
         embedding = mean_direction([output.embedding for output in outputs])
         novelty = self.calibration.novelty(embedding)
         if not math.isfinite(self.calibration.novelty_limit):
             novelty = math.nan  # nothing was fitted: unknown, not zero
         truncated = len(outputs) < len(looks) and not taken.failure
         tell, limits = self.calibration.teller(embedding), self.config.validity
-        worth, reason = judge(network_rgb, view, novelty, truncated, limits, failure=taken.failure, tell=tell)
+        worth, reason = judge(
+            network_rgb, view, novelty, truncated, limits, failure=taken.failure or named.failure, tell=tell
+        )
         basis = basis_of(evidence, taken.looks, grid_content_mask(view, self.engine.info.stride))
         finished = time.perf_counter()
-
         scene = Scene(
             label_map=labels,
             confidence=confidence,
-            instruments=tagged,
+            instruments=named.instruments,
             validity=worth,
             reason=reason,
             novelty=novelty,
@@ -325,7 +321,7 @@ class PerceptionPipeline:
             basis=basis,
             disagreement=evidence.disagreement,
         )
-        return scene, SceneMemory(stamp_ns, view, evidence, self.text, followed, prepared.content)
+        return scene, SceneMemory(stamp_ns, view, evidence, self.text, followed, prepared.content, named.memory)
 
     def _evidence(self, memory: SceneMemory | None, view: Letterbox) -> Evidence | None:
         """What earlier looks say, where they are of the same part of the picture and the same classes."""

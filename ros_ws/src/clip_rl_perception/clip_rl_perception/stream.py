@@ -17,12 +17,14 @@ import cv2
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.engine.load import load_engine
-from clip_rl_perception.engine.protocol import EngineError
+from clip_rl_perception.engine.protocol import Engine, EngineError
 from clip_rl_perception.errors import named_line
+from clip_rl_perception.instrument_types import types_asked_for
 from clip_rl_perception.kernels import compiled
 from clip_rl_perception.labels import LabelSpace, load_label_space
 from clip_rl_perception.model.checkpoint import Checkpoint, open_checkpoint, resolve_checkpoint
 from clip_rl_perception.model.text_process import text_of
+from clip_rl_perception.naming.track_names import NamedTypes
 from clip_rl_perception.pipeline import (
     PerceptionPipeline,
     PipelineConfig,
@@ -111,11 +113,35 @@ class LoadedModel:
         with self._swap:
             self.pipeline = self.pipeline.with_classes(space, text)
 
+    def use_types(self, space: LabelSpace | None) -> None:
+        """Replace the types that instruments may be called by; None: they stay without names.
+
+        Raises:
+            EngineError: the network has no branch for close-ups to name them by.
+            CheckpointError: the text encoder cannot be loaded.
+        """
+        assert self._checkpoint is not None
+        if space is not None and self.pipeline.engine.info.close_up_side is None:
+            raise EngineError(
+                f"model {self.model_id} has no branch for close-ups, so it cannot name types; use one that has"
+            )
+        types = None if space is None else named_types(self.pipeline.engine, self._checkpoint, space)
+        with self._swap:
+            self.pipeline = self.pipeline.with_types(types)
+
     def use_config(self, config: PipelineConfig) -> None:
         """Replace the configuration."""
         with self._swap:
             if config != self.pipeline.config:
                 self.pipeline = self.pipeline.with_config(config)
+
+
+def named_types(engine: Engine, checkpoint: Checkpoint, space: LabelSpace) -> NamedTypes:
+    """Types with their texts: those that the engine was built with, else embedded as `text_of` does."""
+    built = engine.types
+    known = built is not None and built.space.to_dict() == space.to_dict()
+    text = built.text if built is not None and known else text_of(checkpoint, space)
+    return NamedTypes(space, text, checkpoint.close_up_scale)
 
 
 def load(options: ModelOptions, log: Callable[[str], None] = lambda line: None) -> LoadedModel:
@@ -138,6 +164,7 @@ def load(options: ModelOptions, log: Callable[[str], None] = lambda line: None) 
     checkpoint = open_checkpoint(resolve_checkpoint(options.model, log))
     if checkpoint.left_out:
         log(checkpoint.left_out)
+    asked = types_asked_for(options.types, checkpoint.label_space)
     engine = load_engine(
         options.engine,
         checkpoint,
@@ -155,7 +182,12 @@ def load(options: ModelOptions, log: Callable[[str], None] = lambda line: None) 
         )
     elif not compiled.is_warm():
         log("preparing label map and tags; the first start compiles them, which takes some seconds")
-    pipeline = PerceptionPipeline.of_checkpoint(engine, checkpoint, space, options.pipeline_config())
+    types = None
+    if asked is not None and engine.info.close_up_side is not None:
+        types = named_types(engine, checkpoint, asked)
+    elif asked is not None and options.types:
+        log(f"model {checkpoint.model_id} has no branch for close-ups: instruments stay without names of types")
+    pipeline = PerceptionPipeline.of_checkpoint(engine, checkpoint, space, options.pipeline_config(), types)
     manifest = None
     if engine.info.backend != "torch":
         if options.library_threads is not None and (torch := sys.modules.get("torch")):

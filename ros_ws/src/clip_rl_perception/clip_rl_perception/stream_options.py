@@ -26,6 +26,9 @@ class ModelOptions:
     """cpu, cuda or cuda:1, where torch runs; None: as the engine says."""
     classes: Annotated[str | None, Option(metavar="SPACE")] = None
     """Label space whose prompts replace the model's classes."""
+    types: Annotated[str, Option(metavar="TYPES")] = ""
+    """What instruments may be called, judged on close-ups: none, a label space, or texts with commas between them;
+    empty: the model's own types."""
     input_size: Annotated[tuple[int, int] | None, NotAnOption()] = None
     """Network input (H, W); None takes the engine's own."""
     threads: Count | None = None
@@ -40,6 +43,10 @@ class ModelOptions:
     """Looks at earlier frames count where they fit; False: each frame alone, with `views` looks at it."""
     novelty_check: Annotated[bool, Option("--no-novelty")] = True
     """Call frames unlike those of training out of distribution; False: never call a frame out of distribution."""
+    type_threshold: Annotated[float, NotAnOption()] = 0.5
+    """Probability below which a type is "unknown"."""
+    every_type: Annotated[bool, NotAnOption()] = False
+    """Name every instrument of each frame by close-ups in all turns: for pictures that stand alone."""
     min_instrument_area: Annotated[float, NotAnOption()] = 0.0005
     """Smallest instrument that gets a tag, as a fraction of the content area."""
     build_if_missing: Annotated[bool, NotAnOption()] = False
@@ -50,6 +57,7 @@ class ModelOptions:
     def pipeline_config(self) -> PipelineConfig:
         """What the options ask of the pipeline."""
         # Imported here: commands read their options before torch, which takes seconds.
+        from clip_rl_perception.naming.type_evidence import TypeConfig
         from clip_rl_perception.pipeline import PipelineConfig
         from clip_rl_perception.scene.instances import InstanceConfig
         from clip_rl_perception.scene.validity import ValidityConfig
@@ -63,9 +71,10 @@ class ModelOptions:
             views=self.views,
             use_previous_frame=self.use_previous_frame,
             instruments=InstanceConfig(min_area=self.min_instrument_area),
+            types=TypeConfig(threshold=self.type_threshold, every=self.every_type),
             validity=limits,
         )
 
 
-NODE_OPTIONS = ("min_instrument_area", "build_if_missing", "library_threads")
+NODE_OPTIONS = ("type_threshold", "every_type", "min_instrument_area", "build_if_missing", "library_threads")
 """Options that only the node sets: a report of a replay does not tell them."""

@@ -240,14 +240,6 @@ def check_output(info: EngineInfo, output: EngineOutput, classes: int) -> None:
             raise EngineError(f"engine {info.describe()} returned instances that are not finite")
 
 
-def check_frame(rgb: Any) -> None:
-    """Raise `EngineError` when a frame is not uint8 (height, width, 3) with at least one pixel."""
-    if not isinstance(rgb, np.ndarray):
-        raise EngineError(f"a frame is a {type(rgb).__name__}; expected an array, uint8 (height, width, 3)")
-    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or min(rgb.shape) < 1:
-        raise EngineError(f"a frame is {rgb.dtype} {rgb.shape}; expected uint8 (height, width, 3)")
-
-
 def check_infer_arguments(info: EngineInfo, rgb: Any, text: Any) -> None:
     """Raise `EngineError` that names the argument when `infer` is called with a wrong shape or dtype."""
     height, width = info.input_size

@@ -1,0 +1,1 @@
+"""Names of instruments: what close-ups of their working ends say of their types, gathered over the life of a track."""
