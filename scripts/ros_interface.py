@@ -86,7 +86,7 @@ def outputs_table(outputs: Path = NODES / "publishers.py") -> str:
 
 def services_table() -> str:
     """The node's own services."""
-    found = sources.services(NODES / "perception_node.py")
+    found = [entry for name in ("list_services.py", "perception_node.py") for entry in sources.services(NODES / name)]
     _described("services", (name for name, _ in found), texts.SERVICES)
     return _table(("service", "type", "what"), [[f"`{name}`", kind, texts.SERVICES[name]] for name, kind in found])
 

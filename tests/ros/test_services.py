@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from clip_rl_interfaces.msg import ClassList, InstrumentTagArray, SceneStatus
-from clip_rl_interfaces.srv import SetClasses
+from clip_rl_interfaces.srv import SetClasses, SetTypes
 from harness import LATCHED, Inbox, NodeProcess, Rig, Tester, image, later, picture
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
@@ -122,3 +122,31 @@ def test_services_refuse_while_there_is_nothing_to_serve(session_rig: Rig, teste
     tester.transition("configure")
     tester.transition("activate")
     session_rig.prime()
+
+
+def ask_types(tester: Tester, types: list[str]) -> SetTypes.Response:
+    return tester.call(SetTypes, "/set_types", SetTypes.Request(types=types))
+
+
+@pytest.mark.parametrize(
+    ("types", "phrase"),
+    [
+        (["hook", " "], "text 1 is empty"),
+        (["hook", "Hook"], "'Hook' is there twice"),
+        (["x" * 201], "at most 200 can be"),
+        ([f"type {k}" for k in range(255)], "255 classes"),
+        (["hook"], "no branch for close-ups"),
+    ],
+)
+def test_impossible_types_are_refused_in_one_line(rig: Rig, tester: Tester, types: list[str], phrase: str) -> None:
+    """The checkpoint of these tests has no branch for close-ups, so that no list can be in force."""
+    answer = ask_types(tester, types)
+    assert not answer.success and phrase in answer.message and "\n" not in answer.message, answer.message
+    _, status = frame(rig)
+    assert status.validity != SceneStatus.INVALID_INPUT, status.reason
+
+
+def test_no_types_are_always_possible(rig: Rig, tester: Tester) -> None:
+    answer = ask_types(tester, [])
+    assert answer.success and answer.message == "types are no longer named"
+    frame(rig)

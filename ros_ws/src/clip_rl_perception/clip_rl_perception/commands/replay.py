@@ -135,6 +135,7 @@ def _online(options: Options, observers: Sequence[FrameObserver]) -> int:
     out, measured = options.out, options.measured
     for name, given, instead in (
         ("--classes", options.model.classes, "the node's classes are changed by its service set_classes"),
+        ("--types", options.model.types or None, "the node's types are changed by its service set_types"),
         ("--device", options.model.device, "the node's engine says where it runs: --engine cuda"),
         ("--frames", measured.max_frames, "--seconds ends early online"),
         ("--same-frames-as", measured.only_stamps, "it is for offline replay of what an online run processed"),

@@ -12,6 +12,8 @@ def model_options(parameters: NodeParameters) -> ModelOptions:
         model=parameters.model,
         engine=parameters.engine,
         input_size=parameters.size(),
+        types=parameters.types,
+        type_threshold=parameters.type_threshold,
         threads=parameters.threads or None,
         refine_steps=None if parameters.refine_steps < 0 else parameters.refine_steps,
         latency_budget_ms=parameters.latency_budget_ms or None,

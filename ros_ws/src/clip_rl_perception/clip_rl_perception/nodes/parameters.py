@@ -51,6 +51,11 @@ class NodeParameters:
     network_size: str = unconfigured(
         "", "Network input as HEIGHTxWIDTH in pixels, for example 288x352; empty: the engine's own.", fault=_size_fault
     )
+    types: str = unconfigured(
+        "",
+        "What instruments may be called, judged on close-ups: none, a label space, or texts with commas between them; "
+        "empty: the model's own types. The service set_types replaces them later.",
+    )
     threads: int = unconfigured(0, "CPU threads of the engine; 0: the engine's own choice.", between=(0, 256))
     image_transport: str = unconfigured(
         "raw",
@@ -110,6 +115,9 @@ class NodeParameters:
     )
     novelty_check: bool = live(
         True, "Let frames unlike the training images be OUT_OF_DISTRIBUTION; false: report novelty only."
+    )
+    type_threshold: float = live(
+        0.5, "Probability below which the type of an instrument is called unknown.", between=(0.0, 1.0)
     )
     min_instrument_area: float = live(
         0.0005, "Smallest instrument that gets a tag, as a fraction of the frame's content area.", between=(0.0, 1.0)

@@ -12,7 +12,6 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from clip_rl_interfaces.srv import SetClasses
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
@@ -22,12 +21,13 @@ from std_srvs.srv import Trigger
 
 from clip_rl_perception.engine.protocol import EngineError
 from clip_rl_perception.errors import ClipRlError, one_line
-from clip_rl_perception.labels import LabelError, label_space_from_names
+from clip_rl_perception.labels import LabelError
 from clip_rl_perception.messages.class_messages import class_list, label_info
 from clip_rl_perception.nodes.camera_subscription import CameraInfoInput
 from clip_rl_perception.nodes.diagnostics import Level, NodeState, check, diagnostic_array
 from clip_rl_perception.nodes.health import Health
 from clip_rl_perception.nodes.image_subscription import ImageInput, advice, input_topic
+from clip_rl_perception.nodes.list_services import ListServices
 from clip_rl_perception.nodes.newest_frame import FrameCounter, FrameWorker
 from clip_rl_perception.nodes.parameters import NodeParameters
 from clip_rl_perception.nodes.publishers import Outputs, send_in_background
@@ -78,7 +78,9 @@ class PerceptionNode(LifecycleNode):
         self._counter, self._health = FrameCounter(), Health()
         self._trouble = ""
         service_group, timer_group = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
-        self.create_service(SetClasses, "set_classes", self._on_set_classes, callback_group=service_group)
+        self._lists = ListServices(
+            self, lambda: self._model, classes_changed=self._publish_classes, group=service_group
+        )
         self.create_service(Trigger, "reset", self._on_reset, callback_group=timer_group)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
@@ -251,27 +253,6 @@ class PerceptionNode(LifecycleNode):
             self._processor.failed(message, error)
 
     # ---------------------------------------------------------------- services, parameters
-
-    def _on_set_classes(self, request: SetClasses.Request, response: SetClasses.Response) -> SetClasses.Response:
-        model = self._model
-        if model is None:
-            response.message = "the node is not configured; configure it first"
-            return response
-        try:
-            labels = label_space_from_names(request.names, request.prompts, request.instrument)
-            # May take seconds, where a text encoder must be loaded first; frames and transitions go on.
-            model.use_classes(labels)
-        except Exception as error:
-            response.message = one_line(error)
-            self.get_logger().warning(f"set_classes refused: {response.message}")
-            return response
-        if self._model is not model:
-            response.message = "the node was cleaned up meanwhile; set the classes again"
-            return response
-        self._publish_classes()
-        response.success, response.message = True, f"{len(labels)} classes are in force"
-        self.get_logger().info(response.message)
-        return response
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         processor = self._processor
