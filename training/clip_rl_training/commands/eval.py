@@ -58,7 +58,7 @@ class Data:
     """Folder that holds the dataset."""
     label_map: Annotated[str | None, Option(metavar="NAME_OR_FILE", help=_LABEL_MAP)] = None
     """YAML that names, merges and ignores classes."""
-    types: Annotated[str | None, Option(metavar="NAME_OR_FILE", help=_TYPES)] = None
+    type_map: Annotated[str | None, Option(metavar="NAME_OR_FILE", help=_TYPES)] = None
     """Label map that reads masks as types, one instrument each."""
     split: str = ALL
     """Split of the dataset."""
@@ -260,7 +260,7 @@ def _evaluated(
     data, output = options.data, options.output
     evaluator = Evaluator(mapping.names, nsd_tau=output.tau, temporal=data.video)
     worst = WorstFrames(output.worst if output.out else 0)
-    truth = DatasetTagTruth(dataset, load_label_map(data.types) if data.types else None)
+    truth = DatasetTagTruth(dataset, load_label_map(data.type_map) if data.type_map else None)
     tags = TagRun(truth, predictor.label_space, data.video, 1 / data.rate) if truth else None
     facts = evaluate(dataset, predictor, mapping, evaluator, video=data.video, watcher=worst, tags=tags)
     for line in facts.problems:
