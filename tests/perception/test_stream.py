@@ -91,7 +91,8 @@ def test_a_loaded_model_says_what_it_is(
         assert (loaded.engine_name, loaded.space.names) == ("torch fp32 96x128", SPACE.names)
         assert loaded.manifest is None
         assert loaded.parameters == {
-            "model": str(checkpoint), "engine": "torch", "classes": None, "input_size": None, "threads": None,
+            "model": str(checkpoint), "engine": "torch", "classes": None, "types": "",
+            "input_size": None, "threads": None,
             "device": None, "refine_steps": 1, "latency_budget_ms": None, "views": 1, "use_previous_frame": True,
             "novelty_check": True, "weights_sha256": sha256(weights),
         }  # fmt: skip

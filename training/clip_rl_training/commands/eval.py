@@ -152,7 +152,9 @@ def run(options: Options) -> int:
     if data.sequences:
         names = [name.strip() for given in data.sequences for name in given.split(",")]
         dataset = dataset.only(names, "--sequences")
-    with load_predictor(options.model, rate_hz=data.rate) as predictor:
+    # A video's tracks are named one after the other; of a still every instrument is named at once.
+    model = dataclasses.replace(options.model, every_type=not data.video)
+    with load_predictor(model, rate_hz=data.rate) as predictor:
         mapping = class_mapping(dataset, predictor.label_space, label_map)
         for name in mapping.unanswered:
             line = f"note: no predicted class answers to '{name}'; it scores 0 wherever it occurs"
