@@ -10,7 +10,13 @@ import pytest
 import torch
 from clip_rl_perception.labels import label_space_from_names
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
-from clip_rl_perception.model.segmenter_config import PRESETS, ConfigError, EncoderConfig, SegmenterConfig
+from clip_rl_perception.model.segmenter_config import (
+    PRESETS,
+    ConfigError,
+    EncoderConfig,
+    InstanceHeadConfig,
+    SegmenterConfig,
+)
 from plain_network import NetworkGraph
 from torch import Tensor
 from torch.nn import functional
@@ -69,7 +75,9 @@ def test_openvino_takes_the_graph(segmenter: ClipRlSegmenter) -> None:
     openvino = pytest.importorskip("openvino", reason="the openvino package is not installed")
     data, text = image_bytes(), text_rows()
     with torch.no_grad():
-        graph = NetworkGraph(segmenter).eval()
+        # With a head: exported graphs have no place for a result that is None.
+        config = dataclasses.replace(segmenter.config, instance_head=InstanceHeadConfig(8, (1, 1)))
+        graph = NetworkGraph(ClipRlSegmenter(config)).eval()
         model = openvino.convert_model(torch.export.export(graph, (data, text)))
         model.reshape({0: list(data.shape), 1: list(text.shape)})
         compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
