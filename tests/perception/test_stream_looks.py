@@ -15,6 +15,7 @@ from clip_rl_perception.labels import label_space_from_names
 from clip_rl_perception.looks.look import PLAIN
 from clip_rl_perception.pipeline import PipelineConfig
 from clip_rl_perception.scene.types import Basis, Scene, Validity
+from clip_rl_perception.scene.validity import ValidityConfig
 from clip_rl_perception.sources.frames import Frame
 from clip_rl_perception.stream import LoadedModel, StreamRunner, load
 from clip_rl_perception.stream_options import ModelOptions
@@ -54,12 +55,16 @@ class Wrapped:
             raise EngineError(f"call {number} found no device; plug it in")
         return self._engine.infer(*arguments, **more)
 
+    def embed_close_up(self, rgb: ByteArray) -> Any:
+        return self._engine.embed_close_up(rgb)
+
     def close(self) -> None:
         self._engine.close()
 
 
 def stream(shipped: LoadedModel, failing: set[int] | None = None, **config: Any) -> StreamRunner:
-    """A stream of its own, through the model with another configuration."""
+    """A stream of its own, through the model with another configuration; what a frame shows is not judged."""
+    config.setdefault("validity", ValidityConfig(surgery_limit=0.0))
     pipeline = shipped.pipeline.with_config(PipelineConfig(**config))
     if failing is not None:
         pipeline.engine = Wrapped(pipeline.engine, failing)
