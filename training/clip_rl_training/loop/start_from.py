@@ -8,7 +8,7 @@ them on what they learned, and better on pictures of another kind (Wortsman et a
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from clip_rl_perception.model.checkpoint import load_checkpoint, resolve_checkpoint
@@ -21,32 +21,41 @@ _NETWORK = "segmenter."
 REFINER = _NETWORK + "refiner."
 """Weights of networks of earlier versions that are left behind."""
 _CLOSE_UP = "segmenter.close_up."
+_HEAD = "segmenter.instance_head."
 _FIRST = _CLOSE_UP + "first.trunk."
 _TRUNK = "segmenter.encoder.tower.visual.trunk."
 
 
-def load_start(module: nn.Module, source: str) -> str:
+def load_start(module: nn.Module, source: str, say: Callable[[str], None] = lambda line: None) -> str:
     """Load the network's weights into a `TrainingModule`, all of them or none.
 
     Args:
         module: what is to be trained.
         source: a checkpoint by path or shipped name, or the ``state.pt`` of a run, whose averaged weights are taken; or
             several of these with their shares, ``0.7*a/state.pt + 0.3*b/state.pt``: the average of their weights.
+        say: told in a line what is left behind that somebody may miss.
 
     Returns:
         What the weights are, in words, without where they lay.
 
     Raises:
-        TrainError: there is no such file, or its network is another; says what differs. A branch for close-ups may be
-            on one side alone: it begins anew, or is left behind, since masks do not use it.
+        TrainError: there is no such file, or its network is another; says what differs. A branch for close-ups and an
+            instance head may be on one side alone: they begin anew, or are left behind, since masks do not use them.
     """
     parts = _parts(source)
     found = []
     branch = any(name.startswith(_CLOSE_UP) for name in module.state_dict())
+    head = any(name.startswith(_HEAD) for name in module.state_dict())
     for _, name in parts:
         weights, said = _read(name)
         if not branch:
             weights = {key: value for key, value in weights.items() if not key.startswith(_CLOSE_UP)}
+        if not head and any(key.startswith(_HEAD) for key in weights):
+            weights = {key: value for key, value in weights.items() if not key.startswith(_HEAD)}
+            say(
+                f"the instance head of {name} is left behind, since the layers that it reads will learn: "
+                "clip-rl teach-instances teaches another afterwards"
+            )
         _check(module, weights, name)
         found.append((weights, said))
     _check_branches(found)
@@ -125,13 +134,13 @@ def _check_branches(networks: Sequence[tuple[dict[str, Tensor], str]]) -> None:
 def _averaged(networks: Sequence[dict[str, Tensor]], shares: Sequence[float]) -> dict[str, Tensor]:
     """Weighted mean of floating point values; counters are the first network's.
 
-    A branch for close-ups is averaged only where all have one.
+    A branch for close-ups, and an instance head, is averaged only where all have one.
     """
     total = sum(shares)
-    branches = all(any(name.startswith(_CLOSE_UP) for name in each) for each in networks)
     result = {}
     for name, first in networks[0].items():
-        if name.startswith(_CLOSE_UP) and not branches:
+        alone = [part for part in (_CLOSE_UP, _HEAD) if name.startswith(part)]
+        if alone and not all(any(other.startswith(alone[0]) for other in each) for each in networks):
             continue
         if first.is_floating_point():
             mean = sum(each[name].double() * (share / total) for each, share in zip(networks, shares, strict=True))
@@ -153,6 +162,8 @@ def _check(module: nn.Module, weights: dict[str, Tensor], source: str) -> None:
     """Raise `TrainError` that says in what the network of `weights` differs from `module`'s."""
     own = {name: value for name, value in module.state_dict().items() if name.startswith(_NETWORK)}
     missing, strange = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
+    if not any(name.startswith(_HEAD) for name in weights):
+        missing = [name for name in missing if not name.startswith(_HEAD)]  # the instance head begins anew
     if not any(name.startswith(_CLOSE_UP) for name in weights):
         missing = [name for name in missing if not name.startswith(_CLOSE_UP)]  # the branch for close-ups begins anew
     elif not any(name.startswith(_FIRST) for name in weights):

@@ -113,7 +113,7 @@ class Trainer:
                 f"{self.folder} holds a run already: go on with --resume, or choose another --set name=, or delete it"
             )
         if self.config.start_from is not None and (not resume or self.config.losses.distillation > 0):
-            self.started_from = load_start(self.module, self.config.start_from)
+            self.started_from = load_start(self.module, self.config.start_from, self.say)
             if isinstance(self.module, TrainingModule):
                 self.module.teach()
         if resume:
