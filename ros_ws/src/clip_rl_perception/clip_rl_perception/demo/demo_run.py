@@ -58,7 +58,7 @@ class DemoOptions:
     """Output folder."""
     size: Annotated[WidthByHeight, Option(help="synthetic operation: WIDTHxHEIGHT, px")] = (1280, 1024)
     """Synthetic operation: WIDTHxHEIGHT, px."""
-    seed: int = 0
+    seed: int = 4
     """Synthetic operation: which one."""
 
 
