@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from clip_rl_perception.model.instance_head import CHANNELS, squeeze
+from clip_rl_perception.instance_channels import CHANNELS
+from clip_rl_perception.model.instance_head import squeeze
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.model.segmenter_config import InstanceHeadConfig, SegmenterConfig
 from clip_rl_perception.scene.instance_votes import VoteConfig

@@ -29,9 +29,6 @@ from clip_rl_training.instances.train_instances import InstanceTrainer, Instance
 from clip_rl_training.loop.interrupts import interrupts_flagged
 from clip_rl_training.loop.training_config import load_config
 
-COUNTS = (0.0, 0.15, 0.4, 0.3, 0.15)
-"""Relative frequency of 0, 1, 2, ... instruments in the scenes: apart from others nothing is learned."""
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
@@ -47,7 +44,7 @@ class Options:
     """Batches."""
     batch: Annotated[NaturalNumber, Option(metavar="N")] = InstanceTraining.batch
     """Scenes of a batch."""
-    width: Annotated[NaturalNumber, Option(metavar="N")] = 96
+    width: Annotated[NaturalNumber, Option(metavar="N")] = 64
     """Channels of a new head; a checkpoint that has one goes on with its own."""
     seed: int = 0
     """Of scenes, weights and order."""
@@ -63,13 +60,19 @@ class Options:
         cv2.setNumThreads(1)
         checkpoint = load_checkpoint(self.checkpoint)
         segmenter = with_head(checkpoint.segmenter, InstanceHeadConfig(self.width), seed=self.seed)
-        scene = dataclasses.replace(load_config("demo").data.scene, instrument_counts=COUNTS)
+        # Crowded: where there is one instrument alone, nothing is to be told apart.
+        scene = dataclasses.replace(
+            load_config("demo").data.scene,
+            instrument_counts=(0.0, 0.15, 0.4, 0.3, 0.15),
+            content_shapes=(0.7, 0.18, 0.05, 0.07),
+            grayscale=0.25,
+        )
         folder = self.out / "scenes"
         draw_scenes(
             folder, {TRAINING: self.scenes}, seed=self.seed, scene=scene, network_size=segmenter.config.input_size,
             workers=self.workers, say=_say,
         )  # fmt: skip
-        config = InstanceTraining(steps=self.steps, batch=self.batch, seed=self.seed)
+        config = InstanceTraining(steps=self.steps, batch=self.batch)
         scenes = InstanceScenes(folder, self.scenes, seed=self.seed)
         trainer = InstanceTrainer(segmenter, scenes, config, self.out, device=self.device, say=_say)
         if (self.out / "instances.pt").is_file():

@@ -35,7 +35,7 @@ def instance_loss(said: Tensor, batch: InstanceBatch) -> tuple[Tensor, dict[str,
     `along`: smooth L1 after `squeeze`. Radius: L1 of logarithms. Working end: binary cross-entropy. Peaks: `peak_loss`.
 
     Args:
-        said: `instance_head.CHANNELS`, float (B, 9, g, u).
+        said: `instance_channels.CHANNELS`, float (B, 9, g, u).
         batch: what was to be said.
     """
     weights = place_weights(batch.instance)

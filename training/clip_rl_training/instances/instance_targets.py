@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 from clip_rl_perception.arrays import BoolArray, ByteArray, FloatArray
-from clip_rl_perception.model.instance_head import INSTANCE_STRIDE, SQUEEZE
+from clip_rl_perception.instance_channels import INSTANCE_STRIDE
 from clip_rl_perception.scene.letterbox import frame_to_grid, grid_to_frame, make_letterbox, to_network
 from clip_rl_perception.scene.types import Box, ContentArea, Letterbox
 
@@ -29,7 +29,7 @@ class InstanceTargets:
     instance: ByteArray
     """Number of the instrument at each place's centre, 0 none, uint8 (g, u)."""
     fields: FloatArray
-    """axis x, y, foot x, y, along (not squeezed), log radius, as of `instance_head.CHANNELS`, float32 (6, g, u)."""
+    """axis x, y, foot x, y, along (not squeezed), log radius, as of `instance_channels.CHANNELS`, float32 (6, g, u)."""
     working_end: BoolArray
     """Wrist or jaws, (g, u)."""
     peaks: FloatArray
@@ -90,11 +90,6 @@ def instance_targets(frame: SyntheticFrame, network_size: tuple[int, int]) -> In
                 _raise_peak(peaks[0 if keypoint.name == "wrist" else 1], place, width)
     ends = (instance > 0) & ((parts == PART_WRIST) | (parts == PART_CLASPER))
     return InstanceTargets(to_network(frame.rgb, view), instance, fields, ends, peaks)
-
-
-def squeezed(along: FloatArray) -> FloatArray:
-    """`instance_head.squeeze` of arrays."""
-    return np.asarray(np.sign(along) * np.log1p(np.abs(along) / SQUEEZE), np.float32)
 
 
 def _sampled(view: Letterbox, places: Sequence[int]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:

@@ -30,7 +30,7 @@ from clip_rl_training.loop.weight_average import WeightAverage
 class InstanceTraining:
     """How the head learns."""
 
-    steps: int = 4000
+    steps: int = 4800
     """Batches."""
     batch: int = 16
     """Scenes of one."""
@@ -44,8 +44,6 @@ class InstanceTraining:
     """Steps between resumable states."""
     log_every: int = 50
     """Steps between lines."""
-    seed: int = 0
-    """Of weights and order."""
 
 
 class _Batches(Dataset[InstanceBatch]):
@@ -134,15 +132,18 @@ class InstanceTrainer:
             prefetch_factor=4,
         )  # fmt: skip
         sums: dict[str, float] = {}
+        summed = 0
         for batch in loader:
             for name, value in self._train_step(InstanceBatch(*batch)).items():
                 sums[name] = sums.get(name, 0.0) + value
             self.step += 1
+            summed += 1
             if self.step % config.log_every == 0 or self.step == config.steps:
                 rate = (self.step - first) / (time.monotonic() - begun)
-                told = "  ".join(f"{name} {value / config.log_every:.3f}" for name, value in sums.items())
+                told = "  ".join(f"{name} {value / summed:.3f}" for name, value in sums.items())
                 self.say(f"step {self.step}/{config.steps}  {told}  {rate:.2f} steps/s")
                 sums.clear()
+                summed = 0
             if self.step % config.save_every == 0 or self.step == config.steps or self.interrupted:
                 self.save()
             if self.interrupted:

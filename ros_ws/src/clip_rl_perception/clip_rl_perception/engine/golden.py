@@ -19,11 +19,12 @@ import safetensors.numpy
 from clip_rl_perception.arrays import ByteArray, FloatArray
 from clip_rl_perception.engine.manifest import Bounds
 from clip_rl_perception.engine.protocol import Engine, EngineError
+from clip_rl_perception.instance_channels import AXIS
 
 GOLDEN_FILE = "golden.safetensors"
 
-_SAID = slice(2, 9)
-"""Channels of `model.instance_head.CHANNELS` but the axis."""
+_SAID = slice(AXIS.stop, None)
+"""Channels but the axis."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,6 +19,7 @@ import numpy as np
 
 from clip_rl_perception.arrays import ByteArray, FloatArray, described
 from clip_rl_perception.errors import ClipRlError, one_line
+from clip_rl_perception.instance_channels import CHANNELS, INSTANCE_STRIDE
 from clip_rl_perception.labels import LabelSpace
 
 
@@ -73,7 +74,7 @@ class EngineOutput:
     network_ms: float
     """Time from the arguments to the results, ms."""
     instances: FloatArray | None = None
-    """What each place of 8 x 8 pixels says of its instrument, (9, H/8, W/8), as of `model.instance_head.CHANNELS`;
+    """What each place of 8 x 8 pixels says of its instrument, (9, H/8, W/8), as of `instance_channels`;
     None: the network has no instance head."""
 
 
@@ -232,7 +233,7 @@ def check_output(info: EngineInfo, output: EngineOutput, classes: int) -> None:
     if not np.isfinite(output.log_probs).all():
         raise EngineError(f"engine {info.describe()} returned log-probabilities that are not finite")
     if output.instances is not None:
-        places = (9, info.input_size[0] // 8, info.input_size[1] // 8)
+        places = (len(CHANNELS), *(side // INSTANCE_STRIDE for side in info.input_size))
         if output.instances.dtype != np.float32 or output.instances.shape != places:
             got = described(output.instances)
             raise EngineError(f"engine {info.describe()} returned instances as {got}; expected float32 {places}")

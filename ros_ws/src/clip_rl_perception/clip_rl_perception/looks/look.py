@@ -17,6 +17,7 @@ import numpy as np
 from clip_rl_perception.arrays import BoolArray, ByteArray, FloatArray
 from clip_rl_perception.engine.protocol import Engine, EngineOutput, check_output
 from clip_rl_perception.errors import named_line
+from clip_rl_perception.instance_channels import ACROSS, DOWN
 from clip_rl_perception.scene.letterbox import (
     STRIDE,
     frame_to_grid,
@@ -101,17 +102,14 @@ class Look:
         if said is None or self._drawn:
             return None
         turned = said[:, :: self.down, :: self.across].copy()
-        turned[_ACROSS] *= self.across
-        turned[_DOWN] *= self.down
+        turned[ACROSS] *= self.across
+        turned[DOWN] *= self.down
         return turned
 
     def shows(self, view: Letterbox) -> BoolArray | None:
         """Nodes of the plain look's grid that were shown, bool (h, w); None: all. Read-only, shared between calls."""
         return None if self.part is None else _shown(view, self.view(view))
 
-
-_ACROSS, _DOWN = [0, 2], [1, 3]
-"""Channels of `model.instance_head.CHANNELS` that are x and y of vectors."""
 
 _SIGMA = 0.35
 """Of the blur before nodes are left out, in nodes of the result."""

@@ -13,23 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from clip_rl_perception.instance_channels import CHANNELS, SQUEEZE
 from clip_rl_perception.model.segmenter_config import InstanceHeadConfig
-
-INSTANCE_STRIDE = 8
-"""Input pixels per place."""
-
-CHANNELS = ("axis_x", "axis_y", "foot_x", "foot_y", "along", "log_radius", "working_end", "wrist", "tip")
-"""What the head says at each place. The axis is a unit vector from entry to tip; the foot of the perpendicular on the
-axis is told from the place, in places; `along` goes from there to the end of the shaft, squeezed by `squeeze`; the
-radius is half the shaft's width at its end, log of places; the last three are logits: wrist or jaws in place of shaft,
-the end of a shaft, the end of a jaw."""
-
-SQUEEZE = 2.0
-"""Places within which `along` is about linear."""
 
 
 def squeeze(along: Tensor) -> Tensor:
-    """Signed distances, places, with far ones drawn near: sign(a) log(1 + |a| / 2)."""
+    """Signed distances, places, with far ones drawn near, as `CHANNELS` says."""
     return along.sign() * torch.log1p(along.abs() / SQUEEZE)
 
 

@@ -34,7 +34,7 @@ class DecoderOutput(NamedTuple):
     embedding: Tensor
     """Global image embedding in the text space, unit length, (B, D)."""
     instances: Tensor | None = None
-    """What places say of their instruments, `instance_head.CHANNELS`, (B, 9, H/8, W/8); None: there is no such head."""
+    """What places say of their instruments, `instance_channels.CHANNELS`, (B, 9, H/8, W/8); None: no such head."""
 
 
 class ClipRlSegmenter(nn.Module):

@@ -16,12 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_rl_perception.arrays import BoolArray, DoubleArray, FloatArray
-
-AXIS, FOOT, ALONG, LOG_RADIUS, WORKING_END, WRIST, TIP = slice(0, 2), slice(2, 4), 4, 5, 6, 7, 8
-"""Where `instance_head.CHANNELS` lie in what an engine gives."""
-
-SQUEEZE = 2.0
-"""As of `instance_head`."""
+from clip_rl_perception.instance_channels import ALONG, AXIS, FOOT, LOG_RADIUS, SQUEEZE
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,13 +12,13 @@ import functools
 import numpy as np
 
 from clip_rl_perception.arrays import BoolArray, ByteArray, DoubleArray, FloatArray
+from clip_rl_perception.instance_channels import INSTANCE_STRIDE
 from clip_rl_perception.kernels import instrument_kernels as kernels
 from clip_rl_perception.labels import LabelSpace, label_space_from_names
 from clip_rl_perception.scene.axis import fit_axes
 from clip_rl_perception.scene.instances import InstanceConfig, Instances, find_instances, voted
 from clip_rl_perception.scene.label_map import pixel_major
 from clip_rl_perception.scene.letterbox import (
-    STRIDE,
     frame_to_grid,
     grid_content_mask,
     grid_to_frame,
@@ -116,7 +116,7 @@ def _by_votes(
         entry = next((point for point in placed if point.name == "entry"), None)
         if entry is not None and entry.visible:
             instances.entries[index] = np.array(entry.place) * PLACE + (PLACE - 1) / 2
-        places = grid_to_frame([point.place for point in placed], view, PLACE * STRIDE)
+        places = grid_to_frame([point.place for point in placed], view, INSTANCE_STRIDE)
         points.append(
             tuple(
                 Keypoint(point.name, float(x), float(y), point.confidence, point.visible)

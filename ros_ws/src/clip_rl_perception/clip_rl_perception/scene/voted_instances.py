@@ -13,17 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_rl_perception.arrays import BoolArray, DoubleArray, FloatArray
+from clip_rl_perception.instance_channels import INSTANCE_STRIDE, TIP, WRIST
 from clip_rl_perception.scene.instance_votes import (
-    TIP,
-    WRIST,
     Lines,
     VoteConfig,
     deviations,
     group_places,
     read_lines,
 )
+from clip_rl_perception.scene.letterbox import STRIDE
 
-PLACE = 2
+PLACE = INSTANCE_STRIDE // STRIDE
 """Nodes of the logit grid along a side of a place."""
 
 FARTHEST = 0.1
