@@ -12,7 +12,7 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.instrument_types import types_from_texts
 from clip_rl_perception.labels import label_space_from_names
 from clip_rl_perception.model.calibration import Calibration
-from clip_rl_perception.naming.track_names import NamedTypes
+from clip_rl_perception.naming.track_names import CloseUps, NamedTypes, name_instruments
 from clip_rl_perception.naming.type_evidence import TURNS, TypeConfig
 from clip_rl_perception.pipeline import PerceptionPipeline, PipelineConfig, SceneMemory
 from clip_rl_perception.scene.types import Scene, Validity
@@ -113,6 +113,17 @@ def test_pictures_that_stand_alone_are_named_by_all_turns_of_every_instrument() 
     [scene] = run(pipeline(looking, every=True), [TWO])
     assert names(scene) == ["brass hook", "blue clip applier"]
     assert len(looking.close_ups) == 2 * TURNS
+
+
+def test_tentative_instruments_of_a_still_do_not_share_what_close_ups_say() -> None:
+    looking = engine()
+    scene = run(pipeline(looking, types=None), [TWO])[0]
+    unnumbered = tuple(dataclasses.replace(item, track_id=0, confirmed=False) for item in scene.instruments)
+    shown = CloseUps(looking, TWO, scene.view, 0)  # type: ignore[arg-type]
+    named = name_instruments(shown, unnumbered, [], TYPES, None, TypeConfig(every=True))
+    told = sorted(named.instruments, key=lambda item: item.tip[1])
+    assert [item.type_name for item in told] == ["brass hook", "blue clip applier"]
+    assert named.memory is not None and named.memory.tracks == {}, "nobody can recall what has no number"
 
 
 def test_a_close_up_that_does_not_fit_the_budget_is_left_out() -> None:

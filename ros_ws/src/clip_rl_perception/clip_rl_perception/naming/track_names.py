@@ -89,7 +89,11 @@ def name_instruments(
     if memory is not None and np.array_equal(memory.text, types.text):
         known = {*alive}
         kept = {track: evidence for track, evidence in memory.tracks.items() if track in known}
-    candidates = [(item.track_id, square) for item in instruments if (square := _square(item, frame, config))]
+    # Tentative ones have no number yet: each is itself for this frame alone.
+    keys = [item.track_id or -1 - index for index, item in enumerate(instruments)]
+    candidates = [
+        (key, square) for key, item in zip(keys, instruments, strict=True) if (square := _square(item, frame, config))
+    ]
     if config.every:
         chosen = [(track, square, range(TURNS)) for track, square in candidates]
     else:
@@ -110,8 +114,9 @@ def name_instruments(
                 break
             said = log_likelihoods(embedding, types.text, types.scale, config)
             kept[track] = gathered(said, frame.stamp_ns, kept.get(track), config)
-    named = tuple(_named(item, kept.get(item.track_id), types, config) for item in instruments)
-    return Named(named, TypeMemory(types.text, kept), failure)
+    named = tuple(_named(item, kept.get(key), types, config) for key, item in zip(keys, instruments, strict=True))
+    numbered = {track: evidence for track, evidence in kept.items() if track > 0}
+    return Named(named, TypeMemory(types.text, numbered), failure)
 
 
 def warm_up_close_ups(engine: Engine) -> None:
