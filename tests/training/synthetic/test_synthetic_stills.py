@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from clip_rl_perception.labels import load_label_space
+from clip_rl_perception.labels import UNLABELLED, load_label_space
 from clip_rl_training.synthetic import TYPE_NAMES, SceneConfig, SyntheticFrame, render_still
 from clip_rl_training.synthetic.drawing.rendered_frame import PROBE, SUCTION, scene_class
 from clip_rl_training.synthetic.scene import render_scene, sample_scene
@@ -22,7 +22,8 @@ def still(seed: int, config: SceneConfig = SMALL) -> SyntheticFrame:
 
 def one_of(type_id: int, **changes: object) -> SceneConfig:
     weights = tuple(1.0 if i == type_id else 0.0 for i in range(1, 8))
-    return dataclasses.replace(SMALL, type_weights=weights, instrument_counts=(0.0, 1.0), **changes)  # type: ignore[arg-type]
+    changes = {"instrument_counts": (0.0, 1.0), "laparoscopic": 0.0} | changes
+    return dataclasses.replace(SMALL, type_weights=weights, **changes)  # type: ignore[arg-type]
 
 
 def test_same_generator_state_gives_the_same_bytes() -> None:
@@ -54,7 +55,7 @@ def test_labels_are_valid_and_agree_with_each_other() -> None:
     seen_types, seen_scenes = set(), set()
     for seed in range(60):
         frame = still(seed)
-        assert frame.type_map.max() < types
+        assert frame.type_map[frame.type_map != UNLABELLED].max() < types
         assert frame.scene_map.max() < scenes
         assert frame.part_map.max() < parts
         tool = frame.type_map > 0
@@ -70,7 +71,7 @@ def test_labels_are_valid_and_agree_with_each_other() -> None:
         for instance in np.unique(frame.instance_map[tool]):
             assert len(np.unique(frame.type_map[frame.instance_map == instance])) == 1
         seen_scenes |= set(np.unique(frame.scene_map).tolist())
-    assert seen_types == set(range(1, 8))
+    assert seen_types == {*range(1, 8), UNLABELLED}  # 255: laparoscopic instruments, of none of the types
     assert seen_scenes == set(range(12))
 
 
@@ -84,6 +85,30 @@ def test_every_type_shows_its_parts(type_id: int) -> None:
         if (frame.type_map > 0).mean() > 0.01:
             assert TYPE_NAMES[type_id - 1] in frame.caption
     assert found - {0} == ({1} if type_id == SUCTION else {1, 2, 3})
+
+
+def test_laparoscopic_instruments_have_parts_and_points_and_no_type() -> None:
+    parts: set[int] = set()
+    points: set[str] = set()
+    for seed in range(40):
+        frame = still(seed, dataclasses.replace(SMALL, laparoscopic=1.0, instrument_counts=(0.0, 1.0), occlusion=0.0))
+        assert set(np.unique(frame.type_map)) <= {0, UNLABELLED}
+        assert len(frame.instruments) == (frame.type_map > 0).any()
+        parts |= set(np.unique(frame.part_map).tolist())
+        points |= {point.name for each in frame.instruments for point in each.keypoints}
+        if (frame.type_map > 0).mean() > 0.01:
+            assert "surgical instrument" in frame.caption
+    assert parts == {0, 1, 2, 3}
+    assert points == {"entry", "wrist", "tip_1", "tip_2"}
+
+
+def test_folds_and_fingers_show_and_are_no_instruments() -> None:
+    bare = dataclasses.replace(SMALL, instrument_counts=(1.0,), folds=0.0, fingers=0.0, grayscale=0.0)
+    for name in ("folds", "fingers"):
+        for seed in range(8):
+            frame = still(seed, dataclasses.replace(bare, **{name: 1.0}))
+            assert not frame.type_map.any() and not frame.instance_map.any()
+            assert (frame.rgb != still(seed, bare).rgb).any()
 
 
 def test_suction_and_probe_are_one_scene_class_as_a_whole() -> None:

@@ -80,6 +80,7 @@ def showcase(height: int, width: int, rate: float) -> SceneConfig:
     return dataclasses.replace(
         SceneConfig(height=height, width=width, rate=rate),
         instrument_counts=(0.0, 0.0, 0.7, 0.3),
+        laparoscopic=0.0,
         radius=(0.04, 0.09),
         backgrounds=("peritoneum", "bowel", "covered kidney", "fat"),
         colour_cast=0.03,
@@ -88,6 +89,8 @@ def showcase(height: int, width: int, rate: float) -> SceneConfig:
         overlay=0.0,
         content_shapes=(0.5, 0.5, 0.0, 0.0),
         occlusion=0.0,
+        folds=0.0,
+        fingers=0.0,
         motion_blur=0.0,
         defocus=0.0,
         interlace=0.0,

@@ -35,10 +35,11 @@ from clip_rl_training.synthetic.instruments.cutouts import (
 from clip_rl_training.synthetic.instruments.designs import sample_design
 from clip_rl_training.synthetic.instruments.keypoints import instrument_truths
 from clip_rl_training.synthetic.instruments.kinematics import Placement, part_homographies, sample_placement
+from clip_rl_training.synthetic.instruments.laparoscopic import sample_laparoscopic
 from clip_rl_training.synthetic.instruments.rendering import render_part
 from clip_rl_training.synthetic.recording_style import Look, develop, sample_look
 from clip_rl_training.synthetic.scene_config import SceneConfig
-from clip_rl_training.synthetic.tissue import objects
+from clip_rl_training.synthetic.tissue import lookalikes, objects
 from clip_rl_training.synthetic.tissue.flap import lay_flap
 from clip_rl_training.synthetic.tissue.lighting import Lamp, exposed, fading, render_tissue, sample_lamp
 from clip_rl_training.synthetic.tissue.tissue import Tissue, add_blood, photographed_tissue, sample_tissue
@@ -101,8 +102,12 @@ def sample_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) ->
     for add in (objects.add_tubes, objects.add_thread, objects.add_needle, objects.add_clips, objects.add_gauze):
         if rng.random() < config.thread * 0.5:
             add(rng, tissue, unit)
+    if rng.random() < config.folds:
+        lookalikes.add_folds(rng, tissue, unit)
     if rng.random() < config.drapes:
         objects.add_drape(rng, tissue, unit)
+    if rng.random() < config.fingers:
+        lookalikes.add_fingers(rng, tissue, unit)
     tissue = dataclasses.replace(tissue, names=(*tissue.names, *(("blood",) if bloody else ())))
 
     content = sample_content(rng, size, config.content_shapes)
@@ -123,11 +128,13 @@ def sample_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) ->
                 sample_cutout(rng, seed, size, radius, config.instrument_motion * unit * moving, float(sides[index]))
             )
             continue
-        type_id = 1 + int(rng.choice(7, p=weights / weights.sum()))
-        design = sample_design(rng, type_id, config.unusual_colour)
         radius = float(np.clip(scale * np.exp(rng.normal(0, 0.3)), *config.radius)) * unit
-        if type_id == 6:
-            radius = max(radius * rng.uniform(0.5, 0.9), 0.015 * unit)
+        if rng.random() < config.laparoscopic:
+            design, wide = sample_laparoscopic(rng, config.unusual_colour)
+        else:
+            design = sample_design(rng, 1 + int(rng.choice(7, p=weights / weights.sum())), config.unusual_colour)
+            wide = rng.uniform(0.5, 0.9) if design.type_id == SUCTION else 1.0
+        radius = max(radius * wide, min(radius, 0.015 * unit))
         placements.append(
             sample_placement(rng, design, size, radius, config.instrument_motion * unit, float(sides[index]), seen)
         )
@@ -139,8 +146,7 @@ def sample_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) ->
             radius = float(np.clip(scale * np.exp(rng.normal(0.2, 0.4)), *config.radius)) * unit
             phantoms.append(sample_placement(rng, design, size, radius, config.instrument_motion * unit))
     flap = None
-    ends = [(placed.joint, placed.radius) for placed in placements]
-    ends += [(placed.tip, 0.1 * placed.reach) for placed in cutouts]
+    ends = [(it.joint, it.radius) for it in placements] + [(it.tip, 0.1 * it.reach) for it in cutouts]
     if ends and rng.random() < config.occlusion:
         end, radius = ends[int(rng.integers(count))]
         offset = rng.normal(0, 3.0, 2) * radius

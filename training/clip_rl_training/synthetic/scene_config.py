@@ -23,6 +23,8 @@ class SceneConfig:
     """Relative frequency of 0, 1, 2, ... instruments in a scene."""
     type_weights: tuple[float, ...] = (1.3, 1.3, 1.2, 1.2, 0.8, 0.8, 0.7)
     """Relative frequency of the seven types, in the order of their class ids 1 to 7."""
+    laparoscopic: float = 0.15
+    """Probability that an instrument is a rigid laparoscopic one of none of these types: grasper, hook, ..."""
     radius: Range = (0.026, 0.18)
     """Half the width of an instrument's shaft near its wrist."""
     unusual_colour: float = 0.06
@@ -49,6 +51,10 @@ class SceneConfig:
     """Probability that tissue covers a piece of the instruments."""
     thread: float = 0.22
     """Probability of suture thread, of a needle, of clips and of gauze (each on its own)."""
+    fingers: float = 0.03
+    """Probability of gloved or bare fingers that reach in from the rim. No instruments."""
+    folds: float = 0.2
+    """Probability of straight folds and clefts of tissue, as wide as a shaft. No instruments."""
     drapes: float = 0.16
     """Probability of bright, smooth, featureless things at the rim: drapes, bags, overexposed fat. No instruments."""
     phantoms: float = 0.30

@@ -49,7 +49,8 @@ class Design:
     """Largest angle of each jaw from the middle, rad."""
 
 
-def _seeded(rng: np.random.Generator, parts: list[Part]) -> tuple[Part, ...]:
+def seeded(rng: np.random.Generator, parts: list[Part]) -> tuple[Part, ...]:
+    """Parts with wear and reflections of their own."""
     return tuple(dataclasses.replace(part, seed=int(rng.integers(1 << 31))) for part in parts)
 
 
@@ -94,7 +95,7 @@ def _clevis(rng: np.random.Generator, metal: Finish, length: float, yaw_length: 
     ]
 
 
-def _jaws(
+def jaws(
     rng: np.random.Generator,
     finish: Finish,
     length: float,
@@ -105,7 +106,8 @@ def _jaws(
     slot: bool,
     teeth: bool,
 ) -> list[Part]:
-    jaws = []
+    """A lower and an upper jaw; sizes as of `geometry.curved_jaw`, `bow` of both, `slot` for fenestrated ones."""
+    made = []
     for joint, side, bend in (("lower", -1.0, bow[0]), ("upper", 1.0, bow[1])):
         outline = geo.curved_jaw(length, base, tip, bend, blunt)
         holes: tuple[Points, ...] = (
@@ -118,8 +120,8 @@ def _jaws(
             outline = geo.mirror(outline)
             holes = tuple(geo.mirror(hole) for hole in holes)
             details = tuple(dataclasses.replace(detail, v=-detail.v) for detail in details)
-        jaws.append(Part(PART_CLASPER, outline, finish, "plate", holes, details, joint))
-    return jaws
+        made.append(Part(PART_CLASPER, outline, finish, "plate", holes, details, joint))
+    return made
 
 
 def _bipolar(rng: np.random.Generator, unusual: float) -> Design:
@@ -135,16 +137,16 @@ def _bipolar(rng: np.random.Generator, unusual: float) -> Design:
     length, base = rng.uniform(4.2, 6.5), rng.uniform(0.55, 0.8)
     tip = rng.uniform(0.22, 0.4) if maryland else rng.uniform(0.5, 0.7)
     slot, teeth = rng.random() < 0.75, rng.random() < 0.85
-    jaws = _jaws(rng, metal, length, base, tip, (bow, -bow) if maryland else (0.0, 0.0), 1.0, slot, teeth)
-    return Design(BIPOLAR, _seeded(rng, [_shaft(rng, unusual), *clevis, *jaws]), wrist, yaw, 1.1, 0.55)
+    claws = jaws(rng, metal, length, base, tip, (bow, -bow) if maryland else (0.0, 0.0), 1.0, slot, teeth)
+    return Design(BIPOLAR, seeded(rng, [_shaft(rng, unusual), *clevis, *claws]), wrist, yaw, 1.1, 0.55)
 
 
 def _prograsp(rng: np.random.Generator, unusual: float) -> Design:
     metal = sample_steel(rng)
     wrist, yaw = rng.uniform(1.6, 2.6), rng.uniform(1.4, 2.4)
     length, base, tip = rng.uniform(4.8, 7.0), rng.uniform(0.4, 0.6), rng.uniform(0.55, 0.8)
-    jaws = _jaws(rng, metal, length, base, tip, (0.0, 0.0), 0.9, True, True)
-    parts = _seeded(rng, [_shaft(rng, unusual), *_clevis(rng, metal, wrist, yaw), *jaws])
+    claws = jaws(rng, metal, length, base, tip, (0.0, 0.0), 0.9, True, True)
+    parts = seeded(rng, [_shaft(rng, unusual), *_clevis(rng, metal, wrist, yaw), *claws])
     return Design(PROGRASP, parts, wrist, yaw, 1.1, 0.5)
 
 
@@ -152,8 +154,8 @@ def _needle_driver(rng: np.random.Generator, unusual: float) -> Design:
     metal = sample_steel(rng)
     wrist, yaw = rng.uniform(1.2, 2.0), rng.uniform(1.2, 2.0)
     length, base, tip = rng.uniform(2.4, 3.6), rng.uniform(0.6, 0.8), rng.uniform(0.25, 0.4)
-    jaws = _jaws(rng, metal, length, base, tip, (0.0, 0.0), 0.7, False, True)
-    parts = _seeded(rng, [_shaft(rng, unusual), *_clevis(rng, metal, wrist, yaw), *jaws])
+    claws = jaws(rng, metal, length, base, tip, (0.0, 0.0), 0.7, False, True)
+    parts = seeded(rng, [_shaft(rng, unusual), *_clevis(rng, metal, wrist, yaw), *claws])
     return Design(NEEDLE_DRIVER, parts, wrist, yaw, 1.1, 0.5)
 
 
@@ -178,8 +180,8 @@ def _scissors(rng: np.random.Generator, unusual: float) -> Design:
     tip = Part(PART_WRIST, geo.bar(-0.5, yaw + 0.35, 0.75, 0.5, 0.4, 0.3), end, joint="yaw")
     bow = rng.uniform(-1.6, 1.6)
     length, base, point = rng.uniform(3.6, 5.2), rng.uniform(0.45, 0.7), rng.uniform(0.08, 0.22)
-    jaws = _jaws(rng, metal, length, base, point, (bow, -bow), 1.0, False, False)
-    return Design(SCISSORS, _seeded(rng, [shaft, cover, tip, *jaws]), wrist, yaw, 1.0, 0.5)
+    claws = jaws(rng, metal, length, base, point, (bow, -bow), 1.0, False, False)
+    return Design(SCISSORS, seeded(rng, [shaft, cover, tip, *claws]), wrist, yaw, 1.0, 0.5)
 
 
 def _probe(rng: np.random.Generator, unusual: float) -> Design:
@@ -200,7 +202,7 @@ def _probe(rng: np.random.Generator, unusual: float) -> Design:
     head = Part(PART_CLASPER, outline, body, profile, details=tuple(details), joint="yaw")
     ribs = Detail("ribs", 0.0, 0.0, 1.5, 0.4)
     joint = Part(PART_WRIST, geo.bar(-0.4, 1.6, 0.95, wide * 0.95, 0.3, 0.2), rod, details=(ribs,))
-    return Design(PROBE, _seeded(rng, [_shaft(rng, unusual, rod, False), joint, head]), 1.4, 0.0, 0.25, 0.0)
+    return Design(PROBE, seeded(rng, [_shaft(rng, unusual, rod, False), joint, head]), 1.4, 0.0, 0.25, 0.0)
 
 
 def _suction(rng: np.random.Generator, unusual: float) -> Design:
@@ -215,7 +217,7 @@ def _suction(rng: np.random.Generator, unusual: float) -> Design:
     narrow = rng.uniform(0.6, 0.92)
     outline = geo.tube(-SHAFT_LENGTH, rng.uniform(0.9, 3.0), narrow, narrow * rng.uniform(0.5, 0.9))
     tube = Part(PART_SHAFT, outline, finish, details=tuple(details), joint="shaft")
-    return Design(SUCTION, _seeded(rng, [tube]), 0.0, 0.0, 0.0, 0.0)
+    return Design(SUCTION, seeded(rng, [tube]), 0.0, 0.0, 0.0, 0.0)
 
 
 def _clip_applier(rng: np.random.Generator, unusual: float) -> Design:
@@ -229,8 +231,8 @@ def _clip_applier(rng: np.random.Generator, unusual: float) -> Design:
     cover = Part(PART_WRIST, sheath, metal, details=(rivet,))
     fork = Part(PART_WRIST, geo.bar(-0.4, yaw + 0.4, 0.9, 0.8, 0.3, 0.4), metal, joint="yaw")
     length, base, tip = rng.uniform(3.6, 5.5), rng.uniform(0.65, 0.95), rng.uniform(0.35, 0.6)
-    jaws = _jaws(rng, metal, length, base, tip, (-0.9, -0.9), 0.6, False, rng.random() < 0.3)
-    parts = [shaft, cover, fork, *jaws]
+    claws = jaws(rng, metal, length, base, tip, (-0.9, -0.9), 0.6, False, rng.random() < 0.3)
+    parts = [shaft, cover, fork, *claws]
     if rng.random() < 0.6:
         white = Finish((0.82, 0.78, 0.80), 0.5, 0.3, 0.0, 0.0, 0.2)
         reach = rng.uniform(2.5, 3.5)
@@ -238,7 +240,7 @@ def _clip_applier(rng: np.random.Generator, unusual: float) -> Design:
         outer = np.stack([0.8 + reach * np.cos(arc), 0.9 * np.sin(arc)], axis=1)
         inner = np.stack([0.8 + (reach - 0.45) * np.cos(arc), 0.6 * np.sin(arc)], axis=1)
         parts.insert(3, Part(0, np.concatenate([outer, inner[::-1]]), white, "plate", joint="jaws"))
-    return Design(CLIP_APPLIER, _seeded(rng, parts), wrist, yaw, 0.7, 0.45)
+    return Design(CLIP_APPLIER, seeded(rng, parts), wrist, yaw, 0.7, 0.45)
 
 
 def sample_design(rng: np.random.Generator, type_id: int, unusual: float) -> Design:

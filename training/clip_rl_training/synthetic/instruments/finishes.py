@@ -65,7 +65,7 @@ def sample_shaft_finish(rng: np.random.Generator, unusual: float) -> Finish:
     tint = rng.uniform(0.1, 1.1) if rng.random() < 0.75 else 0.0
     if rng.random() < unusual:
         return Finish(sample_color(rng), gloss * 1.5, width, rng.uniform(0, 0.4), 0.5 * brush, speckle, form)
-    choice = rng.choice(6, p=(0.27, 0.24, 0.25, 0.09, 0.10, 0.05))
+    choice = rng.choice(7, p=(0.25, 0.22, 0.23, 0.10, 0.09, 0.06, 0.05))
     if choice == 0:  # black, worn
         base = _jitter(rng, (0.10, 0.097, 0.092), 0.45)
         return Finish(base, 0.7 * gloss, width, 0.05, brush, speckle, form, tint)
@@ -80,8 +80,21 @@ def sample_shaft_finish(rng: np.random.Generator, unusual: float) -> Finish:
     if choice == 4:  # blue-grey plastic
         base = _jitter(rng, (0.40, 0.44, 0.48), 0.25)
         return Finish(base, gloss, width, 0.0, 0.05, 1.5 * speckle, form)
+    if choice == 5:
+        return sample_sleeve(rng)
     base = _jitter(rng, (0.42, 0.36, 0.20), 0.3)  # brown or amber sleeve
     return Finish(base, gloss, width, 0.0, 0.2, speckle, form)
+
+
+def sample_sleeve(rng: np.random.Generator) -> Finish:
+    """Insulating plastic: black, white, ivory, blue, teal, green, yellow; smooth, seldom with grain."""
+    colors = (
+        (0.06, 0.06, 0.07), (0.80, 0.80, 0.80), (0.74, 0.68, 0.58), (0.12, 0.26, 0.62),
+        (0.10, 0.55, 0.48), (0.16, 0.46, 0.22), (0.70, 0.58, 0.14),
+    )  # fmt: skip
+    color = colors[int(rng.choice(7, p=(0.32, 0.24, 0.1, 0.14, 0.1, 0.06, 0.04)))]
+    finish = sample_plastic(rng, color)
+    return dataclasses.replace(finish, form=rng.uniform(0.3, 1.0), tint=rng.uniform(0.0, 0.5))
 
 
 def sample_plastic(rng: np.random.Generator, color: tuple[float, float, float]) -> Finish:
