@@ -2,6 +2,7 @@
 
 clip-rl synth frames --out DIR   videos in the layout of EndoVis 2018; run again to resume
                                  --backgrounds DIR --cutouts DIR: of your own pictures; see user_images.py
+clip-rl synth cutouts --meshes DIR --out DIR   cut-outs of instruments that you have as meshes
 clip-rl synth bag --out DIR      one video as a rosbag2 (mcap) with JPEG images and label images
 """
 
@@ -24,10 +25,15 @@ from clip_rl_perception.progress import Progress
 
 from clip_rl_training.synthetic.drawing.synthetic_errors import SynthError
 from clip_rl_training.synthetic.drawing.user_images import load_backgrounds, load_cutouts
+from clip_rl_training.synthetic.meshes.mesh_instrument import load_mesh_instruments
+from clip_rl_training.synthetic.meshes.mesh_rendering import write_mesh_cutouts
 from clip_rl_training.synthetic.operation import showcase
 from clip_rl_training.synthetic.scene_config import SceneConfig
 from clip_rl_training.synthetic.synthetic_bag import write_bag
 from clip_rl_training.synthetic.write_video import write_sequences
+
+_CUTOUTS = 200
+"""Poses of the user's meshes."""
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -65,14 +71,44 @@ class Frames(_Video):
     """Your own pictures of tissue, in place of drawn tissue."""
     cutouts: Annotated[Path | None, Option(metavar="DIR")] = None
     """Your own instruments (RGBA PNG), in place of drawn instruments."""
+    meshes: Annotated[Path | None, Option(metavar="DIR")] = None
+    """Your own instruments as meshes with a YAML file: cut-outs of them are made in OUT-cutouts first."""
+    cutout_share: Annotated[float, Option(help="share of instruments that are yours, the others are drawn")] = 1.0
+    """Of instruments that are cut-outs."""
 
     def write(self) -> Iterator[tuple[int, int]]:
         """Yields (frames done, frames in all)."""
-        config = SceneConfig(height=self.size[1], width=self.size[0], rate=self.rate)
-        config = _with_own_pictures(config, self.backgrounds, self.cutouts)
-        return write_sequences(
+        config = SceneConfig(height=self.size[1], width=self.size[0], rate=self.rate, cutout_share=self.cutout_share)
+        cutouts = self.cutouts
+        if self.meshes is not None:
+            if cutouts is not None:
+                raise SynthError("--meshes and --cutouts together: choose one of them")
+            cutouts = self.out.with_name(f"{self.out.name}-cutouts")
+            yield from write_mesh_cutouts(load_mesh_instruments(self.meshes), cutouts, count=_CUTOUTS, seed=self.seed)
+        config = _with_own_pictures(config, self.backgrounds, cutouts)
+        yield from write_sequences(
             self.out, config, seed=self.seed, sequences=self.sequences, frames=self.frames, workers=self.workers
         )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cutouts:
+    """Cut-outs of your instruments' meshes in random poses, for --cutouts; run again to resume."""
+
+    meshes: Annotated[Path, Option(metavar="DIR")]
+    """Folder with meshes and a YAML file that says how they hang together."""
+    out: Path
+    """Folder to write."""
+    count: int = _CUTOUTS
+    """Number of cut-outs."""
+    seed: int = 0
+    """The same seed gives the same pictures."""
+    events: bool = False
+    """Tell the progress as lines of JSON on standard output, for programs."""
+
+    def write(self) -> Iterator[tuple[int, int]]:
+        """Yields (cut-outs done, cut-outs in all)."""
+        return write_mesh_cutouts(load_mesh_instruments(self.meshes), self.out, count=self.count, seed=self.seed)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,7 +130,7 @@ class Bag(_Video):
         )
 
 
-def run(options: Frames | Bag) -> int:
+def run(options: Frames | Cutouts | Bag) -> int:
     """Run ``clip-rl synth``; returns the exit status. Raises `SynthError` for what the user can mend."""
     cv2.setNumThreads(1)
     try:

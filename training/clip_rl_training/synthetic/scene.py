@@ -121,7 +121,7 @@ def sample_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) ->
     scale = float(np.exp(low + (high - low) * rng.beta(2.0, 1.5)))
     sides = rng.permutation(8)[:count] * (np.pi / 4) + rng.uniform(0, np.pi / 4, count)
     for index in range(count):
-        if seeds:
+        if seeds and rng.random() < config.cutout_share:
             radius = float(np.clip(scale * np.exp(rng.normal(0, 0.3)), *config.radius)) * unit
             seed = seeds[int(rng.integers(len(seeds)))]
             cutouts.append(

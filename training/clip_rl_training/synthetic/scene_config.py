@@ -35,6 +35,8 @@ class SceneConfig:
     """Folder of the user's own pictures of tissue, in place of drawn tissue; empty: tissue is drawn."""
     cutout_folder: str = ""
     """Folder of the user's own instruments cut out, in place of drawn instruments; empty: instruments are drawn."""
+    cutout_share: float = 1.0
+    """Probability that an instrument is one of these where there are any; else it is drawn."""
     colour_cast: float = 0.07
     """Deviation of the picture's white balance, natural logarithm per channel."""
     grayscale: float = 0.28

@@ -1,0 +1,1 @@
+"""Cut-out instruments rendered from meshes."""
