@@ -160,7 +160,7 @@ def sample_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) ->
     # What is wide is near, before the plane that is in focus.
     near = np.array([radius / unit > 0.1 for _, radius in ends], bool)
     defocused = rng.random(count) < config.defocus * np.where(near, 1.6, 0.6)
-    lamp = sample_lamp(rng)
+    lamp = sample_lamp(rng, look.gray is not None)
     if config.background_folder:  # a photograph brings its own light: only a little more on top
         lamp = dataclasses.replace(lamp, tilt=0.25 * lamp.tilt, falloff=0.25 * lamp.falloff)
     # A wide instrument is near the lamp: the camera closes its gain for it, and the tissue behind darkens.

@@ -32,15 +32,22 @@ class Lamp:
     """Colour of the light, R, G, B."""
 
 
-def sample_lamp(rng: np.random.Generator) -> Lamp:
-    """A lamp as endoscopes have it, sometimes weak or off centre."""
+def sample_lamp(rng: np.random.Generator, gray: bool) -> Lamp:
+    """A lamp as endoscopes have it, sometimes weak or off centre.
+
+    Half of the monochrome cameras see one side of the picture sink into the dark: what is black there is tissue as well.
+    """
+    if gray and rng.random() < 0.5:
+        spread, strong = 0.45, (1.5, 8.0)
+    else:
+        spread, strong = 0.2, (0.15, 4.0)
     warm = rng.normal(0, 0.06)
     green = rng.normal(0, 0.03)
     return Lamp(
-        x=rng.normal(0, 0.35 if rng.random() < 0.4 else 0.2),
-        y=rng.normal(0, 0.3 if rng.random() < 0.4 else 0.2),
+        x=rng.normal(0, 0.35 if rng.random() < 0.4 else spread),
+        y=rng.normal(0, 0.3 if rng.random() < 0.4 else spread),
         tilt=rng.uniform(0.2, 1.1),
-        falloff=float(np.exp(rng.uniform(np.log(0.15), np.log(4.0)))),
+        falloff=float(np.exp(rng.uniform(*np.log(strong)))),
         power=1.0,
         shine=float(np.exp(rng.normal(-0.35, 0.6))),
         sharpness=float(np.exp(rng.uniform(np.log(25), np.log(500)))),
