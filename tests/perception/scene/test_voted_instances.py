@@ -5,51 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from clip_rl_perception.labels import load_label_space
-from clip_rl_perception.scene.instance_votes import Lines, VoteConfig, deviations, group_places, read_lines
+from clip_rl_perception.scene.instance_votes import VoteConfig, group_places, read_places
 from clip_rl_perception.scene.instruments import find_instruments
 from clip_rl_perception.scene.letterbox import make_letterbox
 from clip_rl_perception.scene.types import Instrument
 from clip_rl_perception.scene.voted_instances import FARTHEST, vote
-
-PLACES = (36, 44)
-"""(g, u): of 288 x 352 network pixels."""
-
-
-class Bars:
-    """Straight instruments on a grid of places; later ones cover earlier ones."""
-
-    def __init__(self) -> None:
-        self.said = np.zeros((9, *PLACES), np.float32)
-        self.said[0] = 1.0
-        self.said[6:] = -8.0
-        self.owner = np.zeros(PLACES, int)
-        self.count = 0
-
-    def add(self, entry: tuple[float, float], end: tuple[float, float], radius: float, *, tip: bool = True) -> Bars:
-        """From `entry` to `end`, (column, row), the shaft's end two thirds of the way; `tip` raises its peak."""
-        self.count += 1
-        y, x = np.indices(PLACES, float)
-        axis = np.subtract(end, entry) / np.hypot(*np.subtract(end, entry))
-        wrist = np.add(entry, np.subtract(end, entry) * 2 / 3)
-        ahead = (x - entry[0]) * axis[0] + (y - entry[1]) * axis[1]
-        across = (x - entry[0]) * axis[1] - (y - entry[1]) * axis[0]
-        own = (np.abs(across) <= radius) & (ahead >= -1) & (ahead <= np.hypot(*np.subtract(end, entry)))
-        along = (wrist[0] - x) * axis[0] + (wrist[1] - y) * axis[1]
-        foot = np.stack([wrist[0] - x, wrist[1] - y]) - along * axis[:, None, None]
-        words = np.stack(
-            [np.full(PLACES, axis[0]), np.full(PLACES, axis[1]), foot[0], foot[1],
-             np.sign(along) * np.log1p(np.abs(along) / 2), np.full(PLACES, np.log(radius))]
-        )  # fmt: skip
-        self.said[:6, own] = words[:, own]
-        self.owner[own] = self.count
-        self.said[7, round(wrist[1]), round(wrist[0])] = 4.0
-        if tip:
-            self.said[8, round(end[1]), round(end[0])] = 4.0
-        return self
-
-    @property
-    def nodes(self) -> np.ndarray:
-        return self.owner.repeat(2, axis=0).repeat(2, axis=1)
+from voted_bars import Bars
 
 
 def divided(bars: Bars, config: VoteConfig | None = None) -> list[float]:
@@ -141,22 +102,9 @@ def test_the_same_votes_give_the_same_instruments() -> None:
     assert first.points == second.points
 
 
-def test_deviations_by_hand() -> None:
-    def line(axis: tuple[float, float], end: tuple[float, float], along: float = 0.0, radius: float = 2.0) -> Lines:
-        return Lines(np.array([axis]), np.array([end]), np.array([along]), np.array([radius]))
-
-    config = VoteConfig(angle=60.0, across=1.0, along=0.5, least_along=1.0, least_across=0.1)
-    base = line((1.0, 0.0), (10.0, 5.0))
-    assert deviations(base, base, config)[0, 0] == 0
-    assert deviations(line((0.5, np.sqrt(0.75)), (10.0, 5.0)), base, config)[0, 0] == pytest.approx(1.0)
-    assert deviations(line((1.0, 0.0), (10.0, 7.0)), base, config)[0, 0] == pytest.approx(1.0)  # one radius beside
-    assert deviations(line((1.0, 0.0), (14.0, 5.0), along=8.0), base, config)[0, 0] == pytest.approx(1.0)  # half of 8
-    assert deviations(line((-1.0, 0.0), (10.0, 5.0)), base, config)[0, 0] == pytest.approx(2.0)  # chord 2 of 1
-
-
 def test_no_places_give_no_groups() -> None:
     nothing = np.zeros(0, int)
-    owner, lines = group_places(read_lines(Bars().said, nothing, nothing), nothing)
+    owner, lines = group_places(read_places(Bars().said, nothing, nothing), nothing)
     assert len(owner) == 0 and len(lines) == 0
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
 from clip_rl_perception.arrays import ByteArray, WordArray
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.scene.letterbox import frame_to_grid
+from clip_rl_perception.scene.nearest import nearest_owner
 from clip_rl_perception.scene.types import Instrument, Scene
 
 REACH = 2.0
@@ -40,12 +40,7 @@ def instrument_owners(scene: Scene, space: LabelSpace) -> ByteArray:
         classes = parts if space.classes[tag.class_id].part else (tag.class_id,)
         groups.setdefault(classes, np.zeros(grid, np.uint8))[np.asarray(tag.footprint) > 0] = place
     for classes, cells in groups.items():
-        distance, nearest = cv2.distanceTransformWithLabels(
-            np.asarray(cells == 0, np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
-        )
-        owner_of = np.zeros(int(nearest.max()) + 1, np.uint8)
-        owner_of[nearest[cells > 0]] = cells[cells > 0]
-        owner = np.where(distance <= REACH, owner_of[nearest], 0)
+        owner = nearest_owner(cells, REACH)
         chosen = np.zeros(256, np.bool_)
         chosen[list(classes)] = True
         owners = np.where(chosen[scene.label_map], owner[rows[:, None], columns], owners)

@@ -2,21 +2,24 @@
 
 Every place names the axis of its instrument. Places that name the same line are one instrument: so instruments stay
 apart where they cross or touch, and pieces that smoke or another instrument cuts off belong together. One instrument
-after the other is found: the line that most of the remaining places agree with, drawn anew through all who do.
+after the other is found: the line that most of the remaining places agree with, drawn anew through all who do. The
+loops are compiled (`kernels.vote_kernels`).
 Notation: g x u places of 8 x 8 network pixels; places and points are (column, row).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from clip_rl_perception.arrays import BoolArray, DoubleArray, FloatArray
+from clip_rl_perception.arrays import DoubleArray, FloatArray
 from clip_rl_perception.instance_channels import ALONG, AXIS, FOOT, LOG_RADIUS, SQUEEZE
+from clip_rl_perception.kernels import vote_kernels as kernels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,147 +50,71 @@ class VoteConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Lines:
-    """What n places or instruments are said to be."""
+    """The lines of m instruments."""
 
     axis: DoubleArray
-    """Unit vectors from entry to tip, (n, 2)."""
+    """Unit vectors from entry to tip, (m, 2)."""
     end: DoubleArray
-    """Ends of their shafts, (n, 2)."""
-    along: DoubleArray
-    """Way along the axis from the place to the end, negative where it lies beyond, (n,); of an instrument 0."""
+    """Ends of their shafts, places, (m, 2)."""
     radius: DoubleArray
-    """Places, (n,)."""
+    """Places, (m,)."""
+    trust: DoubleArray
+    """Share of an instrument's places that lie within half the limit of its line, (m,)."""
 
     def __len__(self) -> int:
         return len(self.radius)
 
-    def __getitem__(self, which: npt.NDArray[np.intp] | BoolArray | slice) -> Lines:
-        return Lines(self.axis[which], self.end[which], self.along[which], self.radius[which])
+    def __getitem__(self, which: npt.NDArray[np.intp]) -> Lines:
+        return Lines(self.axis[which], self.end[which], self.radius[which], self.trust[which])
 
 
-def read_lines(fields: FloatArray, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]) -> Lines:
-    """What the places at these rows and columns say, of (9, g, u)."""
-    said = fields[:, rows, columns].astype(np.float64)
-    axis = said[AXIS].T
-    along = np.sign(said[ALONG]) * SQUEEZE * np.expm1(np.minimum(np.abs(said[ALONG]), 5.0))
-    end = np.stack([columns, rows], axis=1) + said[FOOT].T + along[:, None] * axis
-    return Lines(axis, end, along, np.exp(np.clip(said[LOG_RADIUS], -2.0, 4.0)))
-
-
-def deviations(of: Lines, to: Lines, config: VoteConfig) -> DoubleArray:
-    """How far each of m lines is from each of n, (m, n): the root of the sum of squares of three deviations.
-
-    The angle is measured by its chord. The distance across is measured at the foot of the place itself, not at the far
-    end that it names: errors of the angle do not count twice.
-    """
-    chord = 2.0 - 2.0 * (of.axis @ to.axis.T)
-    normal = np.stack([to.axis[:, 1], -to.axis[:, 0]], axis=1)
-    foot = of.end - of.along[:, None] * of.axis
-    across = foot @ normal.T - (to.end * normal).sum(axis=1)
-    along = of.end @ to.axis.T - (to.end * to.axis).sum(axis=1)
-    radius = np.minimum(of.radius[:, None], to.radius)
-    across /= np.maximum(config.across * radius, config.least_across)
-    reach = np.maximum(np.abs(of.along)[:, None], np.abs(to.along))
-    along /= np.maximum(config.along * reach, config.least_along * radius)
-    unit = (2.0 * np.sin(np.radians(config.angle) / 2)) ** 2
-    found: DoubleArray = np.sqrt(np.maximum(chord, 0.0) / unit + across * across + along * along)
-    return found
+def read_places(fields: FloatArray, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]) -> DoubleArray:
+    """What the n places at these rows and columns say, of (9, g, u): (n, 8), columns as of `kernels.vote_kernels`."""
+    said = fields[:, rows, columns]
+    places = np.empty((len(rows), 8))
+    axis, foot, squeezed = said[AXIS], said[FOOT], said[ALONG]
+    along = np.sign(squeezed) * SQUEEZE * np.expm1(np.minimum(np.abs(squeezed), 5.0))
+    places[:, :2] = axis.T
+    places[:, kernels.ALONG] = along
+    places[:, kernels.RADIUS] = np.exp(np.clip(said[LOG_RADIUS], -2.0, 4.0))
+    places[:, kernels.FOOT_X] = columns + foot[0]
+    places[:, kernels.FOOT_Y] = rows + foot[1]
+    places[:, 2:4] = places[:, 6:] + along[:, None] * places[:, :2]  # the end lies along the axis from the foot
+    return places
 
 
 def group_places(
-    places: Lines, areas: npt.NDArray[np.integer[Any]], config: VoteConfig | None = None
+    places: DoubleArray, areas: npt.NDArray[np.integer[Any]], config: VoteConfig | None = None
 ) -> tuple[npt.NDArray[np.intp], Lines]:
     """Divide the places of a mask into instruments.
 
     Args:
-        places: what each says, n of them.
+        places: what each says, n of them, from `read_places`.
         areas: number of the connected area that each lies in, from 0, (n,).
         config: when they agree.
 
     Returns:
         Number of each place's instrument, from 0, (n,); and the instruments' own lines.
     """
-    config = config or VoteConfig()
     if not len(places):
-        return np.zeros(0, np.intp), places
-    lines = _voted_lines(places, config)
-    owner = deviations(places, lines, config).argmin(axis=1)
-    owner = _substantial(places, lines, owner, areas, config)
-    kept, owner = np.unique(owner, return_inverse=True)
-    final = [middle(places[owner == number]) for number in range(len(kept))]
-    return owner, joined(final)
+        none = np.zeros((0, 2))
+        return np.zeros(0, np.intp), Lines(none, none, none[:, 0], none[:, 0])
+    near_first = np.argsort(np.abs(places[:, kernels.ALONG]), kind="stable")
+    owner, lines, trust = kernels.group(places, near_first, areas, _limits(config or VoteConfig()))
+    return owner, Lines(lines[:, :2], lines[:, 2:4], lines[:, kernels.RADIUS], trust)
 
 
-def _voted_lines(places: Lines, config: VoteConfig) -> Lines:
-    """Lines that places, evenly drawn, agree on, those with the most votes first; at least one."""
-    count = len(places)
-    seeds = places[np.unique(np.linspace(0, count - 1, min(count, config.seeds)).astype(np.intp))]
-    agree = deviations(seeds, seeds, config) <= config.limit
-    left = np.ones(len(seeds), np.bool_)
-    untried = left.copy()
-    found: list[Lines] = []
-    while len(found) < config.most and (untried & left).any():
-        best = int(np.where(untried & left, agree[:, left].sum(axis=1), -1).argmax())
-        untried[best] = False
-        members = left & agree[best]
-        for _ in range(2):
-            line = middle(seeds[members])
-            members = left & (deviations(seeds, line, config)[:, 0] <= config.limit)
-            if not members.any():
-                break
-        if members.sum() >= min(2, len(seeds)):
-            found.append(line)
-            left &= ~members
-    if not found:
-        found = [middle(places)]
-    return joined(found)
-
-
-def joined(lines: Sequence[Lines]) -> Lines:
-    """Lines one after the other; at least one."""
-    return Lines(*(np.concatenate([getattr(line, name) for line in lines]) for name in vars(lines[0])))
-
-
-def _substantial(
-    places: Lines,
-    lines: Lines,
-    owner: npt.NDArray[np.intp],
-    areas: npt.NDArray[np.integer[Any]],
-    config: VoteConfig,
-) -> npt.NDArray[np.intp]:
-    """Give the places of instruments that are too small to others of their connected area, the smallest first."""
-    area_size = np.bincount(areas)
-    distance = deviations(places, lines, config)
-    while True:
-        shares = np.zeros((len(lines), len(area_size)))
-        np.add.at(shares, (owner, areas), 1.0)
-        size, at = shares.sum(axis=1), shares.argmax(axis=1)
-        company = (shares[:, at] > 0).sum(axis=0) > 1  # alone in its area it has nobody to be a part of
-        needed = np.maximum(config.least_places, config.substantial * area_size[at])
-        ratio = np.where((size > 0) & company, size / needed, np.inf)
-        least = int(ratio.argmin())
-        if ratio[least] >= 1:
-            return owner
-        shares[least] = 0
-        offered = np.where((shares > 0).T[areas], distance, np.inf)
-        homeless = ~np.isfinite(offered).any(axis=1)  # pieces of it elsewhere, alone there
-        offered[homeless] = distance[homeless]
-        offered[:, least] = np.inf
-        owner = np.where(owner == least, offered.argmin(axis=1), owner)
-
-
-def middle(places: Lines) -> Lines:
-    """One line through places that mean the same instrument; near ones tell its end best."""
-    axis = places.axis.sum(axis=0)
-    axis = axis / max(float(np.hypot(*axis)), 1e-9)
-    foot = places.end - places.along[:, None] * places.axis
-    normal = np.array([-axis[1], axis[0]])
-    near = np.argsort(np.abs(places.along), kind="stable")[: max(1, len(places) // 4)]
-    end = _median(places.end[near] @ axis) * axis + _median(foot @ normal) * normal
-    return Lines(axis[None], end[None], np.zeros(1), np.array([_median(places.radius)]))
-
-
-def _median(values: DoubleArray) -> float:
-    """The upper of the two middle values where there are two; np.median takes five times as long for so few."""
-    at = len(values) // 2
-    return float(np.partition(values, at)[at])
+@functools.lru_cache(maxsize=8)
+def _limits(config: VoteConfig) -> kernels.Limits:
+    return kernels.Limits(
+        unit=(2.0 * math.sin(math.radians(config.angle) / 2)) ** 2,
+        across=float(config.across),
+        least_across=float(config.least_across),
+        along=float(config.along),
+        least_along=float(config.least_along),
+        limit=float(config.limit) ** 2,
+        seeds=config.seeds,
+        least_places=config.least_places,
+        substantial=float(config.substantial),
+        most=config.most,
+    )

@@ -107,10 +107,11 @@ def voted(owners: npt.NDArray[np.intp], count: int, labels: ByteArray, space: La
     """
     flat = owners.ravel()
     cells = np.flatnonzero(flat)
-    cells = cells[np.argsort(flat[cells], kind="stable")]
-    starts = np.searchsorted(flat[cells], np.arange(1, count + 2))
-    votes = np.zeros((count, 256), np.int64)
-    np.add.at(votes, (flat[cells] - 1, labels.ravel()[cells]), 1)
+    owner = flat[cells]
+    order = np.argsort(owner, kind="stable")
+    votes = np.bincount((owner - 1) * 256 + labels.ravel()[cells], minlength=count * 256).reshape(count, 256)
+    starts = np.concatenate([[0], np.cumsum(votes.sum(axis=1))])
+    cells = cells[order]
     is_part = np.zeros(256, np.bool_)
     is_instrument = np.zeros(256, np.bool_)
     for entry in space.classes:

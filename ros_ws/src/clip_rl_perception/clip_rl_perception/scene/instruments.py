@@ -12,7 +12,7 @@ import functools
 import numpy as np
 
 from clip_rl_perception.arrays import BoolArray, ByteArray, DoubleArray, FloatArray
-from clip_rl_perception.instance_channels import INSTANCE_STRIDE
+from clip_rl_perception.instance_channels import CHANNELS, INSTANCE_STRIDE
 from clip_rl_perception.kernels import instrument_kernels as kernels
 from clip_rl_perception.labels import LabelSpace, label_space_from_names
 from clip_rl_perception.scene.axis import fit_axes
@@ -106,21 +106,23 @@ def _by_votes(
     found = vote(table[winners], content, said, max(1.0, config.min_area * content.sum()))
     instances = voted(found.owners, len(found.lines), winners, space)
     axes, points = np.zeros((len(instances), 6)), []
-    for index, placed in enumerate(found.points):
+    placed = [point.place for each in found.points for point in each]
+    places = iter(grid_to_frame(placed, view, INSTANCE_STRIDE).tolist() if placed else ())
+    for index, each in enumerate(found.points):
         axis = found.lines.axis[index]
-        tips = np.array([point.place for point in placed if point.name.startswith("tip")])
-        tip = tips.mean(axis=0) * PLACE + (PLACE - 1) / 2
+        tips = np.array([point.place for point in each if point.name.startswith("tip")])
+        axes[index, :2] = axis
+        axes[index, 2:4] = tips.mean(axis=0) * PLACE + (PLACE - 1) / 2
         # Between open jaws there is nothing to see: a tip that was found is taken as it is.
-        reach = 1.0 if placed[-1].confidence <= FARTHEST else 1e-3
-        axes[index] = [*axis, *tip, *(axis * reach)]
-        entry = next((point for point in placed if point.name == "entry"), None)
+        axes[index, 4:] = axis * (1.0 if each[-1].confidence <= FARTHEST else 1e-3)
+        entry = next((point for point in each if point.name == "entry"), None)
         if entry is not None and entry.visible:
             instances.entries[index] = np.array(entry.place) * PLACE + (PLACE - 1) / 2
-        places = grid_to_frame([point.place for point in placed], view, INSTANCE_STRIDE)
+        frame_places = (next(places) for _ in each)
         points.append(
             tuple(
-                Keypoint(point.name, float(x), float(y), point.confidence, point.visible)
-                for point, (x, y) in zip(placed, places.tolist(), strict=True)
+                Keypoint(point.name, x, y, point.confidence, point.visible)
+                for point, (x, y) in zip(each, frame_places, strict=True)
             )
         )
     return instances, axes, tuple(points)
@@ -151,4 +153,6 @@ def warm_up() -> None:
     log_probs = np.zeros((2, 4, 4), np.float32)
     log_probs[1, 1:] = 1
     view = make_letterbox((16, 16), (16, 16))
-    find_instruments(log_probs.argmax(0).astype(np.uint8), log_probs, np.ones((16, 16), np.uint8), view, space)
+    winners, label_map = log_probs.argmax(0).astype(np.uint8), np.ones((16, 16), np.uint8)
+    for said in (None, np.zeros((len(CHANNELS), 2, 2), np.float32)):
+        find_instruments(winners, log_probs, label_map, view, space, said=said)

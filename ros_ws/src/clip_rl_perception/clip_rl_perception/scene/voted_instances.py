@@ -6,7 +6,9 @@ Notation: (h, w) nodes of the logit grid, each place of the head covers 2 x 2 of
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -14,24 +16,20 @@ import numpy.typing as npt
 
 from clip_rl_perception.arrays import BoolArray, DoubleArray, FloatArray
 from clip_rl_perception.instance_channels import INSTANCE_STRIDE, TIP, WRIST
-from clip_rl_perception.scene.instance_votes import (
-    Lines,
-    VoteConfig,
-    deviations,
-    group_places,
-    read_lines,
-)
+from clip_rl_perception.scene.instance_votes import Lines, VoteConfig, group_places, read_places
 from clip_rl_perception.scene.letterbox import STRIDE
+from clip_rl_perception.scene.nearest import nearest_owner
 
 PLACE = INSTANCE_STRIDE // STRIDE
 """Nodes of the logit grid along a side of a place."""
+
+_AROUND = np.ones((3, 3), np.uint8)
 
 FARTHEST = 0.1
 """Confidence of a tip that is nothing but the instrument's farthest place."""
 
 
-@dataclasses.dataclass(frozen=True)
-class PlacedPoint:
+class PlacedPoint(NamedTuple):
     """A keypoint on the grid of places."""
 
     name: str
@@ -62,7 +60,7 @@ class KeypointConfig:
     """Least heat of a tip."""
     wrist: float = 0.2
     """Least heat of a wrist; below it lies where the places say that the shaft ends."""
-    near: int = 2
+    near: float = 2.8
     """Places from an instrument's own up to which a peak is its own."""
     beyond: float = 1.0
     """Radii of the shaft before its end up to which there may be a tip: tips lie beyond the end."""
@@ -91,13 +89,10 @@ def vote(
     enough = stats[:, cv2.CC_STAT_AREA] >= least_nodes
     enough[0] = False
     kept = enough[areas]
-    areas = np.where(kept, areas, 0)
-    height, width = mask.shape
-    blocks = areas.reshape(height // PLACE, PLACE, width // PLACE, PLACE).max(axis=(1, 3))
+    number = np.where(enough, np.cumsum(enough), 0)  # of the areas that are kept, from 1
+    blocks = _of_places(number[areas])
     rows, columns = np.nonzero(blocks)
-    _, of_place = np.unique(blocks[rows, columns], return_inverse=True)
-    places = read_lines(said, rows, columns)
-    owner, lines = group_places(places, of_place, votes)
+    owner, lines = group_places(read_places(said, rows, columns), blocks[rows, columns] - 1, votes)
     grid = np.zeros(blocks.shape, np.intp)
     grid[rows, columns] = owner + 1
     nodes = np.where(kept, grid.repeat(PLACE, axis=0).repeat(PLACE, axis=1), 0)
@@ -106,127 +101,107 @@ def vote(
     order = order[size[order] >= least_nodes]
     renumbered = np.zeros(len(lines) + 1, np.intp)
     renumbered[order + 1] = np.arange(1, len(order) + 1)
-    grid = renumbered[grid]
     lines = lines[order]
-    trust = _agreement(places, lines, renumbered[owner + 1], votes)
-    points = _keypoints(said, grid, lines, trust, _places_inside(content), keypoints) if len(order) else ()
+    points: tuple[tuple[PlacedPoint, ...], ...] = ()
+    if len(order):
+        points = _keypoints(said, renumbered[grid], lines, _of_places(content), keypoints)
     return VotedInstances(renumbered[nodes], lines, points)
 
 
-def _agreement(places: Lines, lines: Lines, owner: npt.NDArray[np.intp], config: VoteConfig) -> DoubleArray:
-    """Share of an instrument's places that lie within half the limit of its line, (m,)."""
-    found = np.zeros(len(lines))
-    for number in range(len(lines)):
-        own = places[owner == number + 1]
-        found[number] = np.mean(deviations(own, lines[number : number + 1], config) <= config.limit / 2)
-    return found
-
-
-def _places_inside(content: BoolArray) -> BoolArray:
-    height, width = content.shape
-    return np.asarray(content.reshape(height // PLACE, PLACE, width // PLACE, PLACE).any(axis=(1, 3)), np.bool_)
+def _of_places(nodes: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The largest value of the nodes of each place: (h, w) -> (g, u)."""
+    parts = [nodes[row::PLACE, column::PLACE] for row in range(PLACE) for column in range(PLACE)]
+    return functools.reduce(np.maximum, parts)
 
 
 def _keypoints(
-    said: FloatArray,
-    grid: npt.NDArray[np.intp],
-    lines: Lines,
-    trust: DoubleArray,
-    content: BoolArray,
-    config: KeypointConfig,
+    said: FloatArray, grid: npt.NDArray[np.intp], lines: Lines, content: BoolArray, config: KeypointConfig
 ) -> tuple[tuple[PlacedPoint, ...], ...]:
-    tips = _peaks(said[TIP], grid, config.tip, config.near)
-    wrists = _peaks(said[WRIST], grid, config.wrist, config.near)
+    """Keypoints of each instrument; `grid` numbers the places from 1, `content` are those that show the patient."""
+    near = nearest_owner(grid, config.near)
+    rows, columns = np.nonzero(grid)
+    owner = grid[rows, columns] - 1
+    along = columns * lines.axis[owner, 0] + rows * lines.axis[owner, 1]
+    middle = np.bincount(owner, along) / np.bincount(owner)
+    entries, inside = _entries(lines, middle, content)
+    tips, wrists = _peaks(said[TIP], near, config.tip), _peaks(said[WRIST], near, config.wrist)
     found = []
-    for number in range(len(lines)):
-        line = lines[number : number + 1]
-        points = [_entry(line, grid == number + 1, content, float(trust[number]))]
+    for number, ((end_x, end_y), trust) in enumerate(zip(lines.end.tolist(), lines.trust.tolist(), strict=True)):
+        points = []
+        if inside[number]:
+            x, y = entries[number].tolist()
+            top, left = max(0, round(y) - 2), max(0, round(x) - 2)
+            seen = bool((grid[top : round(y) + 3, left : round(x) + 3] == number + 1).any())
+            points.append(PlacedPoint("entry", (x, y), trust, seen))
         own = [peak for peak in wrists if peak.owner == number + 1]
         if own:  # of several the one nearest to where the places say that the shaft ends
-            nearest = min(own, key=lambda peak: float(np.hypot(*(np.array(peak.place) - line.end[0]))))
+            nearest = min(own, key=lambda peak: math.hypot(peak.place[0] - end_x, peak.place[1] - end_y))
             points.append(PlacedPoint("wrist", nearest.place, nearest.heat, True))
         else:
-            x, y = line.end[0].tolist()
-            seen = _owner_near(grid, x, y, 0) == number + 1
-            points.append(PlacedPoint("wrist", (x, y), float(trust[number]) / 2, seen))
-        own = [peak for peak in tips if peak.owner == number + 1 and _is_beyond(peak, line, config.beyond)][:2]
+            column, row = round(end_x), round(end_y)
+            seen = 0 <= row < grid.shape[0] and 0 <= column < grid.shape[1] and bool(grid[row, column] == number + 1)
+            points.append(PlacedPoint("wrist", (end_x, end_y), trust / 2, seen))
+        (axis_x, axis_y), radius = lines.axis[number].tolist(), float(lines.radius[number])
+        own = [
+            peak
+            for peak in tips
+            if peak.owner == number + 1
+            and (peak.place[0] - end_x) * axis_x + (peak.place[1] - end_y) * axis_y >= -config.beyond * radius
+        ][:2]
         for place, peak in enumerate(own, start=1):
             points.append(PlacedPoint(f"tip_{place}", peak.place, peak.heat, True))
-        if not own:
-            points.append(_farthest(line, grid == number + 1))
-        found.append(tuple(point for point in points if point is not None))
+        if not own:  # the farthest place along the axis is all that can be said
+            far = int(np.where(owner == number, along, -np.inf).argmax())
+            points.append(PlacedPoint("tip_1", (float(columns[far]), float(rows[far])), FARTHEST, True))
+        found.append(tuple(points))
     return tuple(found)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Peak:
+class _Peak(NamedTuple):
     place: tuple[float, float]
     heat: float
     owner: int
 
 
-def _is_beyond(peak: _Peak, line: Lines, radii: float) -> bool:
-    ahead = (np.array(peak.place) - line.end[0]) @ line.axis[0]
-    return bool(ahead >= -radii * line.radius[0])
-
-
-def _peaks(logits: FloatArray, grid: npt.NDArray[np.intp], least: float, near: int) -> list[_Peak]:
+def _peaks(logits: FloatArray, near: npt.NDArray[np.intp], least: float) -> list[_Peak]:
     """Peaks of a heat map that lie on or beside an instrument, the hottest first, to a part of a place."""
-    highest = cv2.dilate(logits, np.ones((3, 3), np.uint8))
-    rows, columns = np.nonzero((logits >= highest) & (logits >= np.log(least / (1 - least))))
-    found = []
-    for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
-        owner = _owner_near(grid, column, row, near)
-        if owner:
-            place = column + _vertex(logits[row], column), row + _vertex(logits[:, column], row)
-            found.append(_Peak(place, 1.0 / (1.0 + math.exp(-float(logits[row, column]))), owner))
-    return sorted(found, key=lambda peak: -peak.heat)
+    highest = cv2.dilate(logits, _AROUND)
+    rows, columns = np.nonzero((logits >= highest) & (logits >= math.log(least / (1 - least))) & (near > 0))
+    heat = logits[rows, columns]
+    order = np.argsort(-heat, kind="stable")
+    return [
+        _Peak(
+            (column + _vertex(logits[row], column), row + _vertex(logits[:, column], row)),
+            1.0 / (1.0 + math.exp(-hot)),
+            owner,
+        )
+        for row, column, hot, owner in zip(
+            rows[order].tolist(), columns[order].tolist(), heat[order].tolist(), near[rows, columns][order].tolist(),
+            strict=True,
+        )
+    ]  # fmt: skip
 
 
 def _vertex(values: FloatArray, at: int) -> float:
     """How far beside `at` a parabola through three values has its vertex, at most half a step."""
     if not 0 < at < len(values) - 1:
         return 0.0
-    before, here, after = (float(value) for value in values[at - 1 : at + 2])
+    before, here, after = values[at - 1 : at + 2].tolist()
     bend = before - 2 * here + after
-    return 0.0 if bend >= -1e-6 else float(np.clip((before - after) / (2 * bend), -0.5, 0.5))
+    return 0.0 if bend >= -1e-6 else min(max((before - after) / (2 * bend), -0.5), 0.5)
 
 
-def _owner_near(grid: npt.NDArray[np.intp], x: float, y: float, near: int) -> int:
-    """The instrument at a place, else that of the nearest place up to `near` away; 0 none."""
-    height, width = grid.shape
-    column, row = round(x), round(y)
-    top, left = max(0, row - near), max(0, column - near)
-    part = grid[top : max(0, row + near + 1), left : max(0, column + near + 1)]
-    rows, columns = np.nonzero(part)
-    if not len(rows) or row >= height + near or column >= width + near:
-        return 0
-    nearest = int(np.hypot(rows + top - y, columns + left - x).argmin())
-    return int(part[rows[nearest], columns[nearest]])
+def _entries(lines: Lines, middle: DoubleArray, content: BoolArray) -> tuple[DoubleArray, BoolArray]:
+    """Where each axis, followed back from the middle of the instrument, leaves the content, (m, 2).
 
-
-def _entry(line: Lines, own: BoolArray, content: BoolArray, trust: float) -> PlacedPoint | None:
-    """Where the axis, followed back from the instrument's own places, leaves the content."""
+    And whether its middle lies in the content at all, (m,).
+    """
     height, width = content.shape
-    axis, end = line.axis[0], line.end[0]
-    rows, columns = np.nonzero(own)
-    along = np.stack([columns, rows], axis=1) @ axis
-    steps = np.arange(0.0, height + width, 0.5)
-    path = end + (np.median(along) - end @ axis - steps)[:, None] * axis
-    nearest = np.rint(path).astype(int)
-    inside = (nearest >= 0).all(axis=1) & (nearest[:, 0] < width) & (nearest[:, 1] < height)
-    inside[inside] = content[nearest[inside, 1], nearest[inside, 0]]
-    if not inside[0]:
-        return None
-    last = int((~inside).argmax()) - 1 if not inside.all() else len(path) - 1
-    x, y = path[last].tolist()
-    top, left = max(0, round(y) - 2), max(0, round(x) - 2)
-    seen = bool(own[top : round(y) + 3, left : round(x) + 3].any())
-    return PlacedPoint("entry", (x, y), trust, seen)
-
-
-def _farthest(line: Lines, own: BoolArray) -> PlacedPoint:
-    """Where no tip stands out: the instrument's farthest place along its axis, which is all that can be said."""
-    rows, columns = np.nonzero(own)
-    far = int((np.stack([columns, rows], axis=1) @ line.axis[0]).argmax())
-    return PlacedPoint("tip_1", (float(columns[far]), float(rows[far])), FARTHEST, True)
+    start = middle - (lines.end * lines.axis).sum(axis=1)
+    steps = start[:, None] - np.arange(0.0, height + width, 0.5)
+    path = lines.end[:, None] + steps[..., None] * lines.axis[:, None]
+    x, y = np.rint(path[..., 0]).astype(np.intp), np.rint(path[..., 1]).astype(np.intp)
+    inside = np.asarray((x >= 0) & (x < width) & (y >= 0) & (y < height), np.bool_)
+    inside[inside] = content[y[inside], x[inside]]
+    last = np.maximum(inside.argmin(axis=1) - 1, 0)
+    return path[np.arange(len(path)), last], inside[:, 0]
