@@ -87,10 +87,10 @@ def test_pixels_lie_where_the_formula_says(view: Letterbox) -> None:
     want = np.clip(network_to_frame(grid, view) - [crop.x, crop.y], 0, [crop.width - 1, crop.height - 1])
     shown = out[view.pad_y : view.pad_y + height, view.pad_x : view.pad_x + width].astype(np.float64)
     inner = np.s_[margin_y : height - margin_y, margin_x : width - margin_x]
-    # One grey level of rounding in the frame and one in each of two resizes.
+    # One grey level of rounding in the frame and one in each of two resizes, which place samples to a 32nd of a pixel.
     if height > 6 and width > 6:
-        np.testing.assert_allclose(shown[..., 0][inner], want[..., 0][inner] * step_x, atol=2.0)
-        np.testing.assert_allclose(shown[..., 1][inner], want[..., 1][inner] * step_y, atol=2.0)
+        np.testing.assert_allclose(shown[..., 0][inner], want[..., 0][inner] * step_x, atol=2.0 + step_x / 32)
+        np.testing.assert_allclose(shown[..., 1][inner], want[..., 1][inner] * step_y, atol=2.0 + step_y / 32)
 
 
 @settings(deadline=None, max_examples=40)

@@ -35,7 +35,7 @@ class Lamp:
 def sample_lamp(rng: np.random.Generator, gray: bool) -> Lamp:
     """A lamp as endoscopes have it, sometimes weak or off centre.
 
-    Half of the monochrome cameras see one side of the picture sink into the dark: what is black there is tissue as well.
+    Half of the monochrome cameras see a side of the picture sink into the dark: tissue is black there as well.
     """
     if gray and rng.random() < 0.5:
         spread, strong = 0.45, (1.5, 8.0)
