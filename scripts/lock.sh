@@ -15,7 +15,7 @@ lock() { # lock OUTPUT MINIMAL_PYTHON ARGUMENTS...
   echo "lock: $output: $(grep -c == "$output") pins"
 }
 
-extras=(--extra cpu --extra int8 --extra tensorrt --extra training --extra viewer --extra peers --extra meshes --extra dev)
+extras=(--extra cpu --extra int8 --extra tensorrt --extra training --extra viewer --extra peers --extra meshes --extra search --extra dev)
 lock requirements/constraints.txt 3.10 pyproject.toml requirements/python.in "${extras[@]}"
 lock requirements/constraints-apt.txt 3.10 pyproject.toml requirements/python-apt.in --extra cpu --extra training --extra peers --extra dev
 for distro in jazzy kilted; do

@@ -17,6 +17,10 @@ class TrainError(ClipRlError):
     """Training cannot go on; the message says why, what is kept and what to do."""
 
 
+class DivergedError(TrainError):
+    """Loss or gradient is not finite."""
+
+
 def write_state(path: Path, state: dict[str, Any]) -> None:
     """Write a state so that `path` holds either the old or the new one, never a part.
 

@@ -29,7 +29,7 @@ from clip_rl_training.loop.finish import copy_checkpoint, farewell, finish
 from clip_rl_training.loop.optimizer import build_optimizer, clip_gradients, hold_norms, set_learning_rate
 from clip_rl_training.loop.run_lock import lock_run
 from clip_rl_training.loop.run_log import RunLog, spoken
-from clip_rl_training.loop.run_state import TrainError, read_state, write_state
+from clip_rl_training.loop.run_state import DivergedError, TrainError, read_state, write_state
 from clip_rl_training.loop.start_from import REFINER, load_start
 from clip_rl_training.loop.training_config import TrainConfig
 from clip_rl_training.loop.training_module import LossModule, TrainingModule
@@ -298,7 +298,7 @@ class Trainer:
         report: dict[str, float]
         loss, report = self.wrapped(shown, point, self.generator, weights)
         if not math.isfinite(report["loss"]):
-            raise TrainError(
+            raise DivergedError(
                 f"loss is {report['loss']} at step {self.step} ({spoken(report)}); training stops. The last good "
                 f"state in {self.folder} is kept: --resume with a lower optimizer.learning_rate or precision=32-true"
             )
@@ -308,7 +308,7 @@ class Trainer:
         norms = clip_gradients(self.module, config.optimizer.clip)
         # In 16-mixed a gradient may overflow: the scaler then skips the step.
         if config.precision != "16-mixed" and not all(math.isfinite(norm) for norm in norms.values()):
-            raise TrainError(
+            raise DivergedError(
                 f"gradient is not finite at step {self.step} ({spoken(norms)}); training stops before it reaches the "
                 f"weights. The last good state in {self.folder} is kept: --resume, with precision=32-true if need be"
             )

@@ -94,7 +94,10 @@ def _place(path: list[int | str]) -> str:
 def _kind_at(kind: Any, path: list[int | str]) -> Any:
     """The dataclass that lies at `path` of the dataclass `kind`."""
     for step in path:
-        kind = get_type_hints(kind)[step] if isinstance(step, str) else get_args(kind)[0]
+        if get_origin(kind) is dict:
+            kind = get_args(kind)[1]
+        else:
+            kind = get_type_hints(kind)[step] if isinstance(step, str) else get_args(kind)[0]
         if get_origin(kind) in (Union, types.UnionType):
             kind = get_args(kind)[0]
     return kind

@@ -1,0 +1,116 @@
+r"""`clip-rl search`: parameters of scenes, augmentation, losses and curriculum by trial, answered by real frames.
+
+    clip-rl search --config search-scenes --controller policy,random --trials 24 --out out/search \
+      --dev "DIR/mine label_map=labels.yaml sequences=video_1,video_2 every=9" --judge "DIR/mine ... sequences=video_5"
+
+Trial 0 is the configuration as it is. Controllers have equal numbers of trials. Finished trials are kept: after Ctrl-C
+the same command goes on with the same proposals. --judge frames are read at the end, once (docs/searching.md).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+from clip_rl_perception.cli_types import Count
+from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.options import Option
+
+from clip_rl_training.shipped_configs import shipped_names
+
+_CONTROLLERS = "policy, random, nearby (random near the configuration), cma"
+_FRAMES = (
+    "'DIR sequences=A,B', and maybe dataset=NAME, label_map=NAME_OR_FILE, every=N; may be repeated: scores are averaged"
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is searched by whom, with which frames, and where it is written."""
+
+    config: Annotated[
+        str, Option(metavar="NAME_OR_FILE", help=f"preset ({', '.join(shipped_names('searching'))}) or YAML file")
+    ]
+    """Preset or YAML file."""
+    set: Annotated[tuple[str, ...], Option(metavar="KEY=VALUE")] = ()
+    """Change one value, for example train.steps=50."""
+    dev: Annotated[tuple[str, ...], Option(metavar="FRAMES", help=_FRAMES)]
+    """Frames that trials are scored on."""
+    judge: Annotated[tuple[str, ...], Option(metavar="FRAMES")] = ()
+    """Other frames, of which the best are judged at the end; without them nothing is judged yet."""
+    controller: Annotated[tuple[str, ...], Option(metavar="A,B", help=f"who searches: {_CONTROLLERS}")] = ("policy",)
+    """Who searches."""
+    trials: Annotated[Count, Option(metavar="N")] = 24
+    """Of each controller, beside trial 0."""
+    workers: Annotated[Count, Option(metavar="N")] = 1
+    """Trials at the same time; changes no proposal and no score."""
+    out: Annotated[Path, Option(metavar="DIR")]
+    """Folder of journal, report and the best weights."""
+
+
+def run(options: Options) -> int:
+    """Search; 0 when all trials are done, 130 after Ctrl-C."""
+    from clip_rl_training.loop.run_lock import lock_run
+    from clip_rl_training.searching.controllers import controllers_named
+    from clip_rl_training.searching.frame_sets import check_apart, frame_set
+    from clip_rl_training.searching.search_config import load_search_config
+    from clip_rl_training.searching.search_identity import hold_to
+    from clip_rl_training.searching.search_report import write_search_report
+    from clip_rl_training.searching.search_run import Search, SearchInterruptedError
+
+    config, space = load_search_config(options.config, options.set)
+    controllers = controllers_named([name for given in options.controller for name in given.split(",")], space, config)
+    development = [frame_set(text, "--dev") for text in options.dev]
+    judging = [frame_set(text, "--judge") for text in options.judge]
+    check_apart(development, judging)
+    lock = lock_run(options.out)
+    try:
+        hold_to(options.out, config, space, development, judging)
+        search = Search(
+            config, space, controllers, development=development, out=options.out, workers=options.workers, say=_say
+        )
+        missing = [name for name in controllers if len(search.trials(name)) < options.trials]
+        if search.judgement.trials and missing:
+            raise ClipRlError(
+                f"{options.out} was judged: more trials of {', '.join(missing)} would choose by frames that were seen; "
+                "choose another --out"
+            )
+
+        def report() -> None:
+            write_search_report(search, judging, _command(options))
+
+        try:
+            search.run(options.trials, report)
+            if judging:
+                search.judge(judging, report)
+        except SearchInterruptedError:
+            _say("interrupted; the same command goes on")
+            return 130
+        report()
+    finally:
+        lock.close()
+    for name in controllers:
+        best = search.best(name)
+        if best is not None:
+            folder = options.out / "trials" / best.name
+            _say(f"best of {name}: IoU {search.score(best):.4f}, {folder}/config.yaml and state.pt (start_from)")
+    _say(f"wrote {options.out / 'report.md'}")
+    return 0
+
+
+def _command(options: Options) -> str:
+    """What was typed, but for where files lie, which is of no use to a reader."""
+    words = ["clip-rl", "search", "--config", Path(options.config).name]
+    words += [word for value in options.set for word in ("--set", value)]
+    for option, texts in (("--dev", options.dev), ("--judge", options.judge)):
+        for text in texts:
+            root, *rest = shlex.split(text)
+            words += [option, " ".join([f"DIR/{Path(root).name}", *rest])]
+    words += ["--controller", ",".join(options.controller), "--trials", str(options.trials), "--out", "OUT"]
+    return shlex.join(words)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)

@@ -1,0 +1,191 @@
+"""Sets of labelled frames that a search answers to, each named with its sequences; those to judge by are others.
+
+On the command line a set is ``DIR label_map=davinci_grayscale sequences=scene_a,scene_b every=9``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.model.segmenter import ClipRlSegmenter
+
+from clip_rl_training.data.augment import plain_view
+from clip_rl_training.data.dataset_stills import content_mask
+from clip_rl_training.datasets import SegmentationDataset, check_disjoint, open_dataset
+from clip_rl_training.datasets.guessed_label_map import label_map_of
+from clip_rl_training.loop.validate import label_maps
+
+_BATCH = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameSet:
+    """Frames of named sequences of one data set: one kind of frames, scored as one."""
+
+    root: Path
+    """Folder that holds the data set."""
+    sequences: tuple[str, ...]
+    """Which of its sequences."""
+    dataset: str = "folder"
+    """As in ``clip-rl eval --dataset``."""
+    label_map: str | None = None
+    """As in ``clip-rl eval --label-map``."""
+    every: int = 1
+    """Of each sequence every so many frames, from its first one on."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in reports."""
+        return f"{self.root.name}: {', '.join(self.sequences)}"
+
+    def whole(self) -> SegmentationDataset:
+        """The data set with all of its sequences. Raises `ClipRlError` where there is none."""
+        return open_dataset(self.dataset, self.root, label_map=label_map_of(self.dataset, self.root, self.label_map))
+
+    def open(self) -> SegmentationDataset:
+        """The frames, listed and not yet read.
+
+        Raises:
+            ClipRlError: no such data set, folder or sequence.
+        """
+        whole = self.whole()
+        missing = [name for name in self.sequences if name not in whole.sequences]
+        if missing:
+            raise ClipRlError(f"{self.root}: no sequence {', '.join(missing)}; there are {', '.join(whole.sequences)}")
+        items = [
+            item
+            for name in self.sequences
+            for item in [item for item in whole.items if item.sequence == name][:: self.every]
+        ]
+        return dataclasses.replace(whole, items=tuple(items))
+
+
+def frame_set(text: str, option: str) -> FrameSet:
+    """Read ``ROOT key=value ...``, quoted as in a shell.
+
+    Raises:
+        ClipRlError: begins with `option` and says what was expected.
+    """
+    expected = (
+        f"{option} {text!r}: expected 'DIR sequences=A,B', and maybe dataset=NAME, label_map=NAME_OR_FILE, every=N"
+    )
+    try:
+        root, *pairs = shlex.split(text)
+    except ValueError:
+        raise ClipRlError(expected) from None
+    given = dict(pair.partition("=")[::2] for pair in pairs)
+    strange = sorted(set(given) - {"sequences", "dataset", "label_map", "every"})
+    every = given.pop("every", "1")
+    sequences = tuple(name.strip() for name in given.pop("sequences", "").split(",") if name.strip())
+    if strange or not every.isdigit() or int(every) < 1:
+        raise ClipRlError(expected)
+    plain = FrameSet(Path(root), sequences, given.get("dataset", "folder"), given.get("label_map"), int(every))
+    if not sequences:
+        there = plain.whole().sequences
+        raise ClipRlError(f"{option} {text!r}: name its sequences, sequences=A,B; there are {', '.join(there)}")
+    if len(set(sequences)) < len(sequences):
+        raise ClipRlError(f"{option} {text!r}: a sequence is named twice")
+    return plain
+
+
+def check_apart(development: Sequence[FrameSet], judging: Sequence[FrameSet]) -> None:
+    """Refuse frames that are searched with and judged by, or that two sets have, as files or as copies of them.
+
+    Raises:
+        ClipRlError: says which sequence or file.
+    """
+    sets = {**_numbered("--dev", development), **_numbered("--judge", judging)}
+    opened = {option: each.open() for option, each in sets.items()}
+    check_disjoint(opened)
+    seen: dict[str, tuple[str, Path]] = {}
+    for option, dataset in opened.items():
+        for item in dataset.items:
+            digest = _digest([item.image])
+            if digest in seen and seen[digest][0] != option:
+                other, path = seen[digest]
+                raise ClipRlError(f"{option} and {other} share a frame: {item.image} is a copy of {path}")
+            seen[digest] = (option, item.image)
+
+
+def fingerprint_of(frames: FrameSet) -> dict[str, Any]:
+    """What a set is, wherever it lies: its sequences, how many frames, what is in their files."""
+    dataset = frames.open()
+    files = [path for item in dataset.items for path in (item.image, *item.masks)]
+    return {"name": frames.name, "every": frames.every, "frames": len(dataset), "files": _digest(files)}
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedFrames:
+    """Frames as a network sees them."""
+
+    images: ByteArray
+    """uint8 (N, H, W, 3)."""
+    truth: ByteArray
+    """uint8 (N, H, W): 1 instrument, 0 not, 255 unknown."""
+
+
+@functools.lru_cache(maxsize=16)
+def load_frames(frames: FrameSet, size: tuple[int, int]) -> LoadedFrames:
+    """Read and scale a set's frames, cropped to their content as the pipeline does.
+
+    Raises:
+        ClipRlError: a frame that cannot be read; no pixel of an instrument in any, which gives no score.
+    """
+    dataset = frames.open()
+    instruments = list(dataset.label_space.instrument_ids)
+    table = np.full(256, 255, np.uint8)
+    table[: len(dataset.label_space)] = 0
+    table[instruments] = 1
+    images, truths = [], []
+    for item in dataset.items:
+        rgb, labels = dataset.load(item)
+        image, seen = plain_view(rgb, labels, content_mask(rgb), size=size)
+        images.append(image)
+        truths.append(table[seen])
+    loaded = LoadedFrames(np.stack(images), np.stack(truths))
+    if not (loaded.truth == 1).any():
+        raise ClipRlError(f"{frames.name}: no pixel of an instrument in {len(images)} frames, which gives no score")
+    return loaded
+
+
+@torch.no_grad()
+def instrument_iou(segmenter: ClipRlSegmenter, space: LabelSpace, frames: LoadedFrames, device: torch.device) -> float:
+    """Pooled IoU of instruments against all else, one plain look at each frame, at the network's size; 0 to 1."""
+    text = segmenter.encode_text(space)
+    table = np.zeros(256, np.uint8)
+    table[list(space.instrument_ids)] = 1
+    both = either = 0
+    for start in range(0, len(frames.images), _BATCH):
+        batch = torch.from_numpy(frames.images[start : start + _BATCH]).permute(0, 3, 1, 2).to(device)
+        logits = segmenter.decode(segmenter.prepare(batch), text).logits
+        truth = frames.truth[start : start + _BATCH]
+        found = table[label_maps(logits.log_softmax(1), truth.shape[1:])] == 1
+        known = truth != 255
+        both += int(((truth == 1) & found).sum())
+        either += int((((truth == 1) | found) & known).sum())
+    return both / either
+
+
+def _numbered(option: str, sets: Sequence[FrameSet]) -> dict[str, FrameSet]:
+    return {option if len(sets) == 1 else f"{option} {place}": each for place, each in enumerate(sets, start=1)}
+
+
+def _digest(paths: Sequence[Path]) -> str:
+    found = hashlib.sha256()
+    for path in paths:
+        try:
+            found.update(hashlib.sha256(path.read_bytes()).digest())
+        except OSError as error:
+            raise ClipRlError(f"cannot read {path}: {error.strerror}") from error
+    return found.hexdigest()[:16]
