@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from array import array
 from collections.abc import Iterator
@@ -215,21 +214,3 @@ def test_diagnostics_tell_how_it_goes(rig: Rig, tester: Tester) -> None:
 def test_novelty_is_a_number_or_unknown(rig: Rig, tester: Tester) -> None:
     status = rig.send(image(picture(), tester.now()))
     assert status.novelty >= 0 or math.isnan(status.novelty)
-
-
-@pytest.mark.skipif(importlib.util.find_spec("vision_msgs") is None, reason="vision_msgs is not installed")
-def test_vision_msgs_are_published_too(rig: Rig, tester: Tester) -> None:
-    from vision_msgs.msg import Detection2DArray, LabelInfo
-
-    info = tester.subscribe(LabelInfo, "/label_info", LATCHED)
-    assert len(info.wait(what="the label info").class_map) > 1
-    tester.unsubscribe(info)
-    found = tester.subscribe(Detection2DArray, "/detections")
-    for _ in range(50):  # the node learns of the subscriber a moment later than this process
-        message = image(picture(), tester.now())
-        rig.send(message)
-        if found.comes(lambda other, sent=message: other.header == sent.header, 1.0):
-            break
-    detections, tags = rig.of(found, message), rig.of(rig.tags, message)
-    assert [d.id for d in detections.detections] == [str(tag.track_id or "") for tag in tags.instruments]
-    tester.unsubscribe(found)

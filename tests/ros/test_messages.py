@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import math
 import os
 from typing import Any
@@ -14,7 +13,7 @@ from builtin_interfaces.msg import Time
 from clip_rl_interfaces.msg import ClassList, InstrumentTagArray, SceneStatus
 from clip_rl_perception.labels import label_space_from_names, load_label_space
 from clip_rl_perception.messages import message_types, scene_messages
-from clip_rl_perception.messages.class_messages import class_list, label_info, label_space_of
+from clip_rl_perception.messages.class_messages import class_list, label_space_of
 from clip_rl_perception.messages.image_messages import image, jpeg
 from clip_rl_perception.messages.message_types import BAG_TYPES, MessageTypes
 from clip_rl_perception.messages.scene_messages import Status
@@ -30,7 +29,6 @@ from std_msgs.msg import Header
 
 LABELS = label_space_from_names(["tissue", "bipolar forceps", "scissors"])
 HEADER = Header(stamp=Time(sec=12, nanosec=345678901), frame_id="left_optical")
-VISION = importlib.util.find_spec("vision_msgs") is None
 
 
 def scene() -> Scene:
@@ -188,21 +186,3 @@ def test_images() -> None:
     assert list(mask.data) == list(range(12))
     picture = over_the_wire(jpeg(HEADER, np.zeros((8, 8, 3), np.uint8), ROS_TYPES, quality=80))
     assert picture.header == HEADER and bytes(picture.data[:2]) == b"\xff\xd8"
-
-
-@pytest.mark.skipif(VISION, reason="vision_msgs is not installed")
-def test_vision_msgs() -> None:
-    info = over_the_wire(label_info(LABELS, 5_000_000_000, ROS_TYPES))
-    assert [(entry.class_id, entry.class_name) for entry in info.class_map] == list(enumerate(LABELS.names))
-    found = over_the_wire(scene_messages.detections(HEADER, scene().instruments, LABELS, ROS_TYPES))
-    assert found.header == HEADER
-    (detection,) = found.detections
-    assert detection.header == HEADER and detection.id == "7"
-    assert (detection.bbox.center.position.x, detection.bbox.center.position.y) == (8.0, 6.5)
-    assert (detection.bbox.size_x, detection.bbox.size_y) == (11.0, 6.0)
-    (result,) = detection.results
-    assert (result.hypothesis.class_id, result.hypothesis.score) == ("scissors", 0.75)
-    typed = dataclasses.replace(scene().instruments[0], track_id=0, type_name="hook", type_probability=0.5)
-    (detection,) = over_the_wire(scene_messages.detections(HEADER, [typed], LABELS, ROS_TYPES)).detections
-    said = [(result.hypothesis.class_id, result.hypothesis.score) for result in detection.results]
-    assert detection.id == "" and said == [("scissors", 0.75), ("hook", 0.5)]

@@ -15,6 +15,8 @@ USUAL_SPACE = "endovis2018-type"
 """Gives the types of models whose own classes name none."""
 NO_TYPES = "none"
 """What asks for no types."""
+UNKNOWN = "unknown"
+"""Type of an instrument that no type is likely enough for."""
 LONGEST = 200
 """Characters of a type: the text encoder reads no more."""
 _PROMPT = "a photo of a {name} in endoscopic surgery"

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from clip_rl_perception.instrument_types import UNKNOWN
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.messages.message_types import BAG_TYPES, INSTRUMENTS, STATUS, MessageTypes, stamp_of
 from clip_rl_perception.runs.run_record import STAGES
@@ -129,7 +130,7 @@ def detections(header: Any, instruments: Sequence[Instrument], space: LabelSpace
         detection.bbox.center.position.y = float(box.y + (box.height - 1) / 2)
         detection.bbox.size_x, detection.bbox.size_y = float(box.width), float(box.height)
         said = [(space.names[instrument.class_id], instrument.confidence)]
-        if instrument.type_name:
+        if instrument.type_name not in ("", UNKNOWN):  # the probability of an unknown one is another type's
             said.append((instrument.type_name, instrument.type_probability))
         for name, probability in said:
             result = types.make("vision_msgs/msg/ObjectHypothesisWithPose")

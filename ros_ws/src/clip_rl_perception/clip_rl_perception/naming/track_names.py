@@ -11,10 +11,10 @@ import numpy as np
 from clip_rl_perception.arrays import ByteArray, FloatArray
 from clip_rl_perception.engine.protocol import Engine
 from clip_rl_perception.errors import named_line
+from clip_rl_perception.instrument_types import UNKNOWN
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.naming.type_evidence import (
     TURNS,
-    UNKNOWN,
     TypeConfig,
     TypeEvidence,
     TypeMemory,

@@ -17,8 +17,6 @@ from clip_rl_perception.arrays import DoubleArray, FloatArray
 
 TURNS = 8
 """Ways to turn a close-up: quarter turns and their mirror images. A track's looks go through them."""
-UNKNOWN = "unknown"
-"""Type of an instrument that no type is likely enough for."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import os
 from collections.abc import Callable
 from typing import Any, TypeGuard
@@ -78,9 +77,11 @@ class Outputs:
             node.get_logger().info("visualization_msgs is not installed: no markers")
         self.detections: Publisher | None = None
         self.label_info: Publisher | None = None
-        if importlib.util.find_spec("vision_msgs") is not None:
+        try:
             from vision_msgs.msg import Detection2DArray, LabelInfo
-
+        except ImportError as error:
+            node.get_logger().info(f"no detections and label_info: vision_msgs cannot be had ({error})")
+        else:
             self.detections = self._publisher(Detection2DArray, "detections", RESULT_QOS)
             self.label_info = self._publisher(LabelInfo, "label_info", LATCHED_QOS)
 
