@@ -82,7 +82,7 @@ TRAINING_FLOORS = (
     ("losses",),
     ("naming", "validity"),
     ("loop",),
-    ("evaluating", "fuzzing", "looking", "instances", "searching"),
+    ("evaluating", "fuzzing", "looking", "instances", "searching", "adapting"),
     ("comparing",),
     ("commands",),
 )

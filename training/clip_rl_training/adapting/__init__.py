@@ -1,0 +1,1 @@
+"""A checkpoint adapted to its user's camera, from video without labels."""

@@ -1,0 +1,98 @@
+"""The trainer, with another idea of what is best: agreement with the teacher on frames held out, synthetic scenes kept.
+
+Everything else (steps, state, average, resuming) is `loop.trainer`'s.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+from clip_rl_perception.model.segmenter import ClipRlSegmenter
+
+from clip_rl_training.adapting.adapt_config import AdaptConfig
+from clip_rl_training.adapting.mixed_stills import LabelledFrames, MixedStills
+from clip_rl_training.loop.batches import validation_batches
+from clip_rl_training.loop.best_weights import Validated
+from clip_rl_training.loop.optimizer import hold_norms
+from clip_rl_training.loop.run_log import RunLog
+from clip_rl_training.loop.trainer import Trainer
+from clip_rl_training.loop.training_config import TrainConfig
+from clip_rl_training.loop.training_module import TrainingModule
+from clip_rl_training.loop.validate import validate
+
+
+class AdaptingModule(TrainingModule):
+    """The losses as they are; batch norms may keep the checkpoint's statistics."""
+
+    def __init__(self, config: TrainConfig, *, hold: bool) -> None:
+        super().__init__(config)
+        self._hold = hold
+
+    def train(self, mode: bool = True) -> AdaptingModule:
+        """As `nn.Module.train`, but for batch norms that are held."""
+        super().train(mode)
+        if mode and self._hold:
+            hold_norms(self)
+        return self
+
+
+class AdaptTrainer(Trainer):
+    """One run on frames and scenes, which stops when nothing gets better."""
+
+    def __init__(
+        self, config: TrainConfig, stills: MixedStills, held_out: LabelledFrames, adapt: AdaptConfig, floor: float
+    ) -> None:
+        """Prepare it.
+
+        Args:
+            config: of the training.
+            stills: what is learned from.
+            held_out: frames that are not, with what the teacher says of them.
+            adapt: of the adaptation.
+            floor: IoU of instruments on synthetic validation scenes below which no step is the best.
+        """
+        super().__init__(config, stills, build=functools.partial(AdaptingModule, hold=adapt.norms == "kept"))
+        self._held_out, self._patience, self._floor = held_out, adapt.patience, floor
+        self._agreement = math.nan
+
+    @property
+    def settled(self) -> bool:
+        """Whether so many validations passed without a better one that going on is of no use."""
+        best, every = self.best.found, self.config.validation.every
+        return bool(self._patience and every and best and self.step - best.step >= self._patience * every)
+
+    def _validate(self, log: RunLog) -> None:
+        module = self.average.module if self.average.decay > 0 else self.module
+        assert isinstance(module, TrainingModule)
+        agreed = validate(
+            module.segmenter.eval(),
+            validation_batches(self.config, self._held_out),
+            next(iter(module.spaces.values())),
+            device=self.fabric.device,
+        )
+        self._agreement = agreed.scalars()["instrument_iou"]
+        super()._validate(log)
+        self.interrupted = self.interrupted or self.settled  # the state is saved, and `fit` ends
+
+    def _compared(self, result: Any) -> str:
+        network = self.average.module if self.average.decay > 0 else self.module
+        assert isinstance(network, TrainingModule)
+        told = f"agreement with the teacher on frames held out {self._agreement:.3f}"
+        synthetic = result.scalars()["instrument_iou"]
+        if synthetic < self._floor:
+            return f"{told}; too little on synthetic scenes, at least {self._floor:.3f} is wanted"
+        if self.best.offer(Validated(self.step, self._agreement, self.images, self.seconds), network.segmenter):
+            return f"{told}, the best so far"
+        best = self.best.found
+        return f"{told}; the best was {best.score:.3f} at step {best.step}" if best else told
+
+    def adapted(self) -> tuple[ClipRlSegmenter, Validated]:
+        """The network with the best weights, and what is known of them; at step 0 they are those it began with."""
+        assert isinstance(self.module, TrainingModule)
+        best = self.best.found
+        if best is None or not self.best.kept():
+            return self.module.segmenter, Validated(0, math.nan, 0, 0.0)
+        self.module.segmenter.load_state_dict(self.best.weights())
+        return self.module.segmenter, best
