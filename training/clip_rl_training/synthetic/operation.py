@@ -83,6 +83,7 @@ def showcase(height: int, width: int, rate: float) -> SceneConfig:
         laparoscopic=0.0,
         radius=(0.04, 0.09),
         backgrounds=("peritoneum", "bowel", "covered kidney", "fat"),
+        pale=0.0,
         colour_cast=0.03,
         unusual_colour=0.0,
         grayscale=0.0,

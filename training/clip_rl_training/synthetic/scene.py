@@ -41,7 +41,7 @@ from clip_rl_training.synthetic.recording_style import Look, develop, sample_loo
 from clip_rl_training.synthetic.scene_config import SceneConfig
 from clip_rl_training.synthetic.tissue import lookalikes, objects
 from clip_rl_training.synthetic.tissue.flap import lay_flap
-from clip_rl_training.synthetic.tissue.lighting import Lamp, exposed, fading, render_tissue, sample_lamp
+from clip_rl_training.synthetic.tissue.lighting import Lamp, exposed, fading, nearness, render_tissue, sample_lamp
 from clip_rl_training.synthetic.tissue.tissue import Tissue, add_blood, photographed_tissue, sample_tissue
 
 _PIECES_PER_INSTRUMENT = 16
@@ -96,6 +96,9 @@ def sample_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) ->
         tissue = photographed_tissue(rng, pictures[int(rng.integers(len(pictures)))], canvas)
     else:
         tissue = sample_tissue(rng, bank, canvas, unit, config.unusual_colour, config.backgrounds)
+    pale = rng.random() < config.pale
+    if pale:
+        lookalikes.bleach(rng, tissue)
     bloody = rng.random() < config.blood
     if bloody:
         add_blood(rng, bank, tissue, unit)
@@ -165,7 +168,7 @@ def sample_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) ->
         lamp = dataclasses.replace(lamp, tilt=0.25 * lamp.tilt, falloff=0.25 * lamp.falloff)
     # A wide instrument is near the lamp: the camera closes its gain for it, and the tissue behind darkens.
     dimmed = rng.uniform(0.55, 1.0) if near.any() else 1.0
-    lamp = exposed(lamp, tissue, unit, float(np.clip(rng.normal(0.38, 0.08) * dimmed, 0.08, 0.7)))
+    lamp = exposed(lamp, tissue, unit, float(np.clip(rng.normal(0.6 if pale else 0.38, 0.08) * dimmed, 0.08, 0.8)))
     return SceneState(
         size=size,
         tissue=tissue,
@@ -175,7 +178,7 @@ def sample_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) ->
         phantoms=tuple(phantoms),
         cutouts=tuple(cutouts),
         exposure=tuple(
-            float(np.exp(rng.normal(-0.15, 0.3)) * np.clip(lamp.power, 0.6, 1.5) * _nearness(radius / unit))
+            float(np.exp(rng.normal(-0.15, 0.3)) * np.clip(lamp.power, 0.6, 1.5) * nearness(radius / unit))
             for _, radius in ends
         ),
         leans=tuple((float(rng.normal(0, 0.4)), float(rng.normal(0, 0.4))) for _ in range(count)),
@@ -200,15 +203,6 @@ def sample_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) ->
             float(tissue.blue[::16, ::16].mean()),
         ),
     )
-
-
-def _nearness(radius: float) -> float:
-    """How much brighter an instrument is for being near the lamp, by its half-width over the image side.
-
-    Its distance falls with its width, and the light with the square of the distance; less than that is kept, because
-    lamps stand beside the lens.
-    """
-    return float(np.clip((radius / 0.08) ** 0.8, 0.7, 2.2))
 
 
 def _shadow(state: SceneState, frames: list[list[Points]], time: float) -> FloatArray | None:

@@ -37,6 +37,8 @@ class SceneConfig:
     """Folder of the user's own instruments cut out, in place of drawn instruments; empty: instruments are drawn."""
     cutout_share: float = 1.0
     """Probability that an instrument is one of these where there are any; else it is drawn."""
+    pale: float = 0.08
+    """Probability of pale, bright tissue with hardly any colour."""
     colour_cast: float = 0.07
     """Deviation of the picture's white balance, natural logarithm per channel."""
     grayscale: float = 0.28

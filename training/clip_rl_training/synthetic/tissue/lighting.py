@@ -109,3 +109,12 @@ def render_tissue(tissue: Tissue, lamp: Lamp, unit: float, shade: FloatArray | N
         for plane, tint in zip((tissue.red, tissue.green, tissue.blue), lamp.tint, strict=True)
     ]
     return as_bytes(cv2.merge([cv2.convertScaleAbs(plane) for plane in lit]))
+
+
+def nearness(radius: float) -> float:
+    """How much brighter an instrument is for being near the lamp, by its half-width over the image side.
+
+    Its distance falls with its width, and the light with the square of the distance; less than that is kept, because
+    lamps stand beside the lens.
+    """
+    return float(np.clip((radius / 0.08) ** 0.8, 0.7, 2.2))
