@@ -139,6 +139,15 @@ def test_what_a_frame_shows(shown: Shown, validity: Validity, said: str) -> None
     assert check(GOOD, 0.2, False, ValidityConfig(surgery_limit=0.0), shown=shown) == (Validity.OK, "")
 
 
+def test_colours_do_not_overrule_a_classifier() -> None:
+    """Violet and green tissue is tissue: without a classifier its colour is all that is known."""
+    violet = dataclasses.replace(GOOD, tissue=0.0, cold=0.9)
+    assert check(violet, 0.2, False, shown=Shown(0.9, 0.1, 0.0)) == (Validity.OK, "")
+    assert check(violet, 0.2, False)[0] == Validity.OUT_OF_BODY
+    _, reason = check(violet, 0.2, False, shown=Shown(0.1, 0.9, 0.0))
+    assert reason.startswith("like a view outside the body") and "blue or green" not in reason
+
+
 def test_without_the_body_check_a_room_is_out_of_distribution() -> None:
     config = ValidityConfig(body_check=False)
     assert check(GOOD, 0.2, False, config, shown=Shown(0.1, 0.9, 0.0))[0] == Validity.OUT_OF_DISTRIBUTION

@@ -35,7 +35,7 @@ class ValidityConfig:
     """Probability of surgery below this is OUT_OF_BODY or OUT_OF_DISTRIBUTION, where the checkpoint has a classifier;
     0 turns it off."""
     body_check: bool = True
-    """Let frames without tissue colours be OUT_OF_BODY."""
+    """Let frames be OUT_OF_BODY: by the classifier; where there is none or it is turned off, by their colours."""
     colored: float = 0.1
     """Mean saturation (0 to 1) below which a picture counts as grey: its colours then say nothing about the body."""
     tissue: float = 0.12
@@ -200,8 +200,9 @@ def check(
     config = config or ValidityConfig()
     findings: list[tuple[Validity, str]] = []
     colored = look.saturation >= config.colored
-    if shown is not None and shown.surgery < config.surgery_limit:
-        findings.append(_other_than_surgery(shown, config))  # which of the two it is, colour alone knows less well
+    if shown is not None:  # colour alone knows less: tissue may be violet or green
+        if shown.surgery < config.surgery_limit:
+            findings.append(_other_than_surgery(shown, config))
     elif config.body_check and colored and look.tissue < config.tissue and look.cold > config.cold:
         findings.append(
             (Validity.OUT_OF_BODY, f"{look.cold:.0%} of the picture is blue or green, expected tissue colours")
