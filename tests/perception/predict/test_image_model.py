@@ -20,7 +20,7 @@ from clip_rl_perception.model.segmenter_config import SegmenterConfig
 from clip_rl_perception.predict.image_model import Model
 from clip_rl_perception.stream import load as load_model
 from clip_rl_perception.stream_options import ModelOptions
-from replay_inputs import SPACE, color_model, image
+from replay_inputs import SPACE, color_model, image, naming_model, two_tools
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +92,13 @@ def test_every_image_stands_alone_and_frames_of_a_video_do_not() -> None:
     assert moved["velocity"][0] > 20, "4 px a frame, 25 frames a second"
     with pytest.raises(EngineError, match="rate_hz is 0; expected frames per second above 0"):
         model.video(rate_hz=0)
+
+
+def test_every_instrument_of_an_image_is_named() -> None:
+    model = Model(naming_model())
+    above, below = sorted(model(two_tools()).tags, key=lambda tag: tag["tip"][1])
+    assert (above["type_name"], below["type_name"]) == ("brass hook", "blue clip applier")
+    assert [tag["type_name"] for tag in model.video()(two_tools()).tags].count("") == 1
 
 
 @pytest.mark.parametrize(

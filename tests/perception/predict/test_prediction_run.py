@@ -23,11 +23,11 @@ from clip_rl_perception.scene.overlay import draw_overlay
 from clip_rl_perception.sources.frames import SourceError
 from clip_rl_perception.sources.streams import InputOptions, open_inputs
 from clip_rl_perception.sources.truth_label_map import load_label_map
-from clip_rl_perception.stream import StreamRunner
+from clip_rl_perception.stream import LoadedModel, StreamRunner
 from color_engine import ColorEngine
 from PIL import Image
 from pycocotools.coco import COCO
-from replay_inputs import PERIOD, SPACE, START, color_model, image, replayed, write_bag
+from replay_inputs import PERIOD, SPACE, START, color_model, image, naming_model, replayed, two_tools, write_bag
 
 
 def predicted(
@@ -37,10 +37,11 @@ def predicted(
     files: FileOptions | None = None,
     overwrite: bool = False,
     stop_at: int = -1,
+    model: LoadedModel | None = None,
     **inputs: Any,
 ) -> dict[str, Any]:
     """Predict in this process; returns predictions.json."""
-    model, files = color_model(), files or FileOptions()
+    model, files = model or color_model(), files or FileOptions()
     opened = open_inputs(InputOptions(tuple(paths), use_truth=False, **inputs), model.space)
     folder = PredictionFolder(out, model.space, files, {"model_id": model.model_id}, overwrite=overwrite)
 
@@ -79,6 +80,18 @@ def tags(out: Path) -> list[dict[str, Any]]:
 
 def files_in(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("video", [False, True])
+def test_every_instrument_of_a_still_is_named(tmp_path: Path, video: bool) -> None:
+    """Of a video one close-up a frame must do; no later frame comes to name the second instrument of a still."""
+    for index in range(2):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), two_tools()[..., ::-1])
+    predicted(tmp_path / "out", tmp_path, model=naming_model(), frames=FrameOptions(video=video))
+    frames = [sorted(line["instruments"], key=lambda tag: tag["tip"][1]) for line in tags(tmp_path / "out")]
+    first, second = ([tag["type_name"] for tag in frame] for frame in frames)
+    assert second == ["brass hook", "blue clip applier"]
+    assert first.count("") == 1 if video else first == second
 
 
 def test_a_folder_of_images(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ class Model:
     def __init__(self, model: stream.LoadedModel) -> None:
         """`model`: loaded and warm; freed by `close`."""
         self._model = model
-        self._image = Video(model, 1.0)
+        self._image = Video(model.for_stills(), 1.0)
 
     def __call__(self, rgb: ByteArray) -> Result:
         """Process an image that stands alone; see `Video.__call__` for the array and for what is raised."""

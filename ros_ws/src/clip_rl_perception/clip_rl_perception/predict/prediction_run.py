@@ -44,6 +44,7 @@ class PredictionRun:
             progress: told frames done and in all (None: not known) after each.
         """
         self._inputs, self._model, self._folder, self._options = inputs, model, folder, options
+        self._stills = model.for_stills()
         self._confidence, self._problems, self._progress = files.confidence, problems, progress
         names = {stream.sequence: _folder_of(stream) for stream in inputs.streams}
         self._names = names if len(names) > 1 else dict.fromkeys(names, "")
@@ -86,8 +87,11 @@ class PredictionRun:
         self.done += 1
         result = None
         if isinstance(frame, Frame):
-            runner = self._runners.setdefault(stream.sequence, StreamRunner(self._model))
-            if stream.source.info.kind == "folder" and not self._options.video:
+            still = stream.source.info.kind == "folder" and not self._options.video
+            runner = self._runners.get(stream.sequence)
+            if runner is None:
+                runner = self._runners[stream.sequence] = StreamRunner(self._stills if still else self._model)
+            if still:
                 runner.reset()
             result = runner.process_file_frame(frame, want_confidence=self._confidence)
         writer.put((stream, frame, result))
