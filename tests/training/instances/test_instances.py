@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from clip_rl_perception import options
 from clip_rl_perception.instance_channels import CHANNELS
+from clip_rl_perception.labels import label_space_from_names
+from clip_rl_perception.model.checkpoint import load_checkpoint
 from clip_rl_perception.model.instance_head import squeeze
-from clip_rl_perception.model.segmenter import ClipRlSegmenter
+from clip_rl_perception.model.segmenter import ClipRlSegmenter, DecoderOutput
 from clip_rl_perception.model.segmenter_config import InstanceHeadConfig, SegmenterConfig
 from clip_rl_perception.scene.instance_votes import VoteConfig
 from clip_rl_perception.scene.voted_instances import vote
+from clip_rl_training.commands import teach_instances as command
 from clip_rl_training.data.samples import TRAINING, VALIDATION, DataError
 from clip_rl_training.instances.instance_losses import instance_loss, peak_loss, place_weights
 from clip_rl_training.instances.instance_scenes import InstanceScenes, draw_scenes
 from clip_rl_training.instances.instance_targets import InstanceTargets, instance_targets, shown
+from clip_rl_training.instances.instance_validation import KnownClasses, score_instances
 from clip_rl_training.instances.train_instances import InstanceTrainer, InstanceTraining, as_batch
 from clip_rl_training.loop.run_state import TrainError
 from clip_rl_training.synthetic.drawing.rendered_frame import SyntheticFrame
 from clip_rl_training.synthetic.operation import SyntheticOperation
 from clip_rl_training.synthetic.scene_config import SceneConfig
+from random_checkpoint import save_random_checkpoint
 
 SIZE = (288, 352)
 SCENE = dataclasses.replace(
@@ -205,6 +212,91 @@ def test_training_moves_the_head_alone_and_resumes_to_the_bit(scenes: Path, tmp_
     rest.fit()
     for name, value in rest.take_average().state_dict().items():
         assert torch.equal(value, after[name]), name
+
+
+def test_scores_on_the_way_change_nothing_and_are_kept(scenes: Path, tmp_path: Path) -> None:
+    config = InstanceTraining(steps=4, batch=2, save_every=2, log_every=2, score_every=2)
+    said: list[str] = []
+
+    def trained(folder: Path, *, scored: bool, stop: bool = False) -> ClipRlSegmenter:
+        network, held_out = segmenter(), [InstanceScenes(scenes, 6, seed=0).validation(index) for index in range(2)]
+        text = np.eye(2, network.embedding_dim, dtype=np.float32)
+        classes = KnownClasses(label_space_from_names(["background", "instrument"]), text)
+        trainer = InstanceTrainer(
+            network,
+            InstanceScenes(scenes, 6, seed=0),
+            config,
+            folder,
+            say=said.append,
+            score=(lambda network: score_instances(network, held_out, classes)) if scored else None,
+        )
+        if (folder / "instances.pt").is_file():
+            trainer.resume()
+        trainer.interrupted = stop  # after the next step
+        trainer.fit()
+        return trainer.take_average()
+
+    plain = trained(tmp_path / "plain", scored=False).state_dict()
+    scored = trained(tmp_path / "scored", scored=True)
+    trained(tmp_path / "halves", scored=True, stop=True)
+    halves = trained(tmp_path / "halves", scored=True)
+    for network in (scored, halves):
+        for name, value in network.state_dict().items():
+            assert torch.equal(value, plain[name]), name
+    assert [line.split("  ")[0] for line in said if "own masks: recall" in line] == ["step 2/4", "step 4/4"] * 2
+    rows = {folder: (tmp_path / folder / "metrics.csv").read_text().splitlines() for folder in ("scored", "halves")}
+    assert [row.split(",")[0] for row in rows["scored"]] == ["step", "2", "2", "4", "4"]
+    assert "own_masks/recall" in rows["scored"][0] and "true_masks/precision" in rows["scored"][0]
+    assert rows["scored"][-1] == rows["halves"][-1]
+
+
+def test_votes_of_a_perfect_head_score_well_and_those_of_a_turned_one_do_not() -> None:
+    """A stand-in for the network says the truth, or axes by a quarter turn wrong."""
+    scenes = [instance_targets(drawn(seed), SIZE) for seed in range(4)]
+
+    class Perfect(torch.nn.Module):
+        turned = False
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def prepare(self, images: torch.Tensor) -> torch.Tensor:
+            return images
+
+        def decode(self, images: torch.Tensor, text: torch.Tensor) -> DecoderOutput:
+            (own,) = [each for each in scenes if np.array_equal(each.rgb, images[0].permute(1, 2, 0).numpy())]
+            instrument = torch.from_numpy(nodes(own.instance) > 0).float()
+            said = torch.from_numpy(true_words(own))
+            if self.turned:
+                said[:2] = torch.stack([-said[1], said[0]])
+            return DecoderOutput(torch.stack([1 - instrument, instrument])[None], torch.zeros(1, 4), said[None])
+
+    classes = KnownClasses(label_space_from_names(["background", "instrument"]), np.eye(2, dtype=np.float32))
+    network: Any = Perfect()
+    scores = score_instances(network, scenes, classes)
+    assert set(scores) == {"own masks", "true masks"} and scores["own masks"] == scores["true masks"]
+    found = scores["own masks"]
+    assert found["scenes"] == 4 and found["recall"] >= 0.7 and found["precision"] >= 0.7
+    assert found["axis_degrees"] < 2
+    network.turned = True
+    assert score_instances(network, scenes, classes)["true masks"]["axis_degrees"] > 80
+
+
+def test_a_checkpoint_is_taught_scored_and_described(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = save_random_checkpoint(tmp_path / "random")
+    out = tmp_path / "out"
+    arguments = ["--checkpoint", source, "--out", out, "--scenes", 4, "--steps", 2, "--batch", 2, "--validation", 2]
+    arguments += ["--width", 8]
+    assert command.run(options.parse(command, [str(argument) for argument in arguments])) == 0
+    told = capsys.readouterr().out.splitlines()
+    made = load_checkpoint(out / "checkpoint.safetensors")
+    validation = made.provenance["instance_head"]["validation"]
+    assert validation["true masks"]["scenes"] == 2 and validation["own masks"]["instruments"] >= 2
+    assert told[-2].startswith("own masks: recall ") and told[-1].endswith(f"model {made.model_id}")
+    card = (out / "MODEL_CARD.md").read_text()
+    assert card.startswith(f"# Model {made.model_id}: ") and "\n| true masks | 2 | " in card
+    assert len((out / "metrics.csv").read_text().splitlines()) == 2
 
 
 def test_a_network_without_a_head_cannot_be_taught(scenes: Path, tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from clip_rl_perception.model.instance_head import InstanceHead
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -22,6 +23,8 @@ from torch.utils.data import DataLoader, Dataset
 from clip_rl_training.instances.instance_losses import InstanceBatch, instance_loss
 from clip_rl_training.instances.instance_scenes import InstanceScenes
 from clip_rl_training.instances.instance_targets import InstanceTargets
+from clip_rl_training.instances.instance_validation import Scores, score_line
+from clip_rl_training.loop.metrics_file import MetricsFile
 from clip_rl_training.loop.run_state import TrainError, read_state, write_state
 from clip_rl_training.loop.weight_average import WeightAverage
 
@@ -44,6 +47,8 @@ class InstanceTraining:
     """Steps between resumable states."""
     log_every: int = 50
     """Steps between lines."""
+    score_every: int = 800
+    """Steps between scores on scenes that are not trained on."""
 
 
 class _Batches(Dataset[InstanceBatch]):
@@ -83,6 +88,7 @@ class InstanceTrainer:
         *,
         device: str = "cpu",
         say: Callable[[str], None] = print,
+        score: Callable[[ClipRlSegmenter], Scores] | None = None,
     ) -> None:
         """Begin a run.
 
@@ -93,6 +99,7 @@ class InstanceTrainer:
             folder: of the run, for its state.
             device: that trains.
             say: told a line now and then.
+            score: scores the network with the averaged head; None: it is not scored on the way.
 
         Raises:
             TrainError: the network has no such head.
@@ -102,14 +109,14 @@ class InstanceTrainer:
         self.interrupted = False
         self.step = 0
         self.say = say
-        self._config, self._scenes, self._device = config, scenes, torch.device(device)
+        self._config, self._scenes, self._device, self._score = config, scenes, torch.device(device), score
         self._network = segmenter.to(self._device).requires_grad_(False).eval()
         self._head = segmenter.instance_head.requires_grad_(True)
         self._average = WeightAverage(self._head, config.average)
         self._optimizer = torch.optim.AdamW(
             self._head.parameters(), config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
         )
-        self._path = folder / "instances.pt"
+        self._path, self._metrics_path = folder / "instances.pt", folder / "metrics.csv"
 
     def resume(self) -> None:
         """Go on where the last state was written. Raises `TrainError`: there is none that fits."""
@@ -124,8 +131,10 @@ class InstanceTrainer:
         self.say(f"resumed at step {self.step} of {self._config.steps}")
 
     def fit(self) -> None:
-        """Train to the end, or until `interrupted` is set; the state is written either way."""
+        """Train to the end, or until `interrupted` is set; the state is written either way, values to metrics.csv."""
         config = self._config
+        self._metrics_path.parent.mkdir(parents=True, exist_ok=True)
+        metrics = MetricsFile(self._metrics_path, after=self.step)
         begun, first = time.monotonic(), self.step
         loader = DataLoader(
             _Batches(self._scenes, config), batch_size=None, sampler=range(self.step, config.steps), num_workers=1,
@@ -140,10 +149,16 @@ class InstanceTrainer:
             summed += 1
             if self.step % config.log_every == 0 or self.step == config.steps:
                 rate = (self.step - first) / (time.monotonic() - begun)
-                told = "  ".join(f"{name} {value / summed:.3f}" for name, value in sums.items())
+                means = {name: value / summed for name, value in sums.items()}
+                told = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
+                metrics.add(self.step, means)
                 self.say(f"step {self.step}/{config.steps}  {told}  {rate:.2f} steps/s")
                 sums.clear()
                 summed = 0
+            if self._score is not None and self.step % config.score_every == 0:
+                scores = self._scored(self._score)
+                metrics.add(self.step, _columns(scores))
+                self.say(f"step {self.step}/{config.steps}  {score_line(scores)}")
             if self.step % config.save_every == 0 or self.step == config.steps or self.interrupted:
                 self.save()
             if self.interrupted:
@@ -172,6 +187,14 @@ class InstanceTrainer:
         self._average.update_parameters(self._head)
         return report
 
+    def _scored(self, score: Callable[[ClipRlSegmenter], Scores]) -> Scores:
+        """Scores with the average as it stands; nothing of the run changes."""
+        self._network.instance_head = cast(InstanceHead, self._average.module)
+        try:
+            return score(self._network)
+        finally:
+            self._network.instance_head = self._head
+
     def save(self) -> None:
         """Write the resumable state."""
         state: dict[str, Any] = {
@@ -186,3 +209,13 @@ class InstanceTrainer:
         """The network with the averaged head, in evaluation mode."""
         self._head.load_state_dict(self._average.values)
         return self._network.eval()
+
+
+def _columns(scores: Scores) -> dict[str, float]:
+    """Known scores by the names of their columns in metrics.csv."""
+    return {
+        f"{kind.replace(' ', '_')}/{name}": value
+        for kind, each in scores.items()
+        for name, value in each.items()
+        if value is not None
+    }
