@@ -14,9 +14,12 @@ from clip_rl_perception.metrics.evaluator import Evaluator, FrameScore
 from clip_rl_training.comparing.comparison_config import EvaluationConfig
 from clip_rl_training.corruptions import CORRUPTIONS
 from clip_rl_training.datasets import SegmentationDataset
+from clip_rl_training.datasets.dataset_tags import DatasetTagTruth
 from clip_rl_training.evaluating.evaluated_classes import ClassMapping
 from clip_rl_training.evaluating.evaluation_loop import Predictor, evaluate
+from clip_rl_training.evaluating.pipeline_predictor import DEFAULT_RATE
 from clip_rl_training.evaluating.robustness import run_corruptions
+from clip_rl_training.evaluating.tag_run import TagRun
 
 
 class FrameCounts:
@@ -71,16 +74,18 @@ def measure(
     mapping: ClassMapping,
     config: EvaluationConfig,
     say: Callable[[str], None],
+    truth: DatasetTagTruth | None = None,
 ) -> dict[str, Any]:
     """Measure a contender on test frames in the network's size, with `video` as frames that follow each other.
 
     Returns:
-        Plain data: metrics (the evaluator's report), problems, blocks, frame_ms, looks; with `corruption_frames`
-        corruptions (as `run_corruptions`).
+        Plain data: metrics (the evaluator's report), problems, blocks, frame_ms, looks; with a `truth` of tags, tags
+        (as `TagEvaluator.report`); with `corruption_frames` corruptions (as `run_corruptions`).
     """
     counts = FrameCounts(config.tau)
     evaluator = Evaluator(mapping.names, nsd_tau=config.tau, temporal=config.video)
-    facts = evaluate(dataset, predictor, mapping, evaluator, video=config.video, watcher=counts, title="")
+    tags = TagRun(truth, predictor.label_space, config.video, 1 / DEFAULT_RATE) if truth is not None else None
+    facts = evaluate(dataset, predictor, mapping, evaluator, video=config.video, watcher=counts, tags=tags, title="")
     result: dict[str, Any] = {
         "metrics": evaluator.report(),
         "problems": facts.problems,
@@ -88,6 +93,8 @@ def measure(
         "frame_ms": facts.report()["frame_ms"],
         "looks": facts.report()["looks"],
     }
+    if tags is not None:
+        result["tags"] = tags.report()
     if config.corruption_frames:
         say("corruption benchmark")
         result["corruptions"] = run_corruptions(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 
@@ -15,12 +16,14 @@ from clip_rl_perception.model.calibration import Calibration
 from clip_rl_perception.model.checkpoint import Checkpoint
 from clip_rl_perception.model.peer_networks import build_peer
 from clip_rl_perception.pipeline import PerceptionPipeline, PipelineConfig
+from clip_rl_perception.scene.letterbox import STRIDE
 from clip_rl_perception.stream import LoadedModel
 from clip_rl_perception.typed_data import ConfigError
 from torch import Tensor
 from torch.nn import functional
 
 from clip_rl_training.comparing.comparison_config import LooksConfig
+from clip_rl_training.comparing.network_scenes import NetworkScenes
 from clip_rl_training.curriculum import CurriculumPoint
 from clip_rl_training.data.label_batch import Batch
 from clip_rl_training.evaluating.evaluation_loop import Prediction
@@ -60,12 +63,13 @@ def only_space(config: TrainConfig) -> str:
 class NetworkPredictor:
     """A trained contender as a `Predictor` of frames that already have the network's size."""
 
-    def __init__(self, module: LossModule) -> None:
-        """Measure `module` as it stands."""
+    def __init__(self, module: LossModule, *, tags: bool = False) -> None:
+        """Measure `module` as it stands; `tags`: find its instruments too."""
         self.module = module.eval()
         self._device = next(module.parameters()).device
         self._space = only_space(module.config)
         self._text = module.fixed_class_vectors(self._space) if isinstance(module, TrainingModule) else None
+        self._scenes = NetworkScenes(self.label_space) if tags else None
 
     @property
     def label_space(self) -> LabelSpace:
@@ -74,16 +78,27 @@ class NetworkPredictor:
 
     @torch.no_grad()
     def predict(self, rgb: ByteArray, *, follows: bool) -> Prediction:
-        """Segment a frame, uint8 (H, W, 3), H and W multiples of 32, whatever it follows; see `Predictor`."""
+        """Segment a frame, uint8 (H, W, 3), H and W multiples of 32, whatever it follows; see `Predictor`.
+
+        Time is that of masks alone.
+        """
         begun = time.perf_counter()
         images = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))[None].to(self._device)
-        full = functional.interpolate(self._log_probs(images), size=rgb.shape[:2], mode="bilinear", align_corners=False)
+        said = self._log_probs(images)
+        full = functional.interpolate(said, size=rgb.shape[:2], mode="bilinear", align_corners=False)
         confidence, labels = full.softmax(1).max(1)
-        return Prediction(
-            label_map=np.asarray(labels[0].to(torch.uint8).cpu().numpy(), np.uint8),
+        label_map = np.asarray(labels[0].to(torch.uint8).cpu().numpy(), np.uint8)
+        prediction = Prediction(
+            label_map=label_map,
             confidence=np.asarray((confidence[0] * 255.0).round().to(torch.uint8).cpu().numpy(), np.uint8),
             milliseconds=1000.0 * (time.perf_counter() - begun),
         )
+        if self._scenes is None:
+            return prediction
+        size = (rgb.shape[0] // STRIDE, rgb.shape[1] // STRIDE)
+        grid = functional.interpolate(said.float().exp(), size=size, mode="area").clamp_min(1e-7).log()[0]
+        scene = self._scenes.scene(np.asarray(grid.cpu().numpy(), np.float32), label_map, follows=follows)
+        return dataclasses.replace(prediction, scene=scene)
 
     def _log_probs(self, images: Tensor) -> Tensor:
         module = self.module

@@ -65,6 +65,7 @@ def _page(
         wanted=len(jobs),
         missing=[job.key for job in jobs if job.key not in results],
         rows=tables.run_rows(runs),
+        tags=tables.tag_rows(runs),
         folds=tables.fold_scores(config, runs),
         differences=found,
         cautions=tables.cautions(runs, found),
@@ -84,7 +85,9 @@ def _made_with(result: Result) -> str:
 def _kept(result: Result) -> dict[str, Any]:
     """A result without what is told elsewhere: reports per sequence."""
     kept = dict(result)
-    kept["metrics"] = {key: value for key, value in result["metrics"].items() if key != "sequences"}
+    for part in ("metrics", "tags"):
+        if result.get(part):
+            kept[part] = {key: value for key, value in result[part].items() if key != "sequences"}
     return kept
 
 

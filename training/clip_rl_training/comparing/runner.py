@@ -34,7 +34,7 @@ from clip_rl_training.comparing.comparison_config import (
     train_config,
     training_digest,
 )
-from clip_rl_training.comparing.network_frames import viewed
+from clip_rl_training.comparing.network_frames import ViewedTagTruth, viewed
 from clip_rl_training.data.dataset_parts import open_parts, open_test
 from clip_rl_training.data.samples import TEST
 from clip_rl_training.datasets import SegmentationDataset, open_dataset
@@ -136,20 +136,20 @@ class Comparison:
 
     def _do(self, job: Job) -> None:
         config = train_config(self.config, job, self.root, self.out, self.sequences)
-        predictor = self._predictor(job, config)
-        frames = self._test_frames(config)
-        self.say(f"measuring on {len(frames)} frames of {', '.join(job.fold.test)}")
         chosen = config.data.dataset
         label_map = label_map_of(chosen.name, self.root, chosen.label_map)
-        dataset = viewed(frames, config.model.input_size, crop_content=chosen.crop_content)
+        dataset = viewed(self._test_frames(config), config.model.input_size, crop_content=chosen.crop_content)
+        truth = ViewedTagTruth(dataset)
+        predictor = self._predictor(job, config, tags=bool(truth))
+        self.say(f"measuring on {len(dataset)} frames of {', '.join(job.fold.test)}")
         mapping = class_mapping(dataset, predictor.label_space, label_map)
-        result = measure(dataset, predictor, mapping, self.config.evaluation, self.say)
+        result = measure(dataset, predictor, mapping, self.config.evaluation, self.say, truth or None)
         _write(self._result_path(job), {**result, "host": host(), "versions": versions()})
         metrics = result["metrics"]
         iou, nsd = metrics["miou_no_background"], metrics["nsd"]
         self.say(f"{job.key}: IoU {iou or 0.0:.3f}, NSD {nsd or 0.0:.3f}")
 
-    def _predictor(self, job: Job, config: TrainConfig) -> Predictor:
+    def _predictor(self, job: Job, config: TrainConfig, *, tags: bool) -> Predictor:
         if job.run.checkpoint:
             checkpoint = load_checkpoint(job.run.checkpoint)
             network = checkpoint.segmenter
@@ -158,7 +158,7 @@ class Comparison:
             return looking(checkpoint, load_label_space(only_space(config)), config, job.run.looks)
         module = self._network(network_of(self.config, job))
         if job.run.looks is None:
-            return NetworkPredictor(module)
+            return NetworkPredictor(module, tags=tags)
         assert isinstance(module, TrainingModule), "looks of peers are refused"
         checkpoint = trained_checkpoint(module)
         return looking(checkpoint, checkpoint.label_space, config, job.run.looks)

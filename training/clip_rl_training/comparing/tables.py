@@ -49,6 +49,34 @@ def run_rows(runs: ByRun) -> list[dict[str, Any]]:
     ]
 
 
+def tag_rows(runs: ByRun) -> list[dict[str, Any]]:
+    """One row for each run whose tags were measured: means over folds and seeds, None where undefined."""
+
+    def row(name: str, results: Sequence[Result]) -> dict[str, Any]:
+        def mean(*path: str) -> float | None:
+            return mean_of_known(_found(result["tags"], path) for result in results)
+
+        measures = ("recall", "precision", "ap50", "pq")
+        tracking = ("hota", "idf1", "switches_per_500", "identities_per_instrument")
+        return {
+            "name": name,
+            "boxes": {key: mean("boxes", key) for key in measures},
+            "masks": {key: mean("masks", key) for key in measures},
+            "tracking": {key: mean("masks", "tracking", key) for key in tracking},
+            "tip": mean("keypoints", "tip", "median_percent"),
+            "missed": mean("keypoints", "tip", "missed"),
+        }
+
+    measured = {name: [result for result in results if result.get("tags")] for name, results in runs.items()}
+    return [row(name, results) for name, results in measured.items() if results]
+
+
+def _found(report: Any, path: Sequence[str]) -> float | None:
+    for name in path:
+        report = report.get(name) if report else None
+    return None if report is None else float(report)
+
+
 def fold_scores(config: CompareConfig, runs: ByRun) -> dict[str, list[tuple[float | None, float | None]]]:
     """(IoU, NSD) of each run on each fold, mean over seeds; None where it was not run."""
 

@@ -103,18 +103,28 @@ def plain_view(
     rgb: ByteArray, labels: ByteArray, content: npt.NDArray[np.bool_], *, size: tuple[int, int]
 ) -> tuple[ByteArray, ByteArray]:
     """The content area scaled into `size` with its aspect kept and centred, as the pipeline shows it; see `augment`."""
-    rgb, labels, content = _cut(rgb, labels, content)
-    return _padded(*warp(rgb, labels, _fit(content, size), size))
+    box, matrix = plain_place(content, size)
+    return _padded(*warp(rgb[box], labels[box], matrix, size))
+
+
+def plain_place(content: npt.NDArray[np.bool_], size: tuple[int, int]) -> tuple[tuple[slice, slice], FloatArray]:
+    """Rows and columns of a frame that `plain_view` shows, and the matrix (2, 3) from their pixels to the view's."""
+    box = _box(content)
+    return box, _fit(content[box], size)
 
 
 def _cut(
     rgb: ByteArray, labels: ByteArray, content: npt.NDArray[np.bool_]
 ) -> tuple[ByteArray, ByteArray, npt.NDArray[np.bool_]]:
+    box = _box(content)
+    return rgb[box], labels[box], content[box]
+
+
+def _box(content: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
     """The content's box: beside it the pipeline shows padding, not the camera's surround."""
     x, y, width, height = _bounds(content)
     left, top = round(x - (width - 1) / 2), round(y - (height - 1) / 2)
-    box = (slice(top, top + round(height)), slice(left, left + round(width)))
-    return rgb[box], labels[box], content[box]
+    return slice(top, top + round(height)), slice(left, left + round(width))
 
 
 def warp(rgb: ByteArray, labels: ByteArray, matrix: FloatArray, size: tuple[int, int]) -> tuple[ByteArray, ByteArray]:

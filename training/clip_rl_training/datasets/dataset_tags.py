@@ -55,6 +55,20 @@ class DatasetTagTruth:
         """
         if self._types is not None:
             return _by_type(item, self._types)
+        truth = self.stored(item)
+        if truth is None:
+            return None
+        ignored = labels == IGNORED
+        truth = dataclasses.replace(truth, ignored=ignored if ignored.any() else None)
+        check_size(truth, labels.shape, str(item.image))
+        return truth
+
+    def stored(self, item: Item) -> TagTruth | None:
+        """What lies beside the image of an item, as its picture is cropped; None where nothing does.
+
+        Raises:
+            TagTruthError: a picture that cannot be read.
+        """
         folder = self._folders.get(item.image.parent)
         truth = None if folder is None else folder.truth_of(item.image.stem)
         if truth is None:
@@ -65,10 +79,7 @@ class DatasetTagTruth:
             row, column, height, width = crop
             instances = instances[row : row + height, column : column + width]
             instruments = {number: _moved(each, -column, -row) for number, each in instruments.items()}
-        ignored = labels == IGNORED
-        truth = TagTruth(instances, instruments, ignored if ignored.any() else None)
-        check_size(truth, labels.shape, str(item.image))
-        return truth
+        return TagTruth(instances, instruments)
 
 
 def _by_type(item: Item, types: LabelMap) -> TagTruth:
