@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
@@ -42,7 +43,13 @@ class AdaptTrainer(Trainer):
     """One run on frames and scenes, which stops when nothing gets better."""
 
     def __init__(
-        self, config: TrainConfig, stills: MixedStills, held_out: LabelledFrames, adapt: AdaptConfig, floor: float
+        self,
+        config: TrainConfig,
+        stills: MixedStills,
+        held_out: LabelledFrames,
+        adapt: AdaptConfig,
+        floor: float,
+        say: Callable[[str], None],
     ) -> None:
         """Prepare it.
 
@@ -52,10 +59,17 @@ class AdaptTrainer(Trainer):
             held_out: frames that are not, with what the teacher says of them.
             adapt: of the adaptation.
             floor: IoU of instruments on synthetic validation scenes below which no step is the best.
+            say: told one line at a time.
         """
+        self._say = say
         super().__init__(config, stills, build=functools.partial(AdaptingModule, hold=adapt.norms == "kept"))
         self._held_out, self._patience, self._floor = held_out, adapt.patience, floor
         self._agreement = math.nan
+
+    def say(self, text: str) -> None:
+        """Tell one line, from the first process only."""
+        if self.fabric.is_global_zero:
+            self._say(text)
 
     @property
     def settled(self) -> bool:

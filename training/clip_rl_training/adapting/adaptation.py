@@ -41,8 +41,8 @@ from clip_rl_training.adapting.adapted_checkpoint import adapted_card, without_h
 from clip_rl_training.adapting.kept_frames import AdaptError, keep_frames, kinds_of
 from clip_rl_training.adapting.labelled_videos import LabelledVideo, label_video
 from clip_rl_training.adapting.mixed_stills import LabelledFrames, MixedStills, Place
-from clip_rl_training.adapting.self_consistency import Consistency, measure_consistency
-from clip_rl_training.adapting.verdict import Measured, doubts
+from clip_rl_training.adapting.self_consistency import measure_consistency
+from clip_rl_training.adapting.verdict import Measured, doubts, finite, measured_from
 from clip_rl_training.loop.batches import open_stills, validation_batches
 from clip_rl_training.loop.interrupts import interrupts_flagged
 from clip_rl_training.loop.run_lock import lock_run
@@ -141,7 +141,8 @@ class _Stages:
         self._check(used, learned)
         stills, held_out, known = self._stills(learned, held)
         measured = self._before(before, held, stills)
-        trainer = AdaptTrainer(self._train, stills, held_out, config, measured.synthetic - config.trust.synthetic)
+        floor = measured.synthetic - config.trust.synthetic
+        trainer = AdaptTrainer(self._train, stills, held_out, config, floor, self._say)
         trainer.start(resume=trainer.state_path.is_file())
         with interrupts_flagged(trainer):
             if not trainer.settled and trainer.step < self._train.steps:
@@ -264,7 +265,7 @@ class _Stages:
         found = Measured(
             measure_consistency(pipeline, held), self._synthetic(self._checkpoint, stills), self._tags(self._checkpoint)
         )
-        write_json(path, _finite(to_data(found)))
+        write_json(path, finite(to_data(found)))
         return found
 
     def _after(
@@ -312,7 +313,7 @@ class _Stages:
         out = self._task.out
         write_text(out / "report.md", report_text(verdict, videos, measures_table(before, after), self._notes))
         result = {"adapted": adapted, "verdict": verdict, "before": to_data(before), "after": to_data(after)}
-        write_json(out / "result.json", _finite(result))
+        write_json(out / "result.json", finite(result))
         shutil.rmtree(out / "candidate", ignore_errors=True)
         self._say(verdict)
         self._say(f"report: {out / 'report.md'}")
@@ -321,24 +322,8 @@ class _Stages:
         return 0 if adapted else 1
 
 
-def measured_from(data: dict[str, Any]) -> Measured:
-    """Inverse of `to_data`; a number that was not finite is null there."""
-    real = {name: math.nan if value is None else value for name, value in data["real"].items()}
-    frames = int(real.pop("frames"))
-    return Measured(Consistency(frames=frames, **real), float(data["synthetic"]), data["tags"])
-
-
 def _public(config: AdaptConfig) -> dict[str, Any]:
     """The configuration as it may be told: where files lay is nobody else's business."""
     data: dict[str, Any] = to_data(config)
     data["train"].get("data", {}).pop("root", None)
     return data
-
-
-def _finite(value: Any) -> Any:
-    """Plain data with null in place of numbers that JSON does not know."""
-    if isinstance(value, dict):
-        return {name: _finite(each) for name, each in value.items()}
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -91,13 +91,13 @@ def keep_frames(
     """
     problems = ProblemLog(say)
     opened = _open_each(what, space, problems)
-    total = sum(inputs.frames or config.most for inputs in opened)
+    total = sum(inputs.frames or config.most for _, inputs in opened)
     period = config.clip if total <= config.most else math.ceil(config.clip * total / config.most)
     videos: list[KeptVideo] = []
     with Progress("reading") as progress:
-        for place, inputs in enumerate(opened):
+        for place, (name, inputs) in enumerate(opened):
             room = config.most - sum(len(video.numbers) for video in videos)
-            reader = _Reader(out, place, network_size, config, period, room)
+            reader = _Reader(out, place, name, network_size, config, period, room)
             found = reader.whole(inputs)
             if found is None:
                 try:
@@ -111,11 +111,11 @@ def keep_frames(
     return videos
 
 
-def _open_each(what: SourceOptions, space: LabelSpace, problems: ProblemLog) -> list[Inputs]:
+def _open_each(what: SourceOptions, space: LabelSpace, problems: ProblemLog) -> list[tuple[str, Inputs]]:
     """Every path on its own, so that one that cannot be read costs the others nothing."""
     found, images = input_paths(what.paths)
     opened = []
-    for path, _ in found:
+    for path, name in found:
         options = InputOptions(
             paths=tuple(images) if path in images else (path,),
             topics=what.topics,
@@ -128,7 +128,7 @@ def _open_each(what: SourceOptions, space: LabelSpace, problems: ProblemLog) -> 
             problems.add(f"{one_line(error)}; left out")
             continue
         problems.add(*inputs.problems)
-        opened.append(inputs)
+        opened.append((name, inputs))
     if not opened:
         raise AdaptError("none of what was given can be read; the lines above say why")
     return opened
@@ -138,9 +138,16 @@ class _Reader:
     """Keeps frames of one path, which may have several topics."""
 
     def __init__(
-        self, out: Path, place: int, network_size: tuple[int, int], config: FramesConfig, period: int, room: int
+        self,
+        out: Path,
+        place: int,
+        name: str,
+        network_size: tuple[int, int],
+        config: FramesConfig,
+        period: int,
+        room: int,
     ) -> None:
-        self._out, self._place, self._size, self._config = out, place, network_size, config
+        self._out, self._place, self._name, self._size, self._config = out, place, name, network_size, config
         self._period, self._room = period, room
         self._videos: dict[str, KeptVideo] = {}
 
@@ -185,7 +192,8 @@ class _Reader:
             raise AdaptError(f"{stream.path}: {frame.name} of {width}x{height} px is no picture that can be kept")
         video = self._videos.get(folder.name)
         if video is None:
-            video = KeptVideo(stream.sequence, (height, width), is_gray(rgb[::4, ::4]), (), (), folder)
+            name = f"{self._name}:{stream.topic}" if stream.topic else self._name
+            video = KeptVideo(name, (height, width), is_gray(rgb[::4, ::4]), (), (), folder)
         self._videos[folder.name] = dataclasses.replace(
             video, numbers=(*video.numbers, frame.index), stamps_ns=(*video.stamps_ns, frame.stamp_ns)
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from typing import Any
 
 from clip_rl_training.adapting.adapt_config import TrustConfig
 from clip_rl_training.adapting.self_consistency import Consistency
@@ -50,3 +52,19 @@ def doubts(before: Measured, after: Measured, config: TrustConfig) -> list[str]:
             f"{config.synthetic:g} less"
         )
     return found
+
+
+def measured_from(data: dict[str, Any]) -> Measured:
+    """Inverse of `to_data`; a number that was not finite is null there."""
+    real = {name: math.nan if value is None else value for name, value in data["real"].items()}
+    frames = int(real.pop("frames"))
+    return Measured(Consistency(frames=frames, **real), float(data["synthetic"]), data["tags"])
+
+
+def finite(value: Any) -> Any:
+    """Plain data with null in place of numbers that JSON does not know."""
+    if isinstance(value, dict):
+        return {name: finite(each) for name, each in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
