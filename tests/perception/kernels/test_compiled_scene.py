@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import plain_instruments as plain
 import pytest
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.kernels import appearance_kernels
 from clip_rl_perception.labels import LabelSpace, label_space_from_names, load_label_space
-from clip_rl_perception.scene.axis import fit_axes
-from clip_rl_perception.scene.instances import InstanceConfig, find_instances
+from clip_rl_perception.scene.areas import find_areas
+from clip_rl_perception.scene.axis import fit_axis
 from clip_rl_perception.scene.instruments import find_instruments
 from clip_rl_perception.scene.label_map import full_size_maps, grid_winners
 from clip_rl_perception.scene.letterbox import frame_to_grid, grid_content_mask, make_letterbox, shown_size
@@ -20,10 +19,8 @@ from clip_rl_perception.scene.types import Box, ContentArea, Letterbox
 SPACES = {
     "types": label_space_from_names(["background", "forceps", "scissors", "probe"]),
     "parts": load_label_space("endovis2017-parts"),
-    "mixed": load_label_space("endovis2018"),
 }
 GRID = (72, 88)
-WHOLE = make_letterbox((1024, 1280), (288, 352))
 ROUND = make_letterbox((1024, 1280), (288, 352), ContentArea(Box(140, 12, 1000, 1000), circle=(640.0, 512.0, 500.0)))
 
 
@@ -41,47 +38,26 @@ def grid_scene(seed: int, space: LabelSpace) -> ByteArray:
     return labels
 
 
-@pytest.mark.parametrize("name", SPACES)
-@pytest.mark.parametrize("view", [WHOLE, ROUND], ids=["whole", "round"])
-def test_instances_and_axes_are_those_of_the_plain_way(name: str, view: Letterbox) -> None:
-    space, content = SPACES[name], grid_content_mask(view)
-    config = InstanceConfig()
-    several = 0
-    for seed in range(60):
-        labels = grid_scene(seed, space)
-        found = find_instances(labels, content, space, config)
-        expected = plain.find_instances(np.where(content, labels, np.uint8(255)), content, space, config)
-        several += len(expected) > 1
-        assert len(found) == len(expected), seed
-        axes = fit_axes(found, tuple(border_of(view).tolist()))
-        for index, seen in enumerate(expected):
-            np.testing.assert_array_equal(found.mask(index), seen.mask, err_msg=f"seed {seed}")
-            assert found.class_ids[index] == seen.class_id
-            entry = (np.nan, np.nan) if seen.entry is None else seen.entry
-            np.testing.assert_allclose(found.entries[index], entry, atol=1e-9)
-            axis = np.concatenate(seen.axis(border_of(view)))
-            np.testing.assert_allclose(axes[index], axis, atol=1e-6, err_msg=f"seed {seed}")
-    assert several > 20
-
-
-def border_of(view: Letterbox) -> npt.NDArray[np.float64]:
+def border_of(view: Letterbox) -> tuple[float, float, float, float]:
     """The content's (left, top, right, bottom) in cells."""
     crop = view.crop
     far = [crop.x + crop.width - 1, crop.y + crop.height - 1]
-    return frame_to_grid([[crop.x, crop.y], far], view).reshape(4)
+    left, top, right, bottom = frame_to_grid([[crop.x, crop.y], far], view).ravel().tolist()
+    return left, top, right, bottom
 
 
 @pytest.mark.parametrize(("name", "temperature"), [("types", 1.0), ("parts", 1.7)])
 def test_boxes_tips_and_confidence_are_those_of_the_plain_way(name: str, temperature: float) -> None:
     space, view = SPACES[name], ROUND
-    content, border = grid_content_mask(view), border_of(view)
+    several = 0
     for seed in range(12):
         labels, noise = grid_scene(seed, space), np.random.default_rng(seed)
         likely = np.where(np.arange(len(space))[:, None, None] == labels, 0.9, 0.1 / (len(space) - 1))
         log_probs = np.log(likely + 0.02 * noise.random(likely.shape)).astype(np.float32)
         winners = grid_winners(log_probs)
         label_map, _ = full_size_maps(log_probs, view, winners=winners)
-        instances = plain.find_instances(np.where(content, winners, np.uint8(255)), content, space, InstanceConfig())
+        areas = find_areas(winners, grid_content_mask(view), space)
+        several += len(areas.entries) > 1
         for seen in find_instruments(winners, log_probs, label_map, view, space, temperature=temperature):
             assert seen.footprint is not None
             rows, columns = np.nonzero(seen.footprint)
@@ -92,10 +68,14 @@ def test_boxes_tips_and_confidence_are_those_of_the_plain_way(name: str, tempera
 
             own = np.isin(np.arange(256), ids)
             assert seen.box == plain.tight_box(seen.footprint > 0, own, label_map, view)
-            [found] = (item for item in instances if (item.mask == seen.footprint).all())
-            _, tip, reach = found.axis(border)
+            [place] = np.unique(areas.owners[seen.footprint > 0])
+            cells = np.stack([columns, rows], axis=1).astype(np.float64)
+            axis = fit_axis(cells, areas.entries[place - 1], border_of(view))
             # The line is sampled every half pixel, from a place that rounding moves.
-            np.testing.assert_allclose(seen.tip, plain.visible_tip(tip, reach, own, label_map, view), atol=0.51)
+            np.testing.assert_allclose(
+                seen.tip, plain.visible_tip(axis[2:4], axis[4:], own, label_map, view), atol=0.51
+            )
+    assert several > 5
 
 
 @pytest.mark.parametrize("size", [(1024, 991), (1024, 1280), (40, 50)])

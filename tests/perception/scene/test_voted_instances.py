@@ -141,3 +141,12 @@ def test_parts_make_one_instrument_and_a_few_pixels_of_another_type_none() -> No
     [instrument] = scene_of(bars, types, "endovis2018-type")
     assert instrument.class_id == 2
     assert instrument.box.width == 31 * 16
+
+
+def test_what_ends_before_the_border_does_not_touch_it_though_its_entry_lies_there() -> None:
+    bars = Bars().add((0, 20), (30, 20), 2.0)
+    bars.owner[:, :2] = 0
+    [instrument] = scene_of(bars, (bars.nodes > 0).astype(int), "binary")
+    entry = instrument.keypoints[0]
+    assert entry.name == "entry" and entry.visible and entry.x < 16
+    assert not instrument.touches_border

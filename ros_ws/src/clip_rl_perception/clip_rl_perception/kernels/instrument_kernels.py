@@ -22,7 +22,7 @@ def locate(cells, starts, own, axes, label_map, place, crop, footprints, boxes, 
         cells: int32 (n,).
         starts: int64 (m + 1,).
         own: bool (m, 256).
-        axes: from `axis_kernels.find_tips`, float64 (m, 6).
+        axes: as of `axis.fit_axis`, float64 (m, 6).
         label_map: uint8 (height, width).
         place: float64 (4,).
         crop: x, y, width and height of the content in the frame, int64 (4,).

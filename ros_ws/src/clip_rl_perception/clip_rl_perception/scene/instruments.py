@@ -7,6 +7,7 @@ where the grid says that they are.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -15,8 +16,9 @@ from clip_rl_perception.arrays import BoolArray, ByteArray, DoubleArray, FloatAr
 from clip_rl_perception.instance_channels import CHANNELS, INSTANCE_STRIDE
 from clip_rl_perception.kernels import instrument_kernels as kernels
 from clip_rl_perception.labels import LabelSpace, label_space_from_names
-from clip_rl_perception.scene.axis import fit_axes
-from clip_rl_perception.scene.instances import InstanceConfig, Instances, find_instances, voted
+from clip_rl_perception.scene.areas import find_areas
+from clip_rl_perception.scene.axis import fit_axis
+from clip_rl_perception.scene.instances import InstanceConfig, Instances, instances_of
 from clip_rl_perception.scene.label_map import pixel_major
 from clip_rl_perception.scene.letterbox import (
     frame_to_grid,
@@ -58,8 +60,7 @@ def find_instruments(
     stride = view.network_size[0] // winners.shape[0]
     content = grid_content_mask(view, stride)
     if said is None:
-        instances = find_instances(winners, content, space, config)
-        axes = fit_axes(instances, _border(view, stride)) if len(instances) else np.zeros((0, 6))
+        instances, axes = _by_areas(winners, content, view, space, config)
         points: tuple[tuple[Keypoint, ...], ...] = ((),) * len(instances)
     else:
         instances, axes, points = _by_votes(winners, content, said, view, space, config or InstanceConfig())
@@ -79,7 +80,7 @@ def find_instruments(
     node = (stride / view.scale) ** 2
     measured = zip(
         instances.class_ids.tolist(), confidences.tolist(), boxes.tolist(), tips.tolist(), axes.tolist(),
-        np.diff(starts).tolist(), np.isfinite(instances.entries[:, 0]).tolist(), footprints, points, strict=True,
+        np.diff(starts).tolist(), instances.touches.tolist(), footprints, points, strict=True,
     )  # fmt: skip
     return tuple(
         Instrument(
@@ -97,14 +98,28 @@ def find_instruments(
     )
 
 
+def _by_areas(
+    winners: ByteArray, content: BoolArray, view: Letterbox, space: LabelSpace, config: InstanceConfig | None
+) -> tuple[Instances, DoubleArray]:
+    """Instances, and the axes of each as of `fit_axis`, (m, 6)."""
+    areas = find_areas(winners, content, space, config)
+    instances = instances_of(areas.owners, len(areas.entries), winners, content, space)
+    instances = dataclasses.replace(instances, own=_counted(instances, space))  # what is of another class is another
+    axes, border = np.zeros((len(instances), 6)), _border(view, view.network_size[0] // winners.shape[0])
+    for index, entry in enumerate(areas.entries):
+        rows, columns = np.nonzero(areas.owners == index + 1)
+        axes[index] = fit_axis(np.stack([columns, rows], axis=1).astype(np.float64), entry, border)
+    return instances, axes
+
+
 def _by_votes(
     winners: ByteArray, content: BoolArray, said: FloatArray, view: Letterbox, space: LabelSpace, config: InstanceConfig
 ) -> tuple[Instances, DoubleArray, tuple[tuple[Keypoint, ...], ...]]:
-    """Instances, axes as of `fit_axes`, and keypoints."""
+    """Instances, axes as of `fit_axis`, and keypoints."""
     table = np.zeros(256, np.bool_)
     table[[entry.id for entry in space.classes if entry.instrument]] = True
     found = vote(table[winners], content, said, max(1.0, config.min_area * content.sum()))
-    instances = voted(found.owners, len(found.lines), winners, space)
+    instances = instances_of(found.owners, len(found.lines), winners, content, space)
     axes, points = np.zeros((len(instances), 6)), []
     placed = [point.place for each in found.points for point in each]
     places = iter(grid_to_frame(placed, view, INSTANCE_STRIDE).tolist() if placed else ())
@@ -115,9 +130,6 @@ def _by_votes(
         axes[index, 2:4] = tips.mean(axis=0) * PLACE + (PLACE - 1) / 2
         # Between open jaws there is nothing to see: a tip that was found is taken as it is.
         axes[index, 4:] = axis * (1.0 if each[-1].confidence <= FARTHEST else 1e-3)
-        entry = next((point for point in each if point.name == "entry"), None)
-        if entry is not None and entry.visible:
-            instances.entries[index] = np.array(entry.place) * PLACE + (PLACE - 1) / 2
         frame_places = (next(places) for _ in each)
         points.append(
             tuple(
@@ -129,7 +141,7 @@ def _by_votes(
 
 
 def _counted(instances: Instances, space: LabelSpace) -> BoolArray:
-    """Classes whose probability is an instrument's confidence: its own one; of an instrument of parts, all of them."""
+    """An instrument's own class, whose probability is its confidence; of an instrument of parts, all of them."""
     counted = instances.own.copy()
     for index, class_id in enumerate(instances.class_ids.tolist()):
         if not space.classes[class_id].part:
