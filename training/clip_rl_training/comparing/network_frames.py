@@ -64,7 +64,7 @@ class ViewedTagTruth(DatasetTagTruth):
             return None
         place, (height, width) = self._viewed.places[item.image], self._viewed.size
         check_size(truth, place.shape, str(item.image))
-        shown = np.ascontiguousarray(truth.instances[place.box])
+        shown: Any = np.ascontiguousarray(truth.instances[place.box])
         instances: Any = cv2.warpAffine(shown, place.matrix, (width, height), flags=cv2.INTER_NEAREST)
         instruments = {number: _seen(each, place) for number, each in truth.instruments.items()}
         ignored = labels == IGNORED
