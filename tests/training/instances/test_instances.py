@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from clip_rl_perception import options
+from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.instance_channels import CHANNELS
 from clip_rl_perception.labels import label_space_from_names
 from clip_rl_perception.model.checkpoint import load_checkpoint
@@ -297,6 +298,24 @@ def test_a_checkpoint_is_taught_scored_and_described(tmp_path: Path, capsys: pyt
     card = (out / "MODEL_CARD.md").read_text()
     assert card.startswith(f"# Model {made.model_id}: ") and "\n| true masks | 2 | " in card
     assert len((out / "metrics.csv").read_text().splitlines()) == 2
+
+
+def test_a_head_goes_on_beside_another_network(tmp_path: Path) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        network = ClipRlSegmenter(dataclasses.replace(SegmenterConfig.tiny(), input_size=(96, 128)))
+    donor = segmenter()
+    wider = command.with_head(network, InstanceHeadConfig(64), seed=0, donor=donor)
+    own, given = network.state_dict(), donor.state_dict()
+    for name, value in wider.state_dict().items():
+        assert torch.equal(value, given[name] if name.startswith("instance_head.") else own[name]), name
+    assert command.with_head(wider, InstanceHeadConfig(64), seed=0) is wider
+    with pytest.raises(ClipRlError, match="without an instance head"):
+        command.with_head(wider, InstanceHeadConfig(64), seed=0, donor=network)
+    decoder = dataclasses.replace(donor.config.decoder, channels=32)
+    with pytest.raises(ClipRlError, match="of other widths"):
+        narrow = ClipRlSegmenter(dataclasses.replace(network.config, decoder=decoder))
+        command.with_head(narrow, InstanceHeadConfig(64), seed=0, donor=donor)
 
 
 def test_a_network_without_a_head_cannot_be_taught(scenes: Path, tmp_path: Path) -> None:

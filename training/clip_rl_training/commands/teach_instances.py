@@ -51,6 +51,8 @@ class Options:
     """Scenes of a batch."""
     width: Annotated[NaturalNumber, Option(metavar="N")] = 64
     """Channels of a new head; a checkpoint that has one goes on with its own."""
+    head_of: Annotated[CheckpointName | None, Option(metavar="CHECKPOINT")] = None
+    """Begin with the head of this checkpoint, as after a training that left its own behind."""
     seed: int = 0
     """Of scenes, weights and order."""
     workers: Annotated[NaturalNumber, Option(metavar="N")] = 1
@@ -64,7 +66,8 @@ class Options:
             raise ClipRlError("--scenes, --steps, --batch, --width and --workers must be at least 1, --seed at least 0")
         cv2.setNumThreads(1)
         checkpoint = load_checkpoint(self.checkpoint)
-        segmenter = with_head(checkpoint.segmenter, InstanceHeadConfig(self.width), seed=self.seed)
+        donor = None if self.head_of is None else load_checkpoint(self.head_of).segmenter
+        segmenter = with_head(checkpoint.segmenter, InstanceHeadConfig(self.width), seed=self.seed, donor=donor)
         # Crowded: where there is one instrument alone, nothing is to be told apart.
         scene = dataclasses.replace(
             load_config("demo").data.scene,
@@ -117,13 +120,30 @@ def run(options: Options) -> int:
     return options.run()
 
 
-def with_head(segmenter: ClipRlSegmenter, config: InstanceHeadConfig, *, seed: int) -> ClipRlSegmenter:
-    """The same network with an instance head: its own where it has one, else a new one."""
-    if segmenter.instance_head is not None:
+def with_head(
+    segmenter: ClipRlSegmenter, config: InstanceHeadConfig, *, seed: int, donor: ClipRlSegmenter | None = None
+) -> ClipRlSegmenter:
+    """The same network with an instance head: that of `donor`, else its own, else a new one.
+
+    Raises:
+        ClipRlError: `donor` has none, or one that reads other layers.
+    """
+    if donor is not None:
+        if donor.instance_head is None or donor.config.instance_head is None:
+            raise ClipRlError("--head-of names a checkpoint without an instance head")
+        config = donor.config.instance_head
+    elif segmenter.instance_head is not None:
         return segmenter
     torch.manual_seed(seed)
     wider = ClipRlSegmenter(dataclasses.replace(segmenter.config, instance_head=config))
     own = segmenter.state_dict()
+    if donor is not None:
+        own = {name: value for name, value in own.items() if not name.startswith("instance_head.")}
+        given = {name: value for name, value in donor.state_dict().items() if name.startswith("instance_head.")}
+        needed = {name: value.shape for name, value in wider.state_dict().items() if name.startswith("instance_head.")}
+        if {name: value.shape for name, value in given.items()} != needed:
+            raise ClipRlError("--head-of names a checkpoint whose head reads layers of other widths")
+        own |= given
     wider.load_state_dict({name: own.get(name, value) for name, value in wider.state_dict().items()})
     return wider
 
