@@ -44,7 +44,7 @@ def run(*arguments: Any) -> int:
     return command.run(options.parse(command, [str(argument) for argument in arguments]))
 
 
-def base(checkpoint: Path, root: Path) -> tuple[Any, ...]:
+def base(checkpoint: Path | str, root: Path) -> tuple[Any, ...]:
     return ("--checkpoint", checkpoint, "--dataset", "folder", "--root", root, "--label-map", "binary", "--threads", 1)
 
 
@@ -64,6 +64,30 @@ def test_report_and_pictures(checkpoint: Path, root: Path, tmp_path: Path, capsy
     assert sum(report["run"]["validity"].values()) == 4
     assert capsys.readouterr().out.startswith("untrained on 4 frames of folder at full size, each alone: mIoU ")
     assert not list(tmp_path.rglob("*.part"))
+
+
+def test_frames_are_told_from_pictures_of_anything_else(
+    checkpoint: Path, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = tmp_path / "rooms"
+    for index in range(3):
+        bars = np.zeros((120, 160, 3), np.uint8)
+        bars[:, 20 * index :: 8] = (0, 255, 0)
+        trees.write_rgb(others / f"{index}.png", bars)
+    arguments = (*base("demo", root), "--others", others, "--refine-steps", 0)
+    assert run(*arguments, "--json", tmp_path / "out.json") == 0
+    validity = json.loads((tmp_path / "out.json").read_text())["validity"]
+    assert 0 <= validity["roc_area"] <= 1
+    assert set(validity["rows"]) == {"real", "real: a", "real: b", "others", "others: rooms"}
+    assert validity["rows"]["real"]["pictures"] == 4 and validity["rows"]["others"]["refused"] == 1
+    assert validity["rows"]["others"]["kind_right"] is None
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith("validity: ") and "0.0% of 3 other pictures; ROC area " in line
+    arguments = (*base(checkpoint, root), "--others", others)
+    assert run(*arguments, "--json", tmp_path / "out.json") == 0
+    assert json.loads((tmp_path / "out.json").read_text())["validity"]["roc_area"] is None
+    with pytest.raises(ClipRlError, match="no such file or folder"):
+        run(*base(checkpoint, root), "--others", tmp_path / "none")
 
 
 def test_other_names_are_measured_beside_the_classes_own(checkpoint: Path, root: Path, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from clip_rl_perception.scene.types import Validity
 from clip_rl_perception.scene.validity import FrameAppearance
 from clip_rl_training.validity.examples import Example, drawn_example
 from clip_rl_training.validity.fit_classifier import Described, FitConfig, describe, fit_classifier, probabilities
-from clip_rl_training.validity.measure_classifier import judge, part, roc_area
+from clip_rl_training.validity.measure_classifier import judge, part
 
 GOOD = FrameAppearance(brightness=110, contrast=50, glare=0.01, saturation=0.4, tissue=1.0, cold=0.0, detail=20)
 DIM = 6
@@ -80,13 +79,6 @@ def test_pictures_are_looked_at_in_all_mirror_images() -> None:
     assert sorted(order) == [0, 1, 2, 3] and order != [0, 1, 2, 3], "the same four, in another order"
     with pytest.raises(ValueError, match="no picture"):
         describe(segmenter, [])
-
-
-def test_roc_area_by_hand() -> None:
-    assert roc_area(np.array([0.9, 0.8]), np.array([0.1, 0.2])) == 1
-    assert roc_area(np.array([0.1]), np.array([0.9])) == 0
-    assert roc_area(np.array([0.5, 0.7]), np.array([0.5, 0.6])) == pytest.approx((0.5 + 0 + 1 + 1) / 4)
-    assert math.isnan(roc_area(np.array([]), np.array([0.5])))
 
 
 def test_shares_are_of_all_looks() -> None:

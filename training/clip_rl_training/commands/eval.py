@@ -22,7 +22,7 @@ from clip_rl_perception.cli_types import CheckpointName, NaturalNumber, NotNegat
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.looks.look import MIRRORS, WHOLE_LOOKS, looks_named
 from clip_rl_perception.metrics.evaluator import Evaluator
-from clip_rl_perception.model.checkpoint import resolve_checkpoint
+from clip_rl_perception.model.checkpoint import load_checkpoint, resolve_checkpoint
 from clip_rl_perception.options import NotAnOption, Option
 from clip_rl_perception.pipeline import PipelineConfig
 from clip_rl_perception.runs.host import host, versions
@@ -39,6 +39,7 @@ from clip_rl_training.evaluating.ghost_run import ghost_lines, measure_ghosts
 from clip_rl_training.evaluating.pipeline_predictor import DEFAULT_RATE, PipelinePredictor, load_predictor
 from clip_rl_training.evaluating.robustness import mean_corruption_error, read_baseline, run_corruptions
 from clip_rl_training.evaluating.tag_run import TagRun, tag_lines
+from clip_rl_training.evaluating.validity_run import measure_validity, validity_lines
 from clip_rl_training.evaluating.worst_frames import WorstFrames
 from clip_rl_training.naming.synonyms import Synonyms, load_synonyms
 
@@ -70,6 +71,8 @@ class Data:
     """Of --video, Hz."""
     ghosts: bool = False
     """With --video, measure what lags behind motion or stays after it, by speed and after cuts."""
+    others: Annotated[Path | None, Option(metavar="PATH")] = None
+    """Pictures that show no surgery, a folder, video or bag: is it told from the frames? ROC area of validity."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -174,6 +177,8 @@ def run(options: Options) -> int:
                 report["corruptions"].update(mean_corruption_error(report["corruptions"], *baseline))
         if data.ghosts:
             report["ghosts"] = measure_ghosts(dataset, predictor, mapping, tau=options.output.tau)
+    if data.others is not None:
+        report["validity"] = measure_validity(dataset, data.others, load_checkpoint(options.model.model))
     if synonyms is not None:
         report["synonyms"] = _renamed(options, dataset, synonyms, mapping, report)
     if options.output.json is None:
@@ -236,6 +241,8 @@ def summary(report: dict[str, Any]) -> str:
     if "synonyms" in report:
         other = report["synonyms"]
         lines.append(f"with other names: mIoU {shown(other['miou'])}, {shown(other['kept'], '.0%')} of it kept")
+    if "validity" in report:
+        lines += validity_lines(report["validity"])
     if "ghosts" in report:
         lines += ghost_lines(report["ghosts"])
     if "corruptions" in report:

@@ -11,12 +11,11 @@ fitted on synthetic scenes, drawn pictures and those that installed packages shi
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from clip_rl_perception.atomic_write import write_json
 from clip_rl_perception.cli_types import CheckpointName, NaturalNumber
@@ -29,7 +28,7 @@ from clip_rl_perception.sources.media_source import open_source
 
 from clip_rl_training.validity.examples import Example
 from clip_rl_training.validity.fit_classifier import FitConfig, describe, fit_for
-from clip_rl_training.validity.measure_classifier import by_source, judge, other_examples, part, roc_area
+from clip_rl_training.validity.measure_classifier import other_examples, table, validity_report
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,21 +99,14 @@ class Measure:
             real = describe(segmenter, _frames(self.real, 0), bar.update)
         with Progress("looking at other pictures", unit="pictures") as bar:
             other = describe(segmenter, others, bar.update)
-        judged = judge(real, calibration), judge(other, calibration)
-        rows = {"real": part(real, judged[0], list(range(len(real.labels))))}
-        rows |= {f"real: {name}": part(real, judged[0], some) for name, some in by_source(real).items()}
-        rows |= {"others": part(other, judged[1], list(range(len(other.labels))))}
-        rows |= {f"others: {name}": part(other, judged[1], some) for name, some in by_source(other).items()}
-        area = roc_area(judged[0].surgery.ravel(), judged[1].surgery.ravel())
-        report = {
-            "model_id": checkpoint.model_id,
-            "roc_area": None if area != area else area,
-            "rows": rows,
-            "wrong": _wrong(real.sources, judged[0].surgery, refused=True)
-            + _wrong(other.sources, judged[1].surgery, refused=False),
-        }
-        print(table(rows))
-        print(f"ROC area {area:.4f}: probability of surgery, real frames against other pictures, four looks at each")
+        report = {"model_id": checkpoint.model_id, **validity_report(real, other, calibration)}
+        area = report["roc_area"]
+        print(table(report["rows"]))
+        print(
+            "no ROC area: the checkpoint has no classifier; clip-rl validity fit gives it one"
+            if area is None
+            else f"ROC area {area:.4f}: probability of surgery, real frames against other pictures, four looks at each"
+        )
         if self.json is not None:
             write_json(self.json, report)
         return 0
@@ -123,27 +115,6 @@ class Measure:
 def run(options: Fit | Measure) -> int:
     """Run ``clip-rl validity``."""
     return options.run()
-
-
-def table(rows: dict[str, dict[str, Any]]) -> str:
-    """Rows as a table in Markdown, shares in %."""
-    columns = ("ok", "degraded", "out_of_body", "out_of_distribution", "kind_right", "agree")
-    lines = [f"| pictures | n | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
-    for name, values in rows.items():
-        shares = ("" if values[key] is None else f"{100 * values[key]:.1f}" for key in columns)
-        lines.append(f"| {name} | {values['pictures']} | {' | '.join(shares)} |")
-    return "\n".join(lines)
-
-
-def _wrong(sources: tuple[str, ...], surgery: Any, *, refused: bool) -> list[dict[str, Any]]:
-    """Pictures on the wrong side of 0.5, by their mean probability over the looks, the worst first."""
-    means = surgery.mean(axis=1).tolist()
-    found = [
-        {"picture": source, "surgery": round(mean, 4)}
-        for source, mean in zip(sources, means, strict=True)
-        if (mean < 0.5) == refused
-    ]
-    return sorted(found, key=lambda each: json.dumps(each["surgery"]), reverse=not refused)
 
 
 def _frames(paths: tuple[Path, ...], label: int) -> Iterator[Example]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from clip_rl_perception.arrays import DoubleArray
+from clip_rl_perception.metrics.roc import roc_area
 from clip_rl_perception.model.calibration import Calibration
 from clip_rl_perception.model.frame_classifier import KINDS, SURGERY
 from clip_rl_perception.scene.types import Validity
@@ -60,15 +62,6 @@ def judge(described: Described, calibration: Calibration, config: ValidityConfig
     return Judged(tuple(tuple(of(index)) for index in range(count)), found[..., SURGERY])
 
 
-def roc_area(positive: DoubleArray, negative: DoubleArray) -> float:
-    """Area under the ROC curve: how often a positive's score is above a negative's; ties count half."""
-    if not len(positive) or not len(negative):
-        return float("nan")
-    ordered = np.sort(negative)
-    below, upto = (np.searchsorted(ordered, positive, side) for side in ("left", "right"))
-    return float(np.mean(below + upto) / (2 * len(negative)))
-
-
 def row(judged: Judged, labels: list[int]) -> dict[str, Any]:
     """Shares of pictures by validity, over all four looks; `agree`: of pictures that all looks say the same of."""
     said = [validity for looks in judged.validity for validity in looks]
@@ -97,3 +90,42 @@ def part(described: Described, judged: Judged, chosen: list[int]) -> dict[str, A
     """`row` of some of the pictures."""
     some = Judged(tuple(judged.validity[index] for index in chosen), judged.surgery[chosen])
     return row(some, [int(described.labels[index]) for index in chosen])
+
+
+def validity_report(real: Described, other: Described, calibration: Calibration) -> dict[str, Any]:
+    """What validity says of real frames and of other pictures, as plain data.
+
+    Keys: roc_area, how well the classifier's probability of surgery tells the two apart, None without a classifier;
+    rows, `row` of all and of each source; wrong, the pictures on the wrong side of 0.5, the worst first.
+    """
+    judged = judge(real, calibration), judge(other, calibration)
+    rows = {"real": part(real, judged[0], list(range(len(real.labels))))}
+    rows |= {f"real: {name}": part(real, judged[0], some) for name, some in by_source(real).items()}
+    rows |= {"others": part(other, judged[1], list(range(len(other.labels))))}
+    rows |= {f"others: {name}": part(other, judged[1], some) for name, some in by_source(other).items()}
+    if calibration.classifier is None:
+        return {"roc_area": None, "rows": rows, "wrong": []}
+    refused = _wrong(real.sources, judged[0].surgery, refused=True)
+    taken = _wrong(other.sources, judged[1].surgery, refused=False)
+    return {"roc_area": roc_area(judged[0].surgery, judged[1].surgery), "rows": rows, "wrong": refused + taken}
+
+
+def table(rows: dict[str, dict[str, Any]]) -> str:
+    """Rows as a table in Markdown, shares in %."""
+    columns = ("ok", "degraded", "out_of_body", "out_of_distribution", "kind_right", "agree")
+    lines = [f"| pictures | n | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
+    for name, values in rows.items():
+        shares = ("" if values[key] is None else f"{100 * values[key]:.1f}" for key in columns)
+        lines.append(f"| {name} | {values['pictures']} | {' | '.join(shares)} |")
+    return "\n".join(lines)
+
+
+def _wrong(sources: tuple[str, ...], surgery: DoubleArray, *, refused: bool) -> list[dict[str, Any]]:
+    """Pictures on the wrong side of 0.5, by their mean probability over the looks, the worst first."""
+    means = surgery.mean(axis=1).tolist()
+    found = [
+        {"picture": source, "surgery": round(mean, 4)}
+        for source, mean in zip(sources, means, strict=True)
+        if (mean < 0.5) == refused
+    ]
+    return sorted(found, key=lambda each: json.dumps(each["surgery"]), reverse=not refused)
