@@ -151,6 +151,12 @@ def test_what_teaches_nothing_is_refused_in_a_line(
         run(network, tmp_path / "out", write_frames(tmp_path / "v", frames, **look))
 
 
+def test_pictures_that_each_stand_alone_are_refused(network: Path, tmp_path: Path) -> None:
+    folders = [write_frames(tmp_path / str(index), 1) for index in range(7)]
+    with pytest.raises(AdaptError, match="7 frames that each stand alone are no video"):
+        run(network, tmp_path / "out", *folders)
+
+
 def test_a_screen_recording_is_refused(network: Path, tmp_path: Path) -> None:
     folder = tmp_path / "screen"
     folder.mkdir()

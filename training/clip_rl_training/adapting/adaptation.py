@@ -51,6 +51,8 @@ from clip_rl_training.loop.validate import validate
 
 DRAWN_SPACES = ("binary", "endovis2017-binary", "endovis2018-type", "endovis2018", "endovis2017-parts")
 """Label spaces of synthetic scenes; those of a checkpoint must be one of them by its names."""
+Held = tuple[LabelledVideo, Sequence[int]]
+"""Frames of a video, by number, that nothing is learned from."""
 _WRITTEN = ("model.safetensors", "model.json")
 _SPACE = "label_space.yaml"
 
@@ -137,8 +139,8 @@ class _Stages:
         places = [part for video in videos if video.numbers for part in [video.parts(config.frames.hold_out)]]
         used = [video for video in videos if video.numbers]
         learned = [(video, number) for video, (numbers, _) in zip(used, places, strict=True) for number in numbers]
-        held = [(video, numbers) for video, (_, numbers) in zip(used, places, strict=True)]
-        self._check(used, learned)
+        held = [(video, numbers) for video, (_, numbers) in zip(used, places, strict=True) if numbers]
+        self._check(used, learned, held)
         stills, held_out, known = self._stills(learned, held)
         measured = self._before(before, held, stills)
         floor = measured.synthetic - config.trust.synthetic
@@ -212,13 +214,15 @@ class _Stages:
                     self._note(f"{video.name}: {count} of {len(video.numbers)} frames are not used: {reason}")
         return found
 
-    def _check(self, videos: Sequence[LabelledVideo], learned: Sequence[Place]) -> None:
+    def _check(self, videos: Sequence[LabelledVideo], learned: Sequence[Place], held: Sequence[Held]) -> None:
         """Raise `AdaptError` where there is nothing to learn from."""
         frames, fewest = sum(len(video.numbers) for video in videos), self._config.frames.fewest
         if frames < fewest:
             raise AdaptError(
                 f"{frames} frames can be used, expected at least {fewest} of the inside of a body; nothing is adapted"
             )
+        if not learned or not held:
+            raise AdaptError(f"{frames} frames that each stand alone are no video; expected frames in a row")
         share = sum(video.instrument * len(video.numbers) for video in videos) / frames
         if share < self._config.sure.share:
             raise AdaptError(
@@ -228,7 +232,7 @@ class _Stages:
         self._say(f"{frames} frames of {len(videos)} videos, {len(learned)} of them to learn from")
 
     def _stills(
-        self, learned: Sequence[Place], held: Sequence[tuple[LabelledVideo, Sequence[int]]]
+        self, learned: Sequence[Place], held: Sequence[Held]
     ) -> tuple[MixedStills, LabelledFrames, LabelledFrames]:
         space = next(iter(self._train.data.label_spaces))
         scenes = open_stills(self._train, 0, self._say)
@@ -248,13 +252,13 @@ class _Stages:
     def _tags(self, checkpoint: Checkpoint) -> float | None:
         if not self._config.tag_videos or checkpoint.segmenter.instance_head is None:
             return None
-        masks = score_tags(checkpoint.path, self._config.tag_videos)["masks"]
-        return None if masks is None else float(masks["pq"])
+        pq = (score_tags(checkpoint.path, self._config.tag_videos)["masks"] or {}).get("pq")
+        return None if pq is None else float(pq)
 
     def _before(
         self,
         pipeline: PerceptionPipeline,
-        held: Sequence[tuple[LabelledVideo, Sequence[int]]],
+        held: Sequence[Held],
         stills: MixedStills,
     ) -> Measured:
         """The checkpoint's own measures, measured once."""
@@ -271,7 +275,7 @@ class _Stages:
     def _after(
         self,
         stem: Path,
-        held: Sequence[tuple[LabelledVideo, Sequence[int]]],
+        held: Sequence[Held],
         stills: MixedStills,
         before: Measured,
     ) -> tuple[Checkpoint, Measured]:

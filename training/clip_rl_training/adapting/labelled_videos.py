@@ -51,9 +51,9 @@ class LabelledVideo:
         return read_mask(self.video.stem(number).with_suffix(".png"))
 
     def parts(self, hold_out: float) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """(learned from, held out): the last `hold_out` of the frames, at least one, are held out."""
-        held = max(1, round(hold_out * len(self.numbers)))
-        return self.numbers[:-held], self.numbers[-held:]
+        """(learned from, held out): the last `hold_out` of the frames are held out, at least one of two or more."""
+        first = len(self.numbers) - max(int(len(self.numbers) > 1), round(hold_out * len(self.numbers)))
+        return self.numbers[:first], self.numbers[first:]
 
 
 def read_mask(path: Path) -> ByteArray:

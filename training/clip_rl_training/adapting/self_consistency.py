@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from clip_rl_perception.arrays import ByteArray, CountArray
@@ -92,10 +92,3 @@ def _confusion(mask: ByteArray, reference: ByteArray) -> CountArray:
 def _iou(counts: CountArray) -> float:
     either = int(counts.sum() - counts[0, 0])
     return float(counts[1, 1] / either) if either else math.nan
-
-
-def held_out_frames(videos: Iterable[LabelledVideo], share: float) -> Iterator[tuple[LabelledVideo, tuple[int, ...]]]:
-    """The last part of each video that has any frame to use."""
-    for video in videos:
-        if video.numbers:
-            yield video, video.parts(share)[1]
