@@ -20,7 +20,10 @@ from clip_rl_perception.sources.streams import SourceOptions
 from clip_rl_training.adapting.adapt_config import load_adapt_config
 from clip_rl_training.adapting.adaptation import Task, adapt
 from clip_rl_training.adapting.kept_frames import AdaptError
+from clip_rl_training.loop.trainer import Trainer
+from clip_rl_training.loop.training_module import TrainingModule
 
+from tests.shared.bar_runs import Bars, config
 from tests.shared.random_checkpoint import save_random_checkpoint
 from tests.training.adapting.adapting_videos import SETTINGS, TRUSTING, bar_checkpoint, write_frames
 
@@ -94,6 +97,20 @@ def test_the_checkpoint_says_what_it_is_and_keeps_what_masks_do_not_use(
     assert any(name not in same for name in old if name.startswith("encoder."))
     norms = [name for name in old if name.endswith("running_mean") and name.startswith("encoder.")]
     assert norms and set(norms) <= same  # `norms` is `kept`
+
+
+def test_training_with_labels_goes_on_from_it(adapted: tuple[Path, list[str]], tmp_path: Path) -> None:
+    out, _ = adapted
+    said = f"start_from={out}", "steps=1", "validation.every=0", "data.label_spaces={binary: 1.0}", "loggers=[]"
+    trainer = Trainer(config(tmp_path, *said), Bars())
+    trainer.start(resume=False)
+    taken = load_checkpoint(out)
+    assert trainer.started_from == f"checkpoint {taken.model_id} (8 steps)"
+    assert isinstance(trainer.module, TrainingModule)
+    for name, value in trainer.module.segmenter.state_dict().items():
+        assert torch.equal(value, taken.segmenter.state_dict()[name]), name
+    trainer.fit()
+    assert trainer.step == 1
 
 
 def test_done_is_done(adapted: tuple[Path, list[str]], network: Path, video: Path) -> None:

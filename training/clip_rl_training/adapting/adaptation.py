@@ -165,10 +165,12 @@ class _Stages:
         }
         stem = task.out / "candidate" / "model"
 
-        def write(segmenter: ClipRlSegmenter) -> None:
-            write_adapted(stem, self._checkpoint, segmenter, self._train, stills, known, facts, at, self._say)
+        def write(segmenter: ClipRlSegmenter, *, last: bool) -> None:
+            write_adapted(
+                stem, self._checkpoint, segmenter, self._train, stills, known, facts, at, self._say, classifier=last
+            )
 
-        write(network.cpu())
+        write(network.cpu(), last=False)
         candidate, after = self._after(stem, held, stills, measured)
         found = doubts(measured, after, config.trust)
         pipeline = self._pipeline(candidate)
@@ -176,11 +178,12 @@ class _Stages:
         if found:
             return self._refuse(videos, measured, after, found)
         if measured.tags is not None and after.tags is not None and measured.tags - after.tags > config.trust.tags:
-            write(without_head(candidate.segmenter))
+            network = without_head(network)
             self._note(
                 f"the instance head is left out: tags fell from {measured.tags:.3f} to {after.tags:.3f} PQ; "
                 "clip-rl teach-instances teaches another"
             )
+        write(network, last=True)
         return self._accept(videos, measured, after, facts, at)
 
     def _pipeline(self, checkpoint: Checkpoint) -> PerceptionPipeline:

@@ -52,6 +52,8 @@ def write_adapted(
     adapted: dict[str, Any],
     at: Validated,
     say: Callable[[str], None],
+    *,
+    classifier: bool,
 ) -> str:
     """Calibrate, round to half precision and write; returns the model id.
 
@@ -65,6 +67,8 @@ def write_adapted(
         adapted: for the provenance: from what, on what, how it measured.
         at: the step.
         say: told in a line what is done.
+        classifier: fit another classifier of frames, where the checkpoint has one and the training asks for it; else
+            the checkpoint's stays.
     """
     round_to_half_(with_untouched_parts(segmenter, checkpoint.segmenter))
     segmenter.eval()
@@ -77,10 +81,11 @@ def write_adapted(
         device=device,
         known=validation_batches(config, learned),
     )
-    if checkpoint.calibration.classifier is not None and config.validation.classifier_scenes:
+    tells = checkpoint.calibration.classifier
+    if classifier and tells is not None and config.validation.classifier_scenes:
         say("fitting the classifier of frames")
-        scenes = FitConfig(scenes=config.validation.classifier_scenes)
-        calibration = dataclasses.replace(calibration, classifier=fit_for(segmenter, scenes)[0])
+        tells = fit_for(segmenter, FitConfig(scenes=config.validation.classifier_scenes))[0]
+    calibration = dataclasses.replace(calibration, classifier=tells)
     provenance = {
         "project": f"clip-rl {__version__}",
         "run": "adapt",
