@@ -22,15 +22,18 @@ class CostConfig:
     """How much speaks against two sights being of one instrument.
 
     A footprint tells who is who from one frame to the next; the longer a track was out of sight, the less it says, and
-    the more says where the instrument enters: an instrument moves through its trocar, which stays where it is.
+    the more says where the instrument enters: an instrument moves through its trocar, which stays where it is. Of a
+    track just seen that counts as far as the entry is known: where instruments cross, footprints are the worse witness.
+    Types do not count: what is seen has none before its close-up, which is taken of tracks.
     """
 
     fade_s: float = 0.5
-    """After so long out of sight the overlap weighs half as much, and the entry half of what it can, s."""
+    """After so long out of sight the overlap weighs half as much, s."""
     overlap_weight: float = 1.0
     """Weight of 1 - overlap (intersection over union)."""
     entry_weight: float = 1.2
-    """Weight of the entries' distance over its scale, at most 1."""
+    """Weight of the entries' distance over its scale, at most 1; of a track just seen times the confidence of the
+    keypoint."""
     tip_weight: float = 1.0
     """Weight of the tips' distance over its scale, at most 1."""
     tip_weight_unseen: float = 0.3
@@ -38,7 +41,7 @@ class CostConfig:
     axis_weight: float = 0.6
     """Weight of (1 - cosine of the angle between the axes) / 2: tips meet, but come from their own side."""
     class_weight: float = 0.4
-    """Weight of disagreeing classes or types."""
+    """Weight of disagreeing classes."""
     tip_scale: float = 0.25
     """Distance of tips that counts as far, as a part of the frame's diagonal."""
     entry_scale: float = 0.15
@@ -103,11 +106,10 @@ def assignment_costs(
     motion = tip_weight[:, None] * far + config.overlap_weight * fresh[:, None] * (1 - shared)
     entries = np.linalg.norm(seen[:, None, 4:6] - known[:, 4:6], axis=-1) / (config.entry_scale * diagonal)
     others = (known[:, 6] >= 0) & (known[:, 6] != seen[:, None, 6])
-    for row, item in enumerate(instruments):
-        others[row] |= [_other_type(item.type_name, track.instrument.type_name) for track in past]
+    sure = np.array([[_entry_confidence(item)] for item in instruments])
     costs = (
         motion.min(axis=-1)
-        + config.entry_weight * (1 - fresh) * np.minimum(1.0, entries)
+        + config.entry_weight * (1 - fresh + fresh * sure) * np.minimum(1.0, entries)
         + config.axis_weight * (1 - seen[:, 2:4] @ known[:, 2:4].T) / 2
         + config.class_weight * others
     )
@@ -143,8 +145,8 @@ def content_px(view: Letterbox) -> float:
     return float(grid_content_mask(view, STRIDE).sum()) * (STRIDE / view.scale) ** 2
 
 
-def _other_type(one: str, other: str) -> bool:
-    return one != other and not {one, other} & {"", "unknown"}
+def _entry_confidence(instrument: Instrument) -> float:
+    return next((point.confidence for point in instrument.keypoints if point.name == "entry"), 0.0)
 
 
 def _stacked(instruments: Sequence[Instrument], shape: tuple[int, int]) -> ByteArray:
