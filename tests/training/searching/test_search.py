@@ -25,7 +25,7 @@ from clip_rl_training.commands import search as command
 from clip_rl_training.datasets import DatasetError
 from clip_rl_training.loop.run_lock import lock_run
 from clip_rl_training.loop.run_state import TrainError
-from clip_rl_training.loop.training_config import TrainConfig
+from clip_rl_training.loop.training_config import TrainConfig, load_config
 from clip_rl_training.searching.controllers import controllers_named
 from clip_rl_training.searching.frame_sets import FrameSet, LoadedFrames, frame_set, instrument_iou, load_frames
 from clip_rl_training.searching.search_config import SearchConfig, load_search_config
@@ -118,6 +118,8 @@ def test_a_search_keeps_every_answer_and_the_weights_of_the_best(finished: Path)
     kept = yaml.safe_load((finished / "trials/policy-001/config.yaml").read_text())
     assert kept["data"]["scene"]["smoke"] == values["data.scene.smoke"]
     assert kept["optimizer"]["learning_rate"] == values["optimizer.learning_rate"]
+    longer = load_config(str(finished / "trials/policy-001/config.yaml"), ["name=longer", "steps=9"])
+    assert longer.data.scene.smoke == values["data.scene.smoke"] and longer.start_from is not None
 
 
 def test_the_best_are_judged_with_other_seeds_too(finished: Path, root: Path) -> None:
@@ -193,6 +195,14 @@ def test_ctrl_c_saves_the_trial_and_the_same_command_goes_on(preset: Path, root:
     step = torch.load(state, weights_only=True)["step"]
     assert 0 < step < 400 and not (out / "journal.jsonl").exists()
     lock_run(out / "trials/unchanged-000").close()  # no trial is left behind
+
+
+def test_a_trial_that_is_killed_is_told(preset: Path, root: Path, tmp_path: Path) -> None:
+    _, space = load_search_config(str(preset))
+    train = space.applied(space.unchanged, {"out": str(tmp_path), "name": "unchanged-000"})
+    trial = TrialProcess(train, [frame_set(f"'{root}' sequences=scene_a", "--dev")])
+    trial.kill()
+    assert trial.answer().stopped.startswith("trial unchanged-000 ended without an answer (exit status -9)")
 
 
 def test_a_full_disk_stops_the_search_and_is_told(

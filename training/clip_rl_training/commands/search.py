@@ -11,14 +11,18 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from clip_rl_perception.cli_types import Count
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.options import Option
 
 from clip_rl_training.shipped_configs import shipped_names
+
+if TYPE_CHECKING:
+    from clip_rl_training.searching.frame_sets import FrameSet
 
 _CONTROLLERS = "policy, random, nearby (random near the configuration), cma"
 _FRAMES = (
@@ -79,7 +83,7 @@ def run(options: Options) -> int:
             )
 
         def report() -> None:
-            write_search_report(search, judging, _command(options))
+            write_search_report(search, judging, _command(options, development, judging))
 
         try:
             search.run(options.trials, report)
@@ -100,14 +104,12 @@ def run(options: Options) -> int:
     return 0
 
 
-def _command(options: Options) -> str:
+def _command(options: Options, development: Sequence[FrameSet], judging: Sequence[FrameSet]) -> str:
     """What was typed, but for where files lie, which is of no use to a reader."""
     words = ["clip-rl", "search", "--config", Path(options.config).name]
     words += [word for value in options.set for word in ("--set", value)]
-    for option, texts in (("--dev", options.dev), ("--judge", options.judge)):
-        for text in texts:
-            root, *rest = shlex.split(text)
-            words += [option, " ".join([f"DIR/{Path(root).name}", *rest])]
+    words += [word for each in development for word in ("--dev", each.words)]
+    words += [word for each in judging for word in ("--judge", each.words)]
     words += ["--controller", ",".join(options.controller), "--trials", str(options.trials), "--out", "OUT"]
     return shlex.join(words)
 

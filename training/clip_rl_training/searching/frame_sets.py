@@ -45,9 +45,17 @@ class FrameSet:
     """Of each sequence every so many frames, from its first one on."""
 
     @property
+    def words(self) -> str:
+        """How it was asked for, but for where files lie."""
+        label_map = f" label_map={Path(self.label_map).name}" if self.label_map else ""
+        dataset = f" dataset={self.dataset}" if self.dataset != "folder" else ""
+        every = f" every={self.every}" if self.every > 1 else ""
+        return f"DIR/{self.root.resolve().name}{dataset}{label_map} sequences={','.join(self.sequences)}{every}"
+
+    @property
     def name(self) -> str:
         """What it is called in reports."""
-        return f"{self.root.name}: {', '.join(self.sequences)}"
+        return f"{self.root.resolve().name}: {', '.join(self.sequences)}"
 
     def whole(self) -> SegmentationDataset:
         """The data set with all of its sequences. Raises `ClipRlError` where there is none."""

@@ -13,10 +13,9 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import TextIO
 
 from clip_rl_perception.errors import ClipRlError
 
@@ -99,7 +98,8 @@ class TrialProcess:
         self._process.join()
         if isinstance(found, Answer):
             return found
-        return Answer(stopped=f"trial {self._name} ended without an answer (exit status {self._process.exitcode})")
+        status = self._process.exitcode
+        return Answer(stopped=f"trial {self._name} ended without an answer (exit status {status}); see its trial.log")
 
     def interrupt(self) -> None:
         """Let the step in progress end and its state be saved."""
@@ -119,8 +119,10 @@ def _work(connection: Connection, config: TrainConfig, frames: tuple[FrameSet, .
     folder = config.out / config.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "trial.log").open("a", encoding="utf-8") as log, _spoken_to(log):
-            answer = run_trial(config, frames)
+        with (folder / "trial.log").open("ab") as log:
+            for stream in (1, 2):  # below Python: libraries keep streams of their own
+                os.dup2(log.fileno(), stream)
+        answer = run_trial(config, frames)
     except KeyboardInterrupt:
         answer = Answer(stopped="interrupted")
     except ClipRlError as error:
@@ -129,9 +131,3 @@ def _work(connection: Connection, config: TrainConfig, frames: tuple[FrameSet, .
         answer = Answer(stopped=f"cannot write to {folder}: {error.strerror}")
     with contextlib.suppress(BrokenPipeError):  # the search was killed: the weights wait for the next one
         connection.send(answer)
-
-
-@contextlib.contextmanager
-def _spoken_to(log: TextIO) -> Iterator[None]:
-    with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-        yield
