@@ -51,7 +51,7 @@ class Options:
     """Scenes of a batch."""
     width: Annotated[NaturalNumber, Option(metavar="N")] = 64
     """Channels of a new head; a checkpoint that has one goes on with its own."""
-    head_of: Annotated[CheckpointName | None, Option(metavar="CHECKPOINT")] = None
+    head_of: Annotated[str | None, Option(metavar="CHECKPOINT")] = None
     """Begin with the head of this checkpoint, as after a training that left its own behind."""
     seed: int = 0
     """Of scenes, weights and order."""
