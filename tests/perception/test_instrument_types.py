@@ -32,6 +32,7 @@ def test_free_texts_in_any_language_become_prompts_and_known_ones_keep_theirs() 
     assert types.classes[2].prompts == known.prompts
     assert len(types_from_texts([f"type {k}" for k in range(100)])) == 100
     assert len(types_from_texts(["hook"])) == 1
+    assert types_from_texts(["clip\n applier\t1"]).names == ("clip applier 1",), "names stand in lines of text"
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,7 @@ def test_free_texts_in_any_language_become_prompts_and_known_ones_keep_theirs() 
         ([], "the list is empty; give at least one"),
         (["hook", " "], "text 1 is empty"),
         (["needle driver", "hook", "Needle-Driver"], "'Needle-Driver' is there twice"),
+        (["hook", "Unknown"], "'Unknown' is what an instrument is called that no type fits; leave it out"),
         (["x" * (LONGEST + 1)], f"text 0 has {LONGEST + 1} characters; at most {LONGEST}"),
         ([f"type {k}" for k in range(255)], "255 classes; 1 to 254 can be"),
     ],

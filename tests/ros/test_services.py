@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from clip_rl_interfaces.msg import ClassList, InstrumentTagArray, SceneStatus
 from clip_rl_interfaces.srv import SetClasses, SetTypes
 from harness import LATCHED, Inbox, NodeProcess, Rig, Tester, image, later, picture
+from random_checkpoint import save_random_checkpoint
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
@@ -150,3 +152,38 @@ def test_no_types_are_always_possible(rig: Rig, tester: Tester) -> None:
     answer = ask_types(tester, [])
     assert answer.success and answer.message == "types are no longer named"
     frame(rig)
+
+
+def test_types_are_called_at_run_time_in_any_language_one_and_a_hundred(tester: Tester, tmp_path: Path) -> None:
+    """A node of its own, whose network has a branch for close-ups: random, but of one type there is no doubt."""
+    checkpoint = save_random_checkpoint(tmp_path / "model", close_up=True)
+    parameters = {"model": str(checkpoint), "engine": "torch", "autostart": True, "max_age_ms": 0.0}
+    parameters |= {"min_instrument_area": 0.0, "qos_overrides./types/image.subscription.reliability": "reliable"}
+    with NodeProcess(tmp_path / "node.log", parameters=parameters, namespace="types"):
+        rig = Rig(tester, "types")
+        rig.prime()
+        things = SetClasses.Request(names=["thing-0", "thing-1"], instrument=[True, True])
+        assert tester.call(SetClasses, "/types/set_classes", things).success
+        begun, sent = tester.now(), 0
+
+        def told(types: list[str]) -> set[tuple[str, float]]:
+            """Names and probabilities in the first frame that has any, or in the last of 20, after asking for these."""
+            nonlocal sent
+            answer = tester.call(SetTypes, "/types/set_types", SetTypes.Request(types=types))
+            assert answer.success, answer.message
+            seen: set[tuple[str, float]] = set()
+            for _ in range(20):
+                sent += 1
+                message = image(picture(240, 320), later(begun, 0.04 * sent))
+                assert rig.send(message).validity != SceneStatus.INVALID_INPUT
+                seen = {(tag.type_name, tag.type_probability) for tag in rig.of(rig.tags, message).instruments}
+                if any(name for name, _ in seen):
+                    break
+            return {(name, round(probability, 6)) for name, probability in seen if name}
+
+        assert told(["鑷子"]) == {("鑷子", 1.0)}
+        hundred = [f"щипцы {number}" for number in range(100)]
+        found = told(hundred)
+        assert found and {name for name, _ in found} <= {"unknown", *hundred}
+        assert told([]) == set()
+        rig.close()

@@ -32,11 +32,12 @@ def types_from_texts(texts: Sequence[str]) -> LabelSpace:
     """Types by free texts, for example ``needle driver``; one that `USUAL_SPACE` has keeps its prompts.
 
     Raises:
-        LabelError: none or too many, an empty, repeated or overlong one; says which.
+        LabelError: none or too many, an empty, repeated or overlong one, or "unknown"; says which.
     """
     usual = {_spoken(entry.name): entry for entry in _whole(load_label_space(USUAL_SPACE))}
     types: dict[str, LabelClass] = {}
-    for index, text in enumerate(texts):
+    for index, given in enumerate(texts):
+        text = " ".join(given.split())  # names stand in lines of text
         spoken = _spoken(text)
         if not spoken:
             raise LabelError(f"types: text {index} is empty; give each type a name, for example 'needle driver'")
@@ -44,9 +45,10 @@ def types_from_texts(texts: Sequence[str]) -> LabelSpace:
             raise LabelError(f"types: text {index} has {len(text)} characters; at most {LONGEST} can be")
         if spoken in types:
             raise LabelError(f"types: '{text}' is there twice; each type is named once")
-        types[spoken] = dataclasses.replace(
-            usual.get(spoken, LabelClass(0, text, (_PROMPT.replace("{name}", text.strip()),))), name=text.strip()
-        )
+        if spoken == UNKNOWN:
+            raise LabelError(f"types: '{text}' is what an instrument is called that no type fits; leave it out")
+        own = LabelClass(0, text, (_PROMPT.replace("{name}", text),))
+        types[spoken] = dataclasses.replace(usual.get(spoken, own), name=text)
     if not types:
         raise LabelError("types: the list is empty; give at least one text")
     return _listed(types.values())
