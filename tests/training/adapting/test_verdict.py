@@ -27,7 +27,7 @@ def test_what_gains_everywhere_is_trusted() -> None:
 @pytest.mark.parametrize(
     ("worse", "said"),
     [
-        ({"mirrors": 0.70}, "mirror images agree by 0.700 IoU after 0.700"),
+        ({"mirrors": 0.70}, "mirror images agree by 0.700 IoU, before by 0.700"),
         ({"mirrors": 0.704}, "mirror images agree"),
         ({"consistency": 0.79}, "from frame to frame masks agree by 0.790"),
         ({"teacher": 0.75}, "one plain look agrees"),

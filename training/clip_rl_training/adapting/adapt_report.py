@@ -19,7 +19,7 @@ from clip_rl_training.adapting.verdict import Measured
 from clip_rl_training.adapting.video_teacher import look_at_frames
 from clip_rl_training.loop.validate import side_by_side
 
-COLUMNS = ("frame held out", "the teacher is sure", "before, one look", "after, one look")
+COLUMNS = ("frame held out", "the teacher is sure", "one look before", "one look after")
 _WIDTH = 320
 """Of a picture on the sheet, px."""
 _UNSURE = (128, 128, 128)

@@ -293,9 +293,9 @@ class _Stages:
         out = self._task.out
         table = measures_table(before, after)
         verdict = (
-            f"adapted: mirror images agree by {after.real.mirrors:.3f} IoU after {before.real.mirrors:.3f}, masks over "
-            f"time by {after.real.consistency:.3f} after {before.real.consistency:.3f}, synthetic scenes "
-            f"{after.synthetic:.3f} after {before.synthetic:.3f}"
+            f"adapted: mirror images agree by {after.real.mirrors:.3f} IoU, before by {before.real.mirrors:.3f}; masks "
+            f"over time by {after.real.consistency:.3f}, before by {before.real.consistency:.3f}; synthetic scenes "
+            f"{after.synthetic:.3f}, before {before.synthetic:.3f}"
         )
         model_id = load_checkpoint(out / "candidate" / "model").model_id
         write_text(out / "MODEL_CARD.md", adapted_card(model_id, facts, at, table))

@@ -28,17 +28,17 @@ def doubts(before: Measured, after: Measured, config: TrustConfig) -> list[str]:
     gained = after.real.mirrors - before.real.mirrors
     if not gained >= config.mirrors:  # NaN too
         found.append(
-            f"mirror images agree by {after.real.mirrors:.3f} IoU after {before.real.mirrors:.3f}, expected "
-            f"{config.mirrors:g} more"
+            f"mirror images agree by {after.real.mirrors:.3f} IoU, before by {before.real.mirrors:.3f}, "
+            f"expected {config.mirrors:g} more"
         )
     if not before.real.consistency - after.real.consistency <= config.consistency:
         found.append(
-            f"from frame to frame masks agree by {after.real.consistency:.3f} after {before.real.consistency:.3f}, "
-            f"expected at most {config.consistency:g} less"
+            f"from frame to frame masks agree by {after.real.consistency:.3f}, before by "
+            f"{before.real.consistency:.3f}, expected at most {config.consistency:g} less"
         )
     if not after.real.teacher > before.real.teacher:
         found.append(
-            f"one plain look agrees with the teacher's looks by {after.real.teacher:.3f} after "
+            f"one plain look agrees with the teacher's looks by {after.real.teacher:.3f}, before by "
             f"{before.real.teacher:.3f}, expected more"
         )
     if not 1 / config.area <= after.real.area <= config.area:
