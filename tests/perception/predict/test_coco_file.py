@@ -119,6 +119,19 @@ def test_parts_belong_to_one_instrument() -> None:
     assert np.array_equal(instrument_owners(scene, PARTS) == 1, scene.label_map > 0)
 
 
+def test_where_votes_divided_an_instrument_owns_all_types_of_its_footprint() -> None:
+    scene = scene_of(two_types(), TYPES, (192, 256))
+    one, other = scene.instruments
+    assert one.footprint is not None and other.footprint is not None
+    both = dataclasses.replace(one, footprint=one.footprint | other.footprint)
+    owners = instrument_owners(dataclasses.replace(scene, instruments=(both,)), TYPES)
+    assert set(scene.label_map[owners == 1]) == {1}, "without keypoints it is what one class covers"
+    voted = dataclasses.replace(both, keypoints=(Keypoint("wrist", 9.0, 9.0, 0.5, True),))
+    owners = instrument_owners(dataclasses.replace(scene, instruments=(voted,)), TYPES)
+    assert set(scene.label_map[owners == 1]) == {1, 2}
+    assert (owners[scene.label_map == 2] == 1).all() and not owners[scene.label_map == 3].any()
+
+
 def test_a_content_area_in_the_frame() -> None:
     content = ContentArea(Box(40, 20, 160, 120))
     scene = scene_of(two_types(), TYPES, (160, 240), content)

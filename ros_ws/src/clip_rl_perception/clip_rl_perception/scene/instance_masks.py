@@ -22,7 +22,8 @@ MOST = 255
 def instrument_owners(scene: Scene, space: LabelSpace) -> ByteArray:
     """Instruments at the size of the frame: i + 1 where a pixel belongs to ``scene.instruments[i]``, else 0.
 
-    A pixel belongs to the nearest instrument of those that are made of its class.
+    A pixel belongs to the nearest instrument of those that are made of its class. One that votes told apart, which has
+    keypoints, is made of all classes of its kind, as its footprint is; others of their own class, or of all parts.
 
     Args:
         scene: as the pipeline made it, with the footprints of its instruments.
@@ -34,17 +35,22 @@ def instrument_owners(scene: Scene, space: LabelSpace) -> ByteArray:
     owners = np.zeros(scene.label_map.shape, np.uint8)
     grid = scene.refined.shape[1:]
     columns, rows = (_cells(scene, axis, grid[1 - axis]) for axis in (0, 1))
-    parts = tuple(entry.id for entry in space.classes if entry.part)
     groups: dict[tuple[int, ...], ByteArray] = {}
     for place, tag in enumerate(scene.instruments[:MOST], start=1):
-        classes = parts if space.classes[tag.class_id].part else (tag.class_id,)
-        groups.setdefault(classes, np.zeros(grid, np.uint8))[np.asarray(tag.footprint) > 0] = place
+        groups.setdefault(_own_classes(tag, space), np.zeros(grid, np.uint8))[np.asarray(tag.footprint) > 0] = place
     for classes, cells in groups.items():
         owner = nearest_owner(cells, REACH)
         chosen = np.zeros(256, np.bool_)
         chosen[list(classes)] = True
         owners = np.where(chosen[scene.label_map], owner[rows[:, None], columns], owners)
     return np.asarray(owners, np.uint8)
+
+
+def _own_classes(tag: Instrument, space: LabelSpace) -> tuple[int, ...]:
+    part = space.classes[tag.class_id].part
+    if part or tag.keypoints:
+        return tuple(entry.id for entry in space.classes if entry.instrument and entry.part == part)
+    return (tag.class_id,)
 
 
 def track_numbers(owners: ByteArray, instruments: Sequence[Instrument]) -> WordArray:
