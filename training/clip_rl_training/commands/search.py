@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+import signal
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -69,6 +71,8 @@ def run(options: Options) -> int:
     development = [frame_set(text, "--dev") for text in options.dev]
     judging = [frame_set(text, "--judge") for text in options.judge]
     check_apart(development, judging)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: no trial is left behind
     lock = lock_run(options.out)
     try:
         hold_to(options.out, config, space, development, judging)

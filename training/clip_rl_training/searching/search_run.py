@@ -297,7 +297,7 @@ class Search:
             self._say(f"{begin}{name}: no score, counts as worst: {trial.problem}")
             return
         base = self.unchanged()
-        gain = f" ({self.score(trial) - self.score(base):+.4f})" if base and base.scores and not begin else ""
+        gain = f" ({self.score(trial) - self.score(base):+.4f})" if base not in (None, trial) and not begin else ""
         shown = self.score(trial) if not begin else float(np.mean(trial.scores[len(self.development) :]))
         self._say(f"{begin}{name}: IoU {shown:.4f}{gain} in {trial.seconds:.0f} s")
 
