@@ -33,7 +33,7 @@ def test_what_gains_everywhere_is_trusted() -> None:
         ({"teacher": 0.75}, "one plain look agrees"),
         ({"area": 0.4}, "instruments cover 0.40 times"),
         ({"area": 1.7}, "instruments cover 1.70 times"),
-        ({"synthetic": 0.69}, "synthetic scenes fell from 0.720 to 0.690"),
+        ({"synthetic": 0.67}, "synthetic scenes fell from 0.720 to 0.670"),
         ({"mirrors": math.nan}, "mirror images agree by nan"),
         ({"area": math.nan}, "instruments cover nan"),
     ],

@@ -67,7 +67,7 @@ class TrustConfig:
     """IoU by which the plain look and its mirror images must agree better on frames held out."""
     consistency: float = 0.005
     """IoU that masks may lose from frame to frame, moved along by optical flow."""
-    synthetic: float = 0.02
+    synthetic: float = 0.04
     """IoU of instruments that synthetic validation scenes may lose."""
     area: float = 1.6
     """Factor by which instruments may cover more or less than the teacher says."""
