@@ -33,7 +33,7 @@ class CostConfig:
     """Weight of 1 - overlap (intersection over union)."""
     entry_weight: float = 1.2
     """Weight of the entries' distance over its scale, at most 1; of a track just seen times the confidence of the
-    keypoint."""
+    keypoint, which tells who of several it is but ends no track: it is added after `max_cost` was asked."""
     tip_weight: float = 1.0
     """Weight of the tips' distance over its scale, at most 1."""
     tip_weight_unseen: float = 0.3
@@ -106,15 +106,16 @@ def assignment_costs(
     motion = tip_weight[:, None] * far + config.overlap_weight * fresh[:, None] * (1 - shared)
     entries = np.linalg.norm(seen[:, None, 4:6] - known[:, 4:6], axis=-1) / (config.entry_scale * diagonal)
     others = (known[:, 6] >= 0) & (known[:, 6] != seen[:, None, 6])
-    sure = np.array([[_entry_confidence(item)] for item in instruments])
+    entry = config.entry_weight * np.minimum(1.0, entries)
     costs = (
         motion.min(axis=-1)
-        + config.entry_weight * (1 - fresh + fresh * sure) * np.minimum(1.0, entries)
+        + (1 - fresh) * entry
         + config.axis_weight * (1 - seen[:, 2:4] @ known[:, 2:4].T) / 2
         + config.class_weight * others
     )
     most = config.max_cost * fresh + config.max_cost_unseen * (1 - fresh)
-    return np.where(costs <= most, costs, NEVER)
+    sure = np.array([[_entry_confidence(item)] for item in instruments])
+    return np.where(costs <= most, costs + fresh * sure * entry, NEVER)
 
 
 def entry_of(instrument: Instrument, view: Letterbox) -> tuple[float, float]:

@@ -20,7 +20,6 @@ import math
 from collections.abc import Sequence
 
 from clip_rl_perception.scene.assignment import cheapest_assignment
-from clip_rl_perception.scene.steady_tips import RememberedTip, SteadyConfig, steady_tips
 from clip_rl_perception.scene.track_costs import NEVER, CostConfig, Past, assignment_costs, content_px, entry_of
 from clip_rl_perception.scene.types import Instrument, Letterbox
 
@@ -59,8 +58,6 @@ class TrackConfig:
     """Time constant of the smoothing of axis and entry, s; less of them is taken from a sight of a part alone."""
     vote_half_life_s: float = 0.5
     """Time after which a vote for a class counts half, s."""
-    tips: SteadyConfig = dataclasses.field(default_factory=SteadyConfig)
-    """How steady the keypoints of tips are."""
     visibility_window_s: float = 1.0
     """Visibility compares with the largest area within this time, s."""
 
@@ -87,8 +84,6 @@ class Track:
     """Mean of the last sights, unit vector."""
     entry: tuple[float, float]
     """Mean of the last sights, px; as of `entry_of`."""
-    tips: tuple[RememberedTip, ...]
-    """Its keypoints of that kind."""
     areas: tuple[tuple[int, float], ...]
     """(stamp, area) within the visibility window."""
     votes: tuple[tuple[int, float], ...]
@@ -234,7 +229,6 @@ def _without_footprint(track: Track) -> Track:
 
 
 def _begin(instrument: Instrument, view: Letterbox, stamp_ns: int, frame: int) -> Track:
-    instrument, tips = steady_tips(instrument, (), 0.0, SteadyConfig())
     return Track(
         track_id=0,
         instrument=instrument,
@@ -245,7 +239,6 @@ def _begin(instrument: Instrument, view: Letterbox, stamp_ns: int, frame: int) -
         velocity=None,
         axis=instrument.axis,
         entry=entry_of(instrument, view),
-        tips=tips,
         areas=((stamp_ns, instrument.area),),
         votes=((instrument.class_id, max(instrument.confidence, 1e-6)),),
     )
@@ -268,7 +261,6 @@ def _continue(track: Track, instrument: Instrument, view: Letterbox, stamp_ns: i
     areas = (*recent, (stamp_ns, instrument.area))
     share = (1 - math.exp(-seconds / config.entry_time_s)) * _visibility(areas)
     x, y = _mixed(track.axis, instrument.axis, share)
-    instrument, tips = steady_tips(instrument, track.tips, seconds, config.tips)
     length = math.hypot(x, y)
     return dataclasses.replace(
         track,
@@ -278,7 +270,6 @@ def _continue(track: Track, instrument: Instrument, view: Letterbox, stamp_ns: i
         velocity=velocity,
         axis=(x / length, y / length) if length > 1e-6 else instrument.axis,
         entry=_mixed(track.entry, entry_of(instrument, view), share),
-        tips=tips,
         areas=areas,
         votes=tuple((class_id, weight) for class_id, weight in votes.items() if weight > 1e-9),
     )

@@ -63,7 +63,7 @@ class KeypointConfig:
     near: float = 2.8
     """Places from an instrument's own up to which a peak is its own."""
     beyond: float = 1.0
-    """Radii of the shaft beyond its end from which there may be a tip."""
+    """Radii of the shaft before its end up to which there may be a tip: tips lie beyond the end."""
 
 
 def vote(
@@ -146,7 +146,7 @@ def _keypoints(
             peak
             for peak in tips
             if peak.owner == number + 1
-            and (peak.place[0] - end_x) * axis_x + (peak.place[1] - end_y) * axis_y >= config.beyond * radius
+            and (peak.place[0] - end_x) * axis_x + (peak.place[1] - end_y) * axis_y >= -config.beyond * radius
         ][:2]
         for place, peak in enumerate(own, start=1):
             points.append(PlacedPoint(f"tip_{place}", peak.place, peak.heat, True))
