@@ -208,6 +208,17 @@ def test_a_trial_that_is_killed_is_told(preset: Path, root: Path, tmp_path: Path
     assert trial.answer().stopped.startswith("trial unchanged-000 ended without an answer (exit status -9)")
 
 
+def test_a_trial_that_cannot_begin_is_told(
+    preset: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Any) -> None:
+        raise EOFError("unexpected EOF")  # what is seen when the process that begins others was killed
+
+    monkeypatch.setattr("multiprocessing.context.ForkServerProcess.start", refuse)
+    with pytest.raises(ClipRlError, match=r"cannot begin \(unexpected EOF\): .*same command goes on"):
+        run(*asked(preset, root, tmp_path / "out", "--trials", 1))
+
+
 def test_a_full_disk_stops_the_search_and_is_told(
     preset: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
-from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.errors import ClipRlError, one_line
 
 from clip_rl_training.loop.interrupts import interrupts_flagged
 from clip_rl_training.loop.run_state import DivergedError
@@ -79,21 +79,32 @@ class TrialProcess:
     """A trial that runs beside this process, one thread of which could not be interrupted."""
 
     def __init__(self, config: TrainConfig, frames: Sequence[FrameSet]) -> None:
-        """Begin it. What it prints goes to ``trial.log`` of its folder."""
+        """Begin it. What it prints goes to ``trial.log`` of its folder.
+
+        Raises:
+            ClipRlError: no process can be begun.
+        """
         # Each is a fork of a process that has loaded torch and done nothing else: it begins at once.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__])
         self.connection, theirs = context.Pipe(duplex=False)
         self._name = config.name
         self._process: BaseProcess = context.Process(target=_work, args=(theirs, config, tuple(frames)))
-        self._process.start()
+        try:
+            self._process.start()
+        except (EOFError, OSError) as error:
+            self.connection.close()
+            raise ClipRlError(
+                f"trial {config.name} cannot begin ({one_line(error)}): the machine has no room for another process, "
+                "or the one that begins them was killed; what is finished is kept, the same command goes on"
+            ) from error
         theirs.close()
 
     def answer(self) -> Answer:
         """Wait for what it says; a process that ended without a word is a reason to stop."""
         try:
             found = self.connection.recv()
-        except EOFError:
+        except (EOFError, OSError):
             found = None
         self._process.join()
         if isinstance(found, Answer):
