@@ -13,7 +13,9 @@ from clip_rl_perception import cli, options
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.sources.bag_source import BagSource
 from clip_rl_training.commands import synth
+from clip_rl_training.commands.synth import Frames
 from clip_rl_training.datasets.endovis2018 import open_endovis2018
+from clip_rl_training.datasets.endovis2018_type import open_endovis2018_type
 from clip_rl_training.synthetic.drawing.synthetic_errors import SynthError
 from clip_rl_training.synthetic.operation import SyntheticOperation, sequence_scene, showcase
 from clip_rl_training.synthetic.scene_config import SceneConfig
@@ -103,6 +105,21 @@ def test_our_own_dataset_reader_opens_it(tmp_path: Path) -> None:
     frame = SyntheticOperation(sequence_scene(CONFIG, 0), sequence_seed(2, 0), 3).frame(0)
     np.testing.assert_array_equal(image, frame.rgb)
     np.testing.assert_array_equal(labels, frame.scene_map)
+
+
+def test_instruments_of_unknown_type_are_ignored_where_types_are_asked(tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, laparoscopic=1.0, instrument_counts=(0.0, 1.0))
+    list(write_sequences(tmp_path / "out", config, seed=2, sequences=1, frames=1, workers=1))
+    dataset = open_endovis2018_type(tmp_path / "out")
+    _, labels = dataset[0]
+    assert set(np.unique(labels)) == {0, 255}
+
+
+def test_sets_of_the_command_hold_the_seven_types_alone(tmp_path: Path) -> None:
+    options = Frames(out=tmp_path / "out", size=(160, 128), sequences=12, frames=1, workers=1)
+    assert list(options.write())[-1] == (12, 12)
+    dataset = open_endovis2018_type(tmp_path / "out")
+    assert max(int(dataset[index][1].max()) for index in range(len(dataset))) in range(1, 8)
 
 
 def test_resuming_writes_what_is_missing_and_nothing_else(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ class AdaptConfig:
     """Share of every batch that are frames of the videos; the rest are synthetic scenes."""
     norms: Literal["kept", "refreshed"] = "kept"
     """Statistics of the batch norms: those of the checkpoint, or of the batches that are learned from."""
-    patience: int = 3
+    patience: int = 6
     """Validations without a better one after which learning stops; 0: never."""
     tag_videos: int = 4
     """Synthetic videos on which tags are measured before and after, where the checkpoint has an instance head."""

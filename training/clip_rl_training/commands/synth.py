@@ -27,7 +27,7 @@ from clip_rl_training.synthetic.drawing.synthetic_errors import SynthError
 from clip_rl_training.synthetic.drawing.user_images import load_backgrounds, load_cutouts
 from clip_rl_training.synthetic.meshes.mesh_instrument import load_mesh_instruments
 from clip_rl_training.synthetic.meshes.mesh_rendering import write_mesh_cutouts
-from clip_rl_training.synthetic.operation import showcase
+from clip_rl_training.synthetic.operation import showcase, typed_videos
 from clip_rl_training.synthetic.scene_config import SceneConfig
 from clip_rl_training.synthetic.synthetic_bag import write_bag
 from clip_rl_training.synthetic.write_video import write_sequences
@@ -76,9 +76,16 @@ class Frames(_Video):
     cutout_share: Annotated[float, Option(help="share of instruments that are yours, the others are drawn")] = 1.0
     """Of instruments that are cut-outs."""
 
+    laparoscopic: Annotated[float, Option(help="share of instruments that are rigid laparoscopic ones")] = 0.0
+    """Of instruments that are of none of the seven types: 255 in types/."""
+
     def write(self) -> Iterator[tuple[int, int]]:
         """Yields (frames done, frames in all)."""
-        config = SceneConfig(height=self.size[1], width=self.size[0], rate=self.rate, cutout_share=self.cutout_share)
+        config = dataclasses.replace(
+            typed_videos(self.size[1], self.size[0], self.rate),
+            laparoscopic=self.laparoscopic,
+            cutout_share=self.cutout_share,
+        )
         cutouts = self.cutouts
         if self.meshes is not None:
             if cutouts is not None:

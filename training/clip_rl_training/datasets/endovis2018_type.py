@@ -32,7 +32,7 @@ from pathlib import Path
 
 import numpy as np
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.labels import LabelSpace, load_label_space
+from clip_rl_perception.labels import UNLABELLED, LabelSpace, load_label_space
 from clip_rl_perception.sources.mask_coding import ValueCoding
 
 from clip_rl_training.datasets.dataset import CodedMask, DatasetError, Item, SegmentationDataset, read_mask
@@ -107,7 +107,8 @@ def _open_releases(root: Path) -> SegmentationDataset:
             for frame, image, labels in found.pairs(folder / "left_frames", folder / "labels")
         ]
         found.problems += [f"{paths[0]}: instance of a frame that does not exist" for paths in by_frame.values()]
-    typed = CodedMask(ValueCoding(CODINGS["surgicalsam"], dict(enumerate(space.names))))
+    # Synthetic videos: 255 is an instrument of unknown type, a cut-out or a laparoscopic one.
+    typed = CodedMask(ValueCoding(CODINGS["surgicalsam"], dict(enumerate(space.names)), ignore=(UNLABELLED,)))
     reader = _Instances(CodedMask(scene_coding(scene, scene)), _types_in_scene(scene, space), typed)
     return found.dataset("endovis2018-type", space, reader, SPLITS)
 

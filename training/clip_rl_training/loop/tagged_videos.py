@@ -12,8 +12,7 @@ from clip_rl_perception.stream import StreamRunner, load
 from clip_rl_perception.stream_options import ModelOptions
 
 from clip_rl_training.synthetic.frame_tags import tag_truth_of
-from clip_rl_training.synthetic.operation import SyntheticOperation, sequence_scene
-from clip_rl_training.synthetic.scene_config import SceneConfig
+from clip_rl_training.synthetic.operation import SyntheticOperation, sequence_scene, typed_videos
 from clip_rl_training.synthetic.write_video import sequence_seed
 
 SEED, FRAMES = 7000, 60
@@ -31,7 +30,7 @@ def score_tags(checkpoint: Path, videos: int, *, frames: int = FRAMES) -> dict[s
     Returns:
         `TagEvaluator.report`, with videos, and seed and frames of them as `clip-rl synth frames` takes them.
     """
-    config, evaluator = SceneConfig(height=512, width=640), TagEvaluator(video=True)
+    config, evaluator = typed_videos(512, 640), TagEvaluator(video=True)
     model = load(ModelOptions(model=str(checkpoint), engine="torch"))
     try:
         runner = StreamRunner(model)

@@ -75,6 +75,11 @@ def sequence_scene(config: SceneConfig, sequence: int) -> SceneConfig:
     return dataclasses.replace(config, grayscale=float(gray))
 
 
+def typed_videos(height: int, width: int, rate: float = 25.0) -> SceneConfig:
+    """The configuration of sets of videos to measure on: instruments of the seven types alone."""
+    return SceneConfig(height=height, width=width, rate=rate, laparoscopic=0.0)
+
+
 def showcase(height: int, width: int, rate: float) -> SceneConfig:
     """The configuration of demonstration videos: colour, two or three visible instruments, mild disturbances."""
     return dataclasses.replace(
