@@ -38,7 +38,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-TRUSTING = {"mirrors": 0.0, "consistency": 1.0, "synthetic": 1.0, "area": 100.0}
+TRUSTING = {"mirrors": 0.0, "teacher": 1.0, "consistency": 1.0, "synthetic": 1.0, "area": 100.0}
 """For a network that knows nothing of synthetic scenes."""
 
 

@@ -105,7 +105,7 @@ def test_training_with_labels_goes_on_from_it(adapted: tuple[Path, list[str]], t
     trainer = Trainer(config(tmp_path, *said), Bars())
     trainer.start(resume=False)
     taken = load_checkpoint(out)
-    assert trainer.started_from == f"checkpoint {taken.model_id} (8 steps)"
+    assert trainer.started_from == f"checkpoint {taken.model_id} ({taken.provenance['steps']} steps)"
     assert isinstance(trainer.module, TrainingModule)
     for name, value in trainer.module.segmenter.state_dict().items():
         assert torch.equal(value, taken.segmenter.state_dict()[name]), name
@@ -149,7 +149,7 @@ def test_learning_stops_when_nothing_gets_better(network: Path, video: Path, tmp
     train = copy.deepcopy(SETTINGS["train"]) | {"steps": 40}
     train["optimizer"] = train["optimizer"] | {"learning_rate": 1e-9}
     status, lines = run(network, tmp_path / "out", video, train=train, patience=2)
-    assert status == 1 and "no step of the training agrees better with the teacher" in lines[-2]
+    assert status == 1 and "no step of the training makes mirror images agree better" in lines[-2]
     assert sum(line.startswith("validation at step") for line in lines) == 3  # 0, 2, 4
 
 

@@ -65,6 +65,8 @@ class TrustConfig:
 
     mirrors: float = 0.005
     """IoU by which the plain look and its mirror images must agree better on frames held out."""
+    teacher: float = 0.02
+    """IoU that the plain look may lose of what the teacher is sure of, nearly all of which it knows from the start."""
     consistency: float = 0.005
     """IoU that masks may lose from frame to frame, moved along by optical flow."""
     synthetic: float = 0.04

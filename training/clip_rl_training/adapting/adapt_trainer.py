@@ -1,4 +1,5 @@
-"""The trainer, with another idea of what is best: agreement with the teacher on frames held out, synthetic scenes kept.
+"""The trainer, with another idea of what is best: agreement of mirror images on frames held out, teacher and synthetic
+scenes kept. What the teacher is sure of, one look knows nearly all from the start: that tells no step from another.
 
 Everything else (steps, state, average, resuming) is `loop.trainer`'s.
 """
@@ -14,6 +15,7 @@ from clip_rl_perception.model.segmenter import ClipRlSegmenter
 
 from clip_rl_training.adapting.adapt_config import AdaptConfig
 from clip_rl_training.adapting.mixed_stills import LabelledFrames, MixedStills
+from clip_rl_training.adapting.self_consistency import mirror_agreement
 from clip_rl_training.loop.batches import validation_batches
 from clip_rl_training.loop.best_weights import Validated
 from clip_rl_training.loop.optimizer import hold_norms
@@ -49,6 +51,7 @@ class AdaptTrainer(Trainer):
         held_out: LabelledFrames,
         adapt: AdaptConfig,
         floor: float,
+        least: float,
         say: Callable[[str], None],
     ) -> None:
         """Prepare it.
@@ -59,12 +62,13 @@ class AdaptTrainer(Trainer):
             held_out: frames that are not, with what the teacher says of them.
             adapt: of the adaptation.
             floor: IoU of instruments on synthetic validation scenes below which no step is the best.
+            least: IoU with what the teacher is sure of on the frames held out, likewise.
             say: told one line at a time.
         """
         self._say = say
         super().__init__(config, stills, build=functools.partial(AdaptingModule, hold=adapt.norms == "kept"))
-        self._held_out, self._patience, self._floor = held_out, adapt.patience, floor
-        self._agreement = math.nan
+        self._held_out, self._patience, self._floor, self._least = held_out, adapt.patience, floor, least
+        self._agreement = self._mirrors = math.nan
 
     def say(self, text: str) -> None:
         """Tell one line, from the first process only."""
@@ -80,24 +84,24 @@ class AdaptTrainer(Trainer):
     def _validate(self, log: RunLog) -> None:
         module = self.average.module if self.average.decay > 0 else self.module
         assert isinstance(module, TrainingModule)
-        agreed = validate(
-            module.segmenter.eval(),
-            validation_batches(self.config, self._held_out),
-            next(iter(module.spaces.values())),
-            device=self.fabric.device,
-        )
-        self._agreement = agreed.scalars()["instrument_iou"]
+        space = next(iter(module.spaces.values()))
+        batches, network, device = validation_batches(self.config, self._held_out), module.segmenter, self.fabric.device
+        self._agreement = validate(network.eval(), batches, space, device=device).scalars()["instrument_iou"]
+        batches = validation_batches(self.config, self._held_out)
+        self._mirrors = mirror_agreement(network, (batch.images.to(device) for batch in batches), space)
         super()._validate(log)
         self.interrupted = self.interrupted or self.settled  # the state is saved, and `fit` ends
 
     def _compared(self, result: Any) -> str:
         network = self.average.module if self.average.decay > 0 else self.module
         assert isinstance(network, TrainingModule)
-        told = f"agreement with the teacher on frames held out {self._agreement:.3f}"
+        told = f"on frames held out mirror images agree by {self._mirrors:.3f}, with the teacher {self._agreement:.3f}"
         synthetic = result.scalars()["instrument_iou"]
         if synthetic < self._floor:
             return f"{told}; too little on synthetic scenes, at least {self._floor:.3f} is wanted"
-        if self.best.offer(Validated(self.step, self._agreement, self.images, self.seconds), network.segmenter):
+        if not self._agreement >= self._least:
+            return f"{told}; too far from the teacher, at least {self._least:.3f} is wanted"
+        if self.best.offer(Validated(self.step, self._mirrors, self.images, self.seconds), network.segmenter):
             return f"{told}, the best so far"
         best = self.best.found
         return f"{told}; the best was {best.score:.3f} at step {best.step}" if best else told

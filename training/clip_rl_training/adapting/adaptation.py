@@ -143,8 +143,8 @@ class _Stages:
         self._check(used, learned, held)
         stills, held_out, known = self._stills(learned, held)
         measured = self._before(before, held, stills)
-        floor = measured.synthetic - config.trust.synthetic
-        trainer = AdaptTrainer(self._train, stills, held_out, config, floor, self._say)
+        floors = measured.synthetic - config.trust.synthetic, measured.real.teacher - config.trust.teacher
+        trainer = AdaptTrainer(self._train, stills, held_out, config, *floors, self._say)
         trainer.start(resume=trainer.state_path.is_file())
         with interrupts_flagged(trainer):
             if not trainer.settled and trainer.step < self._train.steps:
@@ -154,7 +154,7 @@ class _Stages:
             return 130
         network, at = trainer.adapted()
         if at.step == 0:
-            return self._refuse(videos, measured, None, ["no step of the training agrees better with the teacher"])
+            return self._refuse(videos, measured, None, ["no step of the training makes mirror images agree better"])
         self._say(f"judging the network of step {at.step}")
         facts = {
             "from": self._checkpoint.model_id,

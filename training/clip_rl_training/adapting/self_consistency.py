@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+import torch
 from clip_rl_perception.arrays import ByteArray, CountArray
 from clip_rl_perception.labels import UNLABELLED, LabelSpace
+from clip_rl_perception.looks.look import MIRRORS
 from clip_rl_perception.metrics.temporal import FramePairs
+from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.pipeline import PerceptionPipeline
 from clip_rl_perception.scene.label_map import full_size_maps
+from torch import Tensor
 
 from clip_rl_training.adapting.labelled_videos import LabelledVideo
 from clip_rl_training.adapting.video_teacher import look_at_frames
@@ -73,6 +77,30 @@ def measure_consistency(
         teacher=_iou(teacher),
         area=float(teacher[:, 1].sum() / teacher[1].sum()) if teacher[1].sum() else math.nan,
     )
+
+
+@torch.no_grad()
+def mirror_agreement(segmenter: ClipRlSegmenter, batches: Iterable[Tensor], space: LabelSpace) -> float:
+    """`Consistency.mirrors` at the network's own size and stride.
+
+    Args:
+        segmenter: in evaluation mode.
+        batches: uint8 images (B, H, W, 3).
+        space: its classes.
+    """
+    text = segmenter.encode_text(space)
+    counts: CountArray = np.zeros((2, 2), np.int64)
+    for images in batches:
+        pixels = segmenter.prepare(images)
+        masks = []
+        for look in MIRRORS:
+            turned = [dim for dim, step in ((2, look.down), (3, look.across)) if step < 0]
+            said = segmenter.decode(pixels.flip(turned) if turned else pixels, text).logits.argmax(dim=1)
+            back = said.flip([dim - 1 for dim in turned]) if turned else said
+            masks.append(_instruments(back.to(torch.uint8).cpu().numpy(), space))
+        for other in masks[1:]:
+            counts += _confusion(masks[0], other)
+    return _iou(counts)
 
 
 def _instruments(labels: ByteArray, space: LabelSpace) -> ByteArray:

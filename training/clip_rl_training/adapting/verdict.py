@@ -36,10 +36,10 @@ def doubts(before: Measured, after: Measured, config: TrustConfig) -> list[str]:
             f"from frame to frame masks agree by {after.real.consistency:.3f}, before by "
             f"{before.real.consistency:.3f}, expected at most {config.consistency:g} less"
         )
-    if not after.real.teacher > before.real.teacher:
+    if not before.real.teacher - after.real.teacher <= config.teacher:
         found.append(
-            f"one plain look agrees with the teacher's looks by {after.real.teacher:.3f}, before by "
-            f"{before.real.teacher:.3f}, expected more"
+            f"one plain look agrees with what the teacher is sure of by {after.real.teacher:.3f}, before by "
+            f"{before.real.teacher:.3f}, expected at most {config.teacher:g} less"
         )
     if not 1 / config.area <= after.real.area <= config.area:
         found.append(
