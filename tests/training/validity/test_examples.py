@@ -34,7 +34,7 @@ def test_both_halves_have_both_kinds_and_share_nothing() -> None:
 def test_scenes_are_damaged_alike_every_time() -> None:
     config = SceneConfig()
     told = set()
-    for index in range(8):
+    for index in range(24):
         example = surgery_example(config, 5, index)
         assert example.label == SURGERY and example.rgb.dtype == np.uint8 and example.rgb.ndim == 3
         told.add(example.source)
