@@ -72,6 +72,8 @@ def test_the_crop_fits_and_fills_one_direction(view: Letterbox) -> None:
 @given(views(smallest=24, largest=700))
 @example(make_letterbox((321, 613), (64, 96), ContentArea(Box(7, 5, 401, 299))))
 @example(make_letterbox((2000, 700), (64, 96)))
+# Blocks of two leave 22 columns to be drawn on 21.7: as many as there are.
+@example(make_letterbox((174, 52), (32, 32), ContentArea(Box(4, 60, 44, 65))))
 def test_pixels_lie_where_the_formula_says(view: Letterbox) -> None:
     """A frame whose red is its x and green its y, both in 0..255 over the crop, shows the formula in every pixel."""
     crop = view.crop
@@ -87,10 +89,10 @@ def test_pixels_lie_where_the_formula_says(view: Letterbox) -> None:
     want = np.clip(network_to_frame(grid, view) - [crop.x, crop.y], 0, [crop.width - 1, crop.height - 1])
     shown = out[view.pad_y : view.pad_y + height, view.pad_x : view.pad_x + width].astype(np.float64)
     inner = np.s_[margin_y : height - margin_y, margin_x : width - margin_x]
-    # One grey level of rounding in the frame and one in each of two resizes, which place samples to a 32nd of a pixel.
+    # One grey level of rounding in the frame and one in each of two resizes.
     if height > 6 and width > 6:
-        np.testing.assert_allclose(shown[..., 0][inner], want[..., 0][inner] * step_x, atol=2.0 + step_x / 32)
-        np.testing.assert_allclose(shown[..., 1][inner], want[..., 1][inner] * step_y, atol=2.0 + step_y / 32)
+        np.testing.assert_allclose(shown[..., 0][inner], want[..., 0][inner] * step_x, atol=2.0)
+        np.testing.assert_allclose(shown[..., 1][inner], want[..., 1][inner] * step_y, atol=2.0)
 
 
 @settings(deadline=None, max_examples=40)

@@ -122,6 +122,11 @@ def _scale(image: ByteArray, scale_x: float, scale_y: float, interpolation: int)
     width, height = round(image.shape[1] * scale_x), round(image.shape[0] * scale_y)
     if width < 1 or height < 1:
         return np.asarray(cv2.resize(image, (max(1, width), max(1, height)), interpolation=cv2.INTER_AREA), np.uint8)
+    if (height, width) == image.shape[:2]:  # OpenCV's resize would copy, whatever the factors
+        back = np.array([[1 / scale_x, 0, 0.5 / scale_x - 0.5], [0, 1 / scale_y, 0.5 / scale_y - 0.5]])
+        how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        warped = cv2.warpAffine(image, back, (width, height), flags=how, borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(warped, np.uint8)
     return np.asarray(cv2.resize(image, None, fx=scale_x, fy=scale_y, interpolation=interpolation), np.uint8)
 
 
