@@ -56,3 +56,16 @@ def labels_json(path: Path) -> None:
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(entries))
+
+
+def bars(folder: Path, frames: int, height: int, width: int) -> Path:
+    """Three scenes of `frames`: a bright bar that moves and is longer from scene to scene, 0 / 255 masks."""
+    for place, scene in enumerate(("scene_a", "scene_b", "scene_c")):
+        for frame in range(frames):
+            rgb = picture(10 * place + frame, (60, 90)) // 4
+            mask = np.zeros((60, 90), np.uint8)
+            mask[10 + 5 * frame : 10 + height + 5 * frame, : width + 10 * place] = 255
+            rgb[mask > 0] = 210
+            write_rgb(folder / scene / f"images/{frame}.png", rgb)
+            write_rgb(folder / scene / f"masks/{frame}.png", mask)
+    return folder

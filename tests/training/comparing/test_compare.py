@@ -68,17 +68,7 @@ TINY: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three scenes of four frames: a bright bar that moves, 0 / 255 masks."""
-    folder = tmp_path_factory.mktemp("data")
-    for place, scene in enumerate(("scene_a", "scene_b", "scene_c")):
-        for frame in range(4):
-            rgb = trees.picture(10 * place + frame, (60, 90)) // 4
-            mask = np.zeros((60, 90), np.uint8)
-            mask[10 + 5 * frame : 30 + 5 * frame, : 40 + 10 * place] = 255
-            rgb[mask > 0] = 210
-            trees.write_rgb(folder / scene / f"images/{frame}.png", rgb)
-            trees.write_rgb(folder / scene / f"masks/{frame}.png", mask)
-    return folder
+    return trees.bars(tmp_path_factory.mktemp("data"), 4, 20, 40)
 
 
 def written(path: Path, **changes: Any) -> Path:

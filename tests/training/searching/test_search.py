@@ -57,17 +57,7 @@ SPACE: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three scenes of two frames: a bright bar on noise, 0 / 255 masks."""
-    folder = tmp_path_factory.mktemp("data") / "bars"
-    for place, scene in enumerate(("scene_a", "scene_b", "scene_c")):
-        for frame in range(2):
-            rgb = trees.picture(10 * place + frame, (60, 90)) // 4
-            mask = np.zeros((60, 90), np.uint8)
-            mask[10 + 5 * frame : 40 + 5 * frame, : 50 + 10 * place] = 255
-            rgb[mask > 0] = 210
-            trees.write_rgb(folder / scene / f"images/{frame}.png", rgb)
-            trees.write_rgb(folder / scene / f"masks/{frame}.png", mask)
-    return folder
+    return trees.bars(tmp_path_factory.mktemp("data") / "bars", 2, 30, 50)
 
 
 @pytest.fixture(scope="module")

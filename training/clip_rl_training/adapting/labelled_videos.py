@@ -107,7 +107,7 @@ def label_video(
         counts["instrument"] += instrument_pixels(labels, pipeline.label_space)
     every = max(1, counts["all"])
     found = LabelledVideo(video, tuple(used), counts["sure"] / every, counts["instrument"] / every, dict(refused))
-    write_json(note, {**{k: v for k, v in dataclasses.asdict(found).items() if k != "video"}})
+    write_json(note, {name: value for name, value in dataclasses.asdict(found).items() if name != "video"})
     return found
 
 

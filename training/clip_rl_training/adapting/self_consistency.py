@@ -23,6 +23,7 @@ from torch import Tensor
 
 from clip_rl_training.adapting.labelled_videos import LabelledVideo
 from clip_rl_training.adapting.video_teacher import look_at_frames
+from clip_rl_training.losses.distillation import turned_dims
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,10 +95,9 @@ def mirror_agreement(segmenter: ClipRlSegmenter, batches: Iterable[Tensor], spac
         pixels = segmenter.prepare(images)
         masks = []
         for look in MIRRORS:
-            turned = [dim for dim, step in ((2, look.down), (3, look.across)) if step < 0]
-            said = segmenter.decode(pixels.flip(turned) if turned else pixels, text).logits.argmax(dim=1)
-            back = said.flip([dim - 1 for dim in turned]) if turned else said
-            masks.append(_instruments(back.to(torch.uint8).cpu().numpy(), space))
+            turned = turned_dims(look)
+            said = segmenter.decode(pixels.flip(turned), text).logits.flip(turned).argmax(dim=1)
+            masks.append(_instruments(said.to(torch.uint8).cpu().numpy(), space))
         for other in masks[1:]:
             counts += _confusion(masks[0], other)
     return _iou(counts)

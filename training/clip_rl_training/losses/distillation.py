@@ -10,12 +10,17 @@ import copy
 
 import torch
 from clip_rl_perception.labels import LabelSpace
-from clip_rl_perception.looks.look import MIRRORS
+from clip_rl_perception.looks.look import MIRRORS, Look
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from torch import Tensor
 from torch.nn import functional
 
 from clip_rl_training.losses.segmentation_losses import IGNORE
+
+
+def turned_dims(look: Look) -> list[int]:
+    """Dimensions of (B, C, H, W) that a mirror image turns round."""
+    return [dim for dim, step in ((2, look.down), (3, look.across)) if step < 0]
 
 
 class Teacher:
@@ -35,7 +40,7 @@ class Teacher:
             self._text[space.name] = net.encode_text(space)
         said = []
         for look in self._looks:
-            turned = [dim for dim, step in ((2, look.down), (3, look.across)) if step < 0]
+            turned = turned_dims(look)
             features = net.decoder(net.encoder((pixels.flip(turned) - net.mean) / net.std).pyramid)
             with torch.autocast(pixels.device.type, enabled=False):
                 logits = net.decoder.classify(features.float(), self._text[space.name])

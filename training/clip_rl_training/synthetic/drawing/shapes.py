@@ -137,3 +137,11 @@ def disc_or_box(center: tuple[float, float], half: tuple[float, float], roundnes
         y = center[1] + sign_y * (half[1] - radius) + radius * np.sin(turn)
         points.append(np.stack([x, y], axis=1))
     return np.concatenate(points)
+
+
+def ribbon(path: Points, half: float | DoubleArray) -> Points:
+    """Outline of a stroke of half-width `half` along `path`, one number or one per point."""
+    half = np.broadcast_to(half, len(path))[:, None]
+    step = np.gradient(path, axis=0)
+    normal = np.stack([-step[:, 1], step[:, 0]], axis=1) / np.maximum(np.linalg.norm(step, axis=1, keepdims=True), 1e-6)
+    return np.concatenate([path + normal * half, (path - normal * half)[::-1]])

@@ -103,10 +103,3 @@ def jaw_slot(length: float, start: float, stop: float, base: float, tip: float, 
 def mirror(points: Points) -> Points:
     """The outline on the other side of the axis."""
     return np.asarray(points * np.array([1.0, -1.0]))
-
-
-def stroke(path: Points, half: float) -> Points:
-    """Outline of a wire of half-width `half` along `path`, (N, 2)."""
-    step = np.gradient(path, axis=0)
-    normal = np.stack([-step[:, 1], step[:, 0]], axis=1) / np.maximum(np.linalg.norm(step, axis=1, keepdims=True), 1e-6)
-    return np.concatenate([path + normal * half, (path - normal * half)[::-1]])

@@ -10,7 +10,7 @@ import numpy as np
 from clip_rl_perception.labels import UNLABELLED
 
 from clip_rl_training.synthetic.drawing.rendered_frame import PART_CLASPER, PART_SHAFT, PART_WRIST
-from clip_rl_training.synthetic.drawing.shapes import Points
+from clip_rl_training.synthetic.drawing.shapes import Points, ribbon
 from clip_rl_training.synthetic.instruments import geometry as geo
 from clip_rl_training.synthetic.instruments.designs import SHAFT_LENGTH, Design, jaws, seeded
 from clip_rl_training.synthetic.instruments.finishes import (
@@ -22,7 +22,7 @@ from clip_rl_training.synthetic.instruments.finishes import (
 from clip_rl_training.synthetic.instruments.geometry import Detail, Part
 
 
-def _tube(rng: np.random.Generator, finish: Finish, details: tuple[Detail, ...] = ()) -> Part:
+def _tube(finish: Finish, details: tuple[Detail, ...] = ()) -> Part:
     return Part(PART_SHAFT, geo.bar(-SHAFT_LENGTH, 0.0, 1.0, 1.0, 0.0, 0.15), finish, details=details, joint="shaft")
 
 
@@ -41,7 +41,7 @@ def _grasper(rng: np.random.Generator, unusual: float) -> Design:
     claws = jaws(rng, metal, length, base, tip, (bow, -bow), 0.9, rng.random() < 0.5, rng.random() < 0.8)
     bare = rng.uniform(0.6, 3.0)
     neck = Part(PART_WRIST, geo.bar(-0.2, bare, rng.uniform(0.7, 0.95), rng.uniform(0.5, 0.8), 0.1, 0.3), metal)
-    shaft = _tube(rng, _shaft_finish(rng, unusual), _bands(rng, metal))
+    shaft = _tube(_shaft_finish(rng, unusual), _bands(rng, metal))
     return Design(UNLABELLED, seeded(rng, [shaft, neck, *claws]), bare * 0.9, 0.0, 0.06, 0.55)
 
 
@@ -57,7 +57,7 @@ def _scissors(rng: np.random.Generator, unusual: float) -> Design:
     bow = rng.uniform(-1.4, 1.4)
     blades = jaws(rng, metal, rng.uniform(2.5, 5.0), rng.uniform(0.45, 0.7), 0.12, (bow, -bow), 1.0, False, False)
     neck = Part(PART_WRIST, geo.bar(-0.2, 0.9, 0.9, 0.6, 0.1, 0.3), metal)
-    shaft = _tube(rng, _shaft_finish(rng, unusual), _bands(rng, metal))
+    shaft = _tube(_shaft_finish(rng, unusual), _bands(rng, metal))
     return Design(UNLABELLED, seeded(rng, [shaft, neck, *blades]), 0.7, 0.0, 0.06, 0.5)
 
 
@@ -73,11 +73,11 @@ def _hook(rng: np.random.Generator, unusual: float) -> Design:
         path = np.stack([reach + bend * np.sin(turn), bend * (1 - np.cos(turn))], axis=1)
         along = np.array([np.cos(turn[-1]), np.sin(turn[-1])])
         path = np.concatenate([[[-0.3, 0.0]], path, [path[-1] + along * rng.uniform(0.3, 1.2)]])
-        outline = geo.stroke(path, half)
+        outline = ribbon(path, half)
     else:
         outline = geo.bar(-0.3, reach + 1.0, half, rng.uniform(0.3, 0.6), 0.0, 0.3)
     tip = Part(PART_CLASPER, outline, metal, joint="yaw")
-    shaft = _tube(rng, _shaft_finish(rng, unusual))
+    shaft = _tube(_shaft_finish(rng, unusual))
     return Design(UNLABELLED, seeded(rng, [shaft, collar, tip]), 0.6, 0.0, 0.05, 0.0)
 
 
@@ -88,7 +88,7 @@ def _stapler(rng: np.random.Generator, unusual: float) -> Design:
     claws = jaws(rng, body, length, base, rng.uniform(0.55, 0.9), (0.0, 0.0), 0.7, rng.random() < 0.4, True)
     neck = Part(PART_WRIST, geo.bar(-0.4, 1.6, 0.98, 0.95, 0.3, 0.4), body, details=_rivet(rng))
     finish = body if rng.random() < 0.5 else _shaft_finish(rng, unusual)
-    shaft = _tube(rng, finish, _bands(rng, sample_steel(rng)))
+    shaft = _tube(finish, _bands(rng, sample_steel(rng)))
     return Design(UNLABELLED, seeded(rng, [shaft, neck, *claws]), 1.4, 0.0, 0.5, 0.25)
 
 

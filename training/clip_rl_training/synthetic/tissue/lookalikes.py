@@ -9,6 +9,7 @@ from clip_rl_perception.arrays import FloatArray
 from clip_rl_training.synthetic.drawing.rendered_frame import SCENE_TISSUE, as_floats
 from clip_rl_training.synthetic.drawing.shapes import Points, fill_alpha, patch
 from clip_rl_training.synthetic.instruments.geometry import bar
+from clip_rl_training.synthetic.tissue.objects import smooth
 from clip_rl_training.synthetic.tissue.tissue import Tissue
 
 _SKINS = (
@@ -94,14 +95,10 @@ def add_fingers(rng: np.random.Generator, tissue: Tissue, unit: float) -> None:
         alpha = fill_alpha(inner, [local], max(0.8, 0.004 * unit))
         tissue.open[window] *= 1.0 - 0.6 * fill_alpha(inner, [local + rng.normal(0, 0.4, 2) * half], 0.4 * half)
         tissue.paint(window, alpha, color)
-        for plane in (tissue.slope_x, tissue.slope_y):
-            plane[window] *= 1.0 - np.float32(0.8) * alpha
+        smooth(tissue, window, alpha, 0.8, gloss, SCENE_TISSUE)
         _rounded(tissue, window, alpha, fill_alpha(inner, [local], 0.5 * half), half * rng.uniform(0.8, 1.4))
-        tissue.open[window] += alpha * (1.0 - tissue.open[window])
         for joint in (0.35, 0.62):
             crease = bar(-half, half, 0.05 * half, 0.05 * half, 0.0, 0.0)
             across = _placed(crease, np.array([reach * joint, 0.0]), np.pi / 2)
             line = _placed(across, rim + beside, angle) - (window[1].start, window[0].start)
             tissue.open[window] *= 1.0 - np.float32(0.45) * alpha * fill_alpha(inner, [line], 0.06 * half)
-        tissue.gloss[window] += alpha * (np.float32(gloss) - tissue.gloss[window])
-        tissue.classes[window][alpha > 0.5] = SCENE_TISSUE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from clip_rl_perception.arrays import DoubleArray, FloatArray
+from clip_rl_perception.arrays import FloatArray
 
 from clip_rl_training.synthetic.drawing.rendered_frame import (
     SCENE_CLAMPS,
@@ -13,16 +13,8 @@ from clip_rl_training.synthetic.drawing.rendered_frame import (
     SCENE_TISSUE,
     as_floats,
 )
-from clip_rl_training.synthetic.drawing.shapes import Points, blob_outline, fill, fill_alpha, patch
+from clip_rl_training.synthetic.drawing.shapes import Points, blob_outline, fill, fill_alpha, patch, ribbon
 from clip_rl_training.synthetic.tissue.tissue import Tissue
-
-
-def _ribbon(path: Points, half: float | DoubleArray) -> Points:
-    """Outline of a stroke of half-width `half` along `path`, one number or one per point."""
-    half = np.broadcast_to(half, len(path))[:, None]
-    step = np.gradient(path, axis=0)
-    normal = np.stack([-step[:, 1], step[:, 0]], axis=1) / np.maximum(np.linalg.norm(step, axis=1, keepdims=True), 1e-6)
-    return np.concatenate([path + normal * half, (path - normal * half)[::-1]])
 
 
 def _stamp(
@@ -36,10 +28,10 @@ def _stamp(
     alpha = fill(inner, [local]).astype(np.float32) / 255.0
     tissue.open[window] *= 1.0 - 0.5 * fill_alpha(inner, [local + shadow], max(shadow, 0.5))
     tissue.paint(window, alpha, color)
-    _smooth(tissue, window, alpha, 0.6, gloss, scene_class)
+    smooth(tissue, window, alpha, 0.6, gloss, scene_class)
 
 
-def _smooth(
+def smooth(
     tissue: Tissue, window: tuple[slice, slice], alpha: FloatArray, flatness: float, gloss: float, scene_class: int
 ) -> None:
     """Give what is painted over a window a surface of its own: flatter, in full light, of another gloss and class."""
@@ -99,7 +91,7 @@ def add_thread(rng: np.random.Generator, tissue: Tissue, unit: float) -> None:
         path, place = _wander(rng, tissue, 60, 0.10, 3.0, unit, (0.15, 0.9))
         half = max(0.75, unit * rng.uniform(0.0012, 0.004))
         _stamp(
-            tissue, _ribbon(path + place, half), colors[int(rng.integers(5))], SCENE_THREAD, rng.uniform(0, 0.6), half
+            tissue, ribbon(path + place, half), colors[int(rng.integers(5))], SCENE_THREAD, rng.uniform(0, 0.6), half
         )
 
 
@@ -119,7 +111,7 @@ def add_tubes(rng: np.random.Generator, tissue: Tissue, unit: float) -> None:
         half = min(unit * float(np.exp(rng.uniform(np.log(0.006), np.log(0.05)))), 0.04 * length)
         # A vessel comes up from the tissue and dives into it again: no end of it is cut off.
         ends = np.minimum(np.linspace(0, 1, len(path)), np.linspace(1, 0, len(path))) / rng.uniform(0.06, 0.2)
-        outline = _ribbon(path + (place - path[len(path) // 2]), half * np.sqrt(np.clip(ends, 0, 1)))
+        outline = ribbon(path + (place - path[len(path) // 2]), half * np.sqrt(np.clip(ends, 0, 1)))
         lying = patch(outline, tissue.size, 4 + int(3.5 * half))
         if lying is None:
             continue
@@ -151,7 +143,7 @@ def add_needle(rng: np.random.Generator, tissue: Tissue, unit: float) -> None:
     path = np.stack([np.cos(turn), np.sin(turn) * rng.uniform(0.4, 1.0)], axis=1) * radius
     path += np.array([rng.uniform(0, width), rng.uniform(0, height)])
     level = rng.uniform(0.25, 0.75)
-    outline = _ribbon(path, max(0.9, unit * rng.uniform(0.002, 0.006)))
+    outline = ribbon(path, max(0.9, unit * rng.uniform(0.002, 0.006)))
     _stamp(tissue, outline, (level, level, level), SCENE_NEEDLE, 2.0, unit * 0.004)
 
 
@@ -172,9 +164,7 @@ def add_clips(rng: np.random.Generator, tissue: Tissue, unit: float) -> None:
         path = np.stack([length * (1 - np.abs(s) ** 2.5), length * 0.22 * s], axis=1)
         cosine, sine = np.cos(angle), np.sin(angle)
         path = path @ np.array([[cosine, sine], [-sine, cosine]]) + center + rng.normal(0, 0.06 * unit, 2)
-        _stamp(
-            tissue, _ribbon(path, max(0.8, length * rng.uniform(0.06, 0.16))), color, SCENE_CLAMPS, 0.8, unit * 0.006
-        )
+        _stamp(tissue, ribbon(path, max(0.8, length * rng.uniform(0.06, 0.16))), color, SCENE_CLAMPS, 0.8, unit * 0.006)
 
 
 def add_drape(rng: np.random.Generator, tissue: Tissue, unit: float) -> None:
@@ -193,7 +183,7 @@ def add_drape(rng: np.random.Generator, tissue: Tissue, unit: float) -> None:
     colors = ((1.0, 0.98, 0.96), (0.95, 0.82, 0.74), (0.80, 0.86, 0.95), (0.30, 0.55, 0.62), (0.95, 0.90, 0.70))
     color = np.array(colors[int(rng.choice(5, p=(0.4, 0.25, 0.15, 0.08, 0.12)))]) * rng.uniform(0.5, 1.2)
     tissue.paint(window, alpha, color)
-    _smooth(tissue, window, alpha, rng.uniform(0.6, 1.0), rng.uniform(0.1, 1.0), SCENE_TISSUE)
+    smooth(tissue, window, alpha, rng.uniform(0.6, 1.0), rng.uniform(0.1, 1.0), SCENE_TISSUE)
     _fold(rng, tissue, window, alpha, extent)
     _round_rim(tissue, window, local, alpha, unit * rng.uniform(0.01, 0.03), rng.uniform(0.4, 1.2))
 
