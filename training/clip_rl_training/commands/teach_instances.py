@@ -128,23 +128,21 @@ def with_head(
     Raises:
         ClipRlError: `donor` has none, or one that reads other layers.
     """
+    if donor is None and segmenter.instance_head is not None:
+        return segmenter
     if donor is not None:
-        if donor.instance_head is None or donor.config.instance_head is None:
+        if donor.instance_head is None:
             raise ClipRlError("--head-of names a checkpoint without an instance head")
         config = donor.config.instance_head
-    elif segmenter.instance_head is not None:
-        return segmenter
     torch.manual_seed(seed)
     wider = ClipRlSegmenter(dataclasses.replace(segmenter.config, instance_head=config))
-    own = segmenter.state_dict()
-    if donor is not None:
-        own = {name: value for name, value in own.items() if not name.startswith("instance_head.")}
-        given = {name: value for name, value in donor.state_dict().items() if name.startswith("instance_head.")}
-        needed = {name: value.shape for name, value in wider.state_dict().items() if name.startswith("instance_head.")}
-        if {name: value.shape for name, value in given.items()} != needed:
-            raise ClipRlError("--head-of names a checkpoint whose head reads layers of other widths")
-        own |= given
-    wider.load_state_dict({name: own.get(name, value) for name, value in wider.state_dict().items()})
+    own = {name: value for name, value in segmenter.state_dict().items() if not name.startswith("instance_head.")}
+    wider.load_state_dict(wider.state_dict() | own)
+    if donor is not None and donor.instance_head is not None and wider.instance_head is not None:
+        try:
+            wider.instance_head.load_state_dict(donor.instance_head.state_dict())
+        except RuntimeError as error:
+            raise ClipRlError("--head-of names a checkpoint whose head reads layers of other widths") from error
     return wider
 
 
