@@ -131,9 +131,33 @@ def test_a_run_begins_with_the_average_of_others(tmp_path: Path, whole: Trainer)
         first, second = whole.average.values[name], other.average.values[name]
         wanted = 0.75 * first + 0.25 * second if value.is_floating_point() else first
         assert torch.allclose(value, wanted, atol=1e-6), name
-    for parts in ("-1*demo + demo", "x*demo + demo", "0.5* + demo"):
-        with pytest.raises(TrainError, match="no part of an average"):
+    for parts, said in (
+        ("-1*demo + demo", "add up to 0 or less"),
+        ("0*demo + demo", "no part of a sum"),
+        ("inf*demo + demo", "no part of a sum"),
+        ("x*demo + demo", "no part of a sum"),
+        ("0.5* + demo", "no part of a sum"),
+    ):
+        with pytest.raises(TrainError, match=said):
             Trainer(config(tmp_path / "bad", f"start_from={parts}"), Bars()).start(resume=False)
+
+
+def test_a_run_begins_with_what_two_others_learned_added_up(tmp_path: Path, whole: Trainer) -> None:
+    other = trained(config(tmp_path / "other", "seed=5"))
+    before = trained(config(tmp_path / "before", "seed=6"))
+    source = f"1*{whole.state_path} + 1*{other.state_path} + -1*{before.state_path}"
+    started = Trainer(config(tmp_path / "sum", f"start_from={source}"), Bars())
+    started.start(resume=False)
+    assert started.started_from.startswith("the sum of 1 of step ") and " + -1 of " in started.started_from
+    variances = 0
+    for name, value in started.module.state_dict().items():
+        first, second, third = (run.average.values[name] for run in (whole, other, before))
+        wanted = first + second - third if value.is_floating_point() else first
+        if name.endswith("running_var"):  # no sum makes a variance negative
+            wanted = wanted.clamp(min=0)
+            variances += 1
+        assert torch.allclose(value, wanted, atol=1e-6), name
+    assert variances
 
 
 def test_a_run_of_a_version_with_a_refiner_gives_its_weights_but_cannot_go_on(tmp_path: Path, whole: Trainer) -> None:

@@ -1,13 +1,16 @@
-"""Weights to begin a run with: those of a checkpoint, of another run's state, or the average of several.
+"""Weights to begin a run with: those of a checkpoint, of another run's state, or the average or sum of several.
 
 Networks that grew out of the same weights mostly lie in one basin of the loss: their average is as good as the best of
 them on what they learned, and better on pictures of another kind (Wortsman et al. 2022, arXiv 2203.05482; Rame et al.
-2022, arXiv 2205.09739). Networks that are far apart make a useless average: score it before going on.
+2022, arXiv 2205.09739). With a share below 0 for the weights that they grew out of, what each has learned since is
+added up: ``1*a + 1*b + -1*before`` (task arithmetic, Ilharco et al. 2023, arXiv 2212.04089). Networks that are far
+apart make a useless sum: score it before going on.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -32,7 +35,8 @@ def load_start(module: nn.Module, source: str, say: Callable[[str], None] = lamb
     Args:
         module: what is to be trained.
         source: a checkpoint by path or shipped name, or the ``state.pt`` of a run, whose averaged weights are taken; or
-            several of these with their shares, ``0.7*a/state.pt + 0.3*b/state.pt``: the average of their weights.
+            several of these with their shares, ``0.7*a/state.pt + 0.3*b/state.pt``: the average of their weights,
+            shares divided by their sum; one may be below 0.
         say: told in a line what is left behind that somebody may miss.
 
     Returns:
@@ -66,7 +70,7 @@ def load_start(module: nn.Module, source: str, say: Callable[[str], None] = lamb
         weights = _averaged([each for each, _ in found], shares)
         total = sum(shares)
         said = " + ".join(f"{share / total:.2g} of {words}" for share, (_, words) in zip(shares, found, strict=True))
-        said = f"the average of {said}"
+        said = f"the {'average' if min(shares) > 0 else 'sum'} of {said}"
     if not any(name.startswith(_FIRST) for name in weights):  # the branch's own first layers begin as the encoder's
         own = [name for name in module.state_dict() if name.startswith(_FIRST)]
         weights |= {name: weights[name.replace(_FIRST, _TRUNK)] for name in own}
@@ -98,7 +102,7 @@ def _hashed(path: Path, modified_ns: int, size: int) -> str:
 
 
 def _parts(source: str) -> list[tuple[float, str]]:
-    """(share, source) of every part of a sum; one without a share has 1."""
+    """(share, source) of every part of a sum; one without a share has 1. Raises `TrainError` for what is none."""
     parts = []
     for text in source.split(" + "):
         share, star, name = text.strip().partition("*")
@@ -107,13 +111,15 @@ def _parts(source: str) -> list[tuple[float, str]]:
         try:
             value = float(share)
         except ValueError:
-            value = -1.0
-        if not 0 < value < float("inf") or not name.strip():
+            value = 0.0
+        if not value or not math.isfinite(value) or not name.strip():
             raise TrainError(
-                f"start_from: '{text.strip()}' is no part of an average; expected SHARE*SOURCE with a share above 0, "
+                f"start_from: '{text.strip()}' is no part of a sum; expected SHARE*SOURCE with a number other than 0, "
                 "for example 0.7*a/state.pt + 0.3*b/state.pt"
             )
         parts.append((value, name.strip()))
+    if sum(share for share, _ in parts) <= 0:
+        raise TrainError(f"start_from: the shares of '{source}' add up to 0 or less; expected a sum above 0, mostly 1")
     return parts
 
 
@@ -132,7 +138,7 @@ def _check_branches(networks: Sequence[tuple[dict[str, Tensor], str]]) -> None:
 
 
 def _averaged(networks: Sequence[dict[str, Tensor]], shares: Sequence[float]) -> dict[str, Tensor]:
-    """Weighted mean of floating point values; counters are the first network's.
+    """Weighted mean of floating point values, shares divided by their sum; counters are the first network's.
 
     A branch for close-ups, and an instance head, is averaged only where all have one.
     """
@@ -145,6 +151,8 @@ def _averaged(networks: Sequence[dict[str, Tensor]], shares: Sequence[float]) ->
         if first.is_floating_point():
             mean = sum(each[name].double() * (share / total) for each, share in zip(networks, shares, strict=True))
             assert isinstance(mean, Tensor)
+            if name.endswith("running_var"):  # a share below 0 may lead beyond what a variance can be
+                mean = mean.clamp(min=0)
             result[name] = mean.to(first.dtype)
         else:
             result[name] = first

@@ -85,8 +85,8 @@ class TrainConfig:
     """What the model card is to say about this run beyond its numbers, for example that it was warm-started."""
     start_from: str | None = None
     """Weights to begin with: a checkpoint by path or shipped name, or the ``state.pt`` of another run (its averaged
-    weights), or the average of several, ``0.7*A + 0.3*B``. Its network must be the same. Optimiser and curriculum start
-    anew; None: random or pretrained towers."""
+    weights), or the average of several, ``0.7*A + 0.3*B``, or their sum, ``A + B + -1*C``. Its network must be the
+    same. Optimiser and curriculum start anew; None: random or pretrained towers."""
     out: Path = Path("out/train")
     """Parent of the run's folder."""
     seed: int = 0
