@@ -48,6 +48,10 @@ class Options:
     """Other frames, of which the best are judged at the end; without them nothing is judged yet."""
     controller: Annotated[tuple[str, ...], Option(metavar="A,B", help=f"who searches: {_CONTROLLERS}")] = ("policy",)
     """Who searches."""
+    sum: Annotated[bool, Option(help="add up what the best trials learned, by --dev frames")] = False
+    """Add up what the best trials learned; see `weight_sum`."""
+    add: Annotated[tuple[str, ...], Option(metavar="SOURCE", help="more weights that the sum may take a share of")] = ()
+    """Checkpoints or ``state.pt`` of runs that began with the same weights."""
     trials: Annotated[Count, Option(metavar="N")] = 24
     """Of each controller, beside trial 0."""
     workers: Annotated[Count, Option(metavar="N")] = 1
@@ -65,7 +69,10 @@ def run(options: Options) -> int:
     from clip_rl_training.searching.search_identity import hold_to
     from clip_rl_training.searching.search_report import write_search_report
     from clip_rl_training.searching.search_run import Search, SearchInterruptedError
+    from clip_rl_training.searching.weight_sum import SUM, add_up
 
+    if options.add and not options.sum:
+        raise ClipRlError("--add names what a sum may take a share of; give --sum too")
     config, space = load_search_config(options.config, options.set)
     controllers = controllers_named([name for given in options.controller for name in given.split(",")], space, config)
     development = [frame_set(text, "--dev") for text in options.dev]
@@ -85,15 +92,23 @@ def run(options: Options) -> int:
                 f"{options.out} was judged: more trials of {', '.join(missing)} would choose by frames that were seen; "
                 "choose another --out"
             )
+        if search.judgement.trials and options.sum and not search.judgement.find(SUM, 0, search.seed):
+            raise ClipRlError(f"{options.out} was judged without a sum; choose another --out")
 
         def report() -> None:
             write_search_report(search, judging, _command(options, development, judging))
 
         try:
             search.run(options.trials, report)
+            if options.sum:
+                sources = {
+                    each.name: str(search.weights_of(each)) for each in search.kept() if search.has_weights(each)
+                }
+                sources |= {f"added-{place}": source for place, source in enumerate(options.add, start=1)}
+                add_up(search.space.applied(space.unchanged), sources, development, options.out, _say)
             if judging:
                 search.judge(judging, report)
-        except SearchInterruptedError:
+        except (SearchInterruptedError, KeyboardInterrupt):
             _say("interrupted; the same command goes on")
             return 130
         report()
@@ -104,6 +119,8 @@ def run(options: Options) -> int:
         if best is not None:
             folder = options.out / "trials" / best.name
             _say(f"best of {name}: IoU {search.score(best):.4f}, {folder}/config.yaml and state.pt (start_from)")
+    if options.sum:
+        _say(f"the sum: {options.out}/trials/{SUM}/state.pt (start_from)")
     _say(f"wrote {options.out / 'report.md'}")
     return 0
 
@@ -114,6 +131,8 @@ def _command(options: Options, development: Sequence[FrameSet], judging: Sequenc
     words += [word for value in options.set for word in ("--set", value)]
     words += [word for each in development for word in ("--dev", each.words)]
     words += [word for each in judging for word in ("--judge", each.words)]
+    words += ["--sum"] if options.sum else []
+    words += [word for source in options.add for word in ("--add", Path(source).name)]
     words += ["--controller", ",".join(options.controller), "--trials", str(options.trials), "--out", "OUT"]
     return shlex.join(words)
 

@@ -25,6 +25,8 @@ REFINER = _NETWORK + "refiner."
 """Weights of networks of earlier versions that are left behind."""
 _CLOSE_UP = "segmenter.close_up."
 _HEAD = "segmenter.instance_head."
+BRANCHES = (_CLOSE_UP, _HEAD)
+"""Weights that masks are not made with."""
 _FIRST = _CLOSE_UP + "first.trunk."
 _TRUNK = "segmenter.encoder.tower.visual.trunk."
 
@@ -67,7 +69,7 @@ def load_start(module: nn.Module, source: str, say: Callable[[str], None] = lamb
         weights, said = found[0]
     else:
         shares = [share for share, _ in parts]
-        weights = _averaged([each for each, _ in found], shares)
+        weights = summed([each for each, _ in found], shares)
         total = sum(shares)
         said = " + ".join(f"{share / total:.2g} of {words}" for share, (_, words) in zip(shares, found, strict=True))
         said = f"the {'average' if min(shares) > 0 else 'sum'} of {said}"
@@ -76,6 +78,41 @@ def load_start(module: nn.Module, source: str, say: Callable[[str], None] = lamb
         weights |= {name: weights[name.replace(_FIRST, _TRUNK)] for name in own}
     module.load_state_dict(weights, strict=False)
     return said
+
+
+def load_close_ups(module: nn.Module, source: str) -> str:
+    """Take the branch for close-ups of a checkpoint as it is; returns what it is, in words.
+
+    Raises:
+        TrainError: there is no such checkpoint, it has no branch, one that reads the encoder, or of another shape.
+    """
+    try:
+        weights, said = _from_checkpoint(source)
+    except CheckpointError as error:
+        raise TrainError(f"close_ups_of: {error}") from error
+    branch = {name: value for name, value in weights.items() if name.startswith(_CLOSE_UP)}
+    own = {name: value.shape for name, value in module.state_dict().items() if name.startswith(_CLOSE_UP)}
+    if not any(name.startswith(_FIRST) for name in branch):
+        raise TrainError(
+            f"close_ups_of: '{source}' has no branch for close-ups with first layers of its own; expected one, as "
+            "others read an encoder that has learned since"
+        )
+    if own != {name: value.shape for name, value in branch.items()}:
+        raise TrainError(f"close_ups_of: the branch of '{source}' is another than the configuration's model.close_up")
+    module.load_state_dict(branch, strict=False)
+    return said
+
+
+def learned_weights(source: str) -> dict[str, Tensor]:
+    """What masks are made with, by name as in a `TrainingModule`, of what `load_start` takes.
+
+    Raises:
+        TrainError: there is no such file.
+    """
+    parts = _parts(source)
+    found = [_read(name)[0] for _, name in parts]
+    kept = [{key: value for key, value in each.items() if not key.startswith(BRANCHES)} for each in found]
+    return kept[0] if len(kept) == 1 else summed(kept, [share for share, _ in parts])
 
 
 def fingerprint(source: str) -> str:
@@ -137,15 +174,15 @@ def _check_branches(networks: Sequence[tuple[dict[str, Tensor], str]]) -> None:
         )
 
 
-def _averaged(networks: Sequence[dict[str, Tensor]], shares: Sequence[float]) -> dict[str, Tensor]:
+def summed(networks: Sequence[dict[str, Tensor]], shares: Sequence[float]) -> dict[str, Tensor]:
     """Weighted mean of floating point values, shares divided by their sum; counters are the first network's.
 
-    A branch for close-ups, and an instance head, is averaged only where all have one.
+    A branch for close-ups, and an instance head, is summed only where all have one; no variance is below 0.
     """
     total = sum(shares)
     result = {}
     for name, first in networks[0].items():
-        alone = [part for part in (_CLOSE_UP, _HEAD) if name.startswith(part)]
+        alone = [part for part in BRANCHES if name.startswith(part)]
         if alone and not all(any(other.startswith(alone[0]) for other in each) for each in networks):
             continue
         if first.is_floating_point():

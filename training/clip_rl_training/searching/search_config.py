@@ -63,12 +63,15 @@ class SearchConfig:
     again: int = 2
     """How many more seeds the unchanged configuration and the best of each controller are trained with before they are
     judged: the best of many trials is partly luck."""
+    keep: int = 1
+    """Of how many of each controller's best trials the weights are kept; a sum is made of these."""
     policy: PolicyConfig = dataclasses.field(default_factory=PolicyConfig)
 
     def __post_init__(self) -> None:
-        if self.generation < 2 or self.again < 0:
+        if self.generation < 2 or self.again < 0 or self.keep < 1:
             raise ValueError(
-                f"generation is {self.generation} and again {self.again}; expected at least 2 trials and 0 more seeds"
+                f"generation is {self.generation}, again {self.again}, keep {self.keep}; expected at least 2 trials, "
+                "0 more seeds and 1 trial"
             )
 
 

@@ -14,6 +14,7 @@ from clip_rl_training.searching.frame_sets import FrameSet
 from clip_rl_training.searching.importance import Importance, importances
 from clip_rl_training.searching.search_journal import UNCHANGED, Trial
 from clip_rl_training.searching.search_run import Search
+from clip_rl_training.searching.weight_sum import read_sum
 
 _PLOT = "best-so-far.png"
 
@@ -50,7 +51,7 @@ def _page(search: Search, judging: Sequence[FrameSet], command: str) -> list[str
     ]
     if base is not None:
         lines += [f"The unchanged configuration, trial 0: {search.score(base):.4f} ({_shown(base.scores)}).", ""]
-    return [*lines, *_controllers(search), *_judged(search, judging), *_mattered(search)]
+    return [*lines, *_controllers(search), *_sum(search), *_judged(search, judging), *_mattered(search)]
 
 
 def _controllers(search: Search) -> list[str]:
@@ -75,6 +76,21 @@ def _controllers(search: Search) -> list[str]:
             f"{np.mean([trial.seconds for trial in trials]):.0f} |"
         )
     return [*lines, "", f"![Best so far against trials]({_PLOT})", ""]
+
+
+def _sum(search: Search) -> list[str]:
+    found = read_sum(search.out)
+    if found is None:
+        return []
+    shares = ", ".join(f"{share:g} of {name}" for name, share in found.shares.items()) or "nothing"
+    return [
+        "## The sum",
+        "",
+        "Of what these learned, added to the weights that all began with, chosen by development frames alone "
+        f"({found.asked} sums scored, small sets looked at several times): {shares}. IoU {found.before:.4f} before, "
+        f"{found.score:.4f} with it.",
+        "",
+    ]
 
 
 def _judged(search: Search, judging: Sequence[FrameSet]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -24,6 +25,7 @@ from clip_rl_training.searching.search_config import SearchConfig
 from clip_rl_training.searching.search_journal import UNCHANGED, Journal, Trial, trial_name
 from clip_rl_training.searching.search_space import Point, SearchSpace
 from clip_rl_training.searching.trials import Answer, TrialProcess
+from clip_rl_training.searching.weight_sum import SUM, read_sum, score_sum
 
 WORST = 0.0
 """Score of a trial without one, where no trial before it has one: nothing is found."""
@@ -118,10 +120,33 @@ class Search:
         """Trial 0."""
         return self.journal.find(UNCHANGED, 0, self._train.seed)
 
-    def best(self, controller: str) -> Trial | None:
-        """The best of a controller, its first one if several are alike."""
+    @property
+    def seed(self) -> int:
+        """Of all trainings of the search."""
+        return self._train.seed
+
+    def ranked(self, controller: str) -> list[Trial]:
+        """Those of a controller that have a score, the best first, of equal ones the first."""
         scored = [trial for trial in self.trials(controller) if trial.scores]
-        return max(scored, key=lambda trial: (self.score(trial), -trial.number), default=None)
+        return sorted(scored, key=lambda trial: (-self.score(trial), trial.number))
+
+    def best(self, controller: str) -> Trial | None:
+        """The best of a controller."""
+        return next(iter(self.ranked(controller)), None)
+
+    def kept(self) -> list[Trial]:
+        """Trials whose weights are kept, the best first, and trial 0."""
+        best = [trial for name in self.controllers for trial in self.ranked(name)[: self.config.keep]]
+        base = self.unchanged()
+        return sorted(best, key=lambda trial: -self.score(trial)) + ([base] if base else [])
+
+    def weights_of(self, trial: Trial) -> Path:
+        """Where they lie, of one that is kept."""
+        return self.out / "trials" / trial.name / "state.pt"
+
+    def has_weights(self, trial: Trial) -> bool:
+        """Whether they are there; a search that kept fewer before has not those of all that would be kept now."""
+        return self.weights_of(trial).is_file()
 
     def run(self, trials: int, after: Callable[[], None] = lambda: None) -> None:
         """Do trial 0 and `trials` of every controller, those that are not finished; call `after` after each.
@@ -156,7 +181,7 @@ class Search:
         self._process(following, done)
 
     def judge(self, judging: Sequence[FrameSet], after: Callable[[], None] = lambda: None) -> None:
-        """Score the unchanged configuration and the best of each controller on frames that nothing has seen, once.
+        """Score the unchanged configuration, the best of each controller and the sum on frames nothing has seen, once.
 
         Each is trained anew with `again` more seeds, which the search did not choose it by.
 
@@ -171,6 +196,12 @@ class Search:
             for trial in finalists
         ]
         left = [job for job in jobs if self.judgement.find(job.controller, job.number, job.seed) is None]
+        if (found := read_sum(self.out)) and self.judgement.find(SUM, 0, self._train.seed) is None:
+            begun = time.monotonic()
+            scores = score_sum(self._train, self.out, (*self.development, *judging))
+            seconds = round(time.monotonic() - begun, 1)
+            self.judgement.add(Trial(SUM, 0, self._train.seed, (), dict(found.shares), scores, seconds))
+            after()
 
         def done(trial: Trial) -> None:
             self.judgement.add(trial)
@@ -302,8 +333,8 @@ class Search:
         self._say(f"{begin}{name}: IoU {shown:.4f}{gain} in {trial.seconds:.0f} s")
 
     def _tidy(self) -> None:
-        """Keep of all finished trials the weights of the unchanged one and of each controller's best."""
-        kept = {trial.name for trial in (self.unchanged(), *map(self.best, self.controllers)) if trial is not None}
+        """Keep of all finished trials the weights of the unchanged one and of each controller's best ones."""
+        kept = {trial.name for trial in self.kept()}
         finished = {trial.name for trial in self.journal.trials} - kept
         own = self._train.seed
         finished |= {f"{trial.name}-seed{trial.seed}" for trial in self.judgement.trials if trial.seed != own}

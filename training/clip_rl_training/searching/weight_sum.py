@@ -1,0 +1,185 @@
+"""What several trials learned, added up: the shares are chosen by development frames, nothing is trained.
+
+One trial's gain is partly the luck of its seed. What many trials have in common adds up, and luck averages out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from clip_rl_perception.atomic_write import write_json
+from clip_rl_perception.errors import ClipRlError, one_line
+from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.typed_data import from_data
+from torch import Tensor
+
+from clip_rl_training.loop.run_state import write_state
+from clip_rl_training.loop.start_from import BRANCHES, fingerprint, learned_weights, summed
+from clip_rl_training.loop.training_config import TrainConfig
+from clip_rl_training.loop.training_module import TrainingModule
+from clip_rl_training.searching.frame_sets import FrameSet, LoadedFrames, instrument_iou, load_frames
+from clip_rl_training.searching.greedy_sum import Shares, greedy_sum
+from clip_rl_training.searching.search_journal import Journal, Trial
+
+SUM = "sum"
+"""What it is called among those that are judged."""
+_FILE = "sum.json"
+_LOOKS = 64
+"""Of small sets every frame is looked at up to four times, so that a set is at least about so many looks: on sixteen
+frames two pixels of shift are worth three points."""
+_SHIFT = 2
+"""px at network size."""
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightSum:
+    """What is in ``sum.json``."""
+
+    shares: dict[str, float]
+    """By part: trials by name, other weights as they were given."""
+    score: float
+    """Mean over the development sets, IoU, several looks at frames of small sets."""
+    before: float
+    """The same of the weights that all began with."""
+    parts: dict[str, str]
+    """What was offered: fingerprint by name."""
+    asked: int
+    """How many sums were scored."""
+
+
+def read_sum(out: Path) -> WeightSum | None:
+    """The sum of a search's folder, if there is one. Raises `ClipRlError` for a damaged file."""
+    path = out / _FILE
+    if not path.is_file():
+        return None
+    try:
+        return from_data(WeightSum, json.loads(path.read_text(encoding="utf-8")), path.name)
+    except (OSError, ValueError) as error:
+        raise ClipRlError(
+            f"{path} is damaged ({one_line(error)}); delete it, and the same command adds up again"
+        ) from (error)
+
+
+def add_up(
+    config: TrainConfig,
+    sources: Mapping[str, Path | str],
+    development: Sequence[FrameSet],
+    out: Path,
+    say: Callable[[str], None],
+) -> WeightSum:
+    """Choose the shares, write ``trials/sum/state.pt`` and ``sum.json``; what was scored before is not scored again.
+
+    Args:
+        config: the unchanged training, whose `start_from` all sources grew out of.
+        sources: what may be added, by name; the best first.
+        development: frames that decide.
+        out: folder of the search.
+        say: prints one line.
+
+    Raises:
+        ClipRlError: another network, unreadable frames, a damaged journal, a full disk.
+    """
+    assert config.start_from is not None, "a search begins with weights"
+    parts = {name: fingerprint(str(source)) for name, source in sources.items()}
+    path = out / "trials" / SUM / "state.pt"
+    found = read_sum(out)
+    if found is not None and found.parts == parts and path.is_file():
+        return found
+    base = learned_weights(config.start_from)
+    learned = [base, *(learned_weights(str(source)) for source in sources.values())]
+    for name, values in zip(sources, learned[1:], strict=True):
+        _check_same(name, values, base)
+    module = TrainingModule(config)
+    space = next(iter(module.spaces.values()))
+    frames = [looks(load_frames(each, config.model.input_size)) for each in development]
+    journal = Journal(out / "sum.jsonl")
+    offered = "; ".join(f"{name}: {what}" for name, what in parts.items())
+    known = {_said(trial.values): trial.scores[0] for trial in journal.trials}
+    scores: list[float] = []
+
+    def weights(shares: Shares) -> dict[str, Tensor]:
+        each = [shares.get(name, 0.0) for name in sources]
+        return summed(learned, [1.0 - sum(each), *each])
+
+    def score(shares: Shares) -> float:
+        values = {"parts": offered, "shares": shares}
+        if _said(values) in known:
+            scores.append(known[_said(values)])
+            return scores[-1]
+        begun = time.monotonic()
+        scores.append(round(_score(module, space, weights(shares), frames), 6))
+        seconds = round(time.monotonic() - begun, 1)
+        journal.add(Trial(SUM, len(journal.trials), config.seed, (), values, (scores[-1],), seconds))
+        if len(scores) == 1 or scores[-1] > max(scores[:-1]):
+            what = " + ".join(f"{share:g}*{name}" for name, share in shares.items()) or "nothing added"
+            say(f"{SUM}: IoU {scores[-1]:.4f}: {what}")
+        return scores[-1]
+
+    shares, best = greedy_sum(list(sources), score)
+    if not shares:
+        say(f"{SUM}: nothing that was offered makes the weights better")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_state(path, {"step": config.steps, "average_updates": 1, "average": weights(shares)})
+    result = WeightSum(shares, round(best, 6), round(scores[0], 6), parts, len(scores))
+    write_json(out / _FILE, dataclasses.asdict(result))
+    return result
+
+
+def score_sum(config: TrainConfig, out: Path, frames: Sequence[FrameSet]) -> tuple[float, ...]:
+    """Instrument IoU of the written sum on each set, one plain look, as trials are scored."""
+    module = TrainingModule(config)
+    _load(module, learned_weights(str(out / "trials" / SUM / "state.pt")))
+    space = next(iter(module.spaces.values()))
+    return tuple(
+        instrument_iou(module.segmenter.eval(), space, load_frames(each, config.model.input_size), torch.device("cpu"))
+        for each in frames
+    )
+
+
+def looks(frames: LoadedFrames) -> LoadedFrames:
+    """Frames of a small set several times: as they are, mirrored left to right, moved right, moved down.
+
+    What is moved out of the picture comes in at the other side, in picture and truth alike.
+    """
+    views: tuple[Callable[[np.ndarray], np.ndarray], ...] = (
+        lambda array: array,
+        lambda array: array[:, :, ::-1],
+        lambda array: np.roll(array, _SHIFT, 2),
+        lambda array: np.roll(array, _SHIFT, 1),
+    )
+    count = min(len(views), -(-_LOOKS // len(frames.images)))
+    return LoadedFrames(
+        np.concatenate([view(frames.images) for view in views[:count]]),
+        np.concatenate([view(frames.truth) for view in views[:count]]),
+    )
+
+
+def _said(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, sort_keys=True)
+
+
+def _score(
+    module: TrainingModule, space: LabelSpace, weights: dict[str, Tensor], frames: Sequence[LoadedFrames]
+) -> float:
+    _load(module, weights)
+    device = torch.device("cpu")
+    return float(np.mean([instrument_iou(module.segmenter.eval(), space, each, device) for each in frames]))
+
+
+def _check_same(name: str, weights: dict[str, Tensor], base: dict[str, Tensor]) -> None:
+    """Raise `ClipRlError` where the network is another than that which all began with."""
+    strange = [key for key, value in base.items() if key not in weights or weights[key].shape != value.shape]
+    if strange:
+        raise ClipRlError(f"{SUM}: {name} has no {strange[0]} as the search's start_from has it; they have no sum")
+
+
+def _load(module: TrainingModule, weights: dict[str, Tensor]) -> None:
+    own = [name for name in module.state_dict() if not name.startswith(BRANCHES)]
+    module.load_state_dict({name: weights[name] for name in own}, strict=False)
