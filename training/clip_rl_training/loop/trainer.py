@@ -30,7 +30,7 @@ from clip_rl_training.loop.optimizer import build_optimizer, clip_gradients, hol
 from clip_rl_training.loop.run_lock import lock_run
 from clip_rl_training.loop.run_log import RunLog, spoken
 from clip_rl_training.loop.run_state import DivergedError, TrainError, read_state, write_state
-from clip_rl_training.loop.start_from import REFINER, load_start
+from clip_rl_training.loop.start_from import REFINER, load_close_ups, load_start
 from clip_rl_training.loop.training_config import TrainConfig
 from clip_rl_training.loop.training_module import LossModule, TrainingModule
 from clip_rl_training.loop.validate import ValidationResult, validate
@@ -114,6 +114,8 @@ class Trainer:
             )
         if self.config.start_from is not None and (not resume or self.config.losses.distillation > 0):
             self.started_from = load_start(self.module, self.config.start_from, self.say)
+            if self.config.close_ups_of is not None:
+                self.started_from += f", close-ups of {load_close_ups(self.module, self.config.close_ups_of)}"
             if isinstance(self.module, TrainingModule):
                 self.module.teach()
         if resume:

@@ -78,7 +78,8 @@ class TrainConfig:
     model: SegmenterConfig
     """The network."""
     steps: int
-    """Optimiser steps; the curriculum stretches over them."""
+    """Optimiser steps; the curriculum stretches over them. 0, with `start_from`: its weights are calibrated, scored and
+    written as they are."""
     batch: int = 8
     """Images per step and process."""
     note: str = ""
@@ -87,6 +88,9 @@ class TrainConfig:
     """Weights to begin with: a checkpoint by path or shipped name, or the ``state.pt`` of another run (its averaged
     weights), or the average of several, ``0.7*A + 0.3*B``, or their sum, ``A + B + -1*C``. Its network must be the
     same. Optimiser and curriculum start anew; None: random or pretrained towers."""
+    close_ups_of: str | None = None
+    """Checkpoint whose branch for close-ups is taken as it is, after trainings that left it behind; it must have first
+    layers of its own, which what masks learned since does not touch."""
     out: Path = Path("out/train")
     """Parent of the run's folder."""
     seed: int = 0
@@ -119,7 +123,9 @@ class TrainConfig:
     validation: ValidationConfig = dataclasses.field(default_factory=ValidationConfig)
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("batch", 1), ("save_every", 1), ("log_every", 1), ("devices", 1)):
+        # With weights to begin with, none may be learned: what was averaged or added up is calibrated and written.
+        steps = 0 if self.start_from else 1
+        for name, least in (("steps", steps), ("batch", 1), ("save_every", 1), ("log_every", 1), ("devices", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         self._check_close_ups()
