@@ -53,7 +53,8 @@ BELOW: dict[str, set[str]] = {
     "pipeline_config": {*GROUND, "scene", "looks", "naming"},
     "pipeline": {*GROUND, "pipeline_config", "kernels", "scene", "model", "engine", "looks", "naming"},
     "pictures": set(GROUND),
-    "messages": {*GROUND, "scene", "runs"},
+    "stereo": {*GROUND, "scene"},
+    "messages": {*GROUND, "scene", "runs", "stereo"},
     "metrics": set(GROUND),
     "sources": {*GROUND, "scene", "pictures", "messages", "metrics"},
     "stream_options": {*GROUND, "scene", "looks", "naming", "pipeline"},
@@ -101,7 +102,7 @@ ROS = {
 }  # fmt: skip
 NETWORK = {"torch", "torchvision", "open_clip", "timm"}
 FORBIDDEN: dict[str, set[str]] = dict.fromkeys(set(BELOW) - NODE_FOLDERS, ROS)
-FORBIDDEN["scene"] = FORBIDDEN["kernels"] = ROS | NETWORK
+FORBIDDEN["scene"] = FORBIDDEN["kernels"] = FORBIDDEN["stereo"] = ROS | NETWORK
 FORBIDDEN["labels"] = ROS | NETWORK | {"cv2"}
 FORBIDDEN["model"] = ROS | {"cv2"}
 FORBIDDEN["viewer"] = NETWORK

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 from clip_rl_perception.messages import message_types
 
-NAMES = ("ClassList", "InstrumentTag", "InstrumentTagArray", "SceneStatus")
+NAMES = (
+    "ClassList", "InstrumentTag", "InstrumentTagArray", "SceneStatus",
+    "Instrument3D", "Instrument3DArray", "Keypoint3D",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)

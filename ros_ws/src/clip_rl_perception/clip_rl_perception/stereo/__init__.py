@@ -1,0 +1,1 @@
+"""Two eyes to metres: rectified geometry, pairs of instruments, disparities, points with covariance. Knows no ROS."""
