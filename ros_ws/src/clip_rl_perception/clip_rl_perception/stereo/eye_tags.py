@@ -1,0 +1,81 @@
+"""The tags of one eye in the virtual camera: where their keypoints are, and along which line their shafts lie."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from clip_rl_perception.arrays import DoubleArray
+from clip_rl_perception.scene.types import Keypoint
+from clip_rl_perception.stereo.camera_geometry import EyeGeometry
+from clip_rl_perception.stereo.eye_view import EyeView, keypoints_of
+from clip_rl_perception.stereo.pairing import EyeTags
+from clip_rl_perception.stereo.stereo_geometry import StereoGeometry
+
+AXIS_PX = 20.0
+"""Length of the piece of an axis whose direction is told in the virtual camera."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TagsInView:
+    """Of one eye."""
+
+    tags: EyeTags
+    """What pairs them: keypoints in sight but the entry, which each eye has elsewhere."""
+    keypoints: tuple[Mapping[str, Keypoint], ...]
+    """Of each tag, px of the image."""
+    places: tuple[Mapping[str, DoubleArray], ...]
+    """The same, (2,) px of the virtual camera, hidden ones too."""
+    pixels_inside: tuple[Mapping[str, bool], ...]
+    """Whether they lie in the picture."""
+
+    def hidden(self, place: int, name: str) -> str:
+        """Why the eye does not see a keypoint of a tag; empty when it does."""
+        point = self.keypoints[place].get(name)
+        if point is None:
+            return "its tag does not tell it"
+        if not self.pixels_inside[place][name]:
+            return "outside the picture"
+        return "" if point.visible else "covered"
+
+    def along(self, place: int) -> DoubleArray:
+        """(2,) unit vector of the axis in the picture."""
+        return np.array(self.tags.axes[place])
+
+
+def tags_in_view(geometry: StereoGeometry, eye: EyeGeometry, view: EyeView) -> TagsInView:
+    """Keypoints and axes of a frame's tags, in one go."""
+    keypoints = tuple(keypoints_of(tag) for tag in view.instruments)
+    named = [(place, point) for place, points in enumerate(keypoints) for point in points.values()]
+    pixels = [(point.x, point.y) for _, point in named]
+    for tag in view.instruments:
+        back = (tag.tip[0] - AXIS_PX * tag.axis[0], tag.tip[1] - AXIS_PX * tag.axis[1])
+        pixels += [tag.tip, back]
+    at = np.array(pixels, np.float64).reshape(-1, 2)
+    moved = geometry.rectified(eye, at)
+    inside = eye.sees(at)
+    places: tuple[dict[str, DoubleArray], ...] = tuple({} for _ in keypoints)
+    within: tuple[dict[str, bool], ...] = tuple({} for _ in keypoints)
+    seen: tuple[dict[str, tuple[float, float]], ...] = tuple({} for _ in keypoints)
+    for index, (place, point) in enumerate(named):
+        places[place][point.name] = moved[index]
+        within[place][point.name] = bool(inside[index]) and bool(np.isfinite(moved[index]).all())
+        if point.name != "entry" and point.visible and within[place][point.name]:
+            seen[place][point.name] = (float(moved[index, 0]), float(moved[index, 1]))
+    ends = moved[len(named) :].reshape(-1, 2, 2)
+    ways = ends[:, 0] - ends[:, 1]
+    ways /= np.maximum(np.linalg.norm(ways, axis=1, keepdims=True), 1e-9)
+    axes = []
+    for place, points in enumerate(places):
+        way = ways[place]
+        if "entry" in points and "wrist" in points:
+            shaft = points["wrist"] - points["entry"]
+            length = float(np.linalg.norm(shaft))
+            way = shaft / length if length > 1.0 else way
+        axes.append((float(way[0]), float(way[1])))
+        if not seen[place]:  # what is left of it: the end in sight
+            end = ends[place, 0].tolist()
+            seen[place]["tip"] = (end[0], end[1])
+    return TagsInView(EyeTags(view.instruments, seen, tuple(axes)), keypoints, places, within)

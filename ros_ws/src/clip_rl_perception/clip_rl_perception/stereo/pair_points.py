@@ -1,0 +1,292 @@
+"""The points of paired instruments: places to compare, their disparities, points with covariance."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from clip_rl_perception.arrays import DoubleArray
+from clip_rl_perception.scene.types import KEYPOINTS, Instrument
+from clip_rl_perception.stereo.disparity import AMBIGUOUS, REACH, SIDE, UNCLEAR, MatchConfig
+from clip_rl_perception.stereo.eye_tags import TagsInView
+from clip_rl_perception.stereo.eye_view import EyeView, track_number
+from clip_rl_perception.stereo.keypoint_noise import KeypointNoise
+from clip_rl_perception.stereo.pairing import JAWS, Pairs
+from clip_rl_perception.stereo.searched_places import SearchedPlace, compare
+from clip_rl_perception.stereo.shaft_line import ShaftLine, axis_of, fit_line
+from clip_rl_perception.stereo.shaft_width import WidthResult, matrix_of, vector_of, width_guess
+from clip_rl_perception.stereo.space_types import Instrument3D, Keypoint3D, Source
+from clip_rl_perception.stereo.stereo_geometry import StereoGeometry
+from clip_rl_perception.stereo.triangulation import covariances_of, place_covariance, points_of
+
+ALONG_SHAFT = (0.2, 0.4, 0.6, 0.8)
+"""Where between wrist and entry the shaft is compared too, as parts of the way."""
+SHAFT_SPAN, JAW_SPAN = 1.4, 0.6
+"""Side of what is compared on shafts and at jaws, in widths of the shaft."""
+FINEST_PX = 0.75
+"""Least distance of samples: finer ones show nothing new."""
+JAW_M = 0.0005
+"""How much nearer than a jaw's middle what is seen of it lies, standard deviation: jaws are about 2 mm thick."""
+STEEP = 0.2
+"""Least sine between a shaft and the rows where the other eye's line tells a place on a row."""
+APART = 0.025
+"""How far apart both eyes' tags may place a keypoint, as a part of the image's width."""
+
+
+class PairFinder:
+    """Finds the points of a moment's pairs.
+
+    Args:
+        geometry: of the pair of eyes.
+        config: of the comparison.
+        noise: of keypoints; learns.
+        limits: least and greatest possible disparity, px.
+        calibration_px: how far calibration shifts places and disparities.
+        skew_s: right stamp minus left stamp.
+    """
+
+    def __init__(
+        self,
+        geometry: StereoGeometry,
+        config: MatchConfig,
+        noise: KeypointNoise,
+        limits: tuple[float, float],
+        calibration_px: float,
+        skew_s: float,
+    ) -> None:
+        self._geometry, self._config, self._noise, self._limits = geometry, config, noise, limits
+        self._calibration_px, self._skew_s = calibration_px, skew_s
+
+    def find(
+        self,
+        views: tuple[EyeView, EyeView],
+        seen: tuple[TagsInView, TagsInView],
+        pairs: Pairs,
+        widths: list[WidthResult],
+    ) -> list[Instrument3D]:
+        """The paired instruments, in the order of `pairs`.
+
+        Args:
+            views: left and right frame.
+            seen: their tags.
+            pairs: who is who.
+            widths: of the left eye's shafts.
+        """
+        reasons: list[dict[str, str]] = []
+        places: list[SearchedPlace] = []
+        for index, pair in enumerate(pairs.pairs):
+            reasons.append({})
+            places += self._places(index, pair, pairs.swapped_jaws[index], views, seen, widths, reasons[-1])
+        numbers = [
+            [track_number(views[eye].instruments[pairs.pairs[place.pair][eye]].track_id) for place in places]
+            for eye in (0, 1)
+        ]
+        compare(self._geometry, views, places, numbers, self._calibration_px, self._config)
+        return [
+            self._instrument(index, pair, pairs.swapped_jaws[index], views, seen, widths, reasons[index], places)
+            for index, pair in enumerate(pairs.pairs)
+        ]
+
+    # ---------------------------------------------------------------- where to look
+
+    def _places(
+        self,
+        index: int,
+        pair: tuple[int, int],
+        swapped: bool,
+        views: tuple[EyeView, EyeView],
+        seen: tuple[TagsInView, TagsInView],
+        widths: list[WidthResult],
+        reasons: dict[str, str],
+    ) -> list[SearchedPlace]:
+        left, right = pair
+        ours, theirs = seen[0].places[left], seen[1].places[right]
+        fault = _unusable(views, pair)
+        for name in ours:
+            other = _other(name, swapped)
+            if fault or seen[0].hidden(left, name):
+                reasons[name] = fault or f"{seen[0].hidden(left, name)} in the left eye"
+            elif name != "entry" and seen[1].hidden(right, other):
+                reasons[name] = f"{seen[1].hidden(right, other)} in the right eye"
+        if fault:
+            return []
+        width = widths[left].width_px
+        width = width if width > 0 else width_guess(views[0].instruments[left], views[0])
+        steps = [max(span * width / (SIDE - 1), FINEST_PX) for span in (SHAFT_SPAN, JAW_SPAN)]
+        made = []
+        for name in (*JAWS, "wrist"):
+            if name in ours and name not in reasons:
+                expected = float(ours[name][0] - theirs[_other(name, swapped)][0])
+                step = steps[0] if name == "wrist" else steps[1]
+                made.append(SearchedPlace(index, name, ours[name], expected, 8 * self._noise.std(name), step))
+        if "entry" in ours and "wrist" in ours:
+            made += self._along(index, left, right, seen, reasons, made, steps[0])
+        for place in made:
+            place.reach = min(max(place.reach, 3 * place.step), REACH * place.step)
+            place.expected = float(np.clip(place.expected, *self._limits))
+        return made
+
+    def _along(
+        self,
+        index: int,
+        left: int,
+        right: int,
+        seen: tuple[TagsInView, TagsInView],
+        reasons: dict[str, str],
+        ends: list[SearchedPlace],
+        step: float,
+    ) -> list[SearchedPlace]:
+        """The entry and places between it and the wrist; expected where the right eye's axis crosses their rows."""
+        ours, theirs = seen[0].places[left], seen[1].places[right]
+        way = seen[1].along(right)
+        on = theirs.get("wrist", theirs.get("entry"))
+        known = [place.expected for place in ends if place.name == "wrist"] or [place.expected for place in ends]
+        steep = on is not None and abs(way[1]) > STEEP
+        if not steep and not known:
+            return []
+        names = {"": ALONG_SHAFT, "entry": () if "entry" in reasons else (1.0,)}
+        made = []
+        for name, shares in names.items():
+            for share in shares:
+                at = ours["wrist"] + share * (ours["entry"] - ours["wrist"])
+                expected, reach = (known[0] if known else 0.0), REACH * step
+                if steep and on is not None:
+                    expected = float(at[0] - (on[0] + (at[1] - on[1]) * way[0] / way[1]))
+                    reach = 8 * self._noise.std("wrist") / abs(float(way[1]))
+                made.append(SearchedPlace(index, name, at, expected, reach, step))
+        return made
+
+    # ---------------------------------------------------------------- what it comes to
+
+    def _instrument(
+        self,
+        index: int,
+        pair: tuple[int, int],
+        swapped: bool,
+        views: tuple[EyeView, EyeView],
+        seen: tuple[TagsInView, TagsInView],
+        widths: list[WidthResult],
+        reasons: dict[str, str],
+        places: list[SearchedPlace],
+    ) -> Instrument3D:
+        left, right = pair
+        tag, other = views[0].instruments[left], views[1].instruments[right]
+        mine = [place for place in places if place.pair == index]
+        ours = seen[0].places[left]
+        along = seen[0].along(left)
+        line = _line(mine, ours, along)
+        points = []
+        for name in KEYPOINTS:
+            if name not in ours:
+                continue
+            place = next((each for each in mine if each.name == name), None)
+            if name in reasons or place is None:
+                points.append(Keypoint3D(name, reasons.get(name, "the other eye does not tell where to look for it")))
+                continue
+            there = None if name == "entry" else seen[1].places[right][_other(name, swapped)]
+            points.append(self._point(name, place, there, line, along, tag))
+        made = Instrument3D(
+            tag.track_id,
+            other.track_id,
+            views[0].class_names[left] if views[0].class_names else "",
+            tag.type_name or other.type_name,
+            "" if any(point.valid for point in points) else _common(points),
+            tuple(points),
+            width_distance=widths[left].distance,
+            width_distance_std=widths[left].distance_std,
+        )
+        if line is None:
+            return made
+        std = self._noise.of_mean("wrist", None)
+        axis, covariance, greatest = axis_of(self._geometry, line, ours["entry"], along, std)
+        return dataclasses.replace(made, axis=vector_of(axis), axis_covariance=matrix_of(covariance), axis_std=greatest)
+
+    def _point(
+        self,
+        name: str,
+        place: SearchedPlace,
+        there: DoubleArray | None,
+        line: ShaftLine | None,
+        along: DoubleArray,
+        tag: Instrument,
+    ) -> Keypoint3D:
+        """A keypoint in space; `there`: where the right eye's tag has it."""
+        found = place.found
+        assert found is not None
+        disparity, std = place.disparity, place.std
+        if line is not None and name not in JAWS and found.reason in ("", UNCLEAR, AMBIGUOUS):
+            disparity, std = line.at(line.length if name == "wrist" else 0.0)
+        elif found.reason:
+            return Keypoint3D(name, found.reason, score=found.score)
+        if not self._limits[0] <= disparity <= self._limits[1]:
+            return Keypoint3D(name, "it would lie nearer than near_mm or farther than far_mm", score=found.score)
+        at, difference = place.at, None
+        if there is not None:
+            error = there + np.array([disparity, 0.0]) - place.at
+            difference = float(np.linalg.norm(error)) / math.sqrt(2)
+            width = self._geometry.left.size[0]
+            if difference > APART * width:
+                text = f"both eyes' tags place it {difference * math.sqrt(2):.0f} px apart"
+                return Keypoint3D(name, text, score=found.score)
+            self._noise.add(name, difference)
+            at = place.at + error / 2
+        slope = line.slope if line is not None else 0.0
+        if line is not None:
+            disparity += slope * float((at - place.at) @ along)
+        seen = np.array([[*at, disparity]])
+        spread = place_covariance(self._noise.of_mean(name, difference), along, slope, std, self._calibration_px)
+        # The right eye saw it that much earlier or later.
+        moved = np.array(tag.velocity) * self._skew_s
+        spread[2, 2] += moved[0] ** 2
+        spread[1, 1] += moved[1] ** 2 / 4
+        (position,) = points_of(self._geometry, seen)
+        (covariance,) = covariances_of(self._geometry, seen, spread[None])
+        if name in JAWS:
+            ray = position / position[2]
+            covariance = covariance + JAW_M**2 * np.outer(ray, ray)
+        return Keypoint3D(
+            name,
+            source=Source.STEREO,
+            position=vector_of(position),
+            covariance=matrix_of(covariance),
+            disparity=disparity,
+            disparity_std=math.hypot(std, self._calibration_px),
+            score=found.score,
+        )
+
+
+def _other(name: str, swapped: bool) -> str:
+    """What the right eye's tag calls a keypoint of the left one's."""
+    return JAWS[1 - JAWS.index(name)] if swapped and name in JAWS else name
+
+
+def _unusable(views: tuple[EyeView, EyeView], pair: tuple[int, int]) -> str:
+    """Why a pair's pixels are not known; empty when they are."""
+    for side, view, place in zip(("left", "right"), views, pair, strict=True):
+        if view.instances is None:
+            return f"there is no instances image of the {side} eye"
+        if not track_number(view.instruments[place].track_id):
+            return f"its track of the {side} eye is not confirmed yet"
+    return ""
+
+
+def _line(places: list[SearchedPlace], points: Mapping[str, DoubleArray], along: DoubleArray) -> ShaftLine | None:
+    """Of a pair's shaft, from the entry to the wrist."""
+    if "entry" not in points or "wrist" not in points:
+        return None
+    good = [place for place in places if place.name not in JAWS and place.found and not place.found.reason]
+    if len(good) < 2:
+        return None
+    t = np.array([float((place.at - points["entry"]) @ along) for place in good])
+    disparities, stds = (np.array([getattr(place, field) for place in good]) for field in ("disparity", "std"))
+    length = float(np.linalg.norm(points["wrist"] - points["entry"]))
+    return fit_line(t, disparities, np.maximum(stds, 0.02), length)
+
+
+def _common(points: list[Keypoint3D]) -> str:
+    """Why none of an instrument's points is known: that of its first tip."""
+    told = {point.name: point.reason for point in points}
+    return told.get("tip_1") or next(iter(told.values()), "its tags tell no point that both eyes see")

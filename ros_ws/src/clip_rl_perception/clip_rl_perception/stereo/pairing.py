@@ -1,0 +1,182 @@
+"""Which instrument of the left eye is which of the right: rows, distance, direction, kind and motion must fit."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from clip_rl_perception.arrays import DoubleArray
+from clip_rl_perception.instrument_types import UNKNOWN
+from clip_rl_perception.scene.assignment import cheapest_assignment
+from clip_rl_perception.scene.types import Instrument
+
+NEVER = 1e6
+"""Cost of a pair that is not possible."""
+JAWS = ("tip_1", "tip_2")
+
+
+@dataclasses.dataclass(frozen=True)
+class PairingConfig:
+    """What speaks against two tags being of one instrument. Lengths are parts of the picture's width."""
+
+    row_scale: float = 0.008
+    """How far apart the rows of a keypoint are usually, beyond what calibration adds."""
+    row_limit: float = 0.03
+    """Beyond this, by the median keypoint, they are of different instruments."""
+    spread_scale: float = 0.02
+    """How much disparities of an instrument's keypoints differ usually."""
+    axis_weight: float = 1.5
+    """Of the angle between the axes, as 1 - cosine."""
+    axis_limit: float = 0.35
+    """1 - cosine beyond which they are different instruments."""
+    class_weight: float = 0.5
+    """Of different classes."""
+    type_weight: float = 1.0
+    """Of different types, times the product of their probabilities."""
+    motion_weight: float = 0.5
+    """Of different velocities, as a part of the greater one; nothing while both are slow."""
+    slow: float = 0.05
+    """Speed that counts as slow, widths per second."""
+    past_weight: float = 1.0
+    """Of having been paired with another a moment ago."""
+    max_cost: float = 6.0
+    """Pairs that cost more are different instruments."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EyeTags:
+    """Tags of one eye in the virtual camera."""
+
+    tags: tuple[Instrument, ...]
+    places: tuple[Mapping[str, tuple[float, float]], ...]
+    """Of the keypoints that the eye sees, by name, px."""
+    axes: tuple[tuple[float, float], ...]
+    """Unit vectors in the picture."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pairs:
+    """Who is who."""
+
+    pairs: tuple[tuple[int, int], ...]
+    """(left, right) by their places."""
+    swapped_jaws: tuple[bool, ...]
+    """Of each pair: tip_1 of the left eye is tip_2 of the right one."""
+    mirrored: int
+    """Pairs that would be, were the eyes swapped; counted where there are none otherwise."""
+
+
+def pair_instruments(
+    left: EyeTags,
+    right: EyeTags,
+    disparities: tuple[float, float],
+    width: float,
+    past: Mapping[int, int],
+    config: PairingConfig = PairingConfig(),
+) -> Pairs:
+    """The pairs that together fit best.
+
+    Args:
+        left: of the left eye.
+        right: of the right eye.
+        disparities: least and greatest possible, px.
+        width: of the picture, px of the virtual camera.
+        past: right track by left track, as paired a moment ago.
+        config: weights and limits.
+    """
+    costs, jaws = _costs(left, right, disparities, width, past, config)
+    pairs = _assigned(costs, config.max_cost)
+    mirrored = 0
+    if not pairs and left.tags and right.tags:
+        swapped, _ = _costs(right, left, disparities, width, {}, config)
+        mirrored = len(_assigned(swapped, config.max_cost))
+    return Pairs(tuple(pairs), tuple(bool(jaws[pair]) for pair in pairs), mirrored)
+
+
+def _assigned(costs: DoubleArray, most: float) -> list[tuple[int, int]]:
+    if not costs.size:
+        return []
+    columns = cheapest_assignment(costs)
+    return [(row, int(column)) for row, column in enumerate(columns) if column >= 0 and costs[row, column] <= most]
+
+
+def _costs(
+    left: EyeTags,
+    right: EyeTags,
+    disparities: tuple[float, float],
+    width: float,
+    past: Mapping[int, int],
+    config: PairingConfig,
+) -> tuple[DoubleArray, np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]:
+    costs = np.full((len(left.tags), len(right.tags)), NEVER)
+    jaws = np.zeros(costs.shape, np.bool_)
+    taken = set(past.values())
+    for row, tag in enumerate(left.tags):
+        for column, other in enumerate(right.tags):
+            shape, turned = _shape_cost(left.places[row], right.places[column], disparities, width, config)
+            cosine = float(np.dot(left.axes[row], right.axes[column]))
+            if not math.isfinite(shape) or 1 - cosine > config.axis_limit:
+                continue
+            cost = shape + config.axis_weight * (1 - cosine) + _kind_cost(tag, other, width, config)
+            before = past.get(tag.track_id)
+            if before != other.track_id and (before is not None or other.track_id in taken):
+                cost += config.past_weight
+            costs[row, column], jaws[row, column] = cost, turned
+    return costs, jaws
+
+
+def _shape_cost(
+    left: Mapping[str, tuple[float, float]],
+    right: Mapping[str, tuple[float, float]],
+    disparities: tuple[float, float],
+    width: float,
+    config: PairingConfig,
+) -> tuple[float, bool]:
+    """By rows and disparities of the points that both eyes see, with the jaws either way; infinite: not possible."""
+    best, turned = math.inf, False
+    for exchange in (False, True):
+        names = dict(zip(JAWS, JAWS[::-1], strict=True)) if exchange else {}
+        both = [(left[name], right[names.get(name, name)]) for name in left if names.get(name, name) in right]
+        if not both or (exchange and not any(name in JAWS for name in left)):
+            continue
+        rows = [abs(one[1] - other[1]) / width for one, other in both]
+        apart = [one[0] - other[0] for one, other in both]
+        middle = sorted(apart)[len(apart) // 2]
+        if sorted(rows)[len(rows) // 2] > config.row_limit or not disparities[0] <= middle <= disparities[1]:
+            continue
+        cost = sum(min(row / config.row_scale, 4.0) for row in rows) / len(rows)
+        cost += sum(min(abs(each - middle) / width / config.spread_scale, 4.0) for each in apart) / len(apart)
+        if cost < best - (1e-9 if not exchange else 0.3):  # jaws keep their names unless the others fit better
+            best, turned = cost, exchange
+    return best, turned
+
+
+def _kind_cost(left: Instrument, right: Instrument, width: float, config: PairingConfig) -> float:
+    cost = config.class_weight * (left.class_id != right.class_id)
+    known = {left.type_name, right.type_name}.isdisjoint({"", UNKNOWN})
+    if known and left.type_name != right.type_name:
+        cost += config.type_weight * left.type_probability * right.type_probability
+    fastest = max(math.hypot(*left.velocity), math.hypot(*right.velocity))
+    if fastest > config.slow * width and min(left.age, right.age) > 0:
+        apart = math.hypot(left.velocity[0] - right.velocity[0], left.velocity[1] - right.velocity[1])
+        cost += config.motion_weight * min(apart / fastest, 1.0)
+    return cost
+
+
+def seen_places(
+    tags: Sequence[Instrument], rectified: DoubleArray, names: Sequence[tuple[int, str]]
+) -> tuple[dict[str, tuple[float, float]], ...]:
+    """Places by keypoint for each tag.
+
+    Args:
+        tags: of one eye.
+        rectified: (n, 2) px.
+        names: (tag, keypoint) of each place.
+    """
+    made: tuple[dict[str, tuple[float, float]], ...] = tuple({} for _ in tags)
+    for (tag, name), (x, y) in zip(names, rectified.tolist(), strict=True):
+        made[tag][name] = (x, y)
+    return made

@@ -1,0 +1,94 @@
+"""A shaft as a straight line of places and disparities, in which straight lines in space are straight too."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from clip_rl_perception.arrays import DoubleArray
+from clip_rl_perception.stereo.stereo_geometry import StereoGeometry
+from clip_rl_perception.stereo.triangulation import points_of
+
+OUTLIER = 3.5
+"""Standard deviations from the line beyond which a disparity does not count."""
+DELTA_PX = 0.05
+"""Step of the numeric derivatives."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ShaftLine:
+    """``d = values @ [1 - t / length, t / length]``: the disparities at t = 0 and t = `length` px along the shaft."""
+
+    length: float
+    values: DoubleArray
+    """(2,) px."""
+    covariance: DoubleArray
+    """(2, 2) px^2."""
+
+    @property
+    def slope(self) -> float:
+        """Px per px."""
+        return float(self.values[1] - self.values[0]) / self.length
+
+    def at(self, t: float) -> tuple[float, float]:
+        """Disparity and its standard deviation at `t`, px."""
+        weights = np.array([1 - t / self.length, t / self.length])
+        return float(weights @ self.values), float(np.sqrt(weights @ self.covariance @ weights))
+
+
+def fit_line(t: DoubleArray, disparities: DoubleArray, stds: DoubleArray, length: float) -> ShaftLine | None:
+    """The line through disparities (n,) at t (n,), px, each as sure as its standard deviation says.
+
+    The one that fits the others worst is left out while it lies beyond `OUTLIER` and two others stay; None where fewer
+    than two are left or where they lie too near to each other to tell a slope.
+
+    Args:
+        t: places along the shaft.
+        disparities: there.
+        stds: their standard deviations.
+        length: of the shaft in sight: the line is told at 0 and there.
+    """
+    use = np.ones(len(t), np.bool_)
+    while use.sum() >= 2 and np.ptp(t[use]) >= 0.15 * length:
+        design = np.column_stack([1 - t / length, t / length])
+        scaled = design[use] / stds[use, None]
+        covariance = np.asarray(np.linalg.inv(scaled.T @ scaled), np.float64)
+        values = covariance @ scaled.T @ (disparities[use] / stds[use])
+        residual = (disparities - design @ values) / stds
+        spread = float(np.sqrt(residual[use] @ residual[use] / max(int(use.sum()) - 2, 1)))
+        if use.sum() > 3 and np.abs(residual[use]).max() > OUTLIER:
+            use[np.flatnonzero(use)[np.abs(residual[use]).argmax()]] = False
+            continue
+        return ShaftLine(length, values, covariance * max(1.0, spread) ** 2)
+    return None
+
+
+def axis_of(
+    geometry: StereoGeometry, line: ShaftLine, origin: DoubleArray, along: DoubleArray, place_std: float
+) -> tuple[DoubleArray, DoubleArray, float]:
+    """Direction of a shaft in space: unit vector (3,), its covariance (3, 3), and its greatest standard deviation, rad.
+
+    Args:
+        geometry: of the pair.
+        line: disparities along it.
+        origin: (2,) px, where t is 0.
+        along: (2,) unit vector in the picture.
+        place_std: of either end of the line in the picture, across it, px.
+    """
+    aside = np.array([-along[1], along[0]])
+
+    def direction(change: DoubleArray) -> DoubleArray:
+        """Of ends that are moved: disparity and place across, of both."""
+        at = [origin + aside * change[2], origin + along * line.length + aside * change[3]]
+        ends = points_of(geometry, np.column_stack([at, line.values + change[:2]]))
+        made = ends[1] - ends[0]
+        return np.asarray(made / np.linalg.norm(made), np.float64)
+
+    axis = direction(np.zeros(4))
+    jacobian = np.stack([(direction(DELTA_PX * step) - axis) / DELTA_PX for step in np.eye(4)], axis=1)
+    known = np.zeros((4, 4))
+    known[:2, :2] = line.covariance
+    known[2:, 2:] = np.eye(2) * place_std**2
+    covariance = jacobian @ known @ jacobian.T
+    return axis, covariance, float(np.sqrt(max(np.linalg.eigvalsh(covariance)[-1], 0.0)))
