@@ -165,3 +165,9 @@ def test_what_is_wrong_is_said(changes: dict[str, object], component: int, level
     report = check(active(**changes))[component]
     assert report.level is level
     assert phrase in report.message
+
+
+def test_a_thread_that_has_ended_is_an_error_before_all_else() -> None:
+    _, inference = check(active(working=False, stalled_s=3.0))
+    assert inference.level is Level.ERROR
+    assert inference.message == "the inference thread has ended; start the node again"

@@ -261,3 +261,19 @@ def test_counts_add_up_under_a_flood_from_many_threads() -> None:
     assert counts.received == 8000
     assert counts.processed + counts.dropped + counts.invalid == 8000
     assert counts.processed + counts.invalid >= 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_worker_whose_thread_ends_by_itself_is_not_alive(bench: Bench) -> None:
+    ended = threading.Event()
+
+    def end(frame: int) -> None:
+        ended.set()
+        raise SystemExit  # no Exception: the loop does not catch it
+
+    assert bench.worker.alive
+    bench.preparing = end
+    bench.worker.submit(1)
+    assert ended.wait(GUARD_S)
+    until(lambda: not bench.worker.alive)
+    assert bench.worker.stop(GUARD_S) and bench.worker.alive  # nothing is expected of it any more

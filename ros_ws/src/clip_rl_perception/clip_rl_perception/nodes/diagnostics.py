@@ -51,6 +51,8 @@ class NodeState:
     stalled_s: float | None = None
     """Running time of a frame beyond the stall timeout."""
     stall_timeout_s: float = 2.0
+    working: bool = True
+    """False when a thread that works on frames has ended by itself."""
     loss_warning: float = 0.1
     """Share of the window's images that may be lost, or replaced by newer ones."""
     events: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -123,6 +125,8 @@ def _judge_inference(state: NodeState) -> Report:
         values["last problem"] = summary.last_problem
     if state.configure_error:
         return Report("inference", Level.ERROR, state.configure_error, values)
+    if not state.working:
+        return Report("inference", Level.ERROR, "the inference thread has ended; start the node again", values)
     if state.stalled_s is not None:
         return Report("inference", Level.ERROR, f"a frame has been in work for {state.stalled_s:.1f} s", values)
     if state.lifecycle != "active" or summary is None:

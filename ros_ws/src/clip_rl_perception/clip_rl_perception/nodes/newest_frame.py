@@ -114,10 +114,17 @@ class FrameWorker(Generic[Frame, Prepared]):
             raise RuntimeError("a worker starts only once; make a new one")
         self._running = True
         self._watchdog.start()
-        self._thread = threading.Thread(target=self._run, name="clip_rl_inference", daemon=True)
-        self._ahead = threading.Thread(target=self._run_ahead, name="clip_rl_prepare", daemon=True)
-        self._thread.start()
-        self._ahead.start()
+        thread = threading.Thread(target=self._run, name="clip_rl_inference", daemon=True)
+        ahead = threading.Thread(target=self._run_ahead, name="clip_rl_prepare", daemon=True)
+        thread.start()
+        ahead.start()
+        self._thread, self._ahead = thread, ahead
+
+    @property
+    def alive(self) -> bool:
+        """False when a thread of it has ended though nobody stopped it: then no frame is processed any more."""
+        threads = [thread for thread in (self._thread, self._ahead) if thread is not None]
+        return not self._running or all(thread.is_alive() for thread in threads)
 
     def submit(self, frame: Frame) -> int:
         """Hand over a frame and return at once; how many gave way to it. A stopped worker ignores it, uncounted."""

@@ -36,6 +36,7 @@ from clip_rl_perception.nodes.watchdog import Watchdog
 from clip_rl_perception.ros.declared_parameters import change_checker, declare_all, read, undeclared_overrides
 from clip_rl_perception.ros.parameter_fields import ParameterError
 from clip_rl_perception.ros.ros_types import ROS_TYPES
+from clip_rl_perception.ros.service_manager import ServiceManager
 from clip_rl_perception.ros.spin import serve
 from clip_rl_perception.threads.collection import begin_work, end_work, loading
 from clip_rl_perception.threads.priority import hand_over_quickly
@@ -76,6 +77,9 @@ class PerceptionNode(LifecycleNode):
         self._input: ImageInput | None = None
         self._camera_info: CameraInfoInput | None = None
         self._counter, self._health = FrameCounter(), Health()
+        self._manager = ServiceManager()
+        if self._manager.fault:
+            self.get_logger().error(self._manager.fault)
         self._trouble = ""
         service_group, timer_group = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
         self._lists = ListServices(
@@ -291,7 +295,7 @@ class PerceptionNode(LifecycleNode):
         self.get_logger().warning(f"the stalled frame returned after {seconds:.1f} s")
 
     def _publish_diagnostics(self) -> None:
-        model, watchdog, source = self._model, self._watchdog, self._input
+        model, worker, watchdog, source = self._model, self._worker, self._watchdog, self._input
         state = NodeState(
             lifecycle=self._phase,
             configure_error=self._configure_error,
@@ -305,6 +309,7 @@ class PerceptionNode(LifecycleNode):
             summary=self._health.summary(time.monotonic()),
             stalled_s=watchdog.stalled_for() if watchdog is not None else None,
             stall_timeout_s=self._settings.stall_timeout_s,
+            working=worker is None or worker.alive,
             loss_warning=self._settings.loss_warning,
             events=self._health.events,
         )
@@ -317,6 +322,8 @@ class PerceptionNode(LifecycleNode):
             self.get_logger().warning(f"{input_report.component}: {input_report.message}")
         self._trouble = trouble
         self._diagnostics.publish(diagnostic_array(name, state.engine, stamp, reports))
+        alive = state.working and state.stalled_s is None  # and this timer's thread, which gets here
+        self._manager.report(alive, "; ".join(f"{report.component}: {report.message}" for report in reports))
 
 
 def main(arguments: list[str] | None = None) -> int:

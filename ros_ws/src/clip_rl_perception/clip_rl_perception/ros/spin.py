@@ -25,6 +25,7 @@ from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from clip_rl_perception.ros.service_manager import ServiceManager
 from clip_rl_perception.ros.shutdown import ShutdownSignals
 
 AnyNode = TypeVar("AnyNode", bound=Node)
@@ -168,6 +169,7 @@ def run(node: ClosableNode, *, threads: int) -> int:
     stop.wait()
     # A thread without Python's lock: it fires though one hangs inside the middleware with the lock in its hands.
     faulthandler.dump_traceback_later(END_LIMIT_S, exit=True)
+    ServiceManager().ending()
     executor.shutdown(timeout_sec=END_LIMIT_S / 3)
     spinning.join(END_LIMIT_S / 3)
     node.close()
