@@ -1,7 +1,8 @@
-"""Two perception nodes for a stereo endoscope, left and right, each in its camera's namespace.
+"""Two perception nodes for a stereo endoscope, left and right, and the stereo node that makes points in metres of both.
 
 The defaults follow the da Vinci Research Kit: images on /<rig>/left/image_raw and /<rig>/right/image_raw, masks then on
-/<rig>/left/mask and /<rig>/right/mask. Each node gets half of the machine's cores.
+/<rig>/left/mask and /<rig>/right/mask, points on /<rig>/instruments_3d. Each perception node gets half of the machine's
+cores.
 
 ros2 launch clip_rl_perception stereo.launch.py rig:=davinci
 ros2 launch clip_rl_perception stereo.launch.py rig:=stereo_source image:=image_rect_color
@@ -14,10 +15,17 @@ import sys
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
-from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, GroupAction, IncludeLaunchDescription
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+from launch.actions import (
+    DeclareLaunchArgument,
+    GroupAction,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    SetEnvironmentVariable,
+)
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PythonExpression
+from launch_ros.actions import Node
 
 SHARE = Path(get_package_share_directory("clip_rl_perception"))
 SIDES = ("left", "right")
@@ -67,6 +75,22 @@ ARGUMENTS = [
         default_value="",
         description="rviz: frame_id of the images, with {side} for left and right. Empty: <rig>_{side}_optical.",
     ),
+    DeclareLaunchArgument(
+        "points",
+        default_value="true",
+        choices=["true", "false"],
+        description="true: the stereo node tells where instruments are, in metres; it needs camera_info of both eyes.",
+    ),
+    DeclareLaunchArgument(
+        "shaft_mm",
+        default_value="",
+        description="points: diameter of shafts, as the stereo node's parameter. Empty: not known.",
+    ),
+    DeclareLaunchArgument(
+        "max_skew_ms",
+        default_value="10.0",
+        description="points: how far apart the stamps of both eyes may be, ms.",
+    ),
 ]
 PASSED_ON = (
     "image", "model", "engine", "transport", "threads", "params_file", "autostart",
@@ -76,7 +100,36 @@ PASSED_ON = (
 
 def generate_launch_description() -> LaunchDescription:
     """The launch description that `ros2 launch` asks for."""
-    return LaunchDescription([*ARGUMENTS, *(one_side(side) for side in SIDES)])
+    return LaunchDescription([*ARGUMENTS, *(one_side(side) for side in SIDES), OpaqueFunction(function=stereo_node)])
+
+
+def stereo_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """The node that joins both eyes; images reach it through shared memory, as perception.launch.py has it."""
+    values = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
+    if values["points"] != "true":
+        return []
+    try:
+        skew_ms = float(values["max_skew_ms"])
+    except ValueError:
+        raise RuntimeError(f"max_skew_ms:={values['max_skew_ms']} is not a number of ms, for example 10") from None
+    parameters: dict[str, str | float] = {"shaft_mm": values["shaft_mm"], "max_skew_ms": skew_ms}
+    if values["transport"]:
+        parameters["image_transport"] = values["transport"]
+    profile = str(SHARE / "config" / "fastdds_shm.xml")
+    names = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")  # Fast DDS 2 (jazzy), 3 (kilted)
+    return [
+        *(SetEnvironmentVariable(name, profile) for name in names if not os.environ.get(name)),
+        Node(
+            package="clip_rl_perception",
+            executable="stereo_node",
+            name="stereo_node",
+            namespace=values["rig"],
+            parameters=[parameters],
+            remappings=[(f"{side}/image", f"{side}/{values['image']}") for side in SIDES],
+            output="screen",
+            emulate_tty=True,
+        ),
+    ]
 
 
 def one_side(side: str) -> GroupAction:

@@ -37,6 +37,7 @@ from clip_rl_perception.labels import label_space_names, load_label_space  # noq
 from clip_rl_perception.nodes.diagnostics import NodeState, check  # noqa: E402
 from clip_rl_perception.nodes.health import Health  # noqa: E402
 from clip_rl_perception.nodes.parameters import FIELDS  # noqa: E402
+from clip_rl_perception.rig.rig_parameters import RigParameters  # noqa: E402
 from clip_rl_perception.ros.parameter_fields import When, fields_of  # noqa: E402
 from clip_rl_perception.scene.types import Validity  # noqa: E402
 from clip_rl_perception.viewer.viewer_parameters import ViewerParameters  # noqa: E402
@@ -125,6 +126,21 @@ def viewer_table() -> str:
     return _parameters(fields_of(ViewerParameters))
 
 
+def rig_table() -> str:
+    """Parameters of the stereo node."""
+    return _parameters(fields_of(RigParameters))
+
+
+def constants_table(message: str) -> str:
+    """Constants of one of our messages, from its file."""
+    rows = [
+        [name.split("=")[1], f"`{name.split('=')[0]}`", _sentence(comment)]
+        for name, _, comment in sources.message_fields(MESSAGES / "msg" / f"{message}.msg")
+        if "=" in name
+    ]
+    return _table(("value", "name", "meaning"), rows)
+
+
 def _parameters(fields: dict[str, dataclasses.Field[Any]]) -> str:
     rows = []
     for name, field in fields.items():
@@ -191,8 +207,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "lifecycle": lifecycle_table,
     "diagnostics": diagnostics_table,
     "viewer": viewer_table,
+    "rig": rig_table,
+    "rig-validity": partial(constants_table, "Instrument3DArray"),
+    "rig-source": partial(constants_table, "Keypoint3D"),
     "labels": labels_table,
     **{name: partial(fields_table, name) for name in ("SceneStatus", "InstrumentTag", "Keypoint", "ClassList")},
+    **{name: partial(fields_table, name) for name in ("Instrument3DArray", "Instrument3D", "Keypoint3D")},
     **{f"parameters-{when.name.lower()}": partial(parameters_table, when) for when in When},
     **{f"launch-{name}": partial(launch_table, name) for name in ("perception", "stereo", "replay")},
 }

@@ -19,7 +19,7 @@ RVIZ = ROOT / "ros_ws" / "src" / "clip_rl_perception" / "rviz" / "perception.rvi
 COMMON = ["image", "model", "engine", "transport", "threads", "params_file", "autostart", "viewer"]
 VIEWER = ["viewer_port", "viewer_address", "fixed_frame"]
 PERCEPTION = ["namespace", *COMMON, *VIEWER]
-STEREO = ["rig", *COMMON, *VIEWER]
+STEREO = ["rig", *COMMON, *VIEWER, "points", "shaft_mm", "max_skew_ms"]
 REPLAY = ["bag", "topic", "rate", "lockstep", "labels", "label_map", "out", "play", "model", "engine", "viewer"]
 REPLAY += ["params_file"]
 

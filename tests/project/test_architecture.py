@@ -68,6 +68,7 @@ BELOW["replay"] = LIBRARY
 BELOW["viewer"] = {*GROUND, "scene", "pictures", "sources", "messages", "runs", "ros", "replay"}
 BELOW["ros"] = {*GROUND, "messages"}
 BELOW["nodes"] = {*LIBRARY, "ros"}
+BELOW["rig"] = {*LIBRARY, "ros", "nodes"}
 BELOW["predict"] = LIBRARY
 BELOW["harness"] = {*LIBRARY, "replay", "ros"}
 BELOW["demo"] = {*LIBRARY, "replay"}
@@ -92,7 +93,7 @@ for level, floor in enumerate(TRAINING_FLOORS):
     lower = {f"training.{part}" for below in TRAINING_FLOORS[:level] for part in below}
     BELOW |= {f"training.{part}": {*LIBRARY, "replay", *lower} for part in floor}
 BELOW["training.fuzzing"] |= {"stress"}
-NODE_FOLDERS = {"nodes", "harness", "ros", "viewer"}
+NODE_FOLDERS = {"nodes", "rig", "harness", "ros", "viewer"}
 """Where rclpy may be imported; in `viewer` by the node alone."""
 
 ROS = {

@@ -72,7 +72,10 @@ def graph(tester: Tester, node: str, namespace: str) -> Rights:
 
 def here(namespace: str) -> set[str]:
     """What the perception node has only where a package is installed that is not."""
-    packages = {"vision_msgs": ("detections", "label_info"), "visualization_msgs": ("markers", "camera_info")}
+    packages = {
+        "vision_msgs": ("detections", "label_info"),
+        "visualization_msgs": ("markers", "camera_info", "markers_3d"),
+    }
     missing = [names for package, names in packages.items() if importlib.util.find_spec(package) is None]
     return {f"/{namespace}/{name}" for names in missing for name in names}
 
@@ -122,7 +125,7 @@ def started(folder: Path, module: str, namespace: str, *arguments: str) -> Itera
 
 
 def test_every_policy_is_held_here() -> None:
-    held = {"perception", "player", "recorder", "evaluator", "viewer", "bench", "operator"}
+    held = {"perception", "player", "recorder", "evaluator", "viewer", "bench", "operator", "stereo"}
     assert {path.name.removesuffix(".policy.xml") for path in POLICIES.iterdir()} == held
 
 
@@ -175,6 +178,15 @@ def test_bench(tester: Tester, tmp_path: Path) -> None:
     ):
         hold(tester, "bench", "bench_cameras", ["policy_camera", "policy_jpeg"])
         hold(tester, "bench", "arrivals", ["policy_witness"])
+
+
+def test_stereo(tester: Tester, tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        for transport in ("raw", "compressed"):
+            given = [f"image_transport:={transport}", "use_sim_time:=true"]
+            arguments = ["--ros-args", *(part for each in given for part in ("-p", each))]
+            stack.enter_context(started(tmp_path, "rig.stereo_node", f"policy_stereo_{transport}", *arguments))
+        hold(tester, "stereo", "stereo_node", ["policy_stereo_raw", "policy_stereo_compressed"])
 
 
 def test_viewer(tester: Tester, tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ setup(
     entry_points={
         "console_scripts": [
             f"perception_node = {PACKAGE}.nodes.perception_node:main",
+            f"stereo_node = {PACKAGE}.rig.stereo_node:main",
             f"player_node = {PACKAGE}.harness.player_node:main",
             f"recorder_node = {PACKAGE}.harness.recorder_node:main",
             f"evaluator_node = {PACKAGE}.harness.evaluator_node:main",

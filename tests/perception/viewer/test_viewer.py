@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 from clip_rl_perception.labels import load_label_space
+from clip_rl_perception.ros.joining import StampJoiner
 from clip_rl_perception.runs.observer import SeenFrame
 from clip_rl_perception.runs.run_record import FrameRecord
 from clip_rl_perception.scene.types import Box, Instrument, Validity
 from clip_rl_perception.viewer import layout, page
 from clip_rl_perception.viewer.connections import established
 from clip_rl_perception.viewer.frame_view import FrameView
-from clip_rl_perception.viewer.joining import StampJoiner
 from clip_rl_perception.viewer.sdk import ViewerError, rerun
 
 LABELS = load_label_space("endovis2018-type")

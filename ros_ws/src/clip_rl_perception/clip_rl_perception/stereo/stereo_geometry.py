@@ -7,6 +7,7 @@ Both eyes are thought of as looking through the same virtual camera, whose rows 
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import numpy.typing as npt
@@ -100,6 +101,7 @@ def stereo_geometry(
     return StereoGeometry(*eyes, baseline_m or baseline)
 
 
-def one_eye_geometry(left: CameraInfo, size: tuple[int, int], *, rectified: bool) -> EyeGeometry:
-    """The left eye alone. Raises `GeometryError`."""
-    return eye_geometry("left", left, size, rectified=rectified)
+def lone_geometry(left: CameraInfo, size: tuple[int, int], *, rectified: bool) -> StereoGeometry:
+    """The left eye alone, in place of both: the baseline is NaN. Raises `GeometryError`."""
+    eye = eye_geometry("left", left, size, rectified=rectified)
+    return StereoGeometry(eye, eye, math.nan)

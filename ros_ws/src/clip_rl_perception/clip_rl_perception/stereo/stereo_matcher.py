@@ -23,6 +23,8 @@ from clip_rl_perception.stereo.stereo_geometry import StereoGeometry
 
 REMEMBERED = 30
 """Moments after which a pair that was not seen again is forgotten."""
+KEYPOINTS_OFF = 0.003
+"""How far off keypoints are at first, standard deviation as a part of the image's width."""
 AGREEMENT = (0.6, 1.6)
 """Distance by stereo over that by the shaft's width: outside, one of the two is wrong."""
 
@@ -37,8 +39,8 @@ class StereoConfig:
     """Greatest distance of an instrument."""
     calibration_px: float = 0.3
     """How far calibration shifts places and disparities, standard deviation, px of the left image."""
-    keypoint_px: float = 0.003
-    """How far off keypoints are until it is known better, standard deviation as a part of the image's width."""
+    keypoint_px: float = 0.0
+    """How far off keypoints are until it is known better, standard deviation, px; 0: `KEYPOINTS_OFF` of the width."""
     shafts: ShaftSizes = dataclasses.field(default_factory=ShaftSizes)
     """Diameters of shafts."""
     pairing: PairingConfig = dataclasses.field(default_factory=PairingConfig)
@@ -53,7 +55,7 @@ class StereoMatcher:
         self._past: dict[int, tuple[int, int]] = {}
         """(right track, moment) by left track."""
         self._moment = 0
-        self._noise = KeypointNoise(config.keypoint_px * geometry.left.size[0])
+        self._noise = KeypointNoise(config.keypoint_px or KEYPOINTS_OFF * geometry.left.size[0])
 
     def match(self, left: EyeView, right: EyeView, *, skew_s: float = 0.0) -> SpaceScene:
         """All instruments of a moment.

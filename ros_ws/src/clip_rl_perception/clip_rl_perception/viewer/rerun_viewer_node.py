@@ -29,12 +29,12 @@ from clip_rl_perception.messages.message_types import stamp_in, stamp_of
 from clip_rl_perception.messages.scene_messages import Status, instruments_of, status_of
 from clip_rl_perception.pictures.image_codec import ImageError, decode_message
 from clip_rl_perception.ros.declared_parameters import declare_all
+from clip_rl_perception.ros.joining import STATUS, StampJoiner
 from clip_rl_perception.ros.qos import best_effort, latched
 from clip_rl_perception.ros.spin import serve
 from clip_rl_perception.ros.transport_topics import transport_topic
 from clip_rl_perception.scene.types import Validity
 from clip_rl_perception.viewer.frame_view import FrameView
-from clip_rl_perception.viewer.joining import STATUS, StampJoiner
 from clip_rl_perception.viewer.rerun_scene import RerunScene
 from clip_rl_perception.viewer.sdk import rerun
 from clip_rl_perception.viewer.server import RerunServer

@@ -1,0 +1,1 @@
+"""The stereo node: the topics of two eyes to instruments in space."""

@@ -1,0 +1,139 @@
+"""What one eye's perception node and camera say, brought together by stamp."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from clip_rl_interfaces.msg import InstrumentTagArray, SceneStatus
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import CameraInfo as CameraInfoMessage
+from sensor_msgs.msg import CompressedImage, Image
+
+from clip_rl_perception.messages.message_types import stamp_in, stamp_of
+from clip_rl_perception.messages.scene_messages import Status, instruments_of, status_of
+from clip_rl_perception.pictures.image_codec import ImageError, decode_message
+from clip_rl_perception.ros.joining import STATUS, StampJoiner
+from clip_rl_perception.ros.qos import best_effort, reliable
+from clip_rl_perception.ros.transport_topics import topic_beside, transport_topic
+from clip_rl_perception.scene.types import Validity
+from clip_rl_perception.stereo.camera_geometry import CameraInfo
+from clip_rl_perception.stereo.eye_view import EyeView, Words
+
+PICTURES = best_effort(4)
+"""Images wait for the tags of their stamp: a few deep, as the perception node takes its time."""
+RESULTS = reliable(10)
+INFO = best_effort(1)
+IMAGES: dict[str, tuple[type, str]] = {"raw": (Image, "image"), "compressed": (CompressedImage, "image/compressed")}
+WAITING = 12
+"""Frames of an eye that may wait for their status."""
+PARTS = frozenset((STATUS, "image", "tags", "instances"))
+
+
+@dataclasses.dataclass(frozen=True)
+class EyeFrame:
+    """All that was said of one frame of an eye."""
+
+    status: Status
+    header: Any
+    """Of the image."""
+    parts: Mapping[str, bytes]
+    """Messages as they came: image, tags, instances, those that are there."""
+
+
+class EyeInput:
+    """Subscriptions of one eye.
+
+    Args:
+        node: gets them.
+        side: "left" or "right", which stands before the names of the topics.
+        transport: a key of `IMAGES`.
+        arrived: gets each frame with its stamp, ns, when its status and all that goes with it are there.
+    """
+
+    def __init__(self, node: Node, side: str, transport: str, arrived: Callable[[str, int, EyeFrame], None]) -> None:
+        self.side = side
+        self._arrived = arrived
+        self._joiner = StampJoiner(_wanted, depth=WAITING)
+        self._kind = IMAGES[transport][0]
+        topic = transport_topic(node, f"{side}/{IMAGES[transport][1]}")
+        self.topic = str(node.resolve_topic_name(topic))
+        """Of the images, after remapping."""
+        self.info_topic = str(node.resolve_topic_name(_info_topic(node, side, self.topic)))
+        """Of the calibration, after remapping."""
+        self.info: CameraInfo | None = None
+        """The newest calibration; None while none came."""
+        self._listen(node, self._kind, topic, "image", PICTURES)
+        self._listen(node, InstrumentTagArray, f"{side}/instruments", "tags", RESULTS)
+        self._listen(node, Image, f"{side}/instances", "instances", PICTURES)
+        node.create_subscription(SceneStatus, f"{side}/status", self._on_status, copy.copy(RESULTS))
+        node.create_subscription(CameraInfoMessage, self.info_topic, self._on_info, copy.copy(INFO))
+
+    def view(self, frame: EyeFrame) -> EyeView:
+        """A frame's image, instances and tags.
+
+        Raises:
+            ImageError: the image or the instances are missing or not usable; one line says why.
+        """
+        if "image" not in frame.parts:
+            raise ImageError(f"no image of this stamp came from {self.topic}; is it lost on its way?")
+        image = decode_message(deserialize_message(frame.parts["image"], self._kind), as_view=True)
+        tags: Any = deserialize_message(frame.parts["tags"], InstrumentTagArray) if "tags" in frame.parts else None
+        instances = _words(deserialize_message(frame.parts["instances"], Image)) if "instances" in frame.parts else None
+        found = instruments_of(tags) if tags is not None else ()
+        names = tuple(tag.class_name for tag in tags.instruments) if tags is not None else ()
+        return EyeView(image, instances, found, names)
+
+    def _listen(self, node: Node, kind: type, topic: str, part: str, profile: QoSProfile) -> None:
+        """Messages are kept as bytes: only those of frames that are used are deserialised."""
+        node.create_subscription(
+            kind,
+            topic,
+            lambda data: self._put(part, stamp_in(data), data),
+            copy.copy(profile),
+            raw=True,
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+
+    def _on_status(self, message: SceneStatus) -> None:
+        self._put(STATUS, stamp_of(message), message)
+
+    def _on_info(self, message: CameraInfoMessage) -> None:
+        self.info = CameraInfo.of(message)
+
+    def _put(self, part: str, stamp_ns: int, value: Any) -> None:
+        for stamp, parts in self._joiner.put(part, stamp_ns, value):
+            message = parts.pop(STATUS)
+            self._arrived(self.side, stamp, EyeFrame(status_of(message), message.header, parts))
+
+
+def _info_topic(node: Node, side: str, image: str) -> str:
+    beside = topic_beside(node, image, "camera_info")
+    named = f"{side}/camera_info"
+    remapped = node.resolve_topic_name(named) != node.resolve_topic_name(named, only_expand=True)
+    return named if remapped else beside
+
+
+def _wanted(parts: Mapping[str, Any]) -> frozenset[str]:
+    if parts[STATUS].validity == int(Validity.INVALID_INPUT):
+        return frozenset((STATUS,))  # there will be nothing else
+    return PARTS
+
+
+def _words(message: Any) -> Words:
+    """uint16 (height, width) of a mono16 Image: a view of its data."""
+    size = message.step * message.height
+    if message.encoding != "mono16" or message.step < 2 * message.width or not 0 < size <= len(message.data):
+        raise ImageError(
+            f"instances are {message.encoding or 'of no encoding'}, {message.width}x{message.height}, "
+            f"{message.step} bytes a row; expected mono16 of the perception node"
+        )
+    kind = ">u2" if message.is_bigendian else "<u2"
+    rows = np.frombuffer(message.data, np.uint8)[:size].reshape(message.height, message.step)
+    return np.asarray(np.ascontiguousarray(rows[:, : 2 * message.width]).view(kind), np.uint16)

@@ -1,0 +1,192 @@
+"""stereo_node: instruments in metres from what the perception nodes of two eyes say of the same moment.
+
+It takes images, instances, tags, status and camera_info of both eyes, brings together what is of one stamp and which
+stamps are of one moment, and publishes `instruments_3d` for every frame of the left eye: points, or a reason.
+
+    ros2 run clip_rl_perception stereo_node --ros-args -r __ns:=/davinci -r left/image:=left/image_raw \
+        -r right/image:=right/image_raw -p shaft_mm:='8.4'
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from typing import Any
+
+from clip_rl_interfaces.msg import Instrument3DArray
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.qos_overriding_options import InvalidQosOverridesError
+
+from clip_rl_perception.messages.space_messages import space_message
+from clip_rl_perception.nodes.diagnostics import Level, diagnostic_array
+from clip_rl_perception.nodes.markers import markers_available
+from clip_rl_perception.nodes.publishers import send_in_background, wanted
+from clip_rl_perception.pictures.image_codec import ImageError
+from clip_rl_perception.rig.eye_input import EyeFrame, EyeInput
+from clip_rl_perception.rig.moments import MomentSolver, doubts_of
+from clip_rl_perception.rig.rig_health import RigHealth
+from clip_rl_perception.rig.rig_parameters import RigParameters
+from clip_rl_perception.rig.stamp_pairing import Moment, StampPairer
+from clip_rl_perception.ros.declared_parameters import declare_all, undeclared_overrides
+from clip_rl_perception.ros.parameter_fields import ParameterError
+from clip_rl_perception.ros.qos import reliable
+from clip_rl_perception.ros.ros_types import ROS_TYPES
+from clip_rl_perception.ros.spin import serve
+from clip_rl_perception.scene.types import Validity
+from clip_rl_perception.stereo.space_types import SpaceScene, SpaceValidity
+
+LOOK_PERIOD_S = 0.02
+"""How often it is seen whether a frame has waited long enough."""
+RESULT_QOS = reliable(5)
+VIEW_QOS = reliable(1)
+
+
+class StereoNode(Node):
+    """See the module; topics and parameters are in docs/ros_interface.md."""
+
+    def __init__(self, **node_options: Any) -> None:
+        """Subscribe and publish.
+
+        Raises:
+            ParameterError: a parameter is not possible.
+        """
+        send_in_background()
+        super().__init__("stereo_node", **node_options)
+        self._settings = declare_all(self, RigParameters, whole_numbers=True)
+        config = self._settings.config()
+        self._health = RigHealth()
+        self._pairer: StampPairer[EyeFrame] = StampPairer(
+            round(self._settings.max_skew_ms * 1e6), round(self._settings.max_wait_ms * 1e6)
+        )
+        sides = ("left", "right") if self._settings.eyes == "both" else ("left",)
+        self._eyes = {side: EyeInput(self, side, self._settings.image_transport, self._on_frame) for side in sides}
+        rectified = self._settings.rectified
+        self._solver = MomentSolver(
+            config,
+            rectified="rect" in self._eyes["left"].topic if rectified == "auto" else rectified == "yes",
+            baseline_m=self._settings.baseline_mm * 1e-3,
+            changed=self._on_calibration,
+        )
+        self._points = self.create_publisher(Instrument3DArray, "instruments_3d", RESULT_QOS)
+        self._markers: Any = None
+        if markers_available():
+            from visualization_msgs.msg import MarkerArray
+
+            self._markers = self.create_publisher(MarkerArray, "markers_3d", VIEW_QOS)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._trouble = ""
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(LOOK_PERIOD_S, self._look, clock=steady)
+        self.create_timer(1.0, self._report, clock=steady)
+        for name in undeclared_overrides(self):
+            self.get_logger().warning(f"parameter '{name}' was given but is not known; is it misspelt?")
+        topics = ", ".join(eye.topic for eye in self._eyes.values())
+        self.get_logger().info(f"listening to {topics} and what goes with them")
+
+    def close(self) -> None:
+        """Nothing runs beside the executor."""
+
+    # ---------------------------------------------------------------- frames
+
+    def _on_frame(self, side: str, stamp_ns: int, frame: EyeFrame) -> None:
+        self._health.frame(side, time.monotonic())
+        if self._settings.eyes == "left":
+            self._solve(Moment(stamp_ns, frame, None, 0, False))
+            return
+        for moment in self._pairer.put(side, stamp_ns, frame, time.monotonic_ns()):
+            self._solve(moment)
+
+    def _look(self) -> None:
+        for moment in self._pairer.waited(time.monotonic_ns()):
+            self._solve(moment)
+
+    def _solve(self, moment: Moment[EyeFrame]) -> None:
+        begun = time.monotonic()
+        left, right = moment.left, moment.right
+        alone = self._alone(moment)
+        if right is not None and right.status.validity is Validity.INVALID_INPUT:
+            alone, right = f"the right eye's frame was rejected: {right.status.reason}", None
+        skew_ms = moment.skew_ms if right is not None else math.nan
+        if left.status.validity is Validity.INVALID_INPUT:
+            reason = f"the left eye's frame was rejected: {left.status.reason}"
+            scene = SpaceScene(SpaceValidity.INVALID_INPUT, reason, skew_ms=skew_ms)
+        else:
+            scene = self._scene(left, right, skew_ms, alone)
+        total_ms = (time.monotonic() - begun) * 1e3
+        age_ms = (self.get_clock().now().nanoseconds - moment.stamp_ns) * 1e-6
+        right_header = right.header if right is not None else None
+        self._points.publish(
+            space_message(left.header, right_header, scene, ROS_TYPES, total_ms=total_ms, age_ms=age_ms)
+        )
+        self._health.scene(scene, time.monotonic(), total_ms, age_ms)
+        if self._markers is not None and wanted(self._markers):
+            from clip_rl_perception.rig.space_markers import space_markers
+
+            self._markers.publish(space_markers(left.header, scene))
+
+    def _scene(self, left: EyeFrame, right: EyeFrame | None, skew_ms: float, alone: str) -> SpaceScene:
+        infos = self._eyes["left"].info, self._eyes["right"].info if "right" in self._eyes else None
+        try:
+            ours = self._eyes["left"].view(left)
+        except ImageError as error:
+            return SpaceScene(SpaceValidity.INVALID_INPUT, f"left eye: {error}", skew_ms=skew_ms)
+        theirs = None
+        if right is not None:
+            try:
+                theirs = self._eyes["right"].view(right)
+            except ImageError as error:
+                alone = f"right eye: {error}"
+        doubts = doubts_of(
+            left.status.validity, left.status.reason,
+            right.status.validity if right is not None else None, right.status.reason if right is not None else "",
+        )  # fmt: skip
+        return self._solver.solve(ours, theirs, infos, skew_ms=skew_ms, alone=alone, doubts=doubts)
+
+    def _alone(self, moment: Moment[EyeFrame]) -> str:
+        """Why a moment has no right frame; empty where it has one."""
+        if moment.right is not None:
+            return ""
+        if self._settings.eyes == "left":
+            return "the right eye is not used (eyes: left)"
+        if not moment.seen:
+            return f"no frame of the right eye has come; expected {self._eyes['right'].topic} and its perception node"
+        way = "later" if moment.skew_ms > 0 else "earlier"
+        return (
+            f"no frame of the right eye within {self._settings.max_skew_ms:g} ms: the nearest is "
+            f"{abs(moment.skew_ms):.1f} ms {way}; let both cameras be triggered together and both nodes keep up, "
+            "or raise max_skew_ms"
+        )
+
+    # ---------------------------------------------------------------- health
+
+    def _on_calibration(self, text: str) -> None:
+        self._health.changed(time.monotonic())
+        self._health.calibration = text
+        self.get_logger().info(f"calibration: {text}")
+
+    def _report(self) -> None:
+        topics = {side: eye.topic for side, eye in self._eyes.items()}
+        report = self._health.report(topics, time.monotonic())
+        trouble = "".join(letter for letter in report.message if not letter.isdigit() and letter != ".")
+        trouble = trouble if report.level is Level.WARN else ""
+        if trouble and trouble != self._trouble:  # once, not with every new number
+            self.get_logger().warning(report.message)
+        self._trouble = trouble
+        stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(
+            diagnostic_array(self.get_fully_qualified_name().strip("/"), "stereo rig", stamp, [report])
+        )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point of the executable `stereo_node`: 0 after a signal, 2 for an impossible parameter."""
+    return serve(
+        StereoNode, arguments, name="stereo_node", threads=1, refused=(ParameterError, InvalidQosOverridesError)
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

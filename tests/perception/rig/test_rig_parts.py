@@ -1,0 +1,188 @@
+"""What the stereo node is made of, without ROS: pairing by stamps, parameters, calibrations in force, diagnostics."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from clip_rl_perception.nodes.diagnostics import Level
+from clip_rl_perception.rig.moments import MomentSolver, doubts_of
+from clip_rl_perception.rig.rig_health import RigHealth
+from clip_rl_perception.rig.rig_parameters import RigParameters, shaft_diameters
+from clip_rl_perception.rig.stamp_pairing import KEPT, Moment, StampPairer
+from clip_rl_perception.ros.parameter_fields import ParameterError
+from clip_rl_perception.scene.types import Validity
+from clip_rl_perception.stereo.eye_view import EyeView
+from clip_rl_perception.stereo.space_types import SpaceScene, SpaceValidity
+from clip_rl_perception.stereo.stereo_matcher import StereoConfig
+from stereo_scene import Rig
+
+MS = 1_000_000
+
+
+def pairer() -> StampPairer[str]:
+    return StampPairer(10 * MS, 200 * MS)
+
+
+def told(moments: list[Moment[str]]) -> list[tuple[str, str | None]]:
+    return [(moment.left, moment.right) for moment in moments]
+
+
+# ---------------------------------------------------------------- stamps
+
+
+@pytest.mark.parametrize("order", [("left", "right"), ("right", "left")])
+def test_equal_stamps_are_known_at_once(order: tuple[str, str]) -> None:
+    pairs = pairer()
+    assert pairs.put(order[0], 100 * MS, order[0], 0) == []
+    (moment,) = pairs.put(order[1], 100 * MS, order[1], 0)
+    assert (moment.left, moment.right, moment.skew_ms) == ("left", "right", 0.0)
+
+
+def test_the_nearest_of_several_is_taken_and_only_once() -> None:
+    pairs = pairer()
+    pairs.put("right", 93 * MS, "before", 0)
+    pairs.put("right", 104 * MS, "after", 0)
+    (moment,) = pairs.put("left", 100 * MS, "left", 0)
+    assert (moment.right, moment.skew_ms) == ("after", 4.0)
+    (moment,) = pairs.put("left", 101 * MS, "next", 0) or pairs.waited(200 * MS)
+    assert moment.right == "before"
+
+
+def test_a_nearer_one_may_still_come() -> None:
+    pairs = pairer()
+    pairs.put("right", 94 * MS, "early", 0)
+    assert pairs.put("left", 100 * MS, "left", 0) == []
+    assert told(pairs.put("right", 101 * MS, "late", 5 * MS)) == [("left", "late")]
+
+
+def test_waiting_ends() -> None:
+    pairs = pairer()
+    pairs.put("right", 94 * MS, "early", 0)
+    pairs.put("left", 100 * MS, "left", 7)
+    assert pairs.waited(200 * MS) == []
+    assert told(pairs.waited(200 * MS + 7)) == [("left", "early")]
+
+
+def test_too_far_apart() -> None:
+    pairs = pairer()
+    pairs.put("left", 100 * MS, "left", 0)
+    (moment,) = pairs.put("right", 116 * MS, "right", 0)
+    assert (moment.right, moment.skew_ms, moment.seen) == (None, 16.0, True)
+    assert told(pairs.put("left", 116 * MS, "next", 0)) == [("next", "right")]
+
+
+def test_an_eye_that_never_came() -> None:
+    pairs = pairer()
+    pairs.put("left", 100 * MS, "left", 0)
+    (moment,) = pairs.waited(300 * MS)
+    assert (moment.right, moment.seen) == (None, False)
+
+
+def test_moments_keep_their_order() -> None:
+    pairs = pairer()
+    pairs.put("left", 100 * MS, "one", 0)
+    pairs.put("left", 133 * MS, "two", 0)
+    assert told(pairs.put("right", 133 * MS, "of two", 0)) == [("one", None), ("two", "of two")]
+
+
+def test_a_clock_that_is_set_back() -> None:
+    pairs = pairer()
+    for number in range(3):
+        pairs.put("left", 10_000 * MS + number, f"old {number}", 0)
+        pairs.put("right", 20_000 * MS + number, "old", 0)
+    pairs.put("right", 100 * MS, "right", 0)
+    assert told(pairs.put("left", 100 * MS, "left", 0))[-1] == ("left", "right")
+
+
+def test_an_eye_without_the_other_does_not_fill_memory() -> None:
+    pairs = pairer()
+    for number in range(10 * KEPT):
+        pairs.put("right", number * 33 * MS, "right", 0)
+    assert len(pairs._right) == KEPT
+
+
+# ---------------------------------------------------------------- parameters
+
+
+def test_diameters() -> None:
+    assert shaft_diameters("") == (0.0, ())
+    assert shaft_diameters("8.4") == (8.4, ())
+    assert shaft_diameters(" 8.4 , clip-applier: 10, suction-instrument:5") == (
+        8.4, (("clip-applier", 10.0), ("suction-instrument", 5.0)),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["thick", "clip-applier:", "-8", "nan", "8.4 mm", "1e9"])
+def test_diameters_that_are_none(text: str) -> None:
+    with pytest.raises(ParameterError, match=r"shaft_mm: .* is no diameter; expected 0.1 to 100 mm"):
+        shaft_diameters(text)
+
+
+def test_parameters_become_the_matcher_s() -> None:
+    config = RigParameters(near_mm=30.0, far_mm=200.0, shaft_mm="8", keypoint_px=2.0).config()
+    assert (config.near_m, config.far_m, config.shafts.diameter_mm, config.keypoint_px) == (0.03, 0.2, 8.0, 2.0)
+    with pytest.raises(ParameterError, match="near_mm: 300 lies beyond far_mm, 300"):
+        RigParameters(near_mm=300.0).config()
+
+
+# ---------------------------------------------------------------- calibrations
+
+
+def test_a_calibration_is_told_once_and_again_when_it_changes() -> None:
+    words: list[str] = []
+    solver = MomentSolver(StereoConfig(), rectified=False, baseline_m=0.0, changed=words.append)
+    rig = Rig()
+    view = EyeView(np.zeros((512, 640, 3), np.uint8), None, ())
+    infos = rig.info(0), rig.info(1)
+
+    def solve(*given: object, right: EyeView | None = view) -> SpaceScene:
+        return solver.solve(view, right, given, skew_ms=0.0, alone="late", doubts="")  # type: ignore[arg-type]
+
+    assert solve(None, None).reason.startswith("no camera_info of the left eye came")
+    assert solve(infos[0], None).reason.startswith("no camera_info of the right eye came")
+    assert solve(infos[0], None, right=None).validity is SpaceValidity.ONE_EYE
+    assert solve(*infos).validity is SpaceValidity.OK and solve(*infos).validity is SpaceValidity.OK
+    assert words == [
+        "left eye alone, focal length 520 px, raw images".replace("raw", "rectified"),
+        "baseline 5.00 mm, focal length 520 px, rectified images",
+    ]
+    assert solve(*infos, right=None).reason == "late" and len(words) == 2
+    bad = dataclasses.replace(infos[1], p=infos[0].p)
+    for _ in range(2):
+        scene = solve(infos[0], bad)
+        assert scene.validity is SpaceValidity.UNCALIBRATED and "baseline is 0" in scene.reason
+    assert len(words) == 3
+    assert solve(*infos).baseline == pytest.approx(0.005)
+
+
+def test_what_statuses_say_against_a_moment() -> None:
+    assert doubts_of(Validity.OK, "", Validity.OK, "") == "" == doubts_of(Validity.OK, "", None, "")
+    assert doubts_of(Validity.OK, "", Validity.STALE, "600 ms old") == "right eye STALE: 600 ms old"
+
+
+# ---------------------------------------------------------------- diagnostics
+
+
+def test_reports() -> None:
+    health = RigHealth()
+    report = health.report({"left": "/l"}, 100.0)
+    assert (report.level, report.message) == (Level.WARN, "no frame of the left and the right eye")
+    health.calibration = "baseline 5 mm"
+    for number in range(10):
+        at = 100.0 + number
+        health.frame("left", at)
+        health.frame("right", at)
+        health.scene(SpaceScene(SpaceValidity.OK, skew_ms=2.0), at, 3.0, 40.0)
+    report = health.report({"left": "/l", "right": "/r"}, 109.5)
+    assert (report.level, report.message) == (Level.OK, "1.0 Hz, baseline 5 mm")
+    assert report.values["skew median, max (ms)"] == "2.0, 2.0" and report.values["right rate (Hz)"] == "1.0"
+    health.scene(SpaceScene(SpaceValidity.ONE_EYE, "late", skew_ms=math.nan), 109.6, 3.0, 40.0)
+    report = health.report({}, 109.7)
+    assert (report.level, report.message) == (Level.WARN, "1 of 11 moments not OK: late")
+    health.changed(109.7)
+    health.changed(109.8)
+    assert "camera_info changed 2 times" in health.report({}, 109.9).message
+    assert health.report({}, 200.0).message == "no frame of the left and the right eye"
