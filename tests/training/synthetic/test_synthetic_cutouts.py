@@ -13,8 +13,9 @@ from clip_rl_training.commands import synth
 from clip_rl_training.synthetic.drawing.synthetic_errors import SynthError
 from clip_rl_training.synthetic.drawing.user_images import load_backgrounds, load_cutouts
 from clip_rl_training.synthetic.operation import SyntheticOperation
-from clip_rl_training.synthetic.scene import render_scene, sample_scene
+from clip_rl_training.synthetic.scene import render_scene
 from clip_rl_training.synthetic.scene_config import SceneConfig
+from clip_rl_training.synthetic.scene_state import sample_scene
 from clip_rl_training.synthetic.stills import render_still
 
 GREEN = (0, 200, 0)

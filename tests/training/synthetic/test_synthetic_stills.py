@@ -9,7 +9,8 @@ import pytest
 from clip_rl_perception.labels import UNLABELLED, load_label_space
 from clip_rl_training.synthetic import TYPE_NAMES, SceneConfig, SyntheticFrame, render_still
 from clip_rl_training.synthetic.drawing.rendered_frame import PROBE, SUCTION, scene_class
-from clip_rl_training.synthetic.scene import render_scene, sample_scene
+from clip_rl_training.synthetic.scene import render_scene
+from clip_rl_training.synthetic.scene_state import sample_scene
 
 SMALL = SceneConfig(height=96, width=128)
 INSTRUMENT_SCENE_CLASSES = (1, 2, 3, 9, 11)

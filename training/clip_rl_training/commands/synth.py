@@ -2,6 +2,7 @@
 
 clip-rl synth frames --out DIR   videos in the layout of EndoVis 2018; run again to resume
                                  --backgrounds DIR --cutouts DIR: of your own pictures; see user_images.py
+clip-rl synth stereo --out DIR   the same of both eyes of a stereo endoscope, with calibrations and keypoints in metres
 clip-rl synth cutouts --meshes DIR --out DIR   cut-outs of instruments that you have as meshes
 clip-rl synth bag --out DIR      one video as a rosbag2 (mcap) with JPEG images and label images
 """
@@ -27,8 +28,9 @@ from clip_rl_training.synthetic.drawing.synthetic_errors import SynthError
 from clip_rl_training.synthetic.drawing.user_images import load_backgrounds, load_cutouts
 from clip_rl_training.synthetic.meshes.mesh_instrument import load_mesh_instruments
 from clip_rl_training.synthetic.meshes.mesh_rendering import write_mesh_cutouts
-from clip_rl_training.synthetic.operation import showcase, typed_videos
+from clip_rl_training.synthetic.operation import showcase, stereo_videos, typed_videos
 from clip_rl_training.synthetic.scene_config import SceneConfig
+from clip_rl_training.synthetic.stereo_set import StereoSet
 from clip_rl_training.synthetic.synthetic_bag import write_bag
 from clip_rl_training.synthetic.write_video import write_sequences
 
@@ -99,6 +101,42 @@ class Frames(_Video):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Stereo(_Video):
+    """Videos of both eyes of a stereo endoscope, with calibrations and keypoints in metres; run again to resume."""
+
+    size: Annotated[tuple[int, int], Option(type=_size, help="WIDTHxHEIGHT in px, default 1280x1024")] = (1280, 1024)
+    """(width, height)."""
+    sequences: int = 4
+    """Number of videos."""
+    frames: int = 50
+    """Frames per video."""
+    baseline: Annotated[tuple[float, ...], Option(nargs=2, metavar=("LEAST", "MOST"))] = (4.0, 6.0)
+    """Between the eyes, mm: each video's own."""
+    distance: Annotated[tuple[float, ...], Option(nargs=2, metavar=("LEAST", "MOST"))] = (40.0, 160.0)
+    """Of the ends of shafts from the lens, mm."""
+    calibration_error: Annotated[float, Option(metavar="PX")] = 0.0
+    """What the written calibrations are wrong by, px: principal points, and focal lengths at the border."""
+
+    def write(self) -> Iterator[tuple[int, int]]:
+        """Yields (pairs done, pairs in all)."""
+        eyes = StereoSet(_pair(self.baseline), _pair(self.distance), self.calibration_error)
+        config = stereo_videos(self.size[1], self.size[0], self.rate, *eyes.distance_mm)
+        return write_sequences(
+            self.out,
+            config,
+            seed=self.seed,
+            sequences=self.sequences,
+            frames=self.frames,
+            workers=self.workers,
+            stereo=eyes,
+        )
+
+
+def _pair(values: tuple[float, ...]) -> tuple[float, float]:
+    return values[0], values[1]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Cutouts:
     """Cut-outs of your instruments' meshes in random poses, for --cutouts; run again to resume."""
 
@@ -137,7 +175,7 @@ class Bag(_Video):
         )
 
 
-def run(options: Frames | Cutouts | Bag) -> int:
+def run(options: Frames | Stereo | Cutouts | Bag) -> int:
     """Run ``clip-rl synth``; returns the exit status. Raises `SynthError` for what the user can mend."""
     cv2.setNumThreads(1)
     try:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.bags.bag_inputs import BagInput
+from clip_rl_perception.bags.bag_inputs import BagInput, cameras_beside
 from clip_rl_perception.cli_types import WidthByHeight
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import load_label_space
@@ -103,12 +103,13 @@ def open_inputs(
         part = dataset.only([sequence])
         left = DatasetSource(part, rate_hz)
         other = DatasetSource(part, rate_hz, right=True) if options.stereo else None
-        inputs.append(BagInput(sequence.replace("/", "_"), left, dataset.label_space, other))
+        cameras = cameras_beside(part.items[0].image.parents[1]) if options.stereo else ()
+        inputs.append(BagInput(sequence.replace("/", "_"), left, dataset.label_space, other, cameras))
     return inputs
 
 
 class DatasetSource:
-    """Frames of one sequence of a dataset, with their labels; or the right eye's, without."""
+    """Frames of one sequence of a dataset, with their labels; or the right eye's, with its own where there are some."""
 
     def __init__(self, dataset: SegmentationDataset, rate_hz: float | None, *, right: bool = False) -> None:
         """Read the first frame; raises `SourceError` where none can be read.
@@ -116,17 +117,26 @@ class DatasetSource:
         Args:
             dataset: one sequence.
             rate_hz: frames per second; None takes `DEFAULT_RATE`.
-            right: images of ``right_frames`` instead of ``left_frames``.
+            right: images of ``right_frames`` instead of ``left_frames``, with masks of folders called as those of the
+                left eye, ``right_`` before.
         """
+        if right:
+            items = tuple(map(_right_item, dataset.items))
+            dataset = dataclasses.replace(dataset, items=items)
         self.left_out: list[LeftOut] = []
         self.problems: list[str] = list(dataset.problems) if not right else []
+        masks = [mask.is_file() for item in dataset.items for mask in item.masks] if right else [True]
+        labelled = all(masks)
+        if any(masks) and not labelled:
+            missing = masks.count(False)
+            self.problems.append(f"{dataset.root}: {missing} masks of right frames are missing; none is used")
         self._opening = tuple(self.problems)
-        self._dataset, self._right, self._rate = dataset, right, rate_hz or DEFAULT_RATE
+        self._dataset, self._labelled, self._rate = dataset, labelled, rate_hz or DEFAULT_RATE
         self._tags = DatasetTagTruth(dataset)
         first = next(iter(self), None)
         if first is None:
             raise SourceError(self.problems[-1] if self.problems else f"{dataset.root}: no frames")
-        space = None if right else dataset.label_space
+        space = dataset.label_space if labelled else None
         shape = (first.rgb.shape[0], first.rgb.shape[1])
         self._info = SourceInfo("folder", dataset.root, len(dataset), self._rate, shape, space)
 
@@ -140,7 +150,7 @@ class DatasetSource:
         for index, item in enumerate(self._dataset.items):
             stamp = round(index * 1e9 / self._rate)
             try:
-                frame = self._right_frame(item) if self._right else self._left_frame(item)
+                frame = self._labelled_frame(item) if self._labelled else self._bare_frame(item)
             except ClipRlError as error:
                 self.problems.append(f"{error}; left out")
                 self.left_out.append(LeftOut(index, stamp, str(error)))
@@ -151,7 +161,7 @@ class DatasetSource:
         """Hash over the images."""
         return hash_files([item.image for item in self._dataset.items])
 
-    def _left_frame(self, item: Item) -> Frame:
+    def _labelled_frame(self, item: Item) -> Frame:
         try:
             rgb, labels = self._dataset.load(item)
         except ClipRlError as error:
@@ -164,12 +174,9 @@ class DatasetSource:
             tags = None
         return Frame(rgb, 0, item.image.name, labels, _encoded(item.image, rgb), tags=tags)
 
-    def _right_frame(self, item: Item) -> Frame:
-        if item.image.parent.name != "left_frames":
-            raise SourceError(f"{item.image}: no right image: it does not lie in a folder left_frames")
-        path = item.image.parents[1] / "right_frames" / item.image.name
-        rgb = self._cropped(read_image(path))
-        return Frame(rgb, 0, path.name, None, _encoded(path, rgb))
+    def _bare_frame(self, item: Item) -> Frame:
+        rgb = self._cropped(read_image(item.image))
+        return Frame(rgb, 0, item.image.name, None, _encoded(item.image, rgb))
 
     def _cropped(self, rgb: ByteArray) -> ByteArray:
         crop = self._dataset.crop_of((rgb.shape[0], rgb.shape[1]))
@@ -179,21 +186,40 @@ class DatasetSource:
         return np.ascontiguousarray(rgb[row : row + height, column : column + width])
 
 
+def _right_item(item: Item) -> Item:
+    """What the right eye has for an item of the left one. Raises `SourceError`."""
+    folder = item.image.parent
+    if folder.name != "left_frames":
+        raise SourceError(f"{item.image}: no right image: it does not lie in a folder left_frames")
+    masks = tuple(mask.parent.with_name(f"right_{mask.parent.name}") / mask.name for mask in item.masks)
+    return dataclasses.replace(item, image=folder.with_name("right_frames") / item.image.name, masks=masks)
+
+
+_Eye = Literal["only", "left", "right"]
+
+
 class SyntheticSource:
     """A synthetic operation as one eye sees it."""
 
     def __init__(
-        self, config: SceneConfig, seed: int, frames: int, space: str, *, right: bool = False, workers: int = 1
+        self, config: SceneConfig, seed: int, frames: int, space: str, *, eye: _Eye = "only", workers: int = 1
     ) -> None:
-        """`space`: label space of the labels, a key of `_LABELS`; the other arguments as of `SyntheticOperation`."""
+        """Draw it; the other arguments as of `SyntheticOperation`.
+
+        Args:
+            config: as there.
+            seed: as there.
+            frames: as there.
+            space: label space of the labels, a key of `_LABELS`.
+            eye: whose frames; those of the left one of two tell where instruments are, and take twice as long.
+            workers: processes.
+        """
         self.problems: list[str] = []
         self.left_out: list[LeftOut] = []
-        self._render = functools.partial(_render, config, seed, frames, right, space)
+        self._render = functools.partial(_render, config, seed, frames, eye, space)
         self._frames, self._workers = frames, workers
         rate, size = config.rate, (config.height, config.width)
-        self._info = SourceInfo(
-            "folder", Path("synthetic"), frames, rate, size, None if right else load_label_space(space)
-        )
+        self._info = SourceInfo("folder", Path("synthetic"), frames, rate, size, load_label_space(space))
 
     @property
     def info(self) -> SourceInfo:
@@ -211,13 +237,12 @@ class SyntheticSource:
 
 
 def _render(
-    config: SceneConfig, seed: int, frames: int, right: bool, space: str, index: int
-) -> tuple[ByteArray, ByteArray | None, TagTruth | None]:
+    config: SceneConfig, seed: int, frames: int, eye: _Eye, space: str, index: int
+) -> tuple[ByteArray, ByteArray, TagTruth]:
     operation = operation_of(config, seed, frames)
-    if right:
-        return operation.right_frame(index).rgb, None, None
-    frame = operation.frame(index)
-    return frame.rgb, labels_in(frame, space), tag_truth_of(frame)
+    frame = operation.right_frame(index) if eye == "right" else operation.frame(index)
+    places = operation.space_of(frame, operation.right_frame(index)) if eye == "left" else None
+    return frame.rgb, labels_in(frame, space), tag_truth_of(frame, places)
 
 
 def _synthetic(scenes: Scenes, rate: float, *, stereo: bool) -> BagInput:
@@ -225,13 +250,13 @@ def _synthetic(scenes: Scenes, rate: float, *, stereo: bool) -> BagInput:
     frames = max(1, round(scenes.seconds * rate))
     config = showcase(height, width, rate)
     make = (config, scenes.seed, frames, scenes.label_space)
-    left = SyntheticSource(*make, workers=scenes.workers)
+    left = SyntheticSource(*make, eye="left" if stereo else "only", workers=scenes.workers)
     cameras = (pinhole(width, height, field_of_view=FIELD_OF_VIEW),)
     if not stereo:
         return BagInput("synthetic", left, left.info.label_space, cameras=cameras)
-    right = SyntheticSource(*make, right=True, workers=scenes.workers)
+    right = SyntheticSource(*make, eye="right", workers=scenes.workers)
     other = pinhole(width, height, field_of_view=FIELD_OF_VIEW, baseline_m=BASELINE_MM / 1000.0)
-    moved = SyntheticOperation(config, scenes.seed, frames).stereo.tissue_disparity
+    moved = SyntheticOperation(config, scenes.seed, frames).right.moved
     other = dataclasses.replace(other, k=_moved(other.k, moved), p=_moved(other.p, moved))
     return BagInput("synthetic", left, left.info.label_space, right, (*cameras, other))
 

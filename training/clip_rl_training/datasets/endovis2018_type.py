@@ -131,7 +131,7 @@ class _Instances:
     """Reads the masks of synthetic videos, which hold the types as they are."""
 
     def __call__(self, item: Item) -> ByteArray:
-        if item.masks[0].parent.name == "types":
+        if item.masks[0].parent.name in ("types", "right_types"):
             return self.typed(item)
         labels = np.asarray(self.types_in_scene[self.scene(item)], np.uint8)
         for path in item.masks[1:]:

@@ -52,14 +52,18 @@ def sample_camera(rng: np.random.Generator, config: SceneConfig, margin: int) ->
     )
 
 
-def view_tissue(tissue: Tissue, camera: Camera, size: tuple[int, int], time: float) -> Tissue:
-    """The tissue as the camera sees it at `time` s: shifted, rolled and swollen, (H, W)."""
+def view_tissue(tissue: Tissue, camera: Camera, size: tuple[int, int], time: float, aside: float = 0.0) -> Tissue:
+    """The tissue as the camera sees it at `time` s: shifted, rolled and swollen, (H, W).
+
+    Another eye sees it `aside` px further left.
+    """
     height, width = size
     rows, columns = np.meshgrid(
         np.linspace(0, height - 1, _GRID, dtype=np.float32),
         np.linspace(0, width - 1, _GRID, dtype=np.float32),
         indexing="ij",
     )
+    columns += np.float32(aside)
     angle = 0.03 * camera.roll.at(time) * min(1.0, camera.reach / 10)
     cosine, sine = np.cos(angle), np.sin(angle)
     x, y = columns - width / 2, rows - height / 2

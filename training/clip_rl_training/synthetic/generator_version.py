@@ -12,7 +12,8 @@ from clip_rl_training.shipped_configs import shipped_folder
 from clip_rl_training.typed_config import load_yaml
 
 _NO_PIXELS = (
-    "__init__", "frame_tags", "generator_version", "render_jobs", "synthetic_bag", "synthetic_errors", "write_video",
+    "__init__", "frame_tags", "generator_version", "render_jobs", "stereo_set", "synthetic_bag", "synthetic_errors",
+    "write_video",
 )  # fmt: skip
 """Files that write scenes or talk about them; what they draw is decided elsewhere."""
 

@@ -1,4 +1,4 @@
-"""A coherent synthetic video: one scene whose camera, tissue, instruments and smoke move smoothly in time."""
+"""A coherent synthetic video: one scene whose camera, tissue, instruments and smoke move smoothly; one eye or two."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
+from clip_rl_perception.metrics.tag_measures import TrueSpace
 
+from clip_rl_training.synthetic.drawing.eyes import Eye
 from clip_rl_training.synthetic.drawing.rendered_frame import SyntheticFrame
-from clip_rl_training.synthetic.scene import SceneState, render_scene, sample_scene
+from clip_rl_training.synthetic.instruments.depth import SHAFT_RADIUS_MM
+from clip_rl_training.synthetic.scene import render_scene
 from clip_rl_training.synthetic.scene_config import SceneConfig
-from clip_rl_training.synthetic.stereo import StereoGeometry, geometry_of, right_eye
+from clip_rl_training.synthetic.scene_state import sample_scene
+from clip_rl_training.synthetic.stereo import CONVERGING, Rig, eyes_of, focal_of, instruments_in_space
 
 _SCENE, _FRAME, _RIGHT_FRAME = 0, 1, 2
 
@@ -22,13 +26,14 @@ class SyntheticOperation:
     that share a video give the same bytes as one.
     """
 
-    def __init__(self, config: SceneConfig, seed: int, frames: int) -> None:
+    def __init__(self, config: SceneConfig, seed: int, frames: int, rig: Rig = CONVERGING) -> None:
         """Draw the scene.
 
         Args:
             config: What scenes look like.
             seed: Any integer >= 0; names the video.
             frames: Length of the video.
+            rig: What sees it; the left eye's frames do not depend on it.
 
         Raises:
             ValueError: a negative seed or a length below 1.
@@ -39,6 +44,8 @@ class SyntheticOperation:
         self.seed = seed
         self._frames = frames
         self._state = sample_scene(np.random.default_rng([seed, _SCENE]), config, moving=True)
+        self.left, self.right = eyes_of(self._state, rig)
+        """Both eyes of the rig."""
 
     def __len__(self) -> int:
         return self._frames
@@ -48,21 +55,20 @@ class SyntheticOperation:
 
     def frame(self, index: int) -> SyntheticFrame:
         """Frame number `index`, 0 to len - 1; raises `IndexError` beyond."""
-        return self._render(self._state, index, _FRAME)
+        return self._render(index, _FRAME, self.left)
 
     def right_frame(self, index: int) -> SyntheticFrame:
-        """What the right eye of a stereo endoscope sees at the time of `frame(index)`."""
-        return self._render(right_eye(self._state), index, _RIGHT_FRAME)
+        """What the right eye of the rig sees at the time of `frame(index)`."""
+        return self._render(index, _RIGHT_FRAME, self.right)
 
-    @property
-    def stereo(self) -> StereoGeometry:
-        """Focal length and depths of the pair."""
-        return geometry_of(self._state)
+    def space_of(self, left: SyntheticFrame, right: SyntheticFrame) -> dict[int, TrueSpace]:
+        """Where the instruments of a left frame are, by number, as its own right frame shows which points of them."""
+        return instruments_in_space(self._state, self.right, left, right)
 
-    def _render(self, state: SceneState, index: int, noise: int) -> SyntheticFrame:
+    def _render(self, index: int, noise: int, eye: Eye) -> SyntheticFrame:
         if not 0 <= index < self._frames:
             raise IndexError(f"frame {index} of a video of {self._frames} frames")
-        return render_scene(state, self.config, index / self.config.rate, [self.seed, noise, index])
+        return render_scene(self._state, self.config, index / self.config.rate, [self.seed, noise, index], eye)
 
 
 def sequence_scene(config: SceneConfig, sequence: int) -> SceneConfig:
@@ -102,3 +108,18 @@ def showcase(height: int, width: int, rate: float) -> SceneConfig:
         interlace=0.0,
         compression=0.0,
     )
+
+
+def stereo_videos(height: int, width: int, rate: float, nearest_mm: float, farthest_mm: float) -> SceneConfig:
+    """The configuration of stereo videos to measure on: ends of shafts lie in a range of depths, mm, at rest.
+
+    Raises:
+        ValueError: a shaft would be wider than the picture.
+    """
+    radius = [focal_of(width) * SHAFT_RADIUS_MM / depth / min(height, width) for depth in (farthest_mm, nearest_mm)]
+    if radius[1] > 0.5:
+        raise ValueError(
+            f"a shaft {nearest_mm:g} mm away is wider than a picture of {width}x{height} is high or wide; "
+            "expected farther instruments or a larger picture"
+        )
+    return dataclasses.replace(typed_videos(height, width, rate), radius=(radius[0], radius[1]))

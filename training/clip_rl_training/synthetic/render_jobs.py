@@ -12,6 +12,7 @@ import cv2
 
 from clip_rl_training.synthetic.operation import SyntheticOperation
 from clip_rl_training.synthetic.scene_config import SceneConfig
+from clip_rl_training.synthetic.stereo import CONVERGING, Rig
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -36,6 +37,6 @@ def _quiet() -> None:
 
 
 @functools.lru_cache(maxsize=1)
-def operation_of(config: SceneConfig, seed: int, frames: int) -> SyntheticOperation:
-    """The video of a seed, kept by a process for its next frame."""
-    return SyntheticOperation(config, seed, frames)
+def operation_of(config: SceneConfig, seed: int, frames: int, rig: Rig = CONVERGING) -> SyntheticOperation:
+    """The video of a seed, kept by a process for its next frame; arguments as of `SyntheticOperation`."""
+    return SyntheticOperation(config, seed, frames, rig)

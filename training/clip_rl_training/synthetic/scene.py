@@ -1,18 +1,18 @@
-"""A scene: tissue, instruments, light and look, drawn once from a random generator and rendered at any time."""
+"""A scene rendered, at any time and for either eye of an endoscope."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from clip_rl_perception.arrays import ByteArray, FloatArray
 from clip_rl_perception.labels import UNLABELLED
 
-from clip_rl_training.synthetic.camera import Camera, sample_camera, view_tissue
-from clip_rl_training.synthetic.content import Content, sample_content
+from clip_rl_training.synthetic.camera import view_tissue
 from clip_rl_training.synthetic.drawing.banks import TextureBank, texture_bank
+from clip_rl_training.synthetic.drawing.eyes import Eye, Nearness, nearness_at
 from clip_rl_training.synthetic.drawing.rendered_frame import (
     PROBE,
     SCENE_CLAMPS,
@@ -23,190 +23,28 @@ from clip_rl_training.synthetic.drawing.rendered_frame import (
     as_floats,
     scene_class,
 )
-from clip_rl_training.synthetic.drawing.shapes import Points, blob_outline, transform
-from clip_rl_training.synthetic.drawing.user_images import load_backgrounds, load_cutouts
-from clip_rl_training.synthetic.instruments.cutouts import (
-    PlacedCutout,
-    cutout_matrix,
-    cutout_silhouette,
-    render_cutout,
-    sample_cutout,
-)
-from clip_rl_training.synthetic.instruments.designs import sample_design
+from clip_rl_training.synthetic.drawing.shapes import Points, transform
+from clip_rl_training.synthetic.instruments.cutouts import cutout_matrix, cutout_silhouette, render_cutout
+from clip_rl_training.synthetic.instruments.depth import SeenAside, part_nearness
 from clip_rl_training.synthetic.instruments.keypoints import instrument_truths
-from clip_rl_training.synthetic.instruments.kinematics import Placement, part_homographies, sample_placement
-from clip_rl_training.synthetic.instruments.laparoscopic import sample_laparoscopic
+from clip_rl_training.synthetic.instruments.kinematics import part_homographies
 from clip_rl_training.synthetic.instruments.rendering import render_part
-from clip_rl_training.synthetic.recording_style import Look, develop, sample_look
+from clip_rl_training.synthetic.recording_style import develop
 from clip_rl_training.synthetic.scene_config import SceneConfig
-from clip_rl_training.synthetic.tissue import lookalikes, objects
+from clip_rl_training.synthetic.scene_state import SceneState
+from clip_rl_training.synthetic.stereo import CUTOUT_DEPTH, FLAP_DEPTH
 from clip_rl_training.synthetic.tissue.flap import lay_flap
-from clip_rl_training.synthetic.tissue.lighting import Lamp, exposed, fading, nearness, render_tissue, sample_lamp
-from clip_rl_training.synthetic.tissue.tissue import Tissue, add_blood, photographed_tissue, sample_tissue
+from clip_rl_training.synthetic.tissue.lighting import fading, render_tissue
 
 _PIECES_PER_INSTRUMENT = 16
 """Piece number = 16 * instance + part index; 0 is tissue."""
 
 
-@dataclasses.dataclass(frozen=True)
-class SceneState:
-    """All that a scene consists of."""
+def _shadow(state: SceneState, frames: list[list[Points]], time: float, aside: float) -> FloatArray | None:
+    """Light left on the tissue behind instruments, (H, W), from silhouettes on a quarter grid.
 
-    size: tuple[int, int]
-    """(H, W), px."""
-    tissue: Tissue
-    """May be larger than the image: the camera moves over it."""
-    camera: Camera | None
-    """None: the tissue has the image's size and does not move."""
-    lamp: Lamp
-    placements: tuple[Placement, ...]
-    """In drawing order, the farthest first; instance i is the i-th, from 1."""
-    phantoms: tuple[Placement, ...]
-    """Instruments of which only shadows are seen."""
-    cutouts: tuple[PlacedCutout, ...]
-    """The user's instruments, over the drawn ones; their instances follow on."""
-    exposure: tuple[float, ...]
-    """Brightness factor per instrument."""
-    leans: tuple[tuple[float, float], ...]
-    """Where each instrument's light comes from beside the lamp's place, as slopes along x and y."""
-    shafts: float
-    """Brightness of shafts beside that of their steel."""
-    blur: tuple[float, ...]
-    """Defocus per instrument, px."""
-    shadow: tuple[float, float, float, float]
-    """Of instruments on tissue: offset x, y and softness in px, strength 0..1."""
-    flap: Points | None
-    """Outline of tissue in front of the instruments."""
-    stains: tuple[float, int]
-    """Share of the instruments covered by blood, and the seed of where."""
-    content: Content
-    look: Look
-    ambient: tuple[float, float, float]
-
-
-def sample_scene(rng: np.random.Generator, config: SceneConfig, moving: bool) -> SceneState:
-    """Draw a scene; `moving` gives it a camera and tissue that reaches beyond the image."""
-    size = (config.height, config.width)
-    unit = float(min(size))
-    bank = texture_bank(config.bank_seed)
-    margin = math.ceil(2.2 * config.camera_motion * unit + 0.03 * unit) if moving else 0
-    canvas = (size[0] + 2 * margin, size[1] + 2 * margin)
-    if config.background_folder:
-        pictures = load_backgrounds(config.background_folder)
-        tissue = photographed_tissue(rng, pictures[int(rng.integers(len(pictures)))], canvas)
-    else:
-        tissue = sample_tissue(rng, bank, canvas, unit, config.unusual_colour, config.backgrounds)
-    pale = rng.random() < config.pale
-    if pale:
-        lookalikes.bleach(rng, tissue)
-    bloody = rng.random() < config.blood
-    if bloody:
-        add_blood(rng, bank, tissue, unit)
-    for add in (objects.add_tubes, objects.add_thread, objects.add_needle, objects.add_clips, objects.add_gauze):
-        if rng.random() < config.thread * 0.5:
-            add(rng, tissue, unit)
-    if rng.random() < config.folds:
-        lookalikes.add_folds(rng, tissue, unit)
-    if rng.random() < config.drapes:
-        objects.add_drape(rng, tissue, unit)
-    if rng.random() < config.fingers:
-        lookalikes.add_fingers(rng, tissue, unit)
-    tissue = dataclasses.replace(tissue, names=(*tissue.names, *(("blood",) if bloody else ())))
-
-    content = sample_content(rng, size, config.content_shapes)
-    seen = content.mask(size)
-    counts = np.array(config.instrument_counts, np.float64)
-    count = int(rng.choice(len(counts), p=counts / counts.sum()))
-    weights = np.array(config.type_weights, np.float64)
-    placements, cutouts = [], []
-    seeds = load_cutouts(config.cutout_folder) if config.cutout_folder else ()
-    low, high = np.log(config.radius[0]), np.log(config.radius[1])
-    scale = float(np.exp(low + (high - low) * rng.beta(2.0, 1.5)))
-    sides = rng.permutation(8)[:count] * (np.pi / 4) + rng.uniform(0, np.pi / 4, count)
-    for index in range(count):
-        if seeds and rng.random() < config.cutout_share:
-            radius = float(np.clip(scale * np.exp(rng.normal(0, 0.3)), *config.radius)) * unit
-            seed = seeds[int(rng.integers(len(seeds)))]
-            cutouts.append(
-                sample_cutout(rng, seed, size, radius, config.instrument_motion * unit * moving, float(sides[index]))
-            )
-            continue
-        radius = float(np.clip(scale * np.exp(rng.normal(0, 0.3)), *config.radius)) * unit
-        if rng.random() < config.laparoscopic:
-            design, wide = sample_laparoscopic(rng, config.unusual_colour)
-        else:
-            design = sample_design(rng, 1 + int(rng.choice(7, p=weights / weights.sum())), config.unusual_colour)
-            wide = rng.uniform(0.5, 0.9) if design.type_id == SUCTION else 1.0
-        radius = max(radius * wide, min(radius, 0.015 * unit))
-        placements.append(
-            sample_placement(rng, design, size, radius, config.instrument_motion * unit, float(sides[index]), seen)
-        )
-    placements.sort(key=lambda placement: placement.radius)
-    phantoms = []
-    if rng.random() < config.phantoms:
-        for _ in range(int(rng.integers(1, 3))):
-            design = sample_design(rng, 1 + int(rng.choice(7, p=weights / weights.sum())), 0.0)
-            radius = float(np.clip(scale * np.exp(rng.normal(0.2, 0.4)), *config.radius)) * unit
-            phantoms.append(sample_placement(rng, design, size, radius, config.instrument_motion * unit))
-    flap = None
-    ends = [(it.joint, it.radius) for it in placements] + [(it.tip, 0.1 * it.reach) for it in cutouts]
-    if ends and rng.random() < config.occlusion:
-        end, radius = ends[int(rng.integers(count))]
-        offset = rng.normal(0, 3.0, 2) * radius
-        extent = unit * rng.uniform(0.05, 0.22)
-        center = (end[0] + offset[0], end[1] + offset[1])
-        flap = blob_outline(rng, center, extent, extent * rng.uniform(0.3, 0.8), rng.uniform(0, np.pi), 0.15)
-    look = sample_look(rng, config, bank, unit)
-    # Monochrome cameras see red light best: tissue is bright for them, and instruments are dark before it.
-    shafts = rng.uniform(0.2, 0.7) if look.gray is not None and rng.random() < 0.85 else 1.0
-    far = float(rng.choice((0.05, 0.1, 0.18)))  # how high instruments stand over the tissue
-    # What is wide is near, before the plane that is in focus.
-    near = np.array([radius / unit > 0.1 for _, radius in ends], bool)
-    defocused = rng.random(count) < config.defocus * np.where(near, 1.6, 0.6)
-    lamp = sample_lamp(rng, look.gray is not None)
-    if config.background_folder:  # a photograph brings its own light: only a little more on top
-        lamp = dataclasses.replace(lamp, tilt=0.25 * lamp.tilt, falloff=0.25 * lamp.falloff)
-    # A wide instrument is near the lamp: the camera closes its gain for it, and the tissue behind darkens.
-    dimmed = rng.uniform(0.55, 1.0) if near.any() else 1.0
-    lamp = exposed(lamp, tissue, unit, float(np.clip(rng.normal(0.6 if pale else 0.38, 0.08) * dimmed, 0.08, 0.8)))
-    return SceneState(
-        size=size,
-        tissue=tissue,
-        camera=sample_camera(rng, config, margin) if moving else None,
-        lamp=lamp,
-        placements=tuple(placements),
-        phantoms=tuple(phantoms),
-        cutouts=tuple(cutouts),
-        exposure=tuple(
-            float(np.exp(rng.normal(-0.15, 0.3)) * np.clip(lamp.power, 0.6, 1.5) * nearness(radius / unit))
-            for _, radius in ends
-        ),
-        leans=tuple((float(rng.normal(0, 0.4)), float(rng.normal(0, 0.4))) for _ in range(count)),
-        shafts=shafts,
-        blur=tuple(
-            float(unit * rng.uniform(0.001, 0.012 if close else 0.008)) if blurred else 0.0
-            for blurred, close in zip(defocused, near, strict=True)
-        ),
-        shadow=(
-            float(rng.normal(0, far) * unit),
-            float(rng.normal(0.02, far) * unit),
-            float(rng.uniform(0.004, 0.05) * unit),
-            float(rng.uniform(0.2, 0.95)),
-        ),
-        flap=flap,
-        stains=(float(rng.uniform(0, 0.5)) if bloody and rng.random() < 0.5 else 0.0, int(rng.integers(1 << 31))),
-        content=content,
-        look=look,
-        ambient=(
-            float(tissue.red[::16, ::16].mean()),
-            float(tissue.green[::16, ::16].mean()),
-            float(tissue.blue[::16, ::16].mean()),
-        ),
-    )
-
-
-def _shadow(state: SceneState, frames: list[list[Points]], time: float) -> FloatArray | None:
-    """Light left on the tissue behind instruments, (H, W), from silhouettes on a quarter grid; `frames` as placed."""
+    `frames` are those of the left eye; another one sees the tissue, and what lies on it, `aside` px further left.
+    """
     thrown = [(placement, homographies) for placement, homographies in zip(state.placements, frames, strict=True)]
     thrown += [(phantom, part_homographies(phantom, time)) for phantom in state.phantoms]
     if not thrown and not state.cutouts:
@@ -214,7 +52,7 @@ def _shadow(state: SceneState, frames: list[list[Points]], time: float) -> Float
     height, width = state.size
     small = (max(8, height // 4), max(8, width // 4))
     factor = np.array([small[1] / width, small[0] / height])
-    offset = np.array(state.shadow[:2])
+    offset = np.array([state.shadow[0] - aside, state.shadow[1]])
     dark = np.zeros(small, np.uint8)
     for placement, homographies in thrown:
         for part, homography in zip(placement.design.parts, homographies, strict=True):
@@ -229,19 +67,30 @@ def _shadow(state: SceneState, frames: list[list[Points]], time: float) -> Float
     return as_floats(1.0 - np.float32(state.shadow[3] / 255.0) * full)
 
 
-def _stain(image: ByteArray, pieces: ByteArray, state: SceneState, bank: TextureBank) -> None:
-    """Blood on instruments, in place; labels stay."""
+def _stain(
+    image: ByteArray, pieces: ByteArray, state: SceneState, bank: TextureBank, planes: dict[int, Points]
+) -> None:
+    """Blood on instruments, in place; labels stay. `planes`: from the left picture to this one, by piece."""
     rng = np.random.default_rng(state.stains[1])
     field, _ = bank.sample(rng, "rough", state.size, min(state.size) * rng.uniform(0.3, 1.0))
     level = float(np.quantile(field[::8, ::8], 1.0 - state.stains[0]))
     cover = np.clip((field - level) * rng.uniform(0.8, 4.0), 0, rng.uniform(0.3, 0.9)).astype(np.float32)
+    if planes:  # it sticks to what both eyes see at another place
+        spread, (height, width) = cover, state.size
+        cover = np.zeros_like(spread)
+        for piece in np.flatnonzero(np.bincount(pieces.ravel(), minlength=1)).tolist():
+            if piece in planes:
+                moved = cv2.warpAffine(spread, planes[piece][:2], (width, height), borderMode=cv2.BORDER_REFLECT)
+                cover[pieces == piece] = moved[pieces == piece]
     cover *= pieces > 0
     red = np.empty_like(image)
     red[:] = (rng.integers(40, 140), rng.integers(2, 25), rng.integers(5, 30))
     image[:] = cv2.blendLinear(image, red, 1.0 - cover, cover)
 
 
-def render_scene(state: SceneState, config: SceneConfig, time: float, seed: int | list[int]) -> SyntheticFrame:
+def render_scene(
+    state: SceneState, config: SceneConfig, time: float, seed: int | list[int], eye: Eye | None = None
+) -> SyntheticFrame:
     """Render a scene.
 
     Args:
@@ -249,48 +98,99 @@ def render_scene(state: SceneState, config: SceneConfig, time: float, seed: int 
         config: Its configuration.
         time: s; every time can be rendered on its own.
         seed: Of the frame's noise.
+        eye: Who sees it, where depths matter; a right one needs a scene that moves. None: the left or only eye.
     """
     bank = texture_bank(config.bank_seed)
     rng = np.random.default_rng(seed)
     unit = float(min(state.size))
-    tissue = state.tissue if state.camera is None else view_tissue(state.tissue, state.camera, state.size, time)
-    frames = [part_homographies(placement, time) for placement in state.placements]
-    shade = _shadow(state, frames, time)
+    behind = eye.aside(1.0 / eye.tissue_mm) if eye is not None else 0.0
+    right = eye if eye is not None and eye.baseline_mm else None
+    tissue = state.tissue
+    if state.camera is not None:
+        tissue = view_tissue(state.tissue, state.camera, state.size, time, behind)
+    as_left = [part_homographies(placement, time) for placement in state.placements]
+    depths = [part_nearness(placement, time, eye.focal) if eye is not None else [] for placement in state.placements]
+    frames = as_left
+    if right is not None:
+        frames = [
+            [right.of_plane(depth) @ homography for homography, depth in zip(*pair, strict=True)]
+            for pair in zip(as_left, depths, strict=True)
+        ]
+    shade = _shadow(state, as_left, time, behind)
     background = render_tissue(tissue, state.lamp, unit, shade)
     image = background.copy()
     pieces = np.zeros(state.size, np.uint8)
+    planes: dict[int, Points] = {}
     fade = fading(state.lamp, state.size, unit)
     fade = as_floats(cv2.merge([fade, fade, fade]))
     center = np.array([state.size[1] / 2, state.size[0] / 2])
     for index, (placement, homographies) in enumerate(zip(state.placements, frames, strict=True)):
-        end = transform(np.zeros((1, 2)), homographies[0])[0]
+        end = transform(np.zeros((1, 2)), as_left[index][0])[0]
         away = (end - center) / unit - (state.lamp.x, state.lamp.y)
         lean = (float(-0.5 * away[0] + state.leans[index][0]), float(-0.5 * away[1] + state.leans[index][1]))
         gain = state.exposure[index]
         for number, (part, homography) in enumerate(zip(placement.design.parts, homographies, strict=True)):
             piece = (index + 1) * _PIECES_PER_INSTRUMENT + number
             light = gain * (state.shafts if part.joint == "shaft" else 1.0)
+            aside = None
+            if right is not None:
+                nearness = depths[index][number]
+                aside = SeenAside(as_left[index][number], nearness, right.focal, right.baseline_mm)
+                planes[piece] = right.of_plane(nearness)
             render_part(
-                image, pieces, piece, part, homography, lean, state.ambient, light, fade, state.blur[index], bank
+                image, pieces, piece, part, homography, lean, state.ambient, light, fade, state.blur[index], bank, aside
             )
     for index, placed in enumerate(state.cutouts, start=len(frames)):
         first = (index + 1) * _PIECES_PER_INSTRUMENT
-        render_cutout(image, pieces, first, placed, time, state.exposure[index], fade, state.blur[index])
+        beside = eye.aside(1.0 / (CUTOUT_DEPTH * eye.tissue_mm)) if eye is not None else 0.0
+        matrix = cutout_matrix(placed, time) - np.array([[0.0, 0.0, beside], [0.0, 0.0, 0.0]])
+        render_cutout(image, pieces, first, placed, matrix, state.exposure[index], fade, state.blur[index])
     if state.stains[0] > 0:
-        _stain(image, pieces, state, bank)
+        _stain(image, pieces, state, bank, planes)
     classes = tissue.classes
     if state.flap is not None:
-        covered = lay_flap(image, background, state.flap, unit)
+        beside, made_of = _before(eye, as_left, depths), background
+        if right is not None:  # a fold is the tissue turned over, and has to go with its outline
+            way = np.array([[1.0, 0.0, behind + beside], [0.0, 1.0, 0.0]])
+            made_of = as_bytes(cv2.warpAffine(background, way, state.size[::-1], borderMode=cv2.BORDER_REFLECT))
+        covered = lay_flap(image, made_of, state.flap - (beside, 0.0), unit)
         pieces[covered] = 0
         classes = np.where(covered, np.uint8(0), classes)
     image = develop(image, state.look, state.content, bank, time, rng)
-    return _labelled(state, image, pieces, classes, time, frames)
+    if right is not None:
+        pivots = [
+            transform(np.array([placement.pivot]), right.of_plane(depth[0]))[0]
+            for placement, depth in zip(state.placements, depths, strict=True)
+        ]
+        placements = tuple(
+            dataclasses.replace(placement, pivot=(float(pivot[0]), float(pivot[1])))
+            for placement, pivot in zip(state.placements, pivots, strict=True)
+        )
+        return _labelled(dataclasses.replace(state, placements=placements), image, pieces, classes, time, frames)
+    return _labelled(state, image, pieces, classes, time, frames, depths if eye is not None else ())
+
+
+def _before(eye: Eye | None, frames: list[list[Points]], depths: list[list[Nearness]]) -> float:
+    """How much further left an eye sees tissue that covers instruments, px."""
+    if eye is None:
+        return 0.0
+    ends = [
+        float(nearness_at(depth[0], transform(np.zeros((1, 2)), homographies[0])[0]))
+        for homographies, depth in zip(frames, depths, strict=True)
+    ]
+    return eye.aside(max(ends, default=1.0 / (CUTOUT_DEPTH * eye.tissue_mm)) / FLAP_DEPTH)
 
 
 def _labelled(
-    state: SceneState, image: ByteArray, pieces: ByteArray, classes: ByteArray, time: float, frames: list[list[Points]]
+    state: SceneState,
+    image: ByteArray,
+    pieces: ByteArray,
+    classes: ByteArray,
+    time: float,
+    frames: list[list[Points]],
+    planes: Sequence[list[Nearness]] = (),
 ) -> SyntheticFrame:
-    """Turn piece numbers into the label maps, outside the content area 0; `frames` as placed."""
+    """Turn piece numbers into the label maps, outside the content area 0; `frames` and `planes` as placed."""
     content = state.content.mask(state.size)
     types, parts, instances, scenes = (np.zeros(256, np.uint8) for _ in range(4))
     for index, placement in enumerate(state.placements):
@@ -322,7 +222,7 @@ def _labelled(
         content=content,
         caption=caption(state, type_map),
         stamp=time,
-        instruments=instrument_truths(state.placements, frames, instance_map, content),
+        instruments=instrument_truths(state.placements, frames, instance_map, content, planes),
     )
 
 

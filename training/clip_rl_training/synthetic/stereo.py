@@ -1,9 +1,8 @@
-"""The right eye of a stereo endoscope: the same scene from a few millimetres beside.
+"""The eyes of a stereo endoscope before one scene.
 
-Shafts are 8 mm thick, so an instrument's thickness in pixels tells its depth, and disparity follows: of two pinhole
-cameras with focal length f (px) and baseline B (mm), something at depth z (mm) is seen f B / z px further left by the
-right one, and a shaft of radius 4 mm has a radius of f 4 / z px. The tissue is a plane behind the instruments, and the
-right picture is shifted so that it lies still, as converging endoscopes do.
+An instrument's thickness in pixels tells its depth, see `instruments/depth.py`; the tissue is a plane behind the
+instruments. The right picture is that of a camera a few millimetres to the right: parallel to the left one, as after
+rectification, or turned towards it until the tissue lies still in both, which moves the right principal point alone.
 """
 
 from __future__ import annotations
@@ -12,70 +11,83 @@ import dataclasses
 import math
 
 import numpy as np
+from clip_rl_perception.metrics.tag_measures import TruePoint, TrueSpace, Vector
 
-from clip_rl_training.synthetic.instruments.kinematics import Placement
-from clip_rl_training.synthetic.scene import SceneState
+from clip_rl_training.synthetic.drawing.eyes import Eye
+from clip_rl_training.synthetic.drawing.rendered_frame import SyntheticFrame
+from clip_rl_training.synthetic.instruments.depth import SHAFT_RADIUS_MM
+from clip_rl_training.synthetic.instruments.keypoints import is_seen
+from clip_rl_training.synthetic.scene_state import SceneState
 
 BASELINE_MM = 5.0
-SHAFT_RADIUS_MM = 4.0
 FIELD_OF_VIEW = 70.0
 """Horizontal, degrees."""
 TISSUE_MM = 100.0
 """Depth of the tissue, mm; farther where an instrument would lie behind it."""
 BEHIND = 1.15
-"""Least depth of the tissue over that of the farthest instrument."""
+"""Least depth of the tissue over that of the farthest instrument's shaft."""
 CUTOUT_DEPTH = 0.75
 """Depth of cut-outs of real instruments, whose size in millimetres is not known, over that of the tissue."""
+FLAP_DEPTH = 0.9
+"""Depth of tissue that covers instruments, over that of the nearest of them."""
 
 
 @dataclasses.dataclass(frozen=True)
-class StereoGeometry:
-    """What both eyes share."""
+class Rig:
+    """Two cameras side by side."""
 
-    focal: float
-    """px."""
-    tissue_mm: float
-    """Depth of the tissue, mm."""
-
-    @property
-    def tissue_disparity(self) -> float:
-        """Of the tissue before the right picture is shifted, px; the right principal point is so much further right."""
-        return self.focal * BASELINE_MM / self.tissue_mm
-
-    def shift(self, placement: Placement) -> float:
-        """How much further left than the tissue the right eye sees an instrument, px, not negative."""
-        return max(0.0, placement.radius * BASELINE_MM / SHAFT_RADIUS_MM - self.tissue_disparity)
+    baseline_mm: float = BASELINE_MM
+    """How far right the right one is."""
+    converging: bool = False
+    """The right picture is shifted so that the tissue lies still; else the eyes are parallel."""
 
 
-def geometry_of(state: SceneState) -> StereoGeometry:
-    """Cameras and depths that fit a scene."""
-    focal = state.size[1] / 2.0 / math.tan(math.radians(FIELD_OF_VIEW) / 2.0)
-    farthest = max((focal * SHAFT_RADIUS_MM / placement.radius for placement in state.placements), default=0.0)
-    return StereoGeometry(focal, max(TISSUE_MM, BEHIND * farthest))
+CONVERGING = Rig(converging=True)
 
 
-def right_eye(state: SceneState) -> SceneState:
-    """The scene as the right eye sees it; render it with a seed of its own, as sensors have noise of their own."""
-    geometry = geometry_of(state)
-    shifts = [geometry.shift(placement) for placement in state.placements]
-    placements = tuple(
-        dataclasses.replace(
-            placement,
-            pivot=(placement.pivot[0] - shift, placement.pivot[1]),
-            joint=(placement.joint[0] - shift, placement.joint[1]),
-        )
-        for placement, shift in zip(state.placements, shifts, strict=True)
-    )
-    aside = geometry.tissue_disparity * (1.0 / CUTOUT_DEPTH - 1.0)
-    cutouts = tuple(
-        dataclasses.replace(
-            placed,
-            pivot=(placed.pivot[0] - aside, placed.pivot[1]),
-            matrix=placed.matrix - np.array([[0.0, 0.0, aside], [0.0, 0.0, 0.0]]),
-        )
-        for placed in state.cutouts
-    )
-    # Shadows lie on the tissue, which does not shift.
-    back = sum(shifts) / len(shifts) if shifts else 0.0
-    shadow = (state.shadow[0] + back, *state.shadow[1:])
-    return dataclasses.replace(state, placements=placements, cutouts=cutouts, shadow=shadow)
+def focal_of(width: int) -> float:
+    """Focal length of both eyes, px, for pictures of a width in px."""
+    return width / 2.0 / math.tan(math.radians(FIELD_OF_VIEW) / 2.0)
+
+
+def eyes_of(state: SceneState, rig: Rig) -> tuple[Eye, Eye]:
+    """Left and right eye before a scene."""
+    focal = focal_of(state.size[1])
+    farthest = max((focal * SHAFT_RADIUS_MM * it.thickness / it.radius for it in state.placements), default=0.0)
+    left = Eye(focal, max(TISSUE_MM, BEHIND * farthest))
+    return left, dataclasses.replace(left, baseline_mm=rig.baseline_mm, converging=rig.converging)
+
+
+def instruments_in_space(
+    state: SceneState, right_eye: Eye, left: SyntheticFrame, right: SyntheticFrame
+) -> dict[int, TrueSpace]:
+    """Where the instruments of a left frame are, by number, and which of their points the frames show.
+
+    Metres, the left eye's optical frame: x to the right, y down, z forward. `entry` and `wrist` lie on the shaft's
+    axis. The right eye sees another point of the shaft at the border of its picture: `entry` is the left one's.
+
+    Args:
+        state: the scene.
+        right_eye: that saw `right`.
+        left: of the left eye.
+        right: of the same time.
+    """
+    height, width = state.size
+    middle = np.array([(width - 1) / 2.0, (height - 1) / 2.0])
+
+    def place(pixel: tuple[float, float], near: float) -> Vector:
+        x, y = (np.array(pixel) - middle) / (right_eye.focal * near * 1000.0)
+        return float(x), float(y), 1.0 / (near * 1000.0)
+
+    found = {}
+    for told in left.instruments:
+        placement = state.placements[told.instance - 1]
+        points = {}
+        for each in told.keypoints:
+            there = (each.x - right_eye.aside(each.nearness), each.y)
+            seen = is_seen(there, placement, told.instance, right.instance_map, right.content)
+            points[each.name] = TruePoint(place((each.x, each.y), each.nearness), each.visible, seen)
+        back, front = (np.array(place(*point)) for point in told.shaft)
+        axis = (front - back) / np.linalg.norm(front - back)
+        found[told.instance] = TrueSpace(points, (float(axis[0]), float(axis[1]), float(axis[2])))
+    return found

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from clip_rl_training.synthetic.drawing.rendered_frame import SyntheticFrame
-from clip_rl_training.synthetic.scene import render_scene, sample_scene
+from clip_rl_training.synthetic.scene import render_scene
 from clip_rl_training.synthetic.scene_config import SceneConfig
+from clip_rl_training.synthetic.scene_state import sample_scene
 
 
 def render_still(rng: np.random.Generator, config: SceneConfig) -> SyntheticFrame:

@@ -1,4 +1,4 @@
-"""Writing videos to disk in the layout of EndoVis 2018, in parallel, resumable.
+"""Writing videos to disk in the layout of EndoVis 2018, in parallel, resumable; of two eyes, see `stereo_set`.
 
     ROOT/labels.json                        list of {name, color, classid}, as the challenge published it
     ROOT/scenes.json                        seed, configuration and generator of what lies here
@@ -31,6 +31,8 @@ import numpy as np
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.atomic_write import write_bytes
 from clip_rl_perception.labels import UNLABELLED, load_label_space
+from clip_rl_perception.sources.camera_model import write_calibration
+from clip_rl_perception.sources.space_truth import FOLDER as SPACE
 
 from clip_rl_training.synthetic.drawing.rendered_frame import SCENE_SHAFT, InstrumentTruth, SyntheticFrame
 from clip_rl_training.synthetic.drawing.synthetic_errors import SynthError
@@ -38,6 +40,8 @@ from clip_rl_training.synthetic.generator_version import generator_version
 from clip_rl_training.synthetic.operation import sequence_scene
 from clip_rl_training.synthetic.render_jobs import operation_of, run_jobs
 from clip_rl_training.synthetic.scene_config import SceneConfig
+from clip_rl_training.synthetic.stereo import CONVERGING
+from clip_rl_training.synthetic.stereo_set import StereoSet, space_json
 
 FIRST_SEQUENCE = 101
 """Number of the first written sequence."""
@@ -48,6 +52,9 @@ _KINDS = ("left_frames", "labels", "types", "parts", "instances")
 _LEDGERS = ("captions.jsonl", "instruments.jsonl")
 """What is told of a frame in a line each."""
 
+_RIGHT_LEDGER = "right_instances/instruments.jsonl"
+"""The same of the right eye's frame."""
+
 
 def sequence_seed(seed: int, sequence: int) -> int:
     """Seed of the video number `sequence` (from 0) of a set."""
@@ -55,7 +62,14 @@ def sequence_seed(seed: int, sequence: int) -> int:
 
 
 def write_sequences(
-    root: Path, config: SceneConfig, *, seed: int, sequences: int, frames: int, workers: int = 1
+    root: Path,
+    config: SceneConfig,
+    *,
+    seed: int,
+    sequences: int,
+    frames: int,
+    workers: int = 1,
+    stereo: StereoSet | None = None,
 ) -> Iterator[tuple[int, int]]:
     """Write the videos that are not on disk yet; yields (frames done, frames in all) after every frame.
 
@@ -66,6 +80,7 @@ def write_sequences(
         sequences: Number of videos.
         frames: Frames per video.
         workers: Processes; the bytes written do not depend on it.
+        stereo: What two eyes are like; None: one eye.
 
     Raises:
         SynthError: counts below 1, or `root` holds other scenes, or some of another version of the generator.
@@ -77,8 +92,8 @@ def write_sequences(
             "counts must be at least 1, the seed at least 0"
         )
     try:
-        drawn_by = _prepare(root, config, seed)
-        ledgers = [_open_ledgers(sequence_folder(root, sequence), frames) for sequence in range(sequences)]
+        drawn_by = _prepare(root, config, seed, stereo)
+        ledgers = [_open_ledgers(sequence_folder(root, it), frames, stereo is not None) for it in range(sequences)]
     except OSError as error:
         raise SynthError(f"cannot write to {root}: {error.strerror}") from error
     total = sequences * frames
@@ -89,27 +104,47 @@ def write_sequences(
             "gives other pictures now; choose another folder or delete it"
         )
     yield done, total
+    names = _LEDGERS if stereo is None else (*_LEDGERS, _RIGHT_LEDGER)
+    if stereo is not None:
+        for sequence in range(sequences):
+            cameras = stereo.cameras(sequence_seed(seed, sequence), config.width, config.height)
+            for side, camera in zip(("left", "right"), cameras, strict=True):
+                write_calibration(sequence_folder(root, sequence) / f"{side}.yaml", camera, side)
     jobs = [(number, index) for number, ledger in enumerate(ledgers) for index in range(frames) if index not in ledger]
-    work = functools.partial(_write_job, root, config, seed, frames)
+    work = functools.partial(_write_job, root, config, seed, frames, stereo)
     for (sequence, _), lines in zip(jobs, run_jobs(work, jobs, workers), strict=True):
-        for name, line in zip(_LEDGERS, lines, strict=True):
+        for name, line in zip(names, lines, strict=True):
             with (sequence_folder(root, sequence) / name).open("a", encoding="utf-8") as ledger_file:
                 ledger_file.write(line + "\n")
         done += 1
         yield done, total
     for sequence in range(sequences):
-        for name in _LEDGERS:
+        for name in names:
             _tidy(sequence_folder(root, sequence) / name)
 
 
-def _write_job(root: Path, config: SceneConfig, seed: int, frames: int, job: tuple[int, int]) -> tuple[str, str]:
-    """Write a frame, (sequence, index); its lines in `_LEDGERS`."""
+def _write_job(
+    root: Path, config: SceneConfig, seed: int, frames: int, stereo: StereoSet | None, job: tuple[int, int]
+) -> tuple[str, ...]:
+    """Write a frame, (sequence, index), of one eye or of both; its lines in the ledgers."""
     sequence, index = job
+    folder, video = sequence_folder(root, sequence), sequence_seed(seed, sequence)
     scene = sequence_scene(config, sequence)
-    frame = operation_of(scene, sequence_seed(seed, sequence), frames).frame(index)
-    write_frame(sequence_folder(root, sequence), index, frame)
+    operation = operation_of(scene, video, frames, CONVERGING if stereo is None else stereo.rig(video))
+    frame = operation.frame(index)
+    write_frame(folder, index, frame)
     caption = {"frame": index, "caption": frame.caption, "stamp": round(frame.stamp, 6)}
-    return json.dumps(caption), json.dumps({"frame": index, "instruments": plain_instruments(frame.instruments)})
+    lines = (json.dumps(caption), _line(index, frame))
+    if stereo is None:
+        return lines
+    right = operation.right_frame(index)
+    write_frame(folder, index, right, right=True)
+    write_bytes(folder / SPACE / f"frame{index:03d}.json", space_json(index, frame, operation.space_of(frame, right)))
+    return (*lines, _line(index, right))
+
+
+def _line(index: int, frame: SyntheticFrame) -> str:
+    return json.dumps({"frame": index, "instruments": plain_instruments(frame.instruments)})
 
 
 def plain_instruments(instruments: Sequence[InstrumentTruth]) -> list[dict[str, Any]]:
@@ -133,8 +168,11 @@ def sequence_folder(root: Path, sequence: int) -> Path:
     return root / f"seq_{FIRST_SEQUENCE + sequence}"
 
 
-def write_frame(folder: Path, index: int, frame: SyntheticFrame) -> None:
-    """Write image and labels of one frame, each file whole or not at all. Raises `ClipRlError` if the disk refuses."""
+def write_frame(folder: Path, index: int, frame: SyntheticFrame, *, right: bool = False) -> None:
+    """Write image and labels of one frame, of the left or only eye or the `right` one; each file whole or not at all.
+
+    Raises `ClipRlError` if the disk refuses.
+    """
     name = f"frame{index:03d}.png"
     colors = scene_colors()
     maps: dict[str, ByteArray] = {
@@ -147,7 +185,12 @@ def write_frame(folder: Path, index: int, frame: SyntheticFrame) -> None:
     for kind, pixels in maps.items():
         stored = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels
         _, data = cv2.imencode(".png", stored, [cv2.IMWRITE_PNG_COMPRESSION, 3])
-        write_bytes(folder / kind / name, data.tobytes())
+        write_bytes(folder / (right_kind(kind) if right else kind) / name, data.tobytes())
+
+
+def right_kind(kind: str) -> str:
+    """The right eye's folder for one of the left eye's: right_frames for left_frames, right_types for types."""
+    return f"right_{kind.removeprefix('left_')}"
 
 
 def scene_colors() -> ByteArray:
@@ -159,9 +202,10 @@ def scene_colors() -> ByteArray:
     return colors
 
 
-def _prepare(root: Path, config: SceneConfig, seed: int) -> str | None:
+def _prepare(root: Path, config: SceneConfig, seed: int, stereo: StereoSet | None) -> str | None:
     """Make or check the folder; which generator draws into it, None where it was begun before that was noted."""
-    described = json.loads(json.dumps({"seed": seed, "scene": dataclasses.asdict(config)}))
+    eyes = {} if stereo is None else {"stereo": dataclasses.asdict(stereo)}
+    described = json.loads(json.dumps({"seed": seed, "scene": dataclasses.asdict(config), **eyes}))
     note, drawn_by = root / "scenes.json", generator_version()
     if note.is_file():
         held = json.loads(note.read_text(encoding="utf-8"))
@@ -182,15 +226,19 @@ def _prepare(root: Path, config: SceneConfig, seed: int) -> str | None:
     return drawn_by
 
 
-def _open_ledgers(folder: Path, frames: int) -> set[int]:
+def _open_ledgers(folder: Path, frames: int, stereo: bool) -> set[int]:
     """Make a sequence's folders; numbers of its frames that are whole on disk."""
-    for kind in _KINDS:
+    kinds = (*_KINDS, *map(right_kind, _KINDS)) if stereo else _KINDS
+    for kind in (*kinds, *((SPACE,) if stereo else ())):
         (folder / kind).mkdir(parents=True, exist_ok=True)
 
     def is_whole(index: int) -> bool:
-        return index < frames and all((folder / kind / f"frame{index:03d}.png").is_file() for kind in _KINDS)
+        name = f"frame{index:03d}"
+        space = not stereo or (folder / SPACE / f"{name}.json").is_file()
+        return index < frames and space and all((folder / kind / f"{name}.png").is_file() for kind in kinds)
 
-    return set.intersection(*(_tidy(folder / name, is_whole) for name in _LEDGERS))
+    names = (*_LEDGERS, _RIGHT_LEDGER) if stereo else _LEDGERS
+    return set.intersection(*(_tidy(folder / name, is_whole) for name in names))
 
 
 def _tidy(path: Path, keep: Callable[[int], bool] = lambda index: True) -> set[int]:

@@ -71,6 +71,8 @@ class KeypointTruth:
     y: float
     visible: bool
     """False: outside the content area, or covered by something."""
+    nearness: float = 0.0
+    """One over its depth, 1/mm, for a scene that a stereo endoscope sees; 0 otherwise."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +91,8 @@ class InstrumentTruth:
     """Where the shaft ends, (x, y) px, in the picture or not."""
     radius: float
     """Half the shaft's width there, px."""
+    shaft: tuple[tuple[tuple[float, float], float], ...] = ()
+    """Two points of its axis, towards the end, each (x, y) px and one over its depth, 1/mm; empty without depths."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -139,7 +139,7 @@ def render_cutout(
     pieces: ByteArray,
     first_piece: int,
     placed: PlacedCutout,
-    time: float,
+    matrix: Points,
     gain: float,
     light: FloatArray,
     blur: float,
@@ -151,13 +151,12 @@ def render_cutout(
         pieces: Piece numbers: `first_piece` plus the part id, 0 where parts are not known.
         first_piece: Number of its first piece.
         placed: The cut-out.
-        time: s.
+        matrix: Its coordinates to the image's, (2, 3).
         gain: Brightness factor.
         light: How the light fades over the image, (H, W, 3).
         blur: Defocus, standard deviation in px.
     """
     size = (image.shape[0], image.shape[1])
-    matrix = cutout_matrix(placed, time)
     cutout = placed.cutout
     coverage = cutout_silhouette(placed, matrix, size)
     if not coverage.any():

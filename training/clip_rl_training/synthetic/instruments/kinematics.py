@@ -62,10 +62,18 @@ class Placement:
     """Of x, y, wrist, yaw, opening, depth, insertion."""
     flip: bool
     """Jaws mirrored."""
+    thickness: float = 1.0
+    """Of its shaft, over that of a da Vinci instrument: 8 mm."""
 
 
 def part_homographies(placement: Placement, time: float) -> list[Points]:
     """Local coordinates to image pixels, a 3x3 homography per part of the design, at `time` in s."""
+    frames = joint_homographies(placement, time)
+    return [frames[part.joint] for part in placement.design.parts]
+
+
+def joint_homographies(placement: Placement, time: float) -> dict[str, Points]:
+    """The same by what parts move with, see `Part.joint`; and "jaws", the middle between both."""
     design = placement.design
     moved = [motion.at(time) for motion in placement.motions]
     pivot = np.array(placement.pivot)
@@ -110,7 +118,7 @@ def part_homographies(placement: Placement, time: float) -> list[Points]:
     frames["jaws"] = frame(third, yaw_angle, small)
     frames["upper"] = frame(third, yaw_angle + side * opening, small)
     frames["lower"] = frame(third, yaw_angle - side * opening, small)
-    return [frames[part.joint] for part in design.parts]
+    return frames
 
 
 def _cut_shaft(design: Design, length: float) -> Design:

@@ -9,6 +9,7 @@ from clip_rl_perception.arrays import ByteArray, FloatArray
 from clip_rl_training.synthetic.drawing.banks import TextureBank
 from clip_rl_training.synthetic.drawing.rendered_frame import as_bytes, as_floats
 from clip_rl_training.synthetic.drawing.shapes import Points, bounds, fill, transform
+from clip_rl_training.synthetic.instruments.depth import SeenAside
 from clip_rl_training.synthetic.instruments.finishes import response_table
 from clip_rl_training.synthetic.instruments.geometry import Detail, Part
 
@@ -142,6 +143,7 @@ def render_part(
     light: FloatArray,
     blur: float,
     bank: TextureBank,
+    aside: SeenAside | None = None,
 ) -> None:
     """Draw one part over `image` (H, W, 3) and write its `piece` number into `pieces` (H, W), both in place.
 
@@ -159,6 +161,7 @@ def render_part(
         light: How the light fades over the image, (H, W, 3), three equal channels.
         blur: Defocus, standard deviation in px.
         bank: Textures.
+        aside: What makes the right eye's picture of it, where `homography` leads there.
     """
     size = (image.shape[0], image.shape[1])
     outline = transform(part.outline, homography)
@@ -171,15 +174,18 @@ def render_part(
     coverage = fill((bottom - top, right - left), local)
     if not coverage.any():
         return
-    axis = homography[:2, 0] / max(float(np.linalg.norm(homography[:2, 0])), 1e-9)
-    across = homography[:2, 1] / max(float(np.linalg.norm(homography[:2, 1])), 1e-9)
+    painted = homography if aside is None else aside.left  # both eyes see one surface
+    axis = painted[:2, 0] / max(float(np.linalg.norm(painted[:2, 0])), 1e-9)
+    across = painted[:2, 1] / max(float(np.linalg.norm(painted[:2, 1])), 1e-9)
     local_lean = (float(axis @ lean), float(across @ lean))
     width_px = float(
-        np.linalg.norm(transform(np.array([[0.0, 1.0]]), homography) - transform(np.array([[0.0, 0.0]]), homography))
+        np.linalg.norm(transform(np.array([[0.0, 1.0]]), painted) - transform(np.array([[0.0, 0.0]]), painted))
     )
     extent = float(np.ptp(part.outline[:, 0]))
     scale = float(np.clip(width_px, 3.0, min(30.0, 1000.0 / extent)))
     patch, origin = render_patch(part, scale, local_lean, ambient, bank)
+    if aside is not None:
+        patch = aside.surface(part, patch, scale, origin)
     to_local = np.array([[1 / scale, 0, origin[0] + 0.5 / scale], [0, 1 / scale, origin[1] + 0.5 / scale], [0, 0, 1]])
     to_image = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1.0]]) @ homography @ to_local
     color = cv2.warpPerspective(

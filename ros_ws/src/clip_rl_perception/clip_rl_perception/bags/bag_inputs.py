@@ -17,10 +17,10 @@ from pathlib import Path
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.folder_files import image_files
 from clip_rl_perception.labels import LabelSpace, label_space_from_names
-from clip_rl_perception.sources.camera_model import CameraModel
+from clip_rl_perception.sources.camera_model import CameraModel, load_calibration
 from clip_rl_perception.sources.frames import Frame, FrameSource, LeftOut, SourceError, SourceInfo
 from clip_rl_perception.sources.media_source import FolderSource, open_source
-from clip_rl_perception.sources.tag_truth import TagTruthFolder, instances_beside
+from clip_rl_perception.sources.tag_truth import RIGHT_FRAMES, TagTruthFolder, instances_beside
 from clip_rl_perception.sources.truth_classes import TruthClasses
 from clip_rl_perception.sources.truth_folder import TruthFolder, masks_beside
 from clip_rl_perception.sources.truth_label_map import LabelMap, binary_label_map
@@ -121,7 +121,8 @@ def open_path(
         topic: image topic of a bag.
         labels: folder of masks; None takes ``masks`` or ``labels`` beside a folder's images, or a bag's labels.
         label_map: how masks are stored; None: as `binary_label_map`.
-        right: the right camera's frames.
+        right: the right camera's frames; None takes ``right_frames`` beside ``left_frames`` where both cameras'
+            calibrations lie there, see `cameras_beside`.
 
     Raises:
         SourceError: nothing there, or masks and images do not fit.
@@ -137,8 +138,21 @@ def open_path(
         raise SourceError(f"{path}: a label map is given but no masks; expected masks/ or labels/ beside the images")
     if labels is not None:
         source = LabelledSource(source, labels, label_map or binary_label_map())
+    cameras = cameras_beside(path)
+    if right is None and len(cameras) == 2 and image_files(path / RIGHT_FRAMES):
+        right = path / RIGHT_FRAMES
     other = _open(right, rate_hz, topic) if right is not None else None
-    return BagInput(name, source, source.info.label_space, other, rate_hz=rate_hz)
+    return BagInput(name, source, source.info.label_space, other, cameras, rate_hz=rate_hz)
+
+
+def cameras_beside(folder: Path) -> tuple[CameraModel, ...]:
+    """Left and right camera of a folder of stereo frames, from its left.yaml and right.yaml; empty without both.
+
+    Raises:
+        CalibrationError: one of them cannot be used.
+    """
+    files = [folder / "left.yaml", folder / "right.yaml"]
+    return tuple(map(load_calibration, files)) if all(file.is_file() for file in files) else ()
 
 
 def _open(path: Path, rate_hz: float | None, topic: str | None) -> FrameSource:

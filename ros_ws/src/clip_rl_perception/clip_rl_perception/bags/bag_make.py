@@ -171,6 +171,9 @@ def _write(
                 offset = start - first
                 if space is not None:
                     bag.write_label_space(space, frame.stamp_ns + offset, topic=left.labels)
+                right_space = entry.right.info.label_space if entry.right is not None else None
+                if space is not None and right is not None and right_space is not None:
+                    bag.write_label_space(right_space, frame.stamp_ns + offset, topic=right.labels)
             stamp = frame.stamp_ns + offset
             if of_bag and entry.rate_hz is not None:
                 stamp = first + offset + round((frame.index - first_index) * 1e9 / entry.rate_hz)
@@ -178,11 +181,9 @@ def _write(
             left.write(frame, stamp)
             if right is not None and other is not None:
                 right.write(other, stamp)
-            if space is not None and frame.labels is not None:
-                compressed = options.labels == "png"
-                bag.write_labels(frame.labels, stamp, topic=left.labels, frame_id=left.frame_id, compressed=compressed)
-                if frame.tags is not None:
-                    bag.write_tag_truth(frame.tags, stamp, topic=left.labels, frame_id=left.frame_id)
+                if space is not None:
+                    right.write_truth(other, stamp)
+            if space is not None and left.write_truth(frame, stamp):
                 counts[1] += 1
             counts[0] += 1
             counts[2] += other is not None
@@ -243,6 +244,16 @@ class _Eye:
             encoding="jpeg" if wanted == AS_STORED else wanted,
             quality=self._options.quality,
         )
+
+    def write_truth(self, frame: Frame, stamp: int) -> bool:
+        """The labels of a frame, and its truth of tags; whether it has labels."""
+        if frame.labels is None:
+            return False
+        topic, frame_id, compressed = self.labels, self.frame_id, self._options.labels == "png"
+        self._bag.write_labels(frame.labels, stamp, topic=topic, frame_id=frame_id, compressed=compressed)
+        if frame.tags is not None:
+            self._bag.write_tag_truth(frame.tags, stamp, topic=topic, frame_id=frame_id)
+        return True
 
 
 class _ByIndex:

@@ -25,6 +25,8 @@ MATCH = 0.5
 
 Point = tuple[float, float]
 """(x, y), px."""
+Vector = tuple[float, float, float]
+"""(x, y, z)."""
 Numbers = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 """A picture of instrument numbers; 0 is none."""
 
@@ -48,6 +50,27 @@ class FrameTags:
 
 
 @dataclasses.dataclass(frozen=True)
+class TruePoint:
+    """A keypoint in space."""
+
+    position: Vector
+    """In the left eye's optical frame: x to the right, y down, z forward, m."""
+    visible_left: bool
+    """Whether the left picture shows it."""
+    visible_right: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class TrueSpace:
+    """Where an instrument is."""
+
+    points: Mapping[str, TruePoint]
+    """Keypoints by name, those of the left picture; `entry` and `wrist` on the shaft's axis."""
+    axis: Vector
+    """Unit vector along the shaft towards its end, of the same frame."""
+
+
+@dataclasses.dataclass(frozen=True)
 class TrueInstrument:
     """What is known of an instrument beside its pixels."""
 
@@ -55,6 +78,8 @@ class TrueInstrument:
     """Empty: not known."""
     points: Mapping[str, Point] = dataclasses.field(default_factory=dict)
     """Keypoints that are seen, by name."""
+    space: TrueSpace | None = None
+    """Where it is; None: not known."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

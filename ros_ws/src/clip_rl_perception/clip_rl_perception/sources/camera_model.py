@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from clip_rl_perception.atomic_write import write_bytes
 from clip_rl_perception.errors import ClipRlError, one_line
 from clip_rl_perception.messages import message_types
 
@@ -41,11 +42,15 @@ class CameraModel:
     p: tuple[float, ...] = ()
     """Projection, 12 numbers; empty: K without baseline."""
 
+    @property
+    def projection(self) -> tuple[float, ...]:
+        """P, 12 numbers."""
+        k = self.k
+        return self.p or (k[0], k[1], k[2], 0.0, k[3], k[4], k[5], 0.0, k[6], k[7], k[8], 0.0)
+
     def message(self, stamp_ns: int, frame_id: str) -> Any:
         """The CameraInfo of the image with this stamp and frame."""
         types = message_types.typestore().types
-        k = self.k
-        projection = self.p or (k[0], k[1], k[2], 0.0, k[3], k[4], k[5], 0.0, k[6], k[7], k[8], 0.0)
         return types[CAMERA_INFO](
             header=message_types.header(stamp_ns, frame_id),
             height=self.height,
@@ -54,7 +59,7 @@ class CameraModel:
             d=np.array(self.d, np.float64),
             k=np.array(self.k, np.float64),
             r=np.array(self.r, np.float64),
-            p=np.array(projection, np.float64),
+            p=np.array(self.projection, np.float64),
             binning_x=0,
             binning_y=0,
             roi=types["sensor_msgs/msg/RegionOfInterest"](x_offset=0, y_offset=0, height=0, width=0, do_rectify=False),
@@ -79,6 +84,25 @@ def pinhole(width: int, height: int, *, field_of_view: float = FIELD_OF_VIEW, ba
     x, y = (width - 1) / 2.0, (height - 1) / 2.0
     projection = (focal, 0.0, x, -focal * baseline_m, 0.0, focal, y, 0.0, 0.0, 0.0, 1.0, 0.0)
     return CameraModel(width, height, (focal, 0.0, x, 0.0, focal, y, 0.0, 0.0, 1.0), p=projection)
+
+
+def write_calibration(path: Path, camera: CameraModel, name: str) -> None:
+    """Write a model as ROS's camera_calibration does (YAML), `name` as its camera_name. Raises `ClipRlError`."""
+
+    def matrix(values: tuple[float, ...], rows: int) -> dict[str, Any]:
+        return {"rows": rows, "cols": len(values) // rows, "data": [float(value) for value in values]}
+
+    entries: dict[str, Any] = {
+        "image_width": camera.width,
+        "image_height": camera.height,
+        "camera_name": name,
+        "camera_matrix": matrix(camera.k, 3),
+        "distortion_model": camera.distortion_model,
+        "distortion_coefficients": matrix(camera.d, 1),
+        "rectification_matrix": matrix(camera.r, 3),
+        "projection_matrix": matrix(camera.projection, 3),
+    }
+    write_bytes(path, yaml.safe_dump(entries, sort_keys=False, default_flow_style=None, width=1000).encode())
 
 
 def load_calibration(path: str | Path) -> CameraModel:

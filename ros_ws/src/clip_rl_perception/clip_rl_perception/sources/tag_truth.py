@@ -9,11 +9,13 @@
 
 `frame` is the picture's name without its suffix, or the last number in it. Everything but `frame` and `instance` may be
 left out: what is not told is not measured. Keypoints are called as `KEYPOINTS` of `clip_rl_perception.scene.types`, px
-of the whole picture; those that are not visible do not count.
+of the whole picture; those that are not visible do not count. Where the instruments of a stereo pair are in space is
+read from beside `instances` too, see `space_truth`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping
@@ -28,9 +30,21 @@ from clip_rl_perception.folder_files import image_files
 from clip_rl_perception.metrics.tag_measures import Numbers, Point, TagTruth, TrueInstrument
 from clip_rl_perception.pictures.picture_files import PictureError, decode_stored, read_picture
 from clip_rl_perception.scene.types import KEYPOINTS
+from clip_rl_perception.sources.space_truth import (
+    FOLDER,
+    SpaceTruthError,
+    plain_axis,
+    plain_points,
+    space_from_plain,
+    space_of_file,
+)
 
 INSTANCES, TOLD = "instances", "instruments.jsonl"
 """The folder, and the file of what is told."""
+IN_SPACE, AXIS = "keypoints3d", "axis3d"
+"""What is told of an instrument in space."""
+RIGHT_FRAMES = "right_frames"
+"""Folder of the right eye's images."""
 
 
 class TagTruthError(ClipRlError, ValueError):
@@ -51,6 +65,7 @@ class TagTruthFolder:
         """
         self._pictures = {path.stem: path for path in image_files(folder)}
         beside = [folder / TOLD, *([folder.parent / TOLD] if folder.name == INSTANCES else [])]
+        self._space = folder.parent / FOLDER if folder.name == INSTANCES else None
         self._told: dict[str | int, dict[int, TrueInstrument]] = {}
         for path in beside:
             if path.is_file():
@@ -64,7 +79,7 @@ class TagTruthFolder:
             TagTruthError: the picture cannot be read, or is none of numbers.
         """
         path = self._pictures.get(name)
-        return None if path is None else TagTruth(read_numbers(path), self._instruments(name))
+        return None if path is None else TagTruth(read_numbers(path), self._in_space(name, self._instruments(name)))
 
     def of_frame(self, name: str, shape: tuple[int, ...]) -> TagTruth | None:
         """As `truth_of`, of the image file `name`, whose pixels are (H, W) or more; raises `TagTruthError`."""
@@ -72,6 +87,18 @@ class TagTruthFolder:
         if truth is not None:
             check_size(truth, shape, name)
         return truth
+
+    def _in_space(self, name: str, instruments: Mapping[int, TrueInstrument]) -> Mapping[int, TrueInstrument]:
+        path = self._space / f"{name}.json" if self._space is not None else None
+        if path is None or not path.is_file():
+            return instruments
+        try:
+            found = space_of_file(path)
+        except SpaceTruthError as error:
+            raise TagTruthError(str(error)) from error
+        known = {number: instruments.get(number, TrueInstrument()) for number in found}
+        placed = {number: dataclasses.replace(each, space=found[number]) for number, each in known.items()}
+        return {**instruments, **placed}
 
     def _instruments(self, name: str) -> Mapping[int, TrueInstrument]:
         numbers = re.findall(r"\d+", name)
@@ -81,9 +108,13 @@ class TagTruthFolder:
 def instances_beside(images: Path) -> Path | None:
     """The folder of instances that belongs to a folder of images, or None.
 
-    It lies beside the folder of images, or in it; to ``images/VIDEO`` belongs ``instances/VIDEO``.
+    It lies beside the folder of images, or in it; to ``images/VIDEO`` belongs ``instances/VIDEO``, to ``right_frames``
+    alone ``right_instances``.
     """
     images = images.resolve()
+    if images.name == RIGHT_FRAMES:  # what lies beside is of the left eye
+        right = images.parent / f"right_{INSTANCES}"
+        return right if image_files(right) else None
     for folder in (images.parent / INSTANCES, images.parent.parent / INSTANCES / images.name, images / INSTANCES):
         if image_files(folder):
             return folder
@@ -122,6 +153,7 @@ def plain_instruments(instruments: Mapping[int, TrueInstrument]) -> list[dict[st
             "instance": number,
             "type": each.type_name,
             "keypoints": [{"name": name, "x": x, "y": y, "visible": True} for name, (x, y) in each.points.items()],
+            **({} if each.space is None else {IN_SPACE: plain_points(each.space), AXIS: plain_axis(each.space)}),
         }
         for number, each in sorted(instruments.items())
     ]
@@ -141,7 +173,12 @@ def instruments_from_plain(entries: Any) -> dict[int, TrueInstrument]:
         name = entry.get("type", "")
         if not isinstance(name, str):
             raise TagTruthError(f"type of instance {number} is {name!r}; expected a name, or an empty one")
-        found[number] = TrueInstrument(name, dict(_points(entry.get("keypoints", []), number)))
+        points = dict(_points(entry.get("keypoints", []), number))
+        try:
+            space = space_from_plain(entry[IN_SPACE], entry.get(AXIS)) if IN_SPACE in entry else None
+        except SpaceTruthError as error:
+            raise TagTruthError(f"instance {number}: {error}") from error
+        found[number] = TrueInstrument(name, points, space)
     return found
 
 
