@@ -124,6 +124,7 @@ def render_scene(
     fade = fading(state.lamp, state.size, unit)
     fade = as_floats(cv2.merge([fade, fade, fade]))
     center = np.array([state.size[1] / 2, state.size[0] / 2])
+    middle = ((state.size[1] - 1) / 2, (state.size[0] - 1) / 2)
     for index, (placement, homographies) in enumerate(zip(state.placements, frames, strict=True)):
         end = transform(np.zeros((1, 2)), as_left[index][0])[0]
         away = (end - center) / unit - (state.lamp.x, state.lamp.y)
@@ -135,7 +136,7 @@ def render_scene(
             aside = None
             if right is not None:
                 nearness = depths[index][number]
-                aside = SeenAside(as_left[index][number], nearness, right.focal, right.baseline_mm)
+                aside = SeenAside(as_left[index][number], nearness, right.focal, middle, right.baseline_mm)
                 planes[piece] = right.of_plane(nearness)
             render_part(
                 image, pieces, piece, part, homography, lean, state.ambient, light, fade, state.blur[index], bank, aside

@@ -69,13 +69,16 @@ class SeenAside:
     """Of its plane."""
     focal: float
     """px."""
+    middle: tuple[float, float]
+    """Principal point of the left picture, (x, y) px."""
     baseline_mm: float
 
     def surface(self, part: Part, patch: ByteArray, scale: float, origin: tuple[float, float]) -> ByteArray:
         """The part's painted surface as it lies on the outline that the right eye sees, uint8 (rows, columns, 3).
 
-        A point of a cylinder at the angle t from where it is nearest to the lens stands ``r cos t`` before the axis,
-        and the right eye sees it further left than the axis for that, which turns the cylinder.
+        A point of a cylinder at the angle t from where it is nearest to the lens stands ``r cos t`` before the plane,
+        and the right eye sees it further left than the axis for that, which turns the cylinder. Seen slantwise it is
+        farther from the plane along the ray: with N X = 1 the plane, ``r cos t |N| z`` in depth.
 
         Args:
             part: The part; a flat one is not changed.
@@ -94,7 +97,9 @@ class SeenAside:
         beside = transform(np.stack([u, np.full_like(u, middle + 1.0)], axis=1), self.left) - axis
         along = (transform(np.stack([u + 0.01, np.full_like(u, middle)], axis=1), self.left) - axis) / 0.01
         near = nearness_at(self.nearness, axis)
+        normal = np.array([*(self.focal * self.nearness[:2]), float(nearness_at(self.nearness, np.array(self.middle)))])
         lift = half * np.linalg.norm(beside, axis=1) / self.focal  # radius over depth
+        lift = lift * np.linalg.norm(normal) / near
         # The right picture's axes in local units: the plane itself is seen sheared there.
         shear = self.focal * self.baseline_mm * self.nearness[:2]
         along, beside = (each - np.stack([each @ shear, np.zeros_like(u)], axis=1) for each in (along, beside))
