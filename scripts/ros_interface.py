@@ -79,7 +79,7 @@ def inputs_table() -> str:
 
 def outputs_table(outputs: Path = NODES / "publishers.py") -> str:
     """What the node publishes."""
-    topics = sources.published(outputs, NODES / "perception_node.py")
+    topics = sources.published(outputs, NODES / "diagnostics_publisher.py")
     _described("outputs", (topic.name for topic in topics), texts.OUTPUTS)
     rows = [[f"`{topic.name}`", topic.type, topic.qos, *texts.OUTPUTS[topic.name]] for topic in topics]
     return _table(("topic", "type", "QoS", "when", "what"), rows)

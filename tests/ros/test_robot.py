@@ -87,7 +87,8 @@ def test_incompatible_quality_of_service_is_reported(tester: Tester, checkpoint:
         camera = tester.node.create_publisher(Image, "/strict/image", BEST_EFFORT)
         viewer = tester.subscribe(Image, "/strict/mask", RELIABLE)
         for phrase in (
-            "a publisher of /strict/image offers an incompatible RELIABILITY",
+            "a publisher of /strict/image offers an incompatible RELIABILITY; nothing comes from it: take out "
+            "qos_overrides./strict/image.subscription.reliability",
             "a subscriber of /strict/mask asks for an incompatible RELIABILITY",
         ):
             tester.wait(lambda text=phrase: text in process.text(), f"the log line '{phrase}'")

@@ -136,6 +136,8 @@ def summary_with(validity: Validity, reason: str, silent_until: float = 1.0) -> 
     ("changes", "component", "level", "phrase"),
     [
         ({"publishers": 0}, 0, Level.WARN, "no publisher on /image"),
+        ({"publishers": 0, "absence": "images are on /b"}, 0, Level.WARN, "images are on /b"),
+        ({"publishers": 2}, 0, Level.WARN, "2 publishers on /image: their images take turns"),
         ({"events": {"qos /image": "offers best effort"}}, 0, Level.WARN, "offers best effort"),
         ({"summary": summary_with(Validity.OK, "", 9.0)}, 0, Level.WARN, "no image for 8.0 s"),
         ({"summary": summary_with(Validity.INVALID_INPUT, "zero size")}, 0, Level.WARN, "zero size"),
@@ -146,10 +148,17 @@ def summary_with(validity: Validity, reason: str, silent_until: float = 1.0) -> 
             "1 of 1 frames not OK: STALE: 900",
         ),
         ({"summary": lossy(90), "advice": "do it"}, 0, Level.WARN, "90 of 100 images were lost on their way: do it"),
+        (
+            {"summary": lossy(90, 5), "advice": "do it"},
+            0,
+            Level.WARN,
+            "cannot follow, see inference; if losses stay then, do",
+        ),
         ({"summary": lossy(3, received=0)}, 0, Level.WARN, "3 of 3 images were lost"),
         ({"summary": lossy(1)}, 0, Level.OK, "10.0 Hz"),
         ({"summary": lossy(90), "loss_warning": 1.0}, 0, Level.OK, "10.0 Hz"),
         ({"summary": lossy(0, 2)}, 1, Level.WARN, "2 of 10 images gave way to newer ones: the network is slower than"),
+        ({"summary": lossy(0, 2), "engine": "torch fp32 288x352"}, 1, Level.WARN, "first of all, build an engine"),
         ({"summary": lossy(0, 2), "loss_warning": 0.2}, 1, Level.OK, "20.0 ms (p95)"),
         ({"summary": lossy(0, 2)}, 0, Level.OK, "10.0 Hz"),
         ({"summary": summary_with(Validity.OK, "", 9.0)}, 1, Level.STALE, "no image to work on for 8.0 s"),
@@ -157,8 +166,9 @@ def summary_with(validity: Validity, reason: str, silent_until: float = 1.0) -> 
         ({"summary": lossy(0, received=0)}, 1, Level.OK, "waiting for the first image"),
         ({"stalled_s": 3.21}, 1, Level.ERROR, "in work for 3.2 s"),
         ({"configure_error": "no checkpoint 'x'", "lifecycle": "unconfigured"}, 1, Level.ERROR, "no checkpoint 'x'"),
-        ({"lifecycle": "inactive", "publishers": 0}, 0, Level.OK, "inactive"),
-        ({"lifecycle": "unconfigured", "summary": None}, 1, Level.OK, "unconfigured"),
+        ({"lifecycle": "inactive", "publishers": 0}, 0, Level.OK, "inactive: activate the node"),
+        ({"lifecycle": "unconfigured", "summary": None}, 1, Level.OK, "unconfigured: configure and activate the node"),
+        ({"lifecycle": "configuring", "summary": None}, 0, Level.OK, "configuring"),
     ],
 )
 def test_what_is_wrong_is_said(changes: dict[str, object], component: int, level: Level, phrase: str) -> None:
@@ -171,3 +181,31 @@ def test_a_thread_that_has_ended_is_an_error_before_all_else() -> None:
     _, inference = check(active(working=False, stalled_s=3.0))
     assert inference.level is Level.ERROR
     assert inference.message == "the inference thread has ended; start the node again"
+
+
+def seen(*changes: bool, period: float = 0.5) -> object:
+    """A camera whose pictures change or not."""
+    health = Health()
+    health.begin(0.0)
+    for k, changed in enumerate(changes):
+        health.arrived(k * period)
+        health.published(k * period, Validity.OK, "", 20.0, 25.0)
+        health.pictured(k * period, changed)
+    return health.summary((len(changes) - 1) * period)
+
+
+def test_a_picture_that_stays_the_same_is_told_and_one_that_changes_is_not() -> None:
+    source, inference = check(active(summary=seen(True, *[False] * 10)))
+    assert source.level is Level.WARN and inference.level is Level.OK
+    assert source.message == "images come, but the picture is the same for 5.0 s: the source is frozen"
+    few, short = seen(True, *[False] * 9), seen(True, *[False] * 14, period=0.2)  # 10 pictures, 2.8 s
+    for moving in (few, short, seen(True, *[False] * 12, True), seen(True), seen(*[True] * 12)):
+        assert check(active(summary=moving))[0].level is Level.OK
+    # From activation on, and not counting the time in which no image came.
+    health = Health()
+    health.begin(0.0)
+    health.pictured(1.0, False)
+    health.pictured(2.0, False)
+    assert health.summary(60.0).unchanged_s == pytest.approx(1.0)
+    health.begin(61.0)
+    assert health.summary(62.0).unchanged_s == 0.0

@@ -18,6 +18,8 @@ UNSET = StampVerdict(StampKind.UNSET, "unset")
         (Validity.OK, GOOD, 30.0, 500.0, Validity.OK, []),
         (Validity.OK, GOOD, 500.0, 500.0, Validity.OK, []),
         (Validity.OK, GOOD, 501.0, 500.0, Validity.STALE, ["501 ms old", "use_sim_time"]),
+        (Validity.OK, GOOD, 501.0, 500.0, Validity.STALE, ["another machine: synchronise the clocks"]),
+        (Validity.OK, GOOD, 864e8, 500.0, Validity.STALE, ["1000 days old", "of another clock", "use_sim_time"]),
         (Validity.OK, GOOD, 9e9, 0.0, Validity.OK, []),
         (Validity.OK, FUTURE, -900.0, 500.0, Validity.DEGRADED, ["future"]),
         (Validity.OK, UNSET, 1e12, 500.0, Validity.DEGRADED, ["unset"]),

@@ -17,6 +17,15 @@ from clip_rl_perception.scene.types import Validity
 
 TOO_SLOW = "the network is slower than the camera; lower network_size, latency_budget_ms or the camera's rate"
 """What to do where the node cannot follow."""
+BUILD = "build an engine (clip-rl build-engine): torch on a CPU is slow"
+"""What to do before that where none is built."""
+WAITING = {
+    "unconfigured": "unconfigured: configure and activate the node, or start it with autostart:=true",
+    "inactive": "inactive: activate the node",
+}
+"""What to do in states in which a node does nothing."""
+FROZEN_S, FROZEN_PICTURES = 3.0, 10
+"""Images that stay the same for longer, s, and so many, come from a frozen source: noise changes every real one."""
 
 
 class Level(enum.IntEnum):
@@ -40,6 +49,10 @@ class NodeState:
     """Resolved name of the input topic."""
     publishers: int = 0
     """Matched publishers on it."""
+    absence: str = ""
+    """Why there is none; empty where it is not known."""
+    calibration: str = ""
+    """What is known of the camera's calibration; empty where nobody asks."""
     advice: str = ""
     """What to do where images are lost on their way."""
     model: str = ""
@@ -82,10 +95,11 @@ def _judge_input(state: NodeState) -> Report:
         "received": str(state.counts.received),
         "dropped": str(state.counts.dropped),
         "invalid": str(state.counts.invalid),
+        "calibration": state.calibration or "not asked for",
         **{f"event: {key}": text for key, text in sorted(state.events.items())},
     }
     if state.lifecycle != "active" or state.summary is None:
-        return Report("input", Level.OK, state.lifecycle, values)
+        return Report("input", Level.OK, WAITING.get(state.lifecycle, state.lifecycle), values)
     summary = state.summary
     sent = summary.received + summary.lost
     values["input rate (Hz)"] = f"{summary.input_hz:.1f}"
@@ -96,12 +110,18 @@ def _judge_input(state: NodeState) -> Report:
         message = f"{invalid} frames rejected: {summary.last_problem}"
     elif state.events:
         message = "; ".join(text for _, text in sorted(state.events.items()))
+    elif state.publishers > 1:
+        message = f"{state.publishers} publishers on {state.topic}: their images take turns; leave one, or remap it"
     elif summary.lost > state.loss_warning * sent:
-        message = f"{summary.lost} of {sent} images were lost on their way: {state.advice}"
+        behind = summary.replaced > state.loss_warning * summary.received
+        first = "this machine cannot follow, see inference; if losses stay then, " if behind else ""
+        message = f"{summary.lost} of {sent} images were lost on their way: {first}{state.advice}"
     elif state.publishers == 0:
-        message = f"no publisher on {state.topic}"
+        message = state.absence or f"no publisher on {state.topic}"
     elif silent:
         message = f"no image for {summary.silent_s:.1f} s; if the camera sends, {state.advice}"
+    elif summary.unchanged_s > FROZEN_S and summary.unchanged >= FROZEN_PICTURES:
+        message = f"images come, but the picture is the same for {summary.unchanged_s:.1f} s: the source is frozen"
     else:
         level = Level.OK
         message = f"{summary.input_hz:.1f} Hz" if summary.received else "waiting for the first image"
@@ -130,7 +150,7 @@ def _judge_inference(state: NodeState) -> Report:
     if state.stalled_s is not None:
         return Report("inference", Level.ERROR, f"a frame has been in work for {state.stalled_s:.1f} s", values)
     if state.lifecycle != "active" or summary is None:
-        return Report("inference", Level.OK, state.lifecycle, values)
+        return Report("inference", Level.OK, WAITING.get(state.lifecycle, state.lifecycle), values)
     if summary.silent_s > state.stall_timeout_s:  # before the rest: that is of a time gone by
         return Report("inference", Level.STALE, f"no image to work on for {summary.silent_s:.1f} s", values)
     doubtful = sum(count for kind, count in summary.validity.items() if kind is not Validity.OK)
@@ -139,6 +159,8 @@ def _judge_inference(state: NodeState) -> Report:
         return Report("inference", Level.WARN, message, values)
     if summary.replaced > state.loss_warning * summary.received:
         message = f"{summary.replaced} of {summary.received} images gave way to newer ones: {TOO_SLOW}"
+        if state.engine.startswith("torch"):
+            message = f"{message}; first of all, {BUILD}"
         return Report("inference", Level.WARN, message, values)
     if not summary.validity:
         return Report("inference", Level.OK, "waiting for the first image", values)

@@ -93,6 +93,8 @@ class FrameProcessor:
         self._camera = camera
         self._configured: NodeParameters | None = None
         """Those that the pipeline's configuration comes from."""
+        self._last_seen: ByteArray | None = None
+        """What the network saw last."""
         self._reset = threading.Event()
         self._taken_up = 0.0
 
@@ -133,6 +135,9 @@ class FrameProcessor:
         if parameters is not self._configured:
             self._configured = parameters
             self._model.use_config(model_options(parameters).pipeline_config())
+        seen = prepared.image.frame.network_rgb
+        self._health.pictured(time.monotonic(), self._last_seen is None or not np.array_equal(seen, self._last_seen))
+        self._last_seen = seen
         scene, labels = self._stream.process(prepared.image, stamp_ns, want_confidence=wanted(self._outputs.confidence))
         self._publish(message, prepared, scene, labels, verdict, parameters)
 

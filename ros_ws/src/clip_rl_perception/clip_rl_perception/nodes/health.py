@@ -50,6 +50,10 @@ class HealthSummary:
     """Time since then; infinite without one."""
     silent_s: float
     """Time since the last image, or since activation."""
+    unchanged_s: float
+    """Time for which the pictures that came have all been the same."""
+    unchanged: int
+    """Pictures of that time, but for the first."""
 
 
 class Health:
@@ -64,6 +68,8 @@ class Health:
         self._frames: collections.deque[tuple[float, Validity, float, float]] = collections.deque()
         self._begun = 0.0
         self._last_arrival: float | None = None
+        self._pictures: tuple[float, float, int] | None = None
+        """When the picture last changed, when the newest one came, and how many were the same between."""
         self._problem: tuple[float, str] | None = None
         self._events: dict[str, str] = {}
 
@@ -75,6 +81,7 @@ class Health:
             self._frames.clear()
             self._begun = now
             self._last_arrival = None
+            self._pictures = None
             self._problem = None
 
     def arrived(self, now: float) -> None:
@@ -89,6 +96,14 @@ class Health:
         if lost or replaced:
             with self._lock:
                 self._missing.append((now, lost, replaced))
+
+    def pictured(self, now: float, changed: bool) -> None:
+        """A picture was processed that is, or is not, another one than the last."""
+        with self._lock:
+            if changed or self._pictures is None:
+                self._pictures = now, now, 0
+            else:
+                self._pictures = self._pictures[0], now, self._pictures[2] + 1
 
     def published(self, now: float, validity: Validity, reason: str, total_ms: float, age_ms: float) -> None:
         """The status of one image was published; rejected images count too."""
@@ -136,6 +151,8 @@ class Health:
                 last_problem=self._problem[1] if self._problem else "",
                 problem_age_s=now - self._problem[0] if self._problem else float("inf"),
                 silent_s=now - since,
+                unchanged_s=self._pictures[1] - self._pictures[0] if self._pictures is not None else 0.0,
+                unchanged=self._pictures[2] if self._pictures is not None else 0,
             )
 
     def _prune(self, now: float) -> None:

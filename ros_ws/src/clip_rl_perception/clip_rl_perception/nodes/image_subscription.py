@@ -21,6 +21,7 @@ from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import CompressedImage, Image
 
 from clip_rl_perception.messages.message_types import stamp_of
+from clip_rl_perception.nodes.camera_search import nobody_publishes
 from clip_rl_perception.nodes.image_losses import ImageLosses
 from clip_rl_perception.ros.late_events import ending_well
 from clip_rl_perception.ros.qos import best_effort
@@ -33,6 +34,8 @@ TRANSPORTS: dict[str, tuple[type, str]] = {
     "compressed": (CompressedImage, "image/compressed"),
 }
 """Message type and relative topic by the parameter image_transport."""
+CONFINED = {"ROS_LOCALHOST_ONLY": ("1",), "ROS_AUTOMATIC_DISCOVERY_RANGE": ("LOCALHOST", "OFF")}
+"""Variables that hide other machines, and by which values."""
 
 
 def input_topic(node: Node, transport: str) -> str:
@@ -48,7 +51,7 @@ def advice() -> str:
     fast_dds = "FASTRTPS" if os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy") else "FASTDDS"
     name = f"{fast_dds}_DEFAULT_PROFILES_FILE"
     profile = os.environ.get(name) or "config/fastdds_shm.xml of clip_rl_perception"
-    return f"start the camera with {name}={profile}, or {smaller}"
+    return f"start the camera with {name}={profile} and as the same user, or {smaller}"
 
 
 class ImageInput:
@@ -76,7 +79,7 @@ class ImageInput:
         longest_gap_s: float,
         incompatible: Callable[[str, str], None],
     ) -> None:
-        self._node = node
+        self._node, self._transport = node, transport
         self._received, self._lost, self._incompatible = received, lost, incompatible
         self._losses = ImageLosses(longest_gap_s)
         self.publishers = 0
@@ -105,6 +108,31 @@ class ImageInput:
                 f"{base.removesuffix('/compressed')} and set image_transport to compressed"
             )
 
+    def absence(self) -> str:
+        """Why nothing comes, by what others publish; empty while a publisher is matched."""
+        if self.publishers:
+            return ""
+        transports = {name: (input_topic(self._node, name), _name(kind)) for name, (kind, _) in TRANSPORTS.items()}
+        _, kind = transports.pop(self._transport)
+        wanted = {kind, *(other for _, other in transports.values())}
+        published: dict[str, set[str]] = {}
+        for topic, kinds in self._node.get_topic_names_and_types():
+            if topic == self.topic or wanted & set(kinds):
+                for publisher in self._node.get_publishers_info_by_topic(topic):
+                    if (
+                        publisher.node_name != self._node.get_name()
+                    ):  # not what this one makes, nor its twin of the other eye
+                        published.setdefault(topic, set()).add(publisher.topic_type)
+        confined = [f"{name}={os.environ[name]}" for name, values in CONFINED.items() if os.environ.get(name) in values]
+        return nobody_publishes(
+            self.topic,
+            kind,
+            published,
+            transports=transports,
+            domain=self._node.context.get_domain_id(),
+            confined=" ".join(confined),
+        )
+
     def close(self) -> None:
         """Unsubscribe."""
         self._node.destroy_subscription(self._subscription)
@@ -117,7 +145,9 @@ class ImageInput:
     def _on_incompatible(self, event: QoSRequestedIncompatibleQoSInfo) -> None:
         policy = qos_policy_name_from_kind(event.last_policy_kind)
         self._incompatible(
-            self.topic, f"a publisher of {self.topic} offers an incompatible {policy}; nothing comes from it"
+            self.topic,
+            f"a publisher of {self.topic} offers an incompatible {policy}; nothing comes from it: take out "
+            f"qos_overrides.{self.topic}.subscription.{policy.lower()}, or let the publisher offer what it asks for",
         )
 
     def _on_matched(self, event: QoSSubscriptionMatchedInfo) -> None:
@@ -127,3 +157,9 @@ class ImageInput:
 
     def _on_lost(self, event: QoSMessageLostInfo) -> None:
         self._lost(self._losses.told(event.total_count))
+
+
+def _name(kind: Any) -> str:
+    """A message type as the graph names it."""
+    package, _, rest = kind.__module__.partition(".")
+    return f"{package}/{rest.partition('.')[0]}/{kind.__name__}"

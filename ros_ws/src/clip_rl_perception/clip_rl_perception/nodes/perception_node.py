@@ -6,13 +6,11 @@ everything. The executor's threads only pass messages on and answer services; in
 
 from __future__ import annotations
 
-import re
 import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -24,7 +22,8 @@ from clip_rl_perception.errors import ClipRlError, one_line
 from clip_rl_perception.labels import LabelError
 from clip_rl_perception.messages.class_messages import class_list, label_info
 from clip_rl_perception.nodes.camera_subscription import CameraInfoInput
-from clip_rl_perception.nodes.diagnostics import Level, NodeState, check, diagnostic_array
+from clip_rl_perception.nodes.diagnostics import NodeState
+from clip_rl_perception.nodes.diagnostics_publisher import DiagnosticsPublisher
 from clip_rl_perception.nodes.health import Health
 from clip_rl_perception.nodes.image_subscription import ImageInput, advice, input_topic
 from clip_rl_perception.nodes.list_services import ListServices
@@ -36,7 +35,6 @@ from clip_rl_perception.nodes.watchdog import Watchdog
 from clip_rl_perception.ros.declared_parameters import change_checker, declare_all, read, undeclared_overrides
 from clip_rl_perception.ros.parameter_fields import ParameterError
 from clip_rl_perception.ros.ros_types import ROS_TYPES
-from clip_rl_perception.ros.service_manager import ServiceManager
 from clip_rl_perception.ros.spin import serve
 from clip_rl_perception.threads.collection import begin_work, end_work, loading
 from clip_rl_perception.threads.priority import hand_over_quickly
@@ -77,16 +75,12 @@ class PerceptionNode(LifecycleNode):
         self._input: ImageInput | None = None
         self._camera_info: CameraInfoInput | None = None
         self._counter, self._health = FrameCounter(), Health()
-        self._manager = ServiceManager()
-        if self._manager.fault:
-            self.get_logger().error(self._manager.fault)
-        self._trouble = ""
         service_group, timer_group = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
         self._lists = ListServices(
             self, lambda: self._model, classes_changed=self._publish_classes, group=service_group
         )
         self.create_service(Trigger, "reset", self._on_reset, callback_group=timer_group)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._diagnostics = DiagnosticsPublisher(self)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
         self.create_timer(1.0, self._publish_diagnostics, callback_group=timer_group, clock=steady)
         if self._settings.autostart:
@@ -295,13 +289,16 @@ class PerceptionNode(LifecycleNode):
         self.get_logger().warning(f"the stalled frame returned after {seconds:.1f} s")
 
     def _publish_diagnostics(self) -> None:
-        model, worker, watchdog, source = self._model, self._worker, self._watchdog, self._input
+        model, worker, watchdog = self._model, self._worker, self._watchdog
+        source, camera_info = self._input, self._camera_info
         state = NodeState(
             lifecycle=self._phase,
             configure_error=self._configure_error,
             topic=source.topic if source is not None else "",
             publishers=source.publishers if source is not None else 0,
+            absence=source.absence() if source is not None else "",
             advice=advice(),
+            calibration=camera_info.calibration() if camera_info is not None else "",
             model=model.model_id if model is not None else "",
             engine=model.engine_name if model is not None else "",
             classes=len(model.space) if model is not None else 0,
@@ -313,17 +310,7 @@ class PerceptionNode(LifecycleNode):
             loss_warning=self._settings.loss_warning,
             events=self._health.events,
         )
-        name = self.get_fully_qualified_name().strip("/")
-        stamp = self.get_clock().now().to_msg()
-        reports = check(state)
-        input_report = reports[0]
-        trouble = re.sub(r"[\d.]+", "", input_report.message) if input_report.level is Level.WARN else ""
-        if trouble and trouble != self._trouble:  # once, not with every new number
-            self.get_logger().warning(f"{input_report.component}: {input_report.message}")
-        self._trouble = trouble
-        self._diagnostics.publish(diagnostic_array(name, state.engine, stamp, reports))
-        alive = state.working and state.stalled_s is None  # and this timer's thread, which gets here
-        self._manager.report(alive, "; ".join(f"{report.component}: {report.message}" for report in reports))
+        self._diagnostics.publish(state)
 
 
 def main(arguments: list[str] | None = None) -> int:

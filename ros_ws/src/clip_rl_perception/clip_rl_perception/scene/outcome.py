@@ -14,6 +14,8 @@ _RANK = {
     Validity.INVALID_INPUT: 5,
 }
 """Which validity is told when several hold: the one that forbids most. A late look outside the body is OUT_OF_BODY."""
+DAY_MS = 86_400_000.0
+"""Nobody's pictures are on their way for so long, ms."""
 
 
 def conclude(
@@ -35,11 +37,18 @@ def conclude(
     if not verdict.good:
         findings.append((Validity.DEGRADED, verdict.reason))
     if 0 < max_age_ms < age_ms and verdict.kind is not StampKind.UNSET:
-        findings.append(
-            (
-                Validity.STALE,
-                f"frame is {age_ms:.0f} ms old, max_age_ms is {max_age_ms:.0f} (bag replay: set use_sim_time)",
-            )
-        )
+        findings.append((Validity.STALE, _old(age_ms, max_age_ms)))
     findings.sort(key=lambda finding: -_RANK[finding[0]])
     return findings[0][0], "; ".join(text for _, text in findings if text)
+
+
+def _old(age_ms: float, max_age_ms: float) -> str:
+    if age_ms > DAY_MS:
+        return (
+            f"stamp is {age_ms / DAY_MS:.0f} days old: of another clock, such as the time since boot (recording: set "
+            "use_sim_time; driver: stamp with this machine's time)"
+        )
+    return (
+        f"frame is {age_ms:.0f} ms old, max_age_ms is {max_age_ms:.0f} (recording: set use_sim_time; camera of another "
+        "machine: synchronise the clocks)"
+    )

@@ -1,0 +1,37 @@
+"""Where what diagnostics say goes: the topic, the log, and the systemd that started the node."""
+
+from __future__ import annotations
+
+import re
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.lifecycle import LifecycleNode
+
+from clip_rl_perception.nodes.diagnostics import Level, NodeState, check, diagnostic_array
+from clip_rl_perception.ros.service_manager import ServiceManager
+
+
+class DiagnosticsPublisher:
+    """Publishes on /diagnostics in every lifecycle state; called once a second, and when something happens."""
+
+    def __init__(self, node: LifecycleNode) -> None:
+        """Make the publisher of `node`."""
+        self._node = node
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._trouble = ""
+        self._manager = ServiceManager()
+        if self._manager.fault:
+            node.get_logger().error(self._manager.fault)
+
+    def publish(self, state: NodeState) -> None:
+        """Judge `state` and tell everybody."""
+        reports = check(state)
+        source = reports[0]
+        trouble = re.sub(r"[\d.]+", "", source.message) if source.level is Level.WARN else ""
+        if trouble and trouble != self._trouble:  # once, not with every new number
+            self._node.get_logger().warning(f"{source.component}: {source.message}")
+        self._trouble = trouble
+        name, stamp = self._node.get_fully_qualified_name().strip("/"), self._node.get_clock().now().to_msg()
+        self._publisher.publish(diagnostic_array(name, state.engine, stamp, reports))
+        alive = state.working and state.stalled_s is None  # and so is the thread that gets here
+        self._manager.report(alive, "; ".join(f"{report.component}: {report.message}" for report in reports))
