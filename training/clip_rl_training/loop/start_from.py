@@ -71,7 +71,7 @@ def load_start(module: nn.Module, source: str, say: Callable[[str], None] = lamb
         shares = [share for share, _ in parts]
         weights = summed([each for each, _ in found], shares)
         total = sum(shares)
-        said = " + ".join(f"{share / total:.2g} of {words}" for share, (_, words) in zip(shares, found, strict=True))
+        said = " + ".join(f"{share / total:.4g} of {words}" for share, (_, words) in zip(shares, found, strict=True))
         said = f"the {'average' if min(shares) > 0 else 'sum'} of {said}"
     if not any(name.startswith(_FIRST) for name in weights):  # the branch's own first layers begin as the encoder's
         own = [name for name in module.state_dict() if name.startswith(_FIRST)]
