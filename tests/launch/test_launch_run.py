@@ -30,7 +30,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny network with random weights."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "ros"))
     try:
-        from harness import save_random_checkpoint
+        from random_checkpoint import save_random_checkpoint
     finally:
         del sys.path[0]
     return save_random_checkpoint(tmp_path_factory.mktemp("model") / "random")

@@ -110,6 +110,12 @@ def test_calibration_is_told(tester: Tester, process: NodeProcess, diagnosis: Di
     info.k = [90.0, 0.0, 40.0, 0.0, 90.0, 30.0, 0.0, 0.0, 1.0]
     publisher.publish(info)
     diagnosis.says(f"{topic}, 80x60", "calibration")
+    rig = Rig(tester, NAME)
+    rig.prime(lambda: image(picture(height=45, width=80), tester.now()))
+    diagnosis.says(f"{topic} is of 80x60, images are 80x45: another camera's or mode's", "calibration")
+    rig.prime(lambda: image(picture(height=120, width=160), tester.now()))  # the same picture, scaled
+    diagnosis.says(f"{topic}, 80x60", "calibration")
+    rig.close()
     tester.node.destroy_publisher(publisher)
 
 

@@ -140,6 +140,8 @@ def summary_with(validity: Validity, reason: str, silent_until: float = 1.0) -> 
         ({"publishers": 2}, 0, Level.WARN, "2 publishers on /image: their images take turns"),
         ({"events": {"qos /image": "offers best effort"}}, 0, Level.WARN, "offers best effort"),
         ({"summary": summary_with(Validity.OK, "", 9.0)}, 0, Level.WARN, "no image for 8.0 s"),
+        ({"summary": summary_with(Validity.OK, "", 9.0), "matched_s": 2.5}, 0, Level.WARN, "no image for 2.5 s"),
+        ({"summary": lossy(0, received=0), "matched_s": 1.0}, 0, Level.OK, "waiting for the first image"),
         ({"summary": summary_with(Validity.INVALID_INPUT, "zero size")}, 0, Level.WARN, "zero size"),
         (
             {"summary": summary_with(Validity.STALE, "900 ms old")},

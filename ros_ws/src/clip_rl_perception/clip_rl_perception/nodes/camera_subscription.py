@@ -26,8 +26,6 @@ class CameraInfoInput:
         """Subscribe to that of the images on `image`, an absolute name."""
         self._node = node
         self._newest: Any = None
-        self._image_size = (0, 0)
-        """(width, height) of the newest image that was asked for; zeros: none yet."""
         subscription = node.create_subscription(
             CameraInfo,
             topic_beside(node, image, "camera_info"),
@@ -38,12 +36,12 @@ class CameraInfoInput:
         )
         self._subscription = ending_well(subscription)
 
-    def calibration(self) -> str:
-        """What is known of the camera's calibration, in words for diagnostics."""
+    def calibration(self, image_size: tuple[int, int]) -> str:
+        """What is known of the camera's calibration, for diagnostics; of images of (width, height), zeros: unknown."""
         info, topic = self._newest, self._subscription.topic_name
         if info is None:
             return f"none on {topic}"
-        size, (width, height) = f"{info.width}x{info.height}", self._image_size
+        size, (width, height) = f"{info.width}x{info.height}", image_size
         if Pinhole.calibrated(info.p, info.k, (0, 0), (1, 1)) is None:
             return f"none in {topic}: P and K are zero"
         if width and info.width and info.height and abs(info.width * height - info.height * width) > info.width:
@@ -52,7 +50,6 @@ class CameraInfoInput:
 
     def pinhole(self, width: int, height: int) -> Pinhole | None:
         """The camera of an image of this size; None without a calibrated CameraInfo."""
-        self._image_size = width, height
         info = self._newest
         if info is None:
             return None

@@ -49,6 +49,8 @@ class NodeState:
     """Resolved name of the input topic."""
     publishers: int = 0
     """Matched publishers on it."""
+    matched_s: float = math.inf
+    """Time since the newest of them was matched: nothing can have come before."""
     absence: str = ""
     """Why there is none; empty where it is not known."""
     calibration: str = ""
@@ -104,7 +106,7 @@ def _judge_input(state: NodeState) -> Report:
     sent = summary.received + summary.lost
     values["input rate (Hz)"] = f"{summary.input_hz:.1f}"
     values["lost share (%)"] = _percent(summary.lost, sent)
-    silent = summary.silent_s > state.stall_timeout_s
+    silent_s = min(summary.silent_s, state.matched_s)
     level, message = Level.WARN, ""
     if invalid := summary.validity.get(Validity.INVALID_INPUT, 0):
         message = f"{invalid} frames rejected: {summary.last_problem}"
@@ -118,8 +120,8 @@ def _judge_input(state: NodeState) -> Report:
         message = f"{summary.lost} of {sent} images were lost on their way: {first}{state.advice}"
     elif state.publishers == 0:
         message = state.absence or f"no publisher on {state.topic}"
-    elif silent:
-        message = f"no image for {summary.silent_s:.1f} s; if the camera sends, {state.advice}"
+    elif silent_s > state.stall_timeout_s:
+        message = f"no image for {silent_s:.1f} s; if the camera sends, {state.advice}"
     elif summary.unchanged_s > FROZEN_S and summary.unchanged >= FROZEN_PICTURES:
         message = f"images come, but the picture is the same for {summary.unchanged_s:.1f} s: the source is frozen"
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -84,6 +85,9 @@ class ImageInput:
         self._losses = ImageLosses(longest_gap_s)
         self.publishers = 0
         """Matched publishers."""
+        self._matched_at = time.monotonic()
+        self.size = (0, 0)
+        """(width, height) that the newest message tells, px; zeros where it tells none (CompressedImage)."""
         self.topic = input_topic(node, transport)
         """Name after remapping."""
         subscription = node.create_subscription(
@@ -107,6 +111,11 @@ class ImageInput:
                 f"image is remapped to {base}, the topic of a transport; remap it to "
                 f"{base.removesuffix('/compressed')} and set image_transport to compressed"
             )
+
+    @property
+    def matched_s(self) -> float:
+        """Time since the newest publisher was matched, or since subscribing, s."""
+        return time.monotonic() - self._matched_at
 
     def absence(self) -> str:
         """Why nothing comes, by what others publish; empty while a publisher is matched."""
@@ -140,6 +149,7 @@ class ImageInput:
     def _on_message(self, message: Any) -> None:
         if self.publishers <= 1:  # the stamps of two cameras have no period
             self._lost(self._losses.arrived(stamp_of(message)))
+        self.size = getattr(message, "width", 0), getattr(message, "height", 0)
         self._received(message)
 
     def _on_incompatible(self, event: QoSRequestedIncompatibleQoSInfo) -> None:
@@ -151,6 +161,8 @@ class ImageInput:
         )
 
     def _on_matched(self, event: QoSSubscriptionMatchedInfo) -> None:
+        if event.current_count > self.publishers:
+            self._matched_at = time.monotonic()
         self.publishers = event.current_count
         self._losses.restart()
         self._node.get_logger().info(f"{self.topic}: {self.publishers} publishers matched")
