@@ -292,6 +292,37 @@ def test_stereo_includes_both_sides() -> None:
     assert namespaces == [("psm/left", "image_raw", "9090"), ("psm/right", "image_raw", "9092")]
 
 
+def joining(**arguments: str) -> list:
+    """What stereo.launch.py starts beside both sides."""
+    from launch import LaunchContext
+    from launch.actions import DeclareLaunchArgument, OpaqueFunction
+
+    context = LaunchContext()
+    context.launch_configurations.update(arguments)
+    result = []
+    for entity in load("stereo").generate_launch_description().entities:
+        if isinstance(entity, DeclareLaunchArgument | OpaqueFunction):
+            result += entity.execute(context) or []
+    return result
+
+
+@needs_launch
+def test_stereo_joins_both_sides() -> None:
+    from launch_ros.actions import Node
+
+    (node,) = [
+        action for action in joining(rig="psm", shaft_mm="8.4", transport="compressed") if isinstance(action, Node)
+    ]
+    line = command(node)
+    assert Path(line[0]).name == "stereo_node" and "__ns:=/psm" in line
+    assert {"left/image:=left/image_raw", "right/image:=right/image_raw"} <= set(line)
+    given = parameters(line)
+    assert (str(given["shaft_mm"]), given["max_skew_ms"], given["image_transport"]) == ("8.4", 10.0, "compressed")
+    assert joining(points="false") == []
+    with pytest.raises(RuntimeError, match="max_skew_ms:=much is not a number of ms"):
+        joining(max_skew_ms="much")
+
+
 @needs_launch
 def test_each_eye_has_a_fixed_frame_of_its_own() -> None:
     def frames(**arguments: str) -> list[str]:

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from clip_rl_perception.bags.bag_writer import BagWriter
 from clip_rl_perception.labels import load_label_space
+from random_checkpoint import save_random_checkpoint
 
 LIMIT_S = 120.0
 
@@ -28,11 +29,6 @@ if shutil.which("ros2") is None or importlib.util.find_spec("launch_ros") is Non
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny network with random weights."""
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "ros"))
-    try:
-        from random_checkpoint import save_random_checkpoint
-    finally:
-        del sys.path[0]
     return save_random_checkpoint(tmp_path_factory.mktemp("model") / "random")
 
 
@@ -122,13 +118,16 @@ def test_without_autostart_a_manager_takes_the_node_through_its_states(
     assert run.process.returncode == 0
 
 
-def test_stereo_runs_two_nodes(launched: list[Launched], checkpoint: Path, tmp_path: Path) -> None:
+def test_stereo_runs_three_nodes(launched: list[Launched], checkpoint: Path, tmp_path: Path) -> None:
     run = Launched(tmp_path / "launch.log", "stereo.launch.py", f"model:={checkpoint}", "rig:=psm")
     launched.append(run)
     for side in ("left", "right"):
         run.ros2("active [3]", "lifecycle", "get", f"/psm/{side}/perception_node")
         run.ros2(f"/psm/{side}/image_raw: sensor_msgs/msg/Image", "node", "info", f"/psm/{side}/perception_node")
         run.ros2(f"/psm/{side}/mask: sensor_msgs/msg/Image", "node", "info", f"/psm/{side}/perception_node")
+        run.ros2(f"/psm/{side}/image_raw: sensor_msgs/msg/Image", "node", "info", "/psm/stereo_node")
+        run.ros2(f"/psm/{side}/camera_info: sensor_msgs/msg/CameraInfo", "node", "info", "/psm/stereo_node")
+        run.ros2(f"/psm/{side}/instruments: clip_rl_interfaces/msg/", "node", "info", "/psm/stereo_node")
     text = run.end()
     assert run.process.returncode == 0 and "Traceback" not in text, text
 

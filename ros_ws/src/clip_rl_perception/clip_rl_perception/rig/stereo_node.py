@@ -38,7 +38,7 @@ from clip_rl_perception.ros.spin import serve
 from clip_rl_perception.scene.types import Validity
 from clip_rl_perception.stereo.space_types import SpaceScene, SpaceValidity
 
-LOOK_PERIOD_S = 0.02
+LOOK_PERIOD_S = 0.05
 """How often it is seen whether a frame has waited long enough."""
 RESULT_QOS = reliable(5)
 VIEW_QOS = reliable(1)
