@@ -15,10 +15,14 @@ import numpy.typing as npt
 from clip_rl_perception.arrays import DoubleArray, FloatArray
 from clip_rl_perception.stereo.patches import Patches
 
-SIDE = 23
+SIDE = 21
 """Rows and columns of what is compared, samples."""
-REACH = 16
+REACH = 12
 """How far is searched on either side of what is expected, samples."""
+PLACES = np.arange(-REACH, REACH + 1)
+"""Steps from what is expected."""
+BACK = 6
+"""How far is searched on either side on the way back, samples."""
 STRIP = (SIDE, SIDE + 2 * REACH + 2)
 """Rows and columns of the parts of both eyes: one more column on either side, for slopes."""
 
@@ -84,50 +88,53 @@ def match(
     middle = slice(REACH + 1, REACH + 1 + SIDE)
     kernel, weight = left.gray[:, :, middle], weights[0][:, :, middle]
     windows = _windows(right.gray)
-    within = np.abs(np.arange(-REACH, REACH + 1)) <= np.maximum(ranges, 1.0)[:, None]
-    scores = _scores(kernel, weight, windows, _windows(right.free))
-    scores[~within] = -1.0
+    reaches = np.clip(ranges, 2.0, REACH)
+    scores = _scores(kernel, weight, windows, right.free)
+    scores[np.abs(PLACES) > reaches[:, None]] = -1.0
     best = scores.argmax(axis=1)
     every = np.arange(len(best))
     shifts, stds = _refine(kernel, weight, windows, best, row_stds, config.correlated)
-    back = _back(left, right, weights[1], best)
-    apart = np.abs(np.arange(2 * REACH + 1) - best[:, None]) > 3
-    peaks = np.zeros_like(scores, np.bool_)
-    peaks[:, 1:-1] = (scores[:, 1:-1] >= scores[:, :-2]) & (scores[:, 1:-1] >= scores[:, 2:])
-    rivals = np.where(apart & peaks, scores, -1.0).max(axis=1)
-    top, amount = scores[every, best], weight.sum(axis=(1, 2))
+    back = _back(left, windows, weights[1], best)
+    apart = np.abs(PLACES - PLACES[best][:, None]) > 3
+    apart[:, 1:-1] &= (scores[:, 1:-1] >= scores[:, :-2]) & (scores[:, 1:-1] >= scores[:, 2:])
+    apart[:, [0, -1]] = False
+    rivals = np.where(apart, scores, -1.0).max(axis=1)
+    told = (scores[every, best], weight.sum(axis=(1, 2)), reaches - np.abs(PLACES[best]), rivals, back, shifts, stds)
     made = []
-    for index in range(len(best)):
-        score, std = float(top[index]), float(stds[index])
-        edge = best[index] in (0, 2 * REACH) or not within[index, best[index] - 1 : best[index] + 2].all()
-        if amount[index] < config.min_weight:
+    for place, row in zip(best.tolist(), np.stack(told, axis=1).tolist(), strict=True):
+        score, amount, left_over, rival, returned, shift, std = row
+        if amount < config.min_weight:
             reason = "too few of the instrument's pixels around it in the left eye"
         elif score < config.min_score:
             reason = f"the right eye shows nothing like it (likeness {score:.2f}, expected {config.min_score:g})"
-        elif edge:
+        elif left_over < 1:
             reason = "the likest place lies at the end of what was searched"
-        elif rivals[index] > config.second * score:
+        elif rival > config.second * score:
             reason = AMBIGUOUS
-        elif not abs(back[index]) <= config.left_right:
+        elif not abs(returned) <= config.left_right:
             reason = "from the right eye back to the left another place is likest: covered in one of them"
         elif not std <= config.max_std:
             reason = UNCLEAR
         else:
             reason = ""
-        made.append(Match(reason, float(best[index] - REACH + shifts[index]), std, score))
+        made.append(Match(reason, place - REACH + shift, std, score))
     return made
 
 
 def _windows(strips: FloatArray) -> FloatArray:
     """(n, places + 2, SIDE * SIDE): every window of `SIDE` columns, one more on either side of those searched."""
-    view = np.lib.stride_tricks.sliding_window_view(strips, SIDE, axis=2)  # (n, SIDE, places + 2, SIDE)
-    return np.ascontiguousarray(view.transpose(0, 2, 1, 3)).reshape(len(strips), view.shape[2], SIDE * SIDE)
+    strips = np.ascontiguousarray(strips)
+    count, rows, columns = strips.shape
+    part, row, column = strips.strides
+    places = columns - SIDE + 1
+    view = np.ndarray((count, places, rows, SIDE), np.float32, strips, strides=(part, column, row, column))
+    return view.reshape(count, places, rows * SIDE)
 
 
 def _scores(kernel: FloatArray, weight: FloatArray, windows: FloatArray, free: FloatArray) -> DoubleArray:
-    """Weighted ZNCC, (n, places), of kernels (n, SIDE, SIDE) with windows; -1 where most of the weight finds nothing.
+    """Weighted ZNCC, (n, places), of kernels (n, SIDE, SIDE) with windows; -1 where a tenth of the weight is not seen.
 
-    Samples that the right eye does not see count as the window's weighted mean would: they neither help nor harm.
+    `free` are the samples that windows are cut from: 0 where the other eye does not see the instrument's surroundings.
     """
     count = len(kernel)
     w = weight.reshape(count, -1)
@@ -136,12 +143,13 @@ def _scores(kernel: FloatArray, weight: FloatArray, windows: FloatArray, free: F
     weighted = w * template
     inner = windows[:, 1:-1]
     sums = inner @ np.stack([weighted, w], axis=2)  # (n, places, 2)
-    squares = np.einsum("nkp,nkp,np->nk", inner, inner, w, optimize=False)
+    squares = ((inner * inner) @ w[..., None])[..., 0]
     variance = squares - sums[..., 1] ** 2 / total[:, None]
     own = (weighted * template).sum(axis=1, keepdims=True)
     scores = np.asarray(sums[..., 0] / np.sqrt(np.maximum(own * variance, 1e-3)), np.float64)
-    seen = (free[:, 1:-1] @ w[..., None])[..., 0]
-    scores[seen < 0.9 * total[:, None]] = -1.0
+    for index in np.flatnonzero(~free.all(axis=(1, 2))):
+        seen = _windows(free[index : index + 1])[0, 1:-1] @ w[index]
+        scores[index, seen < 0.9 * total[index]] = -1.0
     return scores
 
 
@@ -156,41 +164,45 @@ def _refine(
     """Part of a step beyond the best whole one, and its standard deviation, samples.
 
     ``left = gain right(x + shift) + offset``, linear in gain, gain shift and offset; the slope is the mean of both
-    eyes', which makes the step exact to second order.
+    eyes', which makes the step exact to second order. All sums over samples are taken once.
     """
-    every = np.arange(len(best))
-    w = weight.reshape(len(best), -1).astype(np.float64)
-    left = kernel.reshape(len(best), -1).astype(np.float64)
-    before, there, after = (windows[every, best + offset].astype(np.float64) for offset in (0, 1, 2))
-    total = np.maximum(w.sum(axis=1), 1e-6)
-    slope = (after - before) / 2
+    count, every = len(best), np.arange(len(best))
+    before, there, after = (windows[every, best + offset] for offset in (0, 1, 2))
+    along, steep = np.zeros_like(kernel), np.zeros_like(kernel)
+    along[:, :, 1:-1] = (kernel[:, :, 2:] - kernel[:, :, :-2]) / 2
+    steep[:, 1:-1] = (kernel[:, 2:] - kernel[:, :-2]) / 2
+    ones = np.ones_like(there)
+    flat = [part.reshape(count, -1) for part in (along, steep, kernel)]
+    basis = np.stack([there - 128, (after - before) / 2, flat[0], flat[1], ones, flat[2] - 128], axis=1)
+    basis = basis.astype(np.float64)
+    sums = (basis * weight.reshape(count, 1, -1)) @ basis.transpose(0, 2, 1)  # (n, 6, 6)
+    total = np.maximum(sums[:, 4, 4], 1e-6)
+    design = np.zeros((count, 3, 6))
+    design[:, 0, 0] = design[:, 1, 1] = design[:, 2, 4] = 1.0
     for turn in range(2):
-        design = np.stack([there, slope, np.ones_like(there)], axis=2)
-        normal = np.einsum("npi,np,npj->nij", design, w, design)
+        normal = design @ sums @ design.transpose(0, 2, 1)
         normal[:, [0, 1, 2], [0, 1, 2]] += 1e-6 * total[:, None]
-        solved = np.linalg.solve(normal, np.einsum("npi,np->ni", design, w * left)[..., None])[..., 0]
+        aim = (design @ sums[:, :, 5:])[..., 0]
+        covariance = np.linalg.inv(normal)
+        solved = (covariance @ aim[..., None])[..., 0]
         gain = np.where(np.abs(solved[:, 0]) > 1e-3, solved[:, 0], np.inf)
         if turn == 0:
-            own = np.zeros_like(kernel, np.float64)
-            own[:, :, 1:-1] = (kernel[:, :, 2:] - kernel[:, :, :-2]) / 2
-            slope = (slope + own.reshape(slope.shape) / gain[:, None]) / 2
+            design[:, 1, 1], design[:, 1, 2] = 0.5, 0.5 / gain
     shift = solved[:, 1] / gain
-    residual = left - np.einsum("npi,ni->np", design, solved)
-    variance = (w * residual**2).sum(axis=1) / np.maximum(total - 3, 1.0)
-    covariance = np.linalg.inv(normal)
-    steep = np.zeros_like(kernel, np.float64)
-    steep[:, 1:-1] = (kernel[:, 2:] - kernel[:, :-2]) / 2
-    by_row = np.einsum("ni,npi,np->n", covariance[:, 1], design, w * steep.reshape(left.shape)) / gain
+    variance = np.maximum(sums[:, 5, 5] - (solved * aim).sum(axis=1), 0.0) / np.maximum(total - 3, 1.0)
+    by_row = (covariance[:, 1] * (design @ sums[:, :, 3:4])[..., 0]).sum(axis=1) / gain
     std = np.sqrt(correlated * variance * covariance[:, 1, 1] / gain**2 + (by_row * row_stds) ** 2)
     std[~(np.abs(shift) <= 1.5)] = np.inf
     return np.asarray(np.clip(shift, -1.5, 1.5), np.float64), np.asarray(std, np.float64)
 
 
-def _back(left: Patches, right: Patches, weights: FloatArray, best: npt.NDArray[np.intp]) -> DoubleArray:
-    """How far from its beginning the way back ends, samples, (n,)."""
-    columns = best[:, None] + 1 + np.arange(SIDE)
-    kernel = np.take_along_axis(right.gray, columns[:, None], axis=2)
+def _back(left: Patches, windows: FloatArray, weights: FloatArray, best: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """How far from its beginning the way back ends, samples, (n,); `windows` and `weights` are the right eye's."""
+    count = len(best)
+    kernel = windows[np.arange(count), best + 1].reshape(count, SIDE, SIDE)
+    weight = np.stack([part[:, at : at + SIDE] for part, at in zip(weights, (best + 1).tolist(), strict=True)])
     middle = slice(REACH + 1, REACH + 1 + SIDE)
-    weight = np.take_along_axis(weights, columns[:, None], axis=2) * left.free[:, :, middle]
-    scores = _scores(kernel, weight, _windows(left.gray), _windows(left.free))
-    return np.asarray(scores.argmax(axis=1) - REACH, np.float64)
+    weight *= left.free[:, :, middle]
+    near = slice(REACH - BACK, REACH + BACK + SIDE + 2)
+    scores = _scores(kernel, weight, _windows(left.gray[:, :, near]), left.free[:, :, near])
+    return np.asarray(scores.argmax(axis=1) - BACK, np.intp)

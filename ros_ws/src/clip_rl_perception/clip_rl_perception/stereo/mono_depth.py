@@ -31,7 +31,7 @@ class ShaftPose:
         """(3,) the point on the eye's ray (x, y, 1) where it passes the axis nearest."""
         # |ray z - foot - direction s| is least where what it has across the axis is normal to what the ray has there.
         normal = ray - float(ray @ self.direction) * self.direction
-        return np.asarray(ray * float(normal @ self.foot) / float(normal @ ray), np.float64)
+        return np.asarray(ray * (float(normal @ self.foot) / float(normal @ ray)), np.float64)
 
 
 def pose_of(borders: DoubleArray, radius: float, along: DoubleArray) -> ShaftPose | None:
@@ -52,7 +52,7 @@ def pose_of(borders: DoubleArray, radius: float, along: DoubleArray) -> ShaftPos
     if not length > 1e-9:
         return None
     direction /= length
-    foot = np.linalg.solve(np.stack([normals[0], normals[1], direction]), np.array([radius, radius, 0.0]))
+    foot = (normals[0] + normals[1]) * (radius / (1.0 + float(normals[0] @ normals[1])))  # as far from both planes
     if foot @ middle <= 0:
         return None
     # The picture of the axis moves towards the end of the shaft.
@@ -122,5 +122,7 @@ def _cross(one: DoubleArray, other: DoubleArray) -> DoubleArray:
 
 def _stacked(pose: ShaftPose, rays: DoubleArray) -> DoubleArray:
     """Direction and the points along rays, (3 + 3 n,)."""
-    points = [pose.at(np.array([x, y, 1.0])) for x, y in rays]
-    return np.concatenate([pose.direction, *points])
+    ahead = np.concatenate([rays, np.ones((len(rays), 1))], axis=1)
+    normals = ahead - (ahead @ pose.direction)[:, None] * pose.direction
+    points = ahead * ((normals @ pose.foot) / (normals * ahead).sum(axis=1))[:, None]
+    return np.concatenate([pose.direction, points.ravel()])

@@ -22,7 +22,7 @@ from clip_rl_perception.stereo.space_types import Instrument3D, Keypoint3D, Sour
 from clip_rl_perception.stereo.stereo_geometry import StereoGeometry
 from clip_rl_perception.stereo.triangulation import covariances_of, place_covariance, points_of
 
-ALONG_SHAFT = (0.2, 0.4, 0.6, 0.8)
+ALONG_SHAFT = (0.25, 0.5, 0.75)
 """Where between wrist and entry the shaft is compared too, as parts of the way."""
 SHAFT_SPAN, JAW_SPAN = 1.4, 0.6
 """Side of what is compared on shafts and at jaws, in widths of the shaft."""

@@ -78,15 +78,16 @@ def axis_of(
     """
     aside = np.array([-along[1], along[0]])
 
-    def direction(change: DoubleArray) -> DoubleArray:
-        """Of ends that are moved: disparity and place across, of both."""
-        at = [origin + aside * change[2], origin + along * line.length + aside * change[3]]
-        ends = points_of(geometry, np.column_stack([at, line.values + change[:2]]))
-        made = ends[1] - ends[0]
-        return np.asarray(made / np.linalg.norm(made), np.float64)
-
-    axis = direction(np.zeros(4))
-    jacobian = np.stack([(direction(DELTA_PX * step) - axis) / DELTA_PX for step in np.eye(4)], axis=1)
+    # Both ends as they are, and with each of four changes: disparity and place across, of both ends.
+    changes = np.vstack([np.zeros(4), DELTA_PX * np.eye(4)])
+    seen = np.empty((5, 2, 3))
+    seen[:, 0, :2] = origin + changes[:, 2:3] * aside
+    seen[:, 1, :2] = origin + along * line.length + changes[:, 3:] * aside
+    seen[:, :, 2] = line.values + changes[:, :2]
+    ends = points_of(geometry, seen.reshape(10, 3)).reshape(5, 2, 3)
+    ways = ends[:, 1] - ends[:, 0]
+    ways /= np.linalg.norm(ways, axis=1, keepdims=True)
+    axis, jacobian = ways[0], (ways[1:] - ways[0]).T / DELTA_PX
     known = np.zeros((4, 4))
     known[:2, :2] = line.covariance
     known[2:, 2:] = np.eye(2) * place_std**2

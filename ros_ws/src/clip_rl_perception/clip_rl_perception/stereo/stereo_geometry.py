@@ -7,6 +7,7 @@ Both eyes are thought of as looking through the same virtual camera, whose rows 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -35,7 +36,7 @@ class StereoGeometry:
         """Of the virtual camera, px: the left eye's."""
         return self.left.focal[0]
 
-    @property
+    @functools.cached_property
     def centre(self) -> DoubleArray:
         """Of the virtual camera, px, (2,)."""
         return np.array(self.left.centre, np.float64)

@@ -12,7 +12,7 @@ def points_of(geometry: StereoGeometry, seen: DoubleArray) -> DoubleArray:
     """Points (n, 3), m, of places and disparities `seen` (n, 3): u, v, d, px; d is above 0."""
     reach = geometry.baseline / seen[:, 2]
     flat = (seen[:, :2] - geometry.centre) * reach[:, None]
-    return np.column_stack([flat, geometry.focal * reach])
+    return np.concatenate([flat, geometry.focal * reach[:, None]], axis=1)
 
 
 def covariances_of(geometry: StereoGeometry, seen: DoubleArray, covariances: DoubleArray) -> DoubleArray:
@@ -40,9 +40,11 @@ def place_covariance(
         disparity_std: of the disparity at the place, px.
         calibration_std: how far calibration shifts a place, and the disparity, px.
     """
-    on = np.array([along[0], along[1], slope])
-    aside = np.array([-along[1], along[0], 0.0])
-    made = place_std**2 * (np.outer(on, on) + np.outer(aside, aside))
-    made[[0, 1, 2], [0, 1, 2]] += calibration_std**2
-    made[2, 2] += disparity_std**2
-    return np.asarray(made, np.float64)
+    x, y = float(along[0]), float(along[1])
+    square, common = place_std * place_std, calibration_std * calibration_std
+    made = [
+        [square + common, 0.0, square * x * slope],
+        [0.0, square + common, square * y * slope],
+        [square * x * slope, square * y * slope, square * slope * slope + common + disparity_std * disparity_std],
+    ]
+    return np.array(made, np.float64)
