@@ -19,6 +19,7 @@ from clip_rl_perception.replay.plain_looks import PlainLooks
 from clip_rl_perception.replay.replay_options import OfflineOptions
 from clip_rl_perception.replay.replay_outputs import OutputBag, OverlayVideos
 from clip_rl_perception.replay.run_builder import RunBuilder, StreamKey, key_of, place_of
+from clip_rl_perception.replay.space_replay import SpaceReplay
 from clip_rl_perception.runs.observer import FrameObserver, SeenFrame
 from clip_rl_perception.runs.problems import ProblemLog
 from clip_rl_perception.runs.run_record import RunRecord
@@ -59,12 +60,16 @@ class OfflineReplay:
         Raises:
             SourceError: the input cannot be read.
             LabelMapError: a label map that does not fit the model.
+            ClipRlError: true tags of what is no stereo bag.
         """
         self._model, self._options, self._observers, self._progress = model, options, observers, progress
         self._run = RunBuilder(what, model.space, options, problems)
         self.inputs = self._run.inputs
         self._states: dict[StreamKey, StreamRunner] = {}
         self._plain = PlainLooks(model) if options.against_plain else None
+        self._space = None
+        if options.in_space or options.true_tags:
+            self._space = SpaceReplay(self.inputs, model.space, self._run.problems, true_tags=options.true_tags)
         self._outputs: dict[str, Callable[[SeenFrame, Frame | None], None]] = {}
         self._stop = False
         self._done = 0
@@ -103,6 +108,7 @@ class OfflineReplay:
             engine_manifest=self._model.manifest,
             parameters=self._model.parameters,
             complete=not self._stop,
+            space=self._space.report() if self._space else None,
             wall_s=time.perf_counter() - begun,
         )
 
@@ -142,7 +148,7 @@ class OfflineReplay:
         scene, frame = result.scene, content if isinstance(content, Frame) else None
         told: dict[str, Any] = {"validity": result.validity.name.lower(), "reason": result.reason}
         if scene is None or frame is None:
-            return self._run.measure(stream, content, "invalid", told), frame
+            return self._in_space(stream, frame, self._run.measure(stream, content, "invalid", told)), frame
         if result.forgot:
             self._run.begin_anew(stream)
         stages = {"decode": frame.decode_ms, **scene.stage_ms}
@@ -165,7 +171,12 @@ class OfflineReplay:
             scene=scene,
             plain=plain,
         )
-        return seen, frame
+        return self._in_space(stream, frame, seen), frame
+
+    def _in_space(self, stream: Stream, frame: Frame | None, seen: SeenFrame) -> SeenFrame:
+        if self._space is not None:
+            self._space.take(stream, frame, seen)
+        return seen
 
     def _write(self, seen: SeenFrame, frame: Frame | None) -> None:
         for name, write in list(self._outputs.items()):

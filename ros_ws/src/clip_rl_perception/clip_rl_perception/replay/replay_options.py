@@ -38,6 +38,10 @@ class RunOptions:
 class OfflineOptions(RunOptions):
     """What an offline replay does beside inferring."""
 
+    in_space: Annotated[bool, Option("--no-space")] = True
+    """Tell where the instruments of a stereo bag are in space; False: tell nothing of instruments in space."""
+    true_tags: bool = False
+    """Tell that with the tags of the truth in place of the network's: what is wrong is then of stereo alone."""
     max_frames: Annotated[Count | None, Option("--frames", metavar="N")] = None
     """End after N frames."""
     only_stamps: Annotated[frozenset[int] | None, Option("--same-frames-as", metavar="JSON", read=_stamps_of_masks)] = (

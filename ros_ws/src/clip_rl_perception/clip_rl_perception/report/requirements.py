@@ -59,12 +59,13 @@ def values_of(report: Mapping[str, Any]) -> dict[str, float | None]:
     Accuracy as in the report (miou, dice, nsd, hd95, ece, ...), ``<class>.iou`` and ``.dice``, ``.nsd``, ``.hd95``,
     ``.miss_rate``; p50_ms, p95_ms, p99_ms, max_ms of latency; ``<stage>_p50_ms`` and so on; ``age_p99_ms``; fps;
     masks_share, dropped_share, invalid_share; ``<validity>_share``; temporal_consistency; looks (a frame),
-    memory_share, disagreement; those of `tag_values`; ``gain_miou`` and so on over one plain look;
+    memory_share, disagreement; those of `tag_values` and `space_values`; ``gain_miou`` and so on over one plain look;
     tracks; short_tracks; problems.
     """
     metrics = report["metrics"] or {}
     found: dict[str, float | None] = {name: metrics.get(name) for name in METRIC_TEXT}
     found |= tag_values(report.get("tags"))
+    found |= space_values(report.get("space"))
     found["temporal_consistency"] = report["temporal"]["consistency"]
     classes, measured = metrics.get("classes", {}), ("iou", "dice", "nsd", "hd95", "miss_rate")
     for name in report["evaluated"]:
@@ -109,6 +110,25 @@ def tag_values(tags: Mapping[str, Any] | None) -> dict[str, float | None]:
         found |= {f"{kind}_{name}": scores.get(name) for name in measured}
     for name, key in (("type_right", "tags"), ("track_type_right", "tracks"), ("long_track_type_right", "long_tracks")):
         found[name] = told["types"].get(key, {}).get("right")
+    return found
+
+
+def space_values(space: Mapping[str, Any] | None) -> dict[str, float | None]:
+    """Numbers of instruments in space by name, None without a stereo bag or a truth of them.
+
+    space_paired, space_pair_precision; space_tip_median_mm, space_tip_p90_mm, space_tip_inside_90 (share of errors
+    inside the told 90 % region), and so on of wrist and entry; space_tip_100mm_median_mm of tips 90 to 110 mm away;
+    space_hidden_tips (told although a picture does not show them); space_axis_median_degrees.
+    """
+    truth = (space or {}).get("truth") or {}
+    pairing, points = truth.get("pairing", {}), truth.get("points", {})
+    found = {"space_paired": pairing.get("right"), "space_pair_precision": pairing.get("precision")}
+    for kind in ("tip", "wrist", "entry"):
+        measured = ("median_mm", "p90_mm", "inside_90")
+        found |= {f"space_{kind}_{name}": points.get(kind, {}).get(name) for name in measured}
+    found["space_tip_100mm_median_mm"] = truth.get("tips_by_depth", {}).get("90 to 110", {}).get("median_mm")
+    found["space_hidden_tips"] = truth["hidden"].get("tip", 0) if truth else None
+    found["space_axis_median_degrees"] = truth.get("axes", {}).get("median_degrees")
     return found
 
 

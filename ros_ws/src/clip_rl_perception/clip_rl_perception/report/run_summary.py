@@ -28,9 +28,9 @@ def summary(run: RunRecord) -> dict[str, Any]:
     Returns:
         Plain data without NaN: frames_sent, masks_received, dropped (sent without a mask), fps (masks a second),
         latency_ms, stage_ms (by stage, over frames with a mask), metrics (`accuracy_report` with ``intervals``, or
-        None), tags (`TagEvaluator.report`, or None), temporal, tracks, jitter_ms, age_ms, validity, reasons, `looks`,
-        `gain`, drops by reason, model_id, engine, input, input_sha256, output_sha256, parameters, host,
-        versions, problems, and what else `RunRecord` names.
+        None), tags (`TagEvaluator.report`, or None), space (as of `RunRecord`), temporal, tracks, jitter_ms, age_ms,
+        validity, reasons, `looks`, `gain`, drops by reason, model_id, engine, input, input_sha256, output_sha256,
+        parameters, host, versions, problems, and what else `RunRecord` names.
     """
     masks = [frame for frame in run.frames if frame.kind == "mask"]
     invalid = sum(frame.kind == "invalid" for frame in run.frames)
@@ -54,6 +54,7 @@ def summary(run: RunRecord) -> dict[str, Any]:
         "stage_ms": {stage: latency.percentiles(frame.stage_ms.get(stage) for frame in masks) for stage in STAGES},
         "metrics": metrics(run),
         "tags": tag_report(run.frames),
+        "space": run.space,
         "temporal": temporal(run),
         "tracks": tracks(run.frames),
         "model_id": run.model_id,

@@ -95,6 +95,7 @@ def read_run(path: str | Path) -> RunRecord:
             "frames": [frame_from_json(frame, len(data["evaluated"])) for frame in data["frames"]],
             "label_space": label_space_from_dict(data["label_space"]) if data["label_space"] else None,
         }
+        fields["space"] = data.get("space")  # reports of before it was told lack it
         fields |= {field.name: data[field.name] for field in dataclasses.fields(RunRecord) if field.name not in fields}
         fields |= {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
         return RunRecord(**fields)

@@ -125,6 +125,8 @@ class RunRecord:
     """Of the dropped frames, those that the node said gave way to a newer one."""
     wrong_stamps: int = 0
     """Masks that carry a stamp no frame had, or one that an earlier mask had."""
+    space: Mapping[str, Any] | None = None
+    """Plain data: where both eyes of a stereo bag saw instruments in space, see `SpaceReplay.report`; None without."""
 
     @property
     def output_sha256(self) -> str | None:
