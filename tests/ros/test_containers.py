@@ -15,6 +15,7 @@ from clip_rl_perception import cli
 from clip_rl_perception.engine.load import default_engine_dir
 from clip_rl_perception.engine.manifest import FORMAT_VERSION
 from clip_rl_perception.errors import one_line
+from clip_rl_perception.nodes import image_subscription
 from clip_rl_perception.resources import user_cache
 from clip_rl_perception.ros import spin
 from harness import GUARD_S
@@ -104,6 +105,14 @@ def test_shared_memory_of_a_container_is_told_when_it_is_too_small(
         assert spin._small_shared_memory().startswith(told) and bool(spin._small_shared_memory()) == bool(told)
         monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", str(tmp_path / "missing.xml"))
         assert spin._small_shared_memory() == ""
+
+
+def test_too_little_shared_memory_is_what_diagnostics_advise_on_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "DEFAULT_PROFILES_FILE=" in image_subscription.advice()
+    monkeypatch.setattr(spin, "_too_small", ["/dev/shm has 64 MB free; start the container with --shm-size=1g"])
+    assert image_subscription.advice() == (
+        "/dev/shm has 64 MB free; start the container with --shm-size=1g, or let it send compressed images"
+    )
 
 
 def test_names_of_any_bytes_are_told(tmp_path: Path) -> None:

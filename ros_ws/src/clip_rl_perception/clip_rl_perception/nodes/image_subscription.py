@@ -26,6 +26,7 @@ from clip_rl_perception.nodes.camera_search import nobody_publishes
 from clip_rl_perception.nodes.image_losses import ImageLosses
 from clip_rl_perception.ros.late_events import ending_well
 from clip_rl_perception.ros.qos import best_effort
+from clip_rl_perception.ros.spin import shared_memory_fault
 from clip_rl_perception.ros.transport_topics import transport_topic
 
 IMAGE_QOS = best_effort(1)
@@ -47,6 +48,8 @@ def input_topic(node: Node, transport: str) -> str:
 def advice() -> str:
     """What to do where images are lost on their way, by the middleware in use; see docs/ros_interface.md."""
     smaller = "let it send compressed images"
+    if fault := shared_memory_fault():
+        return f"{fault}, or {smaller}"
     if "fastrtps" not in get_rmw_implementation_identifier():
         return f"raise net.core.rmem_max here, or {smaller}"
     fast_dds = "FASTRTPS" if os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy") else "FASTDDS"

@@ -33,6 +33,7 @@ AnyNode = TypeVar("AnyNode", bound=Node)
 NO_LOG_FILE = "--disable-external-lib-logs"
 SHARED_BYTES = 68 << 20
 """What one participant of config/fastdds_shm.xml takes of /dev/shm; Docker gives 64 MB to a whole container."""
+MORE_SHARED_MEMORY = "start the container with --shm-size=1g or --ipc=host"
 END_LIMIT_S = 15.0
 """After this long an ending that hangs is cut off."""
 
@@ -59,8 +60,17 @@ def init(arguments: list[str] | None) -> None:
         sys.stderr.write(f"no log file is written: {why}; set ROS_LOG_DIR to a folder that can be written to\n")
         given += ["--ros-args", NO_LOG_FILE]
     if small := _small_shared_memory():
-        sys.stderr.write(f"{small}; start the container with --shm-size=1g or --ipc=host\n")
+        sys.stderr.write(f"{small}; {MORE_SHARED_MEMORY}\n")
+        _too_small.append(f"{small}; {MORE_SHARED_MEMORY}")
     rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
+
+
+_too_small: list[str] = []
+
+
+def shared_memory_fault() -> str:
+    """Why this process has no shared memory for images, as it was when it began, and what to do; empty where it has."""
+    return _too_small[-1] if _too_small else ""
 
 
 def _small_shared_memory() -> str:
