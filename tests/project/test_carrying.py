@@ -279,3 +279,19 @@ def test_every_module_is_of_a_rosdep_key_or_in_the_list_of_what_pip_brings() -> 
                     missing[module] = path.name
     assert missing == {}
     assert all(len(why) > 10 for why in by_pip.values())
+
+
+# ---------------------------------------------------------------- the page of the first day
+
+
+def test_the_first_day_names_what_is_there() -> None:
+    """Steps, launch arguments, pages; that messages are those of today is held by the tests of the node."""
+    text = (ROOT / "docs/first_day.md").read_text(encoding="utf-8")
+    for steps in re.findall(r"scripts/install\.sh ([a-z ]+)", text):
+        assert set(steps.split()) <= STEPS, steps
+    launch = (ROOT / "launch/perception.launch.py").read_text(encoding="utf-8")
+    for argument in re.findall(r"`?(\w+):=", text):
+        known = f'"{argument}"' in launch or f"    {argument}:" in (PERCEPTION / "config/perception.yaml").read_text()
+        assert known, argument
+    for page in re.findall(r"\]\(([\w.]+\.md)", text):
+        assert (ROOT / "docs" / page).is_file(), page
