@@ -165,3 +165,11 @@ def test_the_calibration_is_the_one_beside_the_images(bags: list[Path]) -> None:
     assert info.width == SIZE[0] and info.p[3] < 0 and np.isfinite(info.p).all()
     with pytest.raises(SourceError, match="no calibration on /other/camera_info"):
         camera_info_beside(bags[0], "/other/image")
+
+
+def test_what_is_known_of_calibration_and_shafts_counts(bags: list[Path], run: RunRecord) -> None:
+    vague = replayed(*bags, options=dataclasses.replace(TRUE, calibration_px=20.0, shaft_mm=8.0))
+    assert run.space is not None and vague.space is not None
+    before, after = (each.space["truth"]["points"]["tip"] for each in (run, vague))
+    assert after["inside_90"] == 1.0 >= before["inside_90"], "a calibration that is off by 20 px explains every error"
+    assert not any("shaft_mm" in reason for reason in vague.space["point_reasons"])

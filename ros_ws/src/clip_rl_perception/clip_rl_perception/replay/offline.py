@@ -69,7 +69,9 @@ class OfflineReplay:
         self._plain = PlainLooks(model) if options.against_plain else None
         self._space = None
         if options.in_space or options.true_tags:
-            self._space = SpaceReplay(self.inputs, model.space, self._run.problems, true_tags=options.true_tags)
+            self._space = SpaceReplay(
+                self.inputs, model.space, self._run.problems, options.stereo_config(), true_tags=options.true_tags
+            )
         self._outputs: dict[str, Callable[[SeenFrame, Frame | None], None]] = {}
         self._stop = False
         self._done = 0

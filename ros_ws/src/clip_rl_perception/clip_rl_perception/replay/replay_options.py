@@ -9,6 +9,8 @@ from typing import Annotated
 from clip_rl_perception.cli_types import Count, NotNegative
 from clip_rl_perception.options import NotAnOption, Option
 from clip_rl_perception.runs.record_json import read_run
+from clip_rl_perception.stereo.shaft_width import ShaftSizes
+from clip_rl_perception.stereo.stereo_matcher import StereoConfig
 
 
 def _stamps_of_masks(report: str) -> frozenset[int]:
@@ -42,6 +44,10 @@ class OfflineOptions(RunOptions):
     """Tell where the instruments of a stereo bag are in space; False: tell nothing of instruments in space."""
     true_tags: bool = False
     """Tell that with the tags of the truth in place of the network's: what is wrong is then of stereo alone."""
+    shaft_mm: NotNegative = 0.0
+    """Diameter of shafts, for distances by their width, mm; 0: not known."""
+    calibration_px: NotNegative = StereoConfig.calibration_px
+    """How far the calibrations of two eyes shift places and disparities, standard deviation, px."""
     max_frames: Annotated[Count | None, Option("--frames", metavar="N")] = None
     """End after N frames."""
     only_stamps: Annotated[frozenset[int] | None, Option("--same-frames-as", metavar="JSON", read=_stamps_of_masks)] = (
@@ -52,3 +58,7 @@ class OfflineOptions(RunOptions):
     """Output bag to write; None: none."""
     video: Annotated[Path | None, NotAnOption()] = None
     """Folder for the overlay video; None: none."""
+
+    def stereo_config(self) -> StereoConfig:
+        """How frames of two eyes become points."""
+        return StereoConfig(calibration_px=self.calibration_px, shafts=ShaftSizes(self.shaft_mm))

@@ -51,13 +51,22 @@ class _Seen:
 class SpaceReplay:
     """All stereo rigs of a replay; `take` every frame in order, then `report`."""
 
-    def __init__(self, inputs: Inputs, space: LabelSpace, problems: ProblemLog, *, true_tags: bool = False) -> None:
+    def __init__(
+        self,
+        inputs: Inputs,
+        space: LabelSpace,
+        problems: ProblemLog,
+        config: StereoConfig,
+        *,
+        true_tags: bool = False,
+    ) -> None:
         """Find the rigs.
 
         Args:
             inputs: what is replayed.
             space: classes of the masks.
             problems: told what keeps a rig from being used.
+            config: how frames become points.
             true_tags: tags are those of the truth, not of the network.
 
         Raises:
@@ -68,7 +77,7 @@ class SpaceReplay:
         for path in dict.fromkeys(stream.path for stream in inputs.streams):
             topics = [stream.topic for stream in inputs.streams if stream.path == path and stream.topic]
             for rig in rigs_among(topics):
-                made = _Rig(path, rig)
+                made = _Rig(path, rig, config)
                 self._rigs |= {(path, rig.left): made, (path, rig.right): made}
         if true_tags and not self._rigs:
             raise ClipRlError("--true-tags needs a stereo bag: image topics that differ in left and right alone")
@@ -142,8 +151,8 @@ class SpaceReplay:
 class _Rig:
     """One pair of eyes."""
 
-    def __init__(self, path: Path, topics: StereoRig) -> None:
-        self.path, self.topics = path, topics
+    def __init__(self, path: Path, topics: StereoRig, config: StereoConfig) -> None:
+        self.path, self.topics, self._config = path, topics, config
         self.told: dict[str, collections.Counter[str]] = {
             name: collections.Counter() for name in ("counts", "validity", "reasons", "point_reasons")
         }
@@ -181,7 +190,7 @@ class _Rig:
                 CameraInfo.of(camera_info_beside(self.path, topic)) for topic in (self.topics.left, self.topics.right)
             )
             geometry = stereo_geometry(one, other, left.view.size, right.view.size, rectified=False)
-            self._matcher = StereoMatcher(geometry, StereoConfig())
+            self._matcher = StereoMatcher(geometry, self._config)
         scene = self._matcher.match(left.view, right.view, skew_s=(right.stamp_ns - left.stamp_ns) / 1e9)
         self._note(scene)
         known = any(each.space is not None for each in left.truth.values())
