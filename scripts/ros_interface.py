@@ -71,7 +71,9 @@ def _described(kind: str, names: Iterable[str], described: dict[str, Any]) -> No
 
 def inputs_table() -> str:
     """What the node subscribes to."""
-    topics = sources.subscribed(NODES / "image_subscription.py", NODES / "camera_subscription.py")
+    topics = sources.subscribed(
+        *(NODES / f"{name}.py" for name in ("image_subscription", "camera_subscription", "bond_client"))
+    )
     _described("inputs", (topic.name for topic in topics), texts.INPUTS)
     rows = [[f"`{topic.name}`", topic.type, topic.qos, texts.INPUTS[topic.name]] for topic in topics]
     return _table(("topic", "type", "QoS", "what"), rows)
@@ -79,7 +81,7 @@ def inputs_table() -> str:
 
 def outputs_table(outputs: Path = NODES / "publishers.py") -> str:
     """What the node publishes."""
-    topics = sources.published(outputs, NODES / "diagnostics_publisher.py")
+    topics = sources.published(outputs, NODES / "diagnostics_publisher.py", NODES / "bond_client.py")
     _described("outputs", (topic.name for topic in topics), texts.OUTPUTS)
     rows = [[f"`{topic.name}`", topic.type, topic.qos, *texts.OUTPUTS[topic.name]] for topic in topics]
     return _table(("topic", "type", "QoS", "when", "what"), rows)

@@ -55,23 +55,23 @@ def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
-def published(outputs: Path, node: Path) -> list[Topic]:
-    """Topics that Outputs and the node itself publish."""
+def published(outputs: Path, *nodes: Path) -> list[Topic]:
+    """Topics that Outputs and others publish, these with a plain depth or a profile."""
     tree = parse(outputs)
     kinds, profiles = _imports(tree), _profiles(tree)
     found = []
     for call in _calls(tree, "_publisher"):
         kind, topic, profile = call.args
         found.append(Topic(ast.literal_eval(topic), kinds[_name(kind)], profiles[_name(profile)]))
-    tree = parse(node)
-    for call in _calls(tree, "create_publisher"):
-        kind, topic, depth = call.args
-        qos = f"reliable, volatile, depth {ast.literal_eval(depth)}"
-        found.append(Topic(ast.literal_eval(topic), _imports(tree)[_name(kind)], qos))
+    for tree in map(parse, nodes):
+        for call in _calls(tree, "create_publisher"):
+            kind, topic, depth = call.args
+            qos = _profiles(tree).get(_name(depth)) or f"reliable, volatile, depth {ast.literal_eval(depth)}"
+            found.append(Topic(ast.literal_eval(topic), _imports(tree)[_name(kind)], qos))
     return found
 
 
-def subscribed(inputs: Path, camera_info: Path) -> list[Topic]:
+def subscribed(inputs: Path, camera_info: Path, bond: Path) -> list[Topic]:
     """Topics that the node subscribes to."""
     tree = parse(inputs)
     kinds, profiles = _imports(tree), _profiles(tree)
@@ -89,7 +89,11 @@ def subscribed(inputs: Path, camera_info: Path) -> list[Topic]:
     (qos,) = _profiles(tree).values()
     beside = call.args[1]
     assert isinstance(beside, ast.Call)
-    return [*found, Topic(ast.literal_eval(beside.args[-1]), _imports(tree)[_name(call.args[0])], qos)]
+    found.append(Topic(ast.literal_eval(beside.args[-1]), _imports(tree)[_name(call.args[0])], qos))
+    tree = parse(bond)
+    (call,) = _calls(tree, "create_subscription")
+    kind, topic, _, profile = call.args
+    return [*found, Topic(ast.literal_eval(topic), _imports(tree)[_name(kind)], _profiles(tree)[_name(profile)])]
 
 
 def services(node: Path) -> list[tuple[str, str]]:

@@ -98,7 +98,7 @@ NODE_FOLDERS = {"nodes", "rig", "harness", "ros", "viewer"}
 
 ROS = {
     "rclpy", "rcl_interfaces", "sensor_msgs", "std_msgs", "std_srvs", "geometry_msgs", "diagnostic_msgs",
-    "visualization_msgs", "vision_msgs", "lifecycle_msgs", "builtin_interfaces", "rosgraph_msgs",
+    "visualization_msgs", "vision_msgs", "bond", "lifecycle_msgs", "builtin_interfaces", "rosgraph_msgs",
     "clip_rl_interfaces", "cv_bridge", "launch", "launch_ros", "ament_index_python",
 }  # fmt: skip
 NETWORK = {"torch", "torchvision", "open_clip", "timm"}

@@ -75,6 +75,7 @@ def here(namespace: str) -> set[str]:
     packages = {
         "vision_msgs": ("detections", "label_info"),
         "visualization_msgs": ("markers", "camera_info", "markers_3d"),
+        "bond": ("bond",),
     }
     missing = [names for package, names in packages.items() if importlib.util.find_spec(package) is None]
     return {f"/{namespace}/{name}" for names in missing for name in names}

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import os
 import re
-import shutil
 import subprocess
 import sys
 from array import array
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from built_messages import built, environment_with
 from builtin_interfaces.msg import Time
 from clip_rl_interfaces.srv import SetClasses
 from clip_rl_perception.labels import label_space_from_names
@@ -157,62 +156,12 @@ def test_label_info_follows_the_classes(shipped: Rig, tester: Tester) -> None:
     tester.unsubscribe(info)
 
 
-CMAKE = """
-cmake_minimum_required(VERSION 3.8)
-project(vision_msgs)
-find_package(ament_cmake REQUIRED)
-find_package(rosidl_default_generators REQUIRED)
-find_package(geometry_msgs REQUIRED)
-find_package(std_msgs REQUIRED)
-file(GLOB messages RELATIVE "${CMAKE_CURRENT_SOURCE_DIR}" "msg/*.msg")
-rosidl_generate_interfaces(vision_msgs ${messages} DEPENDENCIES geometry_msgs std_msgs)
-ament_package()
-"""
-MANIFEST = """
-<package format="3">
-  <name>vision_msgs</name>
-  <version>4.1.1</version>
-  <description>What tests need of ros-perception/vision_msgs.</description>
-  <maintainer email="maintainers@clip-rl.invalid">CLIP-RL maintainers</maintainer>
-  <license>Apache-2.0</license>
-  <buildtool_depend>ament_cmake</buildtool_depend>
-  <buildtool_depend>rosidl_default_generators</buildtool_depend>
-  <depend>geometry_msgs</depend>
-  <depend>std_msgs</depend>
-  <member_of_group>rosidl_interface_packages</member_of_group>
-</package>
-"""
-
-
-def built(folder: Path) -> Path:
-    """Build the definitions; returns the prefix that they are installed in."""
-    source, prefix = folder / "src", folder / "install"
-    shutil.copytree(DEFINITIONS, source / "msg")
-    (source / "CMakeLists.txt").write_text(CMAKE, encoding="utf-8")
-    (source / "package.xml").write_text(MANIFEST, encoding="utf-8")
-    prefixes = os.environ["AMENT_PREFIX_PATH"].replace(":", ";")
-    configure = ["cmake", "-S", source, "-B", folder / "build", f"-DCMAKE_INSTALL_PREFIX={prefix}"]
-    configure += [f"-DCMAKE_PREFIX_PATH={prefixes}", f"-DPython3_EXECUTABLE={sys.executable}", "-DBUILD_TESTING=OFF"]
-    build = ["cmake", "--build", folder / "build", "--parallel", "2", "--target", "install"]
-    for command in (configure, build):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert not done.returncode, done.stdout[-4000:] + done.stderr[-4000:]
-    return prefix
-
-
 @pytest.mark.skipif(INSTALLED, reason="vision_msgs is installed: the tests above have run")
 def test_all_of_this_with_the_real_definitions(tmp_path: Path) -> None:
-    if shutil.which("cmake") is None:
-        pytest.skip("cmake is not installed: vision_msgs cannot be built")
-    prefix = built(tmp_path)
-    (packages,) = prefix.glob("**/site-packages")
-    paths = {"AMENT_PREFIX_PATH": prefix, "LD_LIBRARY_PATH": prefix / "lib", "PYTHONPATH": packages}
-    environment = dict(os.environ)
-    for name, path in paths.items():
-        environment[name] = os.pathsep.join([str(path), *filter(None, [environment.get(name)])])
+    prefix = built(tmp_path, DEFINITIONS, ("geometry_msgs", "std_msgs"))
     tests = [Path(__file__), f"{Path(__file__).with_name('test_security_policies.py')}::test_perception"]
     command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", *map(str, tests)]
-    child = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    child = subprocess.run(command, env=environment_with(prefix), capture_output=True, text=True, check=False)
     assert not child.returncode, child.stdout[-8000:] + child.stderr[-2000:]
     # Skipped there is this test alone.
     assert re.search(r"^\d+ passed, 1 skipped", child.stdout, re.MULTILINE), child.stdout[-2000:]

@@ -92,6 +92,44 @@ def test_a_dead_camera_is_not_ok_and_has_no_nan() -> None:
     assert not any("nan" in value for report in (source, inference) for value in report.values.values())
 
 
+def test_missed_deadlines_count_in_the_window_and_since_activation() -> None:
+    health = Health(window_s=10.0)
+    health.begin(0.0)
+    health.late(1.0, 2)
+    health.late(8.0, 1)
+    assert (health.summary(9.0).late, health.summary(9.0).late_ever) == (3, 3)
+    assert (health.summary(12.0).late, health.summary(19.0).late) == (1, 0)
+    assert health.summary(19.0).late_ever == 3
+    health.begin(20.0)
+    assert (health.summary(20.0).late, health.summary(20.0).late_ever) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (5, "status missed its deadline of 0.5 s, 2 times of late; no image for 1.0 s"),
+        (6, "status missed its deadline of 0.5 s, 2 times of late"),
+    ],
+    ids=["no image", "no status though there are images"],
+)
+def test_a_missed_deadline_is_told_with_its_cause(images: int, message: str) -> None:
+    health = Health()
+    health.begin(0.0)
+    for k in range(images):
+        health.arrived(k + 1.0)
+    health.published(5.0, Validity.OK, "", 20.0, 25.0)
+    health.late(6.0, 2)
+    source, inference = check(active(summary=health.summary(6.0), status_deadline_s=0.5))
+    assert (inference.level, inference.message) == (Level.WARN, message)
+    assert inference.values["deadlines missed"] == "2"
+    assert source.level is Level.OK, "2 s of silence is its own limit"
+
+
+def test_the_bond_is_told() -> None:
+    assert check(active())[1].values["bond"] == "none"
+    assert check(active(bond="formed"))[1].values["bond"] == "formed"
+
+
 def active(**changes: object) -> NodeState:
     health = Health()
     health.begin(0.0)

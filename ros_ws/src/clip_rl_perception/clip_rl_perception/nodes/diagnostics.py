@@ -68,6 +68,10 @@ class NodeState:
     stall_timeout_s: float = 2.0
     working: bool = True
     """False when a thread that works on frames has ended by itself."""
+    status_deadline_s: float = 2.0
+    """Longest time between two of `status` that is promised; 0: none."""
+    bond: str = ""
+    """How the bond with a lifecycle manager is; empty where there is none."""
     loss_warning: float = 0.1
     """Share of the window's images that may be lost, or replaced by newer ones."""
     events: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -137,6 +141,7 @@ def _judge_inference(state: NodeState) -> Report:
         "engine": state.engine,
         "classes": str(state.classes),
         "processed": str(state.counts.processed),
+        "bond": state.bond or "none",
     }
     summary = state.summary
     if summary is not None:
@@ -144,6 +149,7 @@ def _judge_inference(state: NodeState) -> Report:
         values["dropped share (%)"] = _percent(summary.replaced, summary.received)
         values |= _spread("total", summary.total_ms) | _spread("age", summary.age_ms)
         values |= {f"frames {kind.name}": str(summary.validity.get(kind, 0)) for kind in Validity}
+        values["deadlines missed"] = str(summary.late_ever)
         values["last problem"] = summary.last_problem
     if state.configure_error:
         return Report("inference", Level.ERROR, state.configure_error, values)
@@ -155,6 +161,10 @@ def _judge_inference(state: NodeState) -> Report:
         return Report("inference", Level.OK, WAITING.get(state.lifecycle, state.lifecycle), values)
     if summary.silent_s > state.stall_timeout_s:  # before the rest: that is of a time gone by
         return Report("inference", Level.STALE, f"no image to work on for {summary.silent_s:.1f} s", values)
+    if summary.late:
+        cause = f"; no image for {summary.silent_s:.1f} s" if summary.silent_s > state.status_deadline_s else ""
+        message = f"status missed its deadline of {state.status_deadline_s:g} s, {summary.late} times of late{cause}"
+        return Report("inference", Level.WARN, message, values)
     doubtful = sum(count for kind, count in summary.validity.items() if kind is not Validity.OK)
     if doubtful:
         message = f"{doubtful} of {sum(summary.validity.values())} frames not OK: {summary.last_problem}"

@@ -54,6 +54,10 @@ class HealthSummary:
     """Time for which the pictures that came have all been the same."""
     unchanged: int
     """Pictures of that time, but for the first."""
+    late: int
+    """Deadlines that `status` missed in the window."""
+    late_ever: int
+    """Those since activation."""
 
 
 class Health:
@@ -66,6 +70,8 @@ class Health:
         self._missing: collections.deque[tuple[float, int, int]] = collections.deque()
         """(time, lost, replaced)"""
         self._frames: collections.deque[tuple[float, Validity, float, float]] = collections.deque()
+        self._late: collections.deque[tuple[float, int]] = collections.deque()
+        self._late_ever = 0
         self._begun = 0.0
         self._last_arrival: float | None = None
         self._pictures: tuple[float, float, int] | None = None
@@ -79,6 +85,8 @@ class Health:
             self._arrivals.clear()
             self._missing.clear()
             self._frames.clear()
+            self._late.clear()
+            self._late_ever = 0
             self._begun = now
             self._last_arrival = None
             self._pictures = None
@@ -104,6 +112,12 @@ class Health:
                 self._pictures = now, now, 0
             else:
                 self._pictures = self._pictures[0], now, self._pictures[2] + 1
+
+    def late(self, now: float, count: int) -> None:
+        """`status` missed so many deadlines."""
+        with self._lock:
+            self._late.append((now, count))
+            self._late_ever += count
 
     def published(self, now: float, validity: Validity, reason: str, total_ms: float, age_ms: float) -> None:
         """The status of one image was published; rejected images count too."""
@@ -153,6 +167,8 @@ class Health:
                 silent_s=now - since,
                 unchanged_s=self._pictures[1] - self._pictures[0] if self._pictures is not None else 0.0,
                 unchanged=self._pictures[2] if self._pictures is not None else 0,
+                late=sum(count for _, count in self._late),
+                late_ever=self._late_ever,
             )
 
     def _prune(self, now: float) -> None:
@@ -161,6 +177,8 @@ class Health:
             self._arrivals.popleft()
         while self._missing and self._missing[0][0] < oldest:
             self._missing.popleft()
+        while self._late and self._late[0][0] < oldest:
+            self._late.popleft()
         while self._frames and self._frames[0][0] < oldest:
             self._frames.popleft()
 

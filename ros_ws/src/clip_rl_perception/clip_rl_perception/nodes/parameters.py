@@ -67,6 +67,23 @@ class NodeParameters:
         "Longest time that one frame may take, and the input may stay silent, before diagnostics report it, s.",
         between=(0.1, 600.0),
     )
+    status_deadline_s: float = unconfigured(
+        2.0,
+        "Longest time between two of `status` that its publisher offers to DDS as a deadline: subscribers may ask for "
+        "it or a longer one, and diagnostics tell of every miss; 0: none, s.",
+        between=(0.0, 600.0),
+    )
+    status_lease_s: float = unconfigured(
+        2.0,
+        "Time within which the publisher of `status` shows DDS that it is alive, from configuring to cleaning up, "
+        "whether or not there are images: subscribers may ask for it or a longer one; 0: none, s.",
+        between=(0.0, 600.0),
+    )
+    bond_heartbeat_period: float = unconfigured(
+        0.25,
+        "Time between two heartbeats to a lifecycle manager, nav2's for example, while the node is active; 0: none, s.",
+        between=(0.0, 60.0),
+    )
     loss_warning: float = live(
         0.1,
         "Share of the camera's images of the last 10 s, lost on their way or given up for newer ones, above which "

@@ -30,6 +30,7 @@ from clip_rl_perception.nodes.list_services import ListServices
 from clip_rl_perception.nodes.newest_frame import FrameCounter, FrameWorker
 from clip_rl_perception.nodes.parameters import NodeParameters
 from clip_rl_perception.nodes.publishers import Outputs, send_in_background
+from clip_rl_perception.nodes.supervision import Supervision
 from clip_rl_perception.nodes.transitions import guarded, refuse_impossible_transitions
 from clip_rl_perception.nodes.watchdog import Watchdog
 from clip_rl_perception.ros.declared_parameters import change_checker, declare_all, read, undeclared_overrides
@@ -75,6 +76,7 @@ class PerceptionNode(LifecycleNode):
         self._input: ImageInput | None = None
         self._camera_info: CameraInfoInput | None = None
         self._counter, self._health = FrameCounter(), Health()
+        self._supervision = Supervision(self)
         service_group, timer_group = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
         self._lists = ListServices(
             self, lambda: self._model, classes_changed=self._publish_classes, group=service_group
@@ -96,12 +98,15 @@ class PerceptionNode(LifecycleNode):
         hand_over_quickly()
         started = time.monotonic()
         try:
-            self._outputs = Outputs(self, self._on_incompatible)
+            settings = self._settings
+            promised = {"deadline_s": settings.status_deadline_s, "lease_s": settings.status_lease_s}
+            self._outputs = Outputs(self, self._on_incompatible, late=self._on_late, **promised)
             # torch takes seconds to import: the node and its services are there at once, configuring waits for it
             from clip_rl_perception.nodes.model_options import model_options
             from clip_rl_perception.stream import load
 
-            model = load(model_options(self._settings), log=self.get_logger().info)
+            model = load(model_options(settings), log=self.get_logger().info)
+            self._supervision.configured(self._outputs.status, settings)
         except Exception as error:
             known = isinstance(error, (ClipRlError, EngineError, LabelError))
             text = one_line(error)
@@ -164,6 +169,7 @@ class PerceptionNode(LifecycleNode):
         for name in undeclared_overrides(self):
             self.get_logger().warning(f"parameter '{name}' was given but is not known; is it misspelt?")
         self._phase = "active"
+        self._supervision.activated()
         return TransitionCallbackReturn.SUCCESS
 
     @guarded
@@ -202,6 +208,7 @@ class PerceptionNode(LifecycleNode):
         self._release()
 
     def _stop_work(self) -> bool:
+        self._supervision.deactivated()
         if self._input is not None:
             self._input.close()
             self._health.event(self._input.topic, "")
@@ -221,6 +228,7 @@ class PerceptionNode(LifecycleNode):
             model, self._model = self._model, None
             if model is not None:
                 model.close()
+        self._supervision.released()
         if self._outputs is not None:
             self._outputs.destroy()
             self._outputs = None
@@ -279,6 +287,11 @@ class PerceptionNode(LifecycleNode):
         self.get_logger().error(text)
         self._health.event(topic, text)
 
+    def _on_late(self, count: int) -> None:
+        if self._phase == "active":  # DDS knows no lifecycle
+            self._health.late(time.monotonic(), count)
+            self._publish_diagnostics()
+
     def _on_stalled(self, seconds: float) -> None:
         text = f"a frame has been in work for {seconds:.1f} s"
         self.get_logger().error(text)
@@ -309,6 +322,8 @@ class PerceptionNode(LifecycleNode):
             stall_timeout_s=self._settings.stall_timeout_s,
             working=worker is None or worker.alive,
             loss_warning=self._settings.loss_warning,
+            status_deadline_s=self._settings.status_deadline_s,
+            bond=self._supervision.bond,
             events=self._health.events,
         )
         self._diagnostics.publish(state)

@@ -9,13 +9,19 @@ from typing import Any, TypeGuard
 
 from clip_rl_interfaces.msg import ClassList, InstrumentTagArray, SceneStatus
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.event_handler import PublisherEventCallbacks, QoSOfferedIncompatibleQoSInfo
+from rclpy.event_handler import (
+    PublisherEventCallbacks,
+    QoSOfferedDeadlineMissedInfo,
+    QoSOfferedIncompatibleQoSInfo,
+    UnsupportedEventTypeError,
+)
 from rclpy.lifecycle import LifecycleNode
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 
+from clip_rl_perception.nodes.heartbeat import PROMISES, promising
 from clip_rl_perception.nodes.markers import markers_available
 from clip_rl_perception.ros.late_events import ending_well
 from clip_rl_perception.ros.qos import latched, reliable
@@ -48,20 +54,32 @@ class Outputs:
     Args:
         node: gets the publishers.
         incompatible: told the topic and a sentence when a subscriber asks for what a publisher does not offer.
+        late: told how many deadlines `status` has missed since it was last told.
+        deadline_s: between two of `status`, s; 0: none.
+        lease_s: of `status`, s; 0: none.
 
     Raises:
         RuntimeError, InvalidQosOverridesError: a qos_overrides parameter has no such value.
     """
 
-    def __init__(self, node: LifecycleNode, incompatible: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        node: LifecycleNode,
+        incompatible: Callable[[str, str], None],
+        *,
+        late: Callable[[int], None],
+        deadline_s: float,
+        lease_s: float,
+    ) -> None:
         self._node = node
-        self._incompatible = incompatible
+        self._incompatible, self._late = incompatible, late
+        self._promised = {"deadline_s": deadline_s, "lease_s": lease_s}
         self._made: list[Publisher] = []
         # Their own, as `inputs` has: the node's default group serves its lifecycle.
         self._group = MutuallyExclusiveCallbackGroup()
         self.mask = self._publisher(Image, "mask", RESULT_QOS)
         self.instruments = self._publisher(InstrumentTagArray, "instruments", RESULT_QOS)
-        self.status = self._publisher(SceneStatus, "status", RESULT_QOS)
+        self.status = self._publisher(SceneStatus, "status", RESULT_QOS, promises=True)
         self.confidence = self._publisher(Image, "confidence", VIEW_QOS)
         self.disagreement = self._publisher(Image, "disagreement", VIEW_QOS)
         self.instances = self._publisher(Image, "instances", VIEW_QOS)
@@ -91,24 +109,40 @@ class Outputs:
             self._node.destroy_lifecycle_publisher(publisher)
         self._made.clear()
 
-    def _publisher(self, kind: type, topic: str, profile: QoSProfile) -> Publisher:
+    def _publisher(self, kind: type, topic: str, profile: QoSProfile, *, promises: bool = False) -> Publisher:
         topic = transport_topic(self._node, topic)
         name = self._node.resolve_topic_name(topic)
 
         def refused(event: QoSOfferedIncompatibleQoSInfo) -> None:
             policy = qos_policy_name_from_kind(event.last_policy_kind)
-            self._incompatible(name, f"a subscriber of {name} asks for an incompatible {policy}; it gets nothing")
+            text = f"a subscriber of {name} asks for an incompatible {policy}; it gets nothing"
+            parameter = PROMISES.get(policy) if promises else None
+            self._incompatible(name, f"{text}: set {parameter} to what it asks for, or less" if parameter else text)
 
-        made: Any = self._node.create_lifecycle_publisher(
+        def late(event: QoSOfferedDeadlineMissedInfo) -> None:
+            self._late(event.total_count_change)
+
+        told: dict[str, Any] = {"incompatible_qos": refused}
+        if promises:
+            profile = promising(profile, **self._promised)
+            told |= {"deadline": late} if self._promised["deadline_s"] else {}
+        try:
+            made = self._make(kind, topic, profile, PublisherEventCallbacks(**told))
+        except UnsupportedEventTypeError:  # subscribers are told all the same, where the middleware tells them
+            self._node.get_logger().warning(f"this middleware does not tell when {name} misses its deadline")
+            made = self._make(kind, topic, profile, PublisherEventCallbacks(incompatible_qos=refused))
+        self._made.append(ending_well(made))
+        return made
+
+    def _make(self, kind: type, topic: str, profile: QoSProfile, events: PublisherEventCallbacks) -> Any:
+        return self._node.create_lifecycle_publisher(
             kind,
             topic,
             copy.copy(profile),
             callback_group=self._group,
-            event_callbacks=PublisherEventCallbacks(incompatible_qos=refused),
+            event_callbacks=events,
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
-        self._made.append(ending_well(made))
-        return made
 
 
 def wanted(publisher: Publisher | None) -> TypeGuard[Publisher]:
