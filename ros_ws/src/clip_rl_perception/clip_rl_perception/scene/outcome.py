@@ -50,5 +50,5 @@ def _old(age_ms: float, max_age_ms: float) -> str:
         )
     return (
         f"frame is {age_ms:.0f} ms old, max_age_ms is {max_age_ms:.0f} (recording: set use_sim_time; camera of another "
-        "machine: synchronise the clocks)"
+        "machine: synchronise the clocks; only now and then: this machine is too busy)"
     )
