@@ -42,7 +42,7 @@ ARGUMENTS = [
         description="Engine: auto, torch, cuda or a directory. Empty: as params_file says (auto).",
     ),
     DeclareLaunchArgument(
-        "transport", default_value="", description="raw or compressed images. Empty: as params_file says (raw)."
+        "transport", default_value="", description="raw, compressed or ffmpeg images. Empty: as params_file says (raw)."
     ),
     DeclareLaunchArgument(
         "threads",
@@ -176,6 +176,8 @@ def live_page(values: dict[str, str]) -> Node:
     if not values["viewer_port"].isdigit():
         raise RuntimeError(f"viewer_port:={values['viewer_port']} is not a TCP port, for example 9090")
     parameters: dict[str, str | int] = {"port": int(values["viewer_port"]), "address": values["viewer_address"]}
+    if values["transport"] == "ffmpeg":
+        raise RuntimeError("viewer:=rerun does not show transport:=ffmpeg; viewer:=rqt shows the overlay")
     if values["transport"]:
         parameters["image_transport"] = values["transport"]
     return Node(

@@ -69,7 +69,7 @@ def generate_launch_description() -> LaunchDescription:
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Everything that depends on the arguments' values."""
     values = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
-    topic, compressed = input_of(values)
+    topic, transport = input_of(values)
     out = Path(values["out"])
     out.mkdir(parents=True, exist_ok=True)
     for name in OUTPUTS:
@@ -80,7 +80,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     check = evaluator(values, out, topic)
     actions: list[LaunchDescriptionEntity] = [
         SetParameter("use_sim_time", True),
-        perception(values, topic, compressed),
+        perception(values, topic, transport),
         check,
         RegisterEventHandler(OnProcessExit(target_action=check, on_exit=[Shutdown(reason="the report is written")])),
     ]
@@ -90,8 +90,8 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     return [GroupAction(actions, scoped=False)]
 
 
-def input_of(values: dict[str, str]) -> tuple[str, bool]:
-    """Image topic without /compressed, and whether its images are compressed; raises where there is nothing to play."""
+def input_of(values: dict[str, str]) -> tuple[str, str]:
+    """Image topic without that of its transport, and the transport; raises where there is nothing to play."""
     from clip_rl_perception.errors import ClipRlError
     from clip_rl_perception.sources.bag_source import BagSource
 
@@ -103,13 +103,14 @@ def input_of(values: dict[str, str]) -> tuple[str, bool]:
         raise RuntimeError(str(error)) from None
     except ValueError:
         raise RuntimeError(f"rate:={values['rate']} is not a number above 0") from None
-    return topic.removesuffix("/compressed"), topic.endswith("/compressed")
+    base, _, last = topic.rpartition("/")
+    return (base, last) if last in ("compressed", "ffmpeg") else (topic, "raw")
 
 
-def perception(values: dict[str, str], topic: str, compressed: bool) -> IncludeLaunchDescription:
+def perception(values: dict[str, str], topic: str, transport: str) -> IncludeLaunchDescription:
     """The node on the recording's own topic."""
     given = {name: values[name] for name in ("model", "engine", "viewer", "params_file")}
-    given |= {"image": topic, "transport": "compressed" if compressed else "raw"}
+    given |= {"image": topic, "transport": transport}
     source = PythonLaunchDescriptionSource(str(Path(__file__).resolve().with_name("perception.launch.py")))
     return IncludeLaunchDescription(source, launch_arguments=list(given.items()))
 

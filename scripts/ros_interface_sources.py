@@ -6,6 +6,8 @@ import ast
 import dataclasses
 from pathlib import Path
 
+from clip_rl_perception.messages import message_types
+
 _QOS = {
     "reliable": "reliable, volatile, depth {}",
     "best_effort": "best effort, volatile, depth {}",
@@ -74,7 +76,7 @@ def published(outputs: Path, *nodes: Path) -> list[Topic]:
 def subscribed(inputs: Path, camera_info: Path, bond: Path) -> list[Topic]:
     """Topics that the node subscribes to."""
     tree = parse(inputs)
-    kinds, profiles = _imports(tree), _profiles(tree)
+    profiles = _profiles(tree)
     (table,) = [
         node.value for node in ast.walk(tree) if isinstance(node, ast.AnnAssign) and _name(node.target) == "TRANSPORTS"
     ]
@@ -82,18 +84,19 @@ def subscribed(inputs: Path, camera_info: Path, bond: Path) -> list[Topic]:
     found = []
     for entry in table.values:
         assert isinstance(entry, ast.Tuple)
-        kind, topic = entry.elts
-        found.append(Topic(ast.literal_eval(topic), kinds[_name(kind)], profiles["IMAGE_QOS"]))
+        kind, topic, qos = entry.elts
+        known: str = getattr(message_types, _name(kind))
+        found.append(Topic(ast.literal_eval(topic), known.replace("/msg/", "/"), profiles[_name(qos)]))
     tree = parse(camera_info)
     (call,) = _calls(tree, "create_subscription")
-    (qos,) = _profiles(tree).values()
+    (profile,) = _profiles(tree).values()
     beside = call.args[1]
     assert isinstance(beside, ast.Call)
-    found.append(Topic(ast.literal_eval(beside.args[-1]), _imports(tree)[_name(call.args[0])], qos))
+    found.append(Topic(ast.literal_eval(beside.args[-1]), _imports(tree)[_name(call.args[0])], profile))
     tree = parse(bond)
     (call,) = _calls(tree, "create_subscription")
-    kind, topic, _, profile = call.args
-    return [*found, Topic(ast.literal_eval(topic), _imports(tree)[_name(kind)], _profiles(tree)[_name(profile)])]
+    kind, topic, _, quality = call.args
+    return [*found, Topic(ast.literal_eval(topic), _imports(tree)[_name(kind)], _profiles(tree)[_name(quality)])]
 
 
 def services(node: Path) -> list[tuple[str, str]]:

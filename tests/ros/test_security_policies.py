@@ -74,6 +74,7 @@ def here(namespace: str) -> set[str]:
     """What the perception node has only where a package is installed that is not."""
     packages = {
         "vision_msgs": ("detections", "label_info"),
+        "ffmpeg_image_transport_msgs": ("image/ffmpeg",),
         "visualization_msgs": ("markers", "camera_info", "markers_3d"),
         "bond": ("bond",),
     }
@@ -139,10 +140,13 @@ def test_sros2_takes_every_policy(path: Path) -> None:
 def test_perception(tester: Tester, checkpoint: Path, tmp_path: Path) -> None:
     parameters = {"model": str(checkpoint), "engine": "torch", "autostart": True, "use_sim_time": True}
     with contextlib.ExitStack() as stack:
-        for transport in ("raw", "compressed"):
+        transports = ["raw", "compressed"]
+        if importlib.util.find_spec("ffmpeg_image_transport_msgs") is not None:
+            transports.append("ffmpeg")
+        for transport in transports:
             log, given = tmp_path / f"{transport}.log", {**parameters, "image_transport": transport}
             stack.enter_context(NodeProcess(log, parameters=given, namespace=f"policy_{transport}"))
-        hold(tester, "perception", "perception_node", ["policy_raw", "policy_compressed"])
+        hold(tester, "perception", "perception_node", [f"policy_{transport}" for transport in transports])
 
 
 def test_operator_may_ask_for_everything_that_the_node_answers() -> None:

@@ -17,6 +17,7 @@ from clip_rl_perception.cli_types import PositiveNumber
 from clip_rl_perception.options import NotAnOption, Option
 from clip_rl_perception.pictures.compressed_format import mosaic_in
 from clip_rl_perception.pictures.encodings import ENCODINGS
+from clip_rl_perception.pictures.packet_encoder import ENCODERS
 from clip_rl_perception.sources.camera_model import FIELD_OF_VIEW, CameraModel, load_calibration, pinhole
 from clip_rl_perception.sources.frames import Frame, FrameSource, SourceError
 from clip_rl_perception.threads.prefetch import Prefetch
@@ -33,8 +34,9 @@ AS_STORED = "source"
 
 TRUTH, IMAGES, TIME, STORAGE = "ground truth", "images", "time", "storage"
 """Groups of options of `clip-rl bag make`."""
-_KNOWN = f"{AS_STORED}, jpeg, png, {', '.join(ENCODINGS)}"
-_ENCODINGS = f"{AS_STORED} (default: JPEG, PNG files as they are, others as jpeg), jpeg, png, {', '.join(ENCODINGS)}"
+_CODINGS = ("jpeg", "png", *ENCODINGS, *ENCODERS)
+_KNOWN = f"{AS_STORED}, {', '.join(_CODINGS)}"
+_ENCODINGS = f"{AS_STORED} (default: JPEG, PNG files as they are, others as jpeg), {', '.join(_CODINGS)}"
 
 
 def _ros_name(text: str) -> str:
@@ -53,9 +55,9 @@ class MakeOptions:
     namespace: Annotated[str, Option(read=_ros_name, group=IMAGES)] = "/endoscope"
     """Of the topics."""
     encoding: Annotated[str, Option(metavar="ENCODING", help=_ENCODINGS, group=IMAGES)] = AS_STORED
-    """How images are stored: `AS_STORED`, jpeg, png, or a raw encoding of `ENCODINGS`."""
+    """How images are stored: `AS_STORED`, jpeg, png, h264, hevc, or a raw encoding of `ENCODINGS`."""
     quality: Annotated[int, Option(metavar="1-100", group=IMAGES)] = 90
-    """Of JPEG."""
+    """Of JPEG; of H.264 and HEVC, 90 is CRF 18 and two less are one CRF more."""
     camera: Annotated[CameraModel | None, Option(metavar="FILE", read=load_calibration, group=IMAGES)] = None
     """Calibration (camera_calibration's YAML)."""
     right_camera: Annotated[CameraModel | None, Option(metavar="FILE", read=load_calibration, group=IMAGES)] = None
@@ -76,7 +78,7 @@ class MakeOptions:
     def __post_init__(self) -> None:
         if not 1 <= self.quality <= 100:
             raise SourceError(f"--quality {self.quality} is out of range; 1 to 100 is possible")
-        if self.encoding not in (AS_STORED, "jpeg", "png", *ENCODINGS):
+        if self.encoding not in (AS_STORED, *_CODINGS):
             raise SourceError(f"no encoding '{self.encoding}'; known are {_KNOWN}")
         if self.start is not None and self.start < 0:
             raise SourceError(f"--start {self.start:g}: stamps are seconds since 1970, not negative")

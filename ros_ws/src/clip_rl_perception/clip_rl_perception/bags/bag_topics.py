@@ -10,6 +10,8 @@ from clip_rl_perception.errors import ClipRlError, one_line
 from clip_rl_perception.messages import message_types
 from clip_rl_perception.pictures import encodings
 from clip_rl_perception.pictures.compressed_format import check_compressed_message
+from clip_rl_perception.pictures.packet_decoder import Outcome, PacketDecoder
+from clip_rl_perception.pictures.video_packets import coding_of
 from clip_rl_perception.sources.bag_reader import BagReader
 from clip_rl_perception.sources.bag_source import image_topics
 from clip_rl_perception.sources.bag_truth import StoredLabels, base_topic, class_list, is_label_topic
@@ -64,6 +66,7 @@ def read_content(reader: BagReader) -> BagContent:
         for name, topic in reader.topics.items()
     }
     broken = list(reader.mended)
+    videos: dict[str, PacketDecoder[int]] = {}
     labels = {name: _Labels(reader, topic, broken) for name, topic in topics.items() if topic.kind == "labels"}
     try:
         for connection, time, data in reader.messages(
@@ -71,10 +74,16 @@ def read_content(reader: BagReader) -> BagContent:
         ):
             topic = topics[connection.topic]
             topic.times.append(time)
-            if topic.kind != "other" and not topic.left_out:
+            if topic.kind == "image" and connection.msgtype in message_types.PACKETS and not topic.left_out:
+                if topic.name not in videos:
+                    videos[topic.name] = PacketDecoder()
+                _look_at_packet(reader, topic, connection.msgtype, data, time, videos[topic.name])
+            elif topic.kind != "other" and not topic.left_out:
                 _look(reader, topic, connection.msgtype, data, time, labels.get(topic.name))
     except SourceError as error:
         broken.append(f"reading ended early: {one_line(error)}")
+    for name, decoder in videos.items():
+        _note_pictures(topics[name], decoder.finish())
     return BagContent(topics, tuple(broken))
 
 
@@ -107,6 +116,30 @@ def _look(reader: BagReader, topic: TopicContent, msgtype: str, data: bytes, tim
         return
     topic.sizes[size] += 1
     topic.size_of[stamp or time] = size
+
+
+def _look_at_packet(
+    reader: BagReader, topic: TopicContent, msgtype: str, data: bytes, time: int, decoder: PacketDecoder[int]
+) -> None:
+    stamp = message_types.stamp_in(data)
+    topic.stamps.append(stamp)
+    try:
+        message: Any = reader.deserialize(data, msgtype)
+    except ClipRlError as error:
+        topic.faults.append((stamp or time, one_line(error)))
+        return
+    topic.encodings[coding_of(message)] += 1
+    _note_pictures(topic, decoder.decode(message, stamp or time))
+
+
+def _note_pictures(topic: TopicContent, outcomes: list[Outcome[int]]) -> None:
+    for outcome in outcomes:
+        if outcome.picture is None:
+            topic.faults.append((outcome.tag, outcome.reason))
+            continue
+        height, width = outcome.picture.size
+        topic.sizes[width, height] += 1
+        topic.size_of[outcome.tag] = (width, height)
 
 
 def _encoding(message: Any) -> str:

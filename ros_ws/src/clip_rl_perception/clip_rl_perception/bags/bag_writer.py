@@ -3,6 +3,7 @@
 Conventions that `bag_source` and the demo read back:
     <topic>                 sensor_msgs/Image            raw frames, or label ids as mono8
     <topic>/compressed      sensor_msgs/CompressedImage  the same as JPEG or PNG (labels: PNG of one channel, lossless)
+    <topic>/ffmpeg          ffmpeg_image_transport_msgs/FFMPEGPacket  the same as H.264 or HEVC
     <labels>/classes        clip_rl_interfaces/ClassList what the label ids mean, transient local
     <labels>/instances/compressed, <labels>/instruments  truth of tags, see `bag_truth`
     <namespace>/camera_info sensor_msgs/CameraInfo       of the image with the same header stamp
@@ -38,7 +39,9 @@ from clip_rl_perception.messages import image_messages, message_types
 from clip_rl_perception.messages.class_messages import class_list
 from clip_rl_perception.metrics.tag_measures import TagTruth
 from clip_rl_perception.pictures.encodings import ENCODINGS, ImageError
+from clip_rl_perception.pictures.packet_encoder import ENCODERS, EncodedPacket, PacketEncoder
 from clip_rl_perception.pictures.pixel_encoding import encode_pixels
+from clip_rl_perception.pictures.video_packets import KEY_FLAG
 from clip_rl_perception.sources.bag_truth import tag_topics
 from clip_rl_perception.sources.camera_model import CAMERA_INFO, CameraModel
 from clip_rl_perception.sources.tag_truth import plain_instruments
@@ -109,6 +112,8 @@ class BagWriter:
         except (OSError, WriterError) as error:
             raise BagError(f"cannot create bag {self.path}: {error}") from error
         self._connections: dict[str, Connection] = {}
+        self._encoders: dict[str, PacketEncoder] = {}
+        """Of video, by topic."""
         self._closed = False
 
     def __enter__(self) -> BagWriter:
@@ -140,18 +145,22 @@ class BagWriter:
         Args:
             rgb: uint8 (H, W, 3), RGB.
             stamp_ns: header stamp and time in the bag, ns since the epoch.
-            topic: base topic; ``/compressed`` is appended for jpeg and png.
+            topic: base topic; ``/compressed`` is appended for jpeg and png, ``/ffmpeg`` for h264 and hevc.
             frame_id: of the header.
-            encoding: ``jpeg``, ``png``, or a raw one of `pictures.encodings.ENCODINGS`.
-            quality: of JPEG, 1 to 100.
+            encoding: ``jpeg``, ``png``, ``h264``, ``hevc``, or a raw one of `pictures.encodings.ENCODINGS`.
+            quality: of JPEG, 1 to 100; of video see `PacketEncoder`.
         """
         if encoding in ("jpeg", "png"):
             parameters = [cv2.IMWRITE_JPEG_QUALITY, quality] if encoding == "jpeg" else [cv2.IMWRITE_PNG_COMPRESSION, 1]
             data = _encode(encoding, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), parameters)
             self.write_encoded(data, encoding, stamp_ns, topic=topic, frame_id=frame_id)
             return
+        if encoding in ENCODERS:
+            self._write_video(rgb, stamp_ns, topic, frame_id, encoding, quality)
+            return
         if encoding not in ENCODINGS:
-            raise BagError(f"images cannot be written as '{encoding}'; expected jpeg, png, {', '.join(ENCODINGS)}")
+            known = ", ".join(("jpeg", "png", *ENCODINGS, *ENCODERS))
+            raise BagError(f"images cannot be written as '{encoding}'; expected {known}")
         try:
             rows = encode_pixels(rgb, encoding)
         except ImageError as error:
@@ -239,6 +248,35 @@ class BagWriter:
             self._writer.write(connection, time_ns, data)
         except OSError as error:
             raise BagError(f"cannot write to bag {self.path}: {error.strerror}") from error
+
+    def write_packet(
+        self, packet: EncodedPacket, codec: str, stamp_ns: int, *, size: tuple[int, int], topic: str, frame_id: str
+    ) -> None:
+        """Write a packet of the picture with this stamp, of `size` (width, height), to `topic` + ``/ffmpeg``."""
+        message = message_types.BAG_TYPES.make(
+            message_types.FFMPEG_PACKET,
+            header=message_types.header(stamp_ns, frame_id),
+            width=size[0],
+            height=size[1],
+            encoding=codec,
+            pts=packet.pts,
+            flags=KEY_FLAG if packet.key else 0,
+            is_bigendian=False,
+            data=np.frombuffer(packet.data, np.uint8),
+        )
+        self.write_message(f"{topic}/ffmpeg", message_types.FFMPEG_PACKET, message, stamp_ns)
+
+    def _write_video(self, rgb: ByteArray, stamp_ns: int, topic: str, frame_id: str, codec: str, quality: int) -> None:
+        size = rgb.shape[1], rgb.shape[0]
+        encoder = self._encoders.get(topic)
+        try:
+            if encoder is None or encoder.size != size:
+                encoder = self._encoders[topic] = PacketEncoder(codec, *size, quality=quality)
+            packets = encoder.encode(rgb)
+        except ImageError as error:
+            raise BagError(str(error)) from error
+        for packet in packets:  # one: without B-frames none waits
+            self.write_packet(packet, codec, stamp_ns, size=size, topic=topic, frame_id=frame_id)
 
     def _write_rows(self, rows: ByteArray, width: int, encoding: str, stamp_ns: int, topic: str, frame_id: str) -> None:
         """Write uint8 (H, step) rows of bytes as sensor_msgs/Image."""

@@ -75,9 +75,13 @@ def type_of(path: Path, topic: str) -> Any:
     """The rclpy type of an image topic in a bag; raises `SourceError`."""
     with BagReader(path) as reader:
         msgtype = reader.topics[topic].msgtype
-    if msgtype not in (message_types.IMAGE, message_types.COMPRESSED_IMAGE):
+    if msgtype not in (message_types.IMAGE, message_types.COMPRESSED_IMAGE, message_types.FFMPEG_PACKET):
         raise SourceError(f"{path}: {topic} has messages of type {msgtype}; expected images")
-    return ros_type(msgtype)
+    try:
+        return ros_type(msgtype)
+    except ImportError as error:
+        package = msgtype.partition("/")[0]
+        raise SourceError(f"{path}: {topic} is of {msgtype}; {package} cannot be had here: {error}") from None
 
 
 def raw_message(header: Any, frame: Frame, encoding: str) -> Any:

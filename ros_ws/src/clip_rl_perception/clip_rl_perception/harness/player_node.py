@@ -36,7 +36,7 @@ from clip_rl_perception.ros.qos import reliable
 from clip_rl_perception.ros.shutdown import ShutdownSignals
 from clip_rl_perception.ros.spin import living
 from clip_rl_perception.ros.transport_topics import transport_topic
-from clip_rl_perception.sources.frames import FrameSource
+from clip_rl_perception.sources.frames import FrameSource, SourceError
 from clip_rl_perception.sources.media_source import open_source
 from clip_rl_perception.threads.collection import working
 from clip_rl_perception.threads.prefetch import Prefetch
@@ -49,10 +49,12 @@ EXIT_NOBODY = 3
 
 # Reliable and volatile suits every subscriber, best effort ones too; a small depth, as late images help nobody.
 CAMERA_QOS = reliable(5)
+# Of video every packet is needed.
+PACKET_QOS = reliable(60)
 
 
 class PlayerNode(Node):
-    """Publishes on `image`, or on `image/compressed`."""
+    """Publishes on `image`, `image/compressed` or `image/ffmpeg`."""
 
     def __init__(self, source: FrameSource, outgoing: Iterable[Outgoing], kind: type) -> None:
         """Create the publisher.
@@ -60,12 +62,13 @@ class PlayerNode(Node):
         Args:
             source: what is played.
             outgoing: its frames as they are sent; made in the prefetch thread.
-            kind: Image or CompressedImage of rclpy.
+            kind: Image, CompressedImage or FFMPEGPacket of rclpy.
         """
         super().__init__("player")
         self.source, self.outgoing = source, outgoing
-        topic = "image/compressed" if kind is CompressedImage else "image"
-        self.image_publisher = self.create_publisher(kind, transport_topic(self, topic), CAMERA_QOS)
+        topic = {Image: "image", CompressedImage: "image/compressed"}.get(kind, "image/ffmpeg")
+        profile = PACKET_QOS if topic == "image/ffmpeg" else CAMERA_QOS
+        self.image_publisher = self.create_publisher(kind, transport_topic(self, topic), profile)
 
 
 def play(node: PlayerNode, arguments: argparse.Namespace, stop: ShutdownSignals) -> int:
@@ -196,7 +199,7 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     result.add_argument("source", type=Path, help="video file, folder of images, or rosbag2")
     result.add_argument("--topic", help="image topic of a bag (the one with most images)")
-    result.add_argument("--transport", choices=("raw", "compressed"), default="raw")
+    result.add_argument("--transport", choices=("raw", "compressed", "ffmpeg"), default="raw")
     result.add_argument("--encoding", choices=("bgr8", "rgb8"), default="bgr8", help="of raw images")
     result.add_argument("--frame-id", default="endoscope_optical")
     result.add_argument("--rate", type=float, help="frames per second instead of the source's own")
@@ -228,6 +231,8 @@ def _outgoing(source: FrameSource, arguments: argparse.Namespace) -> tuple[Itera
     if arguments.keep_stamps and source.info.kind == "bag":
         topic = source.info.topic
         return as_recorded(arguments.source, topic, source.problems), type_of(arguments.source, topic)
+    if arguments.transport == "ffmpeg":
+        raise SourceError("video packets are only played of a bag, with --keep-stamps; others are raw or compressed")
     compressed = arguments.transport == "compressed"
     made = made_of(source, compressed=compressed, encoding=arguments.encoding, frame_id=arguments.frame_id)
     return made, CompressedImage if compressed else Image

@@ -59,8 +59,8 @@ INPUTS = {
 }
 """What goes into the node, and its truth: recorded apart where there is no bag that holds them."""
 
-IMAGES = ("image", "image/compressed")
-"""The node's input, one or the other."""
+IMAGES = ("image", "image/compressed", "image/ffmpeg")
+"""The node's input, one of them."""
 
 
 class RecorderNode(Node):

@@ -21,10 +21,24 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
+FFMPEG_PACKET = "ffmpeg_image_transport_msgs/msg/FFMPEGPacket"
+COMPRESSED_VIDEO = "foxglove_msgs/msg/CompressedVideo"
 STRING = "std_msgs/msg/String"
 CLASS_LIST = "clip_rl_interfaces/msg/ClassList"
 INSTRUMENTS = "clip_rl_interfaces/msg/InstrumentTagArray"
 STATUS = "clip_rl_interfaces/msg/SceneStatus"
+PACKETS = (FFMPEG_PACKET, COMPRESSED_VIDEO)
+"""Packets of video, `pictures.packet_decoder`; foxglove_msgs is read by the definition in its file."""
+_FFMPEG_PACKET_FIELDS = """
+std_msgs/Header header
+int32 width
+int32 height
+string encoding
+uint64 pts
+uint8 flags
+bool is_bigendian
+uint8[] data
+"""
 LATER_FIELDS = {
     STATUS: {"lost", "looks", "memory_share", "memory_age_ms", "disagreement"},
     "clip_rl_interfaces/msg/InstrumentTag": {"type_name", "type_probability", "keypoints", "confirmed", "unseen_s"},
@@ -48,13 +62,14 @@ class MessageTypes:
 
 @functools.cache
 def typestore() -> Any:
-    """The rosbags type store of ROS 2 jazzy with the messages of clip_rl_interfaces; shared, do not change it."""
+    """The rosbags type store of ROS 2 jazzy with clip_rl_interfaces and FFMPEGPacket; shared, do not change it."""
     store = get_typestore(Stores.ROS2_JAZZY)
     ours: dict[str, Any] = {}
     for entry in (resources.files("clip_rl_perception") / "interfaces").iterdir():
         if entry.name.endswith(".msg"):
             name = f"clip_rl_interfaces/msg/{entry.name.removesuffix('.msg')}"
             ours.update(get_types_from_msg(entry.read_text(encoding="utf-8"), name))
+    ours.update(get_types_from_msg(_FFMPEG_PACKET_FIELDS, FFMPEG_PACKET))
     store.register(ours)
     return store
 

@@ -26,6 +26,7 @@ from clip_rl_perception.nodes.health import Health
 from clip_rl_perception.nodes.markers import MarkerPlane, cleared, marker_array
 from clip_rl_perception.nodes.model_options import model_options
 from clip_rl_perception.nodes.newest_frame import FrameCounter
+from clip_rl_perception.nodes.packet_thread import PacketFrame
 from clip_rl_perception.nodes.parameters import NodeParameters
 from clip_rl_perception.nodes.publishers import Outputs, wanted
 from clip_rl_perception.pictures.encodings import contiguous_rgb
@@ -103,11 +104,12 @@ class FrameProcessor:
         self._reset.set()
 
     def prepare(self, message: Any) -> DecodedMessage:
-        """Decode a sensor_msgs/Image or CompressedImage, crop and resize it; publishes nothing."""
+        """Decode a sensor_msgs/Image, CompressedImage or `PacketFrame`, crop and resize it; publishes nothing."""
         start = time.monotonic()
         try:
-            rgb = decode_message(message, as_view=True)
-            decode_ms = (time.monotonic() - start) * 1e3
+            video = isinstance(message, PacketFrame)
+            rgb = message.to_rgb() if video else decode_message(message, as_view=True)
+            decode_ms = (time.monotonic() - start) * 1e3 + (message.decode_ms if video else 0.0)
             return DecodedMessage(start, self._stream.prepare(rgb), decode_ms=decode_ms)
         except (ImageError, EngineError) as error:  # told when it is this frame's turn
             return DecodedMessage(start, None, error)
@@ -191,6 +193,9 @@ class FrameProcessor:
         validity, reason = conclude(
             scene.validity, scene.reason, verdict, age_ms=age_ms, max_age_ms=parameters.max_age_ms
         )
+        if isinstance(message, PacketFrame) and message.doubt:
+            reason = "; ".join(filter(None, [reason, f"the picture may be smeared: {message.doubt}"]))
+            validity = Validity.DEGRADED if validity == Validity.OK else validity
         self._counter.add(processed=1)
         said = Status(validity, reason, scene.novelty, stages, age_ms, scene.basis)
         self._report(header, said, age_ms)

@@ -16,26 +16,34 @@ from rclpy.event_handler import (
     SubscriptionEventCallbacks,
 )
 from rclpy.node import Node
-from rclpy.qos import qos_policy_name_from_kind
+from rclpy.qos import QoSProfile, qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.utilities import get_rmw_implementation_identifier
-from sensor_msgs.msg import CompressedImage, Image
 
-from clip_rl_perception.messages.message_types import stamp_of
+from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.messages.message_types import COMPRESSED_IMAGE, FFMPEG_PACKET, IMAGE, stamp_of
 from clip_rl_perception.nodes.camera_search import nobody_publishes
 from clip_rl_perception.nodes.image_losses import ImageLosses
 from clip_rl_perception.ros.late_events import ending_well
 from clip_rl_perception.ros.qos import best_effort
+from clip_rl_perception.ros.ros_types import ros_type
 from clip_rl_perception.ros.spin import shared_memory_fault
-from clip_rl_perception.ros.transport_topics import transport_topic
+from clip_rl_perception.ros.transport_topics import transport_topic, without_transport
 
+FFMPEG = "ffmpeg"
+"""The transport of packets of video."""
+REORDERED_NS = 1_000_000_000
+"""Longest time that a packet's picture may lie before one that came already, ns: B-frames."""
 IMAGE_QOS = best_effort(1)
 """Only the newest image matters; a best-effort subscriber takes every publisher."""
-TRANSPORTS: dict[str, tuple[type, str]] = {
-    "raw": (Image, "image"),
-    "compressed": (CompressedImage, "image/compressed"),
+PACKET_QOS = best_effort(60)
+"""Every packet matters: without one, there is no picture until the next key frame."""
+TRANSPORTS: dict[str, tuple[str, str, QoSProfile]] = {
+    "raw": (IMAGE, "image", IMAGE_QOS),
+    "compressed": (COMPRESSED_IMAGE, "image/compressed", IMAGE_QOS),
+    FFMPEG: (FFMPEG_PACKET, "image/ffmpeg", PACKET_QOS),
 }
-"""Message type and relative topic by the parameter image_transport."""
+"""Message type, relative topic and quality of service by the parameter image_transport."""
 CONFINED = {"ROS_LOCALHOST_ONLY": ("1",), "ROS_AUTOMATIC_DISCOVERY_RANGE": ("LOCALHOST", "OFF")}
 """Variables that hide other machines, and by which values."""
 
@@ -56,6 +64,23 @@ def advice() -> str:
     name = f"{fast_dds}_DEFAULT_PROFILES_FILE"
     profile = os.environ.get(name) or "config/fastdds_shm.xml of clip_rl_perception"
     return f"start the camera with {name}={profile} and as the same user, or {smaller}"
+
+
+class TransportMissingError(ClipRlError):
+    """The messages of a transport are not installed."""
+
+
+def message_class(transport: str) -> Any:
+    """Rclpy's class of a transport's messages; raises `TransportMissingError` where its package is not installed."""
+    kind = TRANSPORTS[transport][0]
+    try:
+        return ros_type(kind)
+    except ImportError as error:
+        package = kind.partition("/")[0]
+        apt = f"ros-{os.environ.get('ROS_DISTRO', '<distro>')}-{package.replace('_', '-')}"
+        raise TransportMissingError(
+            f"image_transport {transport} needs {package}, which cannot be had here ({error}): apt install {apt}"
+        ) from None
 
 
 class ImageInput:
@@ -86,6 +111,7 @@ class ImageInput:
         self._node, self._transport = node, transport
         self._received, self._lost, self._incompatible = received, lost, incompatible
         self._losses = ImageLosses(longest_gap_s)
+        self._newest_ns = 0
         self.publishers = 0
         """Matched publishers."""
         self._matched_at = time.monotonic()
@@ -94,10 +120,10 @@ class ImageInput:
         self.topic = input_topic(node, transport)
         """Name after remapping."""
         subscription = node.create_subscription(
-            TRANSPORTS[transport][0],
+            message_class(transport),
             transport_topic(node, TRANSPORTS[transport][1]),
             self._on_message,
-            copy.copy(IMAGE_QOS),
+            copy.copy(TRANSPORTS[transport][2]),
             # Its own: destroyed between an event's readiness and its taking (rclpy issue 1284), a subscription leaves
             # its group locked: executors free a group only where taking did not raise.
             callback_group=MutuallyExclusiveCallbackGroup(),
@@ -109,10 +135,10 @@ class ImageInput:
         self._subscription = ending_well(subscription)
         node.get_logger().info(f"subscribed to {self.topic}")
         base = node.resolve_topic_name("image")
-        if base.endswith("/compressed"):
+        if (camera := without_transport(base)) != base:
             node.get_logger().warning(
                 f"image is remapped to {base}, the topic of a transport; remap it to "
-                f"{base.removesuffix('/compressed')} and set image_transport to compressed"
+                f"{camera} and set image_transport to {base.removeprefix(camera)[1:]}"
             )
 
     @property
@@ -124,7 +150,7 @@ class ImageInput:
         """Why nothing comes, by what others publish; empty while a publisher is matched."""
         if self.publishers:
             return ""
-        transports = {name: (input_topic(self._node, name), _name(kind)) for name, (kind, _) in TRANSPORTS.items()}
+        transports = {name: (input_topic(self._node, name), kind) for name, (kind, *_) in TRANSPORTS.items()}
         _, kind = transports.pop(self._transport)
         wanted = {kind, *(other for _, other in transports.values())}
         published: dict[str, set[str]] = {}
@@ -151,7 +177,11 @@ class ImageInput:
 
     def _on_message(self, message: Any) -> None:
         if self.publishers <= 1:  # the stamps of two cameras have no period
-            self._lost(self._losses.arrived(stamp_of(message)))
+            stamp = stamp_of(message)
+            reordered = self._transport == FFMPEG and 0 < self._newest_ns - stamp < REORDERED_NS
+            if not reordered:
+                self._newest_ns = stamp
+                self._lost(self._losses.arrived(stamp))
         self.size = getattr(message, "width", 0), getattr(message, "height", 0)
         self._received(message)
 
@@ -172,9 +202,3 @@ class ImageInput:
 
     def _on_lost(self, event: QoSMessageLostInfo) -> None:
         self._lost(self._losses.told(event.total_count))
-
-
-def _name(kind: Any) -> str:
-    """A message type as the graph names it."""
-    package, _, rest = kind.__module__.partition(".")
-    return f"{package}/{rest.partition('.')[0]}/{kind.__name__}"

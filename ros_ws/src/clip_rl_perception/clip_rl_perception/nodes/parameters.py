@@ -59,8 +59,15 @@ class NodeParameters:
     threads: int = unconfigured(0, "CPU threads of the engine; 0: the engine's own choice.", between=(0, 256))
     image_transport: str = unconfigured(
         "raw",
-        "Which input to subscribe to: raw (image) or compressed (image/compressed).",
-        choices=("raw", "compressed"),
+        "Which input to subscribe to: raw (image), compressed (image/compressed: JPEG, PNG) or ffmpeg (image/ffmpeg: "
+        "H.264, HEVC).",
+        choices=("raw", "compressed", "ffmpeg"),
+    )
+    after_loss: str = unconfigured(
+        "wait",
+        "With image_transport ffmpeg, after a lost or damaged packet: wait for the next key frame, each frame until "
+        "then INVALID_INPUT; or show the decoder's smeared pictures as DEGRADED.",
+        choices=("wait", "show"),
     )
     stall_timeout_s: float = unconfigured(
         2.0,

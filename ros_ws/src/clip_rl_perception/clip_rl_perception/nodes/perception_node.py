@@ -25,9 +25,10 @@ from clip_rl_perception.nodes.camera_subscription import CameraInfoInput
 from clip_rl_perception.nodes.diagnostics import NodeState
 from clip_rl_perception.nodes.diagnostics_publisher import DiagnosticsPublisher
 from clip_rl_perception.nodes.health import Health
-from clip_rl_perception.nodes.image_subscription import ImageInput, advice, input_topic
+from clip_rl_perception.nodes.image_subscription import FFMPEG, ImageInput, advice, input_topic, message_class
 from clip_rl_perception.nodes.list_services import ListServices
 from clip_rl_perception.nodes.newest_frame import FrameCounter, FrameWorker
+from clip_rl_perception.nodes.packet_thread import PacketThread
 from clip_rl_perception.nodes.parameters import NodeParameters
 from clip_rl_perception.nodes.publishers import Outputs, send_in_background
 from clip_rl_perception.nodes.supervision import Supervision
@@ -74,6 +75,7 @@ class PerceptionNode(LifecycleNode):
         self._worker: FrameWorker[Any, Any] | None = None
         self._watchdog: Watchdog | None = None
         self._input: ImageInput | None = None
+        self._packets: PacketThread | None = None
         self._camera_info: CameraInfoInput | None = None
         self._counter, self._health = FrameCounter(), Health()
         self._supervision = Supervision(self)
@@ -98,6 +100,7 @@ class PerceptionNode(LifecycleNode):
         hand_over_quickly()
         started = time.monotonic()
         try:
+            message_class(self._settings.image_transport)
             settings = self._settings
             promised = {"deadline_s": settings.status_deadline_s, "lease_s": settings.status_lease_s}
             self._outputs = Outputs(self, self._on_incompatible, late=self._on_late, **promised)
@@ -146,24 +149,20 @@ class PerceptionNode(LifecycleNode):
             warn=lambda text: self.get_logger().warning(text, throttle_duration_sec=2.0),
             camera=lambda width, height: camera_info.pinhole(width, height) if camera_info is not None else None,
         )
-        self._watchdog = Watchdog(
-            self._settings.stall_timeout_s, stalled=self._on_stalled, recovered=self._on_recovered
-        )
-        self._worker = FrameWorker(
-            self._processor.prepare,
-            self._processor.process,
-            failed=self._on_failed,
-            watchdog=self._watchdog,
-            counter=self._counter,
-        )
+        stall_s = self._settings.stall_timeout_s
+        self._watchdog = watchdog = Watchdog(stall_s, stalled=self._on_stalled, recovered=self._on_recovered)
+        work = (self._processor.prepare, self._processor.process)
+        self._worker = FrameWorker(*work, failed=self._on_failed, watchdog=watchdog, counter=self._counter)
         self._publish_classes()
         self._worker.start()
+        if self._settings.image_transport == FFMPEG:
+            self._packets = PacketThread(self._settings.after_loss, self._submit)
         self._input = ImageInput(
             self,
             transport=self._settings.image_transport,
             received=self._on_image,
             lost=self._on_lost,
-            longest_gap_s=self._settings.stall_timeout_s,
+            longest_gap_s=stall_s,
             incompatible=self._on_incompatible,
         )
         for name in undeclared_overrides(self):
@@ -213,6 +212,9 @@ class PerceptionNode(LifecycleNode):
             self._input.close()
             self._health.event(self._input.topic, "")
             self._input = None
+        if self._packets is not None:
+            self._packets.stop()
+            self._packets = None
         if self._camera_info is not None:
             self._camera_info.close()
             self._camera_info = None
@@ -244,11 +246,17 @@ class PerceptionNode(LifecycleNode):
     # ---------------------------------------------------------------- frames
 
     def _on_image(self, message: Any) -> None:
+        packets = self._packets
+        self._health.arrived(time.monotonic())
+        if packets is not None:
+            packets.put(message)
+        else:
+            self._submit(message)
+
+    def _submit(self, message: Any) -> None:
         worker = self._worker
         if worker is not None:
-            now = time.monotonic()
-            self._health.arrived(now)
-            self._health.missed(now, replaced=worker.submit(message))
+            self._health.missed(time.monotonic(), replaced=worker.submit(message))
 
     def _on_lost(self, count: int) -> None:
         self._counter.add(lost=count)

@@ -20,8 +20,8 @@ from clip_rl_perception.sources.streams import InputOptions
 from clip_rl_perception.stream_options import ModelOptions
 
 NAMESPACE = "/clip_rl_demo"
-Transport = Literal["raw", "compressed"]
-"""How images travel."""
+Transport = Literal["raw", "compressed", "ffmpeg"]
+"""How images travel; ffmpeg: the packets of a bag that holds video."""
 OUTPUTS = RECORDING, FRAMES, LOGS = "recording", "frames.jsonl", "logs"
 """What a run leaves in its folder: rosbag2 of the node's outputs, JSON lines of frames published, a log per process."""
 QUIET_S = 1.5

@@ -120,7 +120,7 @@ class RunRecord:
     command: str = ""
     """Command line that made it."""
     transport: str = "file"
-    """``file``, ``raw`` or ``compressed``: how images reached the pipeline."""
+    """``file``, ``raw``, ``compressed`` or ``ffmpeg``: how images reached the pipeline."""
     replaced: int = 0
     """Of the dropped frames, those that the node said gave way to a newer one."""
     wrong_stamps: int = 0

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import collections
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import ClipRlError, one_line
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.messages import message_types
-from clip_rl_perception.pictures import encodings
-from clip_rl_perception.pictures.compressed_format import compressed_message_to_rgb
+from clip_rl_perception.pictures.message_pictures import MessagePicture, MessagePictures
 from clip_rl_perception.sources.bag_files import storage_files
 from clip_rl_perception.sources.bag_reader import BagReader, Topic
 from clip_rl_perception.sources.bag_truth import (
@@ -65,7 +62,8 @@ class BagSource:
         Args:
             path: bag folder or storage file.
             rate_hz: nominal rate; None: from the number of images and the time they span.
-            topic: image topic, with or without ``/compressed``; None: the one with most images that can be decoded.
+            topic: image topic, with or without ``/compressed`` or ``/ffmpeg``; None: the one with most images that
+                can be decoded.
             label_topic: ground truth; None: a topic whose last part is ``labels``, if there is one that belongs to the
                 images (see `bag_truth.labels_beside`).
             label_coding: how labels are stored; None: ids of the bag's class list, or its colours.
@@ -76,12 +74,15 @@ class BagSource:
         """
         self.problems: list[str] = []
         self.left_out: list[LeftOut] = []
+        self._run: list[LeftOut] = []
+        """The last ones left out, one after the other for one reason, that no line tells of yet."""
         self._path = Path(path)
         with BagReader(self._path) as reader:
             self._topic = self._choose(reader, topic)
             self._label_topic = self._choose_labels(reader, label_topic) if use_labels else None
             size, stamps = self._scan(reader, self._topic)
             count = reader.topics[self._topic].msgcount
+            self._is_video = reader.topics[self._topic].msgtype in message_types.PACKETS
             label_space = self._label_space(reader, label_coding)
             self.problems += reader.mended
             if left_out := [f"{name} ({topic.left_out})" for name, topic in reader.topics.items() if topic.left_out]:
@@ -104,12 +105,13 @@ class BagSource:
         return self._label_topic is not None
 
     def __iter__(self) -> Iterator[Frame]:
-        self.problems, self.left_out = list(self._opening_problems), []
+        self.problems, self.left_out, self._run = list(self._opening_problems), [], []
         waiting: collections.deque[StoredMessage] = collections.deque()
         labels = LabelQueue()
         index, last = 0, 0
         with BagReader(self._path) as reader:
             tags = TagQueue(reader, self._label_topic)
+            pictures: MessagePictures[StoredMessage] = MessagePictures()
             names = (self._topic, self._label_topic, *tags.topics)
             wanted = [item for item in reader.connections if item.topic in names]
             try:
@@ -125,7 +127,8 @@ class BagSource:
                         waiting.append(StoredMessage(index, recorded, stamp, data))
                         index += 1
                     while waiting and self._ready(waiting[0], labels, tags, recorded):
-                        yield from self._frame(waiting.popleft(), labels, tags, reader)
+                        for picture in _pictures(pictures, reader, self._topic, waiting.popleft()):
+                            yield from self._frame(picture, labels, tags, reader)
                     labels.forget(recorded - LABEL_WAIT_NS)
                     tags.forget(recorded - LABEL_WAIT_NS)
             except SourceError as error:
@@ -134,7 +137,11 @@ class BagSource:
                     f"{one_line(error)}"
                 )
             while waiting:
-                yield from self._frame(waiting.popleft(), labels, tags, reader)
+                for picture in _pictures(pictures, reader, self._topic, waiting.popleft()):
+                    yield from self._frame(picture, labels, tags, reader)
+            for picture in pictures.finish():
+                yield from self._frame(picture, labels, tags, reader)
+            self._tell_of_run()
         if self._label_topic is not None and (unpaired := labels.unpaired(index)):
             self.problems.append(f"{self._path}: {self._label_topic}: {unpaired}")
 
@@ -153,19 +160,17 @@ class BagSource:
         there = labels.has(image.key) and tags.has(image.key)
         return self._label_topic is None or there or now - image.time > LABEL_WAIT_NS
 
-    def _frame(self, message: StoredMessage, labels: LabelQueue, tags: TagQueue, reader: BagReader) -> Iterator[Frame]:
+    def _frame(
+        self, picture: MessagePicture[StoredMessage], labels: LabelQueue, tags: TagQueue, reader: BagReader
+    ) -> Iterator[Frame]:
         """The frame; nothing where it cannot be decoded."""
+        message, rgb = picture.tag, picture.rgb
         place = f"{self._path}: {self._topic} at {message.key / 1e9:.3f} s"
         label = labels.of(message.key)
-        begun = time.perf_counter()
-        try:
-            image = _deserialize(reader, self._topic, message.data)
-            rgb = decode_image(image)
-        except ClipRlError as error:
-            self.problems.append(f"{place}: {one_line(error)}; left out")
-            self.left_out.append(LeftOut(message.index, message.key, one_line(error)))
+        if rgb is None:
+            self._leave_out(message, picture.reason)
             return
-        decode_ms = (time.perf_counter() - begun) * 1e3
+        self._tell_of_run()
         truth = None
         if label is not None and self._label_topic is not None:
             try:
@@ -183,25 +188,39 @@ class BagSource:
         except SourceError as error:
             tag_truth = None
             self.problems.append(f"{place}: {error}; tags are judged without")
-        raw = hasattr(image, "encoding")
         yield Frame(
             rgb,
             message.key,
             f"{self._topic}@{message.key}",
             truth,
-            None if raw else image.data.tobytes(),
+            picture.encoded,
             index=message.index,
-            frame_id=image.header.frame_id,
+            frame_id=picture.frame_id,
             recorded_ns=message.time,
             stamped=message.stamp != 0,
-            encoding=str(image.encoding if raw else image.format),
-            decode_ms=decode_ms,
+            encoding=picture.encoding,
+            decode_ms=picture.decode_ms,
             tags=tag_truth,
         )
 
+    def _leave_out(self, message: StoredMessage, reason: str) -> None:
+        """A line for it, of video one for all in a row with this reason: a second without a key frame is one matter."""
+        self.left_out.append(LeftOut(message.index, message.key, reason))
+        if self._run and (self._run[0].reason != reason or not self._is_video):
+            self._tell_of_run()
+        self._run.append(self.left_out[-1])
+
+    def _tell_of_run(self) -> None:
+        if self._run:
+            first, count = self._run[0], len(self._run)
+            place = f"{self._path}: {self._topic} at {first.stamp_ns / 1e9:.3f} s"
+            many = f" and the {count - 1} packets after it" if count > 1 else ""
+            self.problems.append(f"{place}: {first.reason}; left out{many}")
+            self._run = []
+
     def _choose(self, reader: BagReader, topic: str | None) -> str:
         if topic is not None:
-            for name in (topic, f"{topic}/compressed"):
+            for name in (topic, f"{topic}/compressed", f"{topic}/ffmpeg"):
                 if name in reader.topics and _holds_images(reader.topics[name]):
                     return name
             raise SourceError(f"{self._path}: no images on topic {topic}; topics found: {reader.topics_found()}")
@@ -230,18 +249,20 @@ class BagSource:
         """Size of the first image that decodes, and the first stamps, in order."""
         stamps: list[int] = []
         size, reason = None, "the topic is empty"
+        pictures: MessagePictures[StoredMessage] = MessagePictures()
         try:
-            for connection, recorded, data in reader.messages(reader.topics[topic].connections):
+            for _, recorded, data in reader.messages(reader.topics[topic].connections):
                 stamps.append(message_types.stamp_in(data) or recorded)
                 if size is None:
-                    try:
-                        size = decode_image(reader.deserialize(data, connection.msgtype)).shape[:2]
-                    except ClipRlError as error:
-                        reason = one_line(error)
+                    for picture in _pictures(pictures, reader, topic, StoredMessage(-1, recorded, stamps[-1], data)):
+                        size = size or (None if picture.rgb is None else picture.rgb.shape[:2])
+                        reason = picture.reason or reason
                 if size is not None and len(stamps) >= SCANNED:
                     break
         except SourceError as error:
             reason = one_line(error)
+        if size is None and (late := [item.rgb.shape[:2] for item in pictures.finish() if item.rgb is not None]):
+            size = late[0]
         if size is None:
             raise SourceError(f"{self._path}: none of the {len(stamps)} images on {topic} can be decoded: {reason}")
         return (size[0], size[1]), sorted(stamps)
@@ -263,12 +284,23 @@ class BagSource:
         return space
 
 
+def _pictures(
+    pictures: MessagePictures[StoredMessage], reader: BagReader, topic: str, stored: StoredMessage
+) -> list[MessagePicture[StoredMessage]]:
+    """What the next message of a topic leads to now."""
+    try:
+        return pictures.take(_deserialize(reader, topic, stored.data), stored)
+    except ClipRlError as error:
+        return [MessagePicture(stored, None, one_line(error))]
+
+
 def _deserialize(reader: BagReader, topic: str, data: bytes) -> Any:
     return reader.deserialize(data, reader.topics[topic].connections[0].msgtype)
 
 
 def _holds_images(topic: Topic) -> bool:
-    return topic.msgtype in (message_types.IMAGE, message_types.COMPRESSED_IMAGE) and not topic.left_out
+    pictures = (message_types.IMAGE, message_types.COMPRESSED_IMAGE, *message_types.PACKETS)
+    return topic.msgtype in pictures and not topic.left_out
 
 
 def image_topics(reader: BagReader) -> list[str]:
@@ -281,17 +313,3 @@ def image_topics(reader: BagReader) -> list[str]:
         and not name.endswith("/compressedDepth")
         and not holds_instances(name)
     )
-
-
-def decode_image(message: Any) -> ByteArray:
-    """uint8 RGB (H, W, 3) of an Image or CompressedImage message; raises `encodings.ImageError`."""
-    if hasattr(message, "encoding"):
-        return encodings.image_to_rgb(
-            height=message.height,
-            width=message.width,
-            encoding=message.encoding,
-            step=message.step,
-            is_bigendian=bool(message.is_bigendian),
-            data=message.data,
-        )
-    return compressed_message_to_rgb(message)

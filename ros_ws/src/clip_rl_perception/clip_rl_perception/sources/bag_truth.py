@@ -31,8 +31,8 @@ from clip_rl_perception.sources.tag_truth import TagTruthError, check_size, deco
 
 
 def base_topic(topic: str) -> str:
-    """`topic` without image_transport's ``/compressed``."""
-    return topic.removesuffix("/compressed")
+    """`topic` without image_transport's ``/compressed`` or ``/ffmpeg``."""
+    return topic.removesuffix("/compressed").removesuffix("/ffmpeg")
 
 
 def is_label_topic(topic: str) -> bool:

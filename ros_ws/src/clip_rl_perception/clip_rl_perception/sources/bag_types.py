@@ -17,6 +17,7 @@ READ_BY_FIELD = (
     CAMERA_INFO,
     message_types.IMAGE,
     message_types.COMPRESSED_IMAGE,
+    message_types.FFMPEG_PACKET,
     message_types.CLASS_LIST,
     message_types.INSTRUMENTS,
     message_types.STATUS,
