@@ -23,6 +23,12 @@ PLACES = np.arange(-REACH, REACH + 1)
 """Steps from what is expected."""
 BACK = 6
 """How far is searched on either side on the way back, samples."""
+BETWEEN = 0.03
+"""How far off a part of a step is for what fine patterns do between samples, standard deviation, samples."""
+TILT = 0.1
+"""How much disparities change with places, standard deviation: something 70 mm away that is slanted by 45 degrees."""
+DOWN, ACROSS = (part.reshape(-1).astype(np.float32) for part in np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2)
+"""Places of samples from the middle."""
 STRIP = (SIDE, SIDE + 2 * REACH + 2)
 """Rows and columns of the parts of both eyes: one more column on either side, for slopes."""
 
@@ -45,7 +51,7 @@ class MatchConfig:
     """Fewest samples to compare."""
     max_std: float = 0.75
     """Most uncertain disparity, samples."""
-    correlated: float = 3.0
+    correlated: float = 2.0
     """How many samples carry the noise of one: they overlap, and JPEG and demosaicing spread it."""
 
 
@@ -93,7 +99,7 @@ def match(
     scores[np.abs(PLACES) > reaches[:, None]] = -1.0
     best = scores.argmax(axis=1)
     every = np.arange(len(best))
-    shifts, stds = _refine(kernel, weight, windows, best, row_stds, config.correlated)
+    shifts, stds = _refine(kernel, weight, windows, best, _peaks(scores, best), row_stds, config.correlated)
     back = _back(left, windows, weights[1], best)
     apart = np.abs(PLACES - PLACES[best][:, None]) > 3
     apart[:, 1:-1] &= (scores[:, 1:-1] >= scores[:, :-2]) & (scores[:, 1:-1] >= scores[:, 2:])
@@ -153,47 +159,76 @@ def _scores(kernel: FloatArray, weight: FloatArray, windows: FloatArray, free: F
     return scores
 
 
+def _peaks(scores: DoubleArray, best: npt.NDArray[np.intp]) -> DoubleArray:
+    """How far beyond the best whole step the parabola through its neighbours has its top, (n,); 0 at the ends."""
+    every, middle = np.arange(len(best)), np.clip(best, 1, scores.shape[1] - 2)
+    below, top, above = (scores[every, middle + offset] for offset in (-1, 0, 1))
+    bend = below - 2 * top + above
+    inside = (middle == best) & (bend < -1e-9) & (np.minimum(below, above) > -1)
+    return np.where(inside, np.clip((below - above) / np.where(inside, 2 * bend, 1.0), -0.5, 0.5), 0.0)
+
+
 def _refine(
     kernel: FloatArray,
     weight: FloatArray,
     windows: FloatArray,
     best: npt.NDArray[np.intp],
+    begun: DoubleArray,
     row_stds: DoubleArray,
     correlated: float,
 ) -> tuple[DoubleArray, DoubleArray]:
     """Part of a step beyond the best whole one, and its standard deviation, samples.
 
-    ``left = gain right(x + shift) + offset``, linear in gain, gain shift and offset; the slope is the mean of both
-    eyes', which makes the step exact to second order. All sums over samples are taken once.
+    ``left(p) = gain right(p + shift + tilt p) + offset`` with p from the middle, linear in gain, gain shift, gain tilt
+    (of columns and rows) and offset; the slope is the mean of both eyes', which makes the step exact to second order.
+    What is seen around an instrument's end lies on one side of it and, slanted, nearer or farther: tilt tells so, known
+    beforehand as `TILT` says. Pixels between those of the right eye lie on parabolas; `begun`, (n,), is about the part
+    of a step.
     """
     count, every = len(best), np.arange(len(best))
     before, there, after = (windows[every, best + offset] for offset in (0, 1, 2))
+    first, second = (after - before) / 2, after - 2 * there + before
     along, steep = np.zeros_like(kernel), np.zeros_like(kernel)
     along[:, :, 1:-1] = (kernel[:, :, 2:] - kernel[:, :, :-2]) / 2
     steep[:, 1:-1] = (kernel[:, 2:] - kernel[:, :-2]) / 2
-    ones = np.ones_like(there)
-    flat = [part.reshape(count, -1) for part in (along, steep, kernel)]
-    basis = np.stack([there - 128, (after - before) / 2, flat[0], flat[1], ones, flat[2] - 128], axis=1)
-    basis = basis.astype(np.float64)
-    sums = (basis * weight.reshape(count, 1, -1)) @ basis.transpose(0, 2, 1)  # (n, 6, 6)
+    ours, rows, here = (part.reshape(count, -1) for part in (along, steep, kernel - 128))
+    ones, weights = np.ones_like(there), weight.reshape(count, 1, -1)
+    moved = begun
+    for _ in range(2):  # the second time from where the first one led
+        at = np.clip(moved, -1.0, 1.0).astype(np.float32)[:, None]
+        theirs = first + at * second
+        tilted = [slope * place for place in (ACROSS, DOWN) for slope in (theirs, ours)]
+        seen = there - 128 + at * first + at * at / 2 * second
+        basis = np.stack([seen, theirs, ours, rows, ones, here, *tilted], axis=1).astype(np.float64)
+        step, std = _solve((basis * weights) @ basis.transpose(0, 2, 1), row_stds, correlated)
+        moved = at[:, 0] + step
+    std = np.where(np.abs(moved) <= 1.5, np.hypot(std, BETWEEN), np.inf)
+    return np.asarray(np.clip(moved, -1.5, 1.5), np.float64), np.asarray(std, np.float64)
+
+
+def _solve(sums: DoubleArray, row_stds: DoubleArray, correlated: float) -> tuple[DoubleArray, DoubleArray]:
+    """Shifts and their standard deviations of the sums (n, 10, 10) of products that `_refine` makes."""
+    count = len(sums)
     total = np.maximum(sums[:, 4, 4], 1e-6)
-    design = np.zeros((count, 3, 6))
-    design[:, 0, 0] = design[:, 1, 1] = design[:, 2, 4] = 1.0
-    for turn in range(2):
+    design = np.zeros((count, 5, 10))  # gain, gain shift, offset, gain tilt twice
+    design[:, [0, 1, 2, 3, 4], [0, 1, 4, 6, 8]] = 1.0
+    known = np.full((count, 2), np.inf)
+    for _ in range(3):
         normal = design @ sums @ design.transpose(0, 2, 1)
-        normal[:, [0, 1, 2], [0, 1, 2]] += 1e-6 * total[:, None]
-        aim = (design @ sums[:, :, 5:])[..., 0]
+        normal += 1e-3 * np.eye(5)  # where there is nothing to see, there is still a solution
+        normal[:, [3, 4], [3, 4]] += np.minimum(known, 1e9)
+        aim = (design @ sums[:, :, 5:6])[..., 0]
         covariance = np.linalg.inv(normal)
         solved = (covariance @ aim[..., None])[..., 0]
         gain = np.where(np.abs(solved[:, 0]) > 1e-3, solved[:, 0], np.inf)
-        if turn == 0:
-            design[:, 1, 1], design[:, 1, 2] = 0.5, 0.5 / gain
-    shift = solved[:, 1] / gain
-    variance = np.maximum(sums[:, 5, 5] - (solved * aim).sum(axis=1), 0.0) / np.maximum(total - 3, 1.0)
+        for place, first in ((1, 1), (3, 6), (4, 8)):
+            design[:, place, first], design[:, place, first + 1] = 0.5, 0.5 / gain
+        fitted = 2 * (solved * aim).sum(axis=1) - (solved[:, None] @ normal @ solved[..., None])[:, 0, 0]
+        variance = np.maximum(sums[:, 5, 5] - fitted, 0.0) / np.maximum(total - 5, 1.0)
+        known = np.repeat((correlated * variance / (TILT * gain) ** 2)[:, None], 2, axis=1)
     by_row = (covariance[:, 1] * (design @ sums[:, :, 3:4])[..., 0]).sum(axis=1) / gain
     std = np.sqrt(correlated * variance * covariance[:, 1, 1] / gain**2 + (by_row * row_stds) ** 2)
-    std[~(np.abs(shift) <= 1.5)] = np.inf
-    return np.asarray(np.clip(shift, -1.5, 1.5), np.float64), np.asarray(std, np.float64)
+    return np.asarray(solved[:, 1] / gain, np.float64), np.asarray(std, np.float64)
 
 
 def _back(left: Patches, windows: FloatArray, weights: FloatArray, best: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:

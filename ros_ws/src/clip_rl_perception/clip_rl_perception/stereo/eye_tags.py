@@ -11,7 +11,7 @@ from clip_rl_perception.arrays import DoubleArray
 from clip_rl_perception.scene.types import Keypoint
 from clip_rl_perception.stereo.camera_geometry import EyeGeometry
 from clip_rl_perception.stereo.eye_view import EyeView, keypoints_of
-from clip_rl_perception.stereo.pairing import EyeTags
+from clip_rl_perception.stereo.pairing import END, EyeTags
 from clip_rl_perception.stereo.stereo_geometry import StereoGeometry
 
 AXIS_PX = 20.0
@@ -73,9 +73,8 @@ def tags_in_view(geometry: StereoGeometry, eye: EyeGeometry, view: EyeView) -> T
         if "entry" in points and "wrist" in points:
             shaft = points["wrist"] - points["entry"]
             length = float(np.linalg.norm(shaft))
-            way = shaft / length if length > 1.0 else way
+            way = shaft / length if length > AXIS_PX else way
         axes.append((float(way[0]), float(way[1])))
-        if not seen[place]:  # what is left of it: the end in sight
-            end = ends[place, 0].tolist()
-            seen[place]["tip"] = (end[0], end[1])
+        end = ends[place, 0].tolist()
+        seen[place][END] = (end[0], end[1])
     return TagsInView(EyeTags(view.instruments, seen, tuple(axes)), keypoints, places, within)

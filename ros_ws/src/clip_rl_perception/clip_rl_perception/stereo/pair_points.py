@@ -30,6 +30,14 @@ FINEST_PX = 0.75
 """Least distance of samples: finer ones show nothing new."""
 JAW_M = 0.0005
 """How much nearer than a jaw's middle what is seen of it lies, standard deviation: jaws are about 2 mm thick."""
+LEAST_ON_LINE = 3
+"""Fewest places that make a line: two always do, right or wrong."""
+ON_SHAFT = 0.15
+"""How far off a shaft's disparity is beyond what pixels leave open, samples: its borders are not quite its axis."""
+SHAFT_M = 0.0005
+"""The same in space, of entry and wrist."""
+OFF_LINE = 3.0
+"""Standard deviations from the shaft's line beyond which a place is not of it."""
 STEEP = 0.2
 """Least sine between a shaft and the rows where the other eye's line tells a place on a row."""
 APART = 0.025
@@ -175,9 +183,11 @@ class PairFinder:
         left, right = pair
         tag, other = views[0].instruments[left], views[1].instruments[right]
         mine = [place for place in places if place.pair == index]
+        near, far = self._limits[1], self._limits[0]
+        told = [place for place in mine if place.found and not place.found.reason and far <= place.disparity <= near]
         ours = seen[0].places[left]
         along = seen[0].along(left)
-        line = _line(mine, ours, along)
+        line = _line(told, ours, along)
         points = []
         for name in KEYPOINTS:
             if name not in ours:
@@ -218,7 +228,10 @@ class PairFinder:
         assert found is not None
         disparity, std = place.disparity, place.std
         if line is not None and name not in JAWS and found.reason in ("", UNCLEAR, AMBIGUOUS):
+            own, own_std = disparity, std
             disparity, std = line.at(line.length if name == "wrist" else 0.0)
+            if not found.reason and abs(own - disparity) > OFF_LINE * math.hypot(own_std, std):
+                return Keypoint3D(name, "it lies off the line of the rest of the shaft", score=found.score)
         elif found.reason:
             return Keypoint3D(name, found.reason, score=found.score)
         if not self._limits[0] <= disparity <= self._limits[1]:
@@ -236,6 +249,9 @@ class PairFinder:
         slope = line.slope if line is not None else 0.0
         if line is not None:
             disparity += slope * float((at - place.at) @ along)
+        (there_px,) = self._geometry.original(self._geometry.right, at - np.array([disparity, 0.0]))
+        if not self._geometry.right.sees(there_px)[0]:
+            return Keypoint3D(name, "outside the picture in the right eye", score=found.score)
         seen = np.array([[*at, disparity]])
         spread = place_covariance(self._noise.of_mean(name, difference), along, slope, std, self._calibration_px)
         # The right eye saw it that much earlier or later.
@@ -244,9 +260,8 @@ class PairFinder:
         spread[1, 1] += moved[1] ** 2 / 4
         (position,) = points_of(self._geometry, seen)
         (covariance,) = covariances_of(self._geometry, seen, spread[None])
-        if name in JAWS:
-            ray = position / position[2]
-            covariance = covariance + JAW_M**2 * np.outer(ray, ray)
+        ray = position / position[2]
+        covariance = covariance + (JAW_M if name in JAWS else SHAFT_M) ** 2 * np.outer(ray, ray)
         return Keypoint3D(
             name,
             source=Source.STEREO,
@@ -277,13 +292,13 @@ def _line(places: list[SearchedPlace], points: Mapping[str, DoubleArray], along:
     """Of a pair's shaft, from the entry to the wrist."""
     if "entry" not in points or "wrist" not in points:
         return None
-    good = [place for place in places if place.name not in JAWS and place.found and not place.found.reason]
-    if len(good) < 2:
+    good = [place for place in places if place.name not in JAWS]
+    if len(good) < LEAST_ON_LINE:
         return None
     t = np.array([float((place.at - points["entry"]) @ along) for place in good])
     disparities, stds = (np.array([getattr(place, field) for place in good]) for field in ("disparity", "std"))
     length = float(np.linalg.norm(points["wrist"] - points["entry"]))
-    return fit_line(t, disparities, np.maximum(stds, 0.02), length)
+    return fit_line(t, disparities, np.hypot(stds, ON_SHAFT * good[0].step), length)
 
 
 def _common(points: list[Keypoint3D]) -> str:

@@ -16,6 +16,8 @@ from clip_rl_perception.scene.types import Instrument
 NEVER = 1e6
 """Cost of a pair that is not possible."""
 JAWS = ("tip_1", "tip_2")
+END = "end"
+"""The working end that every tag tells: pairs those that have no keypoint in common."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +32,7 @@ class PairingConfig:
     """How much disparities of an instrument's keypoints differ usually."""
     axis_weight: float = 1.5
     """Of the angle between the axes, as 1 - cosine."""
-    axis_limit: float = 0.35
+    axis_limit: float = 1.0
     """1 - cosine beyond which they are different instruments."""
     class_weight: float = 0.5
     """Of different classes."""
@@ -52,7 +54,7 @@ class EyeTags:
 
     tags: tuple[Instrument, ...]
     places: tuple[Mapping[str, tuple[float, float]], ...]
-    """Of the keypoints that the eye sees, by name, px."""
+    """Of the keypoints that the eye sees and of `END`, by name, px."""
     axes: tuple[tuple[float, float], ...]
     """Unit vectors in the picture."""
 
@@ -139,9 +141,10 @@ def _shape_cost(
     best, turned = math.inf, False
     for exchange in (False, True):
         names = dict(zip(JAWS, JAWS[::-1], strict=True)) if exchange else {}
-        both = [(left[name], right[names.get(name, name)]) for name in left if names.get(name, name) in right]
-        if not both or (exchange and not any(name in JAWS for name in left)):
+        shared = [name for name in left if names.get(name, name) in right and name != END]
+        if exchange and not any(name in JAWS for name in shared):
             continue
+        both = [(left[name], right[names.get(name, name)]) for name in shared or (END,)]
         rows = [abs(one[1] - other[1]) / width for one, other in both]
         apart = [one[0] - other[0] for one, other in both]
         middle = sorted(apart)[len(apart) // 2]

@@ -95,7 +95,6 @@ def _weights(patches: Patches, jaws: list[bool]) -> FloatArray:
     small, large = np.ones((3, 3), np.uint8), np.ones((5, 5), np.uint8)
     for index, jaw in enumerate(jaws):
         own = patches.own[index]
-        size = small if jaw else large
-        made[index] = cv2.dilate(own, size) - cv2.erode(own, size)
+        made[index] = cv2.dilate(own, small) - cv2.erode(own, small if jaw else large)
     made *= patches.free
     return made

@@ -12,6 +12,8 @@ from clip_rl_perception.stereo.triangulation import points_of
 
 OUTLIER = 3.5
 """Standard deviations from the line beyond which a disparity does not count."""
+CROOKED = 3.0
+"""Spread of the rest, in standard deviations, from which on it is no line."""
 DELTA_PX = 0.05
 """Step of the numeric derivatives."""
 
@@ -60,7 +62,7 @@ def fit_line(t: DoubleArray, disparities: DoubleArray, stds: DoubleArray, length
         if use.sum() > 3 and np.abs(residual[use]).max() > OUTLIER:
             use[np.flatnonzero(use)[np.abs(residual[use]).argmax()]] = False
             continue
-        return ShaftLine(length, values, covariance * max(1.0, spread) ** 2)
+        return ShaftLine(length, values, covariance * max(1.0, spread) ** 2) if spread < CROOKED else None
     return None
 
 
