@@ -28,14 +28,15 @@ SHAFT_SPAN, JAW_SPAN = 1.4, 0.6
 """Side of what is compared on shafts and at jaws, in widths of the shaft."""
 FINEST_PX = 0.75
 """Least distance of samples: finer ones show nothing new."""
-JAW_M = 0.0005
-"""How much nearer than a jaw's middle what is seen of it lies, standard deviation: jaws are about 2 mm thick."""
 LEAST_ON_LINE = 3
 """Fewest places that make a line: two always do, right or wrong."""
 ON_SHAFT = 0.15
 """How far off a shaft's disparity is beyond what pixels leave open, samples: its borders are not quite its axis."""
-SHAFT_M = 0.0005
-"""The same in space, of entry and wrist."""
+ALONG_RAY_M = {"entry": 0.002, "wrist": 0.001}
+"""How far off points lie along the line of sight for what is compared not being what they are on, standard deviation:
+borders of shafts are not quite their axis, most of all near the lens, where shafts are steep; jaws are 2 mm thick."""
+JAW_M = 0.0005
+"""The same of jaws."""
 OFF_LINE = 3.0
 """Standard deviations from the shaft's line beyond which a place is not of it."""
 STEEP = 0.2
@@ -261,7 +262,7 @@ class PairFinder:
         (position,) = points_of(self._geometry, seen)
         (covariance,) = covariances_of(self._geometry, seen, spread[None])
         ray = position / position[2]
-        covariance = covariance + (JAW_M if name in JAWS else SHAFT_M) ** 2 * np.outer(ray, ray)
+        covariance = covariance + ALONG_RAY_M.get(name, JAW_M) ** 2 * np.outer(ray, ray)
         return Keypoint3D(
             name,
             source=Source.STEREO,
