@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from clip_rl_perception.bags.bag_make import MakeOptions, make_bag
@@ -142,6 +143,23 @@ def test_frames_of_one_moment_are_those_with_near_stamps(bags: list[Path], tmp_p
         run = replayed(rewritten(bags[0], tmp_path / name, moved), options=QUICK)
         assert run.space is not None
         assert (run.space["moments"], run.space["alone"]) == ((2, 0) if name == "little" else (0, 4))
+
+
+def test_a_size_that_changes_in_mid_stream_is_that_of_the_next_moment(bags: list[Path], tmp_path: Path) -> None:
+    stamps: set[int] = set()
+
+    def smaller(topic: str, message: Any) -> Any:
+        if "image_raw" not in topic:
+            return message
+        stamps.add(message_types.stamp_of(message))
+        if message_types.stamp_of(message) == min(stamps):
+            return message
+        picture = cv2.resize(cv2.imdecode(message.data, cv2.IMREAD_COLOR), (640, 512), interpolation=cv2.INTER_AREA)
+        return dataclasses.replace(message, data=cv2.imencode(".png", picture)[1].ravel())
+
+    run = replayed(rewritten(bags[0], tmp_path / "bag", smaller), options=QUICK)
+    assert run.space is not None and run.space["moments"] == 2
+    assert not any("no instruments in space" in line for line in run.problems)
 
 
 def test_one_eye_is_no_stereo_bag(tmp_path: Path) -> None:

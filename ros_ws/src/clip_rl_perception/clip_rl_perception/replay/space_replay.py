@@ -158,6 +158,7 @@ class _Rig:
         }
         self.measures: list[Any] = []
         self._matcher: StereoMatcher | None = None
+        self._sizes: tuple[tuple[int, int], tuple[int, int]] | None = None
         self._waiting: dict[bool, collections.deque[_Seen]] = {
             left: collections.deque(maxlen=_WAITING) for left in (True, False)
         }
@@ -185,11 +186,13 @@ class _Rig:
             problems.add(line)
 
     def _moment(self, left: _Seen, right: _Seen) -> None:
-        if self._matcher is None:
+        sizes = left.view.size, right.view.size
+        if self._matcher is None or sizes != self._sizes:  # a calibration is of a picture's size
             one, other = (
                 CameraInfo.of(camera_info_beside(self.path, topic)) for topic in (self.topics.left, self.topics.right)
             )
-            geometry = stereo_geometry(one, other, left.view.size, right.view.size, rectified=False)
+            geometry = stereo_geometry(one, other, *sizes, rectified=False)
+            self._sizes = sizes
             self._matcher = StereoMatcher(geometry, self._config)
         scene = self._matcher.match(left.view, right.view, skew_s=(right.stamp_ns - left.stamp_ns) / 1e9)
         self._note(scene)
