@@ -13,6 +13,7 @@ import pytest
 from clip_rl_interfaces.msg import Instrument3DArray, Keypoint3D
 from clip_rl_perception.messages.scene_messages import Status
 from clip_rl_perception.scene.types import Validity
+from diagnostic_msgs.msg import DiagnosticArray
 from harness import GUARD_S, Tester, image
 from rig_feed import PERIOD_NS, RIG, TOOLS, Feed, report_of, stereo_node
 from stereo_scene import points_of
@@ -293,8 +294,10 @@ def test_impossible_parameters(tester: Tester, tmp_path: Path, parameters: dict[
 
 def test_it_ends_on_a_signal(tester: Tester, tmp_path: Path) -> None:
     log = tmp_path / "log"
+    diagnostics = tester.subscribe(DiagnosticArray, "/diagnostics")
     with stereo_node(log, "ending") as process:
-        tester.wait(lambda: "listening to" in log.read_text(), "the node")
+        tester.wait(lambda: report_of(diagnostics, "ending") is not None, "the node's diagnostics")
+        tester.unsubscribe(diagnostics)
         process.send_signal(signal.SIGINT)
         assert process.wait(GUARD_S) == 0
     assert "Traceback" not in log.read_text()
