@@ -27,12 +27,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from clip_rl_interfaces.msg import SceneStatus
 from geometry_msgs.msg import TwistStamped
 from harness import GUARD_S, Tester
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock
-from stand_in import PERIOD_S
 from tried_perception import NS, Command, RealNode, StandIn
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "control_node.py"
@@ -49,9 +49,10 @@ class Outcome:
     kind: str
     perception: str
     stop_s: float
-    """From the fault to the last command that rests on what was before it, s; 0 where there was none."""
+    """From the fault to the last command that rests on what was before it, s; 0 where there was none. Where time stands
+    still, from the last new stamp's publishing: it shows with the next frame, which may bring one more."""
     within: bool
-    """No later than the limit; where time stands still a period of the camera more, which brings the last new stamp."""
+    """No later than the limit."""
     wrong: tuple[str, ...]
     """Commands that should not have been, since the trial before."""
 
@@ -127,6 +128,11 @@ class Trials:
             200,
             callback_group=MutuallyExclusiveCallbackGroup(),
         )
+        self._seen: dict[int, int] = {}
+        """When the first status of a stamp was published, system clock."""
+        self._status = tester.node.create_subscription(
+            SceneStatus, f"/{self._namespace}/status", self._seer(), 50, callback_group=MutuallyExclusiveCallbackGroup()
+        )
         sim = str(clock is not None).lower()
         arguments = ["-r", f"__ns:=/{self._namespace}", "-p", f"limit_s:={limit_s}", "-p", f"use_sim_time:={sim}"]
         self._log = (folder / f"{self._namespace}_control.log").open("w")
@@ -157,14 +163,14 @@ class Trials:
         with self._lock:
             after = [c for c in self._commands if fault_ns < c.at_ns <= watched_ns and c.moves]
         old = [c for c in after if kind not in ("forward", "back") or not self._young(c, 0)]
-        stop_s = max((c.at_ns - fault_ns for c in old), default=0) / NS
+        seen = dict(self._seen) if kind == "freeze" else {}
+        stop_s = max((c.at_ns - max(fault_ns, seen.get(c.stamp_ns, 0)) for c in old), default=0) / NS
         if kind == "freeze" and self._clock:
             self._clock.go()
         elif kind not in CLOCK_KINDS:
             self.perception.mend(kind)
         self._until(lambda command: command.moves, max(watched_ns, time.time_ns()), "a command that moves again")
-        limit_s = self._limit_ns / NS + (PERIOD_S if kind == "freeze" else 0.0)
-        return Outcome(kind, self.perception.name, stop_s, stop_s <= limit_s, self._wrong())
+        return Outcome(kind, self.perception.name, stop_s, stop_s * NS <= self._limit_ns, self._wrong())
 
     def close(self) -> None:
         self.perception.close()
@@ -172,6 +178,7 @@ class Trials:
         self._control.wait(GUARD_S)
         self._log.close()
         self._tester.node.destroy_subscription(self._subscription)
+        self._tester.node.destroy_subscription(self._status)
 
     def _wrong(self) -> tuple[str, ...]:
         """What is wrong with commands since the last look."""
@@ -198,6 +205,13 @@ class Trials:
                 return any(c.at_ns > from_ns and wanted(c) for c in reversed(self._commands[-500:]))
 
         self._tester.wait(found, f"{self._namespace}: {what}")
+
+    def _seer(self) -> Any:
+        def see(message: SceneStatus, info: dict[str, Any]) -> None:
+            stamp = message.header.stamp
+            self._seen.setdefault(stamp.sec * NS + stamp.nanosec, info["source_timestamp"])
+
+        return see
 
     def _taker(self) -> Any:
         def take(message: TwistStamped, info: dict[str, Any]) -> None:

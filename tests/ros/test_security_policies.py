@@ -76,7 +76,6 @@ def here(namespace: str) -> set[str]:
         "vision_msgs": ("detections", "label_info"),
         "ffmpeg_image_transport_msgs": ("image/ffmpeg",),
         "visualization_msgs": ("markers", "camera_info", "markers_3d"),
-        "bond": ("bond",),
     }
     missing = [names for package, names in packages.items() if importlib.util.find_spec(package) is None]
     return {f"/{namespace}/{name}" for names in missing for name in names}

@@ -67,9 +67,9 @@ class Outputs:
         node: LifecycleNode,
         incompatible: Callable[[str, str], None],
         *,
-        late: Callable[[int], None],
-        deadline_s: float,
-        lease_s: float,
+        late: Callable[[int], None] = lambda count: None,
+        deadline_s: float = 0.0,
+        lease_s: float = 0.0,
     ) -> None:
         self._node = node
         self._incompatible, self._late = incompatible, late
