@@ -69,7 +69,8 @@ ros_step() {
   read -r id version < <(. "${CLIP_RL_OS_RELEASE:-/etc/os-release}" && echo "${ID:-} ${VERSION_ID:-}") || true
   [ "$id $version" = "ubuntu 24.04" ] ||
     die "ROS 2 $distro comes from apt on Ubuntu 24.04 alone, this is ${id:-unknown} ${version:-}; leave the step out, and step project takes ROS from wheels"
-  if [ ! -e /etc/apt/sources.list.d/ros2.sources ]; then
+  # One that is there, however it was added, stays: two with different keys would stop apt.
+  if ! grep -qs packages.ros.org/ros2 /etc/apt/sources.list /etc/apt/sources.list.d/*; then
     must_be_root ros
     local folder
     folder=$(mktemp -d)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from clip_rl_perception.ros import service_manager
 from clip_rl_perception.ros.service_manager import ServiceManager
 
 
@@ -79,3 +80,18 @@ def test_a_manager_that_does_not_read_holds_nobody_up(manager: tuple[socket.sock
 def test_a_watchdog_that_would_end_healthy_nodes_is_told(manager: tuple[socket.socket, str]) -> None:
     assert watched(manager[1], 3).fault == ""
     assert watched(manager[1], 1.5).fault == "WatchdogSec=1.5 is too short: a node reports once a second; set 3 or more"
+
+
+def test_a_node_that_another_program_holds_leaves_the_word_to_it(
+    manager: tuple[socket.socket, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listening, address = manager
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
+    monkeypatch.setattr(service_manager, "_ours", [])
+    service_manager.of_this_process().report(True, "30 Hz")
+    service_manager.of_this_process().ending()
+    assert said(listening) == []
+    service_manager.speak_for_this_process()
+    service_manager.of_this_process().report(True, "30 Hz")
+    service_manager.of_this_process().report(True, "30 Hz")
+    assert said(listening) == [["STATUS=30 Hz", "READY=1"], ["STATUS=30 Hz"]]

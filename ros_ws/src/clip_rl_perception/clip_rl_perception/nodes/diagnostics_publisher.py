@@ -8,7 +8,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.lifecycle import LifecycleNode
 
 from clip_rl_perception.nodes.diagnostics import Level, NodeState, check, diagnostic_array
-from clip_rl_perception.ros.service_manager import ServiceManager
+from clip_rl_perception.ros.service_manager import of_this_process
 
 
 class DiagnosticsPublisher:
@@ -19,7 +19,7 @@ class DiagnosticsPublisher:
         self._node = node
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._trouble = ""
-        self._manager = ServiceManager()
+        self._manager = of_this_process()
         if self._manager.fault:
             node.get_logger().error(self._manager.fault)
 

@@ -57,3 +57,16 @@ class ServiceManager:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as to_manager:
             to_manager.setblocking(False)
             to_manager.sendto("\n".join(lines).encode(), self._address)
+
+
+_ours: list[ServiceManager] = []
+
+
+def speak_for_this_process() -> None:
+    """From now on the node is the service; one that another program holds is not, and leaves the word to it."""
+    _ours[:] = [ServiceManager()]
+
+
+def of_this_process() -> ServiceManager:
+    """Whom a node tells how it does: nobody before `speak_for_this_process`."""
+    return _ours[0] if _ours else ServiceManager({})

@@ -25,7 +25,7 @@ from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-from clip_rl_perception.ros.service_manager import ServiceManager
+from clip_rl_perception.ros.service_manager import of_this_process, speak_for_this_process
 from clip_rl_perception.ros.shutdown import ShutdownSignals
 
 AnyNode = TypeVar("AnyNode", bound=Node)
@@ -141,6 +141,7 @@ def serve(
     Returns:
         2 where the node could not be made.
     """
+    speak_for_this_process()
     init(arguments)
     try:
         status = run(make(), threads=threads)
@@ -179,7 +180,7 @@ def run(node: ClosableNode, *, threads: int) -> int:
     stop.wait()
     # A thread without Python's lock: it fires though one hangs inside the middleware with the lock in its hands.
     faulthandler.dump_traceback_later(END_LIMIT_S, exit=True)
-    ServiceManager().ending()
+    of_this_process().ending()
     executor.shutdown(timeout_sec=END_LIMIT_S / 3)
     spinning.join(END_LIMIT_S / 3)
     node.close()
