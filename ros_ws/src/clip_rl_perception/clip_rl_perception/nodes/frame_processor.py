@@ -31,6 +31,7 @@ from clip_rl_perception.nodes.parameters import NodeParameters
 from clip_rl_perception.nodes.publishers import Outputs, wanted
 from clip_rl_perception.pictures.encodings import contiguous_rgb
 from clip_rl_perception.pictures.image_codec import ImageError, decode_message
+from clip_rl_perception.pictures.stereo_frames import eye_of
 from clip_rl_perception.ros.ros_types import ROS_TYPES
 from clip_rl_perception.scene.instance_masks import instrument_owners, track_numbers
 from clip_rl_perception.scene.label_map import full_size_disagreement
@@ -109,6 +110,8 @@ class FrameProcessor:
         try:
             video = isinstance(message, PacketFrame)
             rgb = message.to_rgb() if video else decode_message(message, as_view=True)
+            settings = self._parameters()
+            rgb = eye_of(rgb, settings.stereo_layout, settings.eye)
             decode_ms = (time.monotonic() - start) * 1e3 + (message.decode_ms if video else 0.0)
             return DecodedMessage(start, self._stream.prepare(rgb), decode_ms=decode_ms)
         except (ImageError, EngineError) as error:  # told when it is this frame's turn

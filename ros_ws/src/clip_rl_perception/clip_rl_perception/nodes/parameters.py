@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 
 from clip_rl_perception.looks.look import LOOKS_A_FRAME
+from clip_rl_perception.pictures.stereo_frames import EYES, LAYOUTS
 from clip_rl_perception.ros.parameter_fields import at_start, fields_of, live, unconfigured
 
 _SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
@@ -69,6 +70,13 @@ class NodeParameters:
         "then INVALID_INPUT; or show the decoder's smeared pictures as DEGRADED.",
         choices=("wait", "show"),
     )
+    stereo_layout: str = unconfigured(
+        "single",
+        "What an image holds: single (one eye), side_by_side (left eye left) or top_bottom (left eye above); of two, "
+        "the node takes the half of `eye`, and all outputs are of its size.",
+        choices=LAYOUTS,
+    )
+    eye: str = unconfigured("left", "Whose half is taken of an image that holds two.", choices=EYES)
     stall_timeout_s: float = unconfigured(
         2.0,
         "Longest time that one frame may take, and the input may stay silent, before diagnostics report it, s.",
