@@ -10,7 +10,7 @@ import pytest
 from builtin_interfaces.msg import Time
 from clip_rl_interfaces.msg import InstrumentTag, InstrumentTagArray, SceneStatus
 from control_trials import EXAMPLE
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sensor_msgs.msg import Image
 
@@ -182,6 +182,7 @@ def test_parts_that_never_become_whole_are_forgotten(events: Events) -> None:
     assert events.acts_on == 99.95
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(
