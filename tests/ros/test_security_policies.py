@@ -74,6 +74,7 @@ def here(namespace: str) -> set[str]:
     """What the perception node has only where a package is installed that is not."""
     packages = {
         "vision_msgs": ("detections", "label_info"),
+        "bond": ("bond",),
         "ffmpeg_image_transport_msgs": ("image/ffmpeg",),
         "visualization_msgs": ("markers", "camera_info", "markers_3d"),
     }
