@@ -73,7 +73,6 @@ def graph(tester: Tester, node: str, namespace: str) -> Rights:
 def here(namespace: str) -> set[str]:
     """What the perception node has only where a package is installed that is not."""
     packages = {
-        "bond": ("bond",),
         "vision_msgs": ("detections", "label_info"),
         "bond": ("bond",),
         "ffmpeg_image_transport_msgs": ("image/ffmpeg",),
