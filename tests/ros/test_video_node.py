@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from built_messages import environment_with
+from built_messages import built, environment_with
 from clip_rl_interfaces.msg import SceneStatus
 from clip_rl_perception.bags.bag_writer import BagWriter
 from clip_rl_perception.pictures.packet_encoder import EncodedPacket
@@ -149,9 +148,7 @@ def test_without_the_messages_one_line_says_what_to_install(tester: Tester, chec
 
 @pytest.mark.skipif(INSTALLED, reason="the messages are installed: the tests above have run")
 def test_all_of_this_with_the_real_definition(tmp_path: Path) -> None:
-    if shutil.which("cmake") is None:
-        pytest.skip("cmake is not installed: the messages cannot be built")
-    environment = environment_with("ffmpeg_image_transport_msgs", DEFINITIONS, tmp_path)
+    environment = environment_with(built(tmp_path, DEFINITIONS, ("std_msgs",)))
     command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", __file__]
     child = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert not child.returncode, child.stdout[-8000:] + child.stderr[-2000:]
