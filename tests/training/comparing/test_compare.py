@@ -295,6 +295,23 @@ def test_networks_trained_on_scenes_look_in_several_ways(root: Path, tmp_path: P
     config = written(tmp_path / "looks.yaml", **changes)
     assert run("--config", config, "--root", root, "--out", tmp_path / "jobs", "--report", tmp_path) == 0
     assert not (tmp_path / "scenes").exists()
+    # Nor do other frames to test on; a network that was trained when its digest knew of them is taken too.
+    (network,) = (tmp_path / "jobs").rglob("weights.safetensors")
+    path, weights = network.with_name("trained.json"), network.stat().st_mtime_ns
+    trained = json.loads(path.read_text())
+    loaded = load_compare_config(str(config))
+    job = next(job for job in jobs_of(loaded) if job.run.name == "clip-rl")
+    names = ("scene_a", "scene_b", "scene_c")
+    assert trained["digest"] == training_digest(loaded, job, names)
+    path.write_text(json.dumps({**trained, "digest": training_digest(loaded, job, names, before=True)}))
+    assert run("--config", config, "--root", root, "--out", tmp_path / "jobs", "--report", tmp_path) == 0
+    path.write_text(json.dumps(trained))
+    folds[0]["test"] = ["scene_a"]
+    config = written(tmp_path / "looks.yaml", **changes)
+    assert run("--config", config, "--root", root, "--out", tmp_path / "jobs", "--report", tmp_path) == 0
+    assert network.stat().st_mtime_ns == weights
+    fewer = {r["run"]: r for r in json.loads((tmp_path / "tiny.json").read_text())["results"]}
+    assert fewer["clip-rl"]["metrics"] != results["clip-rl"]["metrics"]
 
 
 def test_a_run_may_learn_from_some_of_a_folds_sequences(root: Path, tmp_path: Path) -> None:

@@ -250,8 +250,10 @@ def training_sequences(config: CompareConfig, job: Job, sequences: Sequence[str]
     return left
 
 
-def training_digest(config: CompareConfig, job: Job, sequences: Sequence[str]) -> str:
+def training_digest(config: CompareConfig, job: Job, sequences: Sequence[str], *, before: bool = False) -> str:
     """Tells networks apart that were trained another way; where files lie does not enter.
+
+    What those that learned from drawn scenes are tested on does not either, but did `before`.
 
     Raises:
         TrainError, CheckpointError: weights to begin with, or a checkpoint to measure, are not there.
@@ -262,14 +264,18 @@ def training_digest(config: CompareConfig, job: Job, sequences: Sequence[str]) -
     scenes = on_scenes(config)
     train = overlaid(config.train, job.run.set)
     if scenes:
-        train["data"] = {name: value for name, value in train["data"].items() if name != "root"}
+        left_out = ("root",) if before else ("root", "dataset")
+        train["data"] = {name: value for name, value in train["data"].items() if name not in left_out}
     if train.get("start_from"):
         start = None if job.run.peer else fingerprint(str(train["start_from"]))
         train = {**train, "start_from": start}
     data = {
         "train": train,
         "peer": job.run.peer,
-        "fold": [sorted(job.fold.test), [] if scenes else sorted(training_sequences(config, job, sequences))],
+        "fold": [
+            [] if scenes and not before else sorted(job.fold.test),
+            [] if scenes else sorted(training_sequences(config, job, sequences)),
+        ],
         "seed": job.seed,
     }
     return _digest(data)
@@ -279,6 +285,8 @@ def measuring_digest(config: CompareConfig, job: Job) -> str:
     """Tells measurements of one network apart."""
     data = dataclasses.asdict(config.evaluation)
     data |= {"looks": dataclasses.asdict(job.run.looks)} if job.run.looks else {}
+    if on_scenes(config):  # the same network may be tested on several data sets
+        data |= {"tested": [config.train["data"].get("dataset"), sorted(job.fold.test)]}
     data |= {"passes": 1} if config.evaluation.video else {}  # there were two, the second as video
     return _digest(data)
 

@@ -123,7 +123,8 @@ class Comparison:
         if not path.is_file():
             raise CompareError(f"{path} is missing: run '{job.run.name}' is not finished")
         facts = _read(path)
-        if facts.get("digest") != training_digest(self.config, job, self.sequences):
+        known = [training_digest(self.config, job, self.sequences, before=before) for before in (False, True)]
+        if facts.get("digest") not in known:
             raise CompareError(
                 f"{path.parent} was trained with another configuration of run '{job.run.name}'; delete that folder, or "
                 "choose another --out"
