@@ -139,8 +139,8 @@ def test_a_bag_of_video_is_online_as_offline(domain: int, checkpoint: Path, tmp_
 @pytest.mark.skipif(INSTALLED, reason="the messages are installed")
 def test_without_the_messages_one_line_says_what_to_install(tester: Tester, checkpoint: Path, tmp_path: Path) -> None:
     parameters = {"model": str(checkpoint), **PARAMETERS, "autostart": False}
-    with NodeProcess(tmp_path / "log", parameters=parameters) as node:
-        tester.transition("configure", succeed=False)
+    with NodeProcess(tmp_path / "log", parameters=parameters, namespace="bare") as node:
+        tester.transition("configure", succeed=False, node="/bare/perception_node")
         text = node.text()
         assert "image_transport ffmpeg needs ffmpeg_image_transport_msgs" in text and "apt install ros-" in text
         assert "Traceback" not in text

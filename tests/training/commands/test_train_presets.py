@@ -118,7 +118,7 @@ def test_finetune_goes_from_the_shipped_weights_to_the_classes_of_a_folder(
     checkpoint = load_checkpoint(tmp_path / "mine/best/model")
     assert checkpoint.label_space.names == ("background", "grasper", "clip-applier")
     told = checkpoint.provenance
-    assert told["started_from"] == f"checkpoint {load_checkpoint('demo').model_id} (7000 steps)"
+    assert told["started_from"] == f"checkpoint {load_checkpoint('demo').model_id}"
     assert told["config"]["data"]["dataset"]["label_map"] == "labels.yaml"
     card = (tmp_path / "mine/MODEL_CARD.md").read_text(encoding="utf-8")
     assert "sequence data of the video that was trained on (held out from training" in card
