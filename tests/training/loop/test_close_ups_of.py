@@ -49,5 +49,7 @@ def test_what_is_no_branch_of_its_own_is_refused(tmp_path: Path) -> None:
         run = Trainer(config(tmp_path / "run", *settings, start, f"close_ups_of={source}"), Bars())
         with pytest.raises(TrainError, match=said):
             run.start(resume=False)
+    with pytest.raises(ConfigError, match="close_ups_of goes with start_from"):
+        config(tmp_path / "run", f"close_ups_of={tmp_path / 'other'}")
     with pytest.raises(ConfigError, match="steps is 0; it must be at least 1"):
         config(tmp_path / "run", "steps=0")

@@ -19,9 +19,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from clip_rl_perception import options
 from clip_rl_perception.errors import ClipRlError
-from clip_rl_training.commands import search as command
 from clip_rl_training.datasets import DatasetError
 from clip_rl_training.loop.run_lock import lock_run
 from clip_rl_training.loop.run_state import TrainError
@@ -33,26 +31,7 @@ from clip_rl_training.searching.search_journal import Journal
 from clip_rl_training.searching.search_run import Search
 from clip_rl_training.searching.search_space import SearchSpace
 from clip_rl_training.searching.trials import Answer, TrialProcess, run_trial
-from random_checkpoint import save_random_checkpoint
-
-TRAIN: dict[str, Any] = {
-    "steps": 2,
-    "batch": 2,
-    "save_every": 1,
-    "threads": 1,
-    "accelerator": "cpu",
-    "model": {"input_size": [96, 128]},
-    "data": {
-        "scene": {"height": 96, "width": 128},
-        "label_spaces": {"binary": 1.0},
-        "workers": 0,
-    },
-}
-SPACE: dict[str, Any] = {
-    "data.scene.smoke": {"low": 0.0, "high": 1.0},
-    "optimizer.learning_rate": {"low": 1e-5, "high": 1e-2, "log": True},
-    "data.scene.instrument_counts": {"choices": [[0.07, 0.25, 0.4, 0.22, 0.06], [0.0, 1.0]]},
-}
+from tiny_searches import SPACE, asked, run, write_preset
 
 
 @pytest.fixture(scope="module")
@@ -62,20 +41,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("preset")
-    start = save_random_checkpoint(folder / "start")
-    path = folder / "bars.yaml"
-    data = {"name": "bars", "train": {**TRAIN, "start_from": str(start)}, "space": SPACE, "generation": 2, "again": 1}
-    path.write_text(yaml.safe_dump(data), encoding="utf-8")
-    return path
-
-
-def run(*arguments: Any) -> int:
-    return command.run(options.parse(command, [str(argument) for argument in arguments]))
-
-
-def asked(preset: Path, root: Path, out: Path, *more: Any) -> list[Any]:
-    return ["--config", preset, "--dev", f"'{root}' sequences=scene_a", "--out", out, *more]
+    return write_preset(tmp_path_factory.mktemp("preset"))
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

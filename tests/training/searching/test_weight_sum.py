@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import dataset_trees as trees
 import numpy as np
 import pytest
 import torch
-import yaml
-from clip_rl_perception import options
 from clip_rl_perception.errors import ClipRlError
-from clip_rl_training.commands import search as command
-from clip_rl_training.loop.start_from import BRANCHES, learned_weights
-from clip_rl_training.loop.training_config import TrainConfig, load_config
-from clip_rl_training.searching.frame_sets import LoadedFrames
+from clip_rl_training.loop.start_from import BRANCHES, learned_weights, load_start
+from clip_rl_training.loop.training_config import TrainConfig
+from clip_rl_training.loop.training_module import TrainingModule
+from clip_rl_training.searching.frame_sets import LoadedFrames, frame_set
 from clip_rl_training.searching.search_config import load_search_config
 from clip_rl_training.searching.weight_sum import add_up, looks, read_sum, score_sum
 from random_checkpoint import save_random_checkpoint
-from test_search import SPACE, TRAIN, asked
+from tiny_searches import asked, run, write_preset
 
 
 @pytest.fixture(scope="module")
@@ -30,16 +27,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("preset")
-    start = save_random_checkpoint(folder / "start")
-    path = folder / "bars.yaml"
-    data = {"name": "bars", "train": {**TRAIN, "start_from": str(start)}, "space": SPACE, "generation": 2, "again": 0}
-    path.write_text(yaml.safe_dump({**data, "keep": 1}), encoding="utf-8")
-    return path
-
-
-def run(*arguments: Any) -> int:
-    return command.run(options.parse(command, [str(argument) for argument in arguments]))
+    return write_preset(tmp_path_factory.mktemp("preset"), again=0)
 
 
 def training(preset: Path) -> TrainConfig:
@@ -74,9 +62,9 @@ def test_a_search_adds_up_its_best_and_other_weights_and_judges_the_sum(
             for part, share in found.shares.items():
                 wanted = wanted + share * (sources[part][name].double() - value.double())
             assert torch.allclose(written[name].double(), wanted, atol=1e-4), name
-    config = str(out / "trials/unchanged-000/config.yaml")
-    longer = load_config(config, ["name=longer", f"start_from={out}/trials/sum/state.pt"])
-    assert longer.start_from == f"{out}/trials/sum/state.pt"
+    module = TrainingModule(training(preset))
+    load_start(module, f"{out}/trials/sum/state.pt")
+    assert all(torch.equal(value, written[name]) for name, value in module.state_dict().items() if name in written)
 
     # Once more with frames to judge by: nothing is added up again, the sum is judged as the others are.
     scored = (out / "sum.jsonl").read_bytes()
@@ -86,14 +74,17 @@ def test_a_search_adds_up_its_best_and_other_weights_and_judges_the_sum(
     assert [each["controller"] for each in judged] == ["sum", "unchanged", "random"]
     report = (out / "report.md").read_text()
     assert "## The sum" in report and f"({found.asked} sums scored" in report and "| sum 0 |" in report
-    assert "--sum --add other" in report
+    assert f"--sum --add {tmp_path.name}/other.safetensors" in report
     assert "sum: IoU" in capsys.readouterr().out
+    with pytest.raises(ClipRlError, match="was judged with a sum of other parts"):
+        run(*asked(preset, root, out, "--controller", "random", "--trials", 2, "--sum", *judge))
+    assert (out / "sum.jsonl").read_bytes() == scored
 
 
 def test_a_sum_that_was_interrupted_goes_on_to_the_same_one(preset: Path, root: Path, tmp_path: Path) -> None:
     config = training(preset)
     sources = {name: save_random_checkpoint(tmp_path / name, seed=seed) for seed, name in enumerate("ab", start=1)}
-    frames = [command_frames(root)]
+    frames = [frame_set(f"'{root}' sequences=scene_a", "--dev")]
     whole = add_up(config, sources, frames, tmp_path / "whole", lambda line: None)
     out = tmp_path / "part"
     out.mkdir()
@@ -105,14 +96,8 @@ def test_a_sum_that_was_interrupted_goes_on_to_the_same_one(preset: Path, root: 
     assert score_sum(config, out, frames) == score_sum(config, tmp_path / "whole", frames)
 
 
-def command_frames(root: Path) -> Any:
-    from clip_rl_training.searching.frame_sets import frame_set
-
-    return frame_set(f"'{root}' sequences=scene_a", "--dev")
-
-
 def test_faults_are_told(preset: Path, root: Path, tmp_path: Path) -> None:
-    config, frames = training(preset), [command_frames(root)]
+    config, frames = training(preset), [frame_set(f"'{root}' sequences=scene_a", "--dev")]
     with pytest.raises(ClipRlError, match="give --sum too"):
         run(*asked(preset, root, tmp_path / "out", "--add", "demo"))
     weights = learned_weights(str(config.start_from))

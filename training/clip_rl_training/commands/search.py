@@ -92,7 +92,8 @@ def run(options: Options) -> int:
                 f"{options.out} was judged: more trials of {', '.join(missing)} would choose by frames that were seen; "
                 "choose another --out"
             )
-        if search.judgement.trials and options.sum and not search.judgement.find(SUM, 0, search.seed):
+        judged_sum = search.judgement.find(SUM, 0, search.seed) is not None
+        if search.judgement.trials and options.sum and not judged_sum:
             raise ClipRlError(f"{options.out} was judged without a sum; choose another --out")
 
         def report() -> None:
@@ -105,7 +106,8 @@ def run(options: Options) -> int:
                     each.name: str(search.weights_of(each)) for each in search.kept() if search.has_weights(each)
                 }
                 sources |= {f"added-{place}": source for place, source in enumerate(options.add, start=1)}
-                add_up(search.space.applied(space.unchanged), sources, development, options.out, _say)
+                unchanged = space.applied(space.unchanged)
+                add_up(unchanged, sources, development, options.out, _say, judged=judged_sum)
             if judging:
                 search.judge(judging, report)
         except (SearchInterruptedError, KeyboardInterrupt):
@@ -132,7 +134,8 @@ def _command(options: Options, development: Sequence[FrameSet], judging: Sequenc
     words += [word for each in development for word in ("--dev", each.words)]
     words += [word for each in judging for word in ("--judge", each.words)]
     words += ["--sum"] if options.sum else []
-    words += [word for source in options.add for word in ("--add", Path(source).name)]
+    # Of the state of a run the folder tells which.
+    words += [word for source in options.add for word in ("--add", "/".join(Path(source).parts[-2:]))]
     words += ["--controller", ",".join(options.controller), "--trials", str(options.trials), "--out", "OUT"]
     return shlex.join(words)
 

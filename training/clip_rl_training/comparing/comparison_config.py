@@ -226,7 +226,7 @@ def train_config(config: CompareConfig, job: Job, root: Path, out: Path, sequenc
         train = {"sequences": list(training_sequences(config, job, sequences))}
         fixed["data"] = {"source": "dataset", "root": str(root), "dataset": {"train": train, "test": test}}
     if job.run.peer or job.run.checkpoint:  # it is another network
-        fixed["start_from"] = None
+        fixed |= {"start_from": None, "close_ups_of": None}
     return config_from_data(overlaid(data, fixed), f"{config.name}: run '{job.run.name}'")
 
 

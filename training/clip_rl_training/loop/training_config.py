@@ -129,6 +129,8 @@ class TrainConfig:
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         self._check_close_ups()
+        if self.close_ups_of is not None and self.start_from is None:
+            raise ValueError("close_ups_of goes with start_from: it gives weights the branch that they lack")
         distillation = self.losses.distillation
         if distillation < 0 or (distillation and (self.start_from is None or self.classifier != "text")):
             raise ValueError(

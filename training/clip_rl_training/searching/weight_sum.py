@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from clip_rl_perception.atomic_write import write_json
 from clip_rl_perception.errors import ClipRlError, one_line
-from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.typed_data import from_data
 from torch import Tensor
 
@@ -43,7 +42,7 @@ class WeightSum:
     """What is in ``sum.json``."""
 
     shares: dict[str, float]
-    """By part: trials by name, other weights as they were given."""
+    """By part: trials by name, other weights as added-1, added-2, in the order in which they were given."""
     score: float
     """Mean over the development sets, IoU, several looks at frames of small sets."""
     before: float
@@ -62,9 +61,8 @@ def read_sum(out: Path) -> WeightSum | None:
     try:
         return from_data(WeightSum, json.loads(path.read_text(encoding="utf-8")), path.name)
     except (OSError, ValueError) as error:
-        raise ClipRlError(
-            f"{path} is damaged ({one_line(error)}); delete it, and the same command adds up again"
-        ) from (error)
+        message = f"{path} is damaged ({one_line(error)}); delete it, and the same command adds up again"
+        raise ClipRlError(message) from error
 
 
 def add_up(
@@ -73,6 +71,8 @@ def add_up(
     development: Sequence[FrameSet],
     out: Path,
     say: Callable[[str], None],
+    *,
+    judged: bool = False,
 ) -> WeightSum:
     """Choose the shares, write ``trials/sum/state.pt`` and ``sum.json``; what was scored before is not scored again.
 
@@ -82,9 +82,10 @@ def add_up(
         development: frames that decide.
         out: folder of the search.
         say: prints one line.
+        judged: the folder's sum was judged: it stays.
 
     Raises:
-        ClipRlError: another network, unreadable frames, a damaged journal, a full disk.
+        ClipRlError: another network, other parts than were judged, unreadable frames, a damaged journal, a full disk.
     """
     assert config.start_from is not None, "a search begins with weights"
     parts = {name: fingerprint(str(source)) for name, source in sources.items()}
@@ -92,12 +93,13 @@ def add_up(
     found = read_sum(out)
     if found is not None and found.parts == parts and path.is_file():
         return found
+    if judged:
+        raise ClipRlError(f"{out} was judged with a sum of other parts; repeat its command, or choose another --out")
     base = learned_weights(config.start_from)
-    learned = [base, *(learned_weights(str(source)) for source in sources.values())]
-    for name, values in zip(sources, learned[1:], strict=True):
+    learned = {name: learned_weights(str(source)) for name, source in sources.items()}
+    for name, values in learned.items():
         _check_same(name, values, base)
     module = TrainingModule(config)
-    space = next(iter(module.spaces.values()))
     frames = [looks(load_frames(each, config.model.input_size)) for each in development]
     journal = Journal(out / "sum.jsonl")
     offered = "; ".join(f"{name}: {what}" for name, what in parts.items())
@@ -105,8 +107,7 @@ def add_up(
     scores: list[float] = []
 
     def weights(shares: Shares) -> dict[str, Tensor]:
-        each = [shares.get(name, 0.0) for name in sources]
-        return summed(learned, [1.0 - sum(each), *each])
+        return summed([base, *(learned[name] for name in shares)], [1.0 - sum(shares.values()), *shares.values()])
 
     def score(shares: Shares) -> float:
         values = {"parts": offered, "shares": shares}
@@ -114,7 +115,7 @@ def add_up(
             scores.append(known[_said(values)])
             return scores[-1]
         begun = time.monotonic()
-        scores.append(round(_score(module, space, weights(shares), frames), 6))
+        scores.append(round(float(np.mean(_scores(module, weights(shares), frames))), 6))
         seconds = round(time.monotonic() - begun, 1)
         journal.add(Trial(SUM, len(journal.trials), config.seed, (), values, (scores[-1],), seconds))
         if len(scores) == 1 or scores[-1] > max(scores[:-1]):
@@ -134,13 +135,9 @@ def add_up(
 
 def score_sum(config: TrainConfig, out: Path, frames: Sequence[FrameSet]) -> tuple[float, ...]:
     """Instrument IoU of the written sum on each set, one plain look, as trials are scored."""
-    module = TrainingModule(config)
-    _load(module, learned_weights(str(out / "trials" / SUM / "state.pt")))
-    space = next(iter(module.spaces.values()))
-    return tuple(
-        instrument_iou(module.segmenter.eval(), space, load_frames(each, config.model.input_size), torch.device("cpu"))
-        for each in frames
-    )
+    weights = learned_weights(str(out / "trials" / SUM / "state.pt"))
+    loaded = [load_frames(each, config.model.input_size) for each in frames]
+    return tuple(_scores(TrainingModule(config), weights, loaded))
 
 
 def looks(frames: LoadedFrames) -> LoadedFrames:
@@ -165,12 +162,12 @@ def _said(values: Mapping[str, Any]) -> str:
     return json.dumps(values, sort_keys=True)
 
 
-def _score(
-    module: TrainingModule, space: LabelSpace, weights: dict[str, Tensor], frames: Sequence[LoadedFrames]
-) -> float:
-    _load(module, weights)
-    device = torch.device("cpu")
-    return float(np.mean([instrument_iou(module.segmenter.eval(), space, each, device) for each in frames]))
+def _scores(module: TrainingModule, weights: dict[str, Tensor], frames: Sequence[LoadedFrames]) -> list[float]:
+    """Instrument IoU of each set, with weights that are put into the network first."""
+    own = [name for name in module.state_dict() if not name.startswith(BRANCHES)]
+    module.load_state_dict({name: weights[name] for name in own}, strict=False)
+    space, device = next(iter(module.spaces.values())), torch.device("cpu")
+    return [instrument_iou(module.segmenter.eval(), space, each, device) for each in frames]
 
 
 def _check_same(name: str, weights: dict[str, Tensor], base: dict[str, Tensor]) -> None:
@@ -178,8 +175,3 @@ def _check_same(name: str, weights: dict[str, Tensor], base: dict[str, Tensor]) 
     strange = [key for key, value in base.items() if key not in weights or weights[key].shape != value.shape]
     if strange:
         raise ClipRlError(f"{SUM}: {name} has no {strange[0]} as the search's start_from has it; they have no sum")
-
-
-def _load(module: TrainingModule, weights: dict[str, Tensor]) -> None:
-    own = [name for name in module.state_dict() if not name.startswith(BRANCHES)]
-    module.load_state_dict({name: weights[name] for name in own}, strict=False)
