@@ -8,14 +8,14 @@ import math
 import numpy as np
 import pytest
 from clip_rl_perception.nodes.diagnostics import Level
-from clip_rl_perception.rig.moments import MomentSolver, doubts_of
 from clip_rl_perception.rig.rig_health import RigHealth
 from clip_rl_perception.rig.rig_parameters import RigParameters, shaft_diameters
-from clip_rl_perception.rig.stamp_pairing import KEPT, Moment, StampPairer
 from clip_rl_perception.ros.parameter_fields import ParameterError
 from clip_rl_perception.scene.types import Validity
 from clip_rl_perception.stereo.eye_view import EyeView
+from clip_rl_perception.stereo.moments import MomentSolver, doubts_of
 from clip_rl_perception.stereo.space_types import SpaceScene, SpaceValidity
+from clip_rl_perception.stereo.stamp_pairing import KEPT, Moment, StampPairer
 from clip_rl_perception.stereo.stereo_matcher import StereoConfig
 from stereo_scene import Rig
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -43,7 +42,7 @@ class SpaceEvaluator:
         asked: collections.Counter[str] = collections.Counter()
         for moment in moments:
             asked.update(moment.asked)
-        tips = [point for point in told if point.name == "tip" and point.seen]
+        tips = _tips(moments)
         return {
             "moments": len(moments),
             "pairing": pairing_scores(moments),
@@ -55,7 +54,7 @@ class SpaceEvaluator:
                 f"{low} to {high}": point_scores([tip for tip in tips if low <= tip.depth * 1000 < high])
                 for low, high in BANDS_MM
             },
-            "axes": _axes([(axis.angle, axis.std) for moment in moments for axis in moment.axes]),
+            "axes": _axes([axis for moment in moments for axis in moment.axes]),
             "sequences": {name: _of_sequence(moments) for name, moments in self._sequences.items()},
         }
 
@@ -114,10 +113,16 @@ def _axes(axes: Sequence[tuple[float, float]]) -> dict[str, Any]:
         "count": len(axes),
         "median_degrees": float(np.median(angles)),
         "p90_degrees": float(np.percentile(angles, 90)),
-        "within_2_std": sum(angle <= 2 * std for angle, std in axes if not math.isnan(std)) / len(axes),
+        "within_2_std": sum(angle <= 2 * std for angle, std in axes) / len(axes),
     }
 
 
+def _tips(moments: Sequence[SpaceMeasures]) -> list[PointOffset]:
+    """Tips told from both eyes that both pictures show."""
+    points = [point for moment in moments for point in moment.points]
+    return [point for point in points if point.by_both and point.seen and point.name == "tip"]
+
+
 def _of_sequence(moments: Sequence[SpaceMeasures]) -> dict[str, Any]:
-    tips = [tip for moment in moments for tip in moment.points if tip.by_both and tip.seen and tip.name == "tip"]
-    return {"moments": len(moments), "pairing": pairing_scores(moments), "tips": point_scores(tips)}
+    tips = point_scores(_tips(moments))
+    return {"moments": len(moments), "pairing": pairing_scores(moments), "tips": tips}

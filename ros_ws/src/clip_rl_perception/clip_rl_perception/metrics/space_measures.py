@@ -15,7 +15,15 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from clip_rl_perception.arrays import DoubleArray
-from clip_rl_perception.metrics.tag_measures import TagMeasures, TrueInstrument, TruePoint, TrueSpace, Vector, matched
+from clip_rl_perception.metrics.tag_measures import (
+    TagMeasures,
+    TrueInstrument,
+    TruePoint,
+    TrueSpace,
+    Vector,
+    kind_of,
+    matched,
+)
 
 REGION = 6.251388631170325
 """Squared Mahalanobis distance that holds 90 % of a normal distribution in space (chi^2, 3 degrees of freedom)."""
@@ -68,16 +76,6 @@ class PointOffset:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class AxisOffset:
-    """A told axis beside the true one."""
-
-    angle: float
-    """rad."""
-    std: float
-    """As told, rad."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
 class SpaceMeasures:
     """One moment."""
 
@@ -94,7 +92,8 @@ class SpaceMeasures:
     asked: Mapping[str, int]
     """Points that both pictures show of two-eyed instruments, by kind."""
     points: tuple[PointOffset, ...]
-    axes: tuple[AxisOffset, ...]
+    axes: tuple[tuple[float, float], ...]
+    """Of each told axis how far it is off and its told standard deviation, rad."""
 
 
 def measure_space(
@@ -116,9 +115,9 @@ def measure_space(
     for number in two_eyed:
         space = truth[number].space if number in truth else None
         for name, point in (space.points if space is not None else {}).items():
-            asked[_kind(name)] = asked.get(_kind(name), 0) + (point.visible_left and point.visible_right)
+            asked[kind_of(name)] = asked.get(kind_of(name), 0) + (point.visible_left and point.visible_right)
     points: list[PointOffset] = []
-    axes: list[AxisOffset] = []
+    axes: list[tuple[float, float]] = []
     for each in told:
         known = truth.get(ours.get(each.left_track, 0))
         if known is None or known.space is None:
@@ -126,7 +125,7 @@ def measure_space(
         points += _offsets(each.points, known.space)
         if each.axis is not None:
             cosine = float(np.clip(np.dot(each.axis, known.space.axis), -1.0, 1.0))
-            axes.append(AxisOffset(math.acos(cosine), each.axis_std))
+            axes.append((math.acos(cosine), each.axis_std))
     return SpaceMeasures(
         two_eyed=len(two_eyed),
         paired=len({one for one, other in judged if one == other}),
@@ -145,18 +144,14 @@ def _instruments_of(tags: TagMeasures) -> dict[int, int]:
     return {int(tags.tracks[column]): int(tags.truths[row]) for row, column in zip(rows, columns, strict=True)}
 
 
-def _kind(name: str) -> str:
-    return name.partition("_")[0]
-
-
 def _offsets(told: Mapping[str, ToldPoint], true: TrueSpace) -> list[PointOffset]:
-    tips = [name for name in told if _kind(name) == "tip"]
-    jaws = [name for name in true.points if _kind(name) == "tip"]
+    tips = [name for name in told if kind_of(name) == "tip"]
+    jaws = [name for name in true.points if kind_of(name) == "tip"]
     pairs = [(name, name) for name in told if name in true.points and name not in tips]
     if tips and jaws:
         apart = [[_apart(told[tip].position, true.points[jaw].position) for jaw in jaws] for tip in tips]
         pairs += [(tips[row], jaws[column]) for row, column in zip(*linear_sum_assignment(apart), strict=True)]
-    return [_offset(_kind(name), told[name], true.points[other]) for name, other in pairs]
+    return [_offset(kind_of(name), told[name], true.points[other]) for name, other in pairs]
 
 
 def _apart(one: Vector, other: Vector) -> float:

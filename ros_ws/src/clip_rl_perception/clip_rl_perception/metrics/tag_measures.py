@@ -243,6 +243,11 @@ def _share(mask: BoolArray, box: DoubleArray) -> float:
     return float(part.mean()) if part.size else 0.0
 
 
+def kind_of(name: str) -> str:
+    """What kind of keypoint it is: entry, wrist, or tip of both of them."""
+    return name.partition("_")[0]
+
+
 def _offsets(
     known: list[TrueInstrument],
     points: tuple[Mapping[str, Point], ...],
@@ -254,7 +259,7 @@ def _offsets(
     for place, instrument in enumerate(known):
         told = points[tag_of[place]] if place in tag_of else {}
         for name, point in instrument.points.items():
-            kind = name.partition("_")[0]
+            kind = kind_of(name)
             distances = [
                 np.hypot(x - point[0], y - point[1]) for other, (x, y) in told.items() if other.startswith(kind)
             ]

@@ -92,7 +92,7 @@ class OfflineReplay:
                 Worker(lambda item: self._write(*item), capacity=WAITING, name="replay-write")
             )
             meter: Worker[_Inferred] = stack.enter_context(
-                Worker(lambda item: writer.put(self._measure(*item)), capacity=WAITING, name="replay-measure")
+                Worker(lambda item: writer.put(self._seen(*item)), capacity=WAITING, name="replay-measure")
             )
             frames = stack.enter_context(contextlib.closing(self._run.read(give_way=True)))
             stack.enter_context(working(self))
@@ -110,7 +110,7 @@ class OfflineReplay:
             engine_manifest=self._model.manifest,
             parameters=self._model.parameters,
             complete=not self._stop,
-            space=self._space.report() if self._space else None,
+            space=self._space.report() if self._space is not None else None,
             wall_s=time.perf_counter() - begun,
         )
 
@@ -139,6 +139,19 @@ class OfflineReplay:
         meter.put((stream, content, result, finished_ns, plain))
         self._progress(self._done, self.inputs.frames)
 
+    def _seen(
+        self,
+        stream: Stream,
+        content: Frame | LeftOut,
+        result: Processed,
+        finished_ns: int,
+        plain: ByteArray | None,
+    ) -> _Done:
+        done = self._measure(stream, content, result, finished_ns, plain)
+        if self._space is not None:
+            self._space.take(stream, done[1], done[0])
+        return done
+
     def _measure(
         self,
         stream: Stream,
@@ -150,7 +163,7 @@ class OfflineReplay:
         scene, frame = result.scene, content if isinstance(content, Frame) else None
         told: dict[str, Any] = {"validity": result.validity.name.lower(), "reason": result.reason}
         if scene is None or frame is None:
-            return self._in_space(stream, frame, self._run.measure(stream, content, "invalid", told)), frame
+            return self._run.measure(stream, content, "invalid", told), frame
         if result.forgot:
             self._run.begin_anew(stream)
         stages = {"decode": frame.decode_ms, **scene.stage_ms}
@@ -173,12 +186,7 @@ class OfflineReplay:
             scene=scene,
             plain=plain,
         )
-        return self._in_space(stream, frame, seen), frame
-
-    def _in_space(self, stream: Stream, frame: Frame | None, seen: SeenFrame) -> SeenFrame:
-        if self._space is not None:
-            self._space.take(stream, frame, seen)
-        return seen
+        return seen, frame
 
     def _write(self, seen: SeenFrame, frame: Frame | None) -> None:
         for name, write in list(self._outputs.items()):

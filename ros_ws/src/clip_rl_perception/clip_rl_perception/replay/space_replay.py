@@ -1,13 +1,13 @@
 """Instruments in space while a stereo bag is replayed: both eyes' frames of a moment through the stereo room, judged.
 
-The pair of frames is that of equal stamps, or of the nearest within `TOLERANCE_NS`, as the stereo node pairs them.
+Frames are paired and moments solved by what the stereo node uses (`StampPairer`, `MomentSolver`), with its defaults.
 """
 
 from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.metrics.space_evaluator import SpaceEvaluator
-from clip_rl_perception.metrics.space_measures import ToldInstrument, ToldPoint, measure_space
+from clip_rl_perception.metrics.space_measures import SpaceMeasures, ToldInstrument, ToldPoint, measure_space
 from clip_rl_perception.metrics.tag_measures import TagMeasures, TrueInstrument, measure_tags
 from clip_rl_perception.replay.stereo_rigs import StereoRig, camera_info_beside, rigs_among
 from clip_rl_perception.replay.true_tags import true_instruments
@@ -28,21 +28,16 @@ from clip_rl_perception.sources.frames import Frame
 from clip_rl_perception.sources.streams import Inputs, Stream
 from clip_rl_perception.stereo.camera_geometry import CameraInfo
 from clip_rl_perception.stereo.eye_view import EyeView
-from clip_rl_perception.stereo.space_types import Instrument3D, Source, SpaceScene
-from clip_rl_perception.stereo.stereo_geometry import stereo_geometry
-from clip_rl_perception.stereo.stereo_matcher import StereoConfig, StereoMatcher
-
-TOLERANCE_NS = 5_000_000
-"""How far apart the stamps of both eyes' frames of one moment may be."""
-_WAITING = 8
-"""Frames of an eye that wait for those of the other."""
+from clip_rl_perception.stereo.moments import MomentSolver, named_rectified
+from clip_rl_perception.stereo.space_types import Instrument3D, Source, SpaceScene, SpaceValidity
+from clip_rl_perception.stereo.stamp_pairing import SKEW_MS, WAIT_MS, Moment, StampPairer
+from clip_rl_perception.stereo.stereo_matcher import StereoConfig
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Seen:
     """A frame of one eye."""
 
-    stamp_ns: int
     view: EyeView
     tags: TagMeasures | None
     truth: Mapping[int, TrueInstrument]
@@ -79,22 +74,29 @@ class SpaceReplay:
             for rig in rigs_among(topics):
                 made = _Rig(path, rig, config)
                 self._rigs |= {(path, rig.left): made, (path, rig.right): made}
+        self._class_id = next((entry.id for entry in space.classes if entry.instrument), None)
         if true_tags and not self._rigs:
             raise ClipRlError("--true-tags needs a stereo bag: image topics that differ in left and right alone")
-
-    def __bool__(self) -> bool:
-        return bool(self._rigs)
+        if true_tags and self._class_id is None:
+            raise ClipRlError("--true-tags needs a model with a class of instruments")
 
     def take(self, stream: Stream, frame: Frame | None, seen: SeenFrame) -> None:
         """The next frame of a stream, as it was seen."""
         rig = self._rigs.get((stream.path, stream.topic))
-        if rig is None or frame is None or (seen.scene is None and not self._true_tags):
+        if rig is None or rig.failed or frame is None:
             return
+        eye = self._true(frame) if self._true_tags else self._own(frame, seen)
+        if eye is not None:
+            side = "left" if stream.topic == rig.topics.left else "right"
+            self._attempt(rig, lambda: rig.take(side, frame.stamp_ns, eye))
+
+    def _attempt(self, rig: _Rig, work: Callable[[], None]) -> None:
+        """Do it; what is wrong with a rig is said once, and nothing more comes of it."""
         try:
-            eye = self._true(frame) if self._true_tags else self._own(frame, seen)
-            rig.take(stream.topic == rig.topics.left, eye)
+            work()
         except ClipRlError as error:
-            rig.fail(f"{stream.path}: {rig.topics.name}: no instruments in space: {error}", self._problems)
+            rig.failed = True
+            self._problems.add(f"{rig.path}: {rig.topics.name}: no instruments in space: {error}")
 
     def report(self) -> dict[str, Any] | None:
         """Plain data for JSON; None where there is no stereo rig.
@@ -106,11 +108,10 @@ class SpaceReplay:
         rigs = list(dict.fromkeys(self._rigs.values()))
         if not rigs:
             return None
-        evaluator = SpaceEvaluator()
-        told: dict[str, collections.Counter[str]] = {
-            name: collections.Counter() for name in ("counts", "validity", "reasons", "point_reasons")
-        }
+        evaluator, told = SpaceEvaluator(), _counters()
         for rig in rigs:
+            if not rig.failed:
+                self._attempt(rig, lambda rig=rig: rig.finish(self._true_tags))  # type: ignore[misc]
             for name, counter in told.items():
                 counter.update(rig.told[name])
             alone = [other.path for other in rigs].count(rig.path) == 1
@@ -119,87 +120,85 @@ class SpaceReplay:
         counts = told["counts"]
         return {
             **{name: counts[name] for name in ("moments", "pairs", "points")},
-            "alone": counts["frames"] - 2 * counts["moments"],
+            "alone": counts["frames"] - counts["paired"],
             **{name: dict(told[name].most_common()) for name in ("validity", "reasons", "point_reasons")},
             "tags": "truth" if self._true_tags else "network",
             "truth": evaluator.report() if len(evaluator) else None,
         }
 
-    def _own(self, frame: Frame, seen: SeenFrame) -> _Seen:
-        """What the network saw."""
+    def _own(self, frame: Frame, seen: SeenFrame) -> _Seen | None:
+        """What the network saw; None where it saw nothing."""
         scene = seen.scene
-        assert scene is not None
+        if scene is None:
+            return None
         tags = tuple(tag for tag in seen.instruments if tag.confirmed)
         numbers = track_numbers(instrument_owners(scene, self._space), scene.instruments)
         names = tuple(self._space.names[tag.class_id] for tag in tags)
         truth = frame.tags.instruments if frame.tags is not None else {}
-        return _Seen(frame.stamp_ns, EyeView(frame.rgb, numbers, tags, names), seen.record.tags, truth)
+        return _Seen(EyeView(frame.rgb, numbers, tags, names), seen.record.tags, truth)
 
-    def _true(self, frame: Frame) -> _Seen:
-        """What a network that is never wrong would see."""
+    def _true(self, frame: Frame) -> _Seen | None:
+        """What a network that is never wrong would see; None where nothing is known of the frame."""
         if frame.tags is None:
-            raise ClipRlError("--true-tags needs a truth of tags for both eyes; see docs/replay.md")
-        class_id = next(iter(entry.id for entry in self._space.classes if entry.instrument))
-        tags = true_instruments(frame.tags, class_id)
+            return None
+        assert self._class_id is not None
+        tags = true_instruments(frame.tags, self._class_id)
         measured = measure_tags(frame_tags(tags, self._space, tentative=False), frame.tags)
-        view = EyeView(
-            frame.rgb, frame.tags.instances.astype(np.uint16), tags, (self._space.names[class_id],) * len(tags)
-        )
-        return _Seen(frame.stamp_ns, view, measured, frame.tags.instruments)
+        names = (self._space.names[self._class_id],) * len(tags)
+        view = EyeView(frame.rgb, frame.tags.instances.astype(np.uint16), tags, names)
+        return _Seen(view, measured, frame.tags.instruments)
+
+
+def _counters() -> dict[str, collections.Counter[str]]:
+    """What is counted of a rig: counts of frames, moments and so on, and how often each reason was told."""
+    return {name: collections.Counter() for name in ("counts", "validity", "reasons", "point_reasons")}
 
 
 class _Rig:
     """One pair of eyes."""
 
     def __init__(self, path: Path, topics: StereoRig, config: StereoConfig) -> None:
-        self.path, self.topics, self._config = path, topics, config
-        self.told: dict[str, collections.Counter[str]] = {
-            name: collections.Counter() for name in ("counts", "validity", "reasons", "point_reasons")
-        }
-        self.measures: list[Any] = []
-        self._matcher: StereoMatcher | None = None
-        self._sizes: tuple[tuple[int, int], tuple[int, int]] | None = None
-        self._waiting: dict[bool, collections.deque[_Seen]] = {
-            left: collections.deque(maxlen=_WAITING) for left in (True, False)
-        }
-        self._failed = False
+        self.path, self.topics = path, topics
+        self.told = _counters()
+        self.measures: list[SpaceMeasures] = []
+        self.failed = False
+        """Nothing more comes of it."""
+        self._pairer: StampPairer[_Seen] = StampPairer(round(SKEW_MS * 1e6), round(WAIT_MS * 1e6))
+        self._solver = MomentSolver(
+            config, rectified=named_rectified(topics.left), baseline_m=0.0, changed=lambda line: None
+        )
+        self._infos: tuple[CameraInfo, CameraInfo] | None = None
+        self._newest_ns = 0
 
-    def take(self, left: bool, eye: _Seen) -> None:
-        """A frame of an eye; a moment where the other one's is there. Raises `ClipRlError`."""
+    def take(self, side: str, stamp_ns: int, eye: _Seen) -> None:
+        """A frame of an eye; moments where the other one's is there. Raises `ClipRlError`."""
         self.told["counts"]["frames"] += 1
-        if self._failed:
-            return
-        others = self._waiting[not left]
-        near = min(others, key=lambda other: abs(other.stamp_ns - eye.stamp_ns), default=None)
-        if near is None or abs(near.stamp_ns - eye.stamp_ns) > TOLERANCE_NS:
-            self._waiting[left].append(eye)
-            return
-        while others.popleft() is not near:
-            pass
-        self._waiting[left].clear()
-        self._moment(*((eye, near) if left else (near, eye)))
+        self._newest_ns = max(self._newest_ns, stamp_ns)
+        self._solve(self._pairer.put(side, stamp_ns, eye, stamp_ns))
 
-    def fail(self, line: str, problems: ProblemLog) -> None:
-        """Nothing more comes of this rig; `line` says why, once."""
-        if not self._failed:
-            self._failed = True
-            problems.add(line)
+    def finish(self, true_tags: bool) -> None:
+        """Nothing comes any more. Raises `ClipRlError`, also where there was no truth to take tags from."""
+        self._solve(self._pairer.waited(self._newest_ns + round(WAIT_MS * 1e6)))
+        if true_tags and not self.told["counts"]["frames"]:
+            raise ClipRlError("--true-tags needs a truth of tags for both eyes; see docs/replay.md")
 
-    def _moment(self, left: _Seen, right: _Seen) -> None:
-        sizes = left.view.size, right.view.size
-        if self._matcher is None or sizes != self._sizes:  # a calibration is of a picture's size
-            one, other = (
-                CameraInfo.of(camera_info_beside(self.path, topic)) for topic in (self.topics.left, self.topics.right)
-            )
-            geometry = stereo_geometry(one, other, *sizes, rectified=False)
-            self._sizes = sizes
-            self._matcher = StereoMatcher(geometry, self._config)
-        scene = self._matcher.match(left.view, right.view, skew_s=(right.stamp_ns - left.stamp_ns) / 1e9)
-        self._note(scene)
-        known = any(each.space is not None for each in left.truth.values())
-        if known and left.tags is not None and right.tags is not None:
-            told = [told_instrument(each) for each in scene.instruments]
-            self.measures.append(measure_space(told, left.truth, left.tags, right.tags))
+    def _solve(self, moments: Sequence[Moment[_Seen]]) -> None:
+        for moment in moments:
+            left, right = moment.left, moment.right
+            if right is None:
+                continue
+            self.told["counts"]["paired"] += 2
+            if self._infos is None:
+                one, other = (camera_info_beside(self.path, it) for it in (self.topics.left, self.topics.right))
+                self._infos = CameraInfo.of(one), CameraInfo.of(other)
+            scene = self._solver.solve(left.view, right.view, self._infos, skew_ms=moment.skew_ms, alone="", doubts="")
+            if scene.validity is SpaceValidity.UNCALIBRATED:
+                raise ClipRlError(scene.reason)
+            self._note(scene)
+            known = any(each.space is not None for each in left.truth.values())
+            if known and left.tags is not None and right.tags is not None:
+                told = [told_instrument(each) for each in scene.instruments]
+                self.measures.append(measure_space(told, left.truth, left.tags, right.tags))
 
     def _note(self, scene: SpaceScene) -> None:
         counts = self.told["counts"]

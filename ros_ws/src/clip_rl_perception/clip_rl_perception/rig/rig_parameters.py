@@ -6,6 +6,7 @@ import dataclasses
 
 from clip_rl_perception.ros.parameter_fields import ParameterError, at_start
 from clip_rl_perception.stereo.shaft_width import ShaftSizes
+from clip_rl_perception.stereo.stamp_pairing import SKEW_MS, WAIT_MS
 from clip_rl_perception.stereo.stereo_matcher import StereoConfig
 
 
@@ -32,10 +33,10 @@ class RigParameters:
         between=(0.0, 200.0),
     )
     max_skew_ms: float = at_start(
-        10.0, "How far apart the stamps of both eyes' frames of one moment may be, ms.", between=(0.0, 1000.0)
+        SKEW_MS, "How far apart the stamps of both eyes' frames of one moment may be, ms.", between=(0.0, 1000.0)
     )
     max_wait_ms: float = at_start(
-        200.0, "How long a frame of the left eye waits for one of the right, ms.", between=(0.0, 10000.0)
+        WAIT_MS, "How long a frame of the left eye waits for one of the right, ms.", between=(0.0, 10000.0)
     )
     calibration_px: float = at_start(
         0.3,

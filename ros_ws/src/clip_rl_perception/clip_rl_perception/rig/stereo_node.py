@@ -26,17 +26,17 @@ from clip_rl_perception.nodes.markers import markers_available
 from clip_rl_perception.nodes.publishers import send_in_background, wanted
 from clip_rl_perception.pictures.image_codec import ImageError
 from clip_rl_perception.rig.eye_input import EyeFrame, EyeInput
-from clip_rl_perception.rig.moments import MomentSolver, doubts_of
 from clip_rl_perception.rig.rig_health import RigHealth
 from clip_rl_perception.rig.rig_parameters import RigParameters
-from clip_rl_perception.rig.stamp_pairing import Moment, StampPairer
 from clip_rl_perception.ros.declared_parameters import declare_all, undeclared_overrides
 from clip_rl_perception.ros.parameter_fields import ParameterError
 from clip_rl_perception.ros.qos import reliable
 from clip_rl_perception.ros.ros_types import ROS_TYPES
 from clip_rl_perception.ros.spin import serve
 from clip_rl_perception.scene.types import Validity
+from clip_rl_perception.stereo.moments import MomentSolver, doubts_of, named_rectified
 from clip_rl_perception.stereo.space_types import SpaceScene, SpaceValidity
+from clip_rl_perception.stereo.stamp_pairing import Moment, StampPairer
 
 LOOK_PERIOD_S = 0.05
 """How often it is seen whether a frame has waited long enough."""
@@ -66,7 +66,7 @@ class StereoNode(Node):
         rectified = self._settings.rectified
         self._solver = MomentSolver(
             config,
-            rectified="rect" in self._eyes["left"].topic if rectified == "auto" else rectified == "yes",
+            rectified=named_rectified(self._eyes["left"].topic) if rectified == "auto" else rectified == "yes",
             baseline_m=self._settings.baseline_mm * 1e-3,
             changed=self._on_calibration,
         )

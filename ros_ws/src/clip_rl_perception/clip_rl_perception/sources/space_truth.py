@@ -76,7 +76,12 @@ def space_from_plain(keypoints: Any, axis: Any) -> TrueSpace:
     for name in points:
         if name not in KEYPOINTS:
             raise SpaceTruthError(f"keypoint {name!r} in space: expected one of {', '.join(KEYPOINTS)}")
-    return TrueSpace(points, _vector(axis))
+    if any(point.position[2] <= 0 for point in points.values()):
+        raise SpaceTruthError("a keypoint in space does not lie before the lens: expected z above 0")
+    direction = _vector(axis)
+    if abs(np.linalg.norm(direction) - 1) > 1e-3:
+        raise SpaceTruthError(f"axis {direction} in space: expected a unit vector")
+    return TrueSpace(points, direction)
 
 
 def space_of_file(path: Path) -> dict[int, TrueSpace]:
@@ -89,7 +94,7 @@ def space_of_file(path: Path) -> dict[int, TrueSpace]:
         raise SpaceTruthError(f"{path}: {error}") from error
     except OSError as error:
         raise SpaceTruthError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise SpaceTruthError(
             f"{path}: {one_line(error)}; expected instruments with instance, keypoints and axis in JSON"
         ) from error
@@ -99,7 +104,7 @@ def space_of_file(path: Path) -> dict[int, TrueSpace]:
 def _vector(values: Any) -> Vector:
     try:
         x, y, z = (float(value) for value in values)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise SpaceTruthError(f"{values!r} in space: expected three numbers") from error
     if not np.isfinite([x, y, z]).all():
         raise SpaceTruthError(f"{values!r} in space: expected three finite numbers")

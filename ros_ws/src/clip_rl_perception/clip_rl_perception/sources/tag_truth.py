@@ -41,7 +41,7 @@ from clip_rl_perception.sources.space_truth import (
 
 INSTANCES, TOLD = "instances", "instruments.jsonl"
 """The folder, and the file of what is told."""
-IN_SPACE, AXIS = "keypoints3d", "axis3d"
+IN_SPACE, AXIS = FOLDER, "axis3d"
 """What is told of an instrument in space."""
 RIGHT_FRAMES = "right_frames"
 """Folder of the right eye's images."""
@@ -96,8 +96,10 @@ class TagTruthFolder:
             found = space_of_file(path)
         except SpaceTruthError as error:
             raise TagTruthError(str(error)) from error
-        known = {number: instruments.get(number, TrueInstrument()) for number in found}
-        placed = {number: dataclasses.replace(each, space=found[number]) for number, each in known.items()}
+        placed = {
+            number: dataclasses.replace(instruments.get(number, TrueInstrument()), space=space)
+            for number, space in found.items()
+        }
         return {**instruments, **placed}
 
     def _instruments(self, name: str) -> Mapping[int, TrueInstrument]:

@@ -9,6 +9,8 @@ from typing import Generic, TypeVar
 Frame = TypeVar("Frame")
 JUMP_NS = 1_000_000_000
 """A left stamp so much before the last one is a clock that was set back: all that waits is forgotten."""
+SKEW_MS, WAIT_MS = 10.0, 200.0
+"""Where nobody says otherwise: how far apart the stamps of one moment may be, how long a left frame waits."""
 KEPT = 16
 """Frames of the right eye that are kept."""
 

@@ -13,6 +13,12 @@ from clip_rl_perception.stereo.space_types import SpaceScene, SpaceValidity
 from clip_rl_perception.stereo.stereo_geometry import StereoGeometry, lone_geometry, stereo_geometry
 from clip_rl_perception.stereo.stereo_matcher import StereoConfig, StereoMatcher
 
+
+def named_rectified(topic: str) -> bool:
+    """Whether images are rectified, by the name of their topic: image_rect, image_rect_color and so on."""
+    return "rect" in topic
+
+
 Key = tuple[CameraInfo, CameraInfo | None, tuple[int, int], tuple[int, int] | None]
 
 
