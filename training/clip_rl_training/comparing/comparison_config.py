@@ -78,6 +78,9 @@ class RunConfig:
     """Run whose trained network this one takes, to look otherwise; None: its own."""
     checkpoint: str | None = None
     """Checkpoint by path or shipped name that is measured as it is; None: the run trains."""
+    begins: str | None = None
+    """Trained network of another comparison that it begins with, as ``FOLDER/JOB`` below ``out/compare``, for example
+    ``synthetic-peers/unet-resnet18-all-0``; None: random weights, or `set.start_from`."""
     looks: LooksConfig | None = None
     """How it looks at frames; None: one plain look at each frame alone. Of peers none."""
     set: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -158,12 +161,18 @@ class CompareConfig:
         if run.of is not None and (taken is None or taken.of is not None):
             own = ", ".join(other.name for other in self.runs if other.of is None)
             raise ValueError(f"run '{run.name}': of is '{run.of}'; expected a run with a network of its own: {own}")
-        trains = bool(run.set or run.only or run.without)
+        trains = bool(run.set or run.only or run.without or run.begins)
         said = [name for name, value in (("peer", run.peer), ("of", run.of), ("checkpoint", run.checkpoint)) if value]
         if len(said) > 1 or (trains and (run.of or run.checkpoint)):
             raise ValueError(
                 f"run '{run.name}': {' and '.join([*said, 'what it trains on'] if trains else said)} say what it is; "
                 "expected one of peer, of, checkpoint, and set, only, without of networks that are trained"
+            )
+        begins = Path(run.begins or ".")
+        if begins.is_absolute() or ".." in begins.parts or (run.begins and run.set.get("start_from")):
+            raise ValueError(
+                f"run '{run.name}': begins is '{begins}'; expected FOLDER/JOB of another comparison below "
+                "out/compare, and no start_from beside it"
             )
         if run.looks is not None and (run.peer or (taken is not None and taken.peer)):
             raise ValueError(f"run '{run.name}': looks are CLIP-RL's; a peer has one plain look at each frame")
@@ -225,7 +234,7 @@ def train_config(config: CompareConfig, job: Job, root: Path, out: Path, sequenc
     if not on_scenes(config):
         train = {"sequences": list(training_sequences(config, job, sequences))}
         fixed["data"] = {"source": "dataset", "root": str(root), "dataset": {"train": train, "test": test}}
-    if job.run.peer or job.run.checkpoint:  # it is another network
+    if job.run.peer or job.run.checkpoint or job.run.begins:  # it is another network
         fixed |= {"start_from": None, "close_ups_of": None}
     return config_from_data(overlaid(data, fixed), f"{config.name}: run '{job.run.name}'")
 
@@ -267,7 +276,7 @@ def training_digest(config: CompareConfig, job: Job, sequences: Sequence[str], *
         left_out = ("root",) if before else ("root", "dataset")
         train["data"] = {name: value for name, value in train["data"].items() if name not in left_out}
     if train.get("start_from"):
-        start = None if job.run.peer else fingerprint(str(train["start_from"]))
+        start = None if job.run.peer or job.run.begins else fingerprint(str(train["start_from"]))
         train = {**train, "start_from": start}
     data = {
         "train": train,
@@ -278,6 +287,8 @@ def training_digest(config: CompareConfig, job: Job, sequences: Sequence[str], *
         ],
         "seed": job.seed,
     }
+    if job.run.begins:
+        data["begins"] = job.run.begins
     return _digest(data)
 
 

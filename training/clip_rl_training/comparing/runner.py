@@ -12,6 +12,7 @@ from clip_rl_perception.atomic_write import write_json
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.model.checkpoint import load_checkpoint
+from clip_rl_perception.model.checkpoint_files import sha256
 from clip_rl_perception.runs.host import host, versions
 from safetensors.torch import load_file
 from torch import Tensor
@@ -27,6 +28,7 @@ from clip_rl_training.comparing.candidates import (
 from clip_rl_training.comparing.comparison_config import (
     CompareConfig,
     Job,
+    RunConfig,
     jobs_of,
     measuring_digest,
     network_of,
@@ -82,6 +84,7 @@ class Comparison:
             if job.fold.name not in folds:
                 self._test_frames(config)
                 folds.add(job.fold.name)
+            self._begun_with(job)
 
     def results(self) -> dict[str, dict[str, Any]]:
         """Results of the jobs that are finished, by key.
@@ -129,7 +132,29 @@ class Comparison:
                 f"{path.parent} was trained with another configuration of run '{job.run.name}'; delete that folder, or "
                 "choose another --out"
             )
+        begun = self._begun_with(job)
+        if facts.get("begun_with") != begun:
+            raise CompareError(
+                f"{path.parent} began with {facts.get('begun_with')}, and {job.run.begins} is {begun} now; delete that "
+                "folder to train it anew"
+            )
         return facts
+
+    def _begun_with(self, job: Job) -> str | None:
+        """Fingerprint of the weights of another comparison that a job's network begins with; None: of none."""
+        path = self._begins(network_of(self.config, job))
+        return sha256(path)[:12] if path else None
+
+    def _begins(self, job: Job) -> Path | None:
+        if job.run.begins is None:
+            return None
+        path = self.out.parent / job.run.begins / "weights.safetensors"
+        if not path.is_file():
+            raise CompareError(
+                f"run '{job.run.name}' begins with {job.run.begins}, and {path} is not there; run the comparison that "
+                "trains it first, into the same --out"
+            )
+        return path
 
     def _test_frames(self, config: TrainConfig) -> SegmentationDataset:
         data = config.data.dataset
@@ -170,6 +195,7 @@ class Comparison:
             "fold": job.fold.name,
             "seed": job.seed,
             "digest": training_digest(self.config, job, self.sequences),
+            **({"begun_with": self._begun_with(job)} if job.run.begins else {}),
             "parameters": sum(parameter.numel() for parameter in parameters),
             "steps": trainer.step if trainer else 0,
             "images": trainer.step * trainer.config.batch if trainer else 0,
@@ -184,9 +210,12 @@ class Comparison:
         stills = open_stills(config, 0, self.say)
 
         def build(config: TrainConfig) -> LossModule:
-            if job.run.peer:
-                return PeerModule(config, job.run.peer)
-            return TrainingModule(config)
+            module = PeerModule(config, job.run.peer) if job.run.peer else TrainingModule(config)
+            if begins:
+                _begin(module, begins, job.run)
+            return module
+
+        begins = self._begins(job)
 
         trainer = Trainer(config, stills, build=build)
         if (folder / "trained.json").is_file():
@@ -204,6 +233,19 @@ class Comparison:
         _write(folder / "trained.json", self._facts(job, used_parameters(trainer.module), trainer))
         (folder / "state.pt").unlink(missing_ok=True)
         return trainer.module
+
+
+def _begin(module: LossModule, path: Path, run: RunConfig) -> None:
+    """Load another comparison's weights, all of them. Raises `CompareError` where the network is another."""
+    weights, own = load_file(path), module.state_dict()
+    strange = list(own.keys() ^ weights.keys())
+    strange += [key for key in own.keys() & weights.keys() if own[key].shape != weights[key].shape]
+    if strange:
+        raise CompareError(
+            f"run '{run.name}' begins with {run.begins}, whose network is another: {min(strange)} differs; "
+            "expected the same peer or encoder, and as many classes"
+        )
+    module.load_state_dict(weights)
 
 
 def _read(path: Path) -> dict[str, Any]:
