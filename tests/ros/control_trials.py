@@ -117,7 +117,7 @@ class Trials:
 
     def __init__(self, tester: Tester, folder: Path, *, limit_s: float, clock: Time | None, real: bool) -> None:
         self._tester, self._limit_ns, self._clock = tester, round(limit_s * NS), clock
-        self._namespace = "real" if real else "timed" if clock else "trial"
+        self._namespace = ("real" if real else "trial") + ("_timed" if clock else "")
         self._lock = threading.Lock()
         self._commands: list[Command] = []
         self._judged = 0
@@ -140,7 +140,7 @@ class Trials:
             [sys.executable, str(EXAMPLE), "--ros-args", *arguments], stdout=self._log, stderr=self._log
         )
         self.perception = (
-            RealNode(tester, self._namespace, folder)
+            RealNode(tester, self._namespace, folder, sim=(lambda: clock.at(time.time_ns())) if clock else None)
             if real
             else StandIn(tester, self._namespace, folder, sim=clock is not None)
         )
@@ -252,10 +252,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     kinds = [(WALL_KINDS + CLOCK_KINDS)[index % 6] for index in range(given.rounds)]
+    real = [(REAL_KINDS + CLOCK_KINDS)[index % 7] for index in range(given.real)]
     groups = [
         ({"limit_s": given.limit}, [kind for kind in kinds if kind in WALL_KINDS]),
         ({"limit_s": given.limit, "sim": True}, [kind for kind in kinds if kind in CLOCK_KINDS]),
-        ({"limit_s": given.real_limit, "real": True}, [REAL_KINDS[index % 4] for index in range(given.real)]),
+        ({"limit_s": given.real_limit, "real": True}, [kind for kind in real if kind in REAL_KINDS]),
+        ({"limit_s": given.real_limit, "real": True, "sim": True}, [kind for kind in real if kind in CLOCK_KINDS]),
     ]
     rng, outcomes = random.Random(given.seed), []
     domain = int(os.environ.get("ROS_DOMAIN_ID", "0"))

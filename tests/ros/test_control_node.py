@@ -37,6 +37,12 @@ def with_the_real_node(tester: Tester, tmp_path_factory: pytest.TempPathFactory)
         yield made
 
 
+@pytest.fixture(scope="module")
+def with_the_real_node_on_simulated_time(tester: Tester, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trials]:
+    with trials(tester, tmp_path_factory.mktemp("real"), limit_s=2.0, real=True, sim=True) as made:
+        yield made
+
+
 def hold(trial: Trials, kind: str, seed: int, limit_s: float) -> None:
     outcome = trial.trial(kind, random.Random(seed))
     assert outcome.wrong == ()
@@ -58,6 +64,11 @@ def test_it_stops_when_time_jumps_or_stands_still(on_simulated_time: Trials, kin
 @pytest.mark.parametrize("kind", REAL_KINDS)
 def test_it_stops_when_the_real_node_falls_silent(with_the_real_node: Trials, kind: str) -> None:
     hold(with_the_real_node, kind, 0, 2.0)
+
+
+@pytest.mark.parametrize("kind", CLOCK_KINDS)
+def test_it_stops_when_time_jumps_below_the_real_node(with_the_real_node_on_simulated_time: Trials, kind: str) -> None:
+    hold(with_the_real_node_on_simulated_time, kind, 0, 2.0)
 
 
 def test_the_package_installs_it_for_ros2_run() -> None:

@@ -8,8 +8,11 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
+import rclpy.time
+from builtin_interfaces.msg import Time
 from clip_rl_interfaces.msg import SceneStatus
 from clip_rl_training.synthetic.operation import SyntheticOperation, showcase
 from harness import BEST_EFFORT, GUARD_S, NodeProcess, Tester, image
@@ -85,8 +88,11 @@ class RealNode:
 
     name = "perception_node"
 
-    def __init__(self, tester: Tester, namespace: str, folder: Path, *, hz: float = 4.0) -> None:
-        self._tester, self._namespace, self._folder = tester, namespace, folder
+    def __init__(
+        self, tester: Tester, namespace: str, folder: Path, *, sim: Callable[[], int] | None = None, hz: float = 4.0
+    ) -> None:
+        """`sim`: simulated time, ns, where camera and node live by that."""
+        self._tester, self._namespace, self._folder, self._sim = tester, namespace, folder, sim
         self._ok: set[int] = set()
         self._status = tester.node.create_subscription(
             SceneStatus, f"/{namespace}/status", self._on_status, 50, callback_group=MutuallyExclusiveCallbackGroup()
@@ -102,7 +108,13 @@ class RealNode:
     def _started(self) -> NodeProcess:
         self._lives += 1
         parameters = {"model": "demo", "engine": "torch", "threads": 1, "autostart": True, "max_age_ms": 0.0}
-        return NodeProcess(self._folder / f"node{self._lives}.log", parameters=parameters, namespace=self._namespace)
+        parameters |= {"use_sim_time": True} if self._sim else {}
+        return NodeProcess(
+            self._folder / f"{self._namespace}{self._lives}.log", parameters=parameters, namespace=self._namespace
+        )
+
+    def _now(self) -> Time:
+        return rclpy.time.Time(nanoseconds=self._sim()).to_msg() if self._sim else self._tester.now()
 
     def _film(self, period_s: float) -> None:
         number = 0
@@ -110,7 +122,7 @@ class RealNode:
             if self._dark.is_set():
                 continue
             message = self._frames[abs(number % (2 * len(self._frames) - 2) - len(self._frames) + 1)]  # to and fro
-            message.header.stamp = self._tester.now()
+            message.header.stamp = self._now()
             self._camera.publish(message)
             number += 1
 
