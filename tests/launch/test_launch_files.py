@@ -324,6 +324,32 @@ def test_stereo_joins_both_sides() -> None:
 
 
 @needs_launch
+def test_the_stereo_node_takes_the_images_that_the_parameter_file_names(tmp_path: Path) -> None:
+    from launch_ros.actions import Node
+
+    own = tmp_path / "own.yaml"
+
+    def transport(text: str, **arguments: str) -> str:
+        own.write_text(text)
+        (node,) = [action for action in joining(params_file=str(own), **arguments) if isinstance(action, Node)]
+        return parameters(command(node)).get("image_transport", "")
+
+    said = "/**:\n  ros__parameters:\n    image_transport: {}\n"
+    assert transport(said.format("compressed")) == "compressed"
+    assert transport(said.format("compressed"), transport="raw") == "raw"
+    assert (
+        transport("davinci:\n  left:\n    " + said.format("raw").replace("/**", "n").replace("\n", "\n    ")) == "raw"
+    )
+    assert transport("/**:\n  ros__parameters:\n    threads: 1\n") == ""
+    with pytest.raises(RuntimeError, match="takes raw or compressed images, not ffmpeg; points:=false leaves it out"):
+        transport(said.format("ffmpeg"))
+    with pytest.raises(RuntimeError, match="image_transport as compressed and raw; expected one for both eyes"):
+        transport(said.format("raw") + said.format("compressed").replace("/**", "/davinci/**"))
+    with pytest.raises(RuntimeError, match="cannot be read as a ROS parameter file"):
+        transport("a: [")
+
+
+@needs_launch
 def test_each_eye_has_a_fixed_frame_of_its_own() -> None:
     def frames(**arguments: str) -> list[str]:
         return [side["fixed_frame"] for side in stereo_includes(**arguments)]
