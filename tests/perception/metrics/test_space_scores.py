@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from clip_rl_perception.metrics.space_evaluator import SpaceEvaluator
+from clip_rl_perception.metrics.space_evaluator import SpaceEvaluator, band_name
 from clip_rl_perception.metrics.space_measures import REGION, SpaceMeasures, ToldInstrument, ToldPoint, measure_space
 from clip_rl_perception.metrics.tag_measures import (
     FrameTags,
@@ -139,6 +139,9 @@ def test_a_covariance_that_is_none_holds_nothing() -> None:
 
 
 def test_nothing_told_and_nothing_true_is_undefined_and_no_error() -> None:
+    assert [band_name(depth) for depth in (0.0, 100.0, 110.0)] == ["0 to 70", "90 to 110", "110 to 130"]
+    with pytest.raises(ValueError, match="1000 mm lies in no band; expected 0 to 1000"):
+        band_name(1000.0)
     empty = report(measure_space([], {}, eye(), eye()))
     assert empty["points"] == {} and empty["axes"]["median_degrees"] is None
     stranger = measure_space([told(5, 6, wrist=(0.0, 0.0, 0.1))], {}, eye(7), eye(9))

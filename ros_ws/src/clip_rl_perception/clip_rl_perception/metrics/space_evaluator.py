@@ -14,6 +14,14 @@ BANDS_MM = ((0, 70), (70, 90), (90, 110), (110, 130), (130, 1000))
 """Depths by which errors are told."""
 
 
+def band_name(depth_mm: float) -> str:
+    """What the band of a depth is called in `tips_by_depth`; raises `ValueError` for a depth beyond all."""
+    for low, high in BANDS_MM:
+        if low <= depth_mm < high:
+            return f"{low} to {high}"
+    raise ValueError(f"{depth_mm:g} mm lies in no band; expected {BANDS_MM[0][0]} to {BANDS_MM[-1][1]}")
+
+
 class SpaceEvaluator:
     """Measures of instruments in space; memory grows by a few numbers a moment."""
 
@@ -51,7 +59,7 @@ class SpaceEvaluator:
             "hidden": dict(sorted(collections.Counter(point.name for point in told if not point.seen).items())),
             "points_by_width": _by_kind(point for point in offsets if not point.by_both),
             "tips_by_depth": {
-                f"{low} to {high}": point_scores([tip for tip in tips if low <= tip.depth * 1000 < high])
+                band_name(low): point_scores([tip for tip in tips if low <= tip.depth * 1000 < high])
                 for low, high in BANDS_MM
             },
             "axes": _axes([axis for moment in moments for axis in moment.axes]),

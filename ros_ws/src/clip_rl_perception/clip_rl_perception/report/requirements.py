@@ -13,6 +13,7 @@ from operator import ge, gt, le, lt
 from typing import Any
 
 from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.metrics.space_evaluator import band_name
 from clip_rl_perception.report.metric_text import METRIC_TEXT
 
 
@@ -117,7 +118,7 @@ def space_values(space: Mapping[str, Any] | None) -> dict[str, float | None]:
     """Numbers of instruments in space by name, None without a stereo bag or a truth of them.
 
     space_paired, space_pair_precision; space_tip_median_mm, space_tip_p90_mm, space_tip_inside_90 (share of errors
-    inside the told 90 % region), and so on of wrist and entry; space_tip_100mm_median_mm of tips 90 to 110 mm away;
+    inside the told 90 % region), and so on of wrist and entry; space_tip_100mm_median_mm of tips in the band of 100 mm;
     space_hidden_tips (told although a picture does not show them); space_axis_median_degrees.
     """
     truth = (space or {}).get("truth") or {}
@@ -126,7 +127,7 @@ def space_values(space: Mapping[str, Any] | None) -> dict[str, float | None]:
     for kind in ("tip", "wrist", "entry"):
         measured = ("median_mm", "p90_mm", "inside_90")
         found |= {f"space_{kind}_{name}": points.get(kind, {}).get(name) for name in measured}
-    found["space_tip_100mm_median_mm"] = truth.get("tips_by_depth", {}).get("90 to 110", {}).get("median_mm")
+    found["space_tip_100mm_median_mm"] = truth.get("tips_by_depth", {}).get(band_name(100.0), {}).get("median_mm")
     found["space_hidden_tips"] = truth["hidden"].get("tip", 0) if truth else None
     found["space_axis_median_degrees"] = truth.get("axes", {}).get("median_degrees")
     return found
