@@ -126,6 +126,40 @@ def test_a_lost_eye(feed: Feed) -> None:
     assert message.right_header.frame_id == ""
 
 
+def test_what_is_said_against_an_eye_that_is_alone(feed: Feed) -> None:
+    stamp = feed.next_stamp()
+    feed.eye("left", stamp, status=Status(Validity.OUT_OF_BODY, "no tissue"))
+    message = feed.answer(stamp)
+    assert message.validity == Instrument3DArray.DOUBTFUL
+    assert message.reason.startswith("left eye OUT_OF_BODY: no tissue; no frame of the right eye")
+
+
+@pytest.mark.parametrize("lost", ["instruments", "instances"])
+def test_results_that_are_lost_on_their_way(feed: Feed, lost: str) -> None:
+    parts = tuple(part for part in ("image", "instruments", "instances", "status") if part != lost)
+    said = f"no {lost.replace('instruments', 'tags')} of this stamp came from its perception node"
+    for side, validity in (("left", Instrument3DArray.INVALID_INPUT), ("right", Instrument3DArray.ONE_EYE)):
+        stamp = feed.next_stamp()
+        for each in ("right", "left"):
+            feed.eye(each, stamp, parts=parts if each == side else ())
+        feed.moment()  # later frames tell that nothing more comes of this one
+        message = feed.answer(stamp)
+        assert message.validity == validity and message.reason.startswith(f"{side} eye: {said}")
+
+
+def test_eyes_without_stamps(feed: Feed) -> None:
+    feed.eye("right", 0)
+    feed.eye("left", 0)
+    message = feed.answer(0)
+    assert (message.validity, message.instruments) == (Instrument3DArray.INVALID_INPUT, [])
+    assert message.reason == "left eye: header stamp is zero; stamp images when they are acquired"
+    stamp = feed.next_stamp()
+    feed.eye("left", stamp)
+    message = feed.answer(stamp)
+    assert message.validity == Instrument3DArray.ONE_EYE
+    assert message.reason == "right eye: header stamp is zero; stamp images when they are acquired"
+
+
 def test_eyes_that_are_swapped(feed: Feed) -> None:
     feed.seen["left"], feed.seen["right"] = feed.seen["right"], feed.seen["left"]
     try:
@@ -141,12 +175,11 @@ def test_eyes_that_are_swapped(feed: Feed) -> None:
 
 def settled(feed: Feed) -> Instrument3DArray:
     """The answer once the calibrations now sent have arrived: they travel on topics of their own."""
-    first = feed.moment()
-    for _ in range(round(GUARD_S)):
-        second = feed.moment()
-        if (second.validity, second.reason) == (first.validity, first.reason):
-            return second
-        first = second
+    told = [feed.moment()]
+    while len(told) < round(GUARD_S):
+        told.append(feed.moment())
+        if (told[-1].validity, told[-1].reason) == (told[-2].validity, told[-2].reason):
+            return told[-1]
     raise AssertionError("the node's answers do not settle")
 
 
@@ -239,6 +272,20 @@ def test_instances_of_another_kind(feed: Feed) -> None:
     feed.eye("left", stamp, instances=wrong)
     message = feed.answer(stamp)
     assert message.validity == Instrument3DArray.INVALID_INPUT and "expected mono16" in message.reason
+
+
+def test_a_right_eye_that_comes_later_is_no_other_calibration(tester: Tester, tmp_path: Path) -> None:
+    with stereo_node(tmp_path / "log", "later"):
+        feed = Feed(tester, "later")
+        feed.eye("left", feed.next_stamp())
+        while feed.points.comes(lambda message: message.validity == Instrument3DArray.ONE_EYE, 1.0) is None:
+            feed.eye("left", feed.next_stamp())
+        feed.prime()
+        feed.diagnostics.clear()
+        tester.wait(lambda: report_of(feed.diagnostics, "later") is not None, "diagnostics")
+        values = {value.key: value.value for value in report_of(feed.diagnostics, "later").values}
+        feed.close()
+    assert values["calibration changes"] == "0" and values["calibration"].startswith("baseline 5.00 mm")
 
 
 def test_the_left_eye_alone_by_parameter(tester: Tester, tmp_path: Path) -> None:

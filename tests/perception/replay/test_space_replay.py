@@ -100,6 +100,7 @@ def test_the_networks_own_tags_are_judged_the_same_way(bags: list[Path]) -> None
     run = replayed(bags[0], options=QUICK)  # a model that sees steel by its colour: not good, and judged
     assert run.space is not None and run.space["tags"] == "network"
     assert run.space["moments"] == 2 and run.space["truth"]["moments"] == 2
+    assert any("is not confirmed yet" in reason for reason in run.space["point_reasons"]), "as the node tells"
     assert replayed(bags[0], options=dataclasses.replace(QUICK, in_space=False)).space is None
 
 
@@ -113,7 +114,7 @@ def test_a_calibration_of_eyes_that_are_swapped_is_said_once_and_the_rest_goes_o
 
     run = replayed(rewritten(bags[0], tmp_path / "bag", swapped), options=TRUE)
     assert len(run.frames) == 4 and run.space is not None and run.space["moments"] == 0
-    assert run.space["truth"] is None
+    assert run.space["truth"] is None and run.space["alone"] == 0
     (line,) = [line for line in run.problems if "no instruments in space" in line]
     assert "left and right camera_info are swapped" in line and "/endoscope" in line
 
@@ -190,4 +191,7 @@ def test_what_is_known_of_calibration_and_shafts_counts(bags: list[Path], run: R
     assert run.space is not None and vague.space is not None
     before, after = (each.space["truth"]["points"]["tip"] for each in (run, vague))
     assert after["inside_90"] == 1.0 >= before["inside_90"], "a calibration that is off by 20 px explains every error"
-    assert not any("shaft_mm" in reason for reason in vague.space["point_reasons"])
+    thick = replayed(bags[0], options=dataclasses.replace(TRUE, shaft_mm=40.0))
+    assert thick.space is not None
+    assert any("by the width of its shaft" in reason for reason in thick.space["reasons"])
+    assert not any("by the width of its shaft" in reason for reason in run.space["reasons"])

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from clip_rl_interfaces.msg import SceneStatus
 from clip_rl_perception.nodes.diagnostics import Level
+from clip_rl_perception.rig.eye_joining import IMAGE, INSTANCES, TAGS, EyeJoiner, JoinedFrame
 from clip_rl_perception.rig.rig_health import RigHealth
 from clip_rl_perception.rig.rig_parameters import RigParameters, shaft_diameters
+from clip_rl_perception.ros.joining import STATUS
 from clip_rl_perception.ros.parameter_fields import ParameterError
 from clip_rl_perception.scene.types import Validity
+from clip_rl_perception.stereo.camera_geometry import CameraInfo
 from clip_rl_perception.stereo.eye_view import EyeView
-from clip_rl_perception.stereo.moments import MomentSolver, doubts_of
+from clip_rl_perception.stereo.moments import MomentSolver, doubts_of, named_rectified
 from clip_rl_perception.stereo.space_types import SpaceScene, SpaceValidity
-from clip_rl_perception.stereo.stamp_pairing import KEPT, Moment, StampPairer
+from clip_rl_perception.stereo.stamp_pairing import KEPT, MOST_KEPT, Moment, StampPairer
 from clip_rl_perception.stereo.stereo_matcher import StereoConfig
 from stereo_scene import Rig
 
@@ -88,20 +93,101 @@ def test_moments_keep_their_order() -> None:
     assert told(pairs.put("right", 133 * MS, "of two", 0)) == [("one", None), ("two", "of two")]
 
 
-def test_a_clock_that_is_set_back() -> None:
+@pytest.mark.parametrize("order", [("left", "right"), ("right", "left")])
+def test_a_clock_that_is_set_back_starts_both_eyes_anew(order: tuple[str, str]) -> None:
     pairs = pairer()
-    for number in range(3):
-        pairs.put("left", 10_000 * MS + number, f"old {number}", 0)
-        pairs.put("right", 20_000 * MS + number, "old", 0)
+    for number in range(30):  # the right eye is twice as fast: frames of it are left over
+        pairs.put("right", 60_000 * MS + number * 16 * MS, "old", 0)
+        if number % 2:
+            assert told(pairs.put("left", 60_000 * MS + number * 16 * MS, "old", 0)) == [("old", "old")]
+    assert pairs.put(order[0], 100 * MS, order[0], 0) == []
+    (moment,) = pairs.put(order[1], 100 * MS, order[1], 0)
+    assert (moment.left, moment.right, moment.anew) == ("left", "right", True)
+    pairs.put("right", 133 * MS, "right", 0)
+    (moment,) = pairs.put("left", 133 * MS, "left", 0)
+    assert (moment.right, moment.anew) == ("right", False)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_frames_that_wait_while_the_clock_is_set_back_are_told_of(side: str) -> None:
+    pairs = pairer()
+    pairs.put("right", 59_900 * MS, "right", 0)
+    pairs.put("left", 60_000 * MS, "waits", 0)
+    (moment,) = pairs.put(side, 100 * MS, "new", 0)
+    assert (moment.left, moment.right, moment.anew) == ("waits", None, True)
+    assert moment.fault == f"the clock of the {side} eye was set back while the frame waited"
+
+
+def test_a_stamp_of_zero_is_of_no_moment() -> None:
+    pairs = pairer()
+    assert pairs.put("right", 0, "right", 0) == []
+    (moment,) = pairs.put("left", 0, "left", 0)
+    assert (moment.left, moment.right) == ("left", None)
+    assert moment.fault == "left eye: header stamp is zero; stamp images when they are acquired"
+    pairs.put("left", 100 * MS, "stamped", 0)
+    (moment,) = pairs.waited(200 * MS)
+    assert moment.fault == "right eye: header stamp is zero; stamp images when they are acquired"
+    pairs.put("right", 133 * MS, "right", 300 * MS)
+    assert told(pairs.put("left", 133 * MS, "left", 300 * MS)) == [("left", "right")]
+
+
+def test_frames_of_one_stamp_make_one_pair() -> None:
+    pairs = pairer()
     pairs.put("right", 100 * MS, "right", 0)
-    assert told(pairs.put("left", 100 * MS, "left", 0))[-1] == ("left", "right")
+    assert told(pairs.put("left", 100 * MS, "left", 0)) == [("left", "right")]
+    pairs.put("right", 100 * MS, "again", 0)
+    (moment,) = pairs.put("left", 100 * MS, "again", 0)
+    assert (moment.left, moment.right) == ("again", None)
+    assert moment.fault == "left eye: stamp 0.100000000 s is the same as the last frame's"
+    pairs.put("right", 133 * MS, "right", 0)
+    assert told(pairs.put("left", 133 * MS, "left", 0)) == [("left", "right")]
 
 
-def test_an_eye_without_the_other_does_not_fill_memory() -> None:
+def test_a_slow_left_eye_finds_the_right_frames_of_its_time() -> None:
+    pairs: StampPairer[str] = StampPairer(10 * MS, 2000 * MS)
+    for number in range(60):
+        pairs.put("right", (1 + number) * 33 * MS, f"right {number}", number * 33 * MS)
+    assert told(pairs.put("left", 33 * MS, "left", 1990 * MS)) == [("left", "right 0")]
+
+
+@pytest.mark.parametrize(("period_ns", "kept"), [(33 * MS, KEPT), (0, MOST_KEPT)])
+def test_an_eye_without_the_other_does_not_fill_memory(period_ns: int, kept: int) -> None:
     pairs = pairer()
     for number in range(10 * KEPT):
-        pairs.put("right", number * 33 * MS, "right", 0)
-    assert len(pairs._right) == KEPT
+        pairs.put("right", (1 + number) * 33 * MS, "right", number * period_ns)
+    assert len(pairs._right) == kept
+
+
+# ---------------------------------------------------------------- messages of a frame
+
+
+def joined(joiner: EyeJoiner, stamp_ns: int, parts: tuple[str, ...] = (IMAGE, TAGS, INSTANCES)) -> list[JoinedFrame]:
+    for part in parts:
+        assert joiner.put(part, stamp_ns, part) == []
+    return joiner.put(STATUS, stamp_ns, SceneStatus(validity=SceneStatus.OK))
+
+
+def test_an_image_waits_for_a_slow_perception_node() -> None:
+    joiner = EyeJoiner()
+    for number in range(1, 31):  # half a second of 60 Hz
+        joiner.put(IMAGE, number, f"image {number}")
+    (frame,) = joined(joiner, 1, (TAGS, INSTANCES))
+    assert (frame.parts[IMAGE], frame.fault) == ("image 1", "")
+
+
+def test_images_of_one_stamp_belong_to_no_frame_for_sure() -> None:
+    joiner = EyeJoiner()
+    joiner.put(IMAGE, 5, "one")
+    joiner.put(IMAGE, 5, "another")
+    (frame,) = joined(joiner, 5, (TAGS, INSTANCES))
+    assert frame.fault == "two images have this stamp; stamp each when it is acquired"
+    (frame,) = joined(joiner, 6)
+    assert frame.fault == ""
+
+
+def test_without_stamps_nothing_is_joined() -> None:
+    (frame,) = joined(EyeJoiner(), 0)
+    assert (frame.stamp_ns, frame.parts) == (0, {}) and frame.fault.startswith("header stamp is zero")
 
 
 # ---------------------------------------------------------------- parameters
@@ -156,6 +242,40 @@ def test_a_calibration_is_told_once_and_again_when_it_changes() -> None:
         assert scene.validity is SpaceValidity.UNCALIBRATED and "baseline is 0" in scene.reason
     assert len(words) == 3
     assert solve(*infos).baseline == pytest.approx(0.005)
+
+
+def test_a_calibration_of_no_number_is_one_fault_and_not_a_new_one_each_time() -> None:
+    words: list[str] = []
+    solver = MomentSolver(StereoConfig(), rectified=True, baseline_m=0.0, changed=words.append)
+    rig = Rig()
+    view = EyeView(np.zeros((512, 640, 3), np.uint8), None, ())
+    for bad in ("nan", "inf"):
+        words.clear()
+        for _ in range(3):
+            fields = dataclasses.asdict(rig.info(1)) | {"p": [float(bad) for _ in range(12)]}
+            infos = rig.info(0), CameraInfo.of(SimpleNamespace(**fields))
+            scene = solver.solve(view, view, infos, skew_ms=0.0, alone="", doubts="")
+            assert scene.validity is SpaceValidity.UNCALIBRATED
+            assert scene.reason.startswith("right camera_info has numbers that are missing or not finite")
+        assert words == [scene.reason]
+
+
+def test_what_is_said_against_a_lone_eye_is_not_lost() -> None:
+    solver = MomentSolver(StereoConfig(), rectified=True, baseline_m=0.0, changed=lambda text: None)
+    view = EyeView(np.zeros((512, 640, 3), np.uint8), None, ())
+    scene = solver.solve(view, None, (Rig().info(0), None), skew_ms=0.0, alone="late", doubts="left eye STALE: old")
+    assert (scene.validity, scene.reason) == (SpaceValidity.DOUBTFUL, "left eye STALE: old; late")
+
+
+@pytest.mark.parametrize(
+    ("topic", "rectified"),
+    [
+        ("/rig/left/image_rect", True), ("/rig/left/image_rect_color", True), ("/rect", True),
+        ("/left/image_rectified", True), ("/rectified/left/image_raw", False), ("/left/image_direct", False),
+    ],
+)  # fmt: skip
+def test_rectified_is_what_the_topic_itself_is_called(topic: str, rectified: bool) -> None:
+    assert named_rectified(topic) is rectified
 
 
 def test_what_statuses_say_against_a_moment() -> None:

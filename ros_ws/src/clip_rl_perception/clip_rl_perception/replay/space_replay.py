@@ -24,11 +24,13 @@ from clip_rl_perception.runs.observer import SeenFrame
 from clip_rl_perception.runs.problems import ProblemLog
 from clip_rl_perception.runs.scene_tags import frame_tags
 from clip_rl_perception.scene.instance_masks import instrument_owners, track_numbers
+from clip_rl_perception.scene.types import Validity
+from clip_rl_perception.sources.bag_truth import base_topic
 from clip_rl_perception.sources.frames import Frame
 from clip_rl_perception.sources.streams import Inputs, Stream
 from clip_rl_perception.stereo.camera_geometry import CameraInfo
 from clip_rl_perception.stereo.eye_view import EyeView
-from clip_rl_perception.stereo.moments import MomentSolver, named_rectified
+from clip_rl_perception.stereo.moments import MomentSolver, doubts_of, named_rectified
 from clip_rl_perception.stereo.space_types import Instrument3D, Source, SpaceScene, SpaceValidity
 from clip_rl_perception.stereo.stamp_pairing import SKEW_MS, WAIT_MS, Moment, StampPairer
 from clip_rl_perception.stereo.stereo_matcher import StereoConfig
@@ -41,6 +43,8 @@ class _Seen:
     view: EyeView
     tags: TagMeasures | None
     truth: Mapping[int, TrueInstrument]
+    validity: Validity = Validity.OK
+    reason: str = ""
 
 
 class SpaceReplay:
@@ -131,11 +135,12 @@ class SpaceReplay:
         scene = seen.scene
         if scene is None:
             return None
-        tags = tuple(tag for tag in seen.instruments if tag.confirmed)
+        tags = seen.instruments
         numbers = track_numbers(instrument_owners(scene, self._space), scene.instruments)
         names = tuple(self._space.names[tag.class_id] for tag in tags)
         truth = frame.tags.instruments if frame.tags is not None else {}
-        return _Seen(EyeView(frame.rgb, numbers, tags, names), seen.record.tags, truth)
+        view = EyeView(frame.rgb, numbers, tags, names)
+        return _Seen(view, seen.record.tags, truth, scene.validity, scene.reason)
 
     def _true(self, frame: Frame) -> _Seen | None:
         """What a network that is never wrong would see; None where nothing is known of the frame."""
@@ -165,7 +170,7 @@ class _Rig:
         """Nothing more comes of it."""
         self._pairer: StampPairer[_Seen] = StampPairer(round(SKEW_MS * 1e6), round(WAIT_MS * 1e6))
         self._solver = MomentSolver(
-            config, rectified=named_rectified(topics.left), baseline_m=0.0, changed=lambda line: None
+            config, rectified=named_rectified(base_topic(topics.left)), baseline_m=0.0, changed=lambda line: None
         )
         self._infos: tuple[CameraInfo, CameraInfo] | None = None
         self._newest_ns = 0
@@ -185,13 +190,18 @@ class _Rig:
     def _solve(self, moments: Sequence[Moment[_Seen]]) -> None:
         for moment in moments:
             left, right = moment.left, moment.right
+            if moment.anew:
+                self._solver.forget()
             if right is None:
                 continue
             self.told["counts"]["paired"] += 2
             if self._infos is None:
                 one, other = (camera_info_beside(self.path, it) for it in (self.topics.left, self.topics.right))
                 self._infos = CameraInfo.of(one), CameraInfo.of(other)
-            scene = self._solver.solve(left.view, right.view, self._infos, skew_ms=moment.skew_ms, alone="", doubts="")
+            doubts = doubts_of(left.validity, left.reason, right.validity, right.reason)
+            scene = self._solver.solve(
+                left.view, right.view, self._infos, skew_ms=moment.skew_ms, alone="", doubts=doubts
+            )
             if scene.validity is SpaceValidity.UNCALIBRATED:
                 raise ClipRlError(scene.reason)
             self._note(scene)

@@ -19,10 +19,10 @@ from sensor_msgs.msg import CompressedImage, Image
 from clip_rl_perception.messages.message_types import stamp_in, stamp_of
 from clip_rl_perception.messages.scene_messages import Status, instruments_of, status_of
 from clip_rl_perception.pictures.image_codec import ImageError, decode_message
-from clip_rl_perception.ros.joining import STATUS, StampJoiner
+from clip_rl_perception.rig.eye_joining import IMAGE, INSTANCES, TAGS, WAITING, EyeJoiner
+from clip_rl_perception.ros.joining import STATUS
 from clip_rl_perception.ros.qos import best_effort, reliable
 from clip_rl_perception.ros.transport_topics import topic_beside, transport_topic
-from clip_rl_perception.scene.types import Validity
 from clip_rl_perception.stereo.camera_geometry import CameraInfo
 from clip_rl_perception.stereo.eye_view import EyeView, Words
 
@@ -31,9 +31,6 @@ PICTURES = best_effort(4)
 RESULTS = reliable(10)
 INFO = best_effort(1)
 IMAGES: dict[str, tuple[type, str]] = {"raw": (Image, "image"), "compressed": (CompressedImage, "image/compressed")}
-WAITING = 12
-"""Frames of an eye that may wait for their status."""
-PARTS = frozenset((STATUS, "image", "tags", "instances"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +42,8 @@ class EyeFrame:
     """Of the image."""
     parts: Mapping[str, bytes]
     """Messages as they came: image, tags, instances, those that are there."""
+    fault: str = ""
+    """Why it is not known which of them belong together, one line; empty where it is."""
 
 
 class EyeInput:
@@ -55,12 +54,20 @@ class EyeInput:
         side: "left" or "right", which stands before the names of the topics.
         transport: a key of `IMAGES`.
         arrived: gets each frame with its stamp, ns, when its status and all that goes with it are there.
+        recalibrated: called when camera_info says other than before.
     """
 
-    def __init__(self, node: Node, side: str, transport: str, arrived: Callable[[str, int, EyeFrame], None]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        side: str,
+        transport: str,
+        arrived: Callable[[str, int, EyeFrame], None],
+        recalibrated: Callable[[], None],
+    ) -> None:
         self.side = side
-        self._arrived = arrived
-        self._joiner = StampJoiner(_wanted, depth=WAITING)
+        self._arrived, self._recalibrated = arrived, recalibrated
+        self._joiner = EyeJoiner()
         self._kind = IMAGES[transport][0]
         topic = transport_topic(node, f"{side}/{IMAGES[transport][1]}")
         self.topic = str(node.resolve_topic_name(topic))
@@ -69,9 +76,9 @@ class EyeInput:
         """Of the calibration, after remapping."""
         self.info: CameraInfo | None = None
         """The newest calibration; None while none came."""
-        self._listen(node, self._kind, topic, "image", PICTURES)
-        self._listen(node, InstrumentTagArray, f"{side}/instruments", "tags", RESULTS)
-        self._listen(node, Image, f"{side}/instances", "instances", PICTURES)
+        self._listen(node, self._kind, topic, IMAGE, PICTURES)
+        self._listen(node, InstrumentTagArray, f"{side}/instruments", TAGS, RESULTS)
+        self._listen(node, Image, f"{side}/instances", INSTANCES, PICTURES)
         node.create_subscription(SceneStatus, f"{side}/status", self._on_status, copy.copy(RESULTS))
         node.create_subscription(CameraInfoMessage, self.info_topic, self._on_info, copy.copy(INFO))
 
@@ -79,16 +86,22 @@ class EyeInput:
         """A frame's image, instances and tags.
 
         Raises:
-            ImageError: the image or the instances are missing or not usable; one line says why.
+            ImageError: image, tags or instances are missing or not usable; one line says why.
         """
-        if "image" not in frame.parts:
-            raise ImageError(f"no image of this stamp came from {self.topic}; is it lost on its way?")
-        image = decode_message(deserialize_message(frame.parts["image"], self._kind), as_view=True)
-        tags: Any = deserialize_message(frame.parts["tags"], InstrumentTagArray) if "tags" in frame.parts else None
-        instances = _words(deserialize_message(frame.parts["instances"], Image)) if "instances" in frame.parts else None
-        found = instruments_of(tags) if tags is not None else ()
-        names = tuple(tag.class_name for tag in tags.instruments) if tags is not None else ()
-        return EyeView(image, instances, found, names)
+        if frame.fault:
+            raise ImageError(frame.fault)
+        if IMAGE not in frame.parts:
+            raise ImageError(
+                f"no image of this stamp came from {self.topic}; is it lost on its way, or its perception node more "
+                f"than {WAITING} images behind?"
+            )
+        for part in (TAGS, INSTANCES):
+            if part not in frame.parts:
+                raise ImageError(f"no {part} of this stamp came from its perception node; are they lost on their way?")
+        image = decode_message(deserialize_message(frame.parts[IMAGE], self._kind), as_view=True)
+        tags = deserialize_message(frame.parts[TAGS], InstrumentTagArray)
+        instances = _words(deserialize_message(frame.parts[INSTANCES], Image))
+        return EyeView(image, instances, instruments_of(tags), tuple(tag.class_name for tag in tags.instruments))
 
     def _listen(self, node: Node, kind: type, topic: str, part: str, profile: QoSProfile) -> None:
         """Messages are kept as bytes: only those of frames that are used are deserialised."""
@@ -105,12 +118,14 @@ class EyeInput:
         self._put(STATUS, stamp_of(message), message)
 
     def _on_info(self, message: CameraInfoMessage) -> None:
-        self.info = CameraInfo.of(message)
+        before, self.info = self.info, CameraInfo.of(message)
+        if before is not None and before != self.info:
+            self._recalibrated()
 
     def _put(self, part: str, stamp_ns: int, value: Any) -> None:
-        for stamp, parts in self._joiner.put(part, stamp_ns, value):
-            message = parts.pop(STATUS)
-            self._arrived(self.side, stamp, EyeFrame(status_of(message), message.header, parts))
+        for joined in self._joiner.put(part, stamp_ns, value):
+            frame = EyeFrame(status_of(joined.status), joined.status.header, joined.parts, joined.fault)
+            self._arrived(self.side, joined.stamp_ns, frame)
 
 
 def _info_topic(node: Node, side: str, image: str) -> str:
@@ -118,12 +133,6 @@ def _info_topic(node: Node, side: str, image: str) -> str:
     named = f"{side}/camera_info"
     remapped = node.resolve_topic_name(named) != node.resolve_topic_name(named, only_expand=True)
     return named if remapped else beside
-
-
-def _wanted(parts: Mapping[str, Any]) -> frozenset[str]:
-    if parts[STATUS].validity == int(Validity.INVALID_INPUT):
-        return frozenset((STATUS,))  # there will be nothing else
-    return PARTS
 
 
 def _words(message: Any) -> Words:

@@ -23,8 +23,8 @@ class RigParameters:
     )
     rectified: str = at_start(
         "auto",
-        "Whether images are rectified already: yes (P alone is used), no (K, D, R and P), auto (yes where the left "
-        "image topic has 'rect' in its name, as image_proc's have).",
+        "Whether images are rectified already: yes (P alone is used), no (K, D, R and P), auto (yes where the last "
+        "part of the left image topic's name says so, as image_proc's image_rect and image_rect_color).",
         choices=("auto", "yes", "no"),
     )
     baseline_mm: float = at_start(

@@ -33,6 +33,7 @@ from clip_rl_perception.ros.parameter_fields import ParameterError
 from clip_rl_perception.ros.qos import reliable
 from clip_rl_perception.ros.ros_types import ROS_TYPES
 from clip_rl_perception.ros.spin import serve
+from clip_rl_perception.ros.transport_topics import without_transport
 from clip_rl_perception.scene.types import Validity
 from clip_rl_perception.stereo.moments import MomentSolver, doubts_of, named_rectified
 from clip_rl_perception.stereo.space_types import SpaceScene, SpaceValidity
@@ -62,11 +63,14 @@ class StereoNode(Node):
             round(self._settings.max_skew_ms * 1e6), round(self._settings.max_wait_ms * 1e6)
         )
         sides = ("left", "right") if self._settings.eyes == "both" else ("left",)
-        self._eyes = {side: EyeInput(self, side, self._settings.image_transport, self._on_frame) for side in sides}
-        rectified = self._settings.rectified
+        self._eyes = {
+            side: EyeInput(self, side, self._settings.image_transport, self._on_frame, self._on_recalibrated)
+            for side in sides
+        }
+        rectified, base = self._settings.rectified, without_transport(self._eyes["left"].topic)
         self._solver = MomentSolver(
             config,
-            rectified=named_rectified(self._eyes["left"].topic) if rectified == "auto" else rectified == "yes",
+            rectified=named_rectified(base) if rectified == "auto" else rectified == "yes",
             baseline_m=self._settings.baseline_mm * 1e-3,
             changed=self._on_calibration,
         )
@@ -106,6 +110,8 @@ class StereoNode(Node):
     def _solve(self, moment: Moment[EyeFrame]) -> None:
         begun = time.monotonic()
         left, right = moment.left, moment.right
+        if moment.anew:
+            self._solver.forget()
         alone = self._alone(moment)
         if right is not None and right.status.validity is Validity.INVALID_INPUT:
             alone, right = f"the right eye's frame was rejected: {right.status.reason}", None
@@ -151,6 +157,8 @@ class StereoNode(Node):
             return ""
         if self._settings.eyes == "left":
             return "the right eye is not used (eyes: left)"
+        if moment.fault:
+            return moment.fault
         if not moment.seen:
             return f"no frame of the right eye has come; expected {self._eyes['right'].topic} and its perception node"
         way = "later" if moment.skew_ms > 0 else "earlier"
@@ -162,8 +170,10 @@ class StereoNode(Node):
 
     # ---------------------------------------------------------------- health
 
-    def _on_calibration(self, text: str) -> None:
+    def _on_recalibrated(self) -> None:
         self._health.changed(time.monotonic())
+
+    def _on_calibration(self, text: str) -> None:
         self._health.calibration = text
         self.get_logger().info(f"calibration: {text}")
 

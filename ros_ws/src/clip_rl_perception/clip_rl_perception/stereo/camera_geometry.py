@@ -49,8 +49,14 @@ class CameraInfo:
     @classmethod
     def of(cls, message: Any) -> CameraInfo:
         """Of a message, rclpy's or rosbags'."""
-        k, d, r, p = (tuple(map(float, getattr(message, name))) for name in "kdrp")
+        k, d, r, p = (tuple(map(_number, getattr(message, name))) for name in "kdrp")
         return cls(int(message.width), int(message.height), k, d, str(message.distortion_model), r, p)
+
+
+def _number(value: Any) -> float:
+    """One object for every NaN: tuples then are equal, and a calibration with NaN is the same one each time."""
+    number = float(value)
+    return math.nan if math.isnan(number) else number
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable
 
 from clip_rl_perception.scene.types import Validity
@@ -14,9 +15,13 @@ from clip_rl_perception.stereo.stereo_geometry import StereoGeometry, lone_geome
 from clip_rl_perception.stereo.stereo_matcher import StereoConfig, StereoMatcher
 
 
-def named_rectified(topic: str) -> bool:
-    """Whether images are rectified, by the name of their topic: image_rect, image_rect_color and so on."""
-    return "rect" in topic
+def named_rectified(base: str) -> bool:
+    """Whether images are rectified, by the last part of their topic's name: image_rect, image_rect_color and so on.
+
+    Args:
+        base: the topic without ``/compressed`` and the like.
+    """
+    return re.search("(^|_)rect", base.rpartition("/")[2]) is not None
 
 
 Key = tuple[CameraInfo, CameraInfo | None, tuple[int, int], tuple[int, int] | None]
@@ -72,11 +77,18 @@ class MomentSolver:
         if matcher is None:
             return SpaceScene(SpaceValidity.UNCALIBRATED, self._fault, skew_ms=skew_ms)
         if right is None:
-            return dataclasses.replace(matcher.left_alone(left, alone), skew_ms=math.nan)
-        scene = matcher.match(left, right, skew_s=skew_ms * 1e-3)
-        if doubts and scene.validity is SpaceValidity.OK:
-            return dataclasses.replace(scene, validity=SpaceValidity.DOUBTFUL, reason=doubts)
+            scene = dataclasses.replace(matcher.left_alone(left, alone), skew_ms=math.nan)
+        else:
+            scene = matcher.match(left, right, skew_s=skew_ms * 1e-3)
+        if doubts:
+            reason = "; ".join(filter(None, (doubts, scene.reason)))
+            return dataclasses.replace(scene, validity=SpaceValidity.DOUBTFUL, reason=reason)
         return scene
+
+    def forget(self) -> None:
+        """A clock was set back: who was paired with whom is of another time. The geometry stays."""
+        if self._matcher is not None:
+            self._matcher.forget()
 
     def _matcher_of(
         self, left: EyeView, right: EyeView | None, infos: tuple[CameraInfo | None, CameraInfo | None]

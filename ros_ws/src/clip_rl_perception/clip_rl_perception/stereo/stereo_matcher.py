@@ -93,6 +93,10 @@ class StereoMatcher:
             matching_ms=(ended - paired) * 1e3,
         )
 
+    def forget(self) -> None:
+        """Tracks begin anew; how far off keypoints are stays, as it is the network's."""
+        self._past.clear()
+
     def left_alone(self, left: EyeView, reason: str) -> SpaceScene:
         """The instruments of the left eye where the right one is not there, by the width of their shafts.
 
