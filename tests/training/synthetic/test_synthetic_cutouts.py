@@ -16,6 +16,7 @@ from clip_rl_training.synthetic.operation import SyntheticOperation
 from clip_rl_training.synthetic.scene import render_scene
 from clip_rl_training.synthetic.scene_config import SceneConfig
 from clip_rl_training.synthetic.scene_state import sample_scene
+from clip_rl_training.synthetic.stereo import CUTOUT_DEPTH, Rig, eyes_of
 from clip_rl_training.synthetic.stills import render_still
 
 GREEN = (0, 200, 0)
@@ -78,6 +79,34 @@ def test_cutouts_are_read_with_class_entry_and_tip(tmp_path: Path) -> None:
     assert bar.entry[0] < 2 and abs(bar.entry[1] - 9.5) < 1
     assert bar.tip[0] == 79
     assert bar.width == pytest.approx(20, abs=2)
+
+
+@pytest.mark.parametrize("drawn", [True, False])
+def test_blood_sticks_to_a_cutout_in_both_eyes(tmp_path: Path, drawn: bool) -> None:
+    config = plain(*write_seeds(tmp_path), instrument_counts=(0.0, 0.0, 1.0) if drawn else (0.0, 1.0))
+    config = dataclasses.replace(config, cutout_share=0.5 if drawn else 1.0, camera_motion=0.0)
+    checked = 0
+    for seed in range(60):
+        state = sample_scene(np.random.default_rng(seed), config, moving=True)
+        if not state.cutouts or bool(state.placements) is not drawn:
+            continue
+        eyes = eyes_of(state, Rig(8.0))
+        shown = []
+        for eye in eyes:
+            clean, bloody = (
+                render_scene(dataclasses.replace(state, stains=(share, 7)), config, 0.0, 1, eye) for share in (0.0, 0.5)
+            )
+            cut = clean.instance_map > len(state.placements)
+            shown.append(np.stack([np.abs(clean.rgb.astype(int) - bloody.rgb).sum(axis=2) > 30, cut]))
+        beside = round(eyes[1].aside(1.0 / (CUTOUT_DEPTH * eyes[0].tissue_mm)))
+        left, right = shown[0][:, :, beside:], shown[1][:, :, :-beside]
+        cut = left[1] & right[1]
+        if (left[0] & cut).sum() > 100:
+            assert (left[0] == right[0])[cut].mean() > 0.9, seed
+            checked += 1
+        if checked == 3:
+            break
+    assert checked == 3
 
 
 def test_classes_yaml_overrules_names(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import cv2
 import numpy as np
 import pytest
+from clip_rl_training.synthetic.camera import view_tissue
 from clip_rl_training.synthetic.drawing.eyes import nearness_at
 from clip_rl_training.synthetic.drawing.rendered_frame import InstrumentTruth, SyntheticFrame
 from clip_rl_training.synthetic.drawing.shapes import transform
@@ -131,6 +132,14 @@ def test_the_tissue_lies_still_where_the_eyes_converge_and_at_its_depth_where_no
     inside = free[(free[:, 1] > 90) & (free[:, 1] < SIZE[1] - 30) & (free[:, 0] > 30) & (free[:, 0] < SIZE[0] - 30)]
     found = [best_disparity(left, right, (x, y), wanted) for y, x in inside[:: len(inside) // 9]]
     assert np.median(found) == pytest.approx(wanted, abs=0.15)
+
+
+def test_beyond_the_canvas_tissue_goes_on() -> None:
+    state = clean(3, Rig(5.0))._state
+    assert state.camera is not None
+    seen = view_tissue(state.tissue, state.camera, SIZE, 0.0, aside=2.0 * state.camera.margin + 40.0)
+    steps = np.abs(np.diff(seen.red, axis=1)).mean(axis=0)
+    assert steps[-30:].mean() > 0.5 * steps[:-100].mean(), "no streaks"
 
 
 def test_points_in_space_project_to_both_pictures_where_they_are_seen() -> None:

@@ -55,8 +55,9 @@ def sample_camera(rng: np.random.Generator, config: SceneConfig, margin: int) ->
 def view_tissue(tissue: Tissue, camera: Camera, size: tuple[int, int], time: float, aside: float = 0.0) -> Tissue:
     """The tissue as the camera sees it at `time` s: shifted, rolled and swollen, (H, W).
 
-    Another eye sees it `aside` px further left.
+    Another eye sees it `aside` px further left; beyond the canvas it sees its mirror image, not streaks.
     """
+    border = cv2.BORDER_REFLECT_101 if aside else cv2.BORDER_REPLICATE
     height, width = size
     rows, columns = np.meshgrid(
         np.linspace(0, height - 1, _GRID, dtype=np.float32),
@@ -79,10 +80,9 @@ def view_tissue(tissue: Tissue, camera: Camera, size: tuple[int, int], time: flo
     fixed, weights = cv2.convertMaps(full_x, full_y, cv2.CV_16SC2)
 
     planes = [
-        as_floats(cv2.remap(plane, fixed, weights, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
-        for plane in tissue.planes()
+        as_floats(cv2.remap(plane, fixed, weights, cv2.INTER_LINEAR, borderMode=border)) for plane in tissue.planes()
     ]
-    classes = cv2.remap(tissue.classes, full_x, full_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+    classes = cv2.remap(tissue.classes, full_x, full_y, cv2.INTER_NEAREST, borderMode=border)
     red, green, blue, slope_x, slope_y, openness, gloss = planes
     return Tissue(red, green, blue, slope_x, slope_y, openness, gloss, as_bytes(classes), tissue.names)
 

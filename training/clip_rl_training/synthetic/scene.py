@@ -38,6 +38,8 @@ from clip_rl_training.synthetic.tissue.lighting import fading, render_tissue
 
 _PIECES_PER_INSTRUMENT = 16
 """Piece number = 16 * instance + part index; 0 is tissue."""
+_CUTOUT_PIECES = 4
+"""Of a cut-out: one for what no part is known of, and its parts."""
 
 
 def _shadow(state: SceneState, frames: list[list[Points]], time: float, aside: float) -> FloatArray | None:
@@ -143,7 +145,11 @@ def render_scene(
             )
     for index, placed in enumerate(state.cutouts, start=len(frames)):
         first = (index + 1) * _PIECES_PER_INSTRUMENT
-        beside = eye.aside(1.0 / (CUTOUT_DEPTH * eye.tissue_mm)) if eye is not None else 0.0
+        near = 1.0 / (CUTOUT_DEPTH * eye.tissue_mm) if eye is not None else 0.0
+        beside = eye.aside(near) if eye is not None else 0.0
+        if right is not None:
+            plane = right.of_plane(np.array([0.0, 0.0, near]))
+            planes |= {first + part_id: plane for part_id in range(_CUTOUT_PIECES)}
         matrix = cutout_matrix(placed, time) - np.array([[0.0, 0.0, beside], [0.0, 0.0, 0.0]])
         render_cutout(image, pieces, first, placed, matrix, state.exposure[index], fade, state.blur[index])
     if state.stains[0] > 0:
@@ -204,7 +210,7 @@ def _labelled(
             scenes[piece] = scene_class(placement.design.type_id, part.part_id)
     for index, placed in enumerate(state.cutouts, start=len(state.placements)):
         type_id = placed.cutout.type_id
-        for part_id in range(4):  # 0: parts are not known
+        for part_id in range(_CUTOUT_PIECES):  # 0: parts are not known
             piece = (index + 1) * _PIECES_PER_INSTRUMENT + part_id
             types[piece], instances[piece] = type_id, index + 1
             parts[piece] = part_id or UNLABELLED
