@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from clip_rl_perception.arrays import Vector
 from clip_rl_perception.metrics.space_evaluator import SpaceEvaluator, band_name
 from clip_rl_perception.metrics.space_measures import REGION, SpaceMeasures, ToldInstrument, ToldPoint, measure_space
 from clip_rl_perception.metrics.tag_measures import (
@@ -15,7 +16,6 @@ from clip_rl_perception.metrics.tag_measures import (
     TrueInstrument,
     TruePoint,
     TrueSpace,
-    Vector,
     measure_tags,
 )
 from scipy.stats import chi2

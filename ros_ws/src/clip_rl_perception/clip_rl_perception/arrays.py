@@ -19,6 +19,8 @@ CountArray = npt.NDArray[np.int64]
 """Counts of pixels."""
 BoolArray = npt.NDArray[np.bool_]
 """Masks."""
+Vector = tuple[float, float, float]
+"""(x, y, z)."""
 
 
 def described(value: Any) -> str:

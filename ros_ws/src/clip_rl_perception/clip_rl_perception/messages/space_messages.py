@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from clip_rl_perception.arrays import Vector
 from clip_rl_perception.messages.message_types import BAG_TYPES, MessageTypes, header
 from clip_rl_perception.stereo.space_types import (
     Covariance,
@@ -14,7 +15,6 @@ from clip_rl_perception.stereo.space_types import (
     Source,
     SpaceScene,
     SpaceValidity,
-    Vector,
 )
 
 INSTRUMENTS_3D = "clip_rl_interfaces/msg/Instrument3DArray"

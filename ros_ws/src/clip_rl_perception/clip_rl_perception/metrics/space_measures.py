@@ -14,13 +14,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from clip_rl_perception.arrays import DoubleArray
+from clip_rl_perception.arrays import DoubleArray, Vector
 from clip_rl_perception.metrics.tag_measures import (
     TagMeasures,
     TrueInstrument,
     TruePoint,
     TrueSpace,
-    Vector,
     kind_of,
     matched,
 )

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from clip_rl_perception.arrays import BoolArray, ByteArray, CountArray, DoubleArray
+from clip_rl_perception.arrays import BoolArray, ByteArray, CountArray, DoubleArray, Vector
 from clip_rl_perception.metrics.confusion import MetricError
 
 SMALLEST = 0.002
@@ -25,8 +25,6 @@ MATCH = 0.5
 
 Point = tuple[float, float]
 """(x, y), px."""
-Vector = tuple[float, float, float]
-"""(x, y, z)."""
 Numbers = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 """A picture of instrument numbers; 0 is none."""
 

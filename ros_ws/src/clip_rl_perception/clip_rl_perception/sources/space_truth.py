@@ -22,8 +22,9 @@ from typing import Any
 
 import numpy as np
 
+from clip_rl_perception.arrays import Vector
 from clip_rl_perception.errors import ClipRlError, one_line
-from clip_rl_perception.metrics.tag_measures import TrueInstrument, TruePoint, TrueSpace, Vector
+from clip_rl_perception.metrics.tag_measures import TrueInstrument, TruePoint, TrueSpace
 from clip_rl_perception.scene.types import KEYPOINTS
 
 FOLDER = "keypoints3d"

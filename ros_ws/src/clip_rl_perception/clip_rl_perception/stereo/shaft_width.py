@@ -8,14 +8,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from clip_rl_perception.arrays import DoubleArray
+from clip_rl_perception.arrays import DoubleArray, Vector
 from clip_rl_perception.scene.types import Instrument
 from clip_rl_perception.stereo.eye_tags import TagsInView
 from clip_rl_perception.stereo.eye_view import EyeView, track_number
 from clip_rl_perception.stereo.keypoint_noise import KeypointNoise
 from clip_rl_perception.stereo.mono_depth import width_pose
 from clip_rl_perception.stereo.shaft_outline import SAMPLES, SCANS, ShaftOutline, outline_of, scan_places
-from clip_rl_perception.stereo.space_types import NO_COVARIANCE, Covariance, Keypoint3D, Source, Vector
+from clip_rl_perception.stereo.space_types import NO_COVARIANCE, Covariance, Keypoint3D, Source
 from clip_rl_perception.stereo.stereo_geometry import StereoGeometry
 
 JAW_M = 0.006

@@ -6,7 +6,8 @@ import dataclasses
 import enum
 import math
 
-Vector = tuple[float, float, float]
+from clip_rl_perception.arrays import Vector
+
 Covariance = tuple[float, float, float, float, float, float, float, float, float]
 """3 x 3, row by row."""
 
