@@ -17,8 +17,8 @@ from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.metrics.tag_measures import TagTruth
 from clip_rl_perception.options import Option
 from clip_rl_perception.pictures.encodings import ImageError, compressed_size
-from clip_rl_perception.sources.camera_model import pinhole
 from clip_rl_perception.sources.frames import DEFAULT_RATE, Frame, LeftOut, SourceError, SourceInfo, hash_files
+from clip_rl_perception.sources.tag_truth import right_folder
 
 from clip_rl_training.data.samples import labels_in
 from clip_rl_training.datasets import DATASETS, Item, SegmentationDataset, open_dataset
@@ -29,7 +29,7 @@ from clip_rl_training.synthetic.frame_tags import tag_truth_of
 from clip_rl_training.synthetic.operation import SyntheticOperation, showcase
 from clip_rl_training.synthetic.render_jobs import operation_of, run_jobs
 from clip_rl_training.synthetic.scene_config import SceneConfig
-from clip_rl_training.synthetic.stereo import BASELINE_MM, FIELD_OF_VIEW
+from clip_rl_training.synthetic.stereo import BASELINE_MM, camera_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,8 +191,11 @@ def _right_item(item: Item) -> Item:
     folder = item.image.parent
     if folder.name != "left_frames":
         raise SourceError(f"{item.image}: no right image: it does not lie in a folder left_frames")
-    masks = tuple(mask.parent.with_name(f"right_{mask.parent.name}") / mask.name for mask in item.masks)
-    return dataclasses.replace(item, image=folder.with_name("right_frames") / item.image.name, masks=masks)
+
+    def beside(path: Path) -> Path:
+        return path.parent.with_name(right_folder(path.parent.name)) / path.name
+
+    return dataclasses.replace(item, image=beside(item.image), masks=tuple(map(beside, item.masks)))
 
 
 _Eye = Literal["only", "left", "right"]
@@ -251,11 +254,11 @@ def _synthetic(scenes: Scenes, rate: float, *, stereo: bool) -> BagInput:
     config = showcase(height, width, rate)
     make = (config, scenes.seed, frames, scenes.label_space)
     left = SyntheticSource(*make, eye="left" if stereo else "only", workers=scenes.workers)
-    cameras = (pinhole(width, height, field_of_view=FIELD_OF_VIEW),)
+    cameras = (camera_of(width, height),)
     if not stereo:
         return BagInput("synthetic", left, left.info.label_space, cameras=cameras)
     right = SyntheticSource(*make, eye="right", workers=scenes.workers)
-    other = pinhole(width, height, field_of_view=FIELD_OF_VIEW, baseline_m=BASELINE_MM / 1000.0)
+    other = camera_of(width, height, BASELINE_MM)
     moved = SyntheticOperation(config, scenes.seed, frames).right.moved
     other = dataclasses.replace(other, k=_moved(other.k, moved), p=_moved(other.p, moved))
     return BagInput("synthetic", left, left.info.label_space, right, (*cameras, other))

@@ -34,6 +34,7 @@ import numpy as np
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.labels import UNLABELLED, LabelSpace, load_label_space
 from clip_rl_perception.sources.mask_coding import ValueCoding
+from clip_rl_perception.sources.tag_truth import right_folder
 
 from clip_rl_training.datasets.dataset import CodedMask, DatasetError, Item, SegmentationDataset, read_mask
 from clip_rl_training.datasets.endovis2018 import ISINET_TRAIN, ISINET_VAL, scene_coding, sequence_folders
@@ -131,7 +132,7 @@ class _Instances:
     """Reads the masks of synthetic videos, which hold the types as they are."""
 
     def __call__(self, item: Item) -> ByteArray:
-        if item.masks[0].parent.name in ("types", "right_types"):
+        if item.masks[0].parent.name in ("types", right_folder("types")):
             return self.typed(item)
         labels = np.asarray(self.types_in_scene[self.scene(item)], np.uint8)
         for path in item.masks[1:]:

@@ -32,7 +32,7 @@ from clip_rl_training.synthetic.instruments.rendering import render_part
 from clip_rl_training.synthetic.recording_style import develop
 from clip_rl_training.synthetic.scene_config import SceneConfig
 from clip_rl_training.synthetic.scene_state import SceneState
-from clip_rl_training.synthetic.stereo import CUTOUT_DEPTH, FLAP_DEPTH
+from clip_rl_training.synthetic.stereo import CUTOUT_DEPTH, FLAP_DEPTH, middle_of
 from clip_rl_training.synthetic.tissue.flap import lay_flap
 from clip_rl_training.synthetic.tissue.lighting import fading, render_tissue
 
@@ -126,7 +126,7 @@ def render_scene(
     fade = fading(state.lamp, state.size, unit)
     fade = as_floats(cv2.merge([fade, fade, fade]))
     center = np.array([state.size[1] / 2, state.size[0] / 2])
-    middle = ((state.size[1] - 1) / 2, (state.size[0] - 1) / 2)
+    middle = middle_of(state.size)
     for index, (placement, homographies) in enumerate(zip(state.placements, frames, strict=True)):
         end = transform(np.zeros((1, 2)), as_left[index][0])[0]
         away = (end - center) / unit - (state.lamp.x, state.lamp.y)

@@ -8,10 +8,11 @@ rectification, or turned towards it until the tissue lies still in both, which m
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import numpy as np
-from clip_rl_perception.metrics.tag_measures import TruePoint, TrueSpace, Vector
+from clip_rl_perception.arrays import Vector
+from clip_rl_perception.metrics.tag_measures import TruePoint, TrueSpace
+from clip_rl_perception.sources.camera_model import CameraModel, pinhole
 
 from clip_rl_training.synthetic.drawing.eyes import Eye
 from clip_rl_training.synthetic.drawing.rendered_frame import SyntheticFrame
@@ -43,11 +44,29 @@ class Rig:
 
 
 CONVERGING = Rig(converging=True)
+_RIG = 4
+"""Tells the random numbers of a video's rig from those of its scene."""
+
+
+def drawn_rig(seed: int, baseline_mm: tuple[float, float]) -> Rig:
+    """Parallel eyes of the video of a seed, their baseline from a range."""
+    return Rig(float(np.random.default_rng([seed, _RIG]).uniform(*baseline_mm)))
+
+
+def camera_of(width: int, height: int, baseline_mm: float = 0.0) -> CameraModel:
+    """An eye of pictures of a size in px, `baseline_mm` right of the left one."""
+    return pinhole(width, height, field_of_view=FIELD_OF_VIEW, baseline_m=baseline_mm / 1000.0)
 
 
 def focal_of(width: int) -> float:
     """Focal length of both eyes, px, for pictures of a width in px."""
-    return width / 2.0 / math.tan(math.radians(FIELD_OF_VIEW) / 2.0)
+    return camera_of(width, width).k[0]
+
+
+def middle_of(size: tuple[int, int]) -> tuple[float, float]:
+    """Where the axis of an eye meets its picture of (height, width), (x, y) px."""
+    k = camera_of(size[1], size[0]).k
+    return k[2], k[5]
 
 
 def eyes_of(state: SceneState, rig: Rig) -> tuple[Eye, Eye]:
@@ -72,8 +91,7 @@ def instruments_in_space(
         left: of the left eye.
         right: of the same time.
     """
-    height, width = state.size
-    middle = np.array([(width - 1) / 2.0, (height - 1) / 2.0])
+    middle = np.array(middle_of(state.size))
 
     def place(pixel: tuple[float, float], near: float) -> Vector:
         x, y = (np.array(pixel) - middle) / (right_eye.focal * near * 1000.0)

@@ -14,18 +14,18 @@ import json
 
 import numpy as np
 from clip_rl_perception.metrics.tag_measures import TrueSpace
-from clip_rl_perception.sources.camera_model import CameraModel, pinhole
+from clip_rl_perception.sources.camera_model import CameraModel
 from clip_rl_perception.sources.space_truth import plain_space
 
 from clip_rl_training.synthetic.drawing.rendered_frame import SyntheticFrame
 from clip_rl_training.synthetic.drawing.synthetic_errors import SynthError
 from clip_rl_training.synthetic.frame_tags import tag_truth_of
-from clip_rl_training.synthetic.stereo import FIELD_OF_VIEW, Rig
+from clip_rl_training.synthetic.stereo import Rig, camera_of, drawn_rig
 
 LEFT_OPTICAL = "left_optical"
 """Frame that truth in space is told in."""
-_CALIBRATION, _RIG = 3, 4
-"""Tell the random numbers of a video's rig from those of its scene."""
+_CALIBRATION = 3
+"""Tells the random numbers of a video's calibration from those of its scene."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,20 +50,19 @@ class StereoSet:
 
     def rig(self, seed: int) -> Rig:
         """That of the video of a seed."""
-        return Rig(float(np.random.default_rng([seed, _RIG]).uniform(*self.baseline_mm)))
+        return drawn_rig(seed, self.baseline_mm)
 
     def cameras(self, seed: int, width: int, height: int) -> tuple[CameraModel, CameraModel]:
         """Left and right camera of that video as its files tell them."""
         rng = np.random.default_rng([seed, _CALIBRATION])
-        left = pinhole(width, height, field_of_view=FIELD_OF_VIEW)
-        right = pinhole(width, height, field_of_view=FIELD_OF_VIEW, baseline_m=self.rig(seed).baseline_mm / 1000.0)
+        left, right = (camera_of(width, height, baseline) for baseline in (0.0, self.rig(seed).baseline_mm))
         return _mismeasured(left, self.calibration_error, rng), _mismeasured(right, self.calibration_error, rng)
 
 
-def space_json(index: int, left: SyntheticFrame, space: dict[int, TrueSpace]) -> bytes:
-    """A file of `keypoints3d` of frame number `index`."""
+def space_json(left: SyntheticFrame, space: dict[int, TrueSpace]) -> bytes:
+    """A frame's file of `keypoints3d`."""
     told = plain_space(tag_truth_of(left, space).instruments)
-    return (json.dumps({"frame": LEFT_OPTICAL, "index": index, "instruments": told}) + "\n").encode()
+    return (json.dumps({"frame": LEFT_OPTICAL, "instruments": told}) + "\n").encode()
 
 
 def _mismeasured(camera: CameraModel, error: float, rng: np.random.Generator) -> CameraModel:

@@ -33,6 +33,7 @@ from clip_rl_perception.atomic_write import write_bytes
 from clip_rl_perception.labels import UNLABELLED, load_label_space
 from clip_rl_perception.sources.camera_model import write_calibration
 from clip_rl_perception.sources.space_truth import FOLDER as SPACE
+from clip_rl_perception.sources.tag_truth import INSTANCES, TOLD, right_folder
 
 from clip_rl_training.synthetic.drawing.rendered_frame import SCENE_SHAFT, InstrumentTruth, SyntheticFrame
 from clip_rl_training.synthetic.drawing.synthetic_errors import SynthError
@@ -52,7 +53,7 @@ _KINDS = ("left_frames", "labels", "types", "parts", "instances")
 _LEDGERS = ("captions.jsonl", "instruments.jsonl")
 """What is told of a frame in a line each."""
 
-_RIGHT_LEDGER = "right_instances/instruments.jsonl"
+_RIGHT_LEDGER = f"{right_folder(INSTANCES)}/{TOLD}"
 """The same of the right eye's frame."""
 
 
@@ -139,7 +140,7 @@ def _write_job(
         return lines
     right = operation.right_frame(index)
     write_frame(folder, index, right, right=True)
-    write_bytes(folder / SPACE / f"frame{index:03d}.json", space_json(index, frame, operation.space_of(frame, right)))
+    write_bytes(folder / SPACE / f"frame{index:03d}.json", space_json(frame, operation.space_of(frame, right)))
     return (*lines, _line(index, right))
 
 
@@ -185,12 +186,7 @@ def write_frame(folder: Path, index: int, frame: SyntheticFrame, *, right: bool 
     for kind, pixels in maps.items():
         stored = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels
         _, data = cv2.imencode(".png", stored, [cv2.IMWRITE_PNG_COMPRESSION, 3])
-        write_bytes(folder / (right_kind(kind) if right else kind) / name, data.tobytes())
-
-
-def right_kind(kind: str) -> str:
-    """The right eye's folder for one of the left eye's: right_frames for left_frames, right_types for types."""
-    return f"right_{kind.removeprefix('left_')}"
+        write_bytes(folder / (right_folder(kind) if right else kind) / name, data.tobytes())
 
 
 def scene_colors() -> ByteArray:
@@ -228,7 +224,7 @@ def _prepare(root: Path, config: SceneConfig, seed: int, stereo: StereoSet | Non
 
 def _open_ledgers(folder: Path, frames: int, stereo: bool) -> set[int]:
     """Make a sequence's folders; numbers of its frames that are whole on disk."""
-    kinds = (*_KINDS, *map(right_kind, _KINDS)) if stereo else _KINDS
+    kinds = (*_KINDS, *map(right_folder, _KINDS)) if stereo else _KINDS
     for kind in (*kinds, *((SPACE,) if stereo else ())):
         (folder / kind).mkdir(parents=True, exist_ok=True)
 

@@ -43,7 +43,14 @@ INSTANCES, TOLD = "instances", "instruments.jsonl"
 """The folder, and the file of what is told."""
 IN_SPACE, AXIS = FOLDER, "axis3d"
 """What is told of an instrument in space."""
-RIGHT_FRAMES = "right_frames"
+
+
+def right_folder(name: str) -> str:
+    """The right eye's folder for one of the left eye's: right_frames for left_frames, right_types for types."""
+    return f"right_{name.removeprefix('left_')}"
+
+
+RIGHT_FRAMES = right_folder("left_frames")
 """Folder of the right eye's images."""
 
 
@@ -115,7 +122,7 @@ def instances_beside(images: Path) -> Path | None:
     """
     images = images.resolve()
     if images.name == RIGHT_FRAMES:  # what lies beside is of the left eye
-        right = images.parent / f"right_{INSTANCES}"
+        right = images.parent / right_folder(INSTANCES)
         return right if image_files(right) else None
     for folder in (images.parent / INSTANCES, images.parent.parent / INSTANCES / images.name, images / INSTANCES):
         if image_files(folder):
