@@ -289,7 +289,7 @@ def test_a_right_eye_that_comes_later_is_no_other_calibration(tester: Tester, tm
 
 
 def test_the_left_eye_alone_by_parameter(tester: Tester, tmp_path: Path) -> None:
-    with stereo_node(tmp_path / "log", "mono", eyes="left", shaft_mm="8.0"):
+    with stereo_node(tmp_path / "log", "mono", eyes="left", shaft_mm=8.0):
         points = tester.subscribe(Instrument3DArray, "/mono/instruments_3d")
         feed = OneEye(tester, points)
         message = feed.first()

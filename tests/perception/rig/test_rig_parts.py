@@ -306,3 +306,14 @@ def test_reports() -> None:
     health.changed(109.8)
     assert "camera_info changed 2 times" in health.report({}, 109.9).message
     assert health.report({}, 200.0).message == "no frame of the left and the right eye"
+
+
+def test_one_eye_is_as_expected_where_one_is_listened_to() -> None:
+    health = RigHealth(("left",))
+    assert health.report({}, 100.0).message == "no frame of the left eye"
+    health.frame("left", 100.0)
+    health.scene(SpaceScene(SpaceValidity.ONE_EYE, "the right eye is not used (eyes: left)"), 100.0, 3.0, 40.0)
+    report = health.report({}, 100.1)
+    assert (report.level, report.values["last problem"]) == (Level.OK, "") and "right rate (Hz)" not in report.values
+    health.scene(SpaceScene(SpaceValidity.UNCALIBRATED, "no camera_info"), 100.2, 3.0, 40.0)
+    assert health.report({}, 100.3).message == "1 of 2 moments not ONE_EYE: no camera_info"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -27,11 +27,16 @@ class _Entry:
 
 
 class RigHealth:
-    """The last `WINDOW_S` seconds of steady time; call from one thread."""
+    """The last `WINDOW_S` seconds of steady time; call from one thread.
 
-    def __init__(self) -> None:
+    Args:
+        sides: the eyes that are listened to; of the left one alone ONE_EYE is as it should be.
+    """
+
+    def __init__(self, sides: Sequence[str] = ("left", "right")) -> None:
+        self._expected = SpaceValidity.OK if "right" in sides else SpaceValidity.ONE_EYE
         self._scenes: collections.deque[_Entry] = collections.deque()
-        self._frames: dict[str, collections.deque[float]] = {side: collections.deque() for side in ("left", "right")}
+        self._frames: dict[str, collections.deque[float]] = {side: collections.deque() for side in sides}
         self._changes: collections.deque[float] = collections.deque()
         self.calibration = "none yet"
         """The geometry in force in words, or why there is none."""
@@ -51,7 +56,7 @@ class RigHealth:
         self._scenes.append(_Entry(now_s, scene.validity, scene.reason, scene.skew_ms, pairs, points, total_ms, age_ms))
 
     def report(self, topics: Mapping[str, str], now_s: float) -> Report:
-        """The status `rig`: WARN while any moment is not OK, an eye is silent or slower, or the calibration changes."""
+        """The status `rig`: WARN while none comes, one is not as expected, or the calibration changes."""
         since = now_s - WINDOW_S
         for times in (*self._frames.values(), self._changes):
             while times and times[0] < since:
@@ -61,7 +66,7 @@ class RigHealth:
         rates = {side: len(times) / WINDOW_S for side, times in self._frames.items()}
         entries = list(self._scenes)
         values = {
-            **{f"{side} images": topics.get(side, "") for side in ("left", "right")},
+            **{f"{side} images": topics.get(side, "") for side in self._frames},
             **{f"{side} rate (Hz)": f"{rate:.1f}" for side, rate in rates.items()},
             "calibration": self.calibration,
             "calibration changes": str(len(self._changes)),
@@ -73,7 +78,7 @@ class RigHealth:
         }
         counts = collections.Counter(entry.validity for entry in entries)
         values |= {f"moments {kind.name}": str(counts[kind]) for kind in SpaceValidity}
-        reasons = [entry.reason for entry in entries if entry.reason]
+        reasons = [entry.reason for entry in entries if entry.validity is not self._expected]
         values["last problem"] = reasons[-1] if reasons else ""
         return Report("rig", *self._judged(entries, rates, reasons), values)
 
@@ -84,9 +89,12 @@ class RigHealth:
         if len(self._changes) > 1:
             count = len(self._changes)
             return Level.WARN, f"camera_info changed {count} times in {WINDOW_S:.0f} s; expected one calibration"
-        doubtful = sum(entry.validity is not SpaceValidity.OK for entry in entries)
+        doubtful = sum(entry.validity is not self._expected for entry in entries)
         if doubtful:
-            return Level.WARN, f"{doubtful} of {len(entries)} moments not OK: {reasons[-1] if reasons else ''}"
+            return (
+                Level.WARN,
+                f"{doubtful} of {len(entries)} moments not {self._expected.name}: {reasons[-1] if reasons else ''}",
+            )
         return Level.OK, f"{len(entries) / WINDOW_S:.1f} Hz, {self.calibration}"
 
 

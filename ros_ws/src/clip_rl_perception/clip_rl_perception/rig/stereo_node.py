@@ -4,7 +4,7 @@ It takes images, instances, tags, status and camera_info of both eyes, brings to
 stamps are of one moment, and publishes `instruments_3d` for every frame of the left eye: points, or a reason.
 
     ros2 run clip_rl_perception stereo_node --ros-args -r __ns:=/davinci -r left/image:=left/image_raw \
-        -r right/image:=right/image_raw -p shaft_mm:='8.4'
+        -r right/image:=right/image_raw -p shaft_mm:=8.4
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ class StereoNode(Node):
         super().__init__("stereo_node", **node_options)
         self._settings = declare_all(self, RigParameters, whole_numbers=True)
         config = self._settings.config()
-        self._health = RigHealth()
         self._pairer: StampPairer[EyeFrame] = StampPairer(
             round(self._settings.max_skew_ms * 1e6), round(self._settings.max_wait_ms * 1e6)
         )
         sides = ("left", "right") if self._settings.eyes == "both" else ("left",)
+        self._health = RigHealth(sides)
         self._eyes = {
             side: EyeInput(self, side, self._settings.image_transport, self._on_frame, self._on_recalibrated)
             for side in sides

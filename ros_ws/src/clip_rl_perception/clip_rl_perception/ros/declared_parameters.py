@@ -41,7 +41,7 @@ def declare_all(node: Node, kind: type[Settings], *, whole_numbers: bool = False
     Args:
         node: gets the parameters.
         kind: a dataclass of settings.
-        whole_numbers: let them serve for floats.
+        whole_numbers: let them serve for floats, and any number for a text that begins as one (``shaft_mm:=8.4``).
 
     Raises:
         ParameterError: a given value is not possible; one line names the parameter.
@@ -87,6 +87,8 @@ def undeclared_overrides(node: Node) -> list[str]:
 
 
 def _value(node: Node, field: dataclasses.Field[Any]) -> Any:
-    """Only where a parameter's type may change does rclpy hold a whole number for a float."""
+    """Only where a parameter's type may change does rclpy hold a number of another type than the field's."""
     value = node.get_parameter(field.name).value
-    return float(value) if type(value) is int and type(field.default) is float else value
+    if type(field.default) is str and type(value) in (int, float):
+        return str(value)
+    return float(value) if type(field.default) is float and type(value) is int else value
