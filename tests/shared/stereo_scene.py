@@ -214,12 +214,13 @@ def tag_of(
     )  # fmt: skip
 
 
-def entry_in_space(rig: Rig, tool: Tool) -> Array:
-    """The point of the axis at which the left eye's picture begins, (3,) m."""
+def entry_in_space(rig: Rig, tool: Tool) -> tuple[float, float, float]:
+    """The point of the axis at which the left eye's picture begins, m."""
     shaft = np.linspace(tool.entry, tool.wrist, 400)
     pixels = rig.pixels(0, shaft)
     inside = ((pixels >= 0) & (pixels <= (rig.size[0] - 1, rig.size[1] - 1))).all(axis=1)
-    return np.asarray(shaft[int(inside.argmax())])
+    x, y, z = shaft[int(inside.argmax())].tolist()
+    return x, y, z
 
 
 def views(

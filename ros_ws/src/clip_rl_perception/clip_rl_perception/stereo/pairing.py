@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -167,19 +167,3 @@ def _kind_cost(left: Instrument, right: Instrument, width: float, config: Pairin
         apart = math.hypot(left.velocity[0] - right.velocity[0], left.velocity[1] - right.velocity[1])
         cost += config.motion_weight * min(apart / fastest, 1.0)
     return cost
-
-
-def seen_places(
-    tags: Sequence[Instrument], rectified: DoubleArray, names: Sequence[tuple[int, str]]
-) -> tuple[dict[str, tuple[float, float]], ...]:
-    """Places by keypoint for each tag.
-
-    Args:
-        tags: of one eye.
-        rectified: (n, 2) px.
-        names: (tag, keypoint) of each place.
-    """
-    made: tuple[dict[str, tuple[float, float]], ...] = tuple({} for _ in tags)
-    for (tag, name), (x, y) in zip(names, rectified.tolist(), strict=True):
-        made[tag][name] = (x, y)
-    return made
