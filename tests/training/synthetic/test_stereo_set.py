@@ -19,8 +19,10 @@ from clip_rl_perception.sources.camera_model import load_calibration
 from clip_rl_perception.sources.space_truth import space_of_file
 from clip_rl_training.commands import synth
 from clip_rl_training.data import training_bag_inputs
+from clip_rl_training.synthetic.drawing.eyes import Eye
+from clip_rl_training.synthetic.drawing.rendered_frame import SyntheticFrame
 from clip_rl_training.synthetic.drawing.synthetic_errors import SynthError
-from clip_rl_training.synthetic.operation import stereo_videos
+from clip_rl_training.synthetic.operation import SyntheticOperation, stereo_videos
 from clip_rl_training.synthetic.stereo_set import StereoSet
 from clip_rl_training.synthetic.write_video import sequence_seed, write_sequences
 
@@ -156,6 +158,26 @@ def test_rendered_pairs_in_a_bag_tell_where_instruments_are(tmp_path: Path, monk
     assert len(left) == len(right) == 2
     assert all(frame.tags is not None and any(it.space for it in frame.tags.instruments.values()) for frame in left)
     assert all(frame.tags is not None and frame.labels is not None and frame.labels.any() for frame in right)
+
+
+def test_a_pair_for_a_bag_is_rendered_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered: list[tuple[int, int]] = []
+    render = SyntheticOperation._render
+
+    def counted(self: SyntheticOperation, index: int, noise: int, eye: Eye) -> SyntheticFrame:
+        rendered.append((index, noise))
+        return render(self, index, noise, eye)
+
+    monkeypatch.setattr(SyntheticOperation, "_render", counted)
+    scenes = training_bag_inputs.Scenes(synthetic=True, size=SIZE, seconds=0.12)
+    options = training_bag_inputs.Options(training_bag_inputs.Trees(), scenes, stereo=True)
+    (entry,) = training_bag_inputs.open_inputs(options, source=None, rate_hz=None, label_map=None, right=None) or ()
+    assert entry.right is not None
+    pairs = [(left.rgb, right.rgb) for left, right in zip(entry.frames, entry.right, strict=True)]
+    assert sorted(rendered) == [(index, noise) for index in range(3) for noise in (1, 2)]
+    again = [frame.rgb for frame in entry.right]  # a source alone, and once more
+    assert all((one[1] == other).all() for one, other in zip(pairs, again, strict=True))
+    assert next(iter(entry.frames)).rgb.tobytes() == pairs[0][0].tobytes()
 
 
 @pytest.mark.parametrize(

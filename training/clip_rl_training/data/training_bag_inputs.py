@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,22 +12,17 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.bags.bag_inputs import BagInput, cameras_beside
 from clip_rl_perception.cli_types import WidthByHeight
 from clip_rl_perception.errors import ClipRlError
-from clip_rl_perception.labels import load_label_space
-from clip_rl_perception.metrics.tag_measures import TagTruth
 from clip_rl_perception.options import Option
 from clip_rl_perception.pictures.encodings import ImageError, compressed_size
 from clip_rl_perception.sources.frames import DEFAULT_RATE, Frame, LeftOut, SourceError, SourceInfo, hash_files
 from clip_rl_perception.sources.tag_truth import right_folder
 
-from clip_rl_training.data.samples import labels_in
+from clip_rl_training.data.synthetic_source import RenderedEyes, SyntheticSource
 from clip_rl_training.datasets import DATASETS, Item, SegmentationDataset, open_dataset
 from clip_rl_training.datasets.dataset import read_image
 from clip_rl_training.datasets.dataset_tags import DatasetTagTruth
 from clip_rl_training.datasets.guessed_label_map import label_map_of
-from clip_rl_training.synthetic.frame_tags import tag_truth_of
 from clip_rl_training.synthetic.operation import SyntheticOperation, showcase
-from clip_rl_training.synthetic.render_jobs import operation_of, run_jobs
-from clip_rl_training.synthetic.scene_config import SceneConfig
 from clip_rl_training.synthetic.stereo import BASELINE_MM, camera_of
 
 
@@ -198,66 +192,17 @@ def _right_item(item: Item) -> Item:
     return dataclasses.replace(item, image=beside(item.image), masks=tuple(map(beside, item.masks)))
 
 
-_Eye = Literal["only", "left", "right"]
-
-
-class SyntheticSource:
-    """A synthetic operation as one eye sees it."""
-
-    def __init__(
-        self, config: SceneConfig, seed: int, frames: int, space: str, *, eye: _Eye = "only", workers: int = 1
-    ) -> None:
-        """Draw it; the other arguments as of `SyntheticOperation`.
-
-        Args:
-            config: as there.
-            seed: as there.
-            frames: as there.
-            space: label space of the labels, a key of `_LABELS`.
-            eye: whose frames; those of the left one of two tell where instruments are, and take twice as long.
-            workers: processes.
-        """
-        self.problems: list[str] = []
-        self.left_out: list[LeftOut] = []
-        self._render = functools.partial(_render, config, seed, frames, eye, space)
-        self._frames, self._workers = frames, workers
-        rate, size = config.rate, (config.height, config.width)
-        self._info = SourceInfo("folder", Path("synthetic"), frames, rate, size, load_label_space(space))
-
-    @property
-    def info(self) -> SourceInfo:
-        """What this source is."""
-        return self._info
-
-    def __iter__(self) -> Iterator[Frame]:
-        for index, (rgb, labels, tags) in enumerate(run_jobs(self._render, range(self._frames), self._workers)):
-            stamp = round(index * 1e9 / self._info.rate_hz)
-            yield Frame(rgb, stamp, f"synthetic#{index}", labels, index=index, tags=tags)
-
-    def sha256(self) -> str:
-        """Made, not read: there is no file to hash."""
-        raise SourceError("a synthetic operation has no files")
-
-
-def _render(
-    config: SceneConfig, seed: int, frames: int, eye: _Eye, space: str, index: int
-) -> tuple[ByteArray, ByteArray, TagTruth]:
-    operation = operation_of(config, seed, frames)
-    frame = operation.right_frame(index) if eye == "right" else operation.frame(index)
-    places = operation.space_of(frame, operation.right_frame(index)) if eye == "left" else None
-    return frame.rgb, labels_in(frame, space), tag_truth_of(frame, places)
-
-
 def _synthetic(scenes: Scenes, rate: float, *, stereo: bool) -> BagInput:
     width, height = scenes.size
     frames = max(1, round(scenes.seconds * rate))
     config = showcase(height, width, rate)
-    make = (config, scenes.seed, frames, scenes.label_space)
-    left = SyntheticSource(*make, eye="left" if stereo else "only", workers=scenes.workers)
+    count = 2 if stereo else 1
+    eyes = RenderedEyes(config, scenes.seed, frames, scenes.label_space, eyes=count, workers=scenes.workers)
+    left = SyntheticSource(eyes)
     cameras = (camera_of(width, height),)
     if not stereo:
         return BagInput("synthetic", left, left.info.label_space, cameras=cameras)
-    right = SyntheticSource(*make, eye="right", workers=scenes.workers)
+    right = SyntheticSource(eyes, 1)
     other = camera_of(width, height, BASELINE_MM)
     moved = SyntheticOperation(config, scenes.seed, frames).right.moved
     other = dataclasses.replace(other, k=_moved(other.k, moved), p=_moved(other.p, moved))
