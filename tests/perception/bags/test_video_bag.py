@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from clip_rl_perception.bags.bag_info import describe, inspect_bag
 from clip_rl_perception.bags.bag_writer import BagError, BagWriter
+from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.messages import message_types
+from clip_rl_perception.messages.image_messages import image
+from clip_rl_perception.pictures.packet_encoder import EncodedPacket
 from clip_rl_perception.sources.bag_reader import BagReader
 from clip_rl_perception.sources.bag_source import BagSource
 from rosbags.rosbag2 import StoragePlugin, Writer
@@ -22,6 +26,15 @@ START_NS = 1_700_000_000_000_000_000
 
 def stamp(index: int) -> int:
     return START_NS + index * STEP_NS
+
+
+def message_of(packet: EncodedPacket, stamp_ns: int, size: tuple[int, int] = SIZE) -> Any:
+    return message_types.BAG_TYPES.make(
+        message_types.FFMPEG_PACKET,
+        header=message_types.header(stamp_ns, "eye"),
+        **{"width": size[0], "height": size[1], "encoding": "libx264", "pts": packet.pts},
+        **{"flags": int(packet.key), "is_bigendian": False, "data": np.frombuffer(packet.data, np.uint8)},
+    )
 
 
 def write(path: Path, codec: str, *, lost: tuple[int, ...]) -> None:
@@ -68,12 +81,7 @@ def test_pictures_of_b_frames_carry_their_own_stamps(tmp_path: Path) -> None:
     pictures = moving_pictures(12)
     with BagWriter(tmp_path / "bag") as bag:
         for place, packet in enumerate(packets_of("h264", pictures, b_frames=2)):
-            message = message_types.BAG_TYPES.make(
-                message_types.FFMPEG_PACKET,
-                header=message_types.header(stamp(packet.pts), "eye"),
-                **{"width": SIZE[0], "height": SIZE[1], "encoding": "libx264", "pts": packet.pts},
-                **{"flags": int(packet.key), "is_bigendian": False, "data": np.frombuffer(packet.data, np.uint8)},
-            )
+            message = message_of(packet, stamp(packet.pts))
             bag.write_message(f"{TOPIC}/ffmpeg", message_types.FFMPEG_PACKET, message, stamp(place) + STEP_NS)
     frames = list(BagSource(tmp_path / "bag"))
     assert [frame.stamp_ns for frame in frames] == [stamp(index) for index in range(12)]
@@ -86,6 +94,46 @@ def test_info_tells_size_coding_and_what_has_no_picture(tmp_path: Path) -> None:
     write(tmp_path / "bag", "hevc", lost=(3,))
     text = describe(inspect_bag(tmp_path / "bag"))
     assert "hevc" in text and f"{SIZE[0]}x{SIZE[1]}" in text and "no picture until the next key frame" in text
+
+
+@pytest.mark.parametrize("topic", ["/perception/overlay", "/endoscope/labels"])
+def test_info_takes_video_of_outputs_and_labels(tmp_path: Path, topic: str) -> None:
+    pictures = moving_pictures(4)
+    with BagWriter(tmp_path / "bag") as bag:
+        for index, picture in enumerate(pictures):
+            bag.write_image(picture, stamp(index), topic=TOPIC, encoding="jpeg")
+            bag.write_image(picture, stamp(index), topic=topic, encoding="h264")
+    info = inspect_bag(tmp_path / "bag")
+    (about,) = [found for found in info.topics if found["name"] == f"{topic}/ffmpeg"]
+    if topic.endswith("labels"):
+        assert any("encoding is h264; expected mono8" in line for line in info.problems), info.problems
+    else:
+        assert about["encodings"] == {"h264": 4}
+        assert about["sizes"] == {f"{SIZE[0]}x{SIZE[1]}": 4} and not info.problems
+
+
+def test_a_label_waits_for_a_picture_that_the_decoder_holds_back(tmp_path: Path) -> None:
+    """At 1 Hz a picture that needs two later packets comes after its label would have been forgotten."""
+    packets = packets_of("h264", moving_pictures(9), b_frames=2)
+    space, second = load_label_space("binary"), 1_000_000_000
+    with BagWriter(tmp_path / "bag") as bag:
+        bag.write_label_space(space, START_NS, topic="/endoscope/labels")
+        for place, packet in enumerate(packets):
+            own = START_NS + packet.pts * second
+            message = message_of(packet, own)
+            bag.write_message(f"{TOPIC}/ffmpeg", message_types.FFMPEG_PACKET, message, START_NS + place * second)
+            labels = np.full((SIZE[1], SIZE[0]), packet.pts % 2, np.uint8)
+            header = message_types.header(own, "eye")
+            bag.write_message(
+                "/endoscope/labels", message_types.IMAGE, image(header, labels), START_NS + place * second + 1
+            )
+    source = BagSource(tmp_path / "bag")
+    frames = list(source)
+    assert [frame.stamp_ns for frame in frames] == [START_NS + index * second for index in range(9)]
+    for index, frame in enumerate(frames):
+        assert frame.labels is not None, f"frame {index} has lost its label"
+        assert (frame.labels == index % 2).all()
+    assert source.problems == []
 
 
 def test_odd_sizes_are_refused_by_name(tmp_path: Path) -> None:

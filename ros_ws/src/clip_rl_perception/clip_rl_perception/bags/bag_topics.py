@@ -74,7 +74,8 @@ def read_content(reader: BagReader) -> BagContent:
         ):
             topic = topics[connection.topic]
             topic.times.append(time)
-            if topic.kind == "image" and connection.msgtype in message_types.PACKETS and not topic.left_out:
+            video = topic.kind in ("image", "output") and connection.msgtype in message_types.PACKETS
+            if video and not topic.left_out:
                 if topic.name not in videos:
                     videos[topic.name] = PacketDecoder()
                 _look_at_packet(reader, topic, connection.msgtype, data, time, videos[topic.name])
