@@ -107,6 +107,8 @@ class BagSource:
     def __iter__(self) -> Iterator[Frame]:
         self.problems, self.left_out, self._run = list(self._opening_problems), [], []
         waiting: collections.deque[StoredMessage] = collections.deque()
+        held: dict[int, StoredMessage] = {}
+        """Taken, without an outcome yet: packets whose pictures come later."""
         labels = LabelQueue()
         index, last = 0, 0
         with BagReader(self._path) as reader:
@@ -127,10 +129,14 @@ class BagSource:
                         waiting.append(StoredMessage(index, recorded, stamp, data))
                         index += 1
                     while waiting and self._ready(waiting[0], labels, tags, recorded):
-                        for picture in _pictures(pictures, reader, self._topic, waiting.popleft()):
+                        message = waiting.popleft()
+                        held[message.index] = message
+                        for picture in _pictures(pictures, reader, self._topic, message):
+                            held.pop(picture.tag.index, None)
                             yield from self._frame(picture, labels, tags, reader)
-                    labels.forget(recorded - LABEL_WAIT_NS)
-                    tags.forget(recorded - LABEL_WAIT_NS)
+                    oldest = min((message.time for message in held.values()), default=recorded)
+                    labels.forget(min(oldest, recorded) - LABEL_WAIT_NS)
+                    tags.forget(min(oldest, recorded) - LABEL_WAIT_NS)
             except SourceError as error:
                 self.problems.append(
                     f"{self._path}: {self._topic}: reading ended early, after {index} images at {last / 1e9:.3f} s: "
