@@ -112,6 +112,18 @@ def test_info_takes_video_of_outputs_and_labels(tmp_path: Path, topic: str) -> N
         assert about["sizes"] == {f"{SIZE[0]}x{SIZE[1]}": 4} and not info.problems
 
 
+def test_packets_that_lie_about_their_size_are_told(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag") as bag:
+        for packet in packets_of("h264", moving_pictures(6)):
+            size = (320, 96) if packet.pts in (2, 3) else SIZE
+            message = message_of(packet, stamp(packet.pts), size)
+            bag.write_message(f"{TOPIC}/ffmpeg", message_types.FFMPEG_PACKET, message, stamp(packet.pts))
+    told = "the packet says 320x96, its picture is 160x96"
+    assert [frame.doubt for frame in BagSource(tmp_path / "bag")] == ["", "", told, told, "", ""]
+    (problem,) = inspect_bag(tmp_path / "bag").problems
+    assert problem == f"{TOPIC}/ffmpeg at {stamp(2) / 1e9:.3f} s: 2 doubtful pictures, of the first: {told}"
+
+
 def test_a_label_waits_for_a_picture_that_the_decoder_holds_back(tmp_path: Path) -> None:
     """At 1 Hz a picture that needs two later packets comes after its label would have been forgotten."""
     packets = packets_of("h264", moving_pictures(9), b_frames=2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import types
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.pictures.packet_decoder import Outcome, PacketDecoder
+from clip_rl_perception.pictures.packet_decoder import AfterLoss, Outcome, PacketDecoder
 
 STREAMS: dict[str, tuple[str, dict[str, str]]] = {
     "h264": ("libx264", {"tune": "zerolatency"}),
@@ -59,9 +60,16 @@ def stream(kind: str) -> tuple[Message, ...]:
     return tuple(Message(bytes(packet), codec, int(packet.pts), int(packet.is_keyframe)) for packet in coded)
 
 
-def decoded(sent: Sequence[Message]) -> list[Outcome[Message]]:
-    decoder: PacketDecoder[Message] = PacketDecoder()
-    outcomes = [outcome for message in sent for outcome in decoder.decode(message, message)]
+def without_number(message: Message) -> Any:
+    return types.SimpleNamespace(data=message.data, encoding=message.encoding, flags=message.flags)
+
+
+def decoded(
+    sent: Sequence[Message], after_loss: AfterLoss = "wait", *, numbered: bool = True
+) -> list[Outcome[Message]]:
+    decoder: PacketDecoder[Message] = PacketDecoder(after_loss)
+    given = [message if numbered else without_number(message) for message in sent]
+    outcomes = [outcome for it, tag in zip(given, sent, strict=True) for outcome in decoder.decode(it, tag)]
     outcomes += decoder.finish()
     assert sorted(id(outcome.tag) for outcome in outcomes) == sorted(map(id, sent)), "every packet is answered once"
     assert all(outcome.picture is not None or outcome.reason for outcome in outcomes)
@@ -73,10 +81,10 @@ def whole(kind: str) -> dict[int, ByteArray]:
     return {outcome.tag.pts: outcome.picture.to_rgb() for outcome in decoded(stream(kind)) if outcome.picture}
 
 
-def shown(kind: str, sent: Sequence[Message]) -> list[int]:
+def shown(kind: str, sent: Sequence[Message], *, numbered: bool = True) -> list[int]:
     """Pts of the pictures that come, in this order, each of them that of the whole stream to the last bit."""
     found = []
-    for outcome in decoded(sent):
+    for outcome in decoded(sent, numbered=numbered):
         if outcome.picture is not None:
             assert np.array_equal(outcome.picture.to_rgb(), whole(kind)[outcome.tag.pts]), (
                 f"{outcome.tag.pts} is smeared"
@@ -97,18 +105,29 @@ def test_all_is_there_where_nothing_is_lost(kind: str) -> None:
     )
 
 
+@pytest.mark.parametrize("numbered", [True, False])
 @pytest.mark.parametrize("kind", STREAMS)
-def test_whichever_packet_is_lost(kind: str) -> None:
+def test_whichever_packet_is_lost(kind: str, numbered: bool) -> None:
     sent = stream(kind)
     keys = [place for place, message in enumerate(sent) if message.flags]
     for lost in range(1, len(sent)):
-        found = shown(kind, [*sent[:lost], *sent[lost + 1 :]])
+        found = shown(kind, [*sent[:lost], *sent[lost + 1 :]], numbered=numbered)
         before = {message.pts for message in sent if message.pts < min(later.pts for later in sent[lost:])}
         assert before <= set(found), f"without {lost}: what was whole before comes"
         following = [sent[key].pts for key in keys if key > lost]
         if following:
             after = {message.pts for message in sent if message.pts >= following[0]}
             assert after <= set(found), f"without {lost}: all comes from the next key frame on"
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+def test_smeared_pictures_that_are_asked_for_are_told_whenever_they_come(kind: str) -> None:
+    sent = stream(kind)
+    for lost in range(1, len(sent)):
+        for outcome in decoded([*sent[:lost], *sent[lost + 1 :]], "show"):
+            if outcome.picture is None or np.array_equal(outcome.picture.to_rgb(), whole(kind)[outcome.tag.pts]):
+                continue
+            assert "may be smeared" in outcome.picture.doubt, f"{outcome.tag.pts} without {lost}"
 
 
 @pytest.mark.parametrize("kind", STREAMS)

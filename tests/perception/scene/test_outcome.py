@@ -43,3 +43,9 @@ def test_the_most_forbidding_wins_and_its_reason_comes_first(
     assert (text == "") == (expected is Validity.OK)
     positions = [text.index(phrase) for phrase in phrases]
     assert positions == sorted(positions)
+
+
+def test_what_is_known_against_the_picture_degrades() -> None:
+    told = {"age_ms": 0.0, "max_age_ms": 0.0, "doubt": "smeared"}
+    assert conclude(Validity.OK, "", GOOD, **told) == (Validity.DEGRADED, "smeared")
+    assert conclude(Validity.OUT_OF_BODY, "pipeline", GOOD, **told) == (Validity.OUT_OF_BODY, "pipeline; smeared")

@@ -315,7 +315,9 @@ class StreamRunner:
             scene, _ = self.process(frame.rgb, frame.stamp_ns, want_confidence=want_confidence)
         except Exception as error:
             return Processed(None, Validity.INVALID_INPUT, failure(error), verdict.reset)
-        validity, reason = conclude(scene.validity, scene.reason, verdict, age_ms=0.0, max_age_ms=0.0)
+        validity, reason = conclude(
+            scene.validity, scene.reason, verdict, age_ms=0.0, max_age_ms=0.0, doubt=frame.doubt
+        )
         return Processed(scene, validity, reason, verdict.reset)
 
 

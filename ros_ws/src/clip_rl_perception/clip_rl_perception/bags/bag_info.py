@@ -140,6 +140,9 @@ def _problems(content: BagContent, rate_hz: float | None) -> Iterator[str]:
     end = max((topic.times[-1] for topic in content.topics.values() if topic.times), default=0)
     for topic in images:
         yield from _faults(topic, "left out")
+        if topic.doubts:
+            stamp, doubt = topic.doubts[0]
+            yield f"{topic.name} at {_at(stamp)}: {len(topic.doubts)} doubtful pictures, of the first: {doubt}"
         yield from _order(topic)
         yield from _timing(topic, rate_hz, end)
         yield from _mixed(topic)

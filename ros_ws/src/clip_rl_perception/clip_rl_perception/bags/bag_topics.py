@@ -43,6 +43,8 @@ class TopicContent:
     """Size by stamp."""
     faults: list[tuple[int, str]] = dataclasses.field(default_factory=list)
     """(stamp, what is wrong with the message)."""
+    doubts: list[tuple[int, str]] = dataclasses.field(default_factory=list)
+    """(stamp, why the picture may not be what was sent)."""
     classes: tuple[str, ...] | None = None
     """Of labels with a class list."""
 
@@ -138,6 +140,8 @@ def _note_pictures(topic: TopicContent, outcomes: list[Outcome[int]]) -> None:
         if outcome.picture is None:
             topic.faults.append((outcome.tag, outcome.reason))
             continue
+        if outcome.picture.doubt:
+            topic.doubts.append((outcome.tag, outcome.picture.doubt))
         height, width = outcome.picture.size
         topic.sizes[width, height] += 1
         topic.size_of[outcome.tag] = (width, height)

@@ -193,12 +193,10 @@ class FrameProcessor:
             publisher.publish(made)
         stages = {"decode": prepared.decode_ms, **scene.stage_ms, "publish": self._elapsed_ms() - begun}
         age_ms = self._age_ms(message)
+        doubt = message.doubt if isinstance(message, PacketFrame) else ""
         validity, reason = conclude(
-            scene.validity, scene.reason, verdict, age_ms=age_ms, max_age_ms=parameters.max_age_ms
+            scene.validity, scene.reason, verdict, age_ms=age_ms, max_age_ms=parameters.max_age_ms, doubt=doubt
         )
-        if isinstance(message, PacketFrame) and message.doubt:
-            reason = "; ".join(filter(None, [reason, f"the picture may be smeared: {message.doubt}"]))
-            validity = Validity.DEGRADED if validity == Validity.OK else validity
         self._counter.add(processed=1)
         said = Status(validity, reason, scene.novelty, stages, age_ms, scene.basis)
         self._report(header, said, age_ms)

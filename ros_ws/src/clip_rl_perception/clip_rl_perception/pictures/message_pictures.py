@@ -34,6 +34,8 @@ class MessagePicture(Generic[Tag]):
     """The bytes of the file that the message holds."""
     encoding: str = ""
     frame_id: str = ""
+    doubt: str = ""
+    """Why the picture may not be what was sent; empty: nothing is known against it."""
 
 
 class MessagePictures(Generic[Tag]):
@@ -88,6 +90,7 @@ def _of(outcome: Outcome[tuple[Tag, Any]]) -> MessagePicture[Tag]:
         decode_ms=picture.decode_ms + (time.perf_counter() - begun) * 1e3,
         encoding=coding_of(message),
         frame_id=str(message.header.frame_id if hasattr(message, "header") else message.frame_id),
+        doubt=picture.doubt,
     )
 
 

@@ -42,7 +42,7 @@ class VideoPicture:
     def __init__(self, frame: Any, *, doubt: str, decode_ms: float) -> None:
         self._frame = frame
         self.doubt = doubt
-        """Why it may be smeared; empty: nothing is known against it."""
+        """Why it may not be what was sent; empty: nothing is known against it."""
         self.decode_ms = decode_ms
         """Time that the decoder took for the packet that brought it out, ms."""
 
@@ -70,6 +70,17 @@ class Outcome(Generic[Tag]):
     """Why there is no picture."""
 
 
+@dataclasses.dataclass(frozen=True)
+class _Given(Generic[Tag]):
+    """A packet in the decoder."""
+
+    tag: Tag
+    size: tuple[int, int] | None
+    """(width, height) that its message tells."""
+    doubt: str
+    """Why its picture may be smeared."""
+
+
 class PacketDecoder(Generic[Tag]):
     """Decodes one stream; one thread at a time.
 
@@ -93,11 +104,15 @@ class PacketDecoder(Generic[Tag]):
         self._name = ""
         self._count = 0
         """Packets given to the decoder; its pts for them."""
-        self._pending: dict[int, Tag] = {}
+        self._pending: dict[int, _Given[Tag]] = {}
         self._waiting = "no key frame has come yet"
         """Why pictures wait for a key frame; empty: they do not."""
         self._doubt = ""
-        """Why pictures may be smeared, when they are shown all the same."""
+        """Why pictures of the packets that come may be smeared, when they are shown all the same."""
+        self._healing = (0, "")
+        """The key frame that ends a doubt, and the doubt: pictures shown before its own may lean on smeared ones."""
+        self._size: tuple[int, int] | None = None
+        """(width, height) that the last message told."""
         self._frame_numbers = H264FrameNumbers()
         self._number: int | None = None
         self._steady = 0
@@ -117,16 +132,29 @@ class PacketDecoder(Generic[Tag]):
         made: list[Outcome[Tag]] = []
         if packet.codec != self._name:
             made += self._begin(packet.codec)
+        resized = self._resized(packet)
         gap = self._gap(packet)
+        gap = resized or gap if gap else ""
         if gap and not packet.key:
             made += self.lost(gap)
         if packet.key:
             if gap:
                 made += self._drain()
+            if self._doubt:
+                self._healing = self._count + 1, self._doubt
             self._waiting = self._doubt = ""
         if self._waiting:
             return [*made, Outcome(tag, None, f"{self._waiting}: no picture until the next key frame")]
-        return made + self._feed(packet, tag)
+        return made + self._feed(packet, tag, resized)
+
+    def abandon(self, reason: str, tag: Tag) -> list[Outcome[Tag]]:
+        """Begin anew at a key frame after a fault in decoding; the outcomes of all that was given, `tag` too."""
+        tags = [given.tag for given in self._pending.values() if given.tag is not tag]
+        self._pending.clear()
+        self._codec, self._name, self._size, self._healing = None, "", None, (0, "")
+        self._waiting, self._doubt = reason, ""
+        self._restart()
+        return [Outcome(other, None, f"{reason}: no picture until the next key frame") for other in (*tags, tag)]
 
     def finish(self) -> list[Outcome[Tag]]:
         """The stream has ended: what is still to come."""
@@ -157,10 +185,17 @@ class PacketDecoder(Generic[Tag]):
             self._steady = self._steady + 1 if step == 1 else 0
         return "a packet was lost" if missing else ""
 
-    def _feed(self, packet: VideoPacket, tag: Tag) -> list[Outcome[Tag]]:
+    def _resized(self, packet: VideoPacket) -> str:
+        """What no decoder can follow, in words; empty: the size is told as before, or a key frame begins with it."""
+        before, self._size = self._size, packet.size or self._size
+        if packet.key or before is None or packet.size in (None, before):
+            return ""
+        return f"the size changes from {_by(before)} to {_by(packet.size or before)} without a key frame"
+
+    def _feed(self, packet: VideoPacket, tag: Tag, resized: str) -> list[Outcome[Tag]]:
         self._count += 1
         number = self._count
-        self._pending[number] = tag
+        self._pending[number] = _Given(tag, packet.size, self._doubt)
         given = self._av.Packet(packet.data)
         given.pts = number
         begun, complaint, frames = time.perf_counter(), "", []
@@ -176,15 +211,18 @@ class PacketDecoder(Generic[Tag]):
             complaint = "parts of the picture are missing"
         if not complaint:
             return self._outcomes(frames, decode_ms) + self._overdue()
-        reason = f"a damaged packet, or one was lost ({complaint})"
+        reason = resized or f"a damaged packet, or one was lost ({complaint})"
+        # Whatever was given after the first bad one may refer to it, though it comes out before.
+        bad = min([number, *(int(frame.pts) for frame in frames if frame.is_corrupt)])
         if self._after_loss == "show":
             self._doubt = reason
+            for place in [place for place in self._pending if place >= bad]:
+                self._pending[place] = dataclasses.replace(self._pending[place], doubt=reason)
             return self._outcomes(frames, decode_ms) + self._overdue()
-        bad = {number, *(int(frame.pts) for frame in frames if frame.is_corrupt)}
-        good = self._outcomes([frame for frame in frames if frame.pts < min(bad)], decode_ms)
+        good = self._outcomes([frame for frame in frames if frame.pts < bad], decode_ms)
         return good + self._broken(reason, bad)
 
-    def _broken(self, reason: str, bad: set[int] | None = None) -> list[Outcome[Tag]]:
+    def _broken(self, reason: str, bad: int | None = None) -> list[Outcome[Tag]]:
         if self._after_loss == "show":
             self._doubt = reason
             return []
@@ -192,35 +230,52 @@ class PacketDecoder(Generic[Tag]):
         self._steady = 0
         return self._drain(bad)
 
-    def _drain(self, bad: set[int] | None = None) -> list[Outcome[Tag]]:
-        """Take out what the decoder holds; of `bad` packets there is no picture. The next packet begins anew."""
+    def _drain(self, bad: int | None = None) -> list[Outcome[Tag]]:
+        """Take out what the decoder holds; from packet `bad` on there is no picture. The next packet begins anew."""
         frames: list[Any] = []
         with _complaints(self._av), contextlib.suppress(self._av.error.FFmpegError):
             if self._codec is not None:
                 frames = self._codec.decode(None)
         if self._codec is not None:
             self._codec.flush_buffers()
-        made = self._outcomes([frame for frame in frames if not frame.is_corrupt and frame.pts not in (bad or ())], 0.0)
+        whole = [frame for frame in frames if not frame.is_corrupt and (bad is None or frame.pts < bad)]
+        made = self._outcomes(whole, 0.0)
         reason = (
             f"{self._waiting}: no picture until the next key frame"
             if self._waiting
             else "the decoder gives no picture of it"
         )
-        made += [Outcome(tag, None, reason) for tag in self._pending.values()]
+        made += [Outcome(given.tag, None, reason) for given in self._pending.values()]
         self._pending.clear()
+        self._healing = 0, ""
         self._frame_numbers.restart()
         return made
 
     def _outcomes(self, frames: list[Any], decode_ms: float) -> list[Outcome[Tag]]:
-        return [
-            Outcome(self._pending.pop(int(frame.pts)), VideoPicture(frame, doubt=self._doubt, decode_ms=decode_ms))
-            for frame in frames
-            if frame.pts in self._pending
-        ]
+        made: list[Outcome[Tag]] = []
+        for frame in frames:
+            given = self._pending.pop(frame.pts, None)
+            if given is None:
+                continue
+            key, doubt = self._healing
+            if frame.pts == key:
+                self._healing = 0, ""
+            smeared = given.doubt or (doubt if 0 < key < frame.pts else "")
+            doubts = [f"the picture may be smeared: {smeared}"] if smeared else []
+            if given.size is not None and given.size != (frame.width, frame.height):
+                doubts.append(f"the packet says {_by(given.size)}, its picture is {_by((frame.width, frame.height))}")
+            made.append(Outcome(given.tag, VideoPicture(frame, doubt="; ".join(doubts), decode_ms=decode_ms)))
+        return made
 
     def _overdue(self) -> list[Outcome[Tag]]:
         late = [number for number in self._pending if number <= self._count - MOST_HELD]
-        return [Outcome(self._pending.pop(number), None, "the decoder gives no picture of it") for number in late]
+        if self._healing[0] in late:
+            self._healing = 0, ""
+        return [Outcome(self._pending.pop(number).tag, None, "the decoder gives no picture of it") for number in late]
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
 
 
 _LISTENING = threading.Lock()

@@ -34,6 +34,8 @@ class VideoPacket:
     """A decoder can begin here."""
     number: int | None
     """The packet's `pts`; None where the message has none."""
+    size: tuple[int, int] | None
+    """(width, height) that the message tells, px; None where it tells none."""
 
 
 def is_packet(message: Any) -> bool:
@@ -61,7 +63,8 @@ def packet_of(message: Any) -> VideoPacket:
         raise ImageError(f"video packet of {len(data)} bytes is no Annex B stream of {codec}: no start code")
     flagged = bool(int(getattr(message, "flags", 0)) & KEY_FLAG)
     number = int(message.pts) if hasattr(message, "pts") else None
-    return VideoPacket(codec, data, tuple(units), _is_key(codec, units, flagged), number)
+    size = int(getattr(message, "width", 0)), int(getattr(message, "height", 0))
+    return VideoPacket(codec, data, tuple(units), _is_key(codec, units, flagged), number, size if all(size) else None)
 
 
 def _is_key(codec: str, units: list[bytes], flagged: bool) -> bool:

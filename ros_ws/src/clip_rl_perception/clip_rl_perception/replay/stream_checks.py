@@ -29,11 +29,10 @@ class StreamCheck:
         """Appearance at the next frame; returns what is unusual about it, a line each."""
         before, self._previous = self._previous, frame
         self.last_ns = max(self.last_ns, frame.stamp_ns)
+        found = [frame.doubt] if frame.doubt != (before.doubt if before is not None else "") and frame.doubt else []
         if before is None:
-            return (
-                [] if frame.stamped else [f"{self._place} at {_s(frame)}: header stamps are zero; bag times are used"]
-            )
-        found = []
+            found += [] if frame.stamped else ["header stamps are zero; bag times are used"]
+            return [f"{self._place} at {_s(frame)}: {text}" for text in found]
         step = frame.stamp_ns - before.stamp_ns
         if step == 0:
             found.append(f"stamp repeats that of image {before.index}; both are evaluated, degraded")

@@ -19,7 +19,7 @@ DAY_MS = 86_400_000.0
 
 
 def conclude(
-    validity: Validity, reason: str, verdict: StampVerdict, *, age_ms: float, max_age_ms: float
+    validity: Validity, reason: str, verdict: StampVerdict, *, age_ms: float, max_age_ms: float, doubt: str = ""
 ) -> tuple[Validity, str]:
     """Validity and reason of a processed frame.
 
@@ -29,6 +29,7 @@ def conclude(
         verdict: what the stamp says; anything but GOOD degrades.
         age_ms: node clock minus header stamp, ms; without meaning when the stamp is unset.
         max_age_ms: above this the frame is STALE; 0: never.
+        doubt: what is known against the picture; anything degrades.
 
     Returns:
         The validity that forbids most, and all reasons joined, the decisive one first.
@@ -36,6 +37,8 @@ def conclude(
     findings = [(validity, reason)]
     if not verdict.good:
         findings.append((Validity.DEGRADED, verdict.reason))
+    if doubt:
+        findings.append((Validity.DEGRADED, doubt))
     if 0 < max_age_ms < age_ms and verdict.kind is not StampKind.UNSET:
         findings.append((Validity.STALE, _old(age_ms, max_age_ms)))
     findings.sort(key=lambda finding: -_RANK[finding[0]])

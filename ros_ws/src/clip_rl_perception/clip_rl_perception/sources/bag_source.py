@@ -207,6 +207,7 @@ class BagSource:
             encoding=picture.encoding,
             decode_ms=picture.decode_ms,
             tags=tag_truth,
+            doubt=picture.doubt,
         )
 
     def _leave_out(self, message: StoredMessage, reason: str) -> None:

@@ -53,6 +53,8 @@ class Frame:
     """From the stored bytes to `rgb`, ms."""
     tags: TagTruth | None = None
     """Which instruments it truly shows, where that is known; of the size of `rgb`."""
+    doubt: str = ""
+    """Why it may not be what was sent; empty: nothing is known against it."""
 
 
 @dataclasses.dataclass(frozen=True)
