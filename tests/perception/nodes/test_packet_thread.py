@@ -58,6 +58,40 @@ def test_each_packet_leads_to_its_frame() -> None:
     thread.put(sent[0])  # after the end: nobody decodes it, nobody waits
 
 
+def test_a_fault_in_decoding_is_answered_and_a_key_frame_begins_anew() -> None:
+    frames = Frames()
+    thread = PacketThread("wait", frames.take)
+    sent = messages(20)
+    del sent[10].data  # what no message lacks: an AttributeError, which is no ImageError
+    for message in sent:
+        thread.put(message)
+    got = frames.wait(20)
+    assert thread.alive
+    thread.stop()
+    assert thread.alive, "ended by whoever stopped it"
+    assert [frame.header for frame in got] == [message.header for message in sent]
+    assert "AttributeError" in got[10].outcome.reason
+    assert all("AttributeError" in got[index].outcome.reason for index in range(11, 16)), "what it held is not known"
+    assert all(frame.outcome.picture is not None for frame in [*got[:10], *got[16:]])
+
+
+def test_a_fault_of_whoever_takes_the_frames_neither_ends_it_nor_vanishes(capsys: pytest.CaptureFixture[str]) -> None:
+    frames = Frames()
+
+    def take(frame: PacketFrame) -> None:
+        frames.take(frame)
+        if frame.header == "header 3":
+            raise RuntimeError("no room")
+
+    thread = PacketThread("wait", take)
+    for message in messages(8):
+        thread.put(message)
+    got = frames.wait(8)
+    thread.stop()
+    assert all(frame.outcome.picture is not None for frame in got)
+    assert "RuntimeError: no room" in capsys.readouterr().err
+
+
 def test_what_waits_too_long_is_given_up_and_a_key_frame_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packet_thread, "MOST_WAITING", 5)
     frames = Frames(held=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import threading
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -37,7 +38,7 @@ class PacketFrame:
 
     @property
     def doubt(self) -> str:
-        """Why the picture may be smeared; empty: nothing is known against it."""
+        """Why the picture may not be what was sent; empty: nothing is known against it."""
         return self.outcome.picture.doubt if self.outcome.picture is not None else ""
 
     def to_rgb(self) -> ByteArray:
@@ -68,6 +69,11 @@ class PacketThread:
         self._thread = threading.Thread(target=self._run, name="clip_rl_packets", daemon=True)
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        """False when its thread has ended though nobody stopped it: then no packet is decoded any more."""
+        return not self._running or self._thread.is_alive()
+
     def put(self, packet: Any) -> None:
         """Hand over a FFMPEGPacket and return at once."""
         with self._arrived:
@@ -91,15 +97,15 @@ class PacketThread:
                 if not self._running:
                     return
                 packet, given_up, self._given_up = self._waiting.popleft(), self._given_up, []
-            if given_up:
-                self._hand_on(self._decoder.lost(TOO_FAST))
-                self._hand_on([Outcome(message, None, TOO_FAST) for message in given_up])
             try:
-                outcomes = self._decoder.decode(packet, packet)
+                lost = self._decoder.lost(TOO_FAST) if given_up else []
+                lost += [Outcome(message, None, TOO_FAST) for message in given_up]
+                outcomes = [*lost, *self._decoder.decode(packet, packet)]
             except Exception as error:  # a fault in decoding must neither end the thread nor pass in silence
-                outcomes = [Outcome(packet, None, f"{type(error).__name__}: {one_line(error)}")]
-            self._hand_on(outcomes)
-
-    def _hand_on(self, outcomes: list[Outcome[Any]]) -> None:
-        for outcome in outcomes:
-            self._submit(PacketFrame(outcome.tag.header, outcome))
+                outcomes = self._decoder.abandon(f"{type(error).__name__}: {one_line(error)}", packet)
+                outcomes = [*(Outcome(message, None, TOO_FAST) for message in given_up), *outcomes]
+            for outcome in outcomes:
+                try:
+                    self._submit(PacketFrame(outcome.tag.header, outcome))
+                except Exception:  # nor must one in what follows, and nobody else would tell of it
+                    traceback.print_exc()

@@ -311,7 +311,7 @@ class PerceptionNode(LifecycleNode):
 
     def _publish_diagnostics(self) -> None:
         model, worker, watchdog = self._model, self._worker, self._watchdog
-        source, camera_info = self._input, self._camera_info
+        source, camera_info, packets = self._input, self._camera_info, self._packets
         state = NodeState(
             lifecycle=self._phase,
             configure_error=self._configure_error,
@@ -328,7 +328,7 @@ class PerceptionNode(LifecycleNode):
             summary=self._health.summary(time.monotonic()),
             stalled_s=watchdog.stalled_for() if watchdog is not None else None,
             stall_timeout_s=self._settings.stall_timeout_s,
-            working=worker is None or worker.alive,
+            working=all(thread is None or thread.alive for thread in (worker, packets)),
             loss_warning=self._settings.loss_warning,
             status_deadline_s=self._settings.status_deadline_s,
             bond=self._supervision.bond,
