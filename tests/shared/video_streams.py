@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.messages import message_types
 from clip_rl_perception.pictures.packet_encoder import EncodedPacket, PacketEncoder
 
 SIZE = (160, 96)
@@ -34,6 +35,16 @@ def as_ffmpeg(packet: EncodedPacket, coding: str, /, **changed: Any) -> Any:
     said = {"encoding": coding, "width": SIZE[0], "height": SIZE[1]}
     return types.SimpleNamespace(
         **{**said, "pts": packet.pts, "flags": int(packet.key), "data": packet.data, **changed}
+    )
+
+
+def stored_packet(packet: EncodedPacket, stamp_ns: int, size: tuple[int, int] = SIZE) -> Any:
+    """FFMPEGPacket for a bag, of H.264."""
+    return message_types.BAG_TYPES.make(
+        message_types.FFMPEG_PACKET,
+        header=message_types.header(stamp_ns, "eye"),
+        **{"width": size[0], "height": size[1], "encoding": "libx264", "pts": packet.pts},
+        **{"flags": int(packet.key), "is_bigendian": False, "data": np.frombuffer(packet.data, np.uint8)},
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +11,11 @@ from clip_rl_perception.bags.bag_writer import BagError, BagWriter
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.messages import message_types
 from clip_rl_perception.messages.image_messages import image
-from clip_rl_perception.pictures.packet_encoder import EncodedPacket
 from clip_rl_perception.sources.bag_reader import BagReader
 from clip_rl_perception.sources.bag_source import BagSource
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
-from video_streams import SIZE, moving_pictures, packets_of
+from video_streams import SIZE, moving_pictures, packets_of, stored_packet
 
 TOPIC = "/endoscope/image_raw"
 STEP_NS = 40_000_000
@@ -26,15 +24,6 @@ START_NS = 1_700_000_000_000_000_000
 
 def stamp(index: int) -> int:
     return START_NS + index * STEP_NS
-
-
-def message_of(packet: EncodedPacket, stamp_ns: int, size: tuple[int, int] = SIZE) -> Any:
-    return message_types.BAG_TYPES.make(
-        message_types.FFMPEG_PACKET,
-        header=message_types.header(stamp_ns, "eye"),
-        **{"width": size[0], "height": size[1], "encoding": "libx264", "pts": packet.pts},
-        **{"flags": int(packet.key), "is_bigendian": False, "data": np.frombuffer(packet.data, np.uint8)},
-    )
 
 
 def write(path: Path, codec: str, *, lost: tuple[int, ...]) -> None:
@@ -81,7 +70,7 @@ def test_pictures_of_b_frames_carry_their_own_stamps(tmp_path: Path) -> None:
     pictures = moving_pictures(12)
     with BagWriter(tmp_path / "bag") as bag:
         for place, packet in enumerate(packets_of("h264", pictures, b_frames=2)):
-            message = message_of(packet, stamp(packet.pts))
+            message = stored_packet(packet, stamp(packet.pts))
             bag.write_message(f"{TOPIC}/ffmpeg", message_types.FFMPEG_PACKET, message, stamp(place) + STEP_NS)
     frames = list(BagSource(tmp_path / "bag"))
     assert [frame.stamp_ns for frame in frames] == [stamp(index) for index in range(12)]
@@ -116,7 +105,7 @@ def test_packets_that_lie_about_their_size_are_told(tmp_path: Path) -> None:
     with BagWriter(tmp_path / "bag") as bag:
         for packet in packets_of("h264", moving_pictures(6)):
             size = (320, 96) if packet.pts in (2, 3) else SIZE
-            message = message_of(packet, stamp(packet.pts), size)
+            message = stored_packet(packet, stamp(packet.pts), size)
             bag.write_message(f"{TOPIC}/ffmpeg", message_types.FFMPEG_PACKET, message, stamp(packet.pts))
     told = "the packet says 320x96, its picture is 160x96"
     assert [frame.doubt for frame in BagSource(tmp_path / "bag")] == ["", "", told, told, "", ""]
@@ -132,7 +121,7 @@ def test_a_label_waits_for_a_picture_that_the_decoder_holds_back(tmp_path: Path)
         bag.write_label_space(space, START_NS, topic="/endoscope/labels")
         for place, packet in enumerate(packets):
             own = START_NS + packet.pts * second
-            message = message_of(packet, own)
+            message = stored_packet(packet, own)
             bag.write_message(f"{TOPIC}/ffmpeg", message_types.FFMPEG_PACKET, message, START_NS + place * second)
             labels = np.full((SIZE[1], SIZE[0]), packet.pts % 2, np.uint8)
             header = message_types.header(own, "eye")

@@ -90,6 +90,11 @@ def test_fixed_pace_ignores_stamps() -> None:
     assert due(Pace(10.0, fixed=True), 0, 1, 500) == [0.0, 0.1, 0.2]
 
 
+def test_b_frames_are_due_with_the_picture_that_they_lean_on() -> None:
+    assert due(Pace(25.0, video=True), 1000, 1120, 1040, 1080, 1240, 1160) == [0.0, 0.12, 0.12, 0.12, 0.24, 0.24]
+    assert due(Pace(25.0, video=True), 1000, 1000, 1040) == [0.0, 0.04, 0.08], "repeated stamps are no B-frames"
+
+
 @pytest.mark.parametrize("arguments", [{"rate_hz": 0.0}, {"rate_hz": 25.0, "speed": 0.0}])
 def test_impossible_pace(arguments: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must be above 0"):

@@ -14,6 +14,7 @@ import numpy as np
 from clip_rl_perception.messages import message_types
 from clip_rl_perception.messages.image_messages import compressed_image, image, jpeg
 from clip_rl_perception.pictures.compressed_format import mosaic_in
+from clip_rl_perception.pictures.packet_decoder import PacketDecoder
 from clip_rl_perception.ros.ros_types import ROS_TYPES, ros_type
 from clip_rl_perception.sources.bag_reader import BagReader
 from clip_rl_perception.sources.frames import Frame, FrameSource, SourceError
@@ -34,6 +35,8 @@ class Outgoing:
     """A message whose stamp is still to be set, or bytes that are sent as they are."""
     size: int
     """Bytes."""
+    answer_ns: int | None = None
+    """Stamp of what a node answers when it has this message, ns; None: nothing, its picture comes with a later one."""
 
 
 def made_of(source: FrameSource, *, compressed: bool, encoding: str, frame_id: str) -> Iterator[Outgoing]:
@@ -49,24 +52,31 @@ def made_of(source: FrameSource, *, compressed: bool, encoding: str, frame_id: s
         header = message_types.header(0, frame_id, ROS_TYPES)
         message = compressed_message(header, frame) if compressed else raw_message(header, frame, encoding)
         place = frame.index if frame.index >= 0 else index
-        yield Outgoing(index, place, frame.stamp_ns, frame.name, message, len(message.data))
+        yield Outgoing(index, place, frame.stamp_ns, frame.name, message, len(message.data), frame.stamp_ns)
 
 
-def as_recorded(path: Path, topic: str, problems: list[str]) -> Iterator[Outgoing]:
+def as_recorded(path: Path, topic: str, problems: list[str], *, answers: bool = False) -> Iterator[Outgoing]:
     """The messages of a bag's image topic, undecoded: damaged ones too, as a camera would have sent them.
 
     A header stamp of zero is replaced by the time in the bag, as offline replay does; nothing else is touched. Where
-    the bag ends early a line is added to `problems`.
+    the bag ends early a line is added to `problems`. With `answers`, video is decoded to know what a node will answer.
     """
     with BagReader(path) as reader:
         connections = reader.topics[topic].connections
+        decoder: PacketDecoder[int] | None = None
+        if answers and reader.topics[topic].msgtype == message_types.FFMPEG_PACKET:
+            decoder = PacketDecoder()
         index = 0
         try:
             for index, (_, recorded, data) in enumerate(reader.messages(connections)):
                 stamp = message_types.stamp_in(data)
                 if not stamp:
                     data, stamp = _stamped(data, recorded), recorded
-                yield Outgoing(index, index, stamp, f"{topic}@{stamp}", bytes(data), len(data))
+                answer: int | None = stamp
+                if decoder is not None:
+                    outcomes = decoder.decode(reader.deserialize(data, message_types.FFMPEG_PACKET), stamp)
+                    answer = outcomes[-1].tag if outcomes else None  # of several, the node takes up the newest
+                yield Outgoing(index, index, stamp, f"{topic}@{stamp}", bytes(data), len(data), answer)
         except SourceError as error:
             problems.append(f"{path}: {topic}: reading ended early, after image {index}: {error}")
 

@@ -67,7 +67,9 @@ class PlayerNode(Node):
         super().__init__("player")
         self.source, self.outgoing = source, outgoing
         topic = {Image: "image", CompressedImage: "image/compressed"}.get(kind, "image/ffmpeg")
-        profile = PACKET_QOS if topic == "image/ffmpeg" else CAMERA_QOS
+        self.video = topic == "image/ffmpeg"
+        """Packets are sent, in the order of coding."""
+        profile = PACKET_QOS if self.video else CAMERA_QOS
         self.image_publisher = self.create_publisher(kind, transport_topic(self, topic), profile)
 
 
@@ -118,7 +120,7 @@ def _publish(
     stop: ShutdownSignals,
 ) -> tuple[int, int, float, int]:
     """Returns frames sent, how many of them late, by how much at worst (ms), and how many were not answered."""
-    pace = Pace(node.source.info.rate_hz, speed=arguments.speed, fixed=arguments.rate is not None)
+    pace = Pace(node.source.info.rate_hz, speed=arguments.speed, fixed=arguments.rate is not None, video=node.video)
     sent, late, worst_ms, unanswered = 0, 0, 0.0, 0
     start = time.monotonic() + LEAD_S
     for frame in frames:
@@ -157,7 +159,9 @@ def _publish(
         }
         stamps.write(json.dumps(row) + "\n")
         stamps.flush()
-        if answers is not None and not answers.wait(stamp, stop, arguments.answer_seconds):
+        # Stamps are the source's where packets are played, else this frame's own.
+        answer = frame.answer_ns if isinstance(frame.message, bytes) else stamp
+        if answers is not None and answer is not None and not answers.wait(answer, stop, arguments.answer_seconds):
             unanswered += 1
         if sent % 10 == 0:
             events.emit("progress", sent=sent)
@@ -230,7 +234,8 @@ def _outgoing(source: FrameSource, arguments: argparse.Namespace) -> tuple[Itera
     """What to send, and as which type."""
     if arguments.keep_stamps and source.info.kind == "bag":
         topic = source.info.topic
-        return as_recorded(arguments.source, topic, source.problems), type_of(arguments.source, topic)
+        sent = as_recorded(arguments.source, topic, source.problems, answers=arguments.lockstep)
+        return sent, type_of(arguments.source, topic)
     if arguments.transport == "ffmpeg":
         raise SourceError("video packets are only played of a bag, with --keep-stamps; others are raw or compressed")
     compressed = arguments.transport == "compressed"
