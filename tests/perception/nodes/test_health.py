@@ -95,11 +95,12 @@ def test_a_dead_camera_is_not_ok_and_has_no_nan() -> None:
 def test_missed_deadlines_count_in_the_window_and_since_activation() -> None:
     health = Health(window_s=10.0)
     health.begin(0.0)
-    health.late(1.0, 2)
-    health.late(8.0, 1)
+    assert health.late(1.0, 2), "news: told at once"
+    assert not health.late(8.0, 1), "known: told by the next report"
     assert (health.summary(9.0).late, health.summary(9.0).late_ever) == (3, 3)
     assert (health.summary(12.0).late, health.summary(19.0).late) == (1, 0)
     assert health.summary(19.0).late_ever == 3
+    assert health.late(19.0, 1), "news again"
     health.begin(20.0)
     assert (health.summary(20.0).late, health.summary(20.0).late_ever) == (0, 0)
 

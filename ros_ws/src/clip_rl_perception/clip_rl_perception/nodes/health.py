@@ -113,11 +113,14 @@ class Health:
             else:
                 self._pictures = self._pictures[0], now, self._pictures[2] + 1
 
-    def late(self, now: float, count: int) -> None:
-        """`status` missed so many deadlines."""
+    def late(self, now: float, count: int) -> bool:
+        """`status` missed so many deadlines; True where none was missed in the window before: that is news."""
         with self._lock:
+            self._prune(now)
+            news = not self._late
             self._late.append((now, count))
             self._late_ever += count
+            return news
 
     def published(self, now: float, validity: Validity, reason: str, total_ms: float, age_ms: float) -> None:
         """The status of one image was published; rejected images count too."""

@@ -296,8 +296,8 @@ class PerceptionNode(LifecycleNode):
         self._health.event(topic, text)
 
     def _on_late(self, count: int) -> None:
-        if self._phase == "active":  # DDS knows no lifecycle
-            self._health.late(time.monotonic(), count)
+        # DDS knows no lifecycle. A miss after a miss waits for the timer: deadlines may be missed many times a second.
+        if self._phase == "active" and self._health.late(time.monotonic(), count):
             self._publish_diagnostics()
 
     def _on_stalled(self, seconds: float) -> None:
