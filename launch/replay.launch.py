@@ -93,6 +93,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 def input_of(values: dict[str, str]) -> tuple[str, str]:
     """Image topic without that of its transport, and the transport; raises where there is nothing to play."""
     from clip_rl_perception.errors import ClipRlError
+    from clip_rl_perception.messages.transports import split_topic
     from clip_rl_perception.sources.bag_source import BagSource
 
     try:
@@ -103,8 +104,7 @@ def input_of(values: dict[str, str]) -> tuple[str, str]:
         raise RuntimeError(str(error)) from None
     except ValueError:
         raise RuntimeError(f"rate:={values['rate']} is not a number above 0") from None
-    base, _, last = topic.rpartition("/")
-    return (base, last) if last in ("compressed", "ffmpeg") else (topic, "raw")
+    return split_topic(topic)
 
 
 def perception(values: dict[str, str], topic: str, transport: str) -> IncludeLaunchDescription:

@@ -6,7 +6,7 @@ import ast
 import dataclasses
 from pathlib import Path
 
-from clip_rl_perception.messages import message_types
+from clip_rl_perception.messages import transports
 
 _QOS = {
     "reliable": "reliable, volatile, depth {}",
@@ -77,16 +77,10 @@ def subscribed(inputs: Path, camera_info: Path, bond: Path) -> list[Topic]:
     """Topics that the node subscribes to."""
     tree = parse(inputs)
     profiles = _profiles(tree)
-    (table,) = [
-        node.value for node in ast.walk(tree) if isinstance(node, ast.AnnAssign) and _name(node.target) == "TRANSPORTS"
-    ]
-    assert isinstance(table, ast.Dict)
     found = []
-    for entry in table.values:
-        assert isinstance(entry, ast.Tuple)
-        kind, topic, qos = entry.elts
-        known: str = getattr(message_types, _name(kind))
-        found.append(Topic(ast.literal_eval(topic), known.replace("/msg/", "/"), profiles[_name(qos)]))
+    for transport, known in transports.TRANSPORTS.items():
+        profile = profiles["PACKET_QOS" if transport == transports.FFMPEG else "IMAGE_QOS"]
+        found.append(Topic(transports.topic_of("image", transport), known.replace("/msg/", "/"), profile))
     tree = parse(camera_info)
     (call,) = _calls(tree, "create_subscription")
     (profile,) = _profiles(tree).values()

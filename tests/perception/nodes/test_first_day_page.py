@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from clip_rl_perception.messages.transports import RAW, TRANSPORTS, topic_of
 from clip_rl_perception.nodes.camera_search import nobody_publishes
 from clip_rl_perception.nodes.diagnostics import NodeState, check
 from clip_rl_perception.nodes.health import Health
@@ -20,8 +21,8 @@ NOW_NS = 1_795_933_612_000_000_000
 
 
 def absent(published: dict[str, set[str]], *, topic: str = TOPIC, confined: str = "") -> str:
-    transports = {"compressed": (f"{topic}/compressed", JPEG)}
-    return nobody_publishes(topic, IMAGE, published, transports=transports, domain=85, confined=confined)
+    topics = {name: topic_of(topic, name) for name in TRANSPORTS}
+    return nobody_publishes(topics, RAW, published, domain=85, confined=confined)
 
 
 def judged(lost: int = 0, replaced: int = 0, received: int = 100, unchanged: int = 0, **state: object) -> list[str]:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from clip_rl_perception.bags.bag_topics import BagContent, TopicContent, read_content
+from clip_rl_perception.messages.transports import base_topic
 from clip_rl_perception.sources.bag_files import is_storage, storage_files
 from clip_rl_perception.sources.bag_reader import BagReader
-from clip_rl_perception.sources.bag_truth import base_topic, labels_beside
+from clip_rl_perception.sources.bag_truth import labels_beside
 
 GAP = 2.5
 """A pause of more than so many median periods between two images is a gap."""

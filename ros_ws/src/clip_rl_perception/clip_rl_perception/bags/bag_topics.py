@@ -8,13 +8,14 @@ from typing import Any
 
 from clip_rl_perception.errors import ClipRlError, one_line
 from clip_rl_perception.messages import message_types
+from clip_rl_perception.messages.transports import base_topic
 from clip_rl_perception.pictures import encodings
 from clip_rl_perception.pictures.compressed_format import check_compressed_message
 from clip_rl_perception.pictures.packet_decoder import Outcome, PacketDecoder
 from clip_rl_perception.pictures.video_packets import coding_of
 from clip_rl_perception.sources.bag_reader import BagReader
 from clip_rl_perception.sources.bag_source import image_topics
-from clip_rl_perception.sources.bag_truth import StoredLabels, base_topic, class_list, is_label_topic
+from clip_rl_perception.sources.bag_truth import StoredLabels, class_list, is_label_topic
 from clip_rl_perception.sources.camera_model import CAMERA_INFO
 from clip_rl_perception.sources.frames import SourceError
 from clip_rl_perception.sources.streams import OUTPUT_TOPICS

@@ -37,6 +37,7 @@ from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.messages import image_messages, message_types
 from clip_rl_perception.messages.class_messages import class_list
+from clip_rl_perception.messages.transports import COMPRESSED, FFMPEG, topic_of
 from clip_rl_perception.metrics.tag_measures import TagTruth
 from clip_rl_perception.pictures.encodings import ENCODINGS, ImageError
 from clip_rl_perception.pictures.packet_encoder import ENCODERS, EncodedPacket, PacketEncoder
@@ -180,7 +181,7 @@ class BagWriter:
         """Write an image that is already a JPEG or PNG file's bytes, to `topic` + ``/compressed``."""
         header = message_types.header(stamp_ns, frame_id)
         message = image_messages.compressed_image(header, data, encoding, pixel_format=pixel_format)
-        self.write_message(f"{topic}/compressed", message_types.COMPRESSED_IMAGE, message, stamp_ns)
+        self.write_message(topic_of(topic, COMPRESSED), message_types.COMPRESSED_IMAGE, message, stamp_ns)
 
     def write_raw(
         self, pixels: ByteArray, encoding: str, stamp_ns: int, *, topic: str, frame_id: str = FRAME_ID
@@ -264,7 +265,7 @@ class BagWriter:
             is_bigendian=False,
             data=np.frombuffer(packet.data, np.uint8),
         )
-        self.write_message(f"{topic}/ffmpeg", message_types.FFMPEG_PACKET, message, stamp_ns)
+        self.write_message(topic_of(topic, FFMPEG), message_types.FFMPEG_PACKET, message, stamp_ns)
 
     def _write_video(self, rgb: ByteArray, stamp_ns: int, topic: str, frame_id: str, codec: str, quality: int) -> None:
         size = rgb.shape[1], rgb.shape[0]

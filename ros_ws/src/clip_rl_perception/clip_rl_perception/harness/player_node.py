@@ -32,6 +32,7 @@ from clip_rl_perception.harness.pacing import Pace
 from clip_rl_perception.harness.player_messages import Outgoing, as_recorded, made_of, type_of
 from clip_rl_perception.harness.sim_clock import SimClock
 from clip_rl_perception.harness.status_waiter import StatusWaiter
+from clip_rl_perception.messages.transports import COMPRESSED, FFMPEG, RAW, TRANSPORTS, topic_of
 from clip_rl_perception.ros.qos import reliable
 from clip_rl_perception.ros.shutdown import ShutdownSignals
 from clip_rl_perception.ros.spin import living
@@ -66,11 +67,11 @@ class PlayerNode(Node):
         """
         super().__init__("player")
         self.source, self.outgoing = source, outgoing
-        topic = {Image: "image", CompressedImage: "image/compressed"}.get(kind, "image/ffmpeg")
-        self.video = topic == "image/ffmpeg"
+        transport = {Image: RAW, CompressedImage: COMPRESSED}.get(kind, FFMPEG)
+        self.video = transport == FFMPEG
         """Packets are sent, in the order of coding."""
         profile = PACKET_QOS if self.video else CAMERA_QOS
-        self.image_publisher = self.create_publisher(kind, transport_topic(self, topic), profile)
+        self.image_publisher = self.create_publisher(kind, transport_topic(self, topic_of("image", transport)), profile)
 
 
 def play(node: PlayerNode, arguments: argparse.Namespace, stop: ShutdownSignals) -> int:
@@ -203,7 +204,7 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     result.add_argument("source", type=Path, help="video file, folder of images, or rosbag2")
     result.add_argument("--topic", help="image topic of a bag (the one with most images)")
-    result.add_argument("--transport", choices=("raw", "compressed", "ffmpeg"), default="raw")
+    result.add_argument("--transport", choices=tuple(TRANSPORTS), default=RAW)
     result.add_argument("--encoding", choices=("bgr8", "rgb8"), default="bgr8", help="of raw images")
     result.add_argument("--frame-id", default="endoscope_optical")
     result.add_argument("--rate", type=float, help="frames per second instead of the source's own")
@@ -236,9 +237,9 @@ def _outgoing(source: FrameSource, arguments: argparse.Namespace) -> tuple[Itera
         topic = source.info.topic
         sent = as_recorded(arguments.source, topic, source.problems, answers=arguments.lockstep)
         return sent, type_of(arguments.source, topic)
-    if arguments.transport == "ffmpeg":
+    if arguments.transport == FFMPEG:
         raise SourceError("video packets are only played of a bag, with --keep-stamps; others are raw or compressed")
-    compressed = arguments.transport == "compressed"
+    compressed = arguments.transport == COMPRESSED
     made = made_of(source, compressed=compressed, encoding=arguments.encoding, frame_id=arguments.frame_id)
     return made, CompressedImage if compressed else Image
 

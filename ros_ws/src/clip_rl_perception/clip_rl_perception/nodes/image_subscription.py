@@ -16,41 +16,34 @@ from rclpy.event_handler import (
     SubscriptionEventCallbacks,
 )
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, qos_policy_name_from_kind
+from rclpy.qos import qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.utilities import get_rmw_implementation_identifier
 
 from clip_rl_perception.errors import ClipRlError
-from clip_rl_perception.messages.message_types import COMPRESSED_IMAGE, FFMPEG_PACKET, IMAGE, stamp_of
+from clip_rl_perception.messages.message_types import stamp_of
+from clip_rl_perception.messages.transports import FFMPEG, RAW, TRANSPORTS, split_topic, topic_of
 from clip_rl_perception.nodes.camera_search import nobody_publishes
 from clip_rl_perception.nodes.image_losses import ImageLosses
 from clip_rl_perception.ros.late_events import ending_well
 from clip_rl_perception.ros.qos import best_effort
 from clip_rl_perception.ros.ros_types import ros_type
 from clip_rl_perception.ros.spin import shared_memory_fault
-from clip_rl_perception.ros.transport_topics import transport_topic, without_transport
+from clip_rl_perception.ros.transport_topics import transport_topic
 
-FFMPEG = "ffmpeg"
-"""The transport of packets of video."""
 REORDERED_NS = 1_000_000_000
 """Longest time that a packet's picture may lie before one that came already, ns: B-frames."""
 IMAGE_QOS = best_effort(1)
 """Only the newest image matters; a best-effort subscriber takes every publisher."""
 PACKET_QOS = best_effort(60)
 """Every packet matters: without one, there is no picture until the next key frame."""
-TRANSPORTS: dict[str, tuple[str, str, QoSProfile]] = {
-    "raw": (IMAGE, "image", IMAGE_QOS),
-    "compressed": (COMPRESSED_IMAGE, "image/compressed", IMAGE_QOS),
-    FFMPEG: (FFMPEG_PACKET, "image/ffmpeg", PACKET_QOS),
-}
-"""Message type, relative topic and quality of service by the parameter image_transport."""
 CONFINED = {"ROS_LOCALHOST_ONLY": ("1",), "ROS_AUTOMATIC_DISCOVERY_RANGE": ("LOCALHOST", "OFF")}
 """Variables that hide other machines, and by which values."""
 
 
 def input_topic(node: Node, transport: str) -> str:
     """Name after remapping of the images that a transport of `TRANSPORTS` brings."""
-    return str(node.resolve_topic_name(transport_topic(node, TRANSPORTS[transport][1])))
+    return str(node.resolve_topic_name(transport_topic(node, topic_of("image", transport))))
 
 
 def advice() -> str:
@@ -72,7 +65,7 @@ class TransportMissingError(ClipRlError):
 
 def message_class(transport: str) -> Any:
     """Rclpy's class of a transport's messages; raises `TransportMissingError` where its package is not installed."""
-    kind = TRANSPORTS[transport][0]
+    kind = TRANSPORTS[transport]
     try:
         return ros_type(kind)
     except ImportError as error:
@@ -121,9 +114,9 @@ class ImageInput:
         """Name after remapping."""
         subscription = node.create_subscription(
             message_class(transport),
-            transport_topic(node, TRANSPORTS[transport][1]),
+            transport_topic(node, topic_of("image", transport)),
             self._on_message,
-            copy.copy(TRANSPORTS[transport][2]),
+            copy.copy(PACKET_QOS if transport == FFMPEG else IMAGE_QOS),
             # Its own: destroyed between an event's readiness and its taking (rclpy issue 1284), a subscription leaves
             # its group locked: executors free a group only where taking did not raise.
             callback_group=MutuallyExclusiveCallbackGroup(),
@@ -135,10 +128,11 @@ class ImageInput:
         self._subscription = ending_well(subscription)
         node.get_logger().info(f"subscribed to {self.topic}")
         base = node.resolve_topic_name("image")
-        if (camera := without_transport(base)) != base:
+        camera, named = split_topic(base)
+        if named != RAW:
             node.get_logger().warning(
-                f"image is remapped to {base}, the topic of a transport; remap it to "
-                f"{camera} and set image_transport to {base.removeprefix(camera)[1:]}"
+                f"image is remapped to {base}, the topic of a transport; remap it to {camera} and set image_transport "
+                f"to {named}"
             )
 
     @property
@@ -150,9 +144,7 @@ class ImageInput:
         """Why nothing comes, by what others publish; empty while a publisher is matched."""
         if self.publishers:
             return ""
-        transports = {name: (input_topic(self._node, name), kind) for name, (kind, *_) in TRANSPORTS.items()}
-        _, kind = transports.pop(self._transport)
-        wanted = {kind, *(other for _, other in transports.values())}
+        wanted = set(TRANSPORTS.values())
         published: dict[str, set[str]] = {}
         for topic, kinds in self._node.get_topic_names_and_types():
             if topic == self.topic or wanted & set(kinds):
@@ -163,10 +155,9 @@ class ImageInput:
                         published.setdefault(topic, set()).add(publisher.topic_type)
         confined = [f"{name}={os.environ[name]}" for name, values in CONFINED.items() if os.environ.get(name) in values]
         return nobody_publishes(
-            self.topic,
-            kind,
+            {name: input_topic(self._node, name) for name in TRANSPORTS},
+            self._transport,
             published,
-            transports=transports,
             domain=self._node.context.get_domain_id(),
             confined=" ".join(confined),
         )

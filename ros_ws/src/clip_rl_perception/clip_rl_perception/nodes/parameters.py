@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 
 from clip_rl_perception.looks.look import LOOKS_A_FRAME
+from clip_rl_perception.messages.transports import TRANSPORTS
 from clip_rl_perception.pictures.stereo_frames import EYES, LAYOUTS
 from clip_rl_perception.ros.parameter_fields import at_start, fields_of, live, unconfigured
 
@@ -62,7 +63,7 @@ class NodeParameters:
         "raw",
         "Which input to subscribe to: raw (image), compressed (image/compressed: JPEG, PNG) or ffmpeg (image/ffmpeg: "
         "H.264, HEVC).",
-        choices=("raw", "compressed", "ffmpeg"),
+        choices=tuple(TRANSPORTS),
     )
     after_loss: str = unconfigured(
         "wait",

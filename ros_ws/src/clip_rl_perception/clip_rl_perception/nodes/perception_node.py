@@ -21,11 +21,12 @@ from clip_rl_perception.engine.protocol import EngineError
 from clip_rl_perception.errors import ClipRlError, one_line
 from clip_rl_perception.labels import LabelError
 from clip_rl_perception.messages.class_messages import class_list, label_info
+from clip_rl_perception.messages.transports import FFMPEG
 from clip_rl_perception.nodes.camera_subscription import CameraInfoInput
 from clip_rl_perception.nodes.diagnostics import NodeState
 from clip_rl_perception.nodes.diagnostics_publisher import DiagnosticsPublisher
 from clip_rl_perception.nodes.health import Health
-from clip_rl_perception.nodes.image_subscription import FFMPEG, ImageInput, advice, input_topic, message_class
+from clip_rl_perception.nodes.image_subscription import ImageInput, advice, input_topic, message_class
 from clip_rl_perception.nodes.list_services import ListServices
 from clip_rl_perception.nodes.newest_frame import FrameCounter, FrameWorker
 from clip_rl_perception.nodes.packet_thread import PacketThread

@@ -13,9 +13,10 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from clip_rl_perception.messages.message_types import COMPRESSED_IMAGE, COMPRESSED_VIDEO, FFMPEG_PACKET
+from clip_rl_perception.messages.message_types import COMPRESSED_VIDEO
+from clip_rl_perception.messages.transports import transport_of
 from clip_rl_perception.progress import Stage
 from clip_rl_perception.replay.node_run import FRAMES, RECORDING, NodeRunOptions, Transport, parameters_of, run_node
 from clip_rl_perception.replay.online_evaluation import OnlineEvaluation
@@ -124,9 +125,6 @@ def _play(what: InputOptions, model: ModelOptions, options: NodeRunOptions, fold
         signal.signal(signal.SIGTERM, before)
 
 
-_RECORDED: dict[str, Transport] = {COMPRESSED_IMAGE: "compressed", FFMPEG_PACKET: "ffmpeg"}
-
-
 def _as_recorded(what: InputOptions, transport: Transport | None) -> tuple[InputOptions, Transport]:
     """The input with the topic that is played, and how its images travel."""
     (path,) = what.paths
@@ -139,7 +137,7 @@ def _as_recorded(what: InputOptions, transport: Transport | None) -> tuple[Input
         kind = reader.topics[topic].msgtype or ""
     if kind == COMPRESSED_VIDEO:
         raise SourceError(f"{path}: {topic} holds {kind}, which the node does not take; replay it offline")
-    recorded: Transport = _RECORDED.get(kind, "raw")
+    recorded = cast(Transport, transport_of(kind) or "raw")
     if transport not in (None, recorded):
         raise SourceError(f"{path}: {topic} was recorded as {recorded} images; it is played as it is")
     return dataclasses.replace(what, topics=(topic,)), recorded

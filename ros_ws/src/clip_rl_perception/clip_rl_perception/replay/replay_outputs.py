@@ -15,6 +15,7 @@ from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.messages import message_types, scene_messages
 from clip_rl_perception.messages.class_messages import class_list
 from clip_rl_perception.messages.image_messages import image
+from clip_rl_perception.messages.transports import base_topic
 from clip_rl_perception.replay.run_builder import StreamKey, key_of
 from clip_rl_perception.replay.video_writer import VideoWriter
 from clip_rl_perception.runs.observer import SeenFrame
@@ -22,7 +23,6 @@ from clip_rl_perception.runs.overlay_picture import overlay_at
 from clip_rl_perception.runs.run_record import FrameRecord
 from clip_rl_perception.scene.overlay import draw_banner, draw_caption
 from clip_rl_perception.scene.types import Basis, Validity
-from clip_rl_perception.sources.bag_truth import base_topic
 from clip_rl_perception.sources.frames import Frame
 
 VIDEO_WIDTH = 720

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from clip_rl_perception.messages.transports import base_topic
 from clip_rl_perception.sources.bag_reader import BagReader
-from clip_rl_perception.sources.bag_truth import base_topic
 from clip_rl_perception.sources.camera_model import CAMERA_INFO
 from clip_rl_perception.sources.frames import SourceError
 

@@ -18,6 +18,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from clip_rl_perception.messages.message_types import stamp_in, stamp_of
 from clip_rl_perception.messages.scene_messages import Status, instruments_of, status_of
+from clip_rl_perception.messages.transports import COMPRESSED, RAW, topic_of
 from clip_rl_perception.pictures.image_codec import ImageError, decode_message
 from clip_rl_perception.rig.eye_joining import IMAGE, INSTANCES, TAGS, WAITING, EyeJoiner
 from clip_rl_perception.ros.joining import STATUS
@@ -30,7 +31,8 @@ PICTURES = best_effort(4)
 """Images wait for the tags of their stamp: a few deep, as the perception node takes its time."""
 RESULTS = reliable(10)
 INFO = best_effort(1)
-IMAGES: dict[str, tuple[type, str]] = {"raw": (Image, "image"), "compressed": (CompressedImage, "image/compressed")}
+IMAGES: dict[str, type] = {RAW: Image, COMPRESSED: CompressedImage}
+"""By transport."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +70,8 @@ class EyeInput:
         self.side = side
         self._arrived, self._recalibrated = arrived, recalibrated
         self._joiner = EyeJoiner()
-        self._kind = IMAGES[transport][0]
-        topic = transport_topic(node, f"{side}/{IMAGES[transport][1]}")
+        self._kind = IMAGES[transport]
+        topic = transport_topic(node, topic_of(f"{side}/image", transport))
         self.topic = str(node.resolve_topic_name(topic))
         """Of the images, after remapping."""
         self.info_topic = str(node.resolve_topic_name(_info_topic(node, side, self.topic)))

@@ -1,4 +1,4 @@
-"""Topics of images and of what goes with them, by the rules of image_transport.
+"""Topics of images and of what goes with them in a node, by the rules of image_transport.
 
 The base topic is resolved first, remappings and namespace included; ``/compressed`` or ``/ffmpeg`` is appended, and
 camera_info lies beside it (image_transport's publisher.cpp, subscriber.cpp, camera_common.cpp). A remapping of the
@@ -9,30 +9,22 @@ from __future__ import annotations
 
 from rclpy.node import Node
 
-TRANSPORT_ENDINGS = ("/compressed", "/ffmpeg")
-"""Of the topics of transports other than raw."""
+from clip_rl_perception.messages.transports import base_topic
 
 
 def transport_topic(node: Node, topic: str) -> str:
     """What to subscribe or publish as for `topic`, relative and not yet remapped: a base topic or a transport's."""
-    base = without_transport(topic)
+    base = base_topic(topic)
     if base == topic or _is_remapped(node, topic):
         return topic
     return f"{node.resolve_topic_name(base)}{topic.removeprefix(base)}"
-
-
-def without_transport(topic: str) -> str:
-    """The base topic of a transport's."""
-    for ending in TRANSPORT_ENDINGS:
-        topic = topic.removesuffix(ending)
-    return topic
 
 
 def topic_beside(node: Node, image: str, topic: str) -> str:
     """What to subscribe as for `topic` (camera_info) of the images on `image`, absolute, of whatever transport."""
     if _is_remapped(node, topic):
         return topic
-    return f"{without_transport(image).rpartition('/')[0]}/{topic}"
+    return f"{base_topic(image).rpartition('/')[0]}/{topic}"
 
 
 def _is_remapped(node: Node, topic: str) -> bool:

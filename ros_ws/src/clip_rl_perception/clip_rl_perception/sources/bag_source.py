@@ -10,6 +10,7 @@ from typing import Any
 from clip_rl_perception.errors import ClipRlError, one_line
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.messages import message_types
+from clip_rl_perception.messages.transports import COMPRESSED, RAW, TRANSPORTS, base_topic, topic_of
 from clip_rl_perception.pictures.message_pictures import MessagePicture, MessagePictures
 from clip_rl_perception.sources.bag_files import storage_files
 from clip_rl_perception.sources.bag_reader import BagReader, Topic
@@ -18,7 +19,6 @@ from clip_rl_perception.sources.bag_truth import (
     StoredLabels,
     StoredMessage,
     TagQueue,
-    base_topic,
     class_list,
     holds_instances,
     is_label_topic,
@@ -227,7 +227,7 @@ class BagSource:
 
     def _choose(self, reader: BagReader, topic: str | None) -> str:
         if topic is not None:
-            for name in (topic, f"{topic}/compressed", f"{topic}/ffmpeg"):
+            for name in (topic_of(topic, transport) for transport in TRANSPORTS):
                 if name in reader.topics and _holds_images(reader.topics[name]):
                     return name
             raise SourceError(f"{self._path}: no images on topic {topic}; topics found: {reader.topics_found()}")
@@ -247,7 +247,7 @@ class BagSource:
                     f"Labels found: {', '.join(labels)}"
                 )
             return found
-        for name in (topic, f"{topic}/compressed"):
+        for name in (topic_of(topic, transport) for transport in (RAW, COMPRESSED)):
             if name in images:
                 return name
         raise SourceError(f"{self._path}: no labels on topic {topic}; topics found: {reader.topics_found()}")

@@ -21,6 +21,7 @@ from clip_rl_perception.errors import ClipRlError, named_line
 from clip_rl_perception.labels import UNLABELLED, LabelSpace
 from clip_rl_perception.messages import message_types
 from clip_rl_perception.messages.class_messages import label_space_of
+from clip_rl_perception.messages.transports import COMPRESSED, base_topic, topic_of
 from clip_rl_perception.metrics.tag_measures import TagTruth, TrueInstrument
 from clip_rl_perception.pictures import encodings
 from clip_rl_perception.pictures.picture_files import PNG, PictureError
@@ -28,11 +29,6 @@ from clip_rl_perception.sources.frames import SourceError
 from clip_rl_perception.sources.mask_coding import CodingError, ColorCoding, MaskCoding, StoredMask, ValueCoding
 from clip_rl_perception.sources.mask_files import decode_mask
 from clip_rl_perception.sources.tag_truth import TagTruthError, check_size, decode_numbers, instruments_from_plain
-
-
-def base_topic(topic: str) -> str:
-    """`topic` without image_transport's ``/compressed`` or ``/ffmpeg``."""
-    return topic.removesuffix("/compressed").removesuffix("/ffmpeg")
 
 
 def is_label_topic(topic: str) -> bool:
@@ -57,7 +53,7 @@ def labels_beside(image_topic: str, label_topics: Sequence[str], image_topics: S
 def tag_topics(label_topic: str) -> tuple[str, str]:
     """Topics of instances and of what is told of instruments, beside labels on `label_topic`."""
     base = base_topic(label_topic)
-    return f"{base}/instances/compressed", f"{base}/instruments"
+    return topic_of(f"{base}/instances", COMPRESSED), f"{base}/instruments"
 
 
 def holds_instances(topic: str) -> bool:

@@ -13,11 +13,12 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.cli_types import PositiveNumber
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace, load_label_space
+from clip_rl_perception.messages.transports import base_topic
 from clip_rl_perception.options import Option, Positional
 from clip_rl_perception.sources.bag_files import is_bag
 from clip_rl_perception.sources.bag_reader import BagReader
 from clip_rl_perception.sources.bag_source import BagSource, image_topics
-from clip_rl_perception.sources.bag_truth import base_topic, is_label_topic, space_coding
+from clip_rl_perception.sources.bag_truth import is_label_topic, space_coding
 from clip_rl_perception.sources.class_mapping import TruthMapping, mapping_of_label_map, mapping_of_spaces
 from clip_rl_perception.sources.frames import Frame, FrameSource, LeftOut, SourceError, hash_files
 from clip_rl_perception.sources.input_paths import check_paths, input_paths

@@ -27,6 +27,7 @@ from clip_rl_perception.messages.class_messages import label_space_of
 from clip_rl_perception.messages.image_messages import plane_of
 from clip_rl_perception.messages.message_types import stamp_in, stamp_of
 from clip_rl_perception.messages.scene_messages import Status, instruments_of, status_of
+from clip_rl_perception.messages.transports import COMPRESSED, RAW, topic_of
 from clip_rl_perception.pictures.image_codec import ImageError, decode_message
 from clip_rl_perception.ros.declared_parameters import declare_all
 from clip_rl_perception.ros.joining import STATUS, StampJoiner
@@ -47,7 +48,8 @@ NODE = "perception_node"
 PICTURES = best_effort(2)
 SMALL = best_effort(20)
 LATCHED = latched()
-IMAGES: dict[str, tuple[type, str]] = {"raw": (Image, "image"), "compressed": (CompressedImage, "image/compressed")}
+IMAGES: dict[str, type] = {RAW: Image, COMPRESSED: CompressedImage}
+"""By transport."""
 _LEVELS = {10: "DEBUG", 20: "INFO", 30: "WARN", 40: "ERROR", 50: "ERROR"}
 
 
@@ -97,7 +99,7 @@ class RerunViewerNode(Node):
             self.get_logger().info("nobody looks: unsubscribed")
 
     def _subscribe(self) -> None:
-        kind, topic = IMAGES[self._settings.image_transport]
+        kind, topic = IMAGES[self._settings.image_transport], topic_of("image", self._settings.image_transport)
         self._listen(kind, transport_topic(self, topic), "image", PICTURES)
         self._listen(Image, "mask", "mask", PICTURES)
         for part in self._maps:
@@ -162,7 +164,7 @@ class RerunViewerNode(Node):
             return
         self._next_picture = max(now, self._next_picture + 1 / self._settings.max_hz)
         if "image" in parts:
-            view["image"] = _decoded(deserialize_message(parts["image"], IMAGES[self._settings.image_transport][0]))
+            view["image"] = _decoded(deserialize_message(parts["image"], IMAGES[self._settings.image_transport]))
         for part in ("mask", *self._maps):
             if part in parts:
                 view[part] = plane_of(deserialize_message(parts[part], Image))
