@@ -27,6 +27,7 @@ from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.harness import events
 from clip_rl_perception.harness.listening import turns
 from clip_rl_perception.messages import message_types
+from clip_rl_perception.messages.transports import TRANSPORTS, topic_of
 from clip_rl_perception.replay.recording import Published
 from clip_rl_perception.ros.qos import best_effort, latched, reliable
 from clip_rl_perception.ros.ros_types import ros_type
@@ -50,17 +51,16 @@ MAX_WAITING_BYTES = 512 << 20
 """Most bytes that may wait for the disk; beyond it messages are lost, counted and reported."""
 
 
+IMAGES = {topic_of("image", transport): kind for transport, kind in TRANSPORTS.items()}
+"""The node's input, one of them."""
+
 INPUTS = {
-    "image": message_types.IMAGE,
-    "image/compressed": message_types.COMPRESSED_IMAGE,
+    **IMAGES,
     "labels": message_types.IMAGE,
     "labels/compressed": message_types.COMPRESSED_IMAGE,
     "labels/classes": message_types.CLASS_LIST,
 }
 """What goes into the node, and its truth: recorded apart where there is no bag that holds them."""
-
-IMAGES = ("image", "image/compressed", "image/ffmpeg")
-"""The node's input, one of them."""
 
 
 class RecorderNode(Node):
@@ -87,7 +87,8 @@ class RecorderNode(Node):
         super().__init__(name)
         self.arrivals: list[Published] = []
         """Images as they arrived here, where that was asked for."""
-        heard = INPUTS if inputs is not None else {name: INPUTS[name] for name in IMAGES} if arrivals else {}
+        asked = INPUTS if inputs is not None else IMAGES if arrivals else {}
+        heard = {name: kind for name, kind in asked.items() if _installed(kind)}
         # Of messages that wait, the executor takes those of the subscription made first: an image arrives before its
         # mask then, however late this process gets to run.
         self._kinds = {**heard, **TOPICS, **(CONFIDENCE if confidence else {})}
@@ -199,3 +200,12 @@ def main(args: list[str] | None = None) -> None:
 
 if __name__ == "__main__":
     main()
+
+
+def _installed(kind: str) -> bool:
+    """False for messages of a package that is not here: nobody else on this machine sends them either."""
+    try:
+        ros_type(kind)
+    except ImportError:
+        return False
+    return True

@@ -1,0 +1,41 @@
+"""What a recorder hears, of messages whose packages may not be there."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+import rclpy
+from clip_rl_perception.harness.recorder_node import RecorderNode
+from harness import image, picture
+from rclpy.executors import SingleThreadedExecutor
+from sensor_msgs.msg import Image
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_images_are_noted_as_they_arrive(domain: int, tmp_path: Path, recorded: bool) -> None:
+    """As `replay.launch.py play:=false` asks for; video packets are heard where their messages are installed."""
+    rclpy.init(domain_id=domain)
+    inputs = tmp_path / "input" if recorded else None
+    made = rclpy.create_node("camera")
+    node = RecorderNode(tmp_path / "bag", arrivals=True, inputs=inputs)
+    try:
+        camera = made.create_publisher(Image, "image", 5)
+        message = image(picture(), made.get_clock().now().to_msg())
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        for _ in range(600):
+            if node.arrivals:
+                break
+            camera.publish(message)
+            executor.spin_once(timeout_sec=0.1)
+        stamp = message.header.stamp
+        assert node.arrivals and node.arrivals[0].stamp_ns == stamp.sec * 10**9 + stamp.nanosec
+        assert node.arrivals[0].published_ns is not None and node.arrivals[0].published_ns <= time.time_ns()
+        assert node.counts["image"] > 0
+    finally:
+        node.close()
+        node.destroy_node()
+        made.destroy_node()
+        rclpy.shutdown()
