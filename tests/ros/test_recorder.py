@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import rclpy
+from clip_rl_perception.harness import evaluator_node
 from clip_rl_perception.harness.recorder_node import RecorderNode
 from harness import image, picture
 from rclpy.executors import SingleThreadedExecutor
@@ -39,3 +40,8 @@ def test_images_are_noted_as_they_arrive(domain: int, tmp_path: Path, recorded: 
         node.destroy_node()
         made.destroy_node()
         rclpy.shutdown()
+
+
+def test_the_evaluator_halves_pictures_as_the_node_does() -> None:
+    judged = evaluator_node.parser().parse_args(["out", "--stereo-layout", "top_bottom", "--eye", "right"])
+    assert (judged.stereo_layout, judged.eye) == ("top_bottom", "right")

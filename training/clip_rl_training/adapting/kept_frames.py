@@ -120,6 +120,8 @@ def _open_each(what: SourceOptions, space: LabelSpace, problems: ProblemLog) -> 
             paths=tuple(images) if path in images else (path,),
             topics=what.topics,
             rate_hz=what.rate_hz,
+            stereo_layout=what.stereo_layout,
+            eye=what.eye,
             use_truth=False,
         )
         try:

@@ -31,6 +31,7 @@ from rclpy.utilities import remove_ros_args
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.harness import events
 from clip_rl_perception.harness.recorder_node import RecorderNode
+from clip_rl_perception.pictures.stereo_frames import EYES, LAYOUTS
 from clip_rl_perception.replay.online_evaluation import OnlineEvaluation
 from clip_rl_perception.replay.recording import Published, Recording, read_published
 from clip_rl_perception.replay.replay_options import RunOptions
@@ -69,6 +70,8 @@ def check(
         topics=(arguments.topic,) if arguments.topic else (),
         labels=arguments.labels,
         label_map=load_label_map(arguments.label_map) if arguments.label_map is not None else None,
+        stereo_layout=arguments.stereo_layout,
+        eye=arguments.eye,
     )
     published = read_published(arguments.stamps) if arguments.stamps is not None else arrivals
     measured = "from publishing" if arguments.stamps is not None else "from the image's arrival at the evaluator"
@@ -92,6 +95,8 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--topic", help="its image topic (the only one)")
     result.add_argument("--labels", type=Path, help="folder of masks (the bag's labels topic)")
     result.add_argument("--label-map", help="what mask values mean: a shipped name or YAML")
+    result.add_argument("--stereo-layout", choices=LAYOUTS, default="single", help="the node's parameter stereo_layout")
+    result.add_argument("--eye", choices=EYES, default="left", help="the node's parameter eye")
     result.add_argument("--stamps", type=Path, help="the player's table of published frames")
     result.add_argument("--confidence", action="store_true", help="judge the confidence too; the node then computes it")
     return result

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
-from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.pictures.encodings import ImageError
 
 LAYOUTS: Final = ("single", "side_by_side", "top_bottom")
 """Of a picture: one eye alone; left eye left, right eye right; left eye above, right eye below."""
 EYES: Final = ("left", "right")
+Scalar = TypeVar("Scalar", bound="np.generic[Any]")
 
 
-def eye_of(rgb: ByteArray, layout: str, eye: str) -> ByteArray:
+def eye_size(size: tuple[int, int], layout: str) -> tuple[int, int]:
+    """(width, height) of one eye's half of a picture of this (width, height), px."""
+    width, height = size
+    return {"side_by_side": (width // 2, height), "top_bottom": (width, height // 2)}.get(layout, size)
+
+
+def eye_of(rgb: npt.NDArray[Scalar], layout: str, eye: str) -> npt.NDArray[Scalar]:
     """One eye's half of a picture.
 
     Args:
-        rgb: uint8 (H, W, 3).
+        rgb: uint8 (H, W, 3), or what belongs to its pixels, (H, W).
         layout: of `LAYOUTS`; the picture of a single eye is returned as it is.
         eye: of `EYES`.
 
     Returns:
-        uint8 (H, W / 2, 3) side by side, (H / 2, W, 3) one above the other; contiguous.
+        Of the same type, (H, W / 2, 3) side by side, (H / 2, W, 3) one above the other; contiguous.
 
     Raises:
         ImageError: it cannot be halved.

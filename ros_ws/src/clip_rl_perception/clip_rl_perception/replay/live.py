@@ -82,7 +82,7 @@ def replay_online(
     asked: dict[str, Any] = {"model": model.model, "engine": model.engine}
     told = ("transport", "speed", "lockstep", "confidence", "seconds")
     asked |= {name: value for name in told if (value := getattr(options, name)) is not None}
-    asked |= {f"node.{name}": value for name, value in parameters_of(model).items()}
+    asked |= {f"node.{name}": value for name, value in parameters_of(what, model).items()}
     recording, published = Recording(folder / RECORDING), read_published(folder / FRAMES)
     with Stage(3, STAGES, "judging what came back") as stage, plain_looks(model, asked=measured.against_plain) as plain:
         evaluation = OnlineEvaluation(

@@ -83,7 +83,7 @@ def run_node(
         with Stage(first_stage, stages, "starting the perception node") as stage:
             record = [str(folder / RECORDING), *(["--confidence"] if options.confidence else [])]
             recorder = children.start("recorder", _node_command("harness.recorder_node", *record))
-            perception = _node_command("nodes.perception_node", parameters=_node_parameters(model, options))
+            perception = _node_command("nodes.perception_node", parameters=_node_parameters(what, model, options))
             node = children.start("perception_node", perception)
             deadline = time.monotonic() + options.start_timeout_s
             # The node's publishers exist as soon as it is configured; frames played before would return unrecorded.
@@ -173,13 +173,14 @@ def _node_command(module: str, *arguments: str, parameters: Mapping[str, str] | 
     return [sys.executable, "-m", f"clip_rl_perception.{module}", *arguments, *ros]
 
 
-def parameters_of(model: ModelOptions) -> dict[str, str]:
+def parameters_of(what: InputOptions, model: ModelOptions) -> dict[str, str]:
     """The node's parameters for what is not as usual beside model and engine, values as on a ROS command line."""
     unusual = {field.name for field in dataclasses.fields(model) if getattr(model, field.name) != field.default}
-    return {name: str(getattr(model, name)).lower() for name in sorted(unusual - {"model", "engine"})}
+    eyes = {} if what.stereo_layout == "single" else {"stereo_layout": what.stereo_layout, "eye": what.eye}
+    return {name: str(getattr(model, name)).lower() for name in sorted(unusual - {"model", "engine"})} | eyes
 
 
-def _node_parameters(model: ModelOptions, options: NodeRunOptions) -> dict[str, str]:
+def _node_parameters(what: InputOptions, model: ModelOptions, options: NodeRunOptions) -> dict[str, str]:
     return {
         "autostart": "true",
         # Quoted: a model called 1e3 or true stays text.
@@ -187,7 +188,7 @@ def _node_parameters(model: ModelOptions, options: NodeRunOptions) -> dict[str, 
         "engine": f"'{model.engine}'",
         "image_transport": options.transport or "raw",
         **({"use_sim_time": "true"} if options.keep_stamps else {}),
-        **parameters_of(model),
+        **parameters_of(what, model),
     }
 
 

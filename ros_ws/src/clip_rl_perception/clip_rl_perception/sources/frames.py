@@ -10,12 +10,15 @@ import dataclasses
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, cast
+
+import numpy.typing as npt
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace
-from clip_rl_perception.metrics.tag_measures import TagTruth
+from clip_rl_perception.metrics.tag_measures import Numbers, TagTruth
+from clip_rl_perception.pictures.stereo_frames import EYES, eye_of
 
 DEFAULT_RATE = 25.0
 """Frames per second of an image folder, which knows none; Hz."""
@@ -86,6 +89,33 @@ class SourceInfo:
     """What `Frame.labels` means; None where there is no ground truth."""
     topic: str = ""
     """Image topic read from a bag."""
+
+
+def one_eye(frame: Frame, layout: str, eye: str) -> Frame:
+    """One eye's half of a frame that holds both, with its half of the truth; for both see `stereo_frames`.
+
+    Raises:
+        ImageError: it cannot be halved.
+    """
+    if layout == "single":
+        return frame
+    rgb, labels, tags = eye_of(frame.rgb, layout, eye), frame.labels, frame.tags
+    if labels is not None:
+        labels = eye_of(labels, layout, eye)
+    if tags is not None:
+        height, width = rgb.shape[:2]
+        second = eye == EYES[1]
+        left, top = width * (second and layout == "side_by_side"), height * (second and layout == "top_bottom")
+        known = {}
+        for number, instrument in tags.instruments.items():
+            points = {name: (x - left, y - top) for name, (x, y) in instrument.points.items()}
+            there = {name: (x, y) for name, (x, y) in points.items() if 0 <= x < width and 0 <= y < height}
+            known[number] = dataclasses.replace(instrument, points=there)
+        ignored = tags.ignored
+        ignored = eye_of(ignored, layout, eye) if ignored is not None else None
+        numbers = cast(Numbers, eye_of(cast("npt.NDArray[Any]", tags.instances), layout, eye))
+        tags = TagTruth(numbers, known, ignored)
+    return dataclasses.replace(frame, rgb=rgb, labels=labels, tags=tags, encoded=None)
 
 
 class FrameSource(Protocol):

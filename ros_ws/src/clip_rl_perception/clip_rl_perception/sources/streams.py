@@ -9,21 +9,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.cli_types import PositiveNumber
-from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace, load_label_space
 from clip_rl_perception.messages.transports import base_topic
 from clip_rl_perception.options import Option, Positional
+from clip_rl_perception.pictures.encodings import ImageError
+from clip_rl_perception.pictures.stereo_frames import EYES, LAYOUTS, eye_size
 from clip_rl_perception.sources.bag_files import is_bag
 from clip_rl_perception.sources.bag_reader import BagReader
 from clip_rl_perception.sources.bag_source import BagSource, image_topics
 from clip_rl_perception.sources.bag_truth import is_label_topic, space_coding
 from clip_rl_perception.sources.class_mapping import TruthMapping, mapping_of_label_map, mapping_of_spaces
-from clip_rl_perception.sources.frames import Frame, FrameSource, LeftOut, SourceError, hash_files
+from clip_rl_perception.sources.frames import Frame, FrameSource, LeftOut, SourceError, hash_files, one_eye
 from clip_rl_perception.sources.input_paths import check_paths, input_paths
 from clip_rl_perception.sources.media_source import FolderSource, open_source
-from clip_rl_perception.sources.tag_truth import TagTruthFolder, instances_beside
+from clip_rl_perception.sources.tag_truth import TagTruthFolder
 from clip_rl_perception.sources.truth_classes import TruthClasses
 from clip_rl_perception.sources.truth_folder import TruthFolder, hold_0_and_255, mask_folders
 from clip_rl_perception.sources.truth_label_map import LabelMap, binary_label_map, load_label_map
@@ -45,6 +45,10 @@ class SourceOptions:
     """Image topic of the bag; may be given again (all)."""
     rate_hz: Annotated[PositiveNumber | None, Option("--rate")] = None
     """Frames per second of videos and folders; None: their own."""
+    stereo_layout: Annotated[str, Option(choices=LAYOUTS)] = "single"
+    """What a picture holds, one eye or both, as the node's parameter; truth is of the whole, and halved with it."""
+    eye: Annotated[str, Option(choices=EYES)] = "left"
+    """Whose half is taken of a picture that holds both eyes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +78,8 @@ class Stream:
     """Where the truth is not part of the source."""
     tags: TagTruthFolder | None = None
     """Where the truth of tags is not part of the source."""
+    halves: tuple[str, str] = ("single", "left")
+    """Layout of the pictures, and the eye that is taken."""
     classes: TruthClasses | None = None
     """Watches whether truth shows the classes that were named for it; None where a class list says what ids mean."""
 
@@ -112,6 +118,7 @@ class Inputs:
     def describe(self, options: InputOptions) -> dict[str, Any]:
         """Plain data for reports."""
         first = self.streams[0].source.info
+        width, height = eye_size(first.size[::-1], options.stereo_layout)
         truth = "none"
         masks = [file for stream in self.streams if stream.truth is not None for file in stream.truth.files]
         if self.mapping is not None:
@@ -120,13 +127,15 @@ class Inputs:
         result: dict[str, Any] = {
             "kind": first.kind,
             "name": ", ".join(names),
-            "width": first.size[1],
-            "height": first.size[0],
+            "width": width,
+            "height": height,
             "rate_hz": round(first.rate_hz, 3),
             "ground_truth": truth,
         }
         if any(stream.topic for stream in self.streams):
             result["topic"] = ", ".join(dict.fromkeys(stream.topic for stream in self.streams if stream.topic))
+        if options.stereo_layout != "single":
+            result["eye"] = f"{options.eye} of {options.stereo_layout}"
         if options.label_map is not None:
             result["label_map"] = Path(options.label_map.source).name
         if masks:
@@ -160,7 +169,9 @@ def open_inputs(options: InputOptions, space: LabelSpace) -> Inputs:
             name = path.name if len(images) == 1 else source.info.path.name
         else:
             source = open_source(path, rate_hz=options.rate_hz)
-        streams.append(Stream(path, "", name, source, tags=_tags_beside(source) if options.use_truth else None))
+        tags = TagTruthFolder.beside(source.info) if options.use_truth else None
+        streams.append(Stream(path, "", name, source, tags=tags))
+    streams = [dataclasses.replace(stream, halves=(options.stereo_layout, options.eye)) for stream in streams]
     mapping, streams = _with_truth(streams, options, space, problems)
     for stream in streams:
         problems += [line for line in stream.source.problems if line not in problems]
@@ -300,11 +311,16 @@ def _items(stream: Stream, told: set[str]) -> Iterator[Item]:
             seen += 1
         problem: tuple[str, ...] = ()
         if stream.truth is not None:
-            truth, problem = _truth(stream, stream.truth, frame)
-            frame = dataclasses.replace(frame, labels=truth)
+            frame, problem = stream.truth.labelled(frame, stream.path)
         if stream.tags is not None:
-            frame, told_of_tags = _tagged(stream.path, stream.tags, frame)
+            frame, told_of_tags = stream.tags.tagged(frame, stream.path)
             problem += told_of_tags
+        try:
+            frame = one_eye(frame, *stream.halves)
+        except ImageError as error:
+            line = f"{stream.path}: {frame.name}: {error}; left out"
+            yield Item(stream, LeftOut(frame.index, frame.stamp_ns, str(error)), (*news(), *problem, line))
+            continue
         if classes is not None and frame.labels is not None:
             classes.add(frame.labels)
         yield Item(stream, frame, (*news(), *problem))
@@ -317,27 +333,6 @@ def _items(stream: Stream, told: set[str]) -> Iterator[Item]:
         last = (*last, unpaired)
     if last:
         yield Item(stream, None, last)
-
-
-def _truth(stream: Stream, folder: TruthFolder, frame: Frame) -> tuple[ByteArray | None, tuple[str, ...]]:
-    try:
-        truth = folder.truth_of(frame)
-    except ClipRlError as error:
-        return None, (f"{stream.path}: {frame.name}: {error}; evaluated without",)
-    return truth, () if truth is not None else (f"{stream.path}: no mask for {frame.name}; evaluated without",)
-
-
-def _tags_beside(source: FrameSource) -> TagTruthFolder | None:
-    """Truth of tags of a folder of images; raises `TagTruthError`."""
-    folder = instances_beside(source.info.path) if source.info.kind == "folder" else None
-    return None if folder is None else TagTruthFolder(folder)
-
-
-def _tagged(path: Path, folder: TagTruthFolder, frame: Frame) -> tuple[Frame, tuple[str, ...]]:
-    try:
-        return dataclasses.replace(frame, tags=folder.of_frame(frame.name, frame.rgb.shape)), ()
-    except ClipRlError as error:
-        return frame, (f"{path}: {frame.name}: {error}; tags are judged without",)
 
 
 def _time(item: Item) -> int:

@@ -30,6 +30,7 @@ from clip_rl_perception.folder_files import image_files
 from clip_rl_perception.metrics.tag_measures import Numbers, Point, TagTruth, TrueInstrument
 from clip_rl_perception.pictures.picture_files import PictureError, decode_stored, read_picture
 from clip_rl_perception.scene.types import KEYPOINTS
+from clip_rl_perception.sources.frames import Frame, SourceInfo
 from clip_rl_perception.sources.space_truth import (
     FOLDER,
     SpaceTruthError,
@@ -94,6 +95,19 @@ class TagTruthFolder:
         if truth is not None:
             check_size(truth, shape, name)
         return truth
+
+    @classmethod
+    def beside(cls, info: SourceInfo) -> TagTruthFolder | None:
+        """That of a folder of images; None where there is none. Raises `TagTruthError`."""
+        folder = instances_beside(info.path) if info.kind == "folder" else None
+        return None if folder is None else cls(folder)
+
+    def tagged(self, frame: Frame, path: Path) -> tuple[Frame, tuple[str, ...]]:
+        """The frame with its truth, and lines on what is wrong with that; `path`: what it is of."""
+        try:
+            return dataclasses.replace(frame, tags=self.of_frame(frame.name, frame.rgb.shape)), ()
+        except ClipRlError as error:
+            return frame, (f"{path}: {frame.name}: {error}; tags are judged without",)
 
     def _in_space(self, name: str, instruments: Mapping[int, TrueInstrument]) -> Mapping[int, TrueInstrument]:
         path = self._space / f"{name}.json" if self._space is not None else None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import bisect
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.folder_files import MASK_FOLDERS, image_files, told_twins
 from clip_rl_perception.pictures.picture_files import PictureError
 from clip_rl_perception.sources.frames import Frame, SourceError, SourceInfo
@@ -158,6 +160,15 @@ class TruthFolder:
         if truth.shape != frame.rgb.shape[:2]:
             raise SourceError(f"{file}: labels are {truth.shape} but the image is {frame.rgb.shape[:2]}")
         return truth
+
+    def labelled(self, frame: Frame, path: Path) -> tuple[Frame, tuple[str, ...]]:
+        """The frame with its truth, and a line where it has none; `path`: what it is of."""
+        try:
+            truth, told = self.truth_of(frame), f"{path}: no mask for {frame.name}"
+        except ClipRlError as error:
+            truth, told = None, f"{path}: {frame.name}: {error}"
+        said = () if truth is not None else (f"{told}; evaluated without",)
+        return dataclasses.replace(frame, labels=truth), said
 
     def _file_of(self, frame: Frame) -> Path | None:
         if self._in_order is not None:
