@@ -5,9 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from clip_rl_interfaces.msg import SceneStatus
+from clip_rl_perception.nodes.camera_subscription import calibration_told
 from harness import NodeProcess, Rig, Tester, image, picture
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
+
+
+@pytest.mark.parametrize(
+    ("layout", "calibrated", "told"),
+    [
+        ("single", (1280, 480), "/scope/camera_info, 1280x480"),
+        ("single", (640, 480), "is of 640x480, images are 1280x480: another camera's or mode's"),
+        ("side_by_side", (640, 480), "/scope/camera_info, 640x480"),
+        ("side_by_side", (1280, 960), "/scope/camera_info, 1280x960"),
+        ("side_by_side", (1280, 480), "the size of both eyes together: taken as one eye's, squeezed to 640x480"),
+        ("side_by_side", (640, 360), "is of 640x360, each eye's half is 640x480: another camera's or mode's"),
+        ("top_bottom", (1280, 240), "/scope/camera_info, 1280x240"),
+    ],
+)  # fmt: skip
+def test_a_calibration_is_held_against_one_eyes_half(layout: str, calibrated: tuple[int, int], told: str) -> None:
+    info = CameraInfo(width=calibrated[0], height=calibrated[1], k=[500.0, 0, 320, 0, 500, 240, 0, 0, 1])
+    assert calibration_told(info, "/scope/camera_info", (1280, 480), layout).endswith(told)
 
 
 def test_each_node_takes_its_half(tester: Tester, checkpoint: Path, tmp_path: Path) -> None:

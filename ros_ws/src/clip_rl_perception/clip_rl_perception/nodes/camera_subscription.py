@@ -10,6 +10,7 @@ from rclpy.node import Node
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo
 
+from clip_rl_perception.pictures.stereo_frames import eye_size
 from clip_rl_perception.ros.late_events import ending_well
 from clip_rl_perception.ros.qos import best_effort
 from clip_rl_perception.ros.transport_topics import topic_beside
@@ -22,9 +23,9 @@ CAMERA_INFO_QOS = best_effort(1)
 class CameraInfoInput:
     """A subscription of `camera_info` from activation to deactivation; its messages are optional."""
 
-    def __init__(self, node: Node, image: str) -> None:
-        """Subscribe to that of the images on `image`, an absolute name."""
-        self._node = node
+    def __init__(self, node: Node, image: str, layout: str = "single") -> None:
+        """Subscribe to that of the images on `image`, an absolute name; `layout`: see `stereo_frames.LAYOUTS`."""
+        self._node, self._layout = node, layout
         self._newest: Any = None
         subscription = node.create_subscription(
             CameraInfo,
@@ -38,15 +39,7 @@ class CameraInfoInput:
 
     def calibration(self, image_size: tuple[int, int]) -> str:
         """What is known of the camera's calibration, for diagnostics; of images of (width, height), zeros: unknown."""
-        info, topic = self._newest, self._subscription.topic_name
-        if info is None:
-            return f"none on {topic}"
-        size, (width, height) = f"{info.width}x{info.height}", image_size
-        if Pinhole.calibrated(info.p, info.k, (0, 0), (1, 1)) is None:
-            return f"none in {topic}: P and K are zero"
-        if width and info.width and info.height and abs(info.width * height - info.height * width) > info.width:
-            return f"{topic} is of {size}, images are {width}x{height}: another camera's or mode's"
-        return f"{topic}, {size}"
+        return calibration_told(self._newest, self._subscription.topic_name, image_size, self._layout)
 
     def pinhole(self, width: int, height: int) -> Pinhole | None:
         """The camera of an image of this size; None without a calibrated CameraInfo."""
@@ -61,3 +54,19 @@ class CameraInfoInput:
 
     def _on_message(self, message: CameraInfo) -> None:
         self._newest = message
+
+
+def calibration_told(info: Any, topic: str, image_size: tuple[int, int], layout: str) -> str:
+    """What a CameraInfo (None: there is none) says of images of (width, height), which hold what `layout` says."""
+    if info is None:
+        return f"none on {topic}"
+    size, (width, height) = f"{info.width}x{info.height}", eye_size(image_size, layout)
+    if Pinhole.calibrated(info.p, info.k, (0, 0), (1, 1)) is None:
+        return f"none in {topic}: P and K are zero"
+    if layout != "single" and (info.width, info.height) == image_size:
+        # One eye's where both were squeezed into one picture; nothing tells it from a driver that knows no layout.
+        return f"{topic}, {size}, the size of both eyes together: taken as one eye's, squeezed to {width}x{height}"
+    if width and info.width and info.height and abs(info.width * height - info.height * width) > info.width:
+        what = "images are" if layout == "single" else "each eye's half is"
+        return f"{topic} is of {size}, {what} {width}x{height}: another camera's or mode's"
+    return f"{topic}, {size}"

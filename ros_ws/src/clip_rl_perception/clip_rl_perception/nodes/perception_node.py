@@ -138,7 +138,8 @@ class PerceptionNode(LifecycleNode):
         self._counter = FrameCounter()
         self._health.begin(time.monotonic())
         if self._outputs.markers is not None:
-            self._camera_info = CameraInfoInput(self, input_topic(self, self._settings.image_transport))
+            topic = input_topic(self, self._settings.image_transport)
+            self._camera_info = CameraInfoInput(self, topic, self._settings.stereo_layout)
         camera_info = self._camera_info
         self._processor = FrameProcessor(
             self._model,
