@@ -7,6 +7,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,6 +80,25 @@ def test_the_watchdog_is_fed_only_while_frames_return(
         assert manager.hears("STOPPING=1") == ["STOPPING=1"]
         assert sum("READY=1" in lines for lines in manager.said.all()) == 0
         rig.close()
+
+
+def test_the_stereo_node_tells_systemd_as_well(tmp_path: Path, manager: Manager) -> None:
+    command = [sys.executable, "-m", "clip_rl_perception.rig.stereo_node", "--ros-args", "-r", "__ns:=/watched_rig"]
+    environment = os.environ | manager.environment
+    log = tmp_path / "log"
+    with log.open("w") as out:
+        process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
+        try:
+            first = manager.hears("READY=1")
+            assert "WATCHDOG=1" in first and first[0].startswith("STATUS=rig: "), log.read_text()
+            manager.said.clear()
+            manager.hears("WATCHDOG=1")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(GUARD_S) == 0, log.read_text()
+        finally:
+            process.kill()
+            process.wait(GUARD_S)
+    manager.hears("STOPPING=1")
 
 
 def unit(folder: Path) -> dict[str, list[str]]:

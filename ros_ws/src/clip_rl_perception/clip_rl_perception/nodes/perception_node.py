@@ -23,7 +23,7 @@ from clip_rl_perception.labels import LabelError
 from clip_rl_perception.messages.class_messages import class_list, label_info
 from clip_rl_perception.messages.transports import FFMPEG
 from clip_rl_perception.nodes.camera_subscription import CameraInfoInput
-from clip_rl_perception.nodes.diagnostics import NodeState
+from clip_rl_perception.nodes.diagnostics import NodeState, check
 from clip_rl_perception.nodes.diagnostics_publisher import DiagnosticsPublisher
 from clip_rl_perception.nodes.health import Health
 from clip_rl_perception.nodes.image_subscription import ImageInput, advice, input_topic, message_class
@@ -336,7 +336,8 @@ class PerceptionNode(LifecycleNode):
             bond=self._supervision.bond,
             events=self._health.events,
         )
-        self._diagnostics.publish(state)
+        alive = state.working and state.stalled_s is None
+        self._diagnostics.publish(check(state), hardware_id=state.engine, alive=alive)
 
 
 def main(arguments: list[str] | None = None) -> int:

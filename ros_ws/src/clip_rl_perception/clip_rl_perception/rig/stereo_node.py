@@ -15,13 +15,12 @@ import time
 from typing import Any
 
 from clip_rl_interfaces.msg import Instrument3DArray
-from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos_overriding_options import InvalidQosOverridesError
 
 from clip_rl_perception.messages.space_messages import space_message
-from clip_rl_perception.nodes.diagnostics import Level, diagnostic_array
+from clip_rl_perception.nodes.diagnostics_publisher import DiagnosticsPublisher
 from clip_rl_perception.nodes.markers import markers_available
 from clip_rl_perception.nodes.publishers import send_in_background, wanted
 from clip_rl_perception.pictures.image_codec import ImageError
@@ -80,8 +79,7 @@ class StereoNode(Node):
             from visualization_msgs.msg import MarkerArray
 
             self._markers = self.create_publisher(MarkerArray, "markers_3d", VIEW_QOS)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._trouble = ""
+        self._diagnostics = DiagnosticsPublisher(self)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(LOOK_PERIOD_S, self._look, clock=steady)
         self.create_timer(1.0, self._report, clock=steady)
@@ -180,15 +178,8 @@ class StereoNode(Node):
     def _report(self) -> None:
         topics = {side: eye.topic for side, eye in self._eyes.items()}
         report = self._health.report(topics, time.monotonic())
-        trouble = "".join(letter for letter in report.message if not letter.isdigit() and letter != ".")
-        trouble = trouble if report.level is Level.WARN else ""
-        if trouble and trouble != self._trouble:  # once, not with every new number
-            self.get_logger().warning(report.message)
-        self._trouble = trouble
-        stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(
-            diagnostic_array(self.get_fully_qualified_name().strip("/"), "stereo rig", stamp, [report])
-        )
+        # Everything of this node is done on the thread that gets here.
+        self._diagnostics.publish([report], hardware_id="stereo rig", alive=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
