@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .PHONY: help setup demo replay bench test lint format clean
 
 PACKAGE := ros_ws/src/clip_rl_perception
-PYTHON_SOURCES := $(PACKAGE) training tests launch examples scripts
+PYTHON_SOURCES := $(PACKAGE) training tests scripts
 # Given on the command line: make demo VIDEO=operation.mp4 TRANSPORT=compressed
 VIDEO ?=
 BAG ?=

@@ -143,7 +143,7 @@ hash_ros() { { cat requirements/ros-*.txt scripts/fix_ros_wheels.py; echo "$ros_
 hash_workspace() {
   {
     find ros_ws/src/clip_rl_interfaces ros_ws/src/clip_rl_perception/{package.xml,setup.py,setup.cfg,resource} -type f -print0 | sort -z | xargs -0 sha256sum
-    find ros_ws/src/clip_rl_perception/{config,models,rviz,security} launch examples -type f 2>/dev/null | sort
+    find ros_ws/src/clip_rl_perception/{config,examples,launch,models,rviz,security} -type f 2>/dev/null | sort
     hash_ros
   } | digest
 }

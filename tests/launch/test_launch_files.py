@@ -64,8 +64,12 @@ def test_every_launch_file_can_be_launched(file: Path) -> None:
     assert ast.get_docstring(tree)
 
 
-def test_the_ros_package_links_to_the_launch_files() -> None:
-    assert (ROOT / "ros_ws" / "src" / "clip_rl_perception" / "launch").resolve() == LAUNCH
+def test_the_ros_package_has_the_launch_files_and_the_top_links_to_them() -> None:
+    package = ROOT / "ros_ws" / "src" / "clip_rl_perception" / "launch"
+    assert LAUNCH.resolve() == package and package.is_dir() and not package.is_symlink()
+    assert sorted(file.name for file in LAUNCH.glob("*.launch.py")) == [
+        f"{name}.launch.py" for name in ("perception", "replay", "stereo")
+    ]
 
 
 def test_rviz_topics_are_mapped_into_the_namespace() -> None:

@@ -2,22 +2,27 @@
 
 Functions that make messages take the classes to make them of: `BAG_TYPES`, those of rosbags, serve bags anywhere; nodes
 give rclpy's (`ros/ros_types.py`). Our own types are registered from the .msg files that ROS itself compiles
-(``interfaces/`` links to clip_rl_interfaces), so bags written here carry the same type hashes as bags recorded by
-`ros2 bag record`.
+(``interfaces/`` links to those of clip_rl_interfaces; released alone, the installed ones are read), so bags written
+here carry the same type hashes as bags recorded by `ros2 bag record`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import struct
 from collections.abc import Callable
 from importlib import resources
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
@@ -65,13 +70,29 @@ def typestore() -> Any:
     """The rosbags type store of ROS 2 jazzy with clip_rl_interfaces and FFMPEGPacket; shared, do not change it."""
     store = get_typestore(Stores.ROS2_JAZZY)
     ours: dict[str, Any] = {}
-    for entry in (resources.files("clip_rl_perception") / "interfaces").iterdir():
+    for entry in _definitions().iterdir():
         if entry.name.endswith(".msg"):
             name = f"clip_rl_interfaces/msg/{entry.name.removesuffix('.msg')}"
             ours.update(get_types_from_msg(entry.read_text(encoding="utf-8"), name))
     ours.update(get_types_from_msg(_FFMPEG_PACKET_FIELDS, FFMPEG_PACKET))
     store.register(ours)
     return store
+
+
+def _definitions() -> Traversable:
+    """Where the .msg files of clip_rl_interfaces are; raises `FileNotFoundError`."""
+    shipped = resources.files("clip_rl_perception") / "interfaces"
+    if shipped.is_dir():
+        return shipped
+    # Released alone, the package has no neighbour to link to: ROS has installed it, as package.xml demands.
+    for prefix in filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)):
+        installed = Path(prefix) / "share" / "clip_rl_interfaces" / "msg"
+        if installed.is_dir():
+            return installed
+    raise FileNotFoundError(
+        f"no definitions of messages: {shipped} leads nowhere, and no prefix of AMENT_PREFIX_PATH has "
+        "clip_rl_interfaces; build or install it, and source its setup file"
+    )
 
 
 BAG_TYPES = MessageTypes(lambda name: typestore().types[name], np.ascontiguousarray)
