@@ -137,6 +137,15 @@ def test_a_label_waits_for_a_picture_that_the_decoder_holds_back(tmp_path: Path)
     assert source.problems == []
 
 
+def test_a_codec_may_change_within_a_topic(tmp_path: Path) -> None:
+    pictures, codecs = moving_pictures(6), ["h264"] * 3 + ["hevc"] * 3
+    with BagWriter(tmp_path / "bag") as bag:
+        for index, (picture, codec) in enumerate(zip(pictures, codecs, strict=True)):
+            bag.write_image(picture, stamp(index), topic=TOPIC, encoding=codec)
+    source = BagSource(tmp_path / "bag")
+    assert [frame.encoding for frame in source] == codecs and source.left_out == []
+
+
 def test_odd_sizes_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(BagError, match="even width and height"), BagWriter(tmp_path / "bag") as bag:
         bag.write_image(np.zeros((95, 160, 3), np.uint8), START_NS, encoding="h264")

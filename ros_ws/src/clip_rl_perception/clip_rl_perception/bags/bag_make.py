@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from clip_rl_perception.bags.bag_inputs import BagInput
-from clip_rl_perception.bags.bag_writer import BagError, BagWriter, clear_for_bag
+from clip_rl_perception.bags.bag_writer import IMAGE_CODINGS, BagError, BagWriter, clear_for_bag
 from clip_rl_perception.cli_types import PositiveNumber
 from clip_rl_perception.options import NotAnOption, Option
 from clip_rl_perception.pictures.compressed_format import mosaic_in
-from clip_rl_perception.pictures.encodings import ENCODINGS
-from clip_rl_perception.pictures.packet_encoder import ENCODERS
 from clip_rl_perception.sources.camera_model import FIELD_OF_VIEW, CameraModel, load_calibration, pinhole
 from clip_rl_perception.sources.frames import Frame, FrameSource, SourceError
 from clip_rl_perception.threads.prefetch import Prefetch
@@ -34,9 +32,8 @@ AS_STORED = "source"
 
 TRUTH, IMAGES, TIME, STORAGE = "ground truth", "images", "time", "storage"
 """Groups of options of `clip-rl bag make`."""
-_CODINGS = ("jpeg", "png", *ENCODINGS, *ENCODERS)
-_KNOWN = f"{AS_STORED}, {', '.join(_CODINGS)}"
-_ENCODINGS = f"{AS_STORED} (default: JPEG, PNG files as they are, others as jpeg), {', '.join(_CODINGS)}"
+_KNOWN = f"{AS_STORED}, {', '.join(IMAGE_CODINGS)}"
+_ENCODINGS = f"{AS_STORED} (default: JPEG, PNG files as they are, others as jpeg), {', '.join(IMAGE_CODINGS)}"
 
 
 def _ros_name(text: str) -> str:
@@ -55,7 +52,7 @@ class MakeOptions:
     namespace: Annotated[str, Option(read=_ros_name, group=IMAGES)] = "/endoscope"
     """Of the topics."""
     encoding: Annotated[str, Option(metavar="ENCODING", help=_ENCODINGS, group=IMAGES)] = AS_STORED
-    """How images are stored: `AS_STORED`, jpeg, png, h264, hevc, or a raw encoding of `ENCODINGS`."""
+    """How images are stored: `AS_STORED`, or one of `IMAGE_CODINGS`."""
     quality: Annotated[int, Option(metavar="1-100", group=IMAGES)] = 90
     """Of JPEG; of H.264 and HEVC, 90 is CRF 18 and two less are one CRF more."""
     camera: Annotated[CameraModel | None, Option(metavar="FILE", read=load_calibration, group=IMAGES)] = None
@@ -78,7 +75,7 @@ class MakeOptions:
     def __post_init__(self) -> None:
         if not 1 <= self.quality <= 100:
             raise SourceError(f"--quality {self.quality} is out of range; 1 to 100 is possible")
-        if self.encoding not in (AS_STORED, *_CODINGS):
+        if self.encoding not in (AS_STORED, *IMAGE_CODINGS):
             raise SourceError(f"no encoding '{self.encoding}'; known are {_KNOWN}")
         if self.start is not None and self.start < 0:
             raise SourceError(f"--start {self.start:g}: stamps are seconds since 1970, not negative")

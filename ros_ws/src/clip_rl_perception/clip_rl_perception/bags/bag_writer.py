@@ -50,6 +50,9 @@ from clip_rl_perception.sources.tag_truth import plain_instruments
 IMAGE_TOPIC = "/endoscope/image_raw"
 LABEL_TOPIC = "/endoscope/labels"
 FRAME_ID = "endoscope_optical"
+_FILES = ("jpeg", "png")
+IMAGE_CODINGS: Final = (*_FILES, *ENCODINGS, *ENCODERS)
+"""How images may be stored: as files, raw, as video."""
 
 STORAGES: Final = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 """How a bag's messages are stored; sqlite3 was the default of ROS 2 until humble."""
@@ -148,10 +151,10 @@ class BagWriter:
             stamp_ns: header stamp and time in the bag, ns since the epoch.
             topic: base topic; ``/compressed`` is appended for jpeg and png, ``/ffmpeg`` for h264 and hevc.
             frame_id: of the header.
-            encoding: ``jpeg``, ``png``, ``h264``, ``hevc``, or a raw one of `pictures.encodings.ENCODINGS`.
+            encoding: of `IMAGE_CODINGS`.
             quality: of JPEG, 1 to 100; of video see `PacketEncoder`.
         """
-        if encoding in ("jpeg", "png"):
+        if encoding in _FILES:
             parameters = [cv2.IMWRITE_JPEG_QUALITY, quality] if encoding == "jpeg" else [cv2.IMWRITE_PNG_COMPRESSION, 1]
             data = _encode(encoding, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), parameters)
             self.write_encoded(data, encoding, stamp_ns, topic=topic, frame_id=frame_id)
@@ -160,8 +163,7 @@ class BagWriter:
             self._write_video(rgb, stamp_ns, topic, frame_id, encoding, quality)
             return
         if encoding not in ENCODINGS:
-            known = ", ".join(("jpeg", "png", *ENCODINGS, *ENCODERS))
-            raise BagError(f"images cannot be written as '{encoding}'; expected {known}")
+            raise BagError(f"images cannot be written as '{encoding}'; expected {', '.join(IMAGE_CODINGS)}")
         try:
             rows = encode_pixels(rgb, encoding)
         except ImageError as error:
@@ -271,7 +273,7 @@ class BagWriter:
         size = rgb.shape[1], rgb.shape[0]
         encoder = self._encoders.get(topic)
         try:
-            if encoder is None or encoder.size != size:
+            if encoder is None or (encoder.codec, encoder.size) != (codec, size):
                 encoder = self._encoders[topic] = PacketEncoder(codec, *size, quality=quality)
             packets = encoder.encode(rgb)
         except ImageError as error:

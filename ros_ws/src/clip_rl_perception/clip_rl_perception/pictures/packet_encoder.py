@@ -69,7 +69,7 @@ class PacketEncoder:
         if encoder not in av.codecs_available:
             raise ImageError(f"this PyAV {av.__version__} cannot encode {codec}: it has no {encoder}")
         self._av = av
-        self.size = width, height
+        self.codec, self.size = codec, (width, height)
         context: Any = av.CodecContext.create(encoder, "w")
         context.width, context.height, context.pix_fmt = width, height, "yuv420p"
         context.time_base, context.gop_size, context.max_b_frames = _TIME_BASE, key_every, b_frames
