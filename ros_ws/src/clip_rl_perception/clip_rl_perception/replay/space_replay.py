@@ -15,6 +15,7 @@ import numpy as np
 
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.messages.transports import base_topic
 from clip_rl_perception.metrics.space_evaluator import SpaceEvaluator
 from clip_rl_perception.metrics.space_measures import SpaceMeasures, ToldInstrument, ToldPoint, measure_space
 from clip_rl_perception.metrics.tag_measures import TagMeasures, TrueInstrument, measure_tags
@@ -25,7 +26,6 @@ from clip_rl_perception.runs.problems import ProblemLog
 from clip_rl_perception.runs.scene_tags import frame_tags
 from clip_rl_perception.scene.instance_masks import instrument_owners, track_numbers
 from clip_rl_perception.scene.types import Validity
-from clip_rl_perception.sources.bag_truth import base_topic
 from clip_rl_perception.sources.frames import Frame
 from clip_rl_perception.sources.streams import Inputs, Stream
 from clip_rl_perception.stereo.camera_geometry import CameraInfo

@@ -20,6 +20,7 @@ from rclpy.node import Node
 from rclpy.qos_overriding_options import InvalidQosOverridesError
 
 from clip_rl_perception.messages.space_messages import space_message
+from clip_rl_perception.messages.transports import base_topic
 from clip_rl_perception.nodes.diagnostics_publisher import DiagnosticsPublisher
 from clip_rl_perception.nodes.markers import markers_available
 from clip_rl_perception.nodes.publishers import send_in_background, wanted
@@ -32,7 +33,6 @@ from clip_rl_perception.ros.parameter_fields import ParameterError
 from clip_rl_perception.ros.qos import reliable
 from clip_rl_perception.ros.ros_types import ROS_TYPES
 from clip_rl_perception.ros.spin import serve
-from clip_rl_perception.ros.transport_topics import without_transport
 from clip_rl_perception.scene.types import Validity
 from clip_rl_perception.stereo.moments import MomentSolver, doubts_of, named_rectified
 from clip_rl_perception.stereo.space_types import SpaceScene, SpaceValidity
@@ -66,7 +66,7 @@ class StereoNode(Node):
             side: EyeInput(self, side, self._settings.image_transport, self._on_frame, self._on_recalibrated)
             for side in sides
         }
-        rectified, base = self._settings.rectified, without_transport(self._eyes["left"].topic)
+        rectified, base = self._settings.rectified, base_topic(self._eyes["left"].topic)
         self._solver = MomentSolver(
             config,
             rectified=named_rectified(base) if rectified == "auto" else rectified == "yes",
