@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import threading
 from array import array
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from builtin_interfaces.msg import Time
 from clip_rl_interfaces.msg import InstrumentTagArray, SceneStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from node_processes import GUARD_S, PLAIN, node_command
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import ParameterType, ParameterValue, SetParametersResult
 from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
@@ -29,7 +29,6 @@ from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
-GUARD_S = 180.0
 ANSWER_S = 60.0
 """After this a service's answer counts as lost; configuring takes seconds."""
 POLL_S = 0.5
@@ -77,13 +76,9 @@ class NodeProcess:
         arguments: list[str] | None = None,
     ) -> None:
         self.log = log
-        command = [sys.executable, "-m", "clip_rl_perception.nodes.perception_node", "--ros-args", *(arguments or [])]
-        for name, value in (parameters or {}).items():
-            text = f'"{value}"' if isinstance(value, str) else str(value).lower()
-            command += ["-p", f"{name}:={text}"]
-        if namespace:
-            command += ["-r", f"__ns:=/{namespace}"]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+        module = "nodes.perception_node"
+        command = node_command(module, parameters=parameters, namespace=namespace, ros_arguments=arguments or ())
+        environment = {**os.environ, **PLAIN}
         self._stream = log.open("w")
         self.process = subprocess.Popen(command, stdout=self._stream, stderr=subprocess.STDOUT, env=environment)
         self.running.append(self)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
-import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +23,7 @@ from clip_rl_perception.stereo.camera_geometry import CameraInfo
 from clip_rl_perception.stereo.eye_view import EyeView
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import GUARD_S, Inbox, NodeProcess, Tester, image
+from node_processes import node_command, running
 from sensor_msgs.msg import CameraInfo as CameraInfoMessage
 from sensor_msgs.msg import CompressedImage, Image
 from stereo_scene import Rig, Tool, views
@@ -128,24 +126,10 @@ class Feed:
 @contextlib.contextmanager
 def stereo_node(log: Path, namespace: str, **parameters: Any) -> Iterator[subprocess.Popen[bytes]]:
     """stereo_node in a process of its own; every image of a test must reach it, so it subscribes reliably."""
-    command = [sys.executable, "-m", "clip_rl_perception.rig.stereo_node", "--ros-args", "-r", f"__ns:=/{namespace}"]
     for topic in (f"{side}/{name}" for side in ("left", "right") for name in ("image", "instances")):
         parameters[f"qos_overrides./{namespace}/{topic}.subscription.reliability"] = "reliable"
-    for name, value in parameters.items():
-        text = f'"{value}"' if isinstance(value, str) else str(value).lower()
-        command += ["-p", f"{name}:={text}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    with log.open("w") as stream:
-        process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, env=environment)
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(20)
-            process.kill()
-            process.wait(GUARD_S)
+    with running(node_command("rig.stereo_node", parameters=parameters, namespace=namespace), log) as process:
+        yield process
 
 
 def blank(view: EyeView) -> EyeView:

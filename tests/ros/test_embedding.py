@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import rclpy
@@ -17,6 +15,7 @@ from clip_rl_perception.nodes.perception_node import PerceptionNode
 from clip_rl_perception.nodes.publishers import PUBLICATION_MODE
 from clip_rl_perception.threads.priority import SWITCH_INTERVAL_S
 from harness import GUARD_S, Rig, Tester, image, picture
+from node_processes import running
 from rclpy.executors import Executor, ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.parameter import Parameter
 
@@ -151,18 +150,12 @@ def test_the_lines_of_the_page_serve_a_camera(tester: Tester, checkpoint: Path, 
     script, log = tmp_path / "host.py", tmp_path / "log"
     script.write_text(code, encoding="utf-8")
     parameters = ["-p", f"model:='{checkpoint}'", "-p", "engine:=torch", "-p", "max_age_ms:=0.0"]
-    with log.open("w") as stream:
-        command: list[Any] = [sys.executable, script, "--ros-args", *parameters]
-        process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
-        try:
-            camera = tester.camera("/camera/image_raw")
-            masks = tester.subscribe(type(image(picture(), tester.now())), "/endoscope/mask")
-            timer = tester.node.create_timer(0.1, lambda: camera.publish(image(picture(), tester.now())))
-            masks.wait(what=f"a mask; the process said: {log.read_text()}")
-            tester.node.destroy_timer(timer)
-            tester.node.destroy_publisher(camera)
-            tester.unsubscribe(masks)
-            assert process.poll() is None
-        finally:
-            process.kill()
-            process.wait(GUARD_S)
+    with running([sys.executable, script, "--ros-args", *parameters], log) as process:
+        camera = tester.camera("/camera/image_raw")
+        masks = tester.subscribe(type(image(picture(), tester.now())), "/endoscope/mask")
+        timer = tester.node.create_timer(0.1, lambda: camera.publish(image(picture(), tester.now())))
+        masks.wait(what=f"a mask; the process said: {log.read_text()}")
+        tester.node.destroy_timer(timer)
+        tester.node.destroy_publisher(camera)
+        tester.unsubscribe(masks)
+        assert process.poll() is None

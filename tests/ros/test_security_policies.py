@@ -8,10 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import os
-import signal
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +16,7 @@ import numpy as np
 import pytest
 from hand_made_bags import recording, write_mcap
 from harness import GUARD_S, NodeProcess, Tester
+from node_processes import node_command, running
 
 POLICIES = Path(__file__).resolve().parents[2] / "ros_ws" / "src" / "clip_rl_perception" / "security"
 KINDS = {"topics": ("publish", "subscribe"), "services": ("reply", "request"), "actions": ("call", "execute")}
@@ -112,18 +109,8 @@ def hold(tester: Tester, policy: str, node: str, namespaces: list[str]) -> None:
 @contextlib.contextmanager
 def started(folder: Path, module: str, namespace: str, *arguments: str) -> Iterator[None]:
     """A node's process."""
-    command = [sys.executable, "-m", f"clip_rl_perception.{module}", *arguments]
-    command += ["--ros-args", "-r", f"__ns:=/{namespace}"]
-    with (folder / f"{namespace}.log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ})
-        try:
-            yield
-        finally:
-            process.send_signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(20)
-            process.kill()
-            process.wait(GUARD_S)
+    with running(node_command(module, namespace=namespace, arguments=arguments), folder / f"{namespace}.log"):
+        yield
 
 
 def test_every_policy_is_held_here() -> None:

@@ -7,13 +7,13 @@ import shlex
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from harness import GUARD_S, Inbox, NodeProcess, Rig, Tester, image, picture
+from node_processes import node_command, running
 from test_stall import GATE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,21 +83,14 @@ def test_the_watchdog_is_fed_only_while_frames_return(
 
 
 def test_the_stereo_node_tells_systemd_as_well(tmp_path: Path, manager: Manager) -> None:
-    command = [sys.executable, "-m", "clip_rl_perception.rig.stereo_node", "--ros-args", "-r", "__ns:=/watched_rig"]
-    environment = os.environ | manager.environment
-    log = tmp_path / "log"
-    with log.open("w") as out:
-        process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
-        try:
-            first = manager.hears("READY=1")
-            assert "WATCHDOG=1" in first and first[0].startswith("STATUS=rig: "), log.read_text()
-            manager.said.clear()
-            manager.hears("WATCHDOG=1")
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(GUARD_S) == 0, log.read_text()
-        finally:
-            process.kill()
-            process.wait(GUARD_S)
+    command, log = node_command("rig.stereo_node", namespace="watched_rig"), tmp_path / "log"
+    with running(command, log, env=os.environ | manager.environment) as process:
+        first = manager.hears("READY=1")
+        assert "WATCHDOG=1" in first and first[0].startswith("STATUS=rig: "), log.read_text()
+        manager.said.clear()
+        manager.hears("WATCHDOG=1")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(GUARD_S) == 0, log.read_text()
     manager.hears("STOPPING=1")
 
 
@@ -125,21 +118,11 @@ def test_the_command_of_the_unit_runs_as_the_process_that_systemd_watches(
     arguments += ["-r", "__ns:=/unit", "-p", "engine:=torch"]
     plain = {name: os.environ[name] for name in ("HOME", "ROS_DOMAIN_ID") if name in os.environ}
     log = tmp_path / "log"
-    with log.open("w") as out:
-        process = subprocess.Popen(
-            arguments,
-            cwd=tmp_path,
-            env={**plain, "PATH": "/usr/local/bin:/usr/bin:/bin", **manager.environment},
-            stdout=out,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            tester.wait(lambda: any("READY=1" in lines for lines in manager.said.all()), f"READY=1\n{log.read_text()}")
-            tester.wait(lambda: tester.state("/unit/perception_node") == "active", "an active node")
-            # Who is told of a signal is the node itself, not a shell before it.
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(GUARD_S) == 0
-        finally:
-            process.kill()
-            process.wait(GUARD_S)
+    environment = {**plain, "PATH": "/usr/local/bin:/usr/bin:/bin", **manager.environment}
+    with running(arguments, log, cwd=tmp_path, env=environment) as process:
+        tester.wait(lambda: any("READY=1" in lines for lines in manager.said.all()), f"READY=1\n{log.read_text()}")
+        tester.wait(lambda: tester.state("/unit/perception_node") == "active", "an active node")
+        # Who is told of a signal is the node itself, not a shell before it.
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(GUARD_S) == 0
     manager.hears("STOPPING=1")
