@@ -71,7 +71,7 @@ def test_masks_of_what_is_whole_and_a_reason_for_the_rest(
     with NodeProcess(tmp_path / "log", parameters=parameters, arguments=["-r", "image:=scope/image_raw"]):
         rig = Rig(tester, kind=FFMPEGPacket, topic="scope/image_raw/ffmpeg")
         try:
-            packets = packets_of(codec, moving_pictures(20))
+            *packets, one_more = packets_of(codec, moving_pictures(21))
             assert "no key frame has come yet" in joined_late(rig, lambda: message_of(packets[3], codec, tester.now()))
             rig.prime(lambda: message_of(packets[0], codec, tester.now()))
             begun = tester.now()
@@ -90,6 +90,11 @@ def test_masks_of_what_is_whole_and_a_reason_for_the_rest(
                 assert ((stamp.sec, stamp.nanosec) in stamps) == (number not in bad)
             last = kinds[19]
             assert last.received == last.processed + last.invalid + last.dropped and last.dropped == 0
+            lying = message_of(one_more, codec, later(begun, 0.8))
+            lying.width = 999
+            said = rig.send(lying)
+            assert said.validity not in (SceneStatus.OK, SceneStatus.INVALID_INPUT)
+            assert "the packet says 999x96, its picture is 160x96" in said.reason
         finally:
             rig.close()
 

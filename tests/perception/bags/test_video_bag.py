@@ -81,8 +81,14 @@ def test_pictures_of_b_frames_carry_their_own_stamps(tmp_path: Path) -> None:
 
 def test_info_tells_size_coding_and_what_has_no_picture(tmp_path: Path) -> None:
     write(tmp_path / "bag", "hevc", lost=(3,))
-    text = describe(inspect_bag(tmp_path / "bag"))
-    assert "hevc" in text and f"{SIZE[0]}x{SIZE[1]}" in text and "no picture until the next key frame" in text
+    info = inspect_bag(tmp_path / "bag")
+    text = describe(info)
+    assert "hevc" in text and f"{SIZE[0]}x{SIZE[1]}" in text
+    (topic,) = info.topics
+    assert (topic["count"], topic["sizes"], topic["unusable"]) == (19, {f"{SIZE[0]}x{SIZE[1]}": 15}, 4)
+    named = [line for line in info.problems if "no picture until the next key frame; left out" in line]
+    assert len(named) == 3 and any(line.endswith("1 more messages like these") for line in info.problems)
+    assert f"{stamp(4) / 1e9:.3f} s" in named[0]
 
 
 @pytest.mark.parametrize("topic", ["/perception/overlay", "/endoscope/labels"])

@@ -55,7 +55,9 @@ def test_each_packet_leads_to_its_frame() -> None:
     for frame in got[10:15]:
         with pytest.raises(ImageError, match="1 packet lost: no picture until the next key frame"):
             frame.to_rgb()
-    thread.put(sent[0])  # after the end: nobody decodes it, nobody waits
+    thread.put(sent[0])  # after the end: nobody waits
+    assert not any(each.name == "clip_rl_packets" for each in threading.enumerate()), "nor is there who decodes it"
+    assert frames.all == got
 
 
 def test_a_fault_in_decoding_is_answered_and_a_key_frame_begins_anew() -> None:

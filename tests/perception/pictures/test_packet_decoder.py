@@ -78,7 +78,9 @@ def test_who_joins_late_waits_for_a_key_frame(codec: str) -> None:
 @pytest.mark.parametrize("codec", CODECS)
 def test_a_stream_without_key_frame_gives_none(codec: str) -> None:
     packets = [packet for packet in packets_of(codec, moving_pictures(COUNT)) if not packet.key]
-    assert shown(through(packets, codec)) == []
+    outcomes = through(packets, codec)
+    assert shown(outcomes) == [] and len(outcomes) == len(packets) == COUNT - 3
+    assert all("no key frame has come yet" in outcome.reason for outcome in outcomes.values())
 
 
 @pytest.mark.parametrize("flags", [0, 1])
