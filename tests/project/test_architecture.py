@@ -53,7 +53,7 @@ BELOW: dict[str, set[str]] = {
     "pipeline_config": {*GROUND, "scene", "looks", "naming"},
     "pipeline": {*GROUND, "pipeline_config", "kernels", "scene", "model", "engine", "looks", "naming"},
     "pictures": set(GROUND),
-    "stereo": {*GROUND, "scene"},
+    "stereo": {*GROUND, "kernels", "scene"},
     "messages": {*GROUND, "scene", "runs", "stereo"},
     "metrics": set(GROUND),
     "sources": {*GROUND, "scene", "pictures", "messages", "metrics"},

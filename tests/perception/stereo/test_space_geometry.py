@@ -34,8 +34,7 @@ def test_points_are_exact(geometry: StereoGeometry) -> None:
 def test_covariances_are_those_of_trials(geometry: StereoGeometry) -> None:
     point = np.array([(0.012, -0.02, 0.09)])
     seen = seen_at(point)
-    along = np.array([0.8, 0.6])
-    spread = place_covariance(1.5, along, 0.05, 0.2, 0.3)
+    spread = np.array(place_covariance(1.5, (0.8, 0.6), 0.05, 0.2, 0.3))
     (said,) = covariances_of(geometry, seen, spread[None])
     drawn = np.random.default_rng(0).multivariate_normal(seen[0], spread, TRIALS)
     found = points_of(geometry, drawn)
@@ -46,7 +45,7 @@ def test_covariances_are_those_of_trials(geometry: StereoGeometry) -> None:
 
 
 def test_a_place_too_far_along_has_the_depth_from_there() -> None:
-    spread = place_covariance(2.0, np.array([1.0, 0.0]), 0.1, 0.0, 0.0)
+    spread = np.array(place_covariance(2.0, (1.0, 0.0), 0.1, 0.0, 0.0))
     assert np.allclose(spread, 4.0 * np.array([[1, 0, 0.1], [0, 1, 0], [0.1, 0, 0.01]]))
 
 
@@ -70,7 +69,7 @@ def test_axes_and_their_covariances(geometry: StereoGeometry) -> None:
     length = float(np.linalg.norm(along))
     known = np.diag([0.05, 0.08]) ** 2
     true = (ends[1] - ends[0]) / np.linalg.norm(ends[1] - ends[0])
-    line = ShaftLine(length, seen[:, 2], known)
+    line = ShaftLine(length, tuple(seen[:, 2].tolist()), tuple(map(tuple, known.tolist())))
     axis, covariance, std = axis_of(geometry, line, seen[0, :2], along / length, 0.5)
     assert np.allclose(axis, true, atol=1e-9)
     rng = np.random.default_rng(1)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from clip_rl_perception.scene.types import Validity
 from clip_rl_perception.stereo.camera_geometry import CameraInfo, GeometryError
 from clip_rl_perception.stereo.eye_view import EyeView
+from clip_rl_perception.stereo.searched_places import warm_up
 from clip_rl_perception.stereo.space_types import SpaceScene, SpaceValidity
 from clip_rl_perception.stereo.stereo_geometry import StereoGeometry, lone_geometry, stereo_geometry
 from clip_rl_perception.stereo.stereo_matcher import StereoConfig, StereoMatcher
@@ -40,6 +41,7 @@ class MomentSolver:
     def __init__(
         self, config: StereoConfig, *, rectified: bool, baseline_m: float, changed: Callable[[str], None]
     ) -> None:
+        warm_up()
         self._config, self._rectified, self._baseline_m, self._changed = config, rectified, baseline_m, changed
         self._key: Key | None = None
         self._matcher: StereoMatcher | None = None

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Mapping
-
-import numpy as np
 
 from clip_rl_perception.arrays import DoubleArray
 from clip_rl_perception.scene.types import KEYPOINTS, Instrument
@@ -18,9 +16,9 @@ from clip_rl_perception.stereo.pairing import JAWS, Pairs
 from clip_rl_perception.stereo.searched_places import SearchedPlace, compare
 from clip_rl_perception.stereo.shaft_line import ShaftLine, axis_of, fit_line
 from clip_rl_perception.stereo.shaft_width import WidthResult, matrix_of, vector_of, width_guess
-from clip_rl_perception.stereo.space_types import Instrument3D, Keypoint3D, Source
+from clip_rl_perception.stereo.space_types import Instrument3D, Keypoint3D
 from clip_rl_perception.stereo.stereo_geometry import StereoGeometry
-from clip_rl_perception.stereo.triangulation import covariances_of, place_covariance, points_of
+from clip_rl_perception.stereo.told_points import Told, in_space
 
 ALONG_SHAFT = (0.25, 0.5, 0.75)
 """Where between wrist and entry the shaft is compared too, as parts of the way."""
@@ -94,8 +92,17 @@ class PairFinder:
             for eye in (0, 1)
         ]
         compare(self._geometry, views, places, numbers, self._calibration_px, self._config)
+        lines, drafts = [], []
+        for index, pair in enumerate(pairs.pairs):
+            mine = [place for place in places if place.pair == index]
+            lines.append(self._line(mine, seen[0], pair[0]))
+            swapped = pairs.swapped_jaws[index]
+            drafts.append(self._drafts(pair, swapped, views[0], seen, reasons[index], mine, lines[-1]))
+        finished = iter(in_space(self._geometry, [each for points in drafts for each in points], self._calibration_px))
         return [
-            self._instrument(index, pair, pairs.swapped_jaws[index], views, seen, widths, reasons[index], places)
+            self._instrument(
+                pair, views, seen, widths, lines[index], tuple(itertools.islice(finished, len(drafts[index])))
+            )
             for index, pair in enumerate(pairs.pairs)
         ]
 
@@ -135,7 +142,7 @@ class PairFinder:
             made += self._along(index, left, right, seen, reasons, made, steps[0])
         for place in made:
             place.reach = min(max(place.reach, 3 * place.step), REACH * place.step)
-            place.expected = float(np.clip(place.expected, *self._limits))
+            place.expected = min(max(place.expected, self._limits[0]), self._limits[1])
         return made
 
     def _along(
@@ -170,61 +177,86 @@ class PairFinder:
 
     # ---------------------------------------------------------------- what it comes to
 
-    def _instrument(
+    def _line(self, mine: list[SearchedPlace], seen: TagsInView, left: int) -> ShaftLine | None:
+        """Of a pair's shaft, from the entry to the wrist, through what was found where an instrument may be."""
+        points, (x, y) = seen.places[left], seen.tags.axes[left]
+        if "entry" not in points or "wrist" not in points:
+            return None
+        least, most = self._limits
+        good = [
+            place
+            for place in mine
+            if place.name not in JAWS and place.found and not place.found.reason and least <= place.disparity <= most
+        ]
+        if len(good) < LEAST_ON_LINE:
+            return None
+        from_x, from_y = points["entry"].tolist()
+        t = [(place.at[0] - from_x) * x + (place.at[1] - from_y) * y for place in good]
+        stds = [math.hypot(place.std, ON_SHAFT * place.step) for place in good]
+        return fit_line(t, [place.disparity for place in good], stds, math.dist(points["wrist"], points["entry"]))
+
+    def _drafts(
         self,
-        index: int,
         pair: tuple[int, int],
         swapped: bool,
-        views: tuple[EyeView, EyeView],
+        view: EyeView,
         seen: tuple[TagsInView, TagsInView],
-        widths: list[WidthResult],
         reasons: dict[str, str],
-        places: list[SearchedPlace],
-    ) -> Instrument3D:
+        mine: list[SearchedPlace],
+        line: ShaftLine | None,
+    ) -> list[Keypoint3D | Told]:
+        """The keypoints of an instrument, those that are known as they are seen, the others with their reasons."""
         left, right = pair
-        tag, other = views[0].instruments[left], views[1].instruments[right]
-        mine = [place for place in places if place.pair == index]
-        near, far = self._limits[1], self._limits[0]
-        told = [place for place in mine if place.found and not place.found.reason and far <= place.disparity <= near]
-        ours = seen[0].places[left]
-        along = seen[0].along(left)
-        line = _line(told, ours, along)
-        points = []
+        ours, theirs = seen[0].places[left], seen[1].places[right]
+        by_name = {place.name: place for place in mine if place.name}
+        made: list[Keypoint3D | Told] = []
         for name in KEYPOINTS:
             if name not in ours:
                 continue
-            place = next((each for each in mine if each.name == name), None)
-            if name in reasons or place is None:
-                points.append(Keypoint3D(name, reasons.get(name, "the other eye does not tell where to look for it")))
+            if name in reasons or name not in by_name:
+                made.append(Keypoint3D(name, reasons.get(name, "the other eye does not tell where to look for it")))
                 continue
-            there = None if name == "entry" else seen[1].places[right][_other(name, swapped)]
-            points.append(self._point(name, place, there, line, along, tag))
+            there = None if name == "entry" else theirs[_other(name, swapped)]
+            made.append(self._told(name, by_name[name], there, line, seen[0].tags.axes[left], view.instruments[left]))
+        return made
+
+    def _instrument(
+        self,
+        pair: tuple[int, int],
+        views: tuple[EyeView, EyeView],
+        seen: tuple[TagsInView, TagsInView],
+        widths: list[WidthResult],
+        line: ShaftLine | None,
+        points: tuple[Keypoint3D, ...],
+    ) -> Instrument3D:
+        left, right = pair
+        tag, other = views[0].instruments[left], views[1].instruments[right]
         made = Instrument3D(
             tag.track_id,
             other.track_id,
             views[0].class_names[left] if views[0].class_names else "",
             tag.type_name or other.type_name,
             "" if any(point.valid for point in points) else _common(points),
-            tuple(points),
+            points,
             width_distance=widths[left].distance,
             width_distance_std=widths[left].distance_std,
         )
         if line is None:
             return made
-        std = self._noise.of_mean("wrist", None)
-        axis, covariance, greatest = axis_of(self._geometry, line, ours["entry"], along, std)
+        entry, along = seen[0].places[left]["entry"], seen[0].along(left)
+        axis, covariance, greatest = axis_of(self._geometry, line, entry, along, self._noise.of_mean("wrist", None))
         return dataclasses.replace(made, axis=vector_of(axis), axis_covariance=matrix_of(covariance), axis_std=greatest)
 
-    def _point(
+    def _told(
         self,
         name: str,
         place: SearchedPlace,
         there: DoubleArray | None,
         line: ShaftLine | None,
-        along: DoubleArray,
+        along: tuple[float, float],
         tag: Instrument,
-    ) -> Keypoint3D:
-        """A keypoint in space; `there`: where the right eye's tag has it."""
+    ) -> Keypoint3D | Told:
+        """A keypoint as both eyes see it; `there`: where the right eye's tag has it."""
         found = place.found
         assert found is not None
         disparity, std = place.disparity, place.std
@@ -237,39 +269,28 @@ class PairFinder:
             return Keypoint3D(name, found.reason, score=found.score)
         if not self._limits[0] <= disparity <= self._limits[1]:
             return Keypoint3D(name, "it would lie nearer than near_mm or farther than far_mm", score=found.score)
-        at, difference = place.at, None
+        (x, y), difference = place.at.tolist(), None
+        slope = line.slope if line is not None else 0.0
         if there is not None:
-            error = there + np.array([disparity, 0.0]) - place.at
-            difference = float(np.linalg.norm(error)) / math.sqrt(2)
-            width = self._geometry.left.size[0]
-            if difference > APART * width:
+            error = float(there[0]) + disparity - x, float(there[1]) - y
+            difference = math.hypot(*error) / math.sqrt(2)
+            if difference > APART * self._geometry.left.size[0]:
                 text = f"both eyes' tags place it {difference * math.sqrt(2):.0f} px apart"
                 return Keypoint3D(name, text, score=found.score)
             self._noise.add(name, difference)
-            at = place.at + error / 2
-        slope = line.slope if line is not None else 0.0
-        if line is not None:
-            disparity += slope * float((at - place.at) @ along)
-        (there_px,) = self._geometry.original(self._geometry.right, at - np.array([disparity, 0.0]))
-        if not self._geometry.right.sees(there_px)[0]:
-            return Keypoint3D(name, "outside the picture in the right eye", score=found.score)
-        seen = np.array([[*at, disparity]])
-        spread = place_covariance(self._noise.of_mean(name, difference), along, slope, std, self._calibration_px)
+            x, y = x + error[0] / 2, y + error[1] / 2
+            disparity += slope * (error[0] * along[0] + error[1] * along[1]) / 2
         # The right eye saw it that much earlier or later.
-        moved = np.array(tag.velocity) * self._skew_s
-        spread[2, 2] += moved[0] ** 2
-        spread[1, 1] += moved[1] ** 2 / 4
-        (position,) = points_of(self._geometry, seen)
-        (covariance,) = covariances_of(self._geometry, seen, spread[None])
-        ray = position / position[2]
-        covariance = covariance + ALONG_RAY_M.get(name, JAW_M) ** 2 * np.outer(ray, ray)
-        return Keypoint3D(
+        moved = (tag.velocity[0] * self._skew_s, tag.velocity[1] * self._skew_s)
+        return Told(
             name,
-            source=Source.STEREO,
-            position=vector_of(position),
-            covariance=matrix_of(covariance),
-            disparity=disparity,
-            disparity_std=math.hypot(std, self._calibration_px),
+            (x, y, disparity),
+            place_std=self._noise.of_mean(name, difference),
+            along=along,
+            slope=slope,
+            disparity_std=std,
+            moved=moved,
+            along_ray=ALONG_RAY_M.get(name, JAW_M),
             score=found.score,
         )
 
@@ -289,20 +310,7 @@ def _unusable(views: tuple[EyeView, EyeView], pair: tuple[int, int]) -> str:
     return ""
 
 
-def _line(places: list[SearchedPlace], points: Mapping[str, DoubleArray], along: DoubleArray) -> ShaftLine | None:
-    """Of a pair's shaft, from the entry to the wrist."""
-    if "entry" not in points or "wrist" not in points:
-        return None
-    good = [place for place in places if place.name not in JAWS]
-    if len(good) < LEAST_ON_LINE:
-        return None
-    t = np.array([float((place.at - points["entry"]) @ along) for place in good])
-    disparities, stds = (np.array([getattr(place, field) for place in good]) for field in ("disparity", "std"))
-    length = float(np.linalg.norm(points["wrist"] - points["entry"]))
-    return fit_line(t, disparities, np.hypot(stds, ON_SHAFT * good[0].step), length)
-
-
-def _common(points: list[Keypoint3D]) -> str:
+def _common(points: tuple[Keypoint3D, ...]) -> str:
     """Why none of an instrument's points is known: that of its first tip."""
     told = {point.name: point.reason for point in points}
     return told.get("tip_1") or next(iter(told.values()), "its tags tell no point that both eyes see")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+import operator
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -119,7 +120,7 @@ def _costs(
     for row, tag in enumerate(left.tags):
         for column, other in enumerate(right.tags):
             shape, turned = _shape_cost(left.places[row], right.places[column], disparities, width, config)
-            cosine = float(np.dot(left.axes[row], right.axes[column]))
+            cosine = sum(map(operator.mul, left.axes[row], right.axes[column]))
             if not math.isfinite(shape) or 1 - cosine > config.axis_limit:
                 continue
             cost = shape + config.axis_weight * (1 - cosine) + _kind_cost(tag, other, width, config)

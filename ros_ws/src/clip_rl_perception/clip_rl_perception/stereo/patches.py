@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
-from typing import Any
 
-import cv2
 import numpy as np
 
-from clip_rl_perception.arrays import BoolArray, DoubleArray, FloatArray
+from clip_rl_perception.arrays import ByteArray, CountArray, DoubleArray, FloatArray
+from clip_rl_perception.kernels import patch_kernels
 from clip_rl_perception.stereo.camera_geometry import EyeGeometry
 from clip_rl_perception.stereo.eye_view import EyeView, Words
 from clip_rl_perception.stereo.stereo_geometry import StereoGeometry
 
-THINNED = 4
-"""Pixels of a block's side from which on half of them are read."""
+NODES = np.array([(x, y) for y in (-1.0, 0.0, 1.0) for x in (-1.0, 0.0, 1.0)])
+"""(9, 2): where a part's map is computed, as parts of its half width and height from its middle."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,9 +26,9 @@ class Patches:
     """Parts of one eye's picture, float32 (n, height, width) each."""
 
     gray: FloatArray
-    """0 to 255; 0 outside the picture."""
+    """0 to 255; 0 outside the picture and what was asked for."""
     own: FloatArray
-    """Share of each sample that the instrument covers, 0 to 1."""
+    """1 where the instrument is, else 0."""
     free: FloatArray
     """0 where a sample lies outside the picture or on another instrument, else 1."""
 
@@ -42,6 +40,7 @@ def take_patches(
     centres: DoubleArray,
     steps: DoubleArray,
     numbers: list[int],
+    reaches: CountArray,
     shape: tuple[int, int],
 ) -> Patches:
     """Parts around places of the virtual camera.
@@ -53,72 +52,57 @@ def take_patches(
         centres: (n, 2), px of the virtual camera.
         steps: (n,), px between samples.
         numbers: of the instrument of each part in `instances`; 0: none, nothing is its own.
+        reaches: (n,), how many columns on either side of a part's middle are wanted in gray: reading takes time.
         shape: (height, width) of a part, samples, both odd.
     """
     height, width = shape
     count = len(centres)
-    gray = np.zeros((count, height, width), np.float32)
+    gray, own, free = (np.zeros((count, height, width), np.float32) for _ in range(3))
     if not count:
-        return Patches(gray, np.zeros_like(gray), np.zeros_like(gray))
+        return Patches(gray, own, free)
     reach = np.array([(width - 1) / 2, (height - 1) / 2])
-    places = np.array([(x, y) for y in (-1.0, 0.0, 1.0) for x in (-1.0, 0.0, 1.0)]) * reach  # (9, 2)
-    nodes = geometry.original(eye, (centres[:, None] + steps[:, None, None] * places).reshape(-1, 2))
-    nodes = nodes.reshape(count, 3, 3, 2).transpose(0, 3, 1, 2)
-    maps = np.nan_to_num(_parabolas(height) @ nodes @ _parabolas(width).T, nan=-1e6).astype(np.float32)
-    # A parabola between nodes that lie inside may leave them by little: a border of one block is read beyond.
-    lows, highs = nodes.min(axis=(2, 3)).tolist(), nodes.max(axis=(2, 3)).tolist()
-    for index, step in enumerate(steps.tolist()):
-        _read(view, maps[index], (*lows[index], *highs[index]), step, gray[index])
-    x, y = maps[:, 0], maps[:, 1]
-    inside = (x >= 0) & (x <= view.size[0] - 1) & (y >= 0) & (y <= view.size[1] - 1)
-    if view.instances is None:
-        return Patches(gray, np.zeros_like(gray), inside.astype(np.float32))
-    owners = _owners(view.instances, view.size, maps, inside)
-    own = owners == np.array(numbers, np.uint16)[:, None, None]
-    own &= owners > 0
-    free = inside & (own | (owners == 0))
-    return Patches(gray, own.astype(np.float32), free.astype(np.float32))
+    nodes = geometry.original(eye, (centres[:, None] + steps[:, None, None] * NODES * reach).reshape(-1, 2))
+    nodes = np.ascontiguousarray(nodes.reshape(count, 3, 3, 2).transpose(0, 3, 1, 2))
+    # Blocks of pixels about as large as a step, even where every other pixel of them is read.
+    shrinks = np.maximum(np.rint(steps * 0.75), 1).astype(np.int64)
+    shrinks -= shrinks % 2 * (shrinks >= patch_kernels.THINNED)
+    patch_kernels.read_parts(
+        *_bytes(view.image), np.array(view.size), _owners(view.instances), nodes, _parabolas(height), _parabolas(width),
+        shrinks, np.array(numbers, np.int64), reaches, gray, own, free,
+    )  # fmt: skip
+    return Patches(gray, own, free)
 
 
-def _read(
-    view: EyeView, places: FloatArray, border: tuple[float, float, float, float], step: float, gray: FloatArray
-) -> None:
-    """One part of the picture, made of blocks of pixels about as large as a step."""
-    if not all(map(math.isfinite, border)):
-        return
-    width, height = view.size
-    shrink = max(1, round(step * 0.75))
-    shrink -= shrink % 2 if shrink >= THINNED else 0
-    # Whole blocks around what is needed, inside the picture.
-    left, top = (max(0, (math.floor(low) - shrink) // shrink * shrink) for low in border[:2])
-    right = min(width, math.ceil(border[2]) + 2 * shrink + 1)
-    bottom = min(height, math.ceil(border[3]) + 2 * shrink + 1)
-    if right - left < shrink or bottom - top < shrink:
-        return
-    columns, rows = (right - left) // shrink, (bottom - top) // shrink
-    # Of large blocks every other row and column: their mean is as good, and reading them is what takes time.
-    every = 2 if shrink >= THINNED and shrink % 2 == 0 else 1
-    part = view.image[top : top + rows * shrink : every, left : left + columns * shrink : every]
-    # Of colours green: the one of which cameras have most, and a third of the work.
-    small: Any = np.ascontiguousarray(part[..., 1] if part.ndim == 3 else part)
-    if shrink > 1:
-        small = cv2.resize(small, (columns, rows), interpolation=cv2.INTER_AREA)
-    # Pixels that are read lie half a step before the middle of what they stand for.
-    start = np.array([left - every / 2, top - every / 2], np.float32)[:, None, None]
-    scaled = (places - start) * np.float32(1 / shrink) - np.float32(0.5)
-    cv2.remap(
-        small.astype(np.float32), scaled[0], scaled[1], cv2.INTER_LINEAR, dst=gray, borderMode=cv2.BORDER_REPLICATE
-    )
+def border_weights(patches: Patches, radii: list[int]) -> FloatArray:
+    """1 for samples about the border of the instrument, float32 (n, height, width), 0 for all others.
+
+    Args:
+        patches: n parts.
+        radii: how far inside the border samples count, of each part; outside it is one.
+    """
+    made = np.empty_like(patches.own)
+    patch_kernels.border_weights(patches.own, patches.free, np.array(radii, np.int64), made)
+    return made
 
 
-def _owners(instances: Words, size: tuple[int, int], maps: FloatArray, inside: BoolArray) -> Words:
-    """Numbers at the nearest pixels of `instances`, which may be smaller than the image; 0 outside."""
-    height, width = instances.shape
-    scale = np.array([width / size[0], height / size[1]], np.float32)[:, None, None]
-    cells = ((maps + np.float32(0.5)) * scale).astype(np.int32)
-    flat = np.clip(cells[:, 1], 0, height - 1) * width + np.clip(cells[:, 0], 0, width - 1)
-    found = instances.reshape(-1)[flat] if instances.flags.c_contiguous else instances[flat // width, flat % width]
-    return np.asarray(found * inside, np.uint16)
+def _bytes(image: ByteArray) -> tuple[ByteArray, CountArray]:
+    """All bytes from the first to the last that count, and how far rows and pixels of them are apart.
+
+    Of colours green counts: the one of which cameras have most. Whatever the image is, compiled loops see one type.
+    """
+    plane = image[..., 1] if image.ndim == 3 else image
+    if min(plane.strides) <= 0:
+        plane = np.ascontiguousarray(plane)
+    down, across = plane.strides
+    count = (plane.shape[0] - 1) * down + (plane.shape[1] - 1) * across + 1
+    return np.lib.stride_tricks.as_strided(plane, (count,), (1,), writeable=False), np.array([down, across])
+
+
+def _owners(instances: Words | None) -> Words:
+    """In rows without gaps, of one type for compiled loops; one that shows nothing where there are none."""
+    made = np.zeros((1, 1), np.uint16) if instances is None else np.ascontiguousarray(instances).view()
+    made.flags.writeable = False
+    return made
 
 
 @functools.lru_cache(maxsize=16)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 
-import cv2
 import numpy as np
 
-from clip_rl_perception.arrays import DoubleArray, FloatArray
-from clip_rl_perception.stereo.disparity import STRIP, Match, MatchConfig, match
+from clip_rl_perception.arrays import DoubleArray
+from clip_rl_perception.stereo.camera_geometry import EyeGeometry
+from clip_rl_perception.stereo.disparity import STRIP, Match, MatchConfig, compared_columns, match
 from clip_rl_perception.stereo.eye_view import EyeView
 from clip_rl_perception.stereo.pairing import JAWS
-from clip_rl_perception.stereo.patches import Patches, take_patches
+from clip_rl_perception.stereo.patches import border_weights, take_patches
 from clip_rl_perception.stereo.stereo_geometry import StereoGeometry
 
 ROW_STD = 0.05
@@ -73,28 +73,23 @@ def compare(
     expected = np.array([place.expected for place in places])
     eyes = (geometry.left, geometry.right)
     moved = (centres, centres - np.column_stack([expected, np.zeros(len(places))]))
-    patches = [
-        take_patches(geometry, eye, view, at, steps, number, STRIP)
-        for eye, view, at, number in zip(eyes, views, moved, numbers, strict=True)
-    ]
-    jaws = [place.name in JAWS for place in places]
-    weights = tuple(_weights(patch, jaws) for patch in patches)
     ranges = np.array([place.reach for place in places]) / steps
+    patches = [
+        take_patches(geometry, eye, view, at, steps, number, reaches, STRIP)
+        for eye, view, at, number, reaches in zip(eyes, views, moved, numbers, compared_columns(ranges), strict=True)
+    ]
+    # The front of a shaft is nearer than its axis, its borders are as far: they tell the disparity of the axis.
+    radii = [1 if place.name in JAWS else 2 for place in places]
+    weights = (border_weights(patches[0], radii), border_weights(patches[1], radii))
     row_stds = np.hypot(calibration_px / steps, ROW_STD)
-    found = match(patches[0], patches[1], (weights[0], weights[1]), ranges, row_stds, config)
+    found = match(patches[0], patches[1], weights, ranges, row_stds, config)
     for place, each in zip(places, found, strict=True):
         place.found = each
 
 
-def _weights(patches: Patches, jaws: list[bool]) -> FloatArray:
-    """What of each part counts: the instrument's borders.
-
-    The front of a shaft is nearer than its axis, its borders are as far: they tell the disparity of the axis.
-    """
-    made = np.empty_like(patches.own)
-    small, large = np.ones((3, 3), np.uint8), np.ones((5, 5), np.uint8)
-    for index, jaw in enumerate(jaws):
-        own = patches.own[index]
-        made[index] = cv2.dilate(own, small) - cv2.erode(own, small if jaw else large)
-    made *= patches.free
-    return made
+def warm_up() -> None:
+    """Compile, once per process, so that the first moment does not wait for it."""
+    eye = EyeGeometry((8, 8), (8.0, 8.0), (4.0, 4.0), 0.0)
+    view = EyeView(np.zeros((8, 8, 3), np.uint8), None, ())
+    place = SearchedPlace(0, "", np.array([4.0, 4.0]), 0.0, 1.0, 1.0)
+    compare(StereoGeometry(eye, eye, 1.0), (view, view), [place], [[0], [0]], 0.0, MatchConfig())

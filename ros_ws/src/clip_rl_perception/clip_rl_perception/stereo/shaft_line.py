@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -23,27 +25,31 @@ class ShaftLine:
     """``d = values @ [1 - t / length, t / length]``: the disparities at t = 0 and t = `length` px along the shaft."""
 
     length: float
-    values: DoubleArray
-    """(2,) px."""
-    covariance: DoubleArray
-    """(2, 2) px^2."""
+    values: tuple[float, float]
+    """px."""
+    covariance: tuple[tuple[float, float], tuple[float, float]]
+    """px^2."""
 
     @property
     def slope(self) -> float:
         """Px per px."""
-        return float(self.values[1] - self.values[0]) / self.length
+        return (self.values[1] - self.values[0]) / self.length
 
     def at(self, t: float) -> tuple[float, float]:
         """Disparity and its standard deviation at `t`, px."""
-        weights = np.array([1 - t / self.length, t / self.length])
-        return float(weights @ self.values), float(np.sqrt(weights @ self.covariance @ weights))
+        b = t / self.length
+        a = 1 - b
+        (first, both), (_, second) = self.covariance
+        return a * self.values[0] + b * self.values[1], math.sqrt(a * a * first + 2 * a * b * both + b * b * second)
 
 
-def fit_line(t: DoubleArray, disparities: DoubleArray, stds: DoubleArray, length: float) -> ShaftLine | None:
-    """The line through disparities (n,) at t (n,), px, each as sure as its standard deviation says.
+def fit_line(
+    t: Sequence[float], disparities: Sequence[float], stds: Sequence[float], length: float
+) -> ShaftLine | None:
+    """The line through disparities at t, px, each as sure as its standard deviation says.
 
     The one that fits the others worst is left out while it lies beyond `OUTLIER` and two others stay; None where fewer
-    than two are left or where they lie too near to each other to tell a slope.
+    than two are left or where they lie too near to each other to tell a slope. Plain numbers: there are five of them.
 
     Args:
         t: places along the shaft.
@@ -51,18 +57,26 @@ def fit_line(t: DoubleArray, disparities: DoubleArray, stds: DoubleArray, length
         stds: their standard deviations.
         length: of the shaft in sight: the line is told at 0 and there.
     """
-    use = np.ones(len(t), np.bool_)
-    while use.sum() >= 2 and np.ptp(t[use]) >= 0.15 * length:
-        design = np.column_stack([1 - t / length, t / length])
-        scaled = design[use] / stds[use, None]
-        covariance = np.asarray(np.linalg.inv(scaled.T @ scaled), np.float64)
-        values = covariance @ scaled.T @ (disparities[use] / stds[use])
-        residual = (disparities - design @ values) / stds
-        spread = float(np.sqrt(residual[use] @ residual[use] / max(int(use.sum()) - 2, 1)))
-        if use.sum() > 3 and np.abs(residual[use]).max() > OUTLIER:
-            use[np.flatnonzero(use)[np.abs(residual[use]).argmax()]] = False
+    use = list(zip(t, disparities, stds, strict=True))
+    while len(use) >= 2 and max(use)[0] - min(use)[0] >= 0.15 * length:
+        aa = ab = bb = ad = bd = 0.0
+        for place, disparity, std in use:
+            b = place / length
+            a, weight = 1 - b, 1 / (std * std)
+            aa, ab, bb = aa + weight * a * a, ab + weight * a * b, bb + weight * b * b
+            ad, bd = ad + weight * a * disparity, bd + weight * b * disparity
+        area = aa * bb - ab * ab
+        first, second = (bb * ad - ab * bd) / area, (aa * bd - ab * ad) / area
+        off = [(disparity - first - (second - first) * place / length) / std for place, disparity, std in use]
+        spread = math.sqrt(sum(each * each for each in off) / max(len(use) - 2, 1))
+        worst = max(range(len(use)), key=lambda n: abs(off[n]))
+        if len(use) > 3 and abs(off[worst]) > OUTLIER:
+            del use[worst]
             continue
-        return ShaftLine(length, values, covariance * max(1.0, spread) ** 2) if spread < CROOKED else None
+        if spread >= CROOKED:
+            return None
+        scale = max(1.0, spread) ** 2 / area
+        return ShaftLine(length, (first, second), ((bb * scale, -ab * scale), (-ab * scale, aa * scale)))
     return None
 
 
@@ -85,7 +99,7 @@ def axis_of(
     seen = np.empty((5, 2, 3))
     seen[:, 0, :2] = origin + changes[:, 2:3] * aside
     seen[:, 1, :2] = origin + along * line.length + changes[:, 3:] * aside
-    seen[:, :, 2] = line.values + changes[:, :2]
+    seen[:, :, 2] = np.array(line.values) + changes[:, :2]
     ends = points_of(geometry, seen.reshape(10, 3)).reshape(5, 2, 3)
     ways = ends[:, 1] - ends[:, 0]
     ways /= np.linalg.norm(ways, axis=1, keepdims=True)

@@ -146,7 +146,7 @@ def outline_in(
 def width_guess(tag: Instrument, view: EyeView) -> float:
     """About how wide an instrument is, px: its area over its length."""
     length = max(math.hypot(tag.box.width, tag.box.height), 1.0)
-    return float(np.clip(tag.area / length, 4.0, 0.3 * view.size[0]))
+    return min(max(tag.area / length, 4.0), 0.3 * view.size[0])
 
 
 def vector_of(values: DoubleArray) -> Vector:

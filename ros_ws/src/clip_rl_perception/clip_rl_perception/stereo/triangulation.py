@@ -27,9 +27,9 @@ def covariances_of(geometry: StereoGeometry, seen: DoubleArray, covariances: Dou
 
 
 def place_covariance(
-    place_std: float, along: DoubleArray, slope: float, disparity_std: float, calibration_std: float
-) -> DoubleArray:
-    """Covariance (3, 3), px^2, of u, v, d of a keypoint on something that is straight.
+    place_std: float, along: tuple[float, float], slope: float, disparity_std: float, calibration_std: float
+) -> list[list[float]]:
+    """Covariance, 3 rows of 3, px^2, of u, v, d of a keypoint on something that is straight.
 
     Who tells the keypoint `place_std` px too far along the instrument also tells the depth there, which differs.
 
@@ -40,11 +40,10 @@ def place_covariance(
         disparity_std: of the disparity at the place, px.
         calibration_std: how far calibration shifts a place, and the disparity, px.
     """
-    x, y = float(along[0]), float(along[1])
+    x, y = along
     square, common = place_std * place_std, calibration_std * calibration_std
-    made = [
+    return [
         [square + common, 0.0, square * x * slope],
         [0.0, square + common, square * y * slope],
         [square * x * slope, square * y * slope, square * slope * slope + common + disparity_std * disparity_std],
     ]
-    return np.array(made, np.float64)
