@@ -1,0 +1,157 @@
+"""Whether two perception nodes and the stereo node hold a rate, and what each costs: numbers of docs/results/stereo.md.
+
+    python scripts/stereo_rate.py out/stereo-bags/seq_101 --rate 30 --seconds 20
+
+The pictures of a stereo bag go round and round, both eyes with one stamp, to three nodes of their own processes as
+stereo.launch.py starts them: `threads` shares the cores. Processor time of a process counts even where the machine has
+other work to do; ages do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from clip_rl_interfaces.msg import Instrument3DArray, SceneStatus
+from clip_rl_perception.bench.bench_processes import start, start_node
+from clip_rl_perception.pictures.image_codec import decode_message
+from clip_rl_perception.replay.processes import Child, Children
+from clip_rl_perception.replay.ros_environment import child_environment
+from clip_rl_perception.ros.qos import best_effort, reliable
+from rclpy.node import Node
+from rclpy.serialization import deserialize_message
+from rosbags.highlevel import AnyReader
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+SIDES = ("left", "right")
+RIG = "/rig"
+START_S = 120.0
+
+
+class Cameras(Node):
+    """Both cameras, and what comes back."""
+
+    def __init__(self, bag: Path) -> None:
+        super().__init__("stereo_cameras")
+        self.moments = moments_of(bag)
+        self.status: dict[str, list[SceneStatus]] = {side: [] for side in SIDES}
+        self.points: list[Instrument3DArray] = []
+        self._out: dict[tuple[str, type], Any] = {}
+        for side in SIDES:
+            for kind, topic in ((Image, "image"), (CameraInfo, "camera_info")):
+                self._out[side, kind] = self.create_publisher(kind, f"{RIG}/{side}/{topic}", best_effort(4))
+            self.create_subscription(SceneStatus, f"{RIG}/{side}/status", self.status[side].append, reliable(20))
+        self.create_subscription(Instrument3DArray, f"{RIG}/instruments_3d", self.points.append, reliable(20))
+
+    def send(self, number: int) -> None:
+        """The next moment, stamped now."""
+        stamp = self.get_clock().now().to_msg()
+        for side, messages in self.moments[number % len(self.moments)].items():
+            for message in messages:
+                message.header.stamp = stamp
+                self._out[side, type(message)].publish(message)
+
+    def run(self, rate: float, seconds: float) -> int:
+        """Send at a rate; how many moments were sent."""
+        begun, sent = time.monotonic(), 0
+        while sent < rate * seconds:
+            while time.monotonic() < begun + sent / rate:
+                rclpy.spin_once(self, timeout_sec=max(0.0, begun + sent / rate - time.monotonic()))
+            self.send(sent)
+            sent += 1
+        ended = time.monotonic() + 1.0
+        while time.monotonic() < ended:
+            rclpy.spin_once(self, timeout_sec=0.05)
+        return sent
+
+
+def moments_of(bag: Path) -> list[dict[str, list[Any]]]:
+    """Image and calibration of both eyes for each moment of a bag."""
+    found: dict[int, dict[str, list[Any]]] = collections.defaultdict(lambda: {side: [] for side in SIDES})
+    kinds: dict[str, type] = {f"sensor_msgs/msg/{kind.__name__}": kind for kind in (Image, CameraInfo, CompressedImage)}
+    with AnyReader([bag]) as reader:
+        for connection, _, data in reader.messages():
+            side = next((side for side in SIDES if f"/{side}/" in connection.topic), None)
+            if side is None or "/labels/" in connection.topic or connection.msgtype not in kinds:
+                continue
+            message: Any = deserialize_message(bytes(data), kinds[connection.msgtype])
+            message = uncompressed(message) if isinstance(message, CompressedImage) else message
+            found[message.header.stamp.sec * 10**9 + message.header.stamp.nanosec][side].append(message)
+    return [moment for moment in found.values() if all(len(messages) == 2 for messages in moment.values())]
+
+
+def uncompressed(message: CompressedImage) -> Image:
+    """As a camera's driver sends it."""
+    rgb = np.ascontiguousarray(decode_message(message))
+    made = Image(header=message.header, height=rgb.shape[0], width=rgb.shape[1], encoding="rgb8", step=3 * rgb.shape[1])
+    made.data.frombytes(rgb.tobytes())
+    return made
+
+
+def cpu_seconds(child: Child) -> float:
+    """Processor time of all threads of a process until now."""
+    fields = Path(f"/proc/{child.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def main() -> None:
+    """Start everything, send, and print what came."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bag", type=Path)
+    parser.add_argument("--rate", type=float, default=30.0)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--engine", default="auto")
+    options = parser.parse_args()
+    threads = max(1, len(os.sched_getaffinity(0)) // 2)
+    environment = child_environment()
+    os.environ.update(environment)  # the same ROS domain here as there
+    rclpy.init()
+    with tempfile.TemporaryDirectory() as folder, Children(environment, Path(folder)) as children:
+        nodes = {
+            side: start_node(children, f"{RIG}/{side}", model="demo", engine=options.engine, threads=str(threads))
+            for side in SIDES
+        }
+        nodes["stereo"] = start(children, "stereo", "rig.stereo_node", "--ros-args", "-r", f"__ns:={RIG}")
+        cameras = Cameras(options.bag)
+        deadline = time.monotonic() + START_S
+        while not cameras.points:
+            if time.monotonic() > deadline:
+                raise SystemExit(f"no points after {START_S:.0f} s\n{nodes['left'].log_lines()[-5:]}")
+            cameras.run(5.0, 1.0)
+        cameras.run(options.rate, 2.0)
+        for kept in (*cameras.status.values(), cameras.points):
+            kept.clear()
+        before, begun = {name: cpu_seconds(node) for name, node in nodes.items()}, time.monotonic()
+        sent = cameras.run(options.rate, options.seconds)
+        wall = time.monotonic() - begun - 1.0
+        tell(cameras, sent, wall, {name: cpu_seconds(node) - before[name] for name, node in nodes.items()})
+        cameras.destroy_node()
+    rclpy.shutdown()
+
+
+def tell(cameras: Cameras, sent: int, wall: float, spent: dict[str, float]) -> None:
+    """Print rates, ages and processor times."""
+    print(f"{sent} moments in {wall:.1f} s: {sent / wall:.1f} a second")
+    answers: dict[str, list[Any]] = {**cameras.status, "stereo": cameras.points}
+    for name, messages in answers.items():
+        ages = [message.age_ms for message in messages] or [float("nan")]
+        print(
+            f"{name}: {len(messages) / wall:.1f} a second, age p50 {np.median(ages):.1f}, "
+            f"p99 {np.percentile(ages, 99):.1f} ms, "
+            f"{spent[name] / wall:.2f} cores, {1e3 * spent[name] / max(1, len(messages)):.1f} ms a frame"
+        )
+    kinds = collections.Counter(message.validity for message in cameras.points)
+    total = [message.total_ms for message in cameras.points] or [float("nan")]
+    print(f"stereo: validity {dict(kinds)}, total p50 {np.median(total):.1f} ms")
+    print(f"all three: {sum(spent.values()) / wall:.2f} cores")
+
+
+if __name__ == "__main__":
+    main()
