@@ -65,7 +65,7 @@ BELOW: dict[str, set[str]] = {
 }
 LIBRARY = {*BELOW}
 BELOW["replay"] = LIBRARY
-BELOW["viewer"] = {*GROUND, "scene", "pictures", "sources", "messages", "runs", "ros", "replay"}
+BELOW["viewer"] = {*GROUND, "scene", "stereo", "pictures", "sources", "messages", "runs", "ros", "replay"}
 BELOW["ros"] = {*GROUND, "messages"}
 BELOW["nodes"] = {*LIBRARY, "ros"}
 BELOW["rig"] = {*LIBRARY, "ros", "nodes"}

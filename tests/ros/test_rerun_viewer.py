@@ -16,6 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from clip_rl_interfaces.msg import Instrument3DArray
 from harness import GUARD_S, Rig, Tester, compressed, image, picture
 from sensor_msgs.msg import CompressedImage
 
@@ -81,8 +82,8 @@ class Browser:
         """True when about so many frames of 80x60 have come: DDS matches publishers and subscribers one by one."""
         return self.path.exists() and self.path.stat().st_size > frames * 80 * 60 * 2
 
-    def leave(self) -> list[dict[str, Any]]:
-        """Go; returns the rows of the camera, columns by name."""
+    def leave(self, entity: str = "/camera") -> list[dict[str, Any]]:
+        """Go; returns the rows of an entity, columns by name."""
         import pyarrow
         from rerun.chunk import RrdReader
 
@@ -91,7 +92,7 @@ class Browser:
         rows = []
         for chunk in RrdReader(self.path).stream():
             batch = chunk.to_record_batch()
-            if chunk.entity_path == "/camera" and "stamp" in batch.schema.names:
+            if chunk.entity_path == entity and "stamp" in batch.schema.names:
                 stamps = batch.column("stamp").cast(pyarrow.int64()).to_pylist()
                 for index, stamp in enumerate(stamps):
                     row = {name: batch.column(name)[index].as_py() for name in batch.schema.names if ":" in name}
@@ -136,6 +137,23 @@ def test_browser_gets_each_frame_with_its_own_mask_and_the_viewer_listens_only_t
         shown = np.array(row["Image:buffer"][0], np.uint8).reshape(90, 80)
         np.testing.assert_array_equal(shown, cv2.cvtColor(sent[row["stamp"]], cv2.COLOR_RGB2YUV_I420))
         assert bytes(row["SegmentationImage:buffer"][0]) == masks[row["stamp"]], "the mask of another frame"
+
+
+def test_browser_gets_instruments_in_space(viewer: tuple[int, Path], tester: Tester, tmp_path: Path) -> None:
+    port, _ = viewer
+    browser = Browser(port, tmp_path / "seen.rrd")
+    publisher = tester.camera("/instruments_3d", Instrument3DArray)
+    # What cannot be compressed tells by the size of the file that tables came.
+    reason = np.random.default_rng(0).bytes(4000).hex()
+
+    def told() -> bool:
+        publisher.publish(Instrument3DArray(validity=Instrument3DArray.DOUBTFUL, reason=reason))
+        return browser.path.exists() and browser.path.stat().st_size > 20 * 4000
+
+    tester.wait(told, "tables")
+    tester.node.destroy_publisher(publisher)
+    rows = browser.leave("/space")
+    assert rows and all(row["TextDocument:text"][0].startswith(f"**DOUBTFUL**: {reason}") for row in rows)
 
 
 @pytest.mark.parametrize("transport", ["compressed"])

@@ -18,6 +18,7 @@ from clip_rl_perception.ros.joining import StampJoiner
 from clip_rl_perception.runs.observer import SeenFrame
 from clip_rl_perception.runs.run_record import FrameRecord
 from clip_rl_perception.scene.types import Box, Instrument, Validity
+from clip_rl_perception.stereo.space_types import SpaceScene, SpaceValidity
 from clip_rl_perception.viewer import layout, page
 from clip_rl_perception.viewer.connections import established
 from clip_rl_perception.viewer.frame_view import FrameView
@@ -164,11 +165,16 @@ def recorded(tmp_path: Path, *frames: FrameView, live: bool = True) -> dict[str,
         scene.show(frame)
     stream.flush()
     stream.disconnect()
+    return rows_of(tmp_path / "test.rrd")
+
+
+def rows_of(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """What a recording holds, by entity path."""
     import pyarrow
     from rerun.chunk import RrdReader
 
     rows: dict[str, list[dict[str, Any]]] = {}
-    for chunk in RrdReader(tmp_path / "test.rrd").stream():
+    for chunk in RrdReader(path).stream():
         batch = chunk.to_record_batch()
         columns = {
             name: (column.cast(pyarrow.int64()) if pyarrow.types.is_timestamp(column.type) else column).to_pylist()
@@ -220,6 +226,21 @@ def test_image_mask_and_tags_are_one_row(tmp_path: Path) -> None:
     assert values(camera[0], "Points2D:positions")[0] == [100.5 / 2, 60.5 / 2]
     mask = np.array(values(camera[0], "SegmentationImage:buffer")[0], np.uint8).reshape(240, 800)
     assert set(np.unique(mask[:, :400])) == {0} and set(np.unique(mask[:, 400:])) == {2}
+
+
+@needs_rerun
+def test_instruments_in_space_are_a_table_under_their_stamp(tmp_path: Path) -> None:
+    from clip_rl_perception.viewer.rerun_scene import RerunScene
+
+    module = rerun()
+    stream = module.RecordingStream("test")
+    stream.save(tmp_path / "test.rrd")
+    RerunScene(module, stream, live=True).space(7 * 10**9, SpaceScene(SpaceValidity.ONE_EYE, "the right eye is away"))
+    stream.flush()
+    stream.disconnect()
+    (row,) = of_frames(rows_of(tmp_path / "test.rrd")[layout.SPACE])
+    assert row[layout.STAMP] == 7 * 10**9
+    assert values(row, "TextDocument:text")[0].startswith("**ONE_EYE**: the right eye is away")
 
 
 @needs_rerun

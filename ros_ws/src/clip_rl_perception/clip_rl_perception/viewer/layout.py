@@ -11,6 +11,7 @@ CLASS_CONFIDENCE = "confidence"
 VALIDITY = "validity"
 TIMES = "times"
 LOG = "log"
+SPACE = "space"
 
 STAMP = "stamp"
 """Timeline of header stamps."""
@@ -21,12 +22,13 @@ WINDOW_S = 20.0
 """How far back the plots of a live page reach, s."""
 
 
-def layout(rerun: Any, *, live: bool) -> Any:
+def layout(rerun: Any, *, live: bool, space: bool = False) -> Any:
     """The page's layout, a rerun Blueprint.
 
     Args:
         rerun: the module.
         live: plots show the last seconds; else the whole recording, by its stamps.
+        space: the table of instruments in space is before the log.
     """
     views = rerun.blueprint
     ranges = None
@@ -56,7 +58,15 @@ def layout(rerun: Any, *, live: bool) -> Any:
     )
     return views.Blueprint(
         views.Horizontal(
-            views.Vertical(picture, views.TextLogView(origin=LOG, name="log"), row_shares=[4, 1]),
+            views.Vertical(
+                picture,
+                views.Tabs(
+                    views.TextLogView(origin=LOG, name="log"),
+                    views.TextDocumentView(origin=SPACE, name="instruments in space"),
+                    active_tab=1 if space else 0,
+                ),
+                row_shares=[4, 2 if space else 1],
+            ),
             plots,
             column_shares=[3, 2],
         ),

@@ -13,8 +13,10 @@ from clip_rl_perception.arrays import ByteArray, DoubleArray
 from clip_rl_perception.labels import UNLABELLED, LabelSpace
 from clip_rl_perception.scene.overlay import spoken
 from clip_rl_perception.scene.types import Instrument, Validity
+from clip_rl_perception.stereo.space_types import SpaceScene
 from clip_rl_perception.viewer import layout
 from clip_rl_perception.viewer.frame_view import FrameView
+from clip_rl_perception.viewer.space_text import space_text
 
 OPACITY = 0.5
 SIDE = 800
@@ -49,7 +51,7 @@ class RerunScene:
     """
 
     def __init__(self, rerun: Any, stream: Any, *, live: bool) -> None:
-        self._rerun = rerun
+        self._rerun, self._live, self._spoke_of_space = rerun, live, False
         self._stream = stream
         self._labels: LabelSpace | None = None
         self._told: tuple[Validity, str] | None = None
@@ -88,6 +90,15 @@ class RerunScene:
         self._stream.set_time(layout.STAMP, timestamp=np.datetime64(frame.stamp_ns, "ns"))
         self._stream.set_time(layout.SHOWN, timestamp=self._now())
         self._state(frame)
+
+    def space(self, stamp_ns: int, scene: SpaceScene) -> None:
+        """Instruments in space as a table, which the page shows from the first one on."""
+        if not self._spoke_of_space:
+            self._stream.send_blueprint(layout.layout(self._rerun, live=self._live, space=True))
+            self._spoke_of_space = True
+        self._stream.set_time(layout.STAMP, timestamp=np.datetime64(stamp_ns, "ns"))
+        self._stream.set_time(layout.SHOWN, timestamp=self._now())
+        self._stream.log(layout.SPACE, self._rerun.TextDocument(space_text(scene), media_type="text/markdown"))
 
     def _picture(self, frame: FrameView) -> None:
         """Image, mask and tags as one row of one entity: a browser has all of them or none, never two frames mixed."""

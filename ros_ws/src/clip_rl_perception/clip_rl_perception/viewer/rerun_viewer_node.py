@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any
 
-from clip_rl_interfaces.msg import ClassList, InstrumentTagArray, SceneStatus
+from clip_rl_interfaces.msg import ClassList, Instrument3DArray, InstrumentTagArray, SceneStatus
 from rcl_interfaces.msg import Log
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
@@ -27,6 +27,7 @@ from clip_rl_perception.messages.class_messages import label_space_of
 from clip_rl_perception.messages.image_messages import plane_of
 from clip_rl_perception.messages.message_types import stamp_in, stamp_of
 from clip_rl_perception.messages.scene_messages import Status, instruments_of, status_of
+from clip_rl_perception.messages.space_messages import space_scene_of
 from clip_rl_perception.messages.transports import COMPRESSED, RAW, topic_of
 from clip_rl_perception.pictures.image_codec import ImageError, decode_message
 from clip_rl_perception.ros.declared_parameters import declare_all
@@ -76,7 +77,7 @@ class RerunViewerNode(Node):
         self._joiner = StampJoiner(self._wanted)
         self._maps = [name for name in ("confidence", "disagreement") if getattr(self._settings, name)]
         self._looking: list[Any] = []
-        self._next_picture = 0.0
+        self._next_picture = self._next_table = 0.0
         self._timer = self.create_timer(LOOK_PERIOD_S, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.get_logger().info(f"live page: {self._server.url}")
 
@@ -109,6 +110,9 @@ class RerunViewerNode(Node):
         self._looking.append(subscribe(SceneStatus, "status", self._on_status, SMALL))
         self._looking.append(subscribe(ClassList, "classes", self._on_classes, LATCHED))
         self._looking.append(subscribe(Log, "/rosout", self._on_log, SMALL))
+        above = self.get_namespace().rpartition("/")[0]
+        points = self._settings.points or f"{above}/instruments_3d"
+        self._looking.append(subscribe(Instrument3DArray, points, self._on_points, SMALL))
 
     def _listen(self, kind: type, topic: str, part: str, profile: QoSProfile) -> None:
         """Take messages as bytes: only those that are shown are deserialised."""
@@ -141,6 +145,12 @@ class RerunViewerNode(Node):
             self._scene.classes(label_space_of(message))
         except LabelError as error:
             self.get_logger().warning(str(error))
+
+    def _on_points(self, message: Instrument3DArray) -> None:
+        now = time.monotonic()
+        if now >= self._next_table:
+            self._next_table = max(now, self._next_table + 1 / self._settings.max_hz)
+            self._scene.space(stamp_of(message), space_scene_of(message))
 
     def _on_log(self, message: Log) -> None:
         namespace = self.get_namespace().strip("/").replace("/", ".")

@@ -27,3 +27,8 @@ class ViewerParameters:
     image_transport: str = at_start(
         "raw", "Which images to show: raw (image) or compressed (image/compressed).", choices=("raw", "compressed")
     )
+    points: str = at_start(
+        "",
+        "Topic of the stereo node's instruments_3d, shown as a table; empty: instruments_3d one namespace above this "
+        "node's, where stereo.launch.py has it.",
+    )
