@@ -147,6 +147,10 @@ def tell(cameras: Cameras, sent: int, wall: float, spent: dict[str, float]) -> N
             f"p99 {np.percentile(ages, 99):.1f} ms, "
             f"{spent[name] / wall:.2f} cores, {1e3 * spent[name] / max(1, len(messages)):.1f} ms a frame"
         )
+        kind = Instrument3DArray if name == "stereo" else SceneStatus
+        stages = [field for field in kind.get_fields_and_field_types() if field.endswith("_ms")]
+        medians = {field: np.median([getattr(each, field) for each in messages] or [np.nan]) for field in stages}
+        print("  p50: " + ", ".join(f"{field} {value:.1f}" for field, value in medians.items()))
     kinds = collections.Counter(message.validity for message in cameras.points)
     total = [message.total_ms for message in cameras.points] or [float("nan")]
     print(f"stereo: validity {dict(kinds)}, total p50 {np.median(total):.1f} ms")
