@@ -91,9 +91,9 @@ CACHE, WHY_NO_CACHE = _folder()
 """Folder of the machine code; None where none can be kept, so that each process compiles anew, and the reason."""
 
 
-def is_warm() -> bool:
-    """Whether an earlier process kept machine code of these sources."""
-    return CACHE is not None and next(CACHE.rglob("*.nbi"), None) is not None
+def is_warm(module: str = "") -> bool:
+    """Whether an earlier process kept machine code of these sources, or of one of their modules."""
+    return CACHE is not None and next(CACHE.rglob(f"{module}*.nbi"), None) is not None
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
