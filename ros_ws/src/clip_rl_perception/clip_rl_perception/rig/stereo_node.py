@@ -19,6 +19,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos_overriding_options import InvalidQosOverridesError
 
+from clip_rl_perception.kernels import compiled
 from clip_rl_perception.messages.space_messages import space_message
 from clip_rl_perception.messages.transports import base_topic
 from clip_rl_perception.nodes.diagnostics_publisher import DiagnosticsPublisher
@@ -37,7 +38,6 @@ from clip_rl_perception.scene.types import Validity
 from clip_rl_perception.stereo.moments import MomentSolver, doubts_of, named_rectified
 from clip_rl_perception.stereo.space_types import SpaceScene, SpaceValidity
 from clip_rl_perception.stereo.stamp_pairing import Moment, StampPairer
-from clip_rl_perception.stereo.warm_up import compiles_anew, warm_up
 
 LOOK_PERIOD_S = 0.05
 """How often it is seen whether a frame has waited long enough."""
@@ -58,9 +58,8 @@ class StereoNode(Node):
         super().__init__("stereo_node", **node_options)
         self._settings = declare_all(self, RigParameters, whole_numbers=True)
         config = self._settings.config()
-        if compiles_anew():
+        if not compiled.is_warm("strip_kernels"):
             self.get_logger().info("preparing the matcher; the first start compiles it, which takes some seconds")
-        warm_up()
         self._pairer: StampPairer[EyeFrame] = StampPairer(
             round(self._settings.max_skew_ms * 1e6), round(self._settings.max_wait_ms * 1e6)
         )
