@@ -495,6 +495,13 @@ def test_weights_to_begin_with_are_asked_for_before_anything_is_trained(
     with pytest.raises(CompareError, match=r"run 'on' begins with jobs/nobody-a-0, and .* is not there"):
         run(*arguments, "--root", root)
     assert not out.exists()
+    arguments[1] = written(
+        tmp_path / "two.yaml",
+        runs=[*TINY["runs"][1:], {"name": "on", "begins": "jobs/nobody-a-0"}],
+        tests=[],
+        folds=TINY["folds"][:1],
+    )
+    assert run(*arguments, "--root", root, "--only", "shorter") == 0, "others run without it"
 
 
 def test_another_network_to_begin_with_is_refused(finished: Path, root: Path, tmp_path: Path) -> None:

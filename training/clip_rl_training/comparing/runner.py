@@ -84,7 +84,6 @@ class Comparison:
             if job.fold.name not in folds:
                 self._test_frames(config)
                 folds.add(job.fold.name)
-            self._begun_with(job)
 
     def results(self) -> dict[str, dict[str, Any]]:
         """Results of the jobs that are finished, by key.
@@ -108,6 +107,8 @@ class Comparison:
         """
         done = set(self.results())
         wanted = [job for job in jobs_of(self.config) if job.key not in done and only(job)]
+        for job in wanted:  # before anything is trained
+            self._begins(network_of(self.config, job))
         self.say(f"{self.config.name}: {len(done)} of {len(jobs_of(self.config))} jobs finished, {len(wanted)} to do")
         for position, job in enumerate(wanted, start=1):
             self.say(f"[{position}/{len(wanted)}] {job.key}")
