@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
 from clip_rl_perception.arrays import ByteArray, WordArray
@@ -39,11 +40,12 @@ def instrument_owners(scene: Scene, space: LabelSpace) -> ByteArray:
     for place, tag in enumerate(scene.instruments[:MOST], start=1):
         groups.setdefault(_own_classes(tag, space), np.zeros(grid, np.uint8))[np.asarray(tag.footprint) > 0] = place
     for classes, cells in groups.items():
-        owner = nearest_owner(cells, REACH)
-        chosen = np.zeros(256, np.bool_)
-        chosen[list(classes)] = True
-        owners = np.where(chosen[scene.label_map], owner[rows[:, None], columns], owners)
-    return np.asarray(owners, np.uint8)
+        owner = nearest_owner(cells, REACH).astype(np.uint8)
+        chosen = np.zeros(256, np.uint8)
+        chosen[list(classes)] = 255
+        # Column by column on the grid, then whole rows: indexing every pixel takes ten times as long.
+        cv2.copyTo(owner[:, columns][rows], cv2.LUT(scene.label_map, chosen), owners)
+    return owners
 
 
 def _own_classes(tag: Instrument, space: LabelSpace) -> tuple[int, ...]:
@@ -65,7 +67,7 @@ def track_numbers(owners: ByteArray, instruments: Sequence[Instrument]) -> WordA
     numbers = np.zeros(256, np.uint16)
     for place, tag in enumerate(instruments[:MOST], start=1):
         numbers[place] = (tag.track_id - 1) % 0xFFFF + 1 if tag.track_id else 0
-    return np.asarray(numbers[owners], np.uint16)
+    return np.asarray(cv2.LUT(owners, numbers), np.uint16)
 
 
 def _cells(scene: Scene, axis: int, count: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
