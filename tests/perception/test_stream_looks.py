@@ -291,3 +291,11 @@ def test_a_cut_leaves_no_memory(shipped: LoadedModel, video: list[ByteArray]) ->
     half = np.asarray(cv2.addWeighted(video[3], 0.5, other, 0.5, 0), np.uint8)
     blended = run(stream(shipped), [*video[:4], half])[-1]
     assert blended.basis.memory_share < scenes[3].basis.memory_share
+
+
+@pytest.mark.parametrize(("refine_steps", "views", "told"), [(0, 2, True), (0, 1, False), (None, 2, False)])
+def test_looks_that_count_for_nothing_are_told(refine_steps: int | None, views: int, told: bool) -> None:
+    said: list[str] = []
+    with load(ModelOptions("demo", "torch", threads=1, refine_steps=refine_steps, views=views), said.append):
+        pass
+    assert any(f"views {views} counts for nothing" in line for line in said) == told

@@ -170,6 +170,8 @@ def load(options: ModelOptions, log: Callable[[str], None] = lambda line: None) 
     checkpoint = open_checkpoint(resolve_checkpoint(options.model, log))
     if checkpoint.left_out:
         log(checkpoint.left_out)
+    if options.refine_steps == 0 and options.views > 1:
+        log(f"refine_steps is 0, one plain look at each frame: views {options.views} counts for nothing; leave one out")
     asked = types_asked_for(options.types, checkpoint.label_space)
     engine = load_engine(
         options.engine,
