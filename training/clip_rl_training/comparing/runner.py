@@ -133,11 +133,11 @@ class Comparison:
                 f"{path.parent} was trained with another configuration of run '{job.run.name}'; delete that folder, or "
                 "choose another --out"
             )
-        begun = self._begun_with(job)
+        begun, begins = self._begun_with(job), network_of(self.config, job).run.begins
         if facts.get("begun_with") != begun:
             raise CompareError(
-                f"{path.parent} began with {facts.get('begun_with')}, and {job.run.begins} is {begun} now; delete that "
-                "folder to train it anew"
+                f"{path.parent} began with {facts.get('begun_with')}, and {begins} is {begun} now; delete that folder "
+                "to train it anew"
             )
         return facts
 
@@ -208,15 +208,13 @@ class Comparison:
         """The job's network as it is measured: read where it was trained before, else trained now."""
         folder = self._folder(job)
         config = train_config(self.config, job, self.root, self.out, self.sequences)
-        stills = open_stills(config, 0, self.say)
+        stills, begins = open_stills(config, 0, self.say), self._begins(job)
 
         def build(config: TrainConfig) -> LossModule:
             module = PeerModule(config, job.run.peer) if job.run.peer else TrainingModule(config)
             if begins:
                 _begin(module, begins, job.run)
             return module
-
-        begins = self._begins(job)
 
         trainer = Trainer(config, stills, build=build)
         if (folder / "trained.json").is_file():

@@ -92,7 +92,7 @@ class OfflineReplay:
                 Worker(lambda item: self._write(*item), capacity=WAITING, name="replay-write")
             )
             meter: Worker[_Inferred] = stack.enter_context(
-                Worker(lambda item: writer.put(self._seen(*item)), capacity=WAITING, name="replay-measure")
+                Worker(lambda item: writer.put(self._seen(item)), capacity=WAITING, name="replay-measure")
             )
             frames = stack.enter_context(contextlib.closing(self._run.read(give_way=True)))
             stack.enter_context(working(self))
@@ -139,18 +139,11 @@ class OfflineReplay:
         meter.put((stream, content, result, finished_ns, plain))
         self._progress(self._done, self.inputs.frames)
 
-    def _seen(
-        self,
-        stream: Stream,
-        content: Frame | LeftOut,
-        result: Processed,
-        finished_ns: int,
-        plain: ByteArray | None,
-    ) -> _Done:
-        done = self._measure(stream, content, result, finished_ns, plain)
+    def _seen(self, inferred: _Inferred) -> _Done:
+        seen, frame = self._measure(*inferred)
         if self._space is not None:
-            self._space.take(stream, done[1], done[0])
-        return done
+            self._space.take(inferred[0], frame, seen)
+        return seen, frame
 
     def _measure(
         self,

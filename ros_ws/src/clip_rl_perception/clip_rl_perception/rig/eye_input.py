@@ -14,16 +14,16 @@ from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo as CameraInfoMessage
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import Image
 
 from clip_rl_perception.messages.message_types import stamp_in, stamp_of
 from clip_rl_perception.messages.scene_messages import Status, instruments_of, status_of
-from clip_rl_perception.messages.transports import COMPRESSED, RAW, topic_of
+from clip_rl_perception.messages.transports import topic_of
 from clip_rl_perception.pictures.image_codec import ImageError, decode_message
 from clip_rl_perception.rig.eye_joining import IMAGE, INSTANCES, TAGS, WAITING, EyeJoiner
 from clip_rl_perception.ros.joining import STATUS
 from clip_rl_perception.ros.qos import best_effort, reliable
-from clip_rl_perception.ros.transport_topics import topic_beside, transport_topic
+from clip_rl_perception.ros.transport_topics import IMAGES, topic_beside, transport_topic
 from clip_rl_perception.stereo.camera_geometry import CameraInfo
 from clip_rl_perception.stereo.eye_view import EyeView, Words
 
@@ -31,8 +31,6 @@ PICTURES = best_effort(4)
 """Images wait for the tags of their stamp: a few deep, as the perception node takes its time."""
 RESULTS = reliable(10)
 INFO = best_effort(1)
-IMAGES: dict[str, type] = {RAW: Image, COMPRESSED: CompressedImage}
-"""By transport."""
 
 
 @dataclasses.dataclass(frozen=True)

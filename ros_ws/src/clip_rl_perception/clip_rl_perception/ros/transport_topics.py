@@ -8,8 +8,12 @@ other name itself wins, as it did before these rules were followed.
 from __future__ import annotations
 
 from rclpy.node import Node
+from sensor_msgs.msg import CompressedImage, Image
 
-from clip_rl_perception.messages.transports import base_topic
+from clip_rl_perception.messages.transports import COMPRESSED, RAW, base_topic
+
+IMAGES: dict[str, type] = {RAW: Image, COMPRESSED: CompressedImage}
+"""By transport: messages that each hold a whole picture."""
 
 
 def transport_topic(node: Node, topic: str) -> str:

@@ -19,7 +19,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import Image
 
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelError
@@ -28,13 +28,13 @@ from clip_rl_perception.messages.image_messages import plane_of
 from clip_rl_perception.messages.message_types import stamp_in, stamp_of
 from clip_rl_perception.messages.scene_messages import Status, instruments_of, status_of
 from clip_rl_perception.messages.space_messages import space_scene_of
-from clip_rl_perception.messages.transports import COMPRESSED, RAW, topic_of
+from clip_rl_perception.messages.transports import topic_of
 from clip_rl_perception.pictures.image_codec import ImageError, decode_message
 from clip_rl_perception.ros.declared_parameters import declare_all
 from clip_rl_perception.ros.joining import STATUS, StampJoiner
 from clip_rl_perception.ros.qos import best_effort, latched
 from clip_rl_perception.ros.spin import serve
-from clip_rl_perception.ros.transport_topics import transport_topic
+from clip_rl_perception.ros.transport_topics import IMAGES, transport_topic
 from clip_rl_perception.scene.types import Validity
 from clip_rl_perception.viewer.frame_view import FrameView
 from clip_rl_perception.viewer.rerun_scene import RerunScene
@@ -49,8 +49,6 @@ NODE = "perception_node"
 PICTURES = best_effort(2)
 SMALL = best_effort(20)
 LATCHED = latched()
-IMAGES: dict[str, type] = {RAW: Image, COMPRESSED: CompressedImage}
-"""By transport."""
 _LEVELS = {10: "DEBUG", 20: "INFO", 30: "WARN", 40: "ERROR", 50: "ERROR"}
 
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from clip_rl_perception.stereo.space_types import Instrument3D, Keypoint3D, SpaceScene
+from clip_rl_perception.stereo.space_types import Instrument3D, Keypoint3D, Source, SpaceScene
 
 HEAD = "| left, right track | instrument | tips, mm from the left eye | axis | |\n|---|---|---|---|---|"
 WIDE = "\\|"
@@ -52,7 +52,7 @@ def _distance(point: Keypoint3D) -> str:
     away, std = tip_distance(point)
     if math.isnan(away):
         return f"not known ({point.reason})"
-    return f"{away:.1f} ± {std:.1f}" + ("" if point.source.name == "STEREO" else " by the shaft's width")
+    return f"{away:.1f} ± {std:.1f}" + ("" if point.source is Source.STEREO else " by the shaft's width")
 
 
 def _cell(text: str) -> str:
