@@ -91,6 +91,9 @@ class TrainConfig:
     close_ups_of: str | None = None
     """Checkpoint whose branch for close-ups is taken as it is, after trainings that left it behind; it must have first
     layers of its own, which what masks learned since does not touch."""
+    saturation: float = 1.0
+    """With `start_from`: colours look so many times as strong to the network as they are, which its first convolution
+    takes in (`loop.stronger_colours`); 1: as they are."""
     out: Path = Path("out/train")
     """Parent of the run's folder."""
     seed: int = 0
@@ -131,6 +134,8 @@ class TrainConfig:
         self._check_close_ups()
         if self.close_ups_of is not None and self.start_from is None:
             raise ValueError("close_ups_of goes with start_from: it gives weights the branch that they lack")
+        if self.saturation != 1.0 and self.start_from is None:
+            raise ValueError("saturation goes with start_from: random weights know no colours")
         distillation = self.losses.distillation
         if distillation < 0 or (distillation and (self.start_from is None or self.classifier != "text")):
             raise ValueError(
