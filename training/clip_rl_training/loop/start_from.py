@@ -246,6 +246,7 @@ def _file(source: str) -> Path:
 
 def _from_state(path: Path) -> tuple[dict[str, Tensor], str]:
     state = read_state(path)
-    values = state["average"] if state.get("average_updates") else state["module"]
+    # A finished run keeps its average alone, of a run without a step too.
+    values = state["average"] if state.get("average_updates") or "module" not in state else state["module"]
     weights = {n: value for n, value in values.items() if n.startswith(_NETWORK) and not n.startswith(REFINER)}
     return weights, f"step {state['step']} of the run {path.absolute().parent.name}"

@@ -27,11 +27,11 @@ from clip_rl_training.loop.batches import open_stills, training_batches, validat
 from clip_rl_training.loop.best_weights import BestWeights, Validated
 from clip_rl_training.loop.finish import copy_checkpoint, farewell, finish
 from clip_rl_training.loop.optimizer import build_optimizer, clip_gradients, hold_norms, set_learning_rate
+from clip_rl_training.loop.retuning import retune_
 from clip_rl_training.loop.run_lock import lock_run
 from clip_rl_training.loop.run_log import RunLog, spoken
 from clip_rl_training.loop.run_state import DivergedError, TrainError, read_state, write_state
 from clip_rl_training.loop.start_from import REFINER, load_close_ups, load_start
-from clip_rl_training.loop.stronger_colours import strengthen_colours_
 from clip_rl_training.loop.training_config import TrainConfig
 from clip_rl_training.loop.training_module import LossModule, TrainingModule
 from clip_rl_training.loop.validate import ValidationResult, validate
@@ -118,9 +118,9 @@ class Trainer:
             if self.config.close_ups_of is not None:
                 self.started_from += f", close-ups of {load_close_ups(self.module, self.config.close_ups_of)}"
             if isinstance(self.module, TrainingModule):
-                if self.config.saturation != 1.0:
-                    strengthen_colours_(self.module.segmenter, self.config.saturation)
-                    self.started_from += f", colours {self.config.saturation:g} times as strong"
+                if self.config.retuned:
+                    retune_(self.module.segmenter, self.config)
+                    self.started_from += ", retuned"
                 self.module.teach()
         if resume:
             self._restore()

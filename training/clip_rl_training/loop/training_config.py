@@ -93,7 +93,11 @@ class TrainConfig:
     layers of its own, which what masks learned since does not touch."""
     saturation: float = 1.0
     """With `start_from`: colours look so many times as strong to the network as they are, which its first convolution
-    takes in (`loop.stronger_colours`); 1: as they are."""
+    takes in (`loop.input_filters`); 1: as they are."""
+    sharpness: float = 0.0
+    """With `start_from`: so much of a picture's detail is added to it, likewise; 0: none."""
+    gains: dict[str, float] = dataclasses.field(default_factory=dict)
+    """With `start_from`: batch norms count so many times as much, by name (`loop.norm_gains`)."""
     out: Path = Path("out/train")
     """Parent of the run's folder."""
     seed: int = 0
@@ -134,14 +138,19 @@ class TrainConfig:
         self._check_close_ups()
         if self.close_ups_of is not None and self.start_from is None:
             raise ValueError("close_ups_of goes with start_from: it gives weights the branch that they lack")
-        if self.saturation != 1.0 and self.start_from is None:
-            raise ValueError("saturation goes with start_from: random weights know no colours")
+        if self.retuned and self.start_from is None:
+            raise ValueError("saturation, sharpness and gains go with start_from: random weights have nothing to tune")
         distillation = self.losses.distillation
         if distillation < 0 or (distillation and (self.start_from is None or self.classifier != "text")):
             raise ValueError(
                 f"losses.distillation is {distillation}; expected at least 0, and above it start_from (weights "
                 "that teach) and classifier text"
             )
+
+    @property
+    def retuned(self) -> bool:
+        """Whether weights are changed before anything is learned."""
+        return self.saturation != 1.0 or self.sharpness != 0.0 or any(gain != 1.0 for gain in self.gains.values())
 
     def _check_close_ups(self) -> None:
         data = self.data

@@ -89,11 +89,11 @@ class TrainingModule(LossModule):
         with torch.autocast(pixels.device.type, enabled=False):
             features, text = features.float(), text.float()
             logits = net.decoder.classify(features, text)
-            targets = stride_labels(batch.labels)
-            total, parts = supervised_loss(logits, targets, self.config.losses, class_weights)
+            labelled, imitated = self.targets(batch)
+            total, parts = supervised_loss(logits, labelled, self.config.losses, class_weights)
             report.update(parts)
             if taught is not None:
-                told = divergence(logits, taught, targets)
+                told = divergence(logits, taught, imitated)
                 total = total + self.config.losses.distillation * told
                 report["distillation"] = told.item()
             report["text_similarity"] = _mean_similarity(text)
@@ -106,6 +106,11 @@ class TrainingModule(LossModule):
                 report["contrastive"] = matching.item()
         report["loss"] = total.item()
         return total, report
+
+    def targets(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What labels teach and where the teacher does, both int64 (B, h, w), 255 where not: everywhere alike."""
+        labels = stride_labels(batch.labels)
+        return labels, labels
 
     def class_vectors(self, space: str, generator: torch.Generator) -> Tensor:
         """What pixels are compared with, (K, D), unit rows, with gradient: texts' embeddings, or learned vectors.

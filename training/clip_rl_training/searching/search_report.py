@@ -37,21 +37,30 @@ def write_search_report(search: Search, judging: Sequence[FrameSet], command: st
 def _page(search: Search, judging: Sequence[FrameSet], command: str) -> list[str]:
     config, train = search.config, search.space.applied(search.space.unchanged)
     base = search.unchanged()
+    what = (
+        f"A trial is {train.steps} steps of {train.batch} images from the same weights, with the same random numbers "
+        f"(seed {train.seed}),"
+        if train.steps
+        else "A trial changes the same weights by its values, without training,"
+    )
     lines = [
         f"# Search {config.name}",
         "",
         f"    {command}",
         "",
-        f"A trial is {train.steps} steps of {train.batch} images from the same weights, with the same random numbers "
-        f"(seed {train.seed}), and scores the mean of the instrument IoU of these development frames, one plain look "
-        "at network size:",
+        f"{what} and scores the mean of the instrument IoU of these development frames, one plain look at network "
+        "size:",
         "",
-        *(f"- {each.name} ({len(each.open())} frames)" for each in search.development),
+        *(f"- {each.name} ({len(each.open())} frames{_looked(each)})" for each in search.development),
         "",
     ]
     if base is not None:
         lines += [f"The unchanged configuration, trial 0: {search.score(base):.4f} ({_shown(base.scores)}).", ""]
     return [*lines, *_controllers(search), *_sum(search), *_judged(search, judging), *_mattered(search)]
+
+
+def _looked(frames: FrameSet) -> str:
+    return f", each looked at {frames.looks} times" if frames.looks > 1 else ""
 
 
 def _controllers(search: Search) -> list[str]:

@@ -44,6 +44,8 @@ class Answer:
 def run_trial(config: TrainConfig, frames: Sequence[FrameSet]) -> Answer:
     """Train as configured, or go on where an earlier call was stopped, and score the averaged weights.
 
+    With no steps the weights are scored as the configuration has them begin.
+
     The folder keeps them as ``state.pt``: `start_from` takes it, and so does the next call, which only scores them.
 
     Raises:
@@ -52,7 +54,8 @@ def run_trial(config: TrainConfig, frames: Sequence[FrameSet]) -> Answer:
     begun = time.monotonic()
     folder = config.out / config.name
     trainer = Trainer(config)
-    trainer.start(resume=(folder / "state.pt").is_file())
+    kept = (folder / "state.pt").is_file()
+    trainer.start(resume=kept)
     if trainer.step < config.steps:
         try:
             with interrupts_flagged(trainer):
@@ -61,6 +64,8 @@ def run_trial(config: TrainConfig, frames: Sequence[FrameSet]) -> Answer:
             return Answer(problem=str(error).split(";")[0], seconds=time.monotonic() - begun)
         if trainer.interrupted and trainer.step < config.steps:
             return Answer(stopped="interrupted")
+        kept = False
+    if not kept:
         trainer.save(finished=trainer.average.decay > 0)
     trainer.take_average()
     module = trainer.module

@@ -23,7 +23,14 @@ from clip_rl_training.loop.run_state import write_state
 from clip_rl_training.loop.start_from import BRANCHES, fingerprint, learned_weights, summed
 from clip_rl_training.loop.training_config import TrainConfig
 from clip_rl_training.loop.training_module import TrainingModule
-from clip_rl_training.searching.frame_sets import FrameSet, LoadedFrames, instrument_iou, load_frames
+from clip_rl_training.searching.frame_sets import (
+    MOST_LOOKS,
+    FrameSet,
+    LoadedFrames,
+    instrument_iou,
+    load_frames,
+    looked_at,
+)
 from clip_rl_training.searching.greedy_sum import Shares, greedy_sum
 from clip_rl_training.searching.search_journal import Journal, Trial
 
@@ -31,10 +38,7 @@ SUM = "sum"
 """What it is called among those that are judged."""
 _FILE = "sum.json"
 _LOOKS = 64
-"""Of small sets every frame is looked at up to four times, so that a set is at least about so many looks: on sixteen
-frames two pixels of shift are worth three points."""
-_SHIFT = 2
-"""px at network size."""
+"""Of small sets every frame is looked at up to four times, so that a set is at least about so many looks."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,21 +145,8 @@ def score_sum(config: TrainConfig, out: Path, frames: Sequence[FrameSet]) -> tup
 
 
 def looks(frames: LoadedFrames) -> LoadedFrames:
-    """Frames of a small set several times: as they are, mirrored left to right, moved right, moved down.
-
-    What is moved out of the picture comes in at the other side, in picture and truth alike.
-    """
-    views: tuple[Callable[[np.ndarray], np.ndarray], ...] = (
-        lambda array: array,
-        lambda array: array[:, :, ::-1],
-        lambda array: np.roll(array, _SHIFT, 2),
-        lambda array: np.roll(array, _SHIFT, 1),
-    )
-    count = min(len(views), -(-_LOOKS // len(frames.images)))
-    return LoadedFrames(
-        np.concatenate([view(frames.images) for view in views[:count]]),
-        np.concatenate([view(frames.truth) for view in views[:count]]),
-    )
+    """Frames of a small set several times, so that it is at least about `_LOOKS` looks."""
+    return looked_at(frames, min(MOST_LOOKS, -(-_LOOKS // len(frames.images))))
 
 
 def _said(values: Mapping[str, Any]) -> str:
