@@ -7,12 +7,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
+from bar_runs import Bars, config
+from clip_rl_training.adapting.adapt_trainer import AdaptingModule
 from clip_rl_training.adapting.kept_frames import AdaptError, KeptVideo
 from clip_rl_training.adapting.labelled_videos import LabelledVideo
 from clip_rl_training.adapting.mixed_stills import LabelledFrames, MixedStills, Place
+from clip_rl_training.data.label_batch import Batch
 from clip_rl_training.data.samples import TRAINING, VALIDATION, labels_in
-
-from tests.shared.bar_runs import Bars
 
 FRAMES = 5
 
@@ -83,3 +85,20 @@ def test_a_frame_that_is_gone_is_told(places: list[Place]) -> None:
     places[2][0].video.stem(2).with_suffix(".jpg").unlink()
     with pytest.raises(AdaptError, match=r"000002\.jpg"):
         frames.frame(VALIDATION, 2)
+
+
+def test_frames_teach_their_labels_and_scenes_what_the_checkpoint_says(places: list[Place], tmp_path: Path) -> None:
+    stills = mixed(places, 0.5)
+    wanted = ("losses.distillation=1.0", "losses.distilled_views=1", "start_from=unused")
+    captions = tuple(stills.frame(TRAINING, index).caption for index in range(4))
+    frames = [which(stills, index) is not None for index in range(4)]
+    assert sorted(frames) == [False, False, True, True]
+    labels = torch.ones((4, 8, 8), dtype=torch.int64)
+    batch = Batch(torch.zeros((4, 3, 8, 8), dtype=torch.uint8), labels, captions, "own")
+    labelled, imitated = AdaptingModule(config(tmp_path, *wanted), hold=True).targets(batch)
+    for place, is_frame in enumerate(frames):
+        assert (labelled[place] == (1 if is_frame else 255)).all()
+        assert (imitated[place] == (255 if is_frame else 1)).all()
+    # Without a teacher scenes teach their labels.
+    labelled, _ = AdaptingModule(config(tmp_path), hold=True).targets(batch)
+    assert (labelled == 1).all()

@@ -11,11 +11,14 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
+from torch import Tensor
 
 from clip_rl_training.adapting.adapt_config import AdaptConfig
-from clip_rl_training.adapting.mixed_stills import LabelledFrames, MixedStills
+from clip_rl_training.adapting.mixed_stills import FRAME_CAPTION, LabelledFrames, MixedStills
 from clip_rl_training.adapting.self_consistency import mirror_agreement
+from clip_rl_training.data.label_batch import Batch
 from clip_rl_training.loop.batches import validation_batches
 from clip_rl_training.loop.best_weights import Validated
 from clip_rl_training.loop.optimizer import hold_norms
@@ -24,14 +27,25 @@ from clip_rl_training.loop.trainer import Trainer
 from clip_rl_training.loop.training_config import TrainConfig
 from clip_rl_training.loop.training_module import TrainingModule
 from clip_rl_training.loop.validate import validate
+from clip_rl_training.losses.segmentation_losses import IGNORE
 
 
 class AdaptingModule(TrainingModule):
-    """The losses as they are; batch norms may keep the checkpoint's statistics."""
+    """Frames teach their labels, and scenes theirs, or what the checkpoint said of them; norms may keep statistics."""
 
     def __init__(self, config: TrainConfig, *, hold: bool) -> None:
         super().__init__(config)
         self._hold = hold
+        self._imitates = config.losses.distillation > 0
+
+    def targets(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """With distillation, labels of frames alone, and scenes alone for the teacher: it is what is to stay."""
+        labels, everywhere = super().targets(batch)
+        if not self._imitates:
+            return labels, everywhere
+        frame = torch.tensor([caption == FRAME_CAPTION for caption in batch.captions], device=labels.device)
+        of_frames = frame[:, None, None]
+        return labels.where(of_frames, IGNORE), labels.where(~of_frames, IGNORE)
 
     def train(self, mode: bool = True) -> AdaptingModule:
         """As `nn.Module.train`, but for batch norms that are held."""

@@ -14,6 +14,9 @@ from clip_rl_training.data.samples import TRAINING, DatasetFrame, Stills, labels
 _ORDER = 0xADA
 _IDENTITY: ByteArray = np.arange(256, dtype=np.uint8)
 
+FRAME_CAPTION = "a frame of the user's video"
+"""Tells frames from scenes in a batch; no loss reads it."""
+
 Place = tuple[LabelledVideo, int]
 """A frame of a video by its number."""
 
@@ -80,4 +83,4 @@ class LabelledFrames:
         """Frame `index`. Raises `AdaptError` where its file is gone or damaged."""
         video, number = self.places[index]
         rgb = video.video.frame(number)
-        return DatasetFrame(rgb, video.mask(number), {self._space: _IDENTITY}, content_mask(rgb), "")
+        return DatasetFrame(rgb, video.mask(number), {self._space: _IDENTITY}, content_mask(rgb), FRAME_CAPTION)

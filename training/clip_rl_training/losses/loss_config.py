@@ -26,5 +26,5 @@ class LossConfig:
     """Class weights of the cross-entropy are (1 / frequency)^class_power; 0 weighs all classes alike."""
     distillation: float = 0.0
     """Divergence from what the weights of `start_from`, frozen, say in the mean over mirror images; 0: no teacher."""
-    distilled_views: Literal[2, 4] = 4
-    """Over how many mirror images, in the order of `looks.look`."""
+    distilled_views: Literal[1, 2, 4] = 4
+    """Over how many mirror images, in the order of `looks.look`; 1 is the plain look."""
