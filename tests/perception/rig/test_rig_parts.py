@@ -1,12 +1,9 @@
-"""What the stereo node is made of, without ROS: pairing by stamps, parameters, calibrations in force, diagnostics."""
+"""What the stereo node is made of, without ROS: pairing by stamps, parameters, diagnostics."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from clip_rl_interfaces.msg import SceneStatus
 from clip_rl_perception.nodes.diagnostics import Level
@@ -15,14 +12,8 @@ from clip_rl_perception.rig.rig_health import RigHealth
 from clip_rl_perception.rig.rig_parameters import RigParameters, shaft_diameters
 from clip_rl_perception.ros.joining import STATUS
 from clip_rl_perception.ros.parameter_fields import ParameterError
-from clip_rl_perception.scene.types import Validity
-from clip_rl_perception.stereo.camera_geometry import CameraInfo
-from clip_rl_perception.stereo.eye_view import EyeView
-from clip_rl_perception.stereo.moments import MomentSolver, doubts_of, named_rectified
 from clip_rl_perception.stereo.space_types import SpaceScene, SpaceValidity
 from clip_rl_perception.stereo.stamp_pairing import KEPT, MOST_KEPT, Moment, StampPairer
-from clip_rl_perception.stereo.stereo_matcher import StereoConfig
-from stereo_scene import Rig
 
 MS = 1_000_000
 
@@ -212,75 +203,6 @@ def test_parameters_become_the_matcher_s() -> None:
     assert (config.near_m, config.far_m, config.shafts.diameter_mm, config.keypoint_px) == (0.03, 0.2, 8.0, 2.0)
     with pytest.raises(ParameterError, match="near_mm: 300 lies beyond far_mm, 300"):
         RigParameters(near_mm=300.0).config()
-
-
-# ---------------------------------------------------------------- calibrations
-
-
-def test_a_calibration_is_told_once_and_again_when_it_changes() -> None:
-    words: list[str] = []
-    solver = MomentSolver(StereoConfig(), rectified=False, baseline_m=0.0, changed=words.append)
-    rig = Rig()
-    view = EyeView(np.zeros((512, 640, 3), np.uint8), None, ())
-    infos = rig.info(0), rig.info(1)
-
-    def solve(*given: object, right: EyeView | None = view) -> SpaceScene:
-        return solver.solve(view, right, given, skew_ms=0.0, alone="late", doubts="")  # type: ignore[arg-type]
-
-    assert solve(None, None).reason.startswith("no camera_info of the left eye came")
-    assert solve(infos[0], None).reason.startswith("no camera_info of the right eye came")
-    assert solve(infos[0], None, right=None).validity is SpaceValidity.ONE_EYE
-    assert solve(*infos).validity is SpaceValidity.OK and solve(*infos).validity is SpaceValidity.OK
-    assert words == [
-        "left eye alone, focal length 520 px, raw images".replace("raw", "rectified"),
-        "baseline 5.00 mm, focal length 520 px, rectified images",
-    ]
-    assert solve(*infos, right=None).reason == "late" and len(words) == 2
-    bad = dataclasses.replace(infos[1], p=infos[0].p)
-    for _ in range(2):
-        scene = solve(infos[0], bad)
-        assert scene.validity is SpaceValidity.UNCALIBRATED and "baseline is 0" in scene.reason
-    assert len(words) == 3
-    assert solve(*infos).baseline == pytest.approx(0.005)
-
-
-def test_a_calibration_of_no_number_is_one_fault_and_not_a_new_one_each_time() -> None:
-    words: list[str] = []
-    solver = MomentSolver(StereoConfig(), rectified=True, baseline_m=0.0, changed=words.append)
-    rig = Rig()
-    view = EyeView(np.zeros((512, 640, 3), np.uint8), None, ())
-    for bad in ("nan", "inf"):
-        words.clear()
-        for _ in range(3):
-            fields = dataclasses.asdict(rig.info(1)) | {"p": [float(bad) for _ in range(12)]}
-            infos = rig.info(0), CameraInfo.of(SimpleNamespace(**fields))
-            scene = solver.solve(view, view, infos, skew_ms=0.0, alone="", doubts="")
-            assert scene.validity is SpaceValidity.UNCALIBRATED
-            assert scene.reason.startswith("right camera_info has numbers that are missing or not finite")
-        assert words == [scene.reason]
-
-
-def test_what_is_said_against_a_lone_eye_is_not_lost() -> None:
-    solver = MomentSolver(StereoConfig(), rectified=True, baseline_m=0.0, changed=lambda text: None)
-    view = EyeView(np.zeros((512, 640, 3), np.uint8), None, ())
-    scene = solver.solve(view, None, (Rig().info(0), None), skew_ms=0.0, alone="late", doubts="left eye STALE: old")
-    assert (scene.validity, scene.reason) == (SpaceValidity.DOUBTFUL, "left eye STALE: old; late")
-
-
-@pytest.mark.parametrize(
-    ("topic", "rectified"),
-    [
-        ("/rig/left/image_rect", True), ("/rig/left/image_rect_color", True), ("/rect", True),
-        ("/left/image_rectified", True), ("/rectified/left/image_raw", False), ("/left/image_direct", False),
-    ],
-)  # fmt: skip
-def test_rectified_is_what_the_topic_itself_is_called(topic: str, rectified: bool) -> None:
-    assert named_rectified(topic) is rectified
-
-
-def test_what_statuses_say_against_a_moment() -> None:
-    assert doubts_of(Validity.OK, "", Validity.OK, "") == "" == doubts_of(Validity.OK, "", None, "")
-    assert doubts_of(Validity.OK, "", Validity.STALE, "600 ms old") == "right eye STALE: 600 ms old"
 
 
 # ---------------------------------------------------------------- diagnostics

@@ -26,10 +26,24 @@ def named_rectified(base: str) -> bool:
 
 
 Key = tuple[CameraInfo, CameraInfo | None, tuple[int, int], tuple[int, int] | None]
+"""Calibrations and sizes of the left and the right eye."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _InForce:
+    """What calibrations came to."""
+
+    key: Key
+    matcher: StereoMatcher | None
+    fault: str
+    """Why there is no matcher."""
 
 
 class MomentSolver:
     """Keeps the geometry while calibrations and sizes stay, and the matcher's memory with it.
+
+    A moment without its right frame is solved with the pair's geometry where there is one, else with the left eye's
+    own: a pair that cannot be used costs the left eye nothing.
 
     Args:
         config: of the matcher.
@@ -43,9 +57,8 @@ class MomentSolver:
     ) -> None:
         warm_up()
         self._config, self._rectified, self._baseline_m, self._changed = config, rectified, baseline_m, changed
-        self._key: Key | None = None
-        self._matcher: StereoMatcher | None = None
-        self._fault = ""
+        self._pair: _InForce | None = None
+        self._lone: _InForce | None = None
 
     def solve(
         self,
@@ -75,9 +88,10 @@ class MomentSolver:
                     "with a calibration",
                     skew_ms=skew_ms,
                 )
-        matcher = self._matcher_of(left, right, infos)
+        in_force = self._in_force(left, right, infos)
+        matcher = in_force.matcher
         if matcher is None:
-            return SpaceScene(SpaceValidity.UNCALIBRATED, self._fault, skew_ms=skew_ms)
+            return SpaceScene(SpaceValidity.UNCALIBRATED, in_force.fault, skew_ms=skew_ms)
         if right is None:
             scene = dataclasses.replace(matcher.left_alone(left, alone), skew_ms=math.nan)
         else:
@@ -89,29 +103,39 @@ class MomentSolver:
 
     def forget(self) -> None:
         """A clock was set back: who was paired with whom is of another time. The geometry stays."""
-        if self._matcher is not None:
-            self._matcher.forget()
+        for in_force in (self._pair, self._lone):
+            if in_force is not None and in_force.matcher is not None:
+                in_force.matcher.forget()
 
-    def _matcher_of(
+    def _in_force(
         self, left: EyeView, right: EyeView | None, infos: tuple[CameraInfo | None, CameraInfo | None]
-    ) -> StereoMatcher | None:
+    ) -> _InForce:
         assert infos[0] is not None
-        pair = right is not None and infos[1] is not None
-        key: Key = (infos[0], infos[1] if pair else None, left.size, right.size if pair and right else None)
-        if key == self._key:
-            return self._matcher
-        if not pair and self._key is not None and self._key[0] == key[0] and self._key[2] == key[2]:
-            return self._matcher  # the right eye is away for a moment: its memory stays
-        self._key, self._matcher, self._fault = key, None, ""
+        if right is not None:
+            key: Key = (infos[0], infos[1], left.size, right.size)
+            if self._pair is None or self._pair.key != key:
+                self._pair = self._made(key, told=True)
+            return self._pair
+        key = (infos[0], None, left.size, None)
+        if self._pair is not None and (self._pair.key[0], self._pair.key[2]) != (key[0], key[2]):
+            self._pair = self._lone = None  # the left eye's calibration is another now
+        if self._pair is not None and self._pair.matcher is not None:
+            return self._pair  # the right eye is away for a moment: its memory stays
+        if self._lone is None or self._lone.key != key:
+            # Beside a pair at fault it is not told: the fault is what there is to mend, however often an eye is away.
+            self._lone = self._made(key, told=self._pair is None)
+        return self._lone
+
+    def _made(self, key: Key, *, told: bool) -> _InForce:
+        matcher, fault = None, ""
         try:
             geometry = self._geometry(key)
+            matcher, words = StereoMatcher(geometry, self._config), _spoken(geometry)
         except GeometryError as error:
-            self._fault = str(error)
-            self._changed(self._fault)
-            return None
-        self._matcher = StereoMatcher(geometry, self._config)
-        self._changed(_spoken(geometry))
-        return self._matcher
+            words = fault = str(error)
+        if told:
+            self._changed(words)
+        return _InForce(key, matcher, fault)
 
     def _geometry(self, key: Key) -> StereoGeometry:
         left, right, left_size, right_size = key
