@@ -1,6 +1,7 @@
 """What `kernels.patch_kernels` and `kernels.strip_kernels` compute, written down plainly with arrays and OpenCV.
 
-The yardstick of test_compiled_stereo.py.
+The yardstick of test_compiled_stereo.py. Where parts lie (`nodes_of`, `parabolas`) is what the loops are given: a test
+of its own compares that with the lens.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from clip_rl_perception.arrays import BoolArray, DoubleArray, FloatArray
 from clip_rl_perception.stereo.camera_geometry import EyeGeometry
 from clip_rl_perception.stereo.disparity import BACK, BETWEEN, LEAST_RANGE, REACH, SIDE, TILT, MatchConfig
 from clip_rl_perception.stereo.eye_view import EyeView, Words
-from clip_rl_perception.stereo.patches import Patches
+from clip_rl_perception.stereo.patches import Patches, nodes_of, parabolas
 from clip_rl_perception.stereo.stereo_geometry import StereoGeometry
 
 THINNED = 4
@@ -32,27 +33,14 @@ def take_patches(
     numbers: list[int],
     shape: tuple[int, int],
 ) -> Patches:
-    """Parts around places of the virtual camera.
-
-    Args:
-        geometry: of the pair.
-        eye: the eye's own.
-        view: its frame.
-        centres: (n, 2), px of the virtual camera.
-        steps: (n,), px between samples.
-        numbers: of the instrument of each part in `instances`; 0: none, nothing is its own.
-        shape: (height, width) of a part, samples, both odd.
-    """
+    """Parts around places of the virtual camera, wholly in gray; arguments as of the function under test."""
     height, width = shape
     count = len(centres)
     gray = np.zeros((count, height, width), np.float32)
     if not count:
         return Patches(gray, np.zeros_like(gray), np.zeros_like(gray))
-    reach = np.array([(width - 1) / 2, (height - 1) / 2])
-    places = np.array([(x, y) for y in (-1.0, 0.0, 1.0) for x in (-1.0, 0.0, 1.0)]) * reach  # (9, 2)
-    nodes = geometry.original(eye, (centres[:, None] + steps[:, None, None] * places).reshape(-1, 2))
-    nodes = nodes.reshape(count, 3, 3, 2).transpose(0, 3, 1, 2)
-    maps = np.nan_to_num(_parabolas(height) @ nodes @ _parabolas(width).T, nan=-1e6).astype(np.float32)
+    nodes = nodes_of(geometry, eye, centres, steps, shape)
+    maps = np.nan_to_num(parabolas(height) @ nodes @ parabolas(width).T, nan=-1e6).astype(np.float32)
     # A parabola between nodes that lie inside may leave them by little: a border of one block is read beyond.
     lows, highs = nodes.min(axis=(2, 3)).tolist(), nodes.max(axis=(2, 3)).tolist()
     for index, step in enumerate(steps.tolist()):
@@ -108,12 +96,6 @@ def _owners(instances: Words, size: tuple[int, int], maps: FloatArray, inside: B
     flat = np.clip(cells[:, 1], 0, height - 1) * width + np.clip(cells[:, 0], 0, width - 1)
     found = instances.reshape(-1)[flat] if instances.flags.c_contiguous else instances[flat // width, flat % width]
     return np.asarray(found * inside, np.uint16)
-
-
-def _parabolas(count: int) -> DoubleArray:
-    """(count, 3): weights of the nodes at -1, 0, 1 at `count` places from -1 to 1 (Lagrange)."""
-    at = np.linspace(-1.0, 1.0, count)
-    return np.column_stack([at * (at - 1) / 2, 1 - at * at, at * (at + 1) / 2])
 
 
 def border_weights(patches: Patches, radii: list[int]) -> FloatArray:

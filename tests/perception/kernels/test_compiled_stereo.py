@@ -11,7 +11,7 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.stereo.camera_geometry import EyeGeometry
 from clip_rl_perception.stereo.disparity import REACH, SIDE, STRIP, MatchConfig, compared_columns, match
 from clip_rl_perception.stereo.eye_view import EyeView
-from clip_rl_perception.stereo.patches import Patches, border_weights, take_patches
+from clip_rl_perception.stereo.patches import Patches, border_weights, nodes_of, parabolas, take_patches
 from clip_rl_perception.stereo.stereo_geometry import StereoGeometry, stereo_geometry
 from stereo_scene import Rig, Tool, views
 
@@ -47,6 +47,18 @@ def parts_of(view: EyeView, eye: EyeGeometry, seed: int) -> tuple[Patches, Patch
     whole = np.full(COUNT, STRIP[1] // 2)
     made = take_patches(geometry(), eye, view, centres, steps, numbers, whole, STRIP)
     return made, plain.take_patches(geometry(), eye, view, centres, steps, numbers, STRIP)
+
+
+def test_samples_of_a_part_lie_where_the_lens_has_them() -> None:
+    rig = geometry()
+    centres, steps = np.array([(80.0, 60.0), (320.0, 256.0), (560.0, 440.0)]), np.array([0.8, 1.0, 1.4])
+    height, width = STRIP
+    maps = parabolas(height) @ nodes_of(rig, rig.right, centres, steps, STRIP) @ parabolas(width).T
+    down, across = np.mgrid[:height, :width] - np.array([(height - 1) / 2, (width - 1) / 2])[:, None, None]
+    offsets = np.stack([across, down], axis=-1).reshape(-1, 2)
+    for told, centre, step in zip(maps, centres, steps, strict=True):
+        seen = rig.original(rig.right, centre + step * offsets)
+        assert np.abs(told.reshape(2, -1).T - seen).max() < 0.05
 
 
 def as_gray(image: ByteArray) -> ByteArray:

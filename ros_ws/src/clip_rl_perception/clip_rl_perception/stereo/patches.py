@@ -60,17 +60,35 @@ def take_patches(
     gray, own, free = (np.zeros((count, height, width), np.float32) for _ in range(3))
     if not count:
         return Patches(gray, own, free)
-    reach = np.array([(width - 1) / 2, (height - 1) / 2])
-    nodes = geometry.original(eye, (centres[:, None] + steps[:, None, None] * NODES * reach).reshape(-1, 2))
-    nodes = np.ascontiguousarray(nodes.reshape(count, 3, 3, 2).transpose(0, 3, 1, 2))
+    nodes = nodes_of(geometry, eye, centres, steps, shape)
     # Blocks of pixels about as large as a step, even where every other pixel of them is read.
     shrinks = np.maximum(np.rint(steps * 0.75), 1).astype(np.int64)
     shrinks -= shrinks % 2 * (shrinks >= patch_kernels.THINNED)
     patch_kernels.read_parts(
-        *_bytes(view.image), np.array(view.size), _owners(view.instances), nodes, _parabolas(height), _parabolas(width),
+        *_bytes(view.image), np.array(view.size), _owners(view.instances), nodes, parabolas(height), parabolas(width),
         shrinks, np.array(numbers, np.int64), reaches, gray, own, free,
     )  # fmt: skip
     return Patches(gray, own, free)
+
+
+def nodes_of(
+    geometry: StereoGeometry, eye: EyeGeometry, centres: DoubleArray, steps: DoubleArray, shape: tuple[int, int]
+) -> DoubleArray:
+    """Where parts have their nodes, (n, 2, 3, 3): x and y, px of the image, by row and column; NaN where nowhere.
+
+    `parabolas` times these times `parabolas` transposed is where all samples are. Arguments as of `take_patches`.
+    """
+    height, width = shape
+    reach = np.array([(width - 1) / 2, (height - 1) / 2])
+    nodes = geometry.original(eye, (centres[:, None] + steps[:, None, None] * NODES * reach).reshape(-1, 2))
+    return np.ascontiguousarray(nodes.reshape(len(centres), 3, 3, 2).transpose(0, 3, 1, 2))
+
+
+@functools.lru_cache(maxsize=16)
+def parabolas(count: int) -> DoubleArray:
+    """(count, 3): weights of the nodes at -1, 0, 1 at `count` places from -1 to 1 (Lagrange)."""
+    at = np.linspace(-1.0, 1.0, count)
+    return np.column_stack([at * (at - 1) / 2, 1 - at * at, at * (at + 1) / 2])
 
 
 def border_weights(patches: Patches, radii: list[int]) -> FloatArray:
@@ -103,10 +121,3 @@ def _owners(instances: Words | None) -> Words:
     made = np.zeros((1, 1), np.uint16) if instances is None else np.ascontiguousarray(instances).view()
     made.flags.writeable = False
     return made
-
-
-@functools.lru_cache(maxsize=16)
-def _parabolas(count: int) -> DoubleArray:
-    """(count, 3): weights of the nodes at -1, 0, 1 at `count` places from -1 to 1 (Lagrange)."""
-    at = np.linspace(-1.0, 1.0, count)
-    return np.column_stack([at * (at - 1) / 2, 1 - at * at, at * (at + 1) / 2])
