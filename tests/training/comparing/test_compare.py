@@ -1,4 +1,4 @@
-"""`clip-rl compare` end to end on a tiny folder dataset; its configuration, statistics and report."""
+"""`clip-rl compare` end to end on a tiny folder dataset; its configuration and report."""
 
 from __future__ import annotations
 
@@ -10,19 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import dataset_trees as trees
-import numpy as np
 import pytest
 import torch
-import yaml
-from bar_runs import TINY_MODEL
-from clip_rl_perception import options
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.runs.host import host
 from clip_rl_perception.typed_data import ConfigError
-from clip_rl_training.commands import compare as command
 from clip_rl_training.comparing import statistics
-from clip_rl_training.comparing.candidate_scores import FrameCounts
 from clip_rl_training.comparing.candidates import PeerModule
 from clip_rl_training.comparing.comparison_config import (
     FOLDER,
@@ -34,59 +27,12 @@ from clip_rl_training.comparing.comparison_config import (
     training_digest,
 )
 from clip_rl_training.comparing.runner import CompareError
-from clip_rl_training.comparing.tables import cautions, run_rows
+from clip_rl_training.comparing.tables import run_rows
 from clip_rl_training.loop.batches import open_stills, training_batches
 from clip_rl_training.loop.training_module import TrainingModule
 from clip_rl_training.shipped_configs import shipped_names
 from safetensors.torch import load_file
-
-TINY: dict[str, Any] = {
-    "name": "tiny",
-    "title": "Bars",
-    "folds": [{"name": "a", "test": ["scene_a"]}, {"name": "b", "test": ["scene_b"]}],
-    "train": {
-        "steps": 3,
-        "batch": 2,
-        "save_every": 1,
-        "threads": 1,
-        "accelerator": "cpu",
-        "model": TINY_MODEL,
-        "data": {
-            "dataset": {"name": "folder", "label_map": "davinci_grayscale", "crop_content": False},
-            "label_spaces": {"binary": 1.0},
-            "workers": 0,
-        },
-    },
-    "runs": [
-        {"name": "clip-rl"},
-        {"name": "shorter", "set": {"steps": 2}, "note": "two steps"},
-    ],
-    "evaluation": {"video": True, "block": 2},
-    "tests": [["clip-rl", "shorter"]],
-}
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return trees.bars(tmp_path_factory.mktemp("data"), 4, 20, 40)
-
-
-def written(path: Path, **changes: Any) -> Path:
-    path.write_text(yaml.safe_dump({**TINY, **changes}), encoding="utf-8")
-    return path
-
-
-def run(*arguments: Any) -> int:
-    return command.run(options.parse(command, [str(argument) for argument in arguments]))
-
-
-@pytest.fixture(scope="module")
-def finished(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a comparison that ran to its end, with its configuration and report."""
-    out = tmp_path_factory.mktemp("compare")
-    config = written(out / "tiny.yaml")
-    assert run("--config", config, "--root", root, "--out", out / "jobs", "--report", out / "report") == 0
-    return out
+from tiny_comparisons import TINY, run, written
 
 
 def test_report_has_every_run_and_its_raw_data(finished: Path) -> None:
@@ -168,14 +114,14 @@ def test_all_contenders_of_a_seed_see_the_same_batches(root: Path, tmp_path: Pat
 INTERRUPTED = """
 import os, signal, sys
 from clip_rl_training.loop.trainer import Trainer
-import test_compare as tests
+import tiny_comparisons
 step = Trainer._train_step
 def interrupted_step(trainer, batch):
     if trainer.config.name == "clip-rl-a-0" and trainer.step == 1:
         os.kill(os.getpid(), signal.SIGINT)
     return step(trainer, batch)
 Trainer._train_step = interrupted_step
-sys.exit(tests.run(*sys.argv[1:]))
+sys.exit(tiny_comparisons.run(*sys.argv[1:]))
 """
 
 
@@ -389,129 +335,3 @@ def test_networks_that_begin_with_other_weights_are_told_apart(tmp_path: Path) -
     assert digests("demo") != first != digests(f"{here} + demo")
     with pytest.raises(ClipRlError, match=r"start_from: .*gone\.pt does not exist"):
         digests(str(tmp_path / "gone.pt"))
-
-
-def block(sequence: str, intersection: int, union: int, nsd: float = 1.0) -> dict[str, Any]:
-    return {
-        "sequence": sequence, "frames": 5, "intersection": intersection, "union": union, "nsd_sum": nsd,
-        "nsd_frames": 1,
-    }  # fmt: skip
-
-
-def result(fold: str, seed: int, *blocks: dict[str, Any]) -> dict[str, Any]:
-    return {"fold": fold, "seed": seed, "blocks": list(blocks)}
-
-
-def test_scores_pool_over_folds_within_a_seed() -> None:
-    results = [result("a", 0, block("a", 5, 10)), result("b", 0, block("b", 10, 30)), result("a", 1, block("a", 9, 10)),
-               result("b", 1, block("b", 30, 30)), result("a", 2, block("a", 1, 10))]  # fmt: skip
-    found = statistics.summary(results, "iou")
-    # Seed 2 lacks fold b; 15/40 and 39/40 remain.
-    assert (found.seeds, found.mean) == (2, pytest.approx((15 / 40 + 39 / 40) / 2))
-    assert found.spread == pytest.approx(np.std([15 / 40, 39 / 40], ddof=1))
-
-
-def test_difference_of_runs_on_common_blocks() -> None:
-    rng = np.random.default_rng(0)
-    unions = rng.integers(80, 120, 8)
-    better = result("a", 0, *[block("a", int(0.8 * u), int(u)) for u in unions])
-    worse = result("a", 0, *[block("a", int(0.7 * u), int(u)) for u in unions])
-    found = statistics.difference([better, result("b", 0, block("b", 1, 2))], [worse], "iou")
-    assert found is not None
-    expected = sum(int(0.8 * u) - int(0.7 * u) for u in unions) / unions.sum()
-    assert found.difference == pytest.approx(expected)
-    assert found.low <= found.difference <= found.high and found.low > 0
-    # All eight blocks differ the same way: 2 / 2^8.
-    assert found.p == pytest.approx(2 / 2**8)
-    assert (found.blocks, found.pairs) == (8, 1) and math.isnan(found.spread)
-    assert statistics.difference([better], [result("c", 0, block("c", 1, 2))], "iou") is None
-    few = statistics.difference([result("a", 0, block("a", 5, 10))], [result("a", 0, block("a", 4, 10))], "iou")
-    assert few is not None and math.isnan(few.p) and few.difference == pytest.approx(0.1)
-
-
-def test_different_frames_are_not_compared() -> None:
-    other = {**block("a", 1, 2), "frames": 6}
-    with pytest.raises(statistics.StatisticsError, match="measured on different frames"):
-        statistics.difference([result("a", 0, block("a", 1, 2))], [result("a", 0, other)], "iou")
-
-
-def test_frames_join_into_blocks_of_one_sequence() -> None:
-    counts = FrameCounts(tau=1.0)
-    counts.rows = [("a", str(i), 1, 2, 0.5) for i in range(7)] + [("b", "0", 0, 0, None)]
-    blocks = counts.blocks(3)
-    assert [(b["sequence"], b["frames"], b["intersection"], b["union"], b["nsd_frames"]) for b in blocks] == [
-        ("a", 3, 3, 6, 3), ("a", 4, 4, 8, 4), ("b", 1, 0, 0, 0),
-    ]  # fmt: skip
-    assert math.isnan(statistics.pooled(blocks[2:], "nsd"))
-
-
-def test_a_report_says_what_its_numbers_cannot_tell() -> None:
-    trained = [result("a", 0, *(block("x", 80 + place, 100) for place in range(7)))]
-    idle = [result("a", 0, *(block("x", place % 3, 100) for place in range(7)))]
-    short = [result("b", 0, block("y", 80, 100), block("y", 70, 100))]
-    assert cautions({"one": trained}, []) == []
-    [line] = cautions({"one": trained, "two": idle}, [])
-    assert line.startswith("two: IoU below 5%, as of a network that is hardly trained")
-    found = statistics.difference(short, short, "iou")
-    assert found is not None
-    [line] = cautions({"one": trained}, [("one", "two", "IoU", found)])
-    assert "rest on 2 blocks; with fewer than 6 no test" in line
-
-
-def begun(finished: Path, tmp_path: Path, begins: str, **changes: Any) -> tuple[Path, list[Any]]:
-    """A comparison beside `finished` whose run goes on from one of its networks, and its arguments."""
-    out = finished / tmp_path.name
-    hardly = {"steps": 1, "optimizer": {"learning_rate": 1.0e-12}}
-    runs = [{"name": "on", "begins": begins, "set": hardly, **changes}]
-    config = written(tmp_path / "begun.yaml", name="begun", runs=runs, tests=[], folds=TINY["folds"][:1])
-    return out, ["--config", config, "--out", out, "--report", tmp_path / "report"]
-
-
-def test_a_run_goes_on_from_another_comparisons_network(finished: Path, root: Path, tmp_path: Path) -> None:
-    out, arguments = begun(finished, tmp_path, "jobs/clip-rl-b-0")
-    assert run(*arguments, "--root", root) == 0
-    before = load_file(finished / "jobs/clip-rl-b-0/weights.safetensors")
-    after = load_file(out / "on-a-0/weights.safetensors")
-    learned = [name for name in before if name.endswith("weight")]
-    assert learned and all(torch.allclose(before[name], after[name], atol=1e-6) for name in learned)
-    assert json.loads((out / "on-a-0/trained.json").read_text())["begun_with"]
-
-
-def test_weights_to_begin_with_that_changed_are_told(
-    finished: Path, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out, arguments = begun(finished, tmp_path, "jobs/clip-rl-b-0")
-    assert run(*arguments, "--root", root) == 0
-    facts = json.loads((out / "on-a-0/trained.json").read_text())
-    (out / "on-a-0/trained.json").write_text(json.dumps({**facts, "begun_with": "000000000000"}))
-    with pytest.raises(CompareError, match=r"began with 000000000000, and jobs/clip-rl-b-0 is \w{12} now"):
-        run(*arguments, "--root", root)
-
-
-def test_weights_to_begin_with_are_asked_for_before_anything_is_trained(
-    finished: Path, root: Path, tmp_path: Path
-) -> None:
-    out, arguments = begun(finished, tmp_path, "jobs/nobody-a-0")
-    with pytest.raises(CompareError, match=r"run 'on' begins with jobs/nobody-a-0, and .* is not there"):
-        run(*arguments, "--root", root)
-    assert not out.exists()
-    arguments[1] = written(
-        tmp_path / "two.yaml",
-        runs=[*TINY["runs"][1:], {"name": "on", "begins": "jobs/nobody-a-0"}],
-        tests=[],
-        folds=TINY["folds"][:1],
-    )
-    assert run(*arguments, "--root", root, "--only", "shorter") == 0, "others run without it"
-
-
-def test_another_network_to_begin_with_is_refused(finished: Path, root: Path, tmp_path: Path) -> None:
-    _, arguments = begun(finished, tmp_path, "jobs/clip-rl-b-0", peer="segformer-b0")
-    with pytest.raises(CompareError, match="whose network is another"):
-        run(*arguments, "--root", root)
-
-
-@pytest.mark.parametrize("begins", ["../elsewhere", "/absolute"])
-def test_beginnings_lie_below_the_comparisons(finished: Path, root: Path, tmp_path: Path, begins: str) -> None:
-    _, arguments = begun(finished, tmp_path, begins)
-    with pytest.raises(ConfigError, match="expected FOLDER/JOB of another comparison"):
-        run(*arguments, "--root", root)
