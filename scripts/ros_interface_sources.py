@@ -134,6 +134,6 @@ def launch_arguments(path: Path) -> list[tuple[str, str, str]]:
         choices = given.get("choices")
         text = ast.literal_eval(given["description"])
         if isinstance(choices, ast.List):
-            text += f" One of: {', '.join(ast.literal_eval(choices))}."
+            text += f" One of: {', '.join(filter(None, ast.literal_eval(choices)))}."
         found.append((ast.literal_eval(call.args[0]), shown, text))
     return found

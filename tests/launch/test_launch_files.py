@@ -11,6 +11,7 @@ from types import ModuleType
 
 import pytest
 import yaml
+from clip_rl_perception.ros.parameter_fields import ParameterError
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH = ROOT / "launch"
@@ -18,10 +19,11 @@ RVIZ = ROOT / "ros_ws" / "src" / "clip_rl_perception" / "rviz" / "perception.rvi
 
 COMMON = ["image", "model", "engine", "transport", "threads", "params_file", "autostart", "viewer"]
 VIEWER = ["viewer_port", "viewer_address", "fixed_frame"]
-PERCEPTION = ["namespace", *COMMON, *VIEWER]
+HALVES = ["stereo_layout", "eye"]
+PERCEPTION = ["namespace", *COMMON[:4], *HALVES, *COMMON[4:], *VIEWER]
 STEREO = ["rig", *COMMON, *VIEWER, "points", "shaft_mm", "max_skew_ms"]
-REPLAY = ["bag", "topic", "rate", "lockstep", "labels", "label_map", "out", "play", "model", "engine", "viewer"]
-REPLAY += ["params_file"]
+REPLAY = ["bag", "topic", "rate", "lockstep", "labels", "label_map", "out", "play", "model", "engine", *HALVES]
+REPLAY += ["viewer", "params_file"]
 
 
 def installed() -> bool:
@@ -163,6 +165,8 @@ def test_arguments_reach_the_node(tmp_path: Path) -> None:
             image="/camera/image_raw",
             engine="/engines/a",
             transport="compressed",
+            stereo_layout="top_bottom",
+            eye="right",
             threads="3",
             params_file=str(own),
             autostart="false",
@@ -179,6 +183,8 @@ def test_arguments_reach_the_node(tmp_path: Path) -> None:
         "model": "mine",
         "engine": "/engines/a",
         "image_transport": "compressed",
+        "stereo_layout": "top_bottom",
+        "eye": "right",
         "jpeg_quality": 50,
         "threads": 3,
         "autostart": False,
@@ -208,6 +214,8 @@ def test_wrong_arguments_are_named() -> None:
         started(threads="half")
     with pytest.raises(RuntimeError, match="autostart"):
         started(autostart="yes")
+    with pytest.raises(RuntimeError, match=r"stereo_layout.*side_by_side"):
+        started(stereo_layout="sideways")
 
 
 @needs_launch
@@ -347,9 +355,9 @@ def test_the_stereo_node_takes_the_images_that_the_parameter_file_names(tmp_path
     assert transport("/**:\n  ros__parameters:\n    threads: 1\n") == ""
     with pytest.raises(RuntimeError, match="takes raw or compressed images, not ffmpeg; points:=false leaves it out"):
         transport(said.format("ffmpeg"))
-    with pytest.raises(RuntimeError, match="image_transport as compressed and raw; expected one for both eyes"):
+    with pytest.raises(ParameterError, match="image_transport as compressed and raw; expected one for all nodes"):
         transport(said.format("raw") + said.format("compressed").replace("/**", "/davinci/**"))
-    with pytest.raises(RuntimeError, match="cannot be read as a ROS parameter file"):
+    with pytest.raises(ParameterError, match="cannot be read as a ROS parameter file"):
         transport("a: [")
 
 
@@ -380,11 +388,10 @@ def test_each_node_of_a_pair_gets_half_of_the_cores_unless_told_otherwise(tmp_pa
         assert parameters(command(node))["threads"] == expected
 
 
-def replay_commands(bag: Path, out: Path, **arguments: str) -> dict[str, list[str]]:
-    """Command lines of what replay.launch.py starts beside the included perception.launch.py, by executable."""
+def replay_actions(bag: Path, out: Path, **arguments: str) -> list:
+    """What replay.launch.py starts."""
     from launch import LaunchContext
     from launch.actions import DeclareLaunchArgument, GroupAction, OpaqueFunction
-    from launch_ros.actions import Node
 
     context = LaunchContext()
     context.launch_configurations.update({"bag": str(bag), "out": str(out), **arguments})
@@ -393,8 +400,27 @@ def replay_commands(bag: Path, out: Path, **arguments: str) -> dict[str, list[st
         if isinstance(entity, DeclareLaunchArgument | OpaqueFunction):
             actions += entity.execute(context) or []
     (group,) = [action for action in actions if isinstance(action, GroupAction)]
-    lines = [command(action) for action in group.get_sub_entities() if isinstance(action, Node)]
+    return list(group.get_sub_entities())
+
+
+def replay_commands(bag: Path, out: Path, **arguments: str) -> dict[str, list[str]]:
+    """Command lines of what it starts beside the included perception.launch.py, by executable."""
+    from launch_ros.actions import Node
+
+    lines = [command(action) for action in replay_actions(bag, out, **arguments) if isinstance(action, Node)]
     return {Path(line[0]).name: line for line in lines}
+
+
+def replay_node(bag: Path, out: Path, **arguments: str) -> dict[str, object]:
+    """Parameters of the perception node of a replay."""
+    from launch.actions import IncludeLaunchDescription
+    from launch_ros.actions import LifecycleNode
+
+    actions = replay_actions(bag, out, **arguments)
+    (include,) = [action for action in actions if isinstance(action, IncludeLaunchDescription)]
+    passed = {str(name): str(value) for name, value in include.launch_arguments}
+    (node,) = [action for action in started(**passed) if isinstance(action, LifecycleNode)]
+    return parameters(command(node))
 
 
 @pytest.fixture
@@ -428,6 +454,28 @@ def test_replay_without_a_player(bag: Path, tmp_path: Path) -> None:
     lines = replay_commands(bag, tmp_path / "out", play="false")
     assert set(lines) == {"evaluator_node"}
     assert "--stamps" not in lines["evaluator_node"]
+
+
+@needs_launch
+def test_node_and_evaluator_of_a_replay_take_the_same_eye(bag: Path, tmp_path: Path) -> None:
+    own, out = tmp_path / "own.yaml", tmp_path / "out"
+
+    def eyes(**arguments: str) -> tuple[list[str], tuple[object, object]]:
+        line = replay_commands(bag, out, **arguments)["evaluator_node"]
+        node = replay_node(bag, out, **arguments)
+        flags = [f"{flag} {line[line.index(flag) + 1]}" for flag in ("--stereo-layout", "--eye") if flag in line]
+        return flags, (node.get("stereo_layout"), node.get("eye"))
+
+    assert eyes() == ([], ("single", "left"))
+    told = ["--stereo-layout side_by_side", "--eye right"]
+    assert eyes(stereo_layout="side_by_side", eye="right") == (told, ("side_by_side", "right"))
+    own.write_text("/**:\n  ros__parameters:\n    stereo_layout: side_by_side\n    eye: right\n")
+    assert eyes(params_file=str(own)) == (told, ("side_by_side", "right"))
+    told = ["--stereo-layout top_bottom", "--eye left"]
+    assert eyes(params_file=str(own), stereo_layout="top_bottom", eye="left") == (told, ("top_bottom", "left"))
+    assert eyes(params_file=str(own), stereo_layout="single")[0] == []
+    own.write_text("/**:\n  ros__parameters:\n    stereo_layout: top_bottom\n")
+    assert eyes(params_file=str(own)) == (told, ("top_bottom", None))
 
 
 @needs_launch

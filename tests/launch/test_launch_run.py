@@ -157,6 +157,8 @@ def test_replay_writes_a_report_and_ends_by_itself(
         f"model:={checkpoint}",
         "engine:=torch",
         "lockstep:=true",
+        "stereo_layout:=side_by_side",
+        "eye:=right",
         f"out:={out}",
     )
     launched.append(run)
@@ -166,6 +168,7 @@ def test_replay_writes_a_report_and_ends_by_itself(
     report = json.loads((out / "report.json").read_text())
     assert [frame["kind"] for frame in report["frames"]] == ["mask"] * 8, text
     assert report["metrics"]["frames"] == 8
+    assert report["input"]["eye"] == "right of side_by_side"  # masks of half the width fit the truth
     assert (out / "report.html").is_file()
 
 

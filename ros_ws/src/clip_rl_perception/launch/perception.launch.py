@@ -45,6 +45,18 @@ ARGUMENTS = [
         "transport", default_value="", description="raw, compressed or ffmpeg images. Empty: as params_file says (raw)."
     ),
     DeclareLaunchArgument(
+        "stereo_layout",
+        default_value="",
+        choices=["", "single", "side_by_side", "top_bottom"],
+        description="What an image holds; of both eyes the node takes one. Empty: as params_file says (single).",
+    ),
+    DeclareLaunchArgument(
+        "eye",
+        default_value="",
+        choices=["", "left", "right"],
+        description="Which eye of an image that holds both. Empty: as params_file says (left).",
+    ),
+    DeclareLaunchArgument(
         "threads",
         default_value="",
         description="CPU threads of the engine; 0: its own choice. Empty: as params_file says (0).",
@@ -108,8 +120,9 @@ def shared_memory() -> list[LaunchDescriptionEntity]:
 
 def perception_node(values: dict[str, str]) -> LifecycleNode:
     """The node; of the arguments, those that are not empty win over the parameter file."""
-    given = {"model": "model", "engine": "engine", "image_transport": "transport"}
-    overrides: dict[str, str | int] = {name: values[said] for name, said in given.items() if values[said]}
+    given = {name: values[name] for name in ("model", "engine", "stereo_layout", "eye")}
+    given["image_transport"] = values["transport"]
+    overrides: dict[str, str | int] = {name: value for name, value in given.items() if value}
     if values["threads"]:
         if not values["threads"].isdigit():
             raise RuntimeError(f"threads:={values['threads']} is not a number of CPU threads, for example 2")

@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
+from clip_rl_perception.ros.parameter_file import told_in
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import (
     DeclareLaunchArgument,
@@ -49,6 +50,8 @@ ARGUMENTS = [
     ),
     DeclareLaunchArgument("model", default_value="", description="As in perception.launch.py."),
     DeclareLaunchArgument("engine", default_value="", description="As in perception.launch.py."),
+    DeclareLaunchArgument("stereo_layout", default_value="", description="As in perception.launch.py."),
+    DeclareLaunchArgument("eye", default_value="", description="As in perception.launch.py."),
     DeclareLaunchArgument("viewer", default_value="none", description="As in perception.launch.py."),
     DeclareLaunchArgument(
         "params_file",
@@ -70,6 +73,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Everything that depends on the arguments' values."""
     values = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
     topic, transport = input_of(values)
+    halves = halves_of(values)
     out = Path(values["out"])
     out.mkdir(parents=True, exist_ok=True)
     for name in OUTPUTS:
@@ -77,7 +81,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             shutil.rmtree(out / name)
         else:
             (out / name).unlink(missing_ok=True)
-    check = evaluator(values, out, topic)
+    check = evaluator(values, out, topic, halves)
     actions: list[LaunchDescriptionEntity] = [
         SetParameter("use_sim_time", True),
         perception(values, topic, transport),
@@ -107,9 +111,18 @@ def input_of(values: dict[str, str]) -> tuple[str, str]:
     return split_topic(topic)
 
 
+def halves_of(values: dict[str, str]) -> list[str]:
+    """Which half of a picture of both eyes the node sees, as arguments of the evaluator: truth is halved with it."""
+    file = Path(values["params_file"])
+    layout = values["stereo_layout"] or told_in(file, "stereo_layout")
+    if layout in ("", "single"):
+        return []
+    return ["--stereo-layout", layout, "--eye", values["eye"] or told_in(file, "eye") or "left"]
+
+
 def perception(values: dict[str, str], topic: str, transport: str) -> IncludeLaunchDescription:
     """The node on the recording's own topic."""
-    given = {name: values[name] for name in ("model", "engine", "viewer", "params_file")}
+    given = {name: values[name] for name in ("model", "engine", "stereo_layout", "eye", "viewer", "params_file")}
     given |= {"image": topic, "transport": transport}
     source = PythonLaunchDescriptionSource(str(Path(__file__).resolve().with_name("perception.launch.py")))
     return IncludeLaunchDescription(source, launch_arguments=list(given.items()))
@@ -131,9 +144,9 @@ def player(values: dict[str, str], out: Path, topic: str) -> Node:
     )
 
 
-def evaluator(values: dict[str, str], out: Path, topic: str) -> Node:
+def evaluator(values: dict[str, str], out: Path, topic: str, halves: list[str]) -> Node:
     """Notes what comes back, and writes the report when playing is over."""
-    arguments = [str(out), "--bag", values["bag"], "--topic", topic]
+    arguments = [str(out), "--bag", values["bag"], "--topic", topic, *halves]
     if values["play"] == "true":
         arguments += ["--stamps", str(out / "frames.jsonl")]
     for name, flag in (("labels", "--labels"), ("label_map", "--label-map")):

@@ -14,8 +14,8 @@ import os
 import sys
 from pathlib import Path
 
-import yaml
 from ament_index_python.packages import get_package_share_directory
+from clip_rl_perception.ros.parameter_file import told_in
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import (
     DeclareLaunchArgument,
@@ -118,7 +118,7 @@ def stereo_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     except ValueError:
         raise RuntimeError(f"max_skew_ms:={values['max_skew_ms']} is not a number of ms, for example 10") from None
     parameters: dict[str, str | float] = {"shaft_mm": values["shaft_mm"], "max_skew_ms": skew_ms}
-    transport = values["transport"] or transport_of(Path(values["params_file"]))
+    transport = values["transport"] or told_in(Path(values["params_file"]), "image_transport")
     if transport == "ffmpeg":
         raise RuntimeError("the stereo node takes raw or compressed images, not ffmpeg; points:=false leaves it out")
     if transport:
@@ -138,28 +138,6 @@ def stereo_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             emulate_tty=True,
         ),
     ]
-
-
-def transport_of(params_file: Path) -> str:
-    """What a parameter file has the perception nodes take, for the stereo node to take too; empty: it does not say."""
-    try:
-        told = yaml.safe_load(params_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        why = " ".join(str(error).split())
-        raise RuntimeError(f"params_file:={params_file} cannot be read as a ROS parameter file: {why}") from None
-    found: set[str] = set()
-    sections = [told]
-    while sections:  # names of nodes lie in namespaces of any depth
-        section = sections.pop()
-        if isinstance(section, dict):
-            sections += section.values()
-            found |= {str(section["image_transport"])} if "image_transport" in section else set()
-    if len(found) > 1:
-        raise RuntimeError(
-            f"params_file:={params_file} has image_transport as {' and '.join(sorted(found))}; expected one for both "
-            "eyes: say which by transport:="
-        )
-    return "".join(found)
 
 
 def one_side(side: str) -> GroupAction:
