@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from clip_rl_perception.arrays import DoubleArray
 from clip_rl_perception.stereo.eye_view import EyeView
+from clip_rl_perception.stereo.fit_record import MOMENTS
 from clip_rl_perception.stereo.shaft_width import ShaftSizes
 from clip_rl_perception.stereo.space_types import Instrument3D, Keypoint3D, Source, SpaceScene, SpaceValidity
 from clip_rl_perception.stereo.stereo_geometry import StereoGeometry, stereo_geometry
@@ -182,7 +183,8 @@ def test_swapped_eyes_are_told_and_give_nothing() -> None:
     assert not any(tool.valid for tool in scene.instruments)
 
 
-def test_a_camera_that_is_turned_is_told_and_gives_nothing() -> None:
+def upside_down() -> tuple[EyeView, EyeView]:
+    """The right camera stands on its head."""
     left, right = seen()
     width, height = right.size
     turned = []
@@ -193,9 +195,41 @@ def test_a_camera_that_is_turned_is_told_and_gives_nothing() -> None:
         tip, axis = (width - 1 - tag.tip[0], height - 1 - tag.tip[1]), (-tag.axis[0], -tag.axis[1])
         turned.append(dataclasses.replace(tag, keypoints=keypoints, tip=tip, axis=axis))
     assert right.instances is not None
-    scene = matched(left, EyeView(right.image[::-1, ::-1], right.instances[::-1, ::-1], tuple(turned)))
-    assert scene.validity is SpaceValidity.DOUBTFUL and "is a camera turned" in scene.reason
-    assert not any(point.source is Source.STEREO for tool in scene.instruments for point in tool.keypoints)
+    return left, EyeView(right.image[::-1, ::-1], right.instances[::-1, ::-1], tuple(turned))
+
+
+def of_another_rig() -> Rig:
+    """Whose right camera looks 3 degrees higher."""
+    return Rig(turned=(float(np.radians(2)), 0.0, 0.0))
+
+
+@pytest.mark.parametrize("fault", ["upside down", "turned by 3 degrees", "another rig's calibration"])
+def test_a_camera_that_is_turned_is_told_after_some_moments_and_gives_nothing(fault: str) -> None:
+    rig = of_another_rig() if fault == "another rig's calibration" else PLAIN
+    views_of = {"upside down": upside_down, "turned by 3 degrees": lambda: seen(of_another_rig())}
+    left, right = views_of.get(fault, seen)()
+    matcher = StereoMatcher(geometry_of(rig), StereoConfig(shafts=SHAFTS))
+    scenes = [matcher.match(left, right) for _ in range(MOMENTS)]
+    reasons = [scene.reason for scene in scenes]
+    assert reasons[:-1] == ["none of 2 instruments of the left eye fits one of 2 of the right eye"] * (MOMENTS - 1)
+    assert "is a camera turned, or the calibration another rig's?" in reasons[-1]
+    for scene in scenes:
+        assert scene.validity is SpaceValidity.DOUBTFUL
+        assert not any(point.source is Source.STEREO for tool in scene.instruments for point in tool.keypoints)
+
+
+def test_masks_that_differ_now_and_then_say_nothing_of_the_rig() -> None:
+    left, right = seen()
+    matcher = StereoMatcher(geometry_of(PLAIN))
+    one, other = (without(view, instruments=view.instruments[:1]) for view in (left, right))
+    apart = without(right, instruments=right.instruments[1:])
+    for moment in range(4 * MOMENTS):
+        fits = moment % 4 == 0
+        scene = matcher.match(left, right) if fits else matcher.match(one, apart)
+        assert fits == (scene.validity is SpaceValidity.OK)
+        said = "" if fits else "none of 1 instruments of the left eye fits one of 1 of the right eye"
+        assert scene.reason == said
+    assert matcher.match(one, other).validity is SpaceValidity.OK
 
 
 def test_without_pixels_of_tracks_nothing_is_told() -> None:

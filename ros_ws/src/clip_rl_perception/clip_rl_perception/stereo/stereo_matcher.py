@@ -1,6 +1,6 @@
 """Two eyes' frames to instruments in space: pairs, disparities, points with covariance, or reasons.
 
-One object serves one rig: it remembers who was paired with whom, and how far off keypoints are.
+One object serves one rig: it remembers who was paired with whom, how much fitted, and how far off keypoints are.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from clip_rl_perception.scene.types import KEYPOINTS
 from clip_rl_perception.stereo.disparity import MatchConfig
 from clip_rl_perception.stereo.eye_tags import TagsInView, tags_in_view
 from clip_rl_perception.stereo.eye_view import EyeView
+from clip_rl_perception.stereo.fit_record import MOMENTS, FitRecord
 from clip_rl_perception.stereo.keypoint_noise import KeypointNoise
 from clip_rl_perception.stereo.pair_points import PairFinder
 from clip_rl_perception.stereo.pairing import PairingConfig, Pairs, pair_instruments
@@ -55,6 +56,7 @@ class StereoMatcher:
         self._past: dict[int, tuple[int, int]] = {}
         """(right track, moment) by left track."""
         self._moment = 0
+        self._fit = FitRecord()
         self._noise = KeypointNoise(config.keypoint_px or KEYPOINTS_OFF * geometry.left.size[0])
 
     def match(self, left: EyeView, right: EyeView, *, skew_s: float = 0.0) -> SpaceScene:
@@ -73,6 +75,7 @@ class StereoMatcher:
         past = {one: other for one, (other, _) in self._past.items()}
         pairs = pair_instruments(seen[0].tags, seen[1].tags, limits, width, past, config.pairing)
         self._remember(pairs, left, right)
+        self._fit.add(len(left.instruments), len(right.instruments), len(pairs.pairs), pairs.mirrored)
         paired = time.perf_counter()
         widths = [
             width_of(geometry, left, seen[0], place, config.shafts, self._noise)
@@ -80,8 +83,8 @@ class StereoMatcher:
         ]
         finder = PairFinder(geometry, config.matching, self._noise, limits, config.calibration_px, skew_s)
         found = finder.find((left, right), seen, pairs, widths)
-        doubts = _doubts(pairs, left, right, found, config)
-        alone = self._alone(left, right, seen[0], pairs, widths, trusted=not pairs.mirrored)
+        doubts = _doubts(self._fit, pairs, left, right, found)
+        alone = self._alone(left, right, seen[0], pairs, widths, trusted=not self._fit.swapped)
         ended = time.perf_counter()
         return SpaceScene(
             SpaceValidity.DOUBTFUL if doubts else SpaceValidity.OK,
@@ -94,7 +97,7 @@ class StereoMatcher:
         )
 
     def forget(self) -> None:
-        """Tracks begin anew; how far off keypoints are stays, as it is the network's."""
+        """Tracks begin anew. How far off keypoints are stays, as the network's, and how much fitted, as the rig's."""
         self._past.clear()
 
     def left_alone(self, left: EyeView, reason: str) -> SpaceScene:
@@ -174,18 +177,24 @@ def by_width(left: EyeView, seen: TagsInView, place: int, width: WidthResult, re
     return made
 
 
-def _doubts(pairs: Pairs, left: EyeView, right: EyeView, found: list[Instrument3D], config: StereoConfig) -> str:
+def _doubts(fit: FitRecord, pairs: Pairs, left: EyeView, right: EyeView, found: list[Instrument3D]) -> str:
     """What speaks against the points of a moment, one line; empty when nothing does."""
-    if pairs.mirrored:
-        return (
-            "instruments lie further right in the right eye's image; expected further left: left and right images are "
-            "swapped; swap the topics"
-        )
-    if left.instruments and right.instruments and not pairs.pairs:
-        return (
-            f"none of {len(left.instruments)} instruments of the left eye lies on the rows of one of "
-            f"{len(right.instruments)} of the right eye: is a camera turned, or the calibration another rig's?"
-        )
+    if left.instruments and right.instruments:
+        if fit.swapped:
+            return (
+                "instruments lie further right in the right eye's image; expected further left: left and right images "
+                "are swapped, or a camera is turned; swap the topics first"
+            )
+        if fit.unfitting:
+            return (
+                f"in {MOMENTS} moments with several instruments hardly one of the left eye lies on the rows of one of "
+                "the right eye: is a camera turned, or the calibration another rig's?"
+            )
+        if not pairs.pairs:
+            return (
+                f"none of {len(left.instruments)} instruments of the left eye fits one of {len(right.instruments)} of "
+                "the right eye"
+            )
     for tool in found:
         if off := _disagreement(tool):
             return (
