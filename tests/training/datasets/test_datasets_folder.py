@@ -13,6 +13,8 @@ from clip_rl_perception.sources.truth_label_map import LabelMapError, load_label
 from clip_rl_training.commands import data
 from clip_rl_training.datasets import DatasetError, SegmentationDataset, open_dataset
 from clip_rl_training.datasets.guessed_label_map import guessed_label_map, label_map_of
+from clip_rl_training.datasets.palette_note import palette_note
+from PIL import Image
 
 INSTRUMENT = trees.stripes(2)
 
@@ -20,6 +22,10 @@ INSTRUMENT = trees.stripes(2)
 def write(root: Path, image: str, mask: str, values: np.ndarray, seed: int = 0) -> None:
     trees.write_rgb(root / image, trees.picture(seed))
     trees.write_rgb(root / mask, values)
+
+
+def coded(root: Path, label_map: str) -> SegmentationDataset:
+    return open_dataset("folder", root, label_map=label_map_of("folder", root, label_map))
 
 
 def opened(root: Path) -> SegmentationDataset:
@@ -150,3 +156,27 @@ def test_a_flat_folder_says_where_images_and_masks_belong(tmp_path: Path) -> Non
     write(tmp_path, "image_1.jpg", "image_1_mask.png", INSTRUMENT)
     with pytest.raises(DatasetError, match=r"expected images/ and masks/; there is image_1\.jpg, image_1_mask\.png"):
         opened(tmp_path)
+
+
+def test_how_masks_with_a_palette_are_read_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = np.zeros((24, 32), np.uint8)
+    values[6:20, 8:20] = 1
+    palettes = {"colours": [0, 0, 0, 128, 0, 0], "greys": [0, 0, 0, 255, 255, 255]}
+    for name, palette in palettes.items():
+        write(tmp_path / name, "images/000.png", "masks/000.png", values)
+        picture = Image.fromarray(values, "P")
+        picture.putpalette(palette + [0] * (768 - len(palette)))
+        picture.save(tmp_path / name / "masks" / "000.png")
+        dataset = coded(tmp_path / name, "binary")
+        told = "masks have a palette (000.png is the first): its indices are taken as the stored values"
+        assert palette_note(dataset) == told
+        np.testing.assert_array_equal(dataset[0][1], values)
+        assert data.run(options.parse(data, ["check", "--root", str(tmp_path / name), "--label-map", "binary"])) == 0
+        assert f"note: {told}" in capsys.readouterr().out
+    # 0 and 255, as only the greys are: then it is what they look like that counts.
+    by_grey = coded(tmp_path / "greys", "davinci_grayscale")
+    assert palette_note(by_grey).endswith("the colours that they point to are taken as the stored values")
+    np.testing.assert_array_equal(by_grey[0][1], values)
+    plain = tmp_path / "plain"
+    write(plain, "images/000.png", "masks/000.png", values)
+    assert palette_note(coded(plain, "binary")) == ""

@@ -18,8 +18,8 @@ from clip_rl_training.validity.examples import DRAWN, drawn_example
 
 MIXED_UP = {"analog_noise", "test_card", "lamp", "desk", "logo", "white_card", "tiles"}
 """Kinds of which some pictures are taken for the other of the two."""
-SOMETIMES_OK = {"lamp", "tiles", "tray"}
-"""Kinds of which 6 to 14 % are taken for surgery (docs/results/validity.md): most of a few must be told."""
+SOMETIMES_OK = {"lamp", "tiles", "tray", "hands", "desk", "room"}
+"""Kinds of which 2 to 15 % are taken for surgery (docs/results/validity.md): most of a few must be told."""
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def pipeline() -> PerceptionPipeline:
 
 def test_it_fits_this_version_and_the_model_is_the_same() -> None:
     checkpoint = open_checkpoint("demo")
-    assert checkpoint.model_id == "7254ebb24f3d"
+    assert checkpoint.model_id == "6169fa6083e0"
     assert checkpoint.calibration.classifier is not None
     assert checkpoint.calibration.classifier.measures == MEASURES
     assert checkpoint.provenance["classifier"]["absent"] == []

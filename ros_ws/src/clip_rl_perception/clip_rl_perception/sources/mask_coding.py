@@ -32,6 +32,8 @@ class StoredMask:
     """(H, W), or (H, W, 3 or 4) with R, G, B first; of a palette the colours, of one bit 0 and 255."""
     indices: ByteArray | None = None
     """(H, W): of a picture with a palette what points into it, of one bit per pixel 0 and 1; None of any other."""
+    palette: bool = False
+    """Whether the picture has one."""
 
 
 class CodingError(ClipRlError, ValueError):

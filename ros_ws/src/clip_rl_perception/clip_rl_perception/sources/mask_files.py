@@ -23,15 +23,16 @@ def read_mask(file: Path) -> StoredMask:
 
 def decode_mask(content: bytes) -> StoredMask:
     """The pixels of a mask file's bytes. Raises `PictureError` that begins with a verb."""
-    return StoredMask(decode_stored(content), _indices(content))
+    return StoredMask(decode_stored(content), *_indices(content))
 
 
-def _indices(content: bytes) -> ByteArray | None:
-    """What a picture with a palette, or of one bit per pixel, stores: OpenCV gives the colours alone."""
+def _indices(content: bytes) -> tuple[ByteArray | None, bool]:
+    """What a picture with a palette, or of one bit per pixel, stores (OpenCV gives the colours alone); if a palette."""
     try:
         with Image.open(io.BytesIO(content)) as picture:
-            return np.asarray(picture).astype(np.uint8) if picture.mode in ("P", "1") else None
+            stored = np.asarray(picture).astype(np.uint8) if picture.mode in ("P", "1") else None
+            return stored, picture.mode == "P"
     except Exception as error:  # Pillow refuses more than OpenCV does, in many ways; only a palette is needed from it
         if content.startswith(PNG) and content[25:26] == _PNG_PALETTE:
             raise PictureError("has a palette that cannot be read; save it with one value per pixel") from error
-        return None
+        return None, False
