@@ -1,6 +1,6 @@
 """Whether two perception nodes and the stereo node hold a rate, and what each costs: numbers of docs/results/stereo.md.
 
-    python scripts/stereo_rate.py out/stereo-bags/seq_101 --rate 30 --seconds 20
+    python scripts/stereo_rate.py out/stereo-bags/seq_101 --rate 30 --seconds 20 --node mask_size=network
 
 The pictures of a stereo bag go round and round, both eyes with one stamp, to three nodes of their own processes as
 stereo.launch.py starts them: `threads` shares the cores. Processor time of a process counts even where the machine has
@@ -108,14 +108,18 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=30.0)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--engine", default="auto")
+    parser.add_argument("--node", action="append", default=[], metavar="KEY=VALUE", help="parameter of both nodes")
     options = parser.parse_args()
+    given = dict(text.split("=", 1) for text in options.node)
     threads = max(1, len(os.sched_getaffinity(0)) // 2)
     environment = child_environment()
     os.environ.update(environment)  # the same ROS domain here as there
     rclpy.init()
     with tempfile.TemporaryDirectory() as folder, Children(environment, Path(folder)) as children:
         nodes = {
-            side: start_node(children, f"{RIG}/{side}", model="demo", engine=options.engine, threads=str(threads))
+            side: start_node(
+                children, f"{RIG}/{side}", model="demo", engine=options.engine, **{"threads": str(threads), **given}
+            )
             for side in SIDES
         }
         nodes["stereo"] = start(children, "stereo", "rig.stereo_node", "--ros-args", "-r", f"__ns:={RIG}")
