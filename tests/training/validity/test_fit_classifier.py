@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.model.calibration import Calibration
 from clip_rl_perception.model.frame_classifier import KINDS, OUT_OF_BODY, OUT_OF_DISTRIBUTION, SURGERY
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
@@ -14,6 +16,7 @@ from clip_rl_perception.model.segmenter_config import SegmenterConfig
 from clip_rl_perception.scene.picture_measures import MEASURES
 from clip_rl_perception.scene.types import Validity
 from clip_rl_perception.scene.validity import FrameAppearance
+from clip_rl_training.commands import fit_validity
 from clip_rl_training.validity.examples import Example, drawn_example
 from clip_rl_training.validity.fit_classifier import Described, FitConfig, describe, fit_classifier, probabilities
 from clip_rl_training.validity.measure_classifier import judge, part
@@ -55,6 +58,13 @@ def test_a_larger_share_of_surgery_refuses_less() -> None:
     some = clusters(240, 2)
     strict, mild = (fit_classifier(some, FitConfig(surgery_share=share, stiffness=300.0)) for share in (0.1, 0.9))
     assert probabilities(mild, some)[..., SURGERY].mean() > probabilities(strict, some)[..., SURGERY].mean() + 0.1
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, float("nan")])
+def test_a_share_that_leaves_a_side_out_is_refused(share: float, tmp_path: Path) -> None:
+    with pytest.raises(ClipRlError, match=r"--surgery-share .*: expected between 0 and 1"):
+        fit_validity.Fit(checkpoint="demo", surgery_share=share, out=tmp_path / "out").run()
+    assert not list(tmp_path.iterdir())
 
 
 def test_all_kinds_are_needed() -> None:

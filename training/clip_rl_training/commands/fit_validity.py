@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Annotated
 
 from clip_rl_perception.atomic_write import write_json
-from clip_rl_perception.cli_types import CheckpointName, NaturalNumber
+from clip_rl_perception.cli_types import CheckpointName, Count, NaturalNumber
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.model.checkpoint import load_checkpoint, resolve_checkpoint
 from clip_rl_perception.model.checkpoint_files import read_description
@@ -39,6 +39,10 @@ class Fit:
     """Shipped name, for example demo, path, or the folder of a training run."""
     scenes: NaturalNumber = FitConfig.scenes
     """Synthetic scenes of surgery."""
+    drawn: Count = FitConfig.drawn
+    """Pictures of each drawn kind."""
+    surgery_share: Annotated[float, Option(metavar="SHARE")] = FitConfig.surgery_share
+    """Weight of surgery among all pictures: less refuses more, of either."""
     surgery: Annotated[tuple[Path, ...], Option(metavar="PATH")] = ()
     """Frames of surgery of your own, fitted on too: folder, video or bag."""
     seed: NaturalNumber = FitConfig.seed
@@ -48,13 +52,15 @@ class Fit:
 
     def run(self) -> int:
         """Returns the exit status."""
+        if not 0.0 < self.surgery_share < 1.0:
+            raise ClipRlError(f"--surgery-share {self.surgery_share}: expected between 0 and 1")
         source = resolve_checkpoint(self.checkpoint, _say)
         stem = self.out.with_name(self.out.name.removesuffix(".safetensors").removesuffix(".json"))
         weights = stem.with_name(stem.name + ".safetensors")
         checkpoint = load_checkpoint(source)
         if self.scenes < 1 and not self.surgery:
             raise ClipRlError("--scenes 0 leaves no picture of surgery; expected at least 1, or --surgery PATH")
-        config = FitConfig(scenes=self.scenes, seed=self.seed)
+        config = FitConfig(scenes=self.scenes, drawn=self.drawn, surgery_share=self.surgery_share, seed=self.seed)
         with Progress("looking at pictures", unit="pictures") as bar:
             fitted, note = fit_for(checkpoint.segmenter, config, own=_frames(self.surgery, 0), progress=bar.update)
         for line in note["absent"]:
