@@ -9,8 +9,8 @@ from clip_rl_training.loop.norm_gains import apply_gains_
 from clip_rl_training.loop.training_config import TrainConfig
 
 
-def retune_(segmenter: ClipRlSegmenter, config: TrainConfig) -> None:
-    """Apply `saturation`, then `sharpness`, then `gains`, in place.
+def retune_(segmenter: ClipRlSegmenter, config: TrainConfig) -> str:
+    """Apply `saturation`, then `sharpness`, then `gains`, in place; what is to be added to what the weights are.
 
     Raises:
         TrainError: this network cannot take them in; says which and why.
@@ -20,3 +20,4 @@ def retune_(segmenter: ClipRlSegmenter, config: TrainConfig) -> None:
     if config.sharpness != 0.0:
         sharpen_(segmenter, config.sharpness)
     apply_gains_(segmenter, config.gains)
+    return ", retuned" if config.retuned else ""

@@ -59,9 +59,7 @@ class Trainer:
         self.config = config
         if config.threads:
             torch.set_num_threads(config.threads)
-        strategy: Any = "auto"
-        if config.devices > 1:
-            strategy = DDPStrategy(find_unused_parameters=True)
+        strategy: Any = DDPStrategy(find_unused_parameters=True) if config.devices > 1 else "auto"
         self.fabric = lightning_fabric.Fabric(
             accelerator=config.accelerator, devices=config.devices, strategy=strategy, precision=config.precision
         )
@@ -118,9 +116,7 @@ class Trainer:
             if self.config.close_ups_of is not None:
                 self.started_from += f", close-ups of {load_close_ups(self.module, self.config.close_ups_of)}"
             if isinstance(self.module, TrainingModule):
-                if self.config.retuned:
-                    retune_(self.module.segmenter, self.config)
-                    self.started_from += ", retuned"
+                self.started_from += retune_(self.module.segmenter, self.config)
                 self.module.teach()
         if resume:
             self._restore()
