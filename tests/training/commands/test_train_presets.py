@@ -140,5 +140,5 @@ def test_finetune_goes_from_the_shipped_weights_to_the_classes_of_a_folder(
 
 def test_every_preset_is_either_tried_here_or_the_demo() -> None:
     tried = {f"{dataset}-{name}" for dataset in ("endovis2018", "endovis2017") for name in TOWERS}
-    demo = {"demo", "demo-averaged", "demo-distilled", "demo-naming", "demo-summed"}
+    demo = {"demo", "demo-averaged", "demo-distilled", "demo-naming", "demo-retuned", "demo-summed"}
     assert set(shipped_names()) == {*tried, *demo, "finetune"}
