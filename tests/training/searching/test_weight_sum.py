@@ -13,7 +13,8 @@ from clip_rl_perception.errors import ClipRlError
 from clip_rl_training.loop.start_from import BRANCHES, learned_weights, load_start
 from clip_rl_training.loop.training_config import TrainConfig
 from clip_rl_training.loop.training_module import TrainingModule
-from clip_rl_training.searching.frame_sets import LoadedFrames, frame_set
+from clip_rl_training.searching import weight_sum
+from clip_rl_training.searching.frame_sets import MOST_LOOKS, LoadedFrames, frame_set
 from clip_rl_training.searching.search_config import load_search_config
 from clip_rl_training.searching.weight_sum import add_up, looks, read_sum, score_sum
 from random_checkpoint import save_random_checkpoint
@@ -125,3 +126,20 @@ def test_small_sets_are_looked_at_several_times() -> None:
 def test_weights_without_branches_alone_make_masks() -> None:
     weights = learned_weights("demo")
     assert weights and not any(name.startswith(BRANCHES) for name in weights)
+
+
+def test_a_set_that_says_its_looks_is_looked_at_so_often(
+    preset: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def counted(segmenter: object, space: object, frames: LoadedFrames, device: object) -> float:
+        seen.append(len(frames.images))
+        return 0.5
+
+    monkeypatch.setattr(weight_sum, "instrument_iou", counted)
+    for place, (more, times) in enumerate((("", MOST_LOOKS), (" looks=2", 2), (f" looks={MOST_LOOKS}", MOST_LOOKS))):
+        seen.clear()
+        out = tmp_path / str(place)
+        add_up(training(preset), {}, [frame_set(f"'{root}' sequences=scene_a{more}", "--dev")], out, lambda line: None)
+        assert seen == [2 * times]

@@ -104,7 +104,8 @@ def add_up(
     for name, values in learned.items():
         _check_same(name, values, base)
     module = TrainingModule(config)
-    frames = [looks(load_frames(each, config.model.input_size)) for each in development]
+    loaded = [(each.looks, load_frames(each, config.model.input_size)) for each in development]
+    frames = [looks(found) if times == 1 else found for times, found in loaded]  # a set may say itself how often
     journal = Journal(out / "sum.jsonl")
     offered = "; ".join(f"{name}: {what}" for name, what in parts.items())
     known = {_said(trial.values): trial.scores[0] for trial in journal.trials}
