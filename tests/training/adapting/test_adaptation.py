@@ -17,6 +17,7 @@ import yaml
 from clip_rl_perception.cli import main
 from clip_rl_perception.model.checkpoint import load_checkpoint
 from clip_rl_perception.sources.streams import SourceOptions
+from clip_rl_perception.typed_data import ConfigError
 from clip_rl_training.adapting.adapt_config import load_adapt_config
 from clip_rl_training.adapting.adaptation import Task, adapt
 from clip_rl_training.adapting.kept_frames import AdaptError
@@ -194,6 +195,13 @@ def test_other_classes_than_scenes_have_are_refused(video: Path, tmp_path: Path)
 def test_a_folder_is_one_adaptations(adapted: tuple[Path, list[str]], network: Path, video: Path) -> None:
     with pytest.raises(AdaptError, match="holds an adaptation with other settings"):
         run(network, adapted[0], video, patience=5)
+
+
+def test_a_mistake_in_the_settings_does_not_keep_the_folder(network: Path, video: Path, tmp_path: Path) -> None:
+    mistaken = copy.deepcopy(SETTINGS["train"]) | {"precision": 32}
+    with pytest.raises(ConfigError, match="precision: expected one of"):
+        run(network, tmp_path / "out", video, train=mistaken)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command_refuses_a_path_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

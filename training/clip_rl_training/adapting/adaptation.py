@@ -44,6 +44,7 @@ from clip_rl_training.adapting.mixed_stills import LabelledFrames, MixedStills, 
 from clip_rl_training.adapting.self_consistency import measure_consistency
 from clip_rl_training.adapting.verdict import Measured, doubts, finite, measured_from
 from clip_rl_training.loop.batches import open_stills, validation_batches
+from clip_rl_training.loop.fabric import precision_here
 from clip_rl_training.loop.interrupts import interrupts_flagged
 from clip_rl_training.loop.run_lock import lock_run
 from clip_rl_training.loop.tagged_videos import score_tags
@@ -74,8 +75,12 @@ def adapt(task: Task, say: Callable[[str], None]) -> int:
 
     Raises:
         AdaptError: nothing to learn from, other classes than scenes have, or another adaptation in the folder.
+        ConfigError: its training is none; says which key. Nothing is written.
         ClipRlError: the disk refuses, a training that cannot go on; the same call goes on.
     """
+    drawn = drawn_space(task.checkpoint.label_space)
+    # What cannot run must not keep the folder from the call that can.
+    train_config(task.config, task.checkpoint.config, drawn, task.checkpoint.path, task.out)
     lock = lock_run(task.out)
     try:
         _same_task(task)
@@ -190,7 +195,7 @@ class _Stages:
         """A checkpoint on torch; that frames are unlike those of training is why they are here."""
         limits = ValidityConfig(novelty_limit=math.inf)
         device = "cuda" if self._train.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
-        precision = "bf16" if self._train.precision == "bf16-mixed" else "fp32"
+        precision = "bf16" if precision_here(self._train) == "bf16-mixed" else "fp32"
         engine = TorchEngine(checkpoint, precision=precision, device=device, log=self._say)
         return PerceptionPipeline.of_checkpoint(engine, checkpoint, config=PipelineConfig(validity=limits))
 

@@ -12,19 +12,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-import lightning_fabric
 import torch
 import yaml
 from clip_rl_perception.errors import ClipRlError, one_line
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.typed_data import to_data
-from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 
 from clip_rl_training.data.label_batch import Batch, stride_labels
 from clip_rl_training.data.samples import Stills
 from clip_rl_training.loop.batches import open_stills, training_batches, validation_batches
 from clip_rl_training.loop.best_weights import BestWeights, Validated
+from clip_rl_training.loop.fabric import open_fabric, precision_here
 from clip_rl_training.loop.finish import copy_checkpoint, farewell, finish
 from clip_rl_training.loop.optimizer import build_optimizer, clip_gradients, hold_norms, set_learning_rate
 from clip_rl_training.loop.retuning import retune_
@@ -59,11 +58,7 @@ class Trainer:
         self.config = config
         if config.threads:
             torch.set_num_threads(config.threads)
-        strategy: Any = DDPStrategy(find_unused_parameters=True) if config.devices > 1 else "auto"
-        self.fabric = lightning_fabric.Fabric(
-            accelerator=config.accelerator, devices=config.devices, strategy=strategy, precision=config.precision
-        )
-        self.fabric.launch()
+        self.fabric = open_fabric(config)
         self.folder = config.out / config.name
         self.step = 0
         self.seconds = 0.0
@@ -309,7 +304,7 @@ class Trainer:
         self.fabric.backward(loss)
         norms = clip_gradients(self.module, config.optimizer.clip)
         # In 16-mixed a gradient may overflow: the scaler then skips the step.
-        if config.precision != "16-mixed" and not all(math.isfinite(norm) for norm in norms.values()):
+        if precision_here(config) != "16-mixed" and not all(math.isfinite(norm) for norm in norms.values()):
             raise DivergedError(
                 f"gradient is not finite at step {self.step} ({spoken(norms)}); training stops before it reaches the "
                 f"weights. The last good state in {self.folder} is kept: --resume, with precision=32-true if need be"

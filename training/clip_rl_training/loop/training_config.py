@@ -102,8 +102,8 @@ class TrainConfig:
     """Parent of the run's folder."""
     seed: int = 0
     """Seed of weights, scenes and augmentation."""
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    """Lightning Fabric's precision."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "auto"] = "32-true"
+    """Lightning Fabric's precision; auto: half where the device computes in it (`loop.fabric`)."""
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train."""
     devices: int = 1

@@ -204,6 +204,11 @@ def describe_cpu() -> dict[str, str]:
     return {"cpu": platform.machine(), "instructions": " ".join(name for name in INSTRUCTION_SETS if name in flags)}
 
 
+def cpu_computes_in_bf16() -> bool:
+    """Whether this machine's CPU has instructions for it; without them it is slower than single precision."""
+    return bool({"avx512_bf16", "amx_bf16"} & set(describe_cpu()["instructions"].split()))
+
+
 def _mapping_differences(label: str, built: Mapping[str, str], here: Mapping[str, Any]) -> list[str]:
     return [
         f"{label} {name} {value}, here is {here.get(name, 'none')}"

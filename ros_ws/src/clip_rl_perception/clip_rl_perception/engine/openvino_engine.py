@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from clip_rl_perception.arrays import ByteArray, FloatArray
-from clip_rl_perception.engine.manifest import Manifest, describe_cpu
+from clip_rl_perception.engine.manifest import Manifest, cpu_computes_in_bf16
 from clip_rl_perception.engine.protocol import CloseUpGraph, Engine, EngineError, EngineInfo, check_finite
 from clip_rl_perception.kernels.softmax_kernel import log_softmax
 
@@ -34,7 +34,7 @@ def versions() -> dict[str, str]:
 
 def default_precision() -> str:
     """``bf16`` on CPUs that compute in it, else ``fp32``."""
-    return "bf16" if {"avx512_bf16", "amx_bf16"} & set(describe_cpu()["instructions"].split()) else "fp32"
+    return "bf16" if cpu_computes_in_bf16() else "fp32"
 
 
 def cpu_config(precision: str) -> dict[str, Any]:
