@@ -21,6 +21,8 @@ BENCH ?=
 BENCH_PAGE := --page docs/results/performance.md --prose docs/results/performance-notes.md
 # More arguments for pytest: make test PYTEST="tests/perception -k labels"
 PYTEST ?=
+# Test files at a time; each process takes about 2 GB: make test WORKERS=1
+WORKERS ?= 2
 # In a process of its own: it starts and ends workers, and signals whole processes.
 TRAINING_TESTS := tests/training/loop/test_train.py
 
@@ -51,7 +53,7 @@ test: setup ## Run the tests with coverage, that of the processes they start too
 	@. scripts/env.sh && export ROS_DOMAIN_ID=$${ROS_DOMAIN_ID:-$$((RANDOM % 90 + 10))} && \
 	  ignore=$$([ "$$(cat .venv/.clip_rl/ros)" != none ] || echo --ignore=tests/ros) && \
 	  if [ -n '$(PYTEST)' ]; then python -m pytest --cov --cov-report=term:skip-covered $$ignore $(PYTEST); else \
-	    python -m pytest --cov --cov-report= $$ignore --ignore=$(TRAINING_TESTS) && \
+	    python -m pytest -n $(WORKERS) --dist loadfile --durations=20 --cov --cov-report= $$ignore --ignore=$(TRAINING_TESTS) && \
 	    python -m pytest --cov --cov-append --cov-report=term:skip-covered $(TRAINING_TESTS); fi
 
 lint: setup ## Style, types, shell scripts
