@@ -100,6 +100,22 @@ def test_the_checkpoint_says_what_it_is_and_keeps_what_masks_do_not_use(
     assert norms and set(norms) <= same  # `norms` is `kept`
 
 
+def test_a_blend_is_so_much_of_the_way(
+    adapted: tuple[Path, list[str]], network: Path, video: Path, tmp_path: Path
+) -> None:
+    status, lines = run(network, tmp_path / "out", video, blend=0.25)
+    assert status == 0, lines
+    before, after, blend = (
+        load_checkpoint(path).segmenter.state_dict() for path in (network, adapted[0], tmp_path / "out")
+    )
+    moved = 0
+    for name, value in blend.items():
+        expected = before[name] + 0.25 * (after[name] - before[name]) if value.is_floating_point() else before[name]
+        torch.testing.assert_close(value, expected, rtol=2e-3, atol=1e-4, msg=name)  # both were rounded to half
+        moved += int(not torch.equal(value, before[name]) and not torch.equal(value, after[name]))
+    assert moved > 10
+
+
 def test_training_with_labels_goes_on_from_it(adapted: tuple[Path, list[str]], tmp_path: Path) -> None:
     out, _ = adapted
     said = f"start_from={out}", "steps=1", "validation.every=0", "data.label_spaces={binary: 1.0}", "loggers=[]"

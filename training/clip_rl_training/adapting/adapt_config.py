@@ -88,6 +88,9 @@ class AdaptConfig:
     trust: TrustConfig = dataclasses.field(default_factory=TrustConfig)
     share: float = 0.5
     """Share of every batch that are frames of the videos; the rest are synthetic scenes."""
+    blend: float = 1.0
+    """Share of what was learned in what is written; the rest are the checkpoint's own weights (`blended`): more of it
+    for this camera, less for the others that it knew."""
     norms: Literal["kept", "refreshed"] = "kept"
     """Statistics of the batch norms: those of the checkpoint, or of the batches that are learned from."""
     patience: int = 6
@@ -96,8 +99,9 @@ class AdaptConfig:
     """Synthetic videos on which tags are measured before and after, where the checkpoint has an instance head."""
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.share <= 1.0:
-            raise ValueError(f"share is {self.share}; expected above 0, at most 1")
+        for name in ("share", "blend"):
+            if not 0.0 < getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected above 0, at most 1")
 
 
 def load_adapt_config(name_or_path: str, overrides: Sequence[str] = ()) -> AdaptConfig:

@@ -37,7 +37,7 @@ from clip_rl_perception.typed_data import to_data
 from clip_rl_training.adapting.adapt_config import AdaptConfig, train_config
 from clip_rl_training.adapting.adapt_report import measures_table, report_text, write_sheet
 from clip_rl_training.adapting.adapt_trainer import AdaptTrainer
-from clip_rl_training.adapting.adapted_checkpoint import adapted_card, without_head, write_adapted
+from clip_rl_training.adapting.adapted_checkpoint import adapted_card, blended, without_head, write_adapted
 from clip_rl_training.adapting.kept_frames import AdaptError, keep_frames, kinds_of
 from clip_rl_training.adapting.labelled_videos import LabelledVideo, label_video
 from clip_rl_training.adapting.mixed_stills import LabelledFrames, MixedStills, Place
@@ -160,6 +160,7 @@ class _Stages:
         network, at = trainer.adapted()
         if at.step == 0:
             return self._refuse(videos, measured, None, ["no step of the training makes mirror images agree better"])
+        network = blended(network.cpu(), self._checkpoint.segmenter, config.blend)
         self._say(f"judging the network of step {at.step}")
         facts = {
             "from": self._checkpoint.model_id,
@@ -175,7 +176,7 @@ class _Stages:
                 stem, self._checkpoint, segmenter, self._train, stills, known, facts, at, self._say, classifier=last
             )
 
-        write(network.cpu(), last=False)
+        write(network, last=False)
         candidate, after = self._after(stem, held, stills, measured)
         found = doubts(measured, after, config.trust)
         pipeline = self._pipeline(candidate)

@@ -19,6 +19,7 @@ from clip_rl_training.adapting.mixed_stills import LabelledFrames, MixedStills
 from clip_rl_training.loop.batches import validation_batches
 from clip_rl_training.loop.best_weights import Validated
 from clip_rl_training.loop.calibrate import calibrate
+from clip_rl_training.loop.start_from import summed
 from clip_rl_training.loop.training_config import TrainConfig
 from clip_rl_training.validity.fit_classifier import FitConfig, fit_for
 
@@ -31,6 +32,20 @@ def with_untouched_parts(adapted: ClipRlSegmenter, original: ClipRlSegmenter) ->
     """Put back what only the rounding of an average has moved; returns `adapted`."""
     own = {name: value for name, value in original.state_dict().items() if name.startswith(_UNTOUCHED)}
     adapted.load_state_dict(own, strict=False)
+    return adapted
+
+
+@torch.no_grad()
+def blended(adapted: ClipRlSegmenter, original: ClipRlSegmenter, share: float) -> ClipRlSegmenter:
+    """So much of the way from the checkpoint to the adapted network; changes and returns `adapted`.
+
+    The mean of a network's weights before and after it learned from one kind of pictures keeps most of what was won on
+    these and loses less on others than the end does (Wortsman et al. 2022, WiSE-FT, arXiv 2109.01903).
+    """
+    before, after = original.state_dict(), adapted.state_dict()
+    adapted.load_state_dict(
+        summed([before, {name: after[name].to(before[name]) for name in before}], [1 - share, share])
+    )
     return adapted
 
 
