@@ -3,8 +3,9 @@
     python scripts/stereo_rate.py out/stereo-bags/seq_101 --rate 30 --seconds 20 --node mask_size=network
 
 The pictures of a stereo bag go round and round, both eyes with one stamp, to three nodes of their own processes as
-stereo.launch.py starts them: `threads` shares the cores. Processor time of a process counts even where the machine has
-other work to do; ages do not.
+stereo.launch.py starts them: `threads` shares the cores. `--transport` is how they travel: raw, compressed (JPEG of
+quality 90) or ffmpeg (H.264 of the same quality, where ffmpeg_image_transport_msgs is installed). Processor time of a
+process counts even where the machine has other work to do; ages do not.
 """
 
 from __future__ import annotations
@@ -21,10 +22,16 @@ import numpy as np
 import rclpy
 from clip_rl_interfaces.msg import Instrument3DArray, SceneStatus
 from clip_rl_perception.bench.bench_processes import start, start_node
+from clip_rl_perception.messages.image_messages import jpeg
+from clip_rl_perception.messages.message_types import FFMPEG_PACKET
+from clip_rl_perception.messages.transports import COMPRESSED, FFMPEG, RAW, TRANSPORTS, topic_of
 from clip_rl_perception.pictures.image_codec import decode_message
+from clip_rl_perception.pictures.packet_encoder import KEY_EVERY, PacketEncoder
+from clip_rl_perception.pictures.video_packets import H264
 from clip_rl_perception.replay.processes import Child, Children
 from clip_rl_perception.replay.ros_environment import child_environment
 from clip_rl_perception.ros.qos import best_effort, reliable
+from clip_rl_perception.ros.ros_types import ROS_TYPES, ros_type
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 from rosbags.highlevel import AnyReader
@@ -38,24 +45,29 @@ START_S = 120.0
 class Cameras(Node):
     """Both cameras, and what comes back."""
 
-    def __init__(self, bag: Path) -> None:
+    def __init__(self, bag: Path, transport: str) -> None:
         super().__init__("stereo_cameras")
-        self.moments = moments_of(bag)
+        self.moments = sent_as(transport, moments_of(bag))
         self.status: dict[str, list[SceneStatus]] = {side: [] for side in SIDES}
         self.points: list[Instrument3DArray] = []
+        self._number = 0
         self._out: dict[tuple[str, type], Any] = {}
         for side in SIDES:
-            for kind, topic in ((Image, "image"), (CameraInfo, "camera_info")):
+            images = ros_type(TRANSPORTS[transport]), topic_of("image", transport)
+            for kind, topic in (images, (CameraInfo, "camera_info")):
                 self._out[side, kind] = self.create_publisher(kind, f"{RIG}/{side}/{topic}", best_effort(4))
             self.create_subscription(SceneStatus, f"{RIG}/{side}/status", self.status[side].append, reliable(20))
         self.create_subscription(Instrument3DArray, f"{RIG}/instruments_3d", self.points.append, reliable(20))
 
-    def send(self, number: int) -> None:
+    def send(self) -> None:
         """The next moment, stamped now."""
+        number, self._number = self._number, self._number + 1
         stamp = self.get_clock().now().to_msg()
         for side, messages in self.moments[number % len(self.moments)].items():
             for message in messages:
                 message.header.stamp = stamp
+                if hasattr(message, "pts"):
+                    message.pts = number
                 self._out[side, type(message)].publish(message)
 
     def run(self, rate: float, seconds: float) -> int:
@@ -64,7 +76,7 @@ class Cameras(Node):
         while sent < rate * seconds:
             while time.monotonic() < begun + sent / rate:
                 rclpy.spin_once(self, timeout_sec=max(0.0, begun + sent / rate - time.monotonic()))
-            self.send(sent)
+            self.send()
             sent += 1
         ended = time.monotonic() + 1.0
         while time.monotonic() < ended:
@@ -95,6 +107,34 @@ def uncompressed(message: CompressedImage) -> Image:
     return made
 
 
+def sent_as(transport: str, moments: list[dict[str, list[Any]]]) -> list[dict[str, list[Any]]]:
+    """Moments of raw images, with these as a transport has them."""
+    if transport == RAW:
+        return moments
+    if transport == FFMPEG:  # a round begins with a key frame, which come as often as they usually do
+        moments = moments * -(-KEY_EVERY // len(moments))
+    made: list[dict[str, list[Any]]] = [{} for _ in moments]
+    for side in SIDES:
+        first = next(message for message in moments[0][side] if isinstance(message, Image))
+        encoder = (
+            PacketEncoder(H264, first.width, first.height, key_every=len(moments)) if transport == FFMPEG else None
+        )
+        for moment, out in zip(moments, made, strict=True):
+            out[side] = [_as(message, encoder) if isinstance(message, Image) else message for message in moment[side]]
+    return made
+
+
+def _as(message: Image, encoder: PacketEncoder | None) -> Any:
+    """The next packet of a raw image where there is an encoder, else a JPEG file."""
+    rgb = np.ascontiguousarray(decode_message(message))
+    if encoder is None:
+        return jpeg(message.header, rgb, ROS_TYPES)
+    (packet,) = encoder.encode(rgb)
+    made = ros_type(FFMPEG_PACKET)(encoding=H264, width=message.width, height=message.height, flags=int(packet.key))
+    made.header, made.data = message.header, packet.data
+    return made
+
+
 def cpu_seconds(child: Child) -> float:
     """Processor time of all threads of a process until now."""
     fields = Path(f"/proc/{child.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
@@ -108,9 +148,11 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=30.0)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--engine", default="auto")
+    parser.add_argument("--transport", default=RAW, choices=(RAW, COMPRESSED, FFMPEG))
     parser.add_argument("--node", action="append", default=[], metavar="KEY=VALUE", help="parameter of both nodes")
     options = parser.parse_args()
-    given = dict(text.split("=", 1) for text in options.node)
+    transport = options.transport
+    given = {"image_transport": transport, **dict(text.split("=", 1) for text in options.node)}
     threads = max(1, len(os.sched_getaffinity(0)) // 2)
     environment = child_environment()
     os.environ.update(environment)  # the same ROS domain here as there
@@ -122,8 +164,9 @@ def main() -> None:
             )
             for side in SIDES
         }
-        nodes["stereo"] = start(children, "stereo", "rig.stereo_node", "--ros-args", "-r", f"__ns:={RIG}")
-        cameras = Cameras(options.bag)
+        arguments = ("--ros-args", "-r", f"__ns:={RIG}", "-p", f"image_transport:={transport}")
+        nodes["stereo"] = start(children, "stereo", "rig.stereo_node", *arguments)
+        cameras = Cameras(options.bag, transport)
         deadline = time.monotonic() + START_S
         while not cameras.points:
             if time.monotonic() > deadline:

@@ -25,7 +25,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from harness import GUARD_S, Inbox, NodeProcess, Tester, image
 from node_processes import node_command, running
 from sensor_msgs.msg import CameraInfo as CameraInfoMessage
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import Image
 from stereo_scene import Rig, Tool, views
 
 RIG = Rig(size=(480, 384), focal=390.0)
@@ -46,7 +46,7 @@ class Feed:
         self.diagnostics = tester.subscribe(DiagnosticArray, "/diagnostics")
         self.seen: dict[str, EyeView] = dict(zip(("left", "right"), views(RIG, TOOLS), strict=True))
         self.infos: dict[str, CameraInfo] = {side: RIG.info(eye) for eye, side in enumerate(self.seen)}
-        suffix = "/compressed" if kind is CompressedImage else ""
+        suffix = {"CompressedImage": "/compressed", "FFMPEGPacket": "/ffmpeg"}.get(kind.__name__, "")
         kinds = {
             f"image{suffix}": kind, "camera_info": CameraInfoMessage, "instruments": InstrumentTagArray,
             "instances": Image, "status": SceneStatus,
@@ -126,7 +126,8 @@ class Feed:
 @contextlib.contextmanager
 def stereo_node(log: Path, namespace: str, **parameters: Any) -> Iterator[subprocess.Popen[bytes]]:
     """stereo_node in a process of its own; every image of a test must reach it, so it subscribes reliably."""
-    for topic in (f"{side}/{name}" for side in ("left", "right") for name in ("image", "instances")):
+    suffix = f"/{parameters['image_transport']}" if "image_transport" in parameters else ""
+    for topic in (f"{side}/{name}" for side in ("left", "right") for name in (f"image{suffix}", "instances")):
         parameters[f"qos_overrides./{namespace}/{topic}.subscription.reliability"] = "reliable"
     with running(node_command("rig.stereo_node", parameters=parameters, namespace=namespace), log) as process:
         yield process

@@ -20,6 +20,8 @@ from node_processes import node_command, running
 
 POLICIES = Path(__file__).resolve().parents[2] / "ros_ws" / "src" / "clip_rl_perception" / "security"
 KINDS = {"topics": ("publish", "subscribe"), "services": ("reply", "request"), "actions": ("call", "execute")}
+VIDEO = importlib.util.find_spec("ffmpeg_image_transport_msgs") is not None
+TRANSPORTS = ("raw", "compressed", *(["ffmpeg"] if VIDEO else []))
 Rights = dict[str, set[str]]
 """Full names by what may be done with them: publish, subscribe, reply, request."""
 
@@ -68,11 +70,11 @@ def graph(tester: Tester, node: str, namespace: str) -> Rights:
 
 
 def here(namespace: str) -> set[str]:
-    """What the perception node has only where a package is installed that is not."""
+    """What a node has only where a package is installed that is not."""
     packages = {
         "vision_msgs": ("detections", "label_info"),
         "bond": ("bond",),
-        "ffmpeg_image_transport_msgs": ("image/ffmpeg",),
+        "ffmpeg_image_transport_msgs": ("image/ffmpeg", "left/image/ffmpeg", "right/image/ffmpeg"),
         "visualization_msgs": ("markers", "camera_info", "markers_3d"),
     }
     missing = [names for package, names in packages.items() if importlib.util.find_spec(package) is None]
@@ -127,13 +129,10 @@ def test_sros2_takes_every_policy(path: Path) -> None:
 def test_perception(tester: Tester, checkpoint: Path, tmp_path: Path) -> None:
     parameters = {"model": str(checkpoint), "engine": "torch", "autostart": True, "use_sim_time": True}
     with contextlib.ExitStack() as stack:
-        transports = ["raw", "compressed"]
-        if importlib.util.find_spec("ffmpeg_image_transport_msgs") is not None:
-            transports.append("ffmpeg")
-        for transport in transports:
+        for transport in TRANSPORTS:
             log, given = tmp_path / f"{transport}.log", {**parameters, "image_transport": transport}
             stack.enter_context(NodeProcess(log, parameters=given, namespace=f"policy_{transport}"))
-        hold(tester, "perception", "perception_node", [f"policy_{transport}" for transport in transports])
+        hold(tester, "perception", "perception_node", [f"policy_{transport}" for transport in TRANSPORTS])
 
 
 def test_operator_may_ask_for_everything_that_the_node_answers() -> None:
@@ -174,11 +173,11 @@ def test_bench(tester: Tester, tmp_path: Path) -> None:
 
 def test_stereo(tester: Tester, tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
-        for transport in ("raw", "compressed"):
+        for transport in TRANSPORTS:
             given = [f"image_transport:={transport}", "use_sim_time:=true"]
             arguments = ["--ros-args", *(part for each in given for part in ("-p", each))]
             stack.enter_context(started(tmp_path, "rig.stereo_node", f"policy_stereo_{transport}", *arguments))
-        hold(tester, "stereo", "stereo_node", ["policy_stereo_raw", "policy_stereo_compressed"])
+        hold(tester, "stereo", "stereo_node", [f"policy_stereo_{transport}" for transport in TRANSPORTS])
 
 
 def test_viewer(tester: Tester, tmp_path: Path) -> None:

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from built_messages import built, environment_with
+from built_messages import said_with
 from clip_rl_interfaces.msg import SceneStatus
 from clip_rl_perception.bags.bag_writer import BagWriter
 from clip_rl_perception.messages import message_types
@@ -158,9 +156,6 @@ def test_without_the_messages_one_line_says_what_to_install(tester: Tester, chec
 
 @pytest.mark.skipif(INSTALLED, reason="the messages are installed: the tests above have run")
 def test_all_of_this_with_the_real_definition(tmp_path: Path) -> None:
-    environment = environment_with(built(tmp_path, DEFINITIONS, ("std_msgs",)))
-    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", __file__]
-    child = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert not child.returncode, child.stdout[-8000:] + child.stderr[-2000:]
+    said = said_with(tmp_path, DEFINITIONS, ("std_msgs",), __file__)
     # Skipped there are this test and the one before.
-    assert re.search(r"^5 passed, 2 skipped", child.stdout, re.MULTILINE), child.stdout[-2000:]
+    assert re.search(r"^5 passed, 2 skipped", said, re.MULTILINE), said[-2000:]

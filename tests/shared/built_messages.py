@@ -67,3 +67,12 @@ def environment_with(prefix: Path) -> dict[str, str]:
     for name, path in paths.items():
         environment[name] = os.pathsep.join([str(path), *filter(None, [environment.get(name)])])
     return environment
+
+
+def said_with(folder: Path, definitions: Path, needed: tuple[str, ...], file: str) -> str:
+    """What pytest prints of a file of tests that all pass where the definitions are installed."""
+    environment = environment_with(built(folder, definitions, needed))
+    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", file]
+    child = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert not child.returncode, child.stdout[-8000:] + child.stderr[-2000:]
+    return child.stdout

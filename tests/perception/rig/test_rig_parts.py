@@ -239,3 +239,11 @@ def test_one_eye_is_as_expected_where_one_is_listened_to() -> None:
     assert (report.level, report.values["last problem"]) == (Level.OK, "") and "right rate (Hz)" not in report.values
     health.scene(SpaceScene(SpaceValidity.UNCALIBRATED, "no camera_info"), 100.2, 3.0, 40.0)
     assert health.report({}, 100.3).message == "1 of 2 moments not ONE_EYE: no camera_info"
+
+
+def test_a_decoder_that_has_ended_is_an_error() -> None:
+    health = RigHealth()
+    health.frame("left", 100.0)
+    report = health.report({}, 100.1, ["right"])
+    assert report.level is Level.ERROR
+    assert report.message == "the thread that decodes the right eye has ended; start the node again"

@@ -44,7 +44,7 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "transport",
         default_value="",
-        description="raw or compressed; ffmpeg with points:=false. Empty: as params_file says.",
+        description="raw, compressed or ffmpeg images. Empty: as params_file says (raw).",
     ),
     DeclareLaunchArgument(
         "threads",
@@ -119,8 +119,6 @@ def stereo_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         raise RuntimeError(f"max_skew_ms:={values['max_skew_ms']} is not a number of ms, for example 10") from None
     parameters: dict[str, str | float] = {"shaft_mm": values["shaft_mm"], "max_skew_ms": skew_ms}
     transport = values["transport"] or told_in(Path(values["params_file"]), "image_transport")
-    if transport == "ffmpeg":
-        raise RuntimeError("the stereo node takes raw or compressed images, not ffmpeg; points:=false leaves it out")
     if transport:
         parameters["image_transport"] = transport
     profile = str(SHARE / "config" / "fastdds_shm.xml")

@@ -18,9 +18,11 @@ from sensor_msgs.msg import Image
 
 from clip_rl_perception.messages.message_types import stamp_in, stamp_of
 from clip_rl_perception.messages.scene_messages import Status, instruments_of, status_of
-from clip_rl_perception.messages.transports import topic_of
+from clip_rl_perception.messages.transports import FFMPEG, topic_of
+from clip_rl_perception.nodes.packet_thread import PacketFrame
 from clip_rl_perception.pictures.image_codec import ImageError, decode_message
 from clip_rl_perception.rig.eye_joining import IMAGE, INSTANCES, TAGS, WAITING, EyeJoiner
+from clip_rl_perception.rig.eye_packets import EyePackets
 from clip_rl_perception.ros.joining import STATUS
 from clip_rl_perception.ros.qos import best_effort, reliable
 from clip_rl_perception.ros.transport_topics import IMAGES, topic_beside, transport_topic
@@ -40,10 +42,16 @@ class EyeFrame:
     status: Status
     header: Any
     """Of the image."""
-    parts: Mapping[str, bytes]
-    """Messages as they came: image, tags, instances, those that are there."""
+    parts: Mapping[str, Any]
+    """Messages as they came, bytes: image, tags, instances, those that are there. Of video, the `PacketFrame`."""
     fault: str = ""
     """Why it is not known which of them belong together, one line; empty where it is."""
+
+    @property
+    def doubt(self) -> str:
+        """Why the picture may not be what was sent; empty: nothing is known against it."""
+        image = self.parts.get(IMAGE)
+        return image.doubt if isinstance(image, PacketFrame) else ""
 
 
 class EyeInput:
@@ -52,9 +60,12 @@ class EyeInput:
     Args:
         node: gets them.
         side: "left" or "right", which stands before the names of the topics.
-        transport: a key of `IMAGES`.
+        transport: a key of `TRANSPORTS`.
         arrived: gets each frame with its stamp, ns, when its status and all that goes with it are there.
         recalibrated: called when camera_info says other than before.
+
+    Raises:
+        PyAvMissingError, TransportMissingError: video cannot be had here.
     """
 
     def __init__(
@@ -68,7 +79,6 @@ class EyeInput:
         self.side = side
         self._arrived, self._recalibrated = arrived, recalibrated
         self._joiner = EyeJoiner()
-        self._kind = IMAGES[transport]
         topic = transport_topic(node, topic_of(f"{side}/image", transport))
         self.topic = str(node.resolve_topic_name(topic))
         """Of the images, after remapping."""
@@ -76,11 +86,26 @@ class EyeInput:
         """Of the calibration, after remapping."""
         self.info: CameraInfo | None = None
         """The newest calibration; None while none came."""
-        self._listen(node, self._kind, topic, IMAGE, PICTURES)
+        self._packets: EyePackets | None = None
+        if transport == FFMPEG:
+            self._packets = EyePackets(node, topic, self._on_picture)
+        else:
+            self._kind = IMAGES[transport]
+            self._listen(node, self._kind, topic, IMAGE, PICTURES)
         self._listen(node, InstrumentTagArray, f"{side}/instruments", TAGS, RESULTS)
         self._listen(node, Image, f"{side}/instances", INSTANCES, PICTURES)
         node.create_subscription(SceneStatus, f"{side}/status", self._on_status, copy.copy(RESULTS))
         node.create_subscription(CameraInfoMessage, self.info_topic, self._on_info, copy.copy(INFO))
+
+    @property
+    def alive(self) -> bool:
+        """False when a thread that decodes packets has ended by itself: then no picture comes any more."""
+        return self._packets is None or self._packets.alive
+
+    def close(self) -> None:
+        """Decode no more; subscriptions end with the node."""
+        if self._packets is not None:
+            self._packets.close()
 
     def view(self, frame: EyeFrame) -> EyeView:
         """A frame's image, instances and tags.
@@ -98,7 +123,11 @@ class EyeInput:
         for part in (TAGS, INSTANCES):
             if part not in frame.parts:
                 raise ImageError(f"no {part} of this stamp came from its perception node; are they lost on their way?")
-        image = decode_message(deserialize_message(frame.parts[IMAGE], self._kind), as_view=True)
+        picture = frame.parts[IMAGE]
+        if isinstance(picture, PacketFrame):
+            image = picture.to_rgb()
+        else:
+            image = decode_message(deserialize_message(picture, self._kind), as_view=True)
         tags = deserialize_message(frame.parts[TAGS], InstrumentTagArray)
         instances = _words(deserialize_message(frame.parts[INSTANCES], Image))
         return EyeView(image, instances, instruments_of(tags), tuple(tag.class_name for tag in tags.instruments))
@@ -113,6 +142,9 @@ class EyeInput:
             raw=True,
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
+
+    def _on_picture(self, frame: PacketFrame) -> None:
+        self._put(IMAGE, stamp_of(frame), frame)
 
     def _on_status(self, message: SceneStatus) -> None:
         self._put(STATUS, stamp_of(message), message)

@@ -55,8 +55,14 @@ class RigHealth:
         points = sum(point.valid for tool in scene.instruments for point in tool.keypoints)
         self._scenes.append(_Entry(now_s, scene.validity, scene.reason, scene.skew_ms, pairs, points, total_ms, age_ms))
 
-    def report(self, topics: Mapping[str, str], now_s: float) -> Report:
-        """The status `rig`: WARN while none comes, one is not as expected, or the calibration changes."""
+    def report(self, topics: Mapping[str, str], now_s: float, ended: Sequence[str] = ()) -> Report:
+        """The status `rig`: WARN while none comes, one is not as expected, or the calibration changes.
+
+        Args:
+            topics: of the images, by eye.
+            now_s: steady time, s.
+            ended: eyes whose pictures are decoded no more, as a thread has ended by itself: ERROR.
+        """
         since = now_s - WINDOW_S
         for times in (*self._frames.values(), self._changes):
             while times and times[0] < since:
@@ -80,6 +86,9 @@ class RigHealth:
         values |= {f"moments {kind.name}": str(counts[kind]) for kind in SpaceValidity}
         reasons = [entry.reason for entry in entries if entry.validity is not self._expected]
         values["last problem"] = reasons[-1] if reasons else ""
+        if ended:
+            text = f"the thread that decodes the {' and the '.join(ended)} eye has ended; start the node again"
+            return Report("rig", Level.ERROR, text, values)
         return Report("rig", *self._judged(entries, rates, reasons), values)
 
     def _judged(self, entries: list[_Entry], rates: Mapping[str, float], reasons: list[str]) -> tuple[Level, str]:

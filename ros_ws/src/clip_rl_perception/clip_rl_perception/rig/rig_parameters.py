@@ -15,8 +15,9 @@ class RigParameters:
     """What the stereo node is started with."""
 
     image_transport: str = at_start(
-        "raw", "Which images to take: raw (left/image) or compressed (left/image/compressed).",
-        choices=("raw", "compressed"),
+        "raw",
+        "Which images to take: raw (left/image), compressed (left/image/compressed) or ffmpeg (left/image/ffmpeg).",
+        choices=("raw", "compressed", "ffmpeg"),
     )  # fmt: skip
     eyes: str = at_start(
         "both", "both, or left: points by the width of shafts alone, for one camera.", choices=("both", "left")

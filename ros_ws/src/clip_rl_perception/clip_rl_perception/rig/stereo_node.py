@@ -23,9 +23,11 @@ from clip_rl_perception.kernels import compiled
 from clip_rl_perception.messages.space_messages import space_message
 from clip_rl_perception.messages.transports import base_topic
 from clip_rl_perception.nodes.diagnostics_publisher import DiagnosticsPublisher
+from clip_rl_perception.nodes.image_subscription import TransportMissingError
 from clip_rl_perception.nodes.markers import markers_available
 from clip_rl_perception.nodes.publishers import send_in_background, wanted
 from clip_rl_perception.pictures.image_codec import ImageError
+from clip_rl_perception.pictures.packet_decoder import PyAvMissingError
 from clip_rl_perception.rig.eye_input import EyeFrame, EyeInput
 from clip_rl_perception.rig.rig_health import RigHealth
 from clip_rl_perception.rig.rig_parameters import RigParameters
@@ -53,6 +55,7 @@ class StereoNode(Node):
 
         Raises:
             ParameterError: a parameter is not possible.
+            PyAvMissingError, TransportMissingError: image_transport is ffmpeg, and video cannot be had here.
         """
         send_in_background()
         super().__init__("stereo_node", **node_options)
@@ -92,7 +95,9 @@ class StereoNode(Node):
         self.get_logger().info(f"listening to {topics} and what goes with them")
 
     def close(self) -> None:
-        """Nothing runs beside the executor."""
+        """Stop what runs beside the executor: the decoders of video."""
+        for eye in self._eyes.values():
+            eye.close()
 
     # ---------------------------------------------------------------- frames
 
@@ -150,6 +155,9 @@ class StereoNode(Node):
             left.status.validity, left.status.reason,
             right.status.validity if right is not None else None, right.status.reason if right is not None else "",
         )  # fmt: skip
+        for side, frame in (("left", left), ("right", right)):
+            if not doubts and frame is not None and frame.doubt:
+                doubts = f"{side} eye: {frame.doubt}"
         return self._solver.solve(ours, theirs, infos, skew_ms=skew_ms, alone=alone, doubts=doubts)
 
     def _alone(self, moment: Moment[EyeFrame]) -> str:
@@ -180,16 +188,18 @@ class StereoNode(Node):
 
     def _report(self) -> None:
         topics = {side: eye.topic for side, eye in self._eyes.items()}
-        report = self._health.report(topics, time.monotonic())
-        # Everything of this node is done on the thread that gets here.
-        self._diagnostics.publish([report], hardware_id="stereo rig", alive=True)
+        # All but the decoding of video is done on the thread that gets here.
+        ended = [side for side, eye in self._eyes.items() if not eye.alive]
+        report = self._health.report(topics, time.monotonic(), ended)
+        self._diagnostics.publish([report], hardware_id="stereo rig", alive=not ended)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of the executable `stereo_node`: 0 after a signal, 2 for an impossible parameter."""
     return serve(
-        StereoNode, arguments, name="stereo_node", threads=1, refused=(ParameterError, InvalidQosOverridesError)
-    )
+        StereoNode, arguments, name="stereo_node", threads=1,
+        refused=(ParameterError, InvalidQosOverridesError, PyAvMissingError, TransportMissingError),
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
