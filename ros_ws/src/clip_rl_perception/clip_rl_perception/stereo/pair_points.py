@@ -12,7 +12,7 @@ from clip_rl_perception.stereo.disparity import AMBIGUOUS, REACH, SIDE, UNCLEAR,
 from clip_rl_perception.stereo.eye_tags import TagsInView
 from clip_rl_perception.stereo.eye_view import EyeView, track_number
 from clip_rl_perception.stereo.keypoint_noise import KeypointNoise
-from clip_rl_perception.stereo.pairing import JAWS, Pairs
+from clip_rl_perception.stereo.pairing import JAWS, Pairs, other_name
 from clip_rl_perception.stereo.searched_places import SearchedPlace, compare
 from clip_rl_perception.stereo.shaft_line import ShaftLine, axis_of, fit_line
 from clip_rl_perception.stereo.shaft_width import WidthResult, matrix_of, vector_of, width_guess
@@ -122,7 +122,7 @@ class PairFinder:
         ours, theirs = seen[0].places[left], seen[1].places[right]
         fault = _unusable(views, pair)
         for name in ours:
-            other = _other(name, swapped)
+            other = other_name(name, swapped)
             if fault or seen[0].hidden(left, name):
                 reasons[name] = fault or f"{seen[0].hidden(left, name)} in the left eye"
             elif name != "entry" and seen[1].hidden(right, other):
@@ -135,7 +135,7 @@ class PairFinder:
         made = []
         for name in (*JAWS, "wrist"):
             if name in ours and name not in reasons:
-                expected = float(ours[name][0] - theirs[_other(name, swapped)][0])
+                expected = float(ours[name][0] - theirs[other_name(name, swapped)][0])
                 step = steps[0] if name == "wrist" else steps[1]
                 made.append(SearchedPlace(index, name, ours[name], expected, 8 * self._noise.std(name), step))
         if "entry" in ours and "wrist" in ours:
@@ -216,7 +216,7 @@ class PairFinder:
             if name in reasons or name not in by_name:
                 made.append(Keypoint3D(name, reasons.get(name, "the other eye does not tell where to look for it")))
                 continue
-            there = None if name == "entry" else theirs[_other(name, swapped)]
+            there = None if name == "entry" else theirs[other_name(name, swapped)]
             made.append(self._told(name, by_name[name], there, line, seen[0].tags.axes[left], view.instruments[left]))
         return made
 
@@ -293,11 +293,6 @@ class PairFinder:
             along_ray=ALONG_RAY_M.get(name, JAW_M),
             score=found.score,
         )
-
-
-def _other(name: str, swapped: bool) -> str:
-    """What the right eye's tag calls a keypoint of the left one's."""
-    return JAWS[1 - JAWS.index(name)] if swapped and name in JAWS else name
 
 
 def _unusable(views: tuple[EyeView, EyeView], pair: tuple[int, int]) -> str:

@@ -72,6 +72,11 @@ class Pairs:
     """Pairs that would be, were the eyes swapped; counted where there are none otherwise."""
 
 
+def other_name(name: str, swapped: bool) -> str:
+    """What the right eye's tag calls a keypoint of the left one's; `swapped`: its jaws are."""
+    return JAWS[1 - JAWS.index(name)] if swapped and name in JAWS else name
+
+
 def pair_instruments(
     left: EyeTags,
     right: EyeTags,

@@ -1,6 +1,7 @@
 """Two eyes' frames to instruments in space: pairs, disparities, points with covariance, or reasons.
 
-One object serves one rig: it remembers who was paired with whom, how much fitted, and how far off keypoints are.
+One object serves one rig: it remembers who was paired with whom, how much fitted, how rows ran, and how far off
+keypoints are.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from clip_rl_perception.stereo.fit_record import MOMENTS, FitRecord
 from clip_rl_perception.stereo.keypoint_noise import KeypointNoise
 from clip_rl_perception.stereo.pair_points import PairFinder
 from clip_rl_perception.stereo.pairing import PairingConfig, Pairs, pair_instruments
+from clip_rl_perception.stereo.row_record import RowRecord, paired_rows
 from clip_rl_perception.stereo.shaft_width import ShaftSizes, WidthResult, width_of
 from clip_rl_perception.stereo.space_types import Instrument3D, Keypoint3D, SpaceScene, SpaceValidity
 from clip_rl_perception.stereo.stereo_geometry import StereoGeometry
@@ -57,6 +59,7 @@ class StereoMatcher:
         """(right track, moment) by left track."""
         self._moment = 0
         self._fit = FitRecord()
+        self._rows = RowRecord(geometry.left.size[0], config.calibration_px)
         self._noise = KeypointNoise(config.keypoint_px or KEYPOINTS_OFF * geometry.left.size[0])
 
     def match(self, left: EyeView, right: EyeView, *, skew_s: float = 0.0) -> SpaceScene:
@@ -76,6 +79,7 @@ class StereoMatcher:
         pairs = pair_instruments(seen[0].tags, seen[1].tags, limits, width, past, config.pairing)
         self._remember(pairs, left, right)
         self._fit.add(len(left.instruments), len(right.instruments), len(pairs.pairs), pairs.mirrored)
+        self._rows.add(paired_rows(seen[0].tags, seen[1].tags, pairs))
         paired = time.perf_counter()
         widths = [
             width_of(geometry, left, seen[0], place, config.shafts, self._noise)
@@ -83,7 +87,7 @@ class StereoMatcher:
         ]
         finder = PairFinder(geometry, config.matching, self._noise, limits, config.calibration_px, skew_s)
         found = finder.find((left, right), seen, pairs, widths)
-        doubts = _doubts(self._fit, pairs, left, right, found)
+        doubts = _doubts(self._fit, self._rows, pairs, left, right, found)
         alone = self._alone(left, right, seen[0], pairs, widths, trusted=not self._fit.swapped)
         ended = time.perf_counter()
         return SpaceScene(
@@ -177,7 +181,9 @@ def by_width(left: EyeView, seen: TagsInView, place: int, width: WidthResult, re
     return made
 
 
-def _doubts(fit: FitRecord, pairs: Pairs, left: EyeView, right: EyeView, found: list[Instrument3D]) -> str:
+def _doubts(
+    fit: FitRecord, rows: RowRecord, pairs: Pairs, left: EyeView, right: EyeView, found: list[Instrument3D]
+) -> str:
     """What speaks against the points of a moment, one line; empty when nothing does."""
     if left.instruments and right.instruments:
         if fit.swapped:
@@ -190,6 +196,8 @@ def _doubts(fit: FitRecord, pairs: Pairs, left: EyeView, right: EyeView, found: 
                 f"in {MOMENTS} moments with several instruments hardly one of the left eye lies on the rows of one of "
                 "the right eye: is a camera turned, or the calibration another rig's?"
             )
+        if rows.running is not None:
+            return rows.running.words
         if not pairs.pairs:
             return (
                 f"none of {len(left.instruments)} instruments of the left eye fits one of {len(right.instruments)} of "
