@@ -8,7 +8,7 @@ import numpy as np
 
 from clip_rl_perception.stereo.space_types import Instrument3D, Keypoint3D, Source, SpaceScene
 
-HEAD = "| left, right track | instrument | tips, mm from the left eye | axis | |\n|---|---|---|---|---|"
+HEAD = "| left, right track | instrument | tips, mm from the left eye | axis | remark |\n|---|---|---|---|---|"
 WIDE = "\\|"
 """A bar inside a cell."""
 
