@@ -21,7 +21,7 @@ BENCH ?=
 BENCH_PAGE := --page docs/results/performance.md --prose docs/results/performance-notes.md
 # More arguments for pytest: make test PYTEST="tests/perception -k labels"
 PYTEST ?=
-# Test files at a time; each process takes about 2 GB: make test WORKERS=1
+# Test files at a time; each process takes up to 4 GB: make test WORKERS=1
 WORKERS ?= 2
 # In a process of its own: it starts and ends workers, and signals whole processes.
 TRAINING_TESTS := tests/training/loop/test_train.py
