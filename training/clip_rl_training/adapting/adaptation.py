@@ -78,9 +78,7 @@ def adapt(task: Task, say: Callable[[str], None]) -> int:
         ConfigError: its training is none; says which key. Nothing is written.
         ClipRlError: the disk refuses, a training that cannot go on; the same call goes on.
     """
-    drawn = drawn_space(task.checkpoint.label_space)
-    # What cannot run must not keep the folder from the call that can.
-    train_config(task.config, task.checkpoint.config, drawn, task.checkpoint.path, task.out)
+    stages = _Stages(task, say)  # first: what cannot run must not keep the folder from the call that can
     lock = lock_run(task.out)
     try:
         _same_task(task)
@@ -88,7 +86,7 @@ def adapt(task: Task, say: Callable[[str], None]) -> int:
             result = json.loads((task.out / "result.json").read_text(encoding="utf-8"))
             say(f"{task.out} is done: {result['verdict']}")
             return 0 if result["adapted"] else 1
-        return _Stages(task, say).run()
+        return stages.run()
     finally:
         lock.close()
 
@@ -124,11 +122,11 @@ class _Stages:
     def __init__(self, task: Task, say: Callable[[str], None]) -> None:
         self._task, self._say, self._notes = task, say, list[str]()
         self._checkpoint, self._config = task.checkpoint, task.config
-        space = task.checkpoint.label_space
-        self._drawn = drawn_space(space)
-        path = task.out / _SPACE
-        write_text(path, yaml.safe_dump(space.to_dict(), sort_keys=False))
-        self._train = train_config(task.config, task.checkpoint.config, str(path), task.checkpoint.path, task.out)
+        self._drawn = drawn_space(task.checkpoint.label_space)
+        self._space = task.out / _SPACE
+        self._train = train_config(
+            task.config, task.checkpoint.config, str(self._space), task.checkpoint.path, task.out
+        )
         if self._train.threads:
             torch.set_num_threads(self._train.threads)
             cv2.setNumThreads(self._train.threads)
@@ -139,6 +137,7 @@ class _Stages:
 
     def run(self) -> int:
         task, config = self._task, self._config
+        write_text(self._space, yaml.safe_dump(self._checkpoint.label_space.to_dict(), sort_keys=False))
         before = self._pipeline(self._checkpoint)
         videos = self._labelled(before)
         places = [part for video in videos if video.numbers for part in [video.parts(config.frames.hold_out)]]

@@ -144,6 +144,7 @@ def adapted_card(model_id: str, adapted: dict[str, Any], at: Validated, table: S
         f"- Learned from: {adapted['frames']} frames of {adapted['videos']} videos of one user, **without labels** "
         "(what the checkpoint itself was sure of at four mirror images and over time), and synthetic scenes",
         f"- Training: {at.step} steps, {at.images} images, {at.seconds / 3600:.2f} h, seed {adapted['seed']}",
+        f"- Weights: {adapted['config']['blend']:g} of the way from that checkpoint to what was learned",
         "- **Not for passing on**: rights in the weights follow those in the videos",
         "",
         "## Before and after",

@@ -59,6 +59,8 @@ class Trainer:
         if config.threads:
             torch.set_num_threads(config.threads)
         self.fabric = open_fabric(config)
+        # In 16-mixed a gradient may overflow: the scaler then skips the step.
+        self._may_overflow = precision_here(config) == "16-mixed"
         self.folder = config.out / config.name
         self.step = 0
         self.seconds = 0.0
@@ -303,8 +305,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
         norms = clip_gradients(self.module, config.optimizer.clip)
-        # In 16-mixed a gradient may overflow: the scaler then skips the step.
-        if precision_here(config) != "16-mixed" and not all(math.isfinite(norm) for norm in norms.values()):
+        if not self._may_overflow and not all(math.isfinite(norm) for norm in norms.values()):
             raise DivergedError(
                 f"gradient is not finite at step {self.step} ({spoken(norms)}); training stops before it reaches the "
                 f"weights. The last good state in {self.folder} is kept: --resume, with precision=32-true if need be"
