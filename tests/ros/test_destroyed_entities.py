@@ -1,7 +1,8 @@
-"""Subscriptions and publishers destroyed while an executor already has one of their events in hand."""
+"""Events of subscriptions and publishers while an executor has one of them in hand: destroyed, or with a message."""
 
 from __future__ import annotations
 
+import collections
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,7 +14,7 @@ from clip_rl_perception.nodes.publishers import Outputs
 from harness import GUARD_S, LATCHED, POLL_S
 from rclpy.event_handler import EventHandler
 from rclpy.exceptions import InvalidHandle
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor, TimeoutException
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import Image
 
@@ -113,3 +114,31 @@ def test_what_is_destroyed_while_the_executor_looks_at_it_comes_to_nothing(spun:
         assert event.is_ready(None) is False
         event._ready_to_take_data = True
         assert event.take_data() is None
+
+
+def test_events_do_not_wake_the_executor_while_a_message_is_about_to_be_taken(
+    spun: Spun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads of an executor take messages; until they do, its loop turned without a pause, 6 times a message."""
+    images: list[Any] = []
+    taken = listening(spun.node, images.append)
+    camera = spun.node.create_publisher(Image, "image", 10)
+    assert spun.until(lambda: taken.publishers == 1)
+    rounds: list[EventHandler] = []
+    counted = EventHandler.get_num_entities
+    monkeypatch.setattr(EventHandler, "get_num_entities", lambda self: rounds.append(self) or counted(self))
+    taken._subscription._executor_event = True  # as from when it is handed to a thread until that has taken it
+    camera.publish(Image(height=7))
+    others = 0
+    with pytest.raises(TimeoutException):
+        while True:
+            handler, entity, _ = spun.executor.wait_for_ready_callbacks(timeout_sec=0.5)
+            assert entity is not taken._subscription
+            handler()
+            others += 1
+    turns = max(collections.Counter(map(id, rounds)).values())
+    assert turns <= 2 * others + 3, "it sleeps until there is something to do"
+    taken._subscription._executor_event = False
+    assert spun.until(lambda: len(images) == 1) and images[0].height == 7
+    spun.node.destroy_publisher(camera)
+    assert spun.until(lambda: taken.publishers == 0), "events come again afterwards"
