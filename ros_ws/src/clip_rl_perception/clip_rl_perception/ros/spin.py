@@ -27,6 +27,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from clip_rl_perception.ros.service_manager import of_this_process, speak_for_this_process
 from clip_rl_perception.ros.shutdown import ShutdownSignals
+from clip_rl_perception.threads.memory import keep_freed_memory
 
 AnyNode = TypeVar("AnyNode", bound=Node)
 
@@ -142,6 +143,7 @@ def serve(
         2 where the node could not be made.
     """
     speak_for_this_process()
+    keep_freed_memory()
     init(arguments)
     try:
         status = run(make(), threads=threads)

@@ -12,6 +12,8 @@ import gc
 import threading
 from collections.abc import Iterator
 
+from clip_rl_perception.threads.memory import give_back_freed_memory
+
 _lock = threading.RLock()
 _loading = 0
 _working: set[int] = set()
@@ -36,10 +38,11 @@ def loading() -> Iterator[None]:
 
 
 def begin_work(worker: object) -> None:
-    """Collect now, and set everything that is loaded aside, until `end_work` of the same worker."""
+    """Collect now, give back what loading has freed, and set aside what it left, until `end_work` of this worker."""
     with _lock:
         _working.add(id(worker))
         gc.collect()
+        give_back_freed_memory()
         gc.freeze()
 
 
@@ -53,6 +56,7 @@ def end_work(worker: object) -> None:
             _working.remove(id(worker))
             if not _working:
                 gc.unfreeze()
+                give_back_freed_memory()
 
 
 @contextlib.contextmanager
