@@ -72,7 +72,7 @@ def check(scenes: list[Scene], model: LoadedModel) -> list[tuple[Instrument, ...
                 assert inside or not point.visible, "what is seen lies in the picture"
         owners = instrument_owners(scene, model.space)
         assert set(np.unique(owners)) <= set(range(len(scene.instruments) + 1))
-        assert set(np.unique(track_numbers(owners, scene.instruments))) <= {0, *numbers}
+        assert set(np.unique(track_numbers(scene, model.space))) <= {0, *numbers}
         assert len(frame_tags(scene.instruments, model.space, tentative=True).boxes) == len(scene.instruments)
     return [scene.instruments for scene in scenes]
 

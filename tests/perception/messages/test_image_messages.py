@@ -10,17 +10,25 @@ import pytest
 from clip_rl_perception.messages.image_messages import compressed_image, image, image_of_rows, jpeg, plane_of
 from clip_rl_perception.messages.message_types import BAG_TYPES, MessageTypes
 from clip_rl_perception.pictures.image_codec import decode_message
-from clip_rl_perception.ros.ros_types import ros_array
+from clip_rl_perception.ros.ros_types import RosTypes, ros_array
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-PLAIN = MessageTypes(lambda name: types.SimpleNamespace, ros_array)
+
+class Plain(types.SimpleNamespace):
+    """What rosidl generates, as far as bytes go."""
+
+    def __init__(self, **fields: object) -> None:
+        super().__init__(**{"data": array("B"), **fields})
+
+
+PLAIN = RosTypes(lambda name: Plain, ros_array)
 KINDS = pytest.mark.parametrize("kind", [BAG_TYPES, PLAIN], ids=["rosbags", "plain"])
 
 
 def test_arrays_for_ros_are_copies() -> None:
     pixels = np.arange(6, dtype=np.uint8)
-    data = ros_array(pixels)
+    data = image_of_rows(None, pixels.reshape(2, 3), 3, "mono8", PLAIN).data
     pixels[:] = 0
     assert isinstance(data, array) and data.typecode == "B" and list(data) == [0, 1, 2, 3, 4, 5]
     assert ros_array(np.array([True, False])) == [True, False]

@@ -132,6 +132,17 @@ def test_where_votes_divided_an_instrument_owns_all_types_of_its_footprint() -> 
     assert (owners[scene.label_map == 2] == 1).all() and not owners[scene.label_map == 3].any()
 
 
+def test_a_pixel_that_several_may_own_is_the_nearest_ones_whatever_they_are_made_of() -> None:
+    scene = scene_of(two_types(), TYPES, (192, 256))
+    one, other = scene.instruments
+    voted = dataclasses.replace(other, keypoints=(Keypoint("wrist", 9.0, 9.0, 0.5, True),))
+    wanted = instrument_owners(scene, TYPES)
+    for tags in ((one, voted), (voted, one)):
+        owners = instrument_owners(dataclasses.replace(scene, instruments=tags), TYPES)
+        places = {tag.class_id: place for place, tag in enumerate(tags, start=1)}
+        assert (owners[wanted == 1] == places[1]).all() and (owners[wanted == 2] == places[2]).all()
+
+
 def test_a_content_area_in_the_frame() -> None:
     content = ContentArea(Box(40, 20, 160, 120))
     scene = scene_of(two_types(), TYPES, (160, 240), content)
@@ -172,10 +183,11 @@ def test_pixels_have_the_numbers_of_their_tracks() -> None:
     ids = (70_000, 0)
     tags = [dataclasses.replace(tag, track_id=number) for tag, number in zip(scene.instruments, ids, strict=True)]
     owners = instrument_owners(scene, TYPES)
-    numbers = track_numbers(owners, tags)
+    numbers = track_numbers(dataclasses.replace(scene, instruments=tuple(tags)), TYPES)
     assert numbers.dtype == np.uint16 and np.array_equal(numbers, np.where(owners == 1, 70_000 - 65_535, 0))
-    last = [dataclasses.replace(tags[0], track_id=number) for number in (65_535, 65_536)]
-    assert set(np.unique(track_numbers(owners, last))) == {0, 65_535, 1}
+    pairs = zip(scene.instruments, (65_535, 65_536), strict=True)
+    last = tuple(dataclasses.replace(tag, track_id=number) for tag, number in pairs)
+    assert set(np.unique(track_numbers(dataclasses.replace(scene, instruments=last), TYPES))) == {0, 65_535, 1}
 
 
 def test_keypoints_are_in_the_order_of_their_category(tmp_path: Path) -> None:

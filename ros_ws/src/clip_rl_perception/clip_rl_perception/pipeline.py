@@ -35,7 +35,7 @@ from clip_rl_perception.model.text_process import text_of
 from clip_rl_perception.naming.track_names import CloseUps, NamedTypes, name_instruments, warm_up_close_ups
 from clip_rl_perception.naming.type_evidence import TypeMemory
 from clip_rl_perception.pipeline_config import PipelineConfig as PipelineConfig
-from clip_rl_perception.scene import instruments, label_map, validity
+from clip_rl_perception.scene import instance_masks, instruments, label_map, validity
 from clip_rl_perception.scene.content_area import ContentAreaTracker
 from clip_rl_perception.scene.instruments import find_instruments
 from clip_rl_perception.scene.label_map import full_size_maps, grid_winners
@@ -128,7 +128,7 @@ class PerceptionPipeline:
             raise EngineError(f"views is {self.config.views}; expected one of {', '.join(map(str, LOOKS_A_FRAME))}")
         if calibration.classifier is not None:
             calibration.classifier.check_measures(MEASURES)
-        for part in (block_mean, label_map, instruments, validity):
+        for part in (block_mean, label_map, instruments, instance_masks, validity):
             part.warm_up()
 
     @classmethod

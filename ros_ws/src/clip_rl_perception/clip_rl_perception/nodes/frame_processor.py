@@ -10,10 +10,11 @@ import dataclasses
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.engine.protocol import EngineError
@@ -33,7 +34,7 @@ from clip_rl_perception.pictures.encodings import contiguous_rgb
 from clip_rl_perception.pictures.image_codec import ImageError, decode_message
 from clip_rl_perception.pictures.stereo_frames import eye_of
 from clip_rl_perception.ros.ros_types import ROS_TYPES
-from clip_rl_perception.scene.instance_masks import instrument_owners, track_numbers
+from clip_rl_perception.scene.instance_masks import track_numbers
 from clip_rl_perception.scene.label_map import full_size_disagreement
 from clip_rl_perception.scene.outcome import conclude
 from clip_rl_perception.scene.overlay import draw_overlay
@@ -41,6 +42,8 @@ from clip_rl_perception.scene.pinhole import Pinhole
 from clip_rl_perception.scene.stamps import StampVerdict
 from clip_rl_perception.scene.types import Scene, Validity
 from clip_rl_perception.stream import LoadedModel, PreparedInput, StreamRunner, failure
+
+Plane = TypeVar("Plane", np.uint8, np.uint16)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,8 +186,7 @@ class FrameProcessor:
             disagreement = _sized(full_size_disagreement(scene.disagreement, scene.view), scene, parameters)
             results.append((outputs.disagreement, image(header, disagreement, types=ROS_TYPES)))
         if wanted(outputs.instances):
-            owners = _sized(instrument_owners(scene, labels), scene, parameters)
-            numbers = track_numbers(owners, scene.instruments)
+            numbers = _sized(track_numbers(scene, labels), scene, parameters)
             results.append((outputs.instances, image(header, numbers, "mono16", ROS_TYPES)))
         if wanted(outputs.detections):
             detections = scene_messages.detections(header, scene.instruments, labels, ROS_TYPES)
@@ -252,11 +254,11 @@ class FrameProcessor:
         return (time.monotonic() - self._taken_up) * 1e3
 
 
-def _sized(full: ByteArray, scene: Scene, parameters: NodeParameters) -> ByteArray:
+def _sized(full: npt.NDArray[Plane], scene: Scene, parameters: NodeParameters) -> npt.NDArray[Plane]:
     """A full-size map at the size that `mask_size` asks for: the whole frame, aspect kept, nearest value."""
     if parameters.mask_size == "full":
         return full
     height, width = full.shape
     scale = min(scene.view.network_size[0] / height, scene.view.network_size[1] / width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(full, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+    return np.asarray(cv2.resize(full, size, interpolation=cv2.INTER_NEAREST), full.dtype)

@@ -24,7 +24,7 @@ from clip_rl_perception.replay.true_tags import true_instruments
 from clip_rl_perception.runs.observer import SeenFrame
 from clip_rl_perception.runs.problems import ProblemLog
 from clip_rl_perception.runs.scene_tags import frame_tags
-from clip_rl_perception.scene.instance_masks import instrument_owners, track_numbers
+from clip_rl_perception.scene.instance_masks import track_numbers
 from clip_rl_perception.scene.types import Validity
 from clip_rl_perception.sources.frames import Frame
 from clip_rl_perception.sources.streams import Inputs, Stream
@@ -136,7 +136,7 @@ class SpaceReplay:
         if scene is None:
             return None
         tags = seen.instruments
-        numbers = track_numbers(instrument_owners(scene, self._space), scene.instruments)
+        numbers = track_numbers(scene, self._space)
         names = tuple(self._space.names[tag.class_id] for tag in tags)
         truth = frame.tags.instruments if frame.tags is not None else {}
         view = EyeView(frame.rgb, numbers, tags, names)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
-import cv2
 import numpy as np
+import numpy.typing as npt
 
 from clip_rl_perception.arrays import ByteArray, WordArray
+from clip_rl_perception.kernels.instance_kernels import paint_owners
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.scene.letterbox import frame_to_grid
 from clip_rl_perception.scene.nearest import nearest_owner
@@ -33,19 +34,47 @@ def instrument_owners(scene: Scene, space: LabelSpace) -> ByteArray:
     Returns:
         uint8 (height, width).
     """
-    owners = np.zeros(scene.label_map.shape, np.uint8)
-    grid = scene.refined.shape[1:]
-    columns, rows = (_cells(scene, axis, grid[1 - axis]) for axis in (0, 1))
-    groups: dict[tuple[int, ...], ByteArray] = {}
+    return _painted(scene, space, np.arange(MOST + 1, dtype=np.uint8))
+
+
+def track_numbers(scene: Scene, space: LabelSpace) -> WordArray:
+    """Track ids by pixel, uint16 (height, width): of its owner; 0 for none, or one without a track yet.
+
+    Ids beyond 65535 begin again at 1. Arguments as of `instrument_owners`.
+    """
+    numbers = np.zeros(MOST + 1, np.uint16)
     for place, tag in enumerate(scene.instruments[:MOST], start=1):
-        groups.setdefault(_own_classes(tag, space), np.zeros(grid, np.uint8))[np.asarray(tag.footprint) > 0] = place
-    for classes, cells in groups.items():
-        owner = nearest_owner(cells, REACH).astype(np.uint8)
-        chosen = np.zeros(256, np.uint8)
-        chosen[list(classes)] = 255
-        # Column by column on the grid, then whole rows: indexing every pixel takes ten times as long.
-        cv2.copyTo(owner[:, columns][rows], cv2.LUT(scene.label_map, chosen), owners)
-    return owners
+        numbers[place] = (tag.track_id - 1) % 0xFFFF + 1 if tag.track_id else 0
+    return _painted(scene, space, numbers)
+
+
+def warm_up() -> None:
+    """Compile what `track_numbers` and `instrument_owners` need, so that the first frame does not wait for it."""
+    labels, group, cells = np.zeros((1, 1), np.uint8), np.zeros(256, np.uint8), np.zeros(1, np.intp)
+    for kind in (np.uint8, np.uint16):
+        paint_owners(labels, group, np.zeros((1, 1, 1), kind), cells, cells, np.zeros((1, 1), kind))
+
+
+def _painted(scene: Scene, space: LabelSpace, numbers: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """`numbers` of owners by pixel: number 0 where nobody is, i + 1 where it is instrument i."""
+    grid = scene.refined.shape[1:]
+    tags = scene.instruments[:MOST]
+    made_of = [_own_classes(tag, space) for tag in tags]
+    group = np.zeros(256, np.uint8)
+    groups: dict[tuple[int, ...], int] = {}  # instruments that may own a pixel, to their number; classes share them
+    for class_id in {class_id for classes in made_of for class_id in classes}:
+        members = tuple(place for place, classes in enumerate(made_of) if class_id in classes)
+        group[class_id] = groups.setdefault(members, len(groups) + 1)
+    owners = np.zeros((len(groups), *grid), numbers.dtype)
+    for members, number in groups.items():
+        cells = np.zeros(grid, np.uint8)
+        for place in members:
+            cells[np.asarray(tags[place].footprint) > 0] = place + 1
+        owners[number - 1] = numbers[nearest_owner(cells, REACH)]
+    columns, rows = (_cells(scene, axis, grid[1 - axis]) for axis in (0, 1))
+    painted = np.empty(scene.label_map.shape, numbers.dtype)
+    paint_owners(scene.label_map, group, owners, columns, rows, painted)
+    return painted
 
 
 def _own_classes(tag: Instrument, space: LabelSpace) -> tuple[int, ...]:
@@ -53,21 +82,6 @@ def _own_classes(tag: Instrument, space: LabelSpace) -> tuple[int, ...]:
     if part or tag.keypoints:
         return tuple(entry.id for entry in space.classes if entry.instrument and entry.part == part)
     return (tag.class_id,)
-
-
-def track_numbers(owners: ByteArray, instruments: Sequence[Instrument]) -> WordArray:
-    """Track ids by pixel, uint16: of its owner as of `instrument_owners`; 0 for none, or one without a track yet.
-
-    Ids beyond 65535 begin again at 1.
-
-    Args:
-        owners: uint8 (height, width), of any size.
-        instruments: of the same scene.
-    """
-    numbers = np.zeros(256, np.uint16)
-    for place, tag in enumerate(instruments[:MOST], start=1):
-        numbers[place] = (tag.track_id - 1) % 0xFFFF + 1 if tag.track_id else 0
-    return np.asarray(cv2.LUT(owners, numbers), np.uint16)
 
 
 def _cells(scene: Scene, axis: int, count: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
