@@ -58,7 +58,7 @@ def _openvino() -> Backend:
 
     return Backend(
         name="openvino",
-        precisions=tuple(openvino_engine.PRECISIONS),
+        precisions=openvino_engine.PRECISIONS,
         default_precision=openvino_engine.default_precision,
         compiler_versions=openvino_engine.versions,
         versions=openvino_engine.versions,

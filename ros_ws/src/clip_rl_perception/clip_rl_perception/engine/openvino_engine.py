@@ -20,8 +20,10 @@ from clip_rl_perception.kernels.softmax_kernel import log_softmax
 NETWORK_FILE = "network.xml"
 CLOSE_UP_FILE = "close_up.xml"
 """The branch for close-ups, where the network has one."""
-PRECISIONS = {"fp32": "f32", "bf16": "bf16", "int8": "bf16"}
-"""Engine precision to OpenVINO's inference precision; an int8 graph carries its own quantisation."""
+PRECISIONS = ("fp32", "bf16", "int8")
+HINTS = {"fp32": "f32", "bf16": "bf16"}
+"""Precision to OpenVINO's inference precision. An int8 graph carries its own; what it leaves floating is as quick as the
+CPU at hand allows."""
 
 
 def versions() -> dict[str, str]:
@@ -44,7 +46,7 @@ def cpu_config(precision: str) -> dict[str, Any]:
         "NUM_STREAMS": 1,
         # Bound to cores, its threads would wait behind whatever runs there: other nodes, DDS, the camera driver.
         "ENABLE_CPU_PINNING": False,
-        "INFERENCE_PRECISION_HINT": PRECISIONS.get(precision, "f32"),
+        "INFERENCE_PRECISION_HINT": HINTS.get(default_precision() if precision == "int8" else precision, "f32"),
     }
 
 
