@@ -223,7 +223,7 @@ def run_command(*words: str) -> int:
 def test_the_command_measures_and_writes(tmp_path: Path) -> None:
     page = tmp_path / "page" / "performance.md"
     words = ["--quick", "--source", str(share_path("models", "golden")), "--out", str(tmp_path), "--page", str(page)]
-    words += ["--parts", "roofline", "engines", "postprocess", "--backends", "torch", "--classes", "3", "5"]
+    words += ["--parts", "roofline", "engines", "postprocess", "--backends", "torch", "--classes", "2", "3", "5", "3"]
     assert run_command(*words, "--peers") == 0
     found = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert {"node", "engines", "peers", "roofline", "host", "versions", "input_sha256"} <= set(found)

@@ -52,7 +52,8 @@ def measure_engines(run: BenchRun) -> dict[str, Any]:
     first = settings[0]
     more = [
         PipelineCandidate(dataclasses.replace(first, classes=count), ours[0].engine, checkpoint, _classes(count))
-        for count in run.options.classes
+        for count in dict.fromkeys(run.options.classes)
+        if count != first.classes  # measured as it is
     ]
     plain, peers = PlainTorch(checkpoint, first.encoder, first.size, run.device), _peers(first, run)
     series = interleave([*ours, *more, plain, *peers], run.film, run.options.rounds)
