@@ -49,8 +49,43 @@ def far(point: Keypoint3D, true: tuple[float, float, float]) -> tuple[float, flo
     return float(np.linalg.norm(away)), float(np.sqrt(away @ np.linalg.inv(covariance) @ away))
 
 
+def unsure(view: EyeView, name: str, confidence: float) -> EyeView:
+    """The same frame, whose tags are less sure of a keypoint."""
+    tags = []
+    for tag in view.instruments:
+        told = [dataclasses.replace(p, confidence=confidence) if p.name == name else p for p in tag.keypoints]
+        tags.append(dataclasses.replace(tag, keypoints=tuple(told)))
+    return dataclasses.replace(view, instruments=tuple(tags))
+
+
 def without(view: EyeView, **change: object) -> EyeView:
     return dataclasses.replace(view, **change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("eye", [0, 1], ids=["left", "right"])
+def test_of_a_keypoint_that_an_eye_is_not_sure_of_nothing_is_told(eye: int) -> None:
+    frames = list(seen())
+    frames[eye] = unsure(frames[eye], "tip_1", 0.54)
+    for tool in matched(frames[0], frames[1]).instruments:
+        found = points(tool)
+        assert found["tip_1"].reason == f"not sure (0.54, expected 0.55) in the {('left', 'right')[eye]} eye"
+        assert not found["tip_1"].valid and found["tip_2"].valid and found["wrist"].valid
+    least = StereoConfig(shafts=SHAFTS, keypoint_confidence=0.5)
+    scene = StereoMatcher(geometry_of(PLAIN), least).match(frames[0], frames[1])
+    assert all(points(tool)["tip_1"].valid for tool in scene.instruments)
+
+
+def test_where_the_wrist_is_not_sure_there_is_no_axis() -> None:
+    left, right = seen()
+    scene = matched(unsure(left, "wrist", 0.3), right)
+    for tool in scene.instruments:
+        assert np.isnan(tool.axis).all() and np.isnan(tool.axis_std)
+        assert points(tool)["wrist"].reason == "not sure (0.30, expected 0.55) in the left eye"
+        assert points(tool)["tip_1"].valid
+    alone = StereoMatcher(geometry_of(PLAIN), StereoConfig(shafts=SHAFTS)).left_alone(
+        unsure(left, "wrist", 0.3), "lost"
+    )
+    assert all(not points(tool)["wrist"].valid for tool in alone.instruments), "by the width of its shaft neither"
 
 
 @pytest.mark.parametrize("rig", [PLAIN, BENT], ids=["plain", "bent"])

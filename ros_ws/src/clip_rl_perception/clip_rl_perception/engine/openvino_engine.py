@@ -22,8 +22,8 @@ CLOSE_UP_FILE = "close_up.xml"
 """The branch for close-ups, where the network has one."""
 PRECISIONS = ("fp32", "bf16", "int8")
 HINTS = {"fp32": "f32", "bf16": "bf16"}
-"""Precision to OpenVINO's inference precision. An int8 graph carries its own; what it leaves floating is as quick as the
-CPU at hand allows."""
+"""Precision to OpenVINO's inference precision. An int8 graph carries its own; what it leaves floating is as quick as
+this CPU allows."""
 
 
 def versions() -> dict[str, str]:

@@ -48,6 +48,8 @@ class OfflineOptions(RunOptions):
     """Diameter of shafts, for distances by their width, mm; 0: not known."""
     calibration_px: NotNegative = StereoConfig.calibration_px
     """How far the calibrations of two eyes shift places and disparities, standard deviation, px."""
+    keypoint_confidence: NotNegative = StereoConfig.keypoint_confidence
+    """Least confidence of a keypoint in each eye; of one that is less sure nothing is told in space."""
     max_frames: Annotated[Count | None, Option("--frames", metavar="N")] = None
     """End after N frames."""
     only_stamps: Annotated[frozenset[int] | None, Option("--same-frames-as", metavar="JSON", read=_stamps_of_masks)] = (
@@ -61,4 +63,8 @@ class OfflineOptions(RunOptions):
 
     def stereo_config(self) -> StereoConfig:
         """How frames of two eyes become points."""
-        return StereoConfig(calibration_px=self.calibration_px, shafts=ShaftSizes(self.shaft_mm))
+        return StereoConfig(
+            calibration_px=self.calibration_px,
+            keypoint_confidence=self.keypoint_confidence,
+            shafts=ShaftSizes(self.shaft_mm),
+        )

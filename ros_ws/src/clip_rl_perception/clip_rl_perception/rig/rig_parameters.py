@@ -50,6 +50,11 @@ class RigParameters:
         "image's width.",
         between=(0.0, 200.0),
     )
+    keypoint_confidence: float = at_start(
+        StereoConfig.keypoint_confidence,
+        "Least confidence of a keypoint in each eye; of one that is less sure nothing is told.",
+        between=(0.0, 1.0),
+    )
     near_mm: float = at_start(20.0, "Least distance of instruments, mm.", between=(1.0, 10000.0))
     far_mm: float = at_start(300.0, "Greatest distance of instruments, mm.", between=(1.0, 10000.0))
     shaft_mm: str = at_start(
@@ -77,6 +82,7 @@ class RigParameters:
             far_m=self.far_mm * 1e-3,
             calibration_px=self.calibration_px,
             keypoint_px=self.keypoint_px,
+            keypoint_confidence=self.keypoint_confidence,
             shafts=ShaftSizes(one, by_type, self.shaft_std_mm, self.mask_std_px),
         )
 

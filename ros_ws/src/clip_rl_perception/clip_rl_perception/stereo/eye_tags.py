@@ -30,22 +30,34 @@ class TagsInView:
     """The same, (2,) px of the virtual camera, hidden ones too."""
     pixels_inside: tuple[Mapping[str, bool], ...]
     """Whether they lie in the picture."""
+    least_confidence: float
+    """Below which a keypoint may be anywhere."""
 
     def hidden(self, place: int, name: str) -> str:
-        """Why the eye does not see a keypoint of a tag; empty when it does."""
+        """Why the eye does not see a keypoint of a tag, or not surely; empty when it does."""
         point = self.keypoints[place].get(name)
         if point is None:
             return "its tag does not tell it"
         if not self.pixels_inside[place][name]:
             return "outside the picture"
-        return "" if point.visible else "covered"
+        if not point.visible:
+            return "covered"
+        if self.unsure(place, name):
+            return f"not sure ({point.confidence:.2f}, expected {self.least_confidence:g})"
+        return ""
+
+    def unsure(self, place: int, name: str) -> bool:
+        """Whether a keypoint that a tag tells may be anywhere."""
+        return self.keypoints[place][name].confidence < self.least_confidence
 
     def along(self, place: int) -> DoubleArray:
         """(2,) unit vector of the axis in the picture."""
         return np.array(self.tags.axes[place])
 
 
-def tags_in_view(geometry: StereoGeometry, eye: EyeGeometry, view: EyeView) -> TagsInView:
+def tags_in_view(
+    geometry: StereoGeometry, eye: EyeGeometry, view: EyeView, least_confidence: float = 0.0
+) -> TagsInView:
     """Keypoints and axes of a frame's tags, in one go."""
     keypoints = tuple(keypoints_of(tag) for tag in view.instruments)
     named = [(place, point) for place, points in enumerate(keypoints) for point in points.values()]
@@ -77,4 +89,4 @@ def tags_in_view(geometry: StereoGeometry, eye: EyeGeometry, view: EyeView) -> T
         axes.append((float(way[0]), float(way[1])))
         end = ends[place, 0].tolist()
         seen[place][END] = (end[0], end[1])
-    return TagsInView(EyeTags(view.instruments, seen, tuple(axes)), keypoints, places, within)
+    return TagsInView(EyeTags(view.instruments, seen, tuple(axes)), keypoints, places, within, least_confidence)

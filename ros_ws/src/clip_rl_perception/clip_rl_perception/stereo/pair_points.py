@@ -180,7 +180,7 @@ class PairFinder:
     def _line(self, mine: list[SearchedPlace], seen: TagsInView, left: int) -> ShaftLine | None:
         """Of a pair's shaft, from the entry to the wrist, through what was found where an instrument may be."""
         points, (x, y) = seen.places[left], seen.tags.axes[left]
-        if "entry" not in points or "wrist" not in points:
+        if "entry" not in points or "wrist" not in points or seen.unsure(left, "wrist"):
             return None
         least, most = self._limits
         good = [

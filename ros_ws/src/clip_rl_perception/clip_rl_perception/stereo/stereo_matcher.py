@@ -28,6 +28,9 @@ REMEMBERED = 30
 """Moments after which a pair that was not seen again is forgotten."""
 KEYPOINTS_OFF = 0.003
 """How far off keypoints are at first, standard deviation as a part of the image's width."""
+KEYPOINT_CONFIDENCE = 0.55
+"""The network's keypoints are either right, within a hundredth of the width, or of another place altogether: below this
+most of them are of another (docs/results/stereo.md)."""
 AGREEMENT = (0.6, 1.6)
 """Distance by stereo over that by the shaft's width: outside, one of the two is wrong."""
 
@@ -44,6 +47,8 @@ class StereoConfig:
     """How far calibration shifts places and disparities, standard deviation, px of the left image."""
     keypoint_px: float = 0.0
     """How far off keypoints are until it is known better, standard deviation, px; 0: `KEYPOINTS_OFF` of the width."""
+    keypoint_confidence: float = KEYPOINT_CONFIDENCE
+    """Least confidence of a keypoint in each eye; of one that is less sure nothing is told."""
     shafts: ShaftSizes = dataclasses.field(default_factory=ShaftSizes)
     """Diameters of shafts."""
     pairing: PairingConfig = dataclasses.field(default_factory=PairingConfig)
@@ -73,7 +78,11 @@ class StereoMatcher:
         begun = time.perf_counter()
         geometry, config = self._geometry, self._config
         width = geometry.focal / geometry.left.focal[0] * geometry.left.size[0]
-        seen = (tags_in_view(geometry, geometry.left, left), tags_in_view(geometry, geometry.right, right))
+        least = config.keypoint_confidence
+        seen = (
+            tags_in_view(geometry, geometry.left, left, least),
+            tags_in_view(geometry, geometry.right, right, least),
+        )
         limits = (geometry.disparity(config.far_m), geometry.disparity(config.near_m))
         past = {one: other for one, (other, _) in self._past.items()}
         pairs = pair_instruments(seen[0].tags, seen[1].tags, limits, width, past, config.pairing)
@@ -112,7 +121,7 @@ class StereoMatcher:
             reason: why it is alone, one line.
         """
         begun = time.perf_counter()
-        seen = tags_in_view(self._geometry, self._geometry.left, left)
+        seen = tags_in_view(self._geometry, self._geometry.left, left, self._config.keypoint_confidence)
         count = len(left.instruments)
         widths = [width_of(self._geometry, left, seen, n, self._config.shafts, self._noise) for n in range(count)]
         made = [by_width(left, seen, n, widths[n], "there is no frame of the right eye") for n in range(count)]
