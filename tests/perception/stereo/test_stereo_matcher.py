@@ -75,6 +75,22 @@ def test_of_a_keypoint_that_an_eye_is_not_sure_of_nothing_is_told(eye: int) -> N
     assert all(points(tool)["tip_1"].valid for tool in scene.instruments)
 
 
+def test_keypoints_that_are_nowhere_near_do_not_keep_instruments_apart() -> None:
+    left, right = seen()
+    tags = []
+    for tag in left.instruments:  # as an unsure network has them: all three somewhere else
+        told = [dataclasses.replace(p, y=p.y + (0 if p.name == "entry" else 150)) for p in tag.keypoints]
+        tags.append(dataclasses.replace(tag, keypoints=tuple(told)))
+    lost = dataclasses.replace(left, instruments=tuple(tags))
+    assert all(not tool.right_track_id for tool in matched(lost, right).instruments if tool.left_track_id)
+    for name in ("wrist", "tip_1", "tip_2"):
+        lost = unsure(lost, name, 0.29)
+    assert [(tool.left_track_id, tool.right_track_id) for tool in matched(lost, right).instruments] == [
+        (1, 11),
+        (2, 12),
+    ]
+
+
 def test_where_the_wrist_is_not_sure_there_is_no_axis() -> None:
     left, right = seen()
     scene = matched(unsure(left, "wrist", 0.3), right)

@@ -14,6 +14,9 @@ from clip_rl_perception.stereo.eye_view import EyeView, keypoints_of
 from clip_rl_perception.stereo.pairing import END, EyeTags
 from clip_rl_perception.stereo.stereo_geometry import StereoGeometry
 
+PAIRING_CONFIDENCE = 0.3
+"""Least confidence of a keypoint that pairs: of those below hardly any is where it is told, and the working end, which
+every tag tells, pairs better (docs/results/stereo.md)."""
 AXIS_PX = 20.0
 """Length of the piece of an axis whose direction is told in the virtual camera."""
 
@@ -23,7 +26,7 @@ class TagsInView:
     """Of one eye."""
 
     tags: EyeTags
-    """What pairs them: keypoints in sight but the entry, which each eye has elsewhere."""
+    """What pairs them: keypoints in sight, not quite unsure, but the entry, which each eye has elsewhere."""
     keypoints: tuple[Mapping[str, Keypoint], ...]
     """Of each tag, px of the image."""
     places: tuple[Mapping[str, DoubleArray], ...]
@@ -74,7 +77,8 @@ def tags_in_view(
     for index, (place, point) in enumerate(named):
         places[place][point.name] = moved[index]
         within[place][point.name] = bool(inside[index]) and bool(np.isfinite(moved[index]).all())
-        if point.name != "entry" and point.visible and within[place][point.name]:
+        pairs = point.name != "entry" and point.visible and point.confidence >= PAIRING_CONFIDENCE
+        if pairs and within[place][point.name]:
             seen[place][point.name] = (float(moved[index, 0]), float(moved[index, 1]))
     ends = moved[len(named) :].reshape(-1, 2, 2)
     ways = ends[:, 0] - ends[:, 1]
