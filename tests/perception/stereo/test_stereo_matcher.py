@@ -91,17 +91,19 @@ def test_keypoints_that_are_nowhere_near_do_not_keep_instruments_apart() -> None
     ]
 
 
-def test_where_the_wrist_is_not_sure_there_is_no_axis() -> None:
+def test_where_the_wrist_is_not_sure_there_is_neither_axis_nor_entry() -> None:
     left, right = seen()
     scene = matched(unsure(left, "wrist", 0.3), right)
     for tool in scene.instruments:
         assert np.isnan(tool.axis).all() and np.isnan(tool.axis_std)
-        assert points(tool)["wrist"].reason == "not sure (0.30, expected 0.55) in the left eye"
+        for name in ("wrist", "entry"):
+            assert points(tool)[name].reason == "not sure (0.30, expected 0.55) in the left eye"
         assert points(tool)["tip_1"].valid
     alone = StereoMatcher(geometry_of(PLAIN), StereoConfig(shafts=SHAFTS)).left_alone(
         unsure(left, "wrist", 0.3), "lost"
     )
-    assert all(not points(tool)["wrist"].valid for tool in alone.instruments), "by the width of its shaft neither"
+    known = {name for tool in alone.instruments for name, point in points(tool).items() if point.valid}
+    assert known == {"tip_1", "tip_2"}, "by the width of its shaft neither"
 
 
 @pytest.mark.parametrize("rig", [PLAIN, BENT], ids=["plain", "bent"])

@@ -46,12 +46,17 @@ class TagsInView:
         if not point.visible:
             return "covered"
         if self.unsure(place, name):
-            return f"not sure ({point.confidence:.2f}, expected {self.least_confidence:g})"
+            return f"not sure ({self._confidence(place, name):.2f}, expected {self.least_confidence:g})"
         return ""
 
     def unsure(self, place: int, name: str) -> bool:
         """Whether a keypoint that a tag tells may be anywhere."""
-        return self.keypoints[place][name].confidence < self.least_confidence
+        return self._confidence(place, name) < self.least_confidence
+
+    def _confidence(self, place: int, name: str) -> float:
+        """The entry has the wrist's: it is where the line through the wrist leaves the picture."""
+        points = self.keypoints[place]
+        return points["wrist" if name == "entry" and "wrist" in points else name].confidence
 
     def along(self, place: int) -> DoubleArray:
         """(2,) unit vector of the axis in the picture."""
