@@ -42,22 +42,8 @@ def pose_of(borders: DoubleArray, radius: float, along: DoubleArray) -> ShaftPos
         radius: of the cylinder, m.
         along: (2,) direction in the picture in which the axis points.
     """
-    rays = np.concatenate([borders, np.ones((2, 2, 1))], axis=2)
-    normals = np.stack([_cross(*pair) for pair in rays])
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    middle = rays.mean(axis=(0, 1))
-    normals *= np.sign(normals @ middle)[:, None]  # both towards the axis
-    direction = _cross(normals[0], normals[1])
-    length = np.linalg.norm(direction)
-    if not length > 1e-9:
-        return None
-    direction /= length
-    foot = (normals[0] + normals[1]) * (radius / (1.0 + float(normals[0] @ normals[1])))  # as far from both planes
-    if foot @ middle <= 0:
-        return None
-    # The picture of the axis moves towards the end of the shaft.
-    moved = direction[:2] - middle[:2] * direction[2]
-    return ShaftPose(foot, direction if moved @ along >= 0 else -direction)
+    found = _axes(borders[None], radius, along)
+    return None if found is None else ShaftPose(found[0][0], found[1][0])
 
 
 def width_pose(
@@ -82,47 +68,67 @@ def width_pose(
         The pose, covariance (3, 3) of its direction, points (n, 3) and their covariances (n, 3, 3); None where the
         borders are none of a cylinder before the eye.
     """
-
-    def found(offsets: DoubleArray, radius: float) -> tuple[ShaftPose | None, DoubleArray]:
-        pose = pose_of((outline.border_points(offsets) - centre) / focal, radius, outline.along)
-        return pose, np.zeros(0) if pose is None else _stacked(pose, rays)
-
     radius = diameter[0] / 2
-    pose, values = found(outline.offsets, radius)
-    if pose is None:
+    # As it is, with each of the four offsets changed, and with the keypoints themselves moved along and across.
+    offsets = outline.offsets + DELTA_PX * _CHANGES
+    found = _axes((outline.border_points(offsets) - centre) / focal, radius, outline.along)
+    if found is None:
         return None
-    columns = []
-    for border, end in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        changed = outline.offsets.copy()
-        changed[border, end] += DELTA_PX
-        other, moved = found(changed, radius)
-        if other is None:
-            return None
-        columns.append((moved - values) / DELTA_PX)
-    jacobian = np.stack(columns, axis=1)
+    feet, directions = (np.concatenate([each, each[:1], each[:1]]) for each in found)
+    ways = DELTA_PX / focal * np.stack([outline.along, outline.aside])
+    seen = np.concatenate([np.broadcast_to(rays, (5, *rays.shape)), rays + ways[:, None]])
+    points = _points(feet, directions, seen)
+    values = np.concatenate([directions[:5], points[:5].reshape(5, -1)], axis=1)
+    jacobian = (values[1:] - values[0]).T / DELTA_PX
     known = np.zeros((4, 4))
     known[:2, :2], known[2:, 2:] = outline.covariance
     covariance = jacobian @ known @ jacobian.T
-    points = values[3:].reshape(-1, 3)
-    bigger = np.concatenate([np.zeros(3), values[3:] / radius]) * (diameter[1] / 2)  # all points go out with it
+    bigger = np.concatenate([np.zeros(3), values[0, 3:] / radius]) * (diameter[1] / 2)  # all points go out with it
     covariance += np.outer(bigger, bigger)
     each = np.stack([covariance[3 * i + 3 : 3 * i + 6, 3 * i + 3 : 3 * i + 6] for i in range(len(rays))])
-    for way in (outline.along, outline.aside):  # where the keypoint itself is
-        moved = _stacked(pose, rays + DELTA_PX / focal * way)[3:].reshape(-1, 3)
-        change = (moved - points) / DELTA_PX
+    for moved in points[5:]:
+        change = (moved - points[0]) / DELTA_PX
         each += place_std**2 * change[:, :, None] * change[:, None, :]
-    return pose, covariance[:3, :3], points, each
+    return ShaftPose(feet[0], directions[0]), covariance[:3, :3], points[0], each
+
+
+_CHANGES = np.concatenate([np.zeros((1, 2, 2)), np.eye(4).reshape(4, 2, 2)])
+"""None, and each of the offsets (border, end) alone."""
+
+
+def _axes(borders: DoubleArray, radius: float, along: DoubleArray) -> tuple[DoubleArray, DoubleArray] | None:
+    """Feet and directions, (p, 3) each, of the axes of `pose_of` for p pairs of borders; None where one has none."""
+    rays = np.concatenate([borders, np.ones((*borders.shape[:-1], 1))], axis=-1)
+    normals = _cross(rays[:, :, 0], rays[:, :, 1])
+    normals /= np.sqrt((normals * normals).sum(axis=-1, keepdims=True))
+    middle = rays.mean(axis=(1, 2))
+    normals *= np.sign((normals * middle[:, None]).sum(axis=-1, keepdims=True))  # both towards the axis
+    one, other = normals[:, 0], normals[:, 1]
+    direction = _cross(one, other)
+    length = np.sqrt((direction * direction).sum(axis=1, keepdims=True))
+    if not (length > 1e-9).all():
+        return None
+    direction /= length
+    foot = (one + other) * (radius / (1.0 + (one * other).sum(axis=1, keepdims=True)))  # as far from both planes
+    if ((foot * middle).sum(axis=1) <= 0).any():
+        return None
+    # The picture of the axis moves towards the end of the shaft.
+    moved = direction[:, :2] - middle[:, :2] * direction[:, 2:]
+    return foot, np.where((moved @ along >= 0)[:, None], direction, -direction)
 
 
 def _cross(one: DoubleArray, other: DoubleArray) -> DoubleArray:
-    """Of two vectors; numpy's own takes ten times as long for so few."""
-    (a, b, c), (d, e, f) = one.tolist(), other.tolist()
-    return np.array([b * f - c * e, c * d - a * f, a * e - b * d])
+    """Of vectors along the last axis; numpy's own takes several times as long for so few."""
+    return one[..., _NEXT] * other[..., _LAST] - one[..., _LAST] * other[..., _NEXT]
 
 
-def _stacked(pose: ShaftPose, rays: DoubleArray) -> DoubleArray:
-    """Direction and the points along rays, (3 + 3 n,)."""
-    ahead = np.concatenate([rays, np.ones((len(rays), 1))], axis=1)
-    normals = ahead - (ahead @ pose.direction)[:, None] * pose.direction
-    points = ahead * ((normals @ pose.foot) / (normals * ahead).sum(axis=1))[:, None]
-    return np.concatenate([pose.direction, points.ravel()])
+_NEXT, _LAST = [1, 2, 0], [2, 0, 1]
+
+
+def _points(feet: DoubleArray, directions: DoubleArray, rays: DoubleArray) -> DoubleArray:
+    """(p, n, 3): points of p axes on rays (p, n, 2), as of `ShaftPose.at`."""
+    ahead = np.concatenate([rays, np.ones((*rays.shape[:-1], 1))], axis=-1)
+    normals = ahead - (ahead @ directions[:, :, None]) * directions[:, None]
+    return np.asarray(
+        ahead * ((normals @ feet[:, :, None]) / (normals * ahead).sum(axis=-1, keepdims=True)), np.float64
+    )

@@ -105,27 +105,55 @@ def outline_of(
         sides.append(direction * (first - 0.5) * step)
     if good.sum() < LEAST_SCANS:
         return "too little of the shaft is in sight to measure its width"
-    offsets, covariances = [], []
     span = (float(t[good].min()), float(t[good].max()))
     if span[1] - span[0] < 2 * step:
         return "too little of the shaft is in sight to measure its width"
     design = np.column_stack([span[1] - t, t - span[0]]) / (span[1] - span[0])  # of the offsets at both ends
-    for side in sides:
-        use = good
-        for _ in range(3):
-            normal = design[use].T @ design[use]
-            if np.linalg.det(normal) < 1e-9:
-                return "the shaft's borders are not straight"
-            ends = np.linalg.solve(normal, design[use].T @ side[use])
-            residual = side - design @ ends
-            scale = max(float(np.median(np.abs(residual[use]))) * 1.4826, step / 4)
-            use = good & (np.abs(residual) < STRAIGHT * scale)
-            if use.sum() < LEAST_SCANS:
-                return "the shaft's borders are not straight"
-        variance = max(float(residual[use] @ residual[use]) / max(int(use.sum()) - 2, 1), step**2 / 12)
-        if variance > (0.08 * reach) ** 2:
-            return "the shaft's borders are not straight"
-        offsets.append(ends)
-        # Neighbours err alike: masks are made on a grid four pixels or so wide. What all share is border_std.
-        covariances.append(2.0 * variance * np.linalg.inv(design[use].T @ design[use]) + border_std**2)
-    return ShaftOutline(origin, along, span, np.array(offsets), np.array(covariances))
+    lines = _straight(design, np.stack(sides), good, step)
+    if lines is None:
+        return "the shaft's borders are not straight"
+    offsets, variances, normals = lines
+    if (variances > (0.08 * reach) ** 2).any():
+        return "the shaft's borders are not straight"
+    # Neighbours err alike: masks are made on a grid four pixels or so wide. What all share is border_std.
+    covariances = 2.0 * variances[:, None, None] * np.linalg.inv(normals) + border_std**2
+    return ShaftOutline(origin, along, span, offsets, covariances)
+
+
+def _straight(
+    design: DoubleArray, sides: DoubleArray, good: npt.NDArray[np.bool_], step: float
+) -> tuple[DoubleArray, DoubleArray, DoubleArray] | None:
+    """Lines through both borders, without what lies off them; None where that leaves too little.
+
+    Args:
+        design: (SCANS, 2), of the offsets at both ends.
+        sides: (2, SCANS) px, offsets of the borders.
+        good: (SCANS,), lines across that count.
+        step: between samples, px.
+
+    Returns:
+        Offsets at both ends, variances and normal matrices of both borders: (2, 2), (2,), (2, 2, 2).
+    """
+    use = np.stack([good, good])
+    products = design[:, :, None] * design[:, None, :]  # (SCANS, 2, 2)
+    for _ in range(3):
+        normals = np.tensordot(use.astype(np.float64), products, axes=1)
+        if (normals[:, 0, 0] * normals[:, 1, 1] - normals[:, 0, 1] ** 2 < 1e-9).any():
+            return None
+        right: DoubleArray = (use * sides) @ design
+        ends = np.asarray(np.linalg.solve(normals, right[:, :, None])[:, :, 0], np.float64)
+        residuals = sides - ends @ design.T
+        scales = np.maximum(_median(np.abs(residuals), use) * 1.4826, step / 4)
+        use = good & (np.abs(residuals) < STRAIGHT * scales[:, None])
+        if (use.sum(axis=1) < LEAST_SCANS).any():
+            return None
+    squares = (use * residuals**2).sum(axis=1)
+    variances: DoubleArray = np.maximum(squares / np.maximum(use.sum(axis=1) - 2, 1), step**2 / 12)
+    return ends, variances, np.tensordot(use.astype(np.float64), products, axes=1)
+
+
+def _median(values: DoubleArray, use: npt.NDArray[np.bool_]) -> DoubleArray:
+    """Of the values of each row that are in use; at least one is."""
+    ordered, count = np.sort(np.where(use, values, np.inf), axis=1), use.sum(axis=1)
+    rows = np.arange(len(values))
+    return np.asarray((ordered[rows, (count - 1) // 2] + ordered[rows, count // 2]) / 2, np.float64)
