@@ -87,7 +87,12 @@ def test_the_commands_that_come_next_take_videos_that_were_held_out(tmp_path: Pa
     assert lines[0] == f"last: step 300, {run / 'model.safetensors'}" and lines[1].startswith(
         "best: step 0, mIoU 0.900 "
     )
-    words = [shlex.split(line) for line in lines[2:]]
+    halfway = shlex.split(lines[2].partition(": ")[2])
+    assert halfway[:4] == ["clip-rl", "train", "--config", str(run / "config.yaml")]
+    assert halfway[5:8:2] == ["steps=0", f"start_from=0.5*demo + 0.5*{run}"] and halfway[-1] == "name=finetune-halfway"
+    again = load_config("finetune", ["steps=0", "start_from=0.5*a + 0.5*b", "threads=1"])
+    assert not any("halfway" in line for line in farewell(again, stills, run, None, 0)), "it is that already"
+    words = [shlex.split(line) for line in lines[3:]]
     assert all(each[:2] == ["next:", "clip-rl"] for each in words)
     asked = options.parse(eval_command, words[0][3:])
     assert (
