@@ -125,13 +125,9 @@ def farewell(config: TrainConfig, stills: Stills, folder: Path, best: Validated 
     commands.append(["clip-rl", "predict", frames, *run, "--out", predictions])
     if data.source == "dataset" and config.steps and config.start_from and not set("*+") & set(config.start_from):
         # One set of weights that it began with: their mean with these keeps more of other cameras (WiSE-FT).
-        command = ["clip-rl", "train", "--config", str(folder / "config.yaml"), "--set", "steps=0"]
-        command += [
-            "--set",
-            f"start_from=0.5*{config.start_from} + 0.5*{folder}",
-            "--set",
-            f"name={config.name}-halfway",
-        ]
+        mean, name = f"start_from=0.5*{config.start_from} + 0.5*{folder}", f"name={config.name}-halfway"
+        command = ["clip-rl", "train", "--config", str(folder / "config.yaml")]
+        command += ["--set", "steps=0", "--set", mean, "--set", name]
         lines.append(f"halfway to what it began with, surer on other cameras, in seconds: {shlex.join(command)}")
     return [*lines, *(f"next: {shlex.join(command)}" for command in commands)]
 

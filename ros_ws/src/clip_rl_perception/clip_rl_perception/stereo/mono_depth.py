@@ -16,6 +16,8 @@ from clip_rl_perception.stereo.shaft_outline import ShaftOutline
 
 DELTA_PX = 0.05
 """Step of the numeric derivatives."""
+CHANGES = np.concatenate([np.zeros((1, 2, 2)), np.eye(4).reshape(4, 2, 2)])
+"""None, and each of the offsets (border, end) alone."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,9 +31,7 @@ class ShaftPose:
 
     def at(self, ray: DoubleArray) -> DoubleArray:
         """(3,) the point on the eye's ray (x, y, 1) where it passes the axis nearest."""
-        # |ray z - foot - direction s| is least where what it has across the axis is normal to what the ray has there.
-        normal = ray - float(ray @ self.direction) * self.direction
-        return np.asarray(ray * (float(normal @ self.foot) / float(normal @ ray)), np.float64)
+        return np.asarray(_points(self.foot[None], self.direction[None], ray[None, None, :2])[0, 0], np.float64)
 
 
 def pose_of(borders: DoubleArray, radius: float, along: DoubleArray) -> ShaftPose | None:
@@ -70,15 +70,16 @@ def width_pose(
     """
     radius = diameter[0] / 2
     # As it is, with each of the four offsets changed, and with the keypoints themselves moved along and across.
-    offsets = outline.offsets + DELTA_PX * _CHANGES
+    count = len(CHANGES)
+    offsets = outline.offsets + DELTA_PX * CHANGES
     found = _axes((outline.border_points(offsets) - centre) / focal, radius, outline.along)
     if found is None:
         return None
     feet, directions = (np.concatenate([each, each[:1], each[:1]]) for each in found)
     ways = DELTA_PX / focal * np.stack([outline.along, outline.aside])
-    seen = np.concatenate([np.broadcast_to(rays, (5, *rays.shape)), rays + ways[:, None]])
+    seen = np.concatenate([np.broadcast_to(rays, (count, *rays.shape)), rays + ways[:, None]])
     points = _points(feet, directions, seen)
-    values = np.concatenate([directions[:5], points[:5].reshape(5, -1)], axis=1)
+    values = np.concatenate([directions[:count], points[:count].reshape(count, -1)], axis=1)
     jacobian = (values[1:] - values[0]).T / DELTA_PX
     known = np.zeros((4, 4))
     known[:2, :2], known[2:, 2:] = outline.covariance
@@ -86,14 +87,10 @@ def width_pose(
     bigger = np.concatenate([np.zeros(3), values[0, 3:] / radius]) * (diameter[1] / 2)  # all points go out with it
     covariance += np.outer(bigger, bigger)
     each = np.stack([covariance[3 * i + 3 : 3 * i + 6, 3 * i + 3 : 3 * i + 6] for i in range(len(rays))])
-    for moved in points[5:]:
+    for moved in points[count:]:
         change = (moved - points[0]) / DELTA_PX
         each += place_std**2 * change[:, :, None] * change[:, None, :]
     return ShaftPose(feet[0], directions[0]), covariance[:3, :3], points[0], each
-
-
-_CHANGES = np.concatenate([np.zeros((1, 2, 2)), np.eye(4).reshape(4, 2, 2)])
-"""None, and each of the offsets (border, end) alone."""
 
 
 def _axes(borders: DoubleArray, radius: float, along: DoubleArray) -> tuple[DoubleArray, DoubleArray] | None:
@@ -127,6 +124,7 @@ _NEXT, _LAST = [1, 2, 0], [2, 0, 1]
 
 def _points(feet: DoubleArray, directions: DoubleArray, rays: DoubleArray) -> DoubleArray:
     """(p, n, 3): points of p axes on rays (p, n, 2), as of `ShaftPose.at`."""
+    # |ray z - foot - direction s| is least where what it has across the axis is normal to what the ray has there.
     ahead = np.concatenate([rays, np.ones((*rays.shape[:-1], 1))], axis=-1)
     normals = ahead - (ahead @ directions[:, :, None]) * directions[:, None]
     return np.asarray(

@@ -110,11 +110,9 @@ def outline_of(
         return "too little of the shaft is in sight to measure its width"
     design = np.column_stack([span[1] - t, t - span[0]]) / (span[1] - span[0])  # of the offsets at both ends
     lines = _straight(design, np.stack(sides), good, step)
-    if lines is None:
+    if lines is None or (lines[1] > (0.08 * reach) ** 2).any():
         return "the shaft's borders are not straight"
     offsets, variances, normals = lines
-    if (variances > (0.08 * reach) ** 2).any():
-        return "the shaft's borders are not straight"
     # Neighbours err alike: masks are made on a grid four pixels or so wide. What all share is border_std.
     covariances = 2.0 * variances[:, None, None] * np.linalg.inv(normals) + border_std**2
     return ShaftOutline(origin, along, span, offsets, covariances)
