@@ -21,7 +21,7 @@ COMMON = ["image", "model", "engine", "transport", "threads", "params_file", "au
 VIEWER = ["viewer_port", "viewer_address", "fixed_frame"]
 HALVES = ["stereo_layout", "eye"]
 PERCEPTION = ["namespace", *COMMON[:4], *HALVES, *COMMON[4:], *VIEWER]
-STEREO = ["rig", *COMMON, *VIEWER, "points", "shaft_mm", "max_skew_ms"]
+STEREO = ["rig", *COMMON[:4], "stereo_layout", *COMMON[4:], *VIEWER, "points", "shaft_mm", "max_skew_ms"]
 REPLAY = ["bag", "topic", "rate", "lockstep", "labels", "label_map", "out", "play", "model", "engine", *HALVES]
 REPLAY += ["viewer", "params_file"]
 
@@ -271,41 +271,8 @@ def test_viewer_that_is_not_installed_is_named() -> None:
         assert line[line.index("-f") + 1] == "endoscope_optical"
 
 
-def stereo_includes(**arguments: str) -> list[dict[str, str]]:
-    """The arguments with which stereo.launch.py includes perception.launch.py, left and right."""
-    from launch import LaunchContext
-    from launch.actions import DeclareLaunchArgument, GroupAction, IncludeLaunchDescription
-    from launch.utilities import normalize_to_list_of_substitutions, perform_substitutions
-
-    context = LaunchContext()
-    context.launch_configurations.update(arguments)
-    included = []
-    for entity in load("stereo").generate_launch_description().entities:
-        if isinstance(entity, DeclareLaunchArgument):
-            entity.execute(context)
-        elif isinstance(entity, GroupAction):
-            (include,) = [
-                action for action in entity.get_sub_entities() if isinstance(action, IncludeLaunchDescription)
-            ]
-            included.append(
-                {
-                    "".join(
-                        perform_substitutions(context, normalize_to_list_of_substitutions(name))
-                    ): perform_substitutions(context, normalize_to_list_of_substitutions(value))
-                    for name, value in include.launch_arguments
-                }
-            )
-    return included
-
-
-@needs_launch
-def test_stereo_includes_both_sides() -> None:
-    namespaces = [(side["namespace"], side["image"], side["viewer_port"]) for side in stereo_includes(rig="psm")]
-    assert namespaces == [("psm/left", "image_raw", "9090"), ("psm/right", "image_raw", "9092")]
-
-
-def joining(**arguments: str) -> list:
-    """What stereo.launch.py starts beside both sides."""
+def stereo(**arguments: str) -> list:
+    """What stereo.launch.py starts."""
     from launch import LaunchContext
     from launch.actions import DeclareLaunchArgument, OpaqueFunction
 
@@ -313,9 +280,67 @@ def joining(**arguments: str) -> list:
     context.launch_configurations.update(arguments)
     result = []
     for entity in load("stereo").generate_launch_description().entities:
-        if isinstance(entity, DeclareLaunchArgument | OpaqueFunction):
-            result += entity.execute(context) or []
+        assert isinstance(entity, DeclareLaunchArgument | OpaqueFunction)
+        result += entity.execute(context) or []
     return result
+
+
+def stereo_includes(**arguments: str) -> list[dict[str, str]]:
+    """The arguments with which stereo.launch.py includes perception.launch.py, left and right."""
+    from launch.actions import GroupAction, IncludeLaunchDescription
+
+    groups = [entity for entity in stereo(**arguments) if isinstance(entity, GroupAction)]
+    included = [
+        action
+        for group in groups
+        for action in group.get_sub_entities()
+        if isinstance(action, IncludeLaunchDescription)
+    ]
+    return [dict(include.launch_arguments) for include in included]
+
+
+@needs_launch
+def test_stereo_includes_both_sides() -> None:
+    sides = stereo_includes(rig="psm")
+    namespaces = [(side["namespace"], side["image"], side["viewer_port"], side["fixed_frame"]) for side in sides]
+    assert namespaces == [
+        ("psm/left", "image_raw", "9090", "psm_left_optical"),
+        ("psm/right", "image_raw", "9092", "psm_right_optical"),
+    ]
+    named = stereo_includes(rig="/or/psm", fixed_frame="endo_{side}_frame")
+    assert [side["fixed_frame"] for side in named] == ["endo_left_frame", "endo_right_frame"]
+    assert stereo_includes(rig="/or/psm")[0]["fixed_frame"] == "or_psm_left_optical"
+
+
+@needs_launch
+@pytest.mark.parametrize(("image", "topic"), [("image_raw", "/psm/image_raw"), ("/dvrk/both", "/dvrk/both")])
+@pytest.mark.parametrize("by_file", [False, True])
+def test_stereo_of_pictures_that_hold_both_eyes(tmp_path: Path, image: str, topic: str, by_file: bool) -> None:
+    from launch_ros.actions import Node
+
+    arguments = {"rig": "psm", "image": image}
+    if by_file:
+        file = tmp_path / "own.yaml"
+        file.write_text("/**:\n  ros__parameters:\n    stereo_layout: top_bottom\n")
+        arguments["params_file"] = str(file)
+    else:
+        arguments["stereo_layout"] = "top_bottom"
+    sides = [(side["image"], side["stereo_layout"], side["eye"]) for side in stereo_includes(**arguments)]
+    assert sides == [(topic, "top_bottom", "left"), (topic, "top_bottom", "right")]
+    (node,) = [action for action in stereo(**arguments) if isinstance(action, Node)]
+    line = command(node)
+    assert f"image:={topic}" in line and parameters(line)["stereo_layout"] == "top_bottom"
+    assert not [part for part in line if part.startswith(("left/image:=", "right/image:="))]
+
+
+@needs_launch
+def test_wrong_arguments_of_stereo_are_named() -> None:
+    with pytest.raises(RuntimeError, match=r"stereo_layout.*side_by_side"):
+        stereo(stereo_layout="sideways")
+    with pytest.raises(RuntimeError, match=r"params_file:=/nowhere\.yaml does not exist"):
+        stereo(params_file="/nowhere.yaml")
+    with pytest.raises(RuntimeError, match="viewer_port:=no is not a TCP port"):
+        stereo(viewer_port="no")
 
 
 @needs_launch
@@ -323,16 +348,16 @@ def test_stereo_joins_both_sides() -> None:
     from launch_ros.actions import Node
 
     (node,) = [
-        action for action in joining(rig="psm", shaft_mm="8.4", transport="compressed") if isinstance(action, Node)
+        action for action in stereo(rig="psm", shaft_mm="8.4", transport="compressed") if isinstance(action, Node)
     ]
     line = command(node)
     assert Path(line[0]).name == "stereo_node" and "__ns:=/psm" in line
     assert {"left/image:=left/image_raw", "right/image:=right/image_raw"} <= set(line)
     given = parameters(line)
     assert (str(given["shaft_mm"]), given["max_skew_ms"], given["image_transport"]) == ("8.4", 10.0, "compressed")
-    assert joining(points="false") == []
+    assert not [action for action in stereo(points="false") if isinstance(action, Node)]
     with pytest.raises(RuntimeError, match="max_skew_ms:=much is not a number of ms"):
-        joining(max_skew_ms="much")
+        stereo(max_skew_ms="much")
 
 
 @needs_launch
@@ -343,7 +368,7 @@ def test_the_stereo_node_takes_the_images_that_the_parameter_file_names(tmp_path
 
     def transport(text: str, **arguments: str) -> str:
         own.write_text(text)
-        (node,) = [action for action in joining(params_file=str(own), **arguments) if isinstance(action, Node)]
+        (node,) = [action for action in stereo(params_file=str(own), **arguments) if isinstance(action, Node)]
         return parameters(command(node)).get("image_transport", "")
 
     said = "/**:\n  ros__parameters:\n    image_transport: {}\n"

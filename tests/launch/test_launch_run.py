@@ -132,6 +132,20 @@ def test_stereo_runs_three_nodes(launched: list[Launched], checkpoint: Path, tmp
     assert run.process.returncode == 0 and "Traceback" not in text, text
 
 
+def test_stereo_of_one_picture_runs_three_nodes(launched: list[Launched], checkpoint: Path, tmp_path: Path) -> None:
+    arguments = (f"model:={checkpoint}", "rig:=psm", "stereo_layout:=side_by_side")
+    run = Launched(tmp_path / "launch.log", "stereo.launch.py", *arguments)
+    launched.append(run)
+    for side in ("left", "right"):
+        run.ros2("active [3]", "lifecycle", "get", f"/psm/{side}/perception_node")
+        run.ros2("/psm/image_raw: sensor_msgs/msg/Image", "node", "info", f"/psm/{side}/perception_node")
+        run.ros2(f"String value is: {side}", "param", "get", f"/psm/{side}/perception_node", "eye")
+        run.ros2(f"/psm/{side}/camera_info: sensor_msgs/msg/CameraInfo", "node", "info", "/psm/stereo_node")
+    run.ros2("/psm/image_raw: sensor_msgs/msg/Image", "node", "info", "/psm/stereo_node")
+    text = run.end()
+    assert run.process.returncode == 0 and "Traceback" not in text, text
+
+
 @pytest.fixture(scope="module")
 def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight frames of noise with truth, in the random network's own classes."""

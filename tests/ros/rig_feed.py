@@ -40,7 +40,8 @@ PERIOD_NS = 33_333_333
 class Feed:
     """Publishers of both eyes under `namespace`, and what the stereo node answers."""
 
-    def __init__(self, tester: Tester, namespace: str, *, kind: type = Image) -> None:
+    def __init__(self, tester: Tester, namespace: str, *, kind: type = Image, apart: bool = True) -> None:
+        """`apart`: each eye has images of its own."""
         self.tester, self._stamp_ns = tester, 0
         self.points = tester.subscribe(Instrument3DArray, f"/{namespace}/instruments_3d")
         self.diagnostics = tester.subscribe(DiagnosticArray, "/diagnostics")
@@ -55,6 +56,7 @@ class Feed:
             (side, topic.removesuffix(suffix)): tester.camera(f"/{namespace}/{side}/{topic}", made)
             for side in self.seen
             for topic, made in kinds.items()
+            if apart or topic != f"image{suffix}"
         }
 
     def close(self) -> None:
@@ -95,7 +97,7 @@ class Feed:
             "status": scene_messages.status(head, said, ROS_TYPES),
         }
         for name, message in made.items():
-            if not parts or name in parts:
+            if (side, name) in self._out and (not parts or name in parts):
                 self._out[side, name].publish(message)
 
     def moment(self, *, skew_ns: int = 0, **change: Any) -> Instrument3DArray:
@@ -127,7 +129,9 @@ class Feed:
 def stereo_node(log: Path, namespace: str, **parameters: Any) -> Iterator[subprocess.Popen[bytes]]:
     """stereo_node in a process of its own; every image of a test must reach it, so it subscribes reliably."""
     suffix = f"/{parameters['image_transport']}" if "image_transport" in parameters else ""
-    for topic in (f"{side}/{name}" for side in ("left", "right") for name in (f"image{suffix}", "instances")):
+    apart = parameters.get("stereo_layout", "single") == "single"
+    images = [f"{side}/image{suffix}" for side in ("left", "right")] if apart else [f"image{suffix}"]
+    for topic in (*images, "left/instances", "right/instances"):
         parameters[f"qos_overrides./{namespace}/{topic}.subscription.reliability"] = "reliable"
     with running(node_command("rig.stereo_node", parameters=parameters, namespace=namespace), log) as process:
         yield process

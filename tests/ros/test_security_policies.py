@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import itertools
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,11 +174,13 @@ def test_bench(tester: Tester, tmp_path: Path) -> None:
 
 def test_stereo(tester: Tester, tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
-        for transport in TRANSPORTS:
-            given = [f"image_transport:={transport}", "use_sim_time:=true"]
+        namespaces = []
+        for transport, layout in itertools.product(TRANSPORTS, ("single", "side_by_side")):
+            given = [f"image_transport:={transport}", f"stereo_layout:={layout}", "use_sim_time:=true"]
             arguments = ["--ros-args", *(part for each in given for part in ("-p", each))]
-            stack.enter_context(started(tmp_path, "rig.stereo_node", f"policy_stereo_{transport}", *arguments))
-        hold(tester, "stereo", "stereo_node", [f"policy_stereo_{transport}" for transport in TRANSPORTS])
+            namespaces.append(f"policy_stereo_{transport}_{layout}")
+            stack.enter_context(started(tmp_path, "rig.stereo_node", namespaces[-1], *arguments))
+        hold(tester, "stereo", "stereo_node", namespaces)
 
 
 def test_viewer(tester: Tester, tmp_path: Path) -> None:

@@ -6,6 +6,11 @@ cores.
 
 ros2 launch clip_rl_perception stereo.launch.py rig:=davinci
 ros2 launch clip_rl_perception stereo.launch.py rig:=stereo_source image:=image_rect_color
+
+Where one picture holds both eyes, on /<rig>/image_raw, calibrations are on /<rig>/left/camera_info and
+/<rig>/right/camera_info:
+
+ros2 launch clip_rl_perception stereo.launch.py rig:=davinci stereo_layout:=side_by_side
 """
 
 from __future__ import annotations
@@ -25,7 +30,7 @@ from launch.actions import (
     SetEnvironmentVariable,
 )
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import LaunchConfiguration, PythonExpression
+from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 SHARE = Path(get_package_share_directory("clip_rl_perception"))
@@ -35,7 +40,9 @@ CORES = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_coun
 ARGUMENTS = [
     DeclareLaunchArgument("rig", default_value="davinci", description="Namespace of the camera pair."),
     DeclareLaunchArgument(
-        "image", default_value="image_raw", description="Image topic of each camera, relative to /<rig>/<side>."
+        "image",
+        default_value="image_raw",
+        description="Image topic of each camera, relative to /<rig>/<side>; of both eyes' pictures, to /<rig>.",
     ),
     DeclareLaunchArgument(
         "model", default_value="", description="Checkpoint: name or path. Empty: as params_file says."
@@ -45,6 +52,12 @@ ARGUMENTS = [
         "transport",
         default_value="",
         description="raw, compressed or ffmpeg images. Empty: as params_file says (raw).",
+    ),
+    DeclareLaunchArgument(
+        "stereo_layout",
+        default_value="",
+        choices=["", "single", "side_by_side", "top_bottom"],
+        description="What an image holds: one eye, or both. Empty: as params_file says (single).",
     ),
     DeclareLaunchArgument(
         "threads",
@@ -97,31 +110,47 @@ ARGUMENTS = [
         description="points: how far apart the stamps of both eyes may be, ms.",
     ),
 ]
-PASSED_ON = (
-    "image", "model", "engine", "transport", "threads", "params_file", "autostart",
-    "viewer", "viewer_address",
-)  # fmt: skip
+PASSED_ON = ("model", "engine", "transport", "threads", "params_file", "autostart", "viewer", "viewer_address")
 
 
 def generate_launch_description() -> LaunchDescription:
     """The launch description that `ros2 launch` asks for."""
-    return LaunchDescription([*ARGUMENTS, *(one_side(side) for side in SIDES), OpaqueFunction(function=stereo_node)])
+    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=start)])
 
 
-def stereo_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """The node that joins both eyes; images reach it through shared memory, as perception.launch.py has it."""
+def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """Everything that depends on the arguments' values."""
     values = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
+    file = Path(values["params_file"])
+    if not file.is_file():
+        raise RuntimeError(f"params_file:={file} does not exist; expected a ROS parameter file")
+    layout = values["stereo_layout"] or told_in(file, "stereo_layout") or "single"
+    return [*(one_side(side, layout, values) for side in SIDES), *stereo_node(layout, values)]
+
+
+def shared_image(values: dict[str, str]) -> str:
+    """The topic of pictures that hold both eyes."""
+    return values["image"] if values["image"].startswith("/") else f"/{values['rig'].strip('/')}/{values['image']}"
+
+
+def stereo_node(layout: str, values: dict[str, str]) -> list[LaunchDescriptionEntity]:
+    """The node that joins both eyes; images reach it through shared memory, as perception.launch.py has it."""
     if values["points"] != "true":
         return []
     try:
         skew_ms = float(values["max_skew_ms"])
     except ValueError:
         raise RuntimeError(f"max_skew_ms:={values['max_skew_ms']} is not a number of ms, for example 10") from None
-    parameters: dict[str, str | float] = {"shaft_mm": values["shaft_mm"], "max_skew_ms": skew_ms}
+    parameters: dict[str, str | float] = {
+        "shaft_mm": values["shaft_mm"],
+        "max_skew_ms": skew_ms,
+        "stereo_layout": layout,
+    }
     transport = values["transport"] or told_in(Path(values["params_file"]), "image_transport")
     if transport:
         parameters["image_transport"] = transport
     profile = str(SHARE / "config" / "fastdds_shm.xml")
+    images = [(f"{side}/image", f"{side}/{values['image']}") for side in SIDES]
     names = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")  # Fast DDS 2 (jazzy), 3 (kilted)
     return [
         *(SetEnvironmentVariable(name, profile) for name in names if not os.environ.get(name)),
@@ -131,27 +160,31 @@ def stereo_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             name="stereo_node",
             namespace=values["rig"],
             parameters=[parameters],
-            remappings=[(f"{side}/image", f"{side}/{values['image']}") for side in SIDES],
+            remappings=images if layout == "single" else [("image", shared_image(values))],
             output="screen",
             emulate_tty=True,
         ),
     ]
 
 
-def one_side(side: str) -> GroupAction:
-    """perception.launch.py for one camera; the group keeps its arguments to itself."""
-    arguments: dict[str, object] = {name: LaunchConfiguration(name) for name in PASSED_ON}
-    port = LaunchConfiguration("viewer_port")
-    arguments["viewer_port"] = port if side == "left" else PythonExpression(["int('", port, "') + 2"])
-    frame = ["'", LaunchConfiguration("fixed_frame"), "' or '", LaunchConfiguration("rig"), "_{side}_optical'"]
-    arguments["fixed_frame"] = PythonExpression(
-        ["(", *frame, f").strip('/').replace('/', '_').replace('{{side}}', '{side}')"]
-    )
+def one_side(side: str, layout: str, values: dict[str, str]) -> GroupAction:
+    """perception.launch.py for one eye; the group keeps its arguments to itself."""
+    arguments = {name: values[name] for name in PASSED_ON}
+    arguments["image"] = values["image"] if layout == "single" else shared_image(values)
+    if layout != "single":
+        arguments |= {"stereo_layout": layout, "eye": side}
+    try:
+        arguments["viewer_port"] = str(int(values["viewer_port"]) + 2 * SIDES.index(side))
+    except ValueError:
+        raise RuntimeError(f"viewer_port:={values['viewer_port']} is not a TCP port, for example 9090") from None
+    frame = values["fixed_frame"] or f"{values['rig']}_{{side}}_optical"
+    arguments["fixed_frame"] = frame.strip("/").replace("/", "_").replace("{side}", side)
+    arguments["namespace"] = f"{values['rig']}/{side}"
     return GroupAction(
         [
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(str(SHARE / "launch" / "perception.launch.py")),
-                launch_arguments={**arguments, "namespace": [LaunchConfiguration("rig"), f"/{side}"]}.items(),
+                launch_arguments=arguments.items(),
             )
         ]
     )

@@ -18,19 +18,16 @@ from sensor_msgs.msg import Image
 
 from clip_rl_perception.messages.message_types import stamp_in, stamp_of
 from clip_rl_perception.messages.scene_messages import Status, instruments_of, status_of
-from clip_rl_perception.messages.transports import FFMPEG, topic_of
-from clip_rl_perception.nodes.packet_thread import PacketFrame
-from clip_rl_perception.pictures.image_codec import ImageError, decode_message
+from clip_rl_perception.pictures.image_codec import ImageError
+from clip_rl_perception.pictures.stereo_frames import eye_of
 from clip_rl_perception.rig.eye_joining import IMAGE, INSTANCES, TAGS, WAITING, EyeJoiner
-from clip_rl_perception.rig.eye_packets import EyePackets
+from clip_rl_perception.rig.picture_input import PICTURES, Picture, PictureInput
 from clip_rl_perception.ros.joining import STATUS
 from clip_rl_perception.ros.qos import best_effort, reliable
-from clip_rl_perception.ros.transport_topics import IMAGES, topic_beside, transport_topic
+from clip_rl_perception.ros.transport_topics import is_remapped, topic_beside
 from clip_rl_perception.stereo.camera_geometry import CameraInfo
 from clip_rl_perception.stereo.eye_view import EyeView, Words
 
-PICTURES = best_effort(4)
-"""Images wait for the tags of their stamp: a few deep, as the perception node takes its time."""
 RESULTS = reliable(10)
 INFO = best_effort(1)
 
@@ -43,15 +40,14 @@ class EyeFrame:
     header: Any
     """Of the image."""
     parts: Mapping[str, Any]
-    """Messages as they came, bytes: image, tags, instances, those that are there. Of video, the `PacketFrame`."""
+    """Those that are there: the image, a `Picture`; tags and instances as they came, bytes."""
     fault: str = ""
     """Why it is not known which of them belong together, one line; empty where it is."""
 
     @property
     def doubt(self) -> str:
         """Why the picture may not be what was sent; empty: nothing is known against it."""
-        image = self.parts.get(IMAGE)
-        return image.doubt if isinstance(image, PacketFrame) else ""
+        return self.parts[IMAGE].doubt if IMAGE in self.parts else ""
 
 
 class EyeInput:
@@ -60,52 +56,36 @@ class EyeInput:
     Args:
         node: gets them.
         side: "left" or "right", which stands before the names of the topics.
-        transport: a key of `TRANSPORTS`.
+        pictures: the images of this eye, or of both.
+        layout: what an image holds, of `stereo_frames.LAYOUTS`.
         arrived: gets each frame with its stamp, ns, when its status and all that goes with it are there.
         recalibrated: called when camera_info says other than before.
-
-    Raises:
-        PyAvMissingError, TransportMissingError: video cannot be had here.
     """
 
     def __init__(
         self,
         node: Node,
         side: str,
-        transport: str,
+        pictures: PictureInput,
+        layout: str,
         arrived: Callable[[str, int, EyeFrame], None],
         recalibrated: Callable[[], None],
     ) -> None:
         self.side = side
+        self._layout = layout
         self._arrived, self._recalibrated = arrived, recalibrated
         self._joiner = EyeJoiner()
-        topic = transport_topic(node, topic_of(f"{side}/image", transport))
-        self.topic = str(node.resolve_topic_name(topic))
+        self.topic = pictures.topic
         """Of the images, after remapping."""
-        self.info_topic = str(node.resolve_topic_name(_info_topic(node, side, self.topic)))
+        self.info_topic = str(node.resolve_topic_name(_info_topic(node, side, layout, self.topic)))
         """Of the calibration, after remapping."""
         self.info: CameraInfo | None = None
         """The newest calibration; None while none came."""
-        self._packets: EyePackets | None = None
-        if transport == FFMPEG:
-            self._packets = EyePackets(node, topic, self._on_picture)
-        else:
-            self._kind = IMAGES[transport]
-            self._listen(node, self._kind, topic, IMAGE, PICTURES)
+        pictures.listen(self._on_picture)
         self._listen(node, InstrumentTagArray, f"{side}/instruments", TAGS, RESULTS)
         self._listen(node, Image, f"{side}/instances", INSTANCES, PICTURES)
         node.create_subscription(SceneStatus, f"{side}/status", self._on_status, copy.copy(RESULTS))
         node.create_subscription(CameraInfoMessage, self.info_topic, self._on_info, copy.copy(INFO))
-
-    @property
-    def alive(self) -> bool:
-        """False when a thread that decodes packets has ended by itself: then no picture comes any more."""
-        return self._packets is None or self._packets.alive
-
-    def close(self) -> None:
-        """Decode no more; subscriptions end with the node."""
-        if self._packets is not None:
-            self._packets.close()
 
     def view(self, frame: EyeFrame) -> EyeView:
         """A frame's image, instances and tags.
@@ -123,11 +103,7 @@ class EyeInput:
         for part in (TAGS, INSTANCES):
             if part not in frame.parts:
                 raise ImageError(f"no {part} of this stamp came from its perception node; are they lost on their way?")
-        picture = frame.parts[IMAGE]
-        if isinstance(picture, PacketFrame):
-            image = picture.to_rgb()
-        else:
-            image = decode_message(deserialize_message(picture, self._kind), as_view=True)
+        image = eye_of(frame.parts[IMAGE].rgb, self._layout, self.side)
         tags = deserialize_message(frame.parts[TAGS], InstrumentTagArray)
         instances = _words(deserialize_message(frame.parts[INSTANCES], Image))
         return EyeView(image, instances, instruments_of(tags), tuple(tag.class_name for tag in tags.instruments))
@@ -143,8 +119,8 @@ class EyeInput:
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
 
-    def _on_picture(self, frame: PacketFrame) -> None:
-        self._put(IMAGE, stamp_of(frame), frame)
+    def _on_picture(self, picture: Picture) -> None:
+        self._put(IMAGE, picture.stamp_ns, picture)
 
     def _on_status(self, message: SceneStatus) -> None:
         self._put(STATUS, stamp_of(message), message)
@@ -160,11 +136,10 @@ class EyeInput:
             self._arrived(self.side, joined.stamp_ns, frame)
 
 
-def _info_topic(node: Node, side: str, image: str) -> str:
-    beside = topic_beside(node, image, "camera_info")
+def _info_topic(node: Node, side: str, layout: str, image: str) -> str:
+    """Beside the eye's images; where both eyes' lie on one topic, below the eye's own name."""
     named = f"{side}/camera_info"
-    remapped = node.resolve_topic_name(named) != node.resolve_topic_name(named, only_expand=True)
-    return named if remapped else beside
+    return named if layout != "single" or is_remapped(node, named) else topic_beside(node, image, "camera_info")
 
 
 def _words(message: Any) -> Words:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from clip_rl_perception.pictures.stereo_frames import LAYOUTS
 from clip_rl_perception.ros.parameter_fields import ParameterError, at_start
 from clip_rl_perception.stereo.shaft_width import ShaftSizes
 from clip_rl_perception.stereo.stamp_pairing import SKEW_MS, WAIT_MS
@@ -18,6 +19,12 @@ class RigParameters:
         "raw",
         "Which images to take: raw (left/image), compressed (left/image/compressed) or ffmpeg (left/image/ffmpeg).",
         choices=("raw", "compressed", "ffmpeg"),
+    )  # fmt: skip
+    stereo_layout: str = at_start(
+        "single",
+        "What an image holds: single (one eye, on left/image and right/image), side_by_side (left eye left) or "
+        "top_bottom (left eye above): both, on image.",
+        choices=LAYOUTS,
     )  # fmt: skip
     eyes: str = at_start(
         "both", "both, or left: points by the width of shafts alone, for one camera.", choices=("both", "left")

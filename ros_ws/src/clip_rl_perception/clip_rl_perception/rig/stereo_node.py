@@ -5,6 +5,8 @@ stamps are of one moment, and publishes `instruments_3d` for every frame of the 
 
     ros2 run clip_rl_perception stereo_node --ros-args -r __ns:=/davinci -r left/image:=left/image_raw \
         -r right/image:=right/image_raw -p shaft_mm:=8.4
+
+Where one picture holds both eyes it is taken from `image`: `-p stereo_layout:=side_by_side -r image:=image_raw`.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from clip_rl_perception.nodes.publishers import send_in_background, wanted
 from clip_rl_perception.pictures.image_codec import ImageError
 from clip_rl_perception.pictures.packet_decoder import PyAvMissingError
 from clip_rl_perception.rig.eye_input import EyeFrame, EyeInput
+from clip_rl_perception.rig.picture_input import PictureInput
 from clip_rl_perception.rig.rig_health import RigHealth
 from clip_rl_perception.rig.rig_parameters import RigParameters
 from clip_rl_perception.ros.declared_parameters import declare_all, undeclared_overrides
@@ -68,9 +71,14 @@ class StereoNode(Node):
         )
         sides = ("left", "right") if self._settings.eyes == "both" else ("left",)
         self._health = RigHealth(sides)
+        layout, transport = self._settings.stereo_layout, self._settings.image_transport
+        if layout == "single":
+            self._pictures = {side: PictureInput(self, f"{side}/image", transport) for side in sides}
+        else:
+            self._pictures = dict.fromkeys(sides, PictureInput(self, "image", transport))
         self._eyes = {
-            side: EyeInput(self, side, self._settings.image_transport, self._on_frame, self._on_recalibrated)
-            for side in sides
+            side: EyeInput(self, side, pictures, layout, self._on_frame, self._on_recalibrated)
+            for side, pictures in self._pictures.items()
         }
         rectified, base = self._settings.rectified, base_topic(self._eyes["left"].topic)
         self._solver = MomentSolver(
@@ -91,13 +99,13 @@ class StereoNode(Node):
         self.create_timer(1.0, self._report, clock=steady)
         for name in undeclared_overrides(self):
             self.get_logger().warning(f"parameter '{name}' was given but is not known; is it misspelt?")
-        topics = ", ".join(eye.topic for eye in self._eyes.values())
+        topics = ", ".join(dict.fromkeys(eye.topic for eye in self._eyes.values()))
         self.get_logger().info(f"listening to {topics} and what goes with them")
 
     def close(self) -> None:
         """Stop what runs beside the executor: the decoders of video."""
-        for eye in self._eyes.values():
-            eye.close()
+        for pictures in {*self._pictures.values()}:
+            pictures.close()
 
     # ---------------------------------------------------------------- frames
 
@@ -189,7 +197,7 @@ class StereoNode(Node):
     def _report(self) -> None:
         topics = {side: eye.topic for side, eye in self._eyes.items()}
         # All but the decoding of video is done on the thread that gets here.
-        ended = [side for side, eye in self._eyes.items() if not eye.alive]
+        ended = [side for side, pictures in self._pictures.items() if not pictures.alive]
         report = self._health.report(topics, time.monotonic(), ended)
         self._diagnostics.publish([report], hardware_id="stereo rig", alive=not ended)
 

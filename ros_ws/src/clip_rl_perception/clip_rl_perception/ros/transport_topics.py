@@ -19,17 +19,18 @@ IMAGES: dict[str, type] = {RAW: Image, COMPRESSED: CompressedImage}
 def transport_topic(node: Node, topic: str) -> str:
     """What to subscribe or publish as for `topic`, relative and not yet remapped: a base topic or a transport's."""
     base = base_topic(topic)
-    if base == topic or _is_remapped(node, topic):
+    if base == topic or is_remapped(node, topic):
         return topic
     return f"{node.resolve_topic_name(base)}{topic.removeprefix(base)}"
 
 
 def topic_beside(node: Node, image: str, topic: str) -> str:
     """What to subscribe as for `topic` (camera_info) of the images on `image`, absolute, of whatever transport."""
-    if _is_remapped(node, topic):
+    if is_remapped(node, topic):
         return topic
     return f"{base_topic(image).rpartition('/')[0]}/{topic}"
 
 
-def _is_remapped(node: Node, topic: str) -> bool:
+def is_remapped(node: Node, topic: str) -> bool:
+    """Whether somebody gave this relative name another."""
     return bool(node.resolve_topic_name(topic) != node.resolve_topic_name(topic, only_expand=True))
