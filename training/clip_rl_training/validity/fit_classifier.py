@@ -34,9 +34,9 @@ _LOOKS = looks_in_turn(0, 4)
 class FitConfig:
     """On how much is fitted, and how stiff."""
 
-    scenes: int = 900
+    scenes: int = 1800
     """Synthetic scenes of surgery."""
-    drawn: int = 32
+    drawn: int = 64
     """Pictures of each drawn kind."""
     photos: int = 12
     """Parts of each photo that an installed package ships."""
@@ -44,7 +44,7 @@ class FitConfig:
     """Parts of each other picture that one ships."""
     stiffness: float = 0.5
     """Weight of half the squared coefficients beside the loss summed over 1000 pictures."""
-    surgery_share: float = 0.35
+    surgery_share: float = 0.3
     """Weight of surgery among all pictures; below a half, what might be either is refused."""
     seed: int = 7
 
