@@ -21,7 +21,8 @@ COMMON = ["image", "model", "engine", "transport", "threads", "params_file", "au
 VIEWER = ["viewer_port", "viewer_address", "fixed_frame"]
 HALVES = ["stereo_layout", "eye"]
 PERCEPTION = ["namespace", *COMMON[:4], *HALVES, *COMMON[4:], *VIEWER]
-STEREO = ["rig", *COMMON[:4], "stereo_layout", *COMMON[4:], *VIEWER, "points", "shaft_mm", "max_skew_ms"]
+STEREO = ["rig", *COMMON[:4], "stereo_layout", *COMMON[4:], *VIEWER, "points"]
+STEREO += ["stereo_params_file", "shaft_mm", "max_skew_ms"]
 REPLAY = ["bag", "topic", "rate", "lockstep", "labels", "label_map", "out", "play", "model", "engine", *HALVES]
 REPLAY += ["viewer", "params_file"]
 
@@ -341,6 +342,37 @@ def test_wrong_arguments_of_stereo_are_named() -> None:
         stereo(params_file="/nowhere.yaml")
     with pytest.raises(RuntimeError, match="viewer_port:=no is not a TCP port"):
         stereo(viewer_port="no")
+    with pytest.raises(RuntimeError, match=r"image:=/endo/both is one topic for both eyes.*give stereo_layout"):
+        stereo(image="/endo/both")
+    with pytest.raises(RuntimeError, match=r"stereo_params_file:=/nowhere\.yaml does not exist"):
+        stereo(stereo_params_file="/nowhere.yaml")
+
+
+@needs_launch
+def test_one_eye_each_wins_over_a_file_that_says_both(tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text("/**:\n  ros__parameters:\n    stereo_layout: top_bottom\n")
+    sides = stereo_includes(params_file=str(file), stereo_layout="single")
+    assert [(side["image"], side["stereo_layout"]) for side in sides] == [("image_raw", "single")] * 2
+
+
+@needs_launch
+def test_a_rig_without_a_name() -> None:
+    sides = [(side["namespace"], side["image"]) for side in stereo_includes(rig="", stereo_layout="top_bottom")]
+    assert sides == [("left", "/image_raw"), ("right", "/image_raw")]
+
+
+@needs_launch
+def test_a_parameter_file_of_the_stereo_node(tmp_path: Path) -> None:
+    from launch_ros.actions import Node
+
+    file = tmp_path / "stereo.yaml"
+    file.write_text("/**:\n  ros__parameters:\n    baseline_mm: 4.5\n    shaft_mm: '8.4'\n    max_skew_ms: 5.0\n")
+    for given, expected in (({}, ("8.4", 5.0)), ({"shaft_mm": "5", "max_skew_ms": "2"}, ("5", 2.0))):
+        arguments = {"stereo_params_file": str(file), **given}
+        (node,) = [action for action in stereo(**arguments) if isinstance(action, Node)]
+        values = parameters(command(node))
+        assert (str(values["shaft_mm"]), values["max_skew_ms"], values["baseline_mm"]) == (*expected, 4.5)
 
 
 @needs_launch
@@ -348,7 +380,9 @@ def test_stereo_joins_both_sides() -> None:
     from launch_ros.actions import Node
 
     (node,) = [
-        action for action in stereo(rig="psm", shaft_mm="8.4", transport="compressed") if isinstance(action, Node)
+        action
+        for action in stereo(rig="psm", shaft_mm="8.4", max_skew_ms="10", transport="compressed")
+        if isinstance(action, Node)
     ]
     line = command(node)
     assert Path(line[0]).name == "stereo_node" and "__ns:=/psm" in line

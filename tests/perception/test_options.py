@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
-from clip_rl_perception.cli_types import Count, PositiveNumber, WidthByHeight
+from clip_rl_perception.cli_types import Count, PositiveNumber, Share, WidthByHeight
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.options import NotAnOption, Option, Positional, parse
 
@@ -87,6 +87,8 @@ class Info:
     """Near."""
     far: Annotated[bool, Option(one_of="distance")] = False
     """Far."""
+    share: Share = 0.5
+    """Of all."""
 
 
 def run(options: Make | Info) -> int:
@@ -127,7 +129,9 @@ def test_help_is_the_strings_under_the_fields(
     with pytest.raises(SystemExit):
         parse(THIS, ["info", "--help"], "clip-rl bag")
     text = capsys.readouterr().out
-    assert "[--labels LABELS] [--most N] [--names NAMES] [--near | --far] [BAG]" in " ".join(text.split())
+    assert "[--labels LABELS] [--most N] [--names NAMES] [--near | --far] [--share SHARE] [BAG]" in " ".join(
+        text.split()
+    )
     assert "title" not in text and "  BAG              the bag\n" in text
     with pytest.raises(SystemExit):
         parse(THIS, ["--help"])
@@ -162,6 +166,8 @@ def test_what_is_wrong_is_one_line_after_the_usage(words: str, error: str, capsy
     [
         ("make a -o c --tau -1", "--tau is negative"),
         ("info --most 0", "--most is 0; expected 1 or more"),
+        ("info --share 1.5", "--share is 1.5; expected 0 to 1"),
+        ("info --share nan", "--share is nan; expected 0 to 1"),
         ("info --names -", "nothing is named"),
     ],
 )

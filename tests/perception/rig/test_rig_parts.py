@@ -198,6 +198,12 @@ def test_diameters_that_are_none(text: str) -> None:
         shaft_diameters(text)
 
 
+@pytest.mark.parametrize(("text", "whom"), [("8,4", "of all"), ("8.4, 5", "of all"), ("a: 8, 9, a: 5", "of a")])
+def test_a_diameter_is_given_once(text: str, whom: str) -> None:
+    with pytest.raises(ParameterError, match=f"two diameters {whom}; expected one, decimals after a point"):
+        shaft_diameters(text)
+
+
 def test_parameters_become_the_matcher_s() -> None:
     config = RigParameters(near_mm=30.0, far_mm=200.0, shaft_mm="8", keypoint_px=2.0).config()
     assert (config.near_m, config.far_m, config.shafts.diameter_mm, config.keypoint_px) == (0.03, 0.2, 8.0, 2.0)

@@ -52,3 +52,16 @@ def test_scaled_image_shows_the_same_rays() -> None:
 @pytest.mark.parametrize("size", [(0, 0), (640, 480)])
 def test_uncalibrated_camera_is_none(size: tuple[int, int]) -> None:
     assert Pinhole.calibrated(ZERO_P, ZERO_K, size, (640, 480)) is None
+
+
+def test_numbers_that_are_none_are_no_calibration() -> None:
+    p = (500.0, 0.0, float("nan"), 0.0, 0.0, 500.0, 512.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+    assert Pinhole.calibrated(p, ZERO_K, (1280, 1024), (1280, 1024)) is None
+
+
+def test_a_part_of_the_sensor() -> None:
+    p = (500.0, 0.0, 640.0, 0.0, 0.0, 500.0, 512.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+    part = Pinhole.calibrated(p, ZERO_K, (1280, 1024), (640, 512), (320, 256, 640, 512))
+    assert part is not None and (part.fx, part.cx, part.cy) == (500.0, 320.0, 256.0)
+    binned = Pinhole.calibrated(p, ZERO_K, (1280, 1024), (320, 256), (320, 256, 640, 512))
+    assert binned is not None and (binned.fx, binned.cx, binned.cy) == (250.0, 159.75, 127.75)

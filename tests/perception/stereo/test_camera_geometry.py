@@ -48,6 +48,42 @@ def test_fish_eyes() -> None:
     assert np.allclose(geometry.directions([seen]), [(0.3, 0.0)], atol=1e-6)
 
 
+def test_a_fish_eye_without_coefficients_is_none_the_less_one() -> None:
+    info = dataclasses.replace(Rig().info(0), d=(0.0,) * 4, distortion_model="equidistant")
+    geometry = eye_geometry("left", info, Rig().size, rectified=False)
+    assert np.allclose(geometry.directions([(519.5, 255.5)]), [(math.tan(200 / 520), 0.0)], atol=1e-6)
+
+
+@pytest.mark.parametrize("rectified", [True, False])
+def test_a_part_of_the_sensor_keeps_its_directions(rectified: bool) -> None:
+    """By REP-104 K and P stay those of the whole; the part begins at its offsets and may be binned."""
+    whole = eye_geometry("left", BENT.info(0), (640, 512), rectified=rectified)
+    info = dataclasses.replace(BENT.info(0), roi=(100, 60, 400, 320))
+    part = eye_geometry("left", info, (400, 320), rectified=rectified)
+    binned = eye_geometry("left", info, (200, 160), rectified=rectified)
+    pixels = np.array([(150.0, 80.0), (450.0, 350.0)])
+    assert np.allclose(part.directions(pixels - (100, 60)), whole.directions(pixels), atol=1e-6)
+    assert np.allclose(binned.directions((pixels - (100, 60) + 0.5) / 2 - 0.5), whole.directions(pixels), atol=1e-6)
+    with pytest.raises(GeometryError, match=r"is of 400x320 \(its roi, from 100, 60\), the image is 640x512"):
+        eye_geometry("left", info, (640, 512), rectified=rectified)
+
+
+@pytest.mark.parametrize(("k1", "k2", "focal"), [(-0.33, 0.12, 1200.0), (-0.4, 0.2, 700.0), (0.3, 0.1, 800.0)])
+def test_wide_lenses_come_back(k1: float, k2: float, focal: float) -> None:
+    rig = Rig(size=(1280, 1024), focal=focal, distortion=(k1, k2, 0.0, 0.0, 0.0))
+    eye = eye_geometry("left", rig.info(0), rig.size, rectified=False)
+    pixels = np.array([(1200.0, 511.0), (1200.0, 900.0), (1279.0, 1023.0), (0.0, 0.0)])
+    assert not eye.folds
+    assert np.allclose(eye.pixels(eye.directions(pixels)), pixels, atol=1e-3)
+
+
+def test_a_lens_that_folds_at_its_border_says_where() -> None:
+    rig = Rig(size=(1280, 1024), focal=900.0, distortion=(-0.5, 0.0, 0.0, 0.0, 0.0))
+    eye = eye_geometry("left", rig.info(0), rig.size, rectified=False)
+    away = eye.directions([(639.5, 511.5), (1279.0, 1023.0)])
+    assert eye.folds and np.isfinite(away[0]).all() and np.isnan(away[1]).all()
+
+
 def test_a_scaled_image_keeps_its_directions() -> None:
     whole = eye_geometry("left", BENT.info(0), (640, 512), rectified=False)
     half = eye_geometry("left", BENT.info(0), (320, 256), rectified=False)
@@ -64,8 +100,11 @@ def test_eyes_of_different_sizes() -> None:
 
 def test_a_message_is_read_by_its_fields() -> None:
     info = Rig().info(1)
-    message = types.SimpleNamespace(**dataclasses.asdict(info))
+    roi = types.SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0)
+    message = types.SimpleNamespace(**{**dataclasses.asdict(info), "roi": roi})
     assert CameraInfo.of(message) == info
+    roi.x_offset, roi.y_offset, roi.width, roi.height = 8, 4, 320, 256
+    assert CameraInfo.of(message) == dataclasses.replace(info, roi=(8, 4, 320, 256))
 
 
 GOOD = Rig().info(0)
@@ -76,7 +115,9 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"k": (0.0,) * 9}, "has no K, which raw images need"),
     ({"width": 512, "height": 640}, "is of 512x640, the image is 640x512: turned or cut"),
     ({"k": (*(2.0 * value for value in GOOD.k[:8]), 1.0)}, "K has its centre at 639, 511"),
-    ({"k": (*(0.4 * value for value in GOOD.k[:8]), 1.0)}, "K has its centre at 128, 102"),
+    ({"k": (*(0.5 * value for value in GOOD.k[:8]), 1.0)}, "K has its centre at 160, 128"),
+    ({"d": (-3.0, 0.0, 0.0, 0.0, 0.0)}, "D bends the picture as no lens does"),
+    ({"d": (50.0, 0.0, 0.0, 0.0, 0.0)}, "D bends the picture as no lens does"),
     ({"p": (3 * 520.0, 0.0, 319.5, 0.0, 0.0, 3 * 520.0, *GOOD.p[6:])}, "one is of another size"),
     ({"r": (1.0, 0.5, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)}, "R is no rotation"),
     ({"d": (0.1, 0.1), "distortion_model": "plumb_bob"}, "2 coefficients of 'plumb_bob' are not known"),
@@ -110,6 +151,32 @@ def test_pairs_that_are_none(left_tx: float, right_tx: float, said: str) -> None
     infos = with_tx(GOOD, left_tx), with_tx(GOOD, right_tx)
     with pytest.raises(GeometryError, match=said):
         stereo_geometry(*infos, (640, 512), (640, 512), rectified=True)
+
+
+def test_eyes_that_were_calibrated_alone_are_no_pair_by_their_distance() -> None:
+    """How they look at each other is not known: a turn of half a degree would be 10 mm at 80."""
+    alone = [
+        dataclasses.replace(BENT.info(eye), r=(1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0), p=BENT.info(0).p) for eye in (0, 1)
+    ]
+    for given in (0.0, 0.005):
+        with pytest.raises(GeometryError, match="calibrate as a pair: each eye was calibrated alone"):
+            stereo_geometry(*alone, (640, 512), (640, 512), rectified=False, baseline_m=given)
+    together = [dataclasses.replace(BENT.info(eye), p=BENT.info(0).p) for eye in (0, 1)]
+    assert stereo_geometry(*together, (640, 512), (640, 512), rectified=False, baseline_m=0.005).baseline == 0.005
+
+
+@pytest.mark.parametrize(("at", "said"), [(0, "fx 520.0 and 546.0"), (5, "fy 520.0 and 546.0"), (6, "cy 255.5 and")])
+def test_rectified_eyes_of_two_calibrations(at: int, said: str) -> None:
+    right = with_tx(GOOD, -2.6)
+    other = dataclasses.replace(right, p=(*right.p[:at], 1.05 * right.p[at], *right.p[at + 1 :]))
+    with pytest.raises(GeometryError, match=said):
+        stereo_geometry(GOOD, other, (640, 512), (640, 512), rectified=True)
+
+
+def test_rectified_images_of_half_the_size() -> None:
+    half = dataclasses.replace(GOOD, p=tuple(0.5 * value for value in GOOD.p[:10]) + GOOD.p[10:])
+    with pytest.raises(GeometryError, match="P has its centre at 160, 128 of a 640x512 image"):
+        eye_geometry("left", half, (640, 512), rectified=True)
 
 
 def test_a_baseline_can_be_given() -> None:

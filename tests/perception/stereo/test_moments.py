@@ -55,6 +55,7 @@ def test_a_calibration_of_no_number_is_one_fault_and_not_a_new_one_each_time() -
         words.clear()
         for _ in range(3):
             fields = dataclasses.asdict(rig.info(1)) | {"p": [float(bad) for _ in range(12)]}
+            fields["roi"] = SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0)
             infos = rig.info(0), CameraInfo.of(SimpleNamespace(**fields))
             scene = solver.solve(view, view, infos, skew_ms=0.0, alone="", doubts="")
             assert scene.validity is SpaceValidity.UNCALIBRATED

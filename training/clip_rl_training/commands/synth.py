@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Annotated
 
 import cv2
+from clip_rl_perception.cli_types import PositiveNumber
 from clip_rl_perception.options import Option
 from clip_rl_perception.progress import Progress
 
@@ -53,7 +54,7 @@ class _Video:
     """(width, height)."""
     seed: int = 0
     """The same seed gives the same pictures."""
-    rate: float = 25.0
+    rate: PositiveNumber = 25.0
     """Frames per second of a video."""
     workers: Annotated[int, Option(help="processes, default one per core")] = os.cpu_count() or 1
     """Processes."""
@@ -75,10 +76,14 @@ class Frames(_Video):
     """Your own instruments (RGBA PNG), in place of drawn instruments."""
     meshes: Annotated[Path | None, Option(metavar="DIR")] = None
     """Your own instruments as meshes with a YAML file: cut-outs of them are made in OUT-cutouts first."""
-    cutout_share: Annotated[float, Option(help="share of instruments that are yours, the others are drawn")] = 1.0
+    cutout_share: Annotated[
+        float, Option(least=0, most=1, help="share of instruments that are yours, the others are drawn")
+    ] = 1.0
     """Of instruments that are cut-outs."""
 
-    laparoscopic: Annotated[float, Option(help="share of instruments that are rigid laparoscopic ones")] = 0.0
+    laparoscopic: Annotated[
+        float, Option(least=0, most=1, help="share of instruments that are rigid laparoscopic ones")
+    ] = 0.0
     """Of instruments that are of none of the seven types: 255 in types/."""
 
     def write(self) -> Iterator[tuple[int, int]]:

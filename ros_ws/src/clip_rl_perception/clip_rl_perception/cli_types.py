@@ -40,6 +40,7 @@ def _size(text: str, expected: str) -> tuple[int, int]:
 Count = Annotated[int, Option(least=1)]
 NaturalNumber = Annotated[int, Option(least=0)]
 NotNegative = Annotated[float, Option(least=0)]
+Share = Annotated[float, Option(least=0, most=1)]
 PositiveNumber = Annotated[float, Option(type=positive_number)]
 WidthByHeight = Annotated[tuple[int, int], Option(type=width_by_height)]
 CheckpointName = Annotated[str, Option("--checkpoint", "--model")]

@@ -36,7 +36,7 @@ from clip_rl_perception.errors import ClipRlError
 
 _KIND = "kind of options"
 """Where a parser notes the dataclass that it reads; no field has such a name."""
-_OURS = ("group", "one_of", "least", "read")
+_OURS = ("group", "one_of", "least", "most", "read")
 
 
 class Option:
@@ -48,8 +48,8 @@ class Option:
         Args:
             names: if not ``--like-the-field``.
             words: ``group``: title of the group in which help shows it; ``one_of``: name of a set of options that
-                exclude each other; ``least``: smallest number; ``read``: what makes the value of its text, once
-                everything is parsed; any other: as of argparse's `add_argument`.
+                exclude each other; ``least``: smallest number, ``most`` with it: largest; ``read``: what makes the
+                value of its text, once everything is parsed; any other: as of argparse's `add_argument`.
         """
         self.names, self.words = names, words
 
@@ -94,7 +94,7 @@ def options_of(found: argparse.Namespace) -> Any:
     """The dataclass of what a parser has found.
 
     Raises:
-        ClipRlError: a number below the least; further what a `read` or a ``__post_init__`` raises.
+        ClipRlError: a number below the least or above the most; further what a `read` or a ``__post_init__`` raises.
     """
     return _built(getattr(found, _KIND), vars(found))
 
@@ -117,9 +117,10 @@ def _is_nested(hint: Any, option: Option) -> bool:
 
 
 def _value(name: str, option: Option, value: Any) -> Any:
-    least, read = option.words.get("least"), option.words.get("read")
-    if least is not None and not value >= least:
-        raise ClipRlError(f"{_names(name, option)[0]} is {value}; expected {least} or more")
+    least, most, read = (option.words.get(word) for word in ("least", "most", "read"))
+    if (least is not None and not value >= least) or (most is not None and not value <= most):
+        expected = f"{least} or more" if most is None else f"{least} to {most}"
+        raise ClipRlError(f"{_names(name, option)[0]} is {value}; expected {expected}")
     if read is not None:
         return read(value)
     return tuple(value) if isinstance(value, list) else value

@@ -15,6 +15,7 @@ from functools import partial
 import rclpy
 from clip_rl_interfaces.msg import InstrumentTagArray, SceneStatus
 from geometry_msgs.msg import TwistStamped
+from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
@@ -71,8 +72,9 @@ class ControlNode(Node):
 
     def __init__(self):
         super().__init__("control_node")
-        limit_s = self.declare_parameter("limit_s", 0.3).value
-        self._gate = Gate(limit_s - PERIOD_S)  # a command holds until the next one
+        whole_too = ParameterDescriptor(dynamic_typing=True)  # limit_s:=1
+        limit_s = self.declare_parameter("limit_s", 0.3, whole_too).value
+        self._gate = Gate(float(limit_s) - PERIOD_S)  # a command holds until the next one
         for kind, message_type in TYPES.items():
             self.create_subscription(message_type, kind, partial(self._on_message, kind), 5)
         self._command = self.create_publisher(TwistStamped, "command", 1)

@@ -100,14 +100,20 @@ ARGUMENTS = [
         description="true: the stereo node tells where instruments are, in metres; it needs camera_info of both eyes.",
     ),
     DeclareLaunchArgument(
+        "stereo_params_file",
+        default_value="",
+        description="points: ROS parameter file for the stereo node; arguments given here win over it. Empty: none.",
+    ),
+    DeclareLaunchArgument(
         "shaft_mm",
         default_value="",
-        description="points: diameter of shafts, as the stereo node's parameter. Empty: not known.",
+        description="points: diameter of shafts, as the stereo node's parameter. Empty: as stereo_params_file says "
+        "(not known).",
     ),
     DeclareLaunchArgument(
         "max_skew_ms",
-        default_value="10.0",
-        description="points: how far apart the stamps of both eyes may be, ms.",
+        default_value="",
+        description="points: how far apart the stamps of both eyes may be, ms. Empty: as stereo_params_file says (10).",
     ),
 ]
 PASSED_ON = ("model", "engine", "transport", "threads", "params_file", "autostart", "viewer", "viewer_address")
@@ -121,31 +127,41 @@ def generate_launch_description() -> LaunchDescription:
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Everything that depends on the arguments' values."""
     values = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
+    values["rig"] = values["rig"].strip("/")
     file = Path(values["params_file"])
     if not file.is_file():
         raise RuntimeError(f"params_file:={file} does not exist; expected a ROS parameter file")
     layout = values["stereo_layout"] or told_in(file, "stereo_layout") or "single"
+    if layout == "single" and values["image"].startswith("/"):
+        raise RuntimeError(
+            f"image:={values['image']} is one topic for both eyes; expected a name below /{values['rig']}/left and "
+            f"/{values['rig']}/right; where its pictures hold both eyes, give stereo_layout"
+        )
     return [*(one_side(side, layout, values) for side in SIDES), *stereo_node(layout, values)]
 
 
 def shared_image(values: dict[str, str]) -> str:
     """The topic of pictures that hold both eyes."""
-    return values["image"] if values["image"].startswith("/") else f"/{values['rig'].strip('/')}/{values['image']}"
+    return (
+        values["image"] if values["image"].startswith("/") else f"/{values['rig']}/{values['image']}".replace("//", "/")
+    )
 
 
 def stereo_node(layout: str, values: dict[str, str]) -> list[LaunchDescriptionEntity]:
     """The node that joins both eyes; images reach it through shared memory, as perception.launch.py has it."""
     if values["points"] != "true":
         return []
-    try:
-        skew_ms = float(values["max_skew_ms"])
-    except ValueError:
-        raise RuntimeError(f"max_skew_ms:={values['max_skew_ms']} is not a number of ms, for example 10") from None
-    parameters: dict[str, str | float] = {
-        "shaft_mm": values["shaft_mm"],
-        "max_skew_ms": skew_ms,
-        "stereo_layout": layout,
-    }
+    file = values["stereo_params_file"]
+    if file and not Path(file).is_file():
+        raise RuntimeError(f"stereo_params_file:={file} does not exist; expected a ROS parameter file")
+    parameters: dict[str, str | float] = {"stereo_layout": layout}
+    if values["shaft_mm"]:
+        parameters["shaft_mm"] = values["shaft_mm"]
+    if values["max_skew_ms"]:
+        try:
+            parameters["max_skew_ms"] = float(values["max_skew_ms"])
+        except ValueError:
+            raise RuntimeError(f"max_skew_ms:={values['max_skew_ms']} is not a number of ms, for example 10") from None
     transport = values["transport"] or told_in(Path(values["params_file"]), "image_transport")
     if transport:
         parameters["image_transport"] = transport
@@ -159,7 +175,7 @@ def stereo_node(layout: str, values: dict[str, str]) -> list[LaunchDescriptionEn
             executable="stereo_node",
             name="stereo_node",
             namespace=values["rig"],
-            parameters=[parameters],
+            parameters=[*filter(None, [values["stereo_params_file"]]), parameters],
             remappings=images if layout == "single" else [("image", shared_image(values))],
             output="screen",
             emulate_tty=True,
@@ -171,15 +187,14 @@ def one_side(side: str, layout: str, values: dict[str, str]) -> GroupAction:
     """perception.launch.py for one eye; the group keeps its arguments to itself."""
     arguments = {name: values[name] for name in PASSED_ON}
     arguments["image"] = values["image"] if layout == "single" else shared_image(values)
-    if layout != "single":
-        arguments |= {"stereo_layout": layout, "eye": side}
+    arguments |= {"stereo_layout": layout, "eye": side}
     try:
         arguments["viewer_port"] = str(int(values["viewer_port"]) + 2 * SIDES.index(side))
     except ValueError:
         raise RuntimeError(f"viewer_port:={values['viewer_port']} is not a TCP port, for example 9090") from None
     frame = values["fixed_frame"] or f"{values['rig']}_{{side}}_optical"
     arguments["fixed_frame"] = frame.strip("/").replace("/", "_").replace("{side}", side)
-    arguments["namespace"] = f"{values['rig']}/{side}"
+    arguments["namespace"] = f"{values['rig']}/{side}".strip("/")
     return GroupAction(
         [
             IncludeLaunchDescription(

@@ -39,7 +39,7 @@ class BagInput:
     label_space: LabelSpace | None = None
     """None without ground truth."""
     right: FrameSource | None = None
-    """The right camera's frames, paired with the left ones by `Frame.index`."""
+    """The right camera's frames, paired with the left ones as `RightFrames` does."""
     cameras: tuple[CameraModel, ...] = ()
     """Their models where they are known, left first."""
     rate_hz: float | None = None
@@ -112,6 +112,7 @@ def open_path(
     labels: Path | None = None,
     label_map: LabelMap | None = None,
     right: Path | None = None,
+    right_topic: str | None = None,
 ) -> BagInput:
     """A video, a folder of images or another bag.
 
@@ -123,9 +124,10 @@ def open_path(
         label_map: how masks are stored; None: as `binary_label_map`.
         right: the right camera's frames; None takes ``right_frames`` beside ``left_frames`` where both cameras'
             calibrations lie there, see `cameras_beside`.
+        right_topic: image topic of the right camera's bag.
 
     Raises:
-        SourceError: nothing there, or masks and images do not fit.
+        SourceError: nothing there, masks and images do not fit, or both eyes would be the same.
     """
     name = path.resolve().name
     source = _open(path, rate_hz, topic)
@@ -141,7 +143,12 @@ def open_path(
     cameras = cameras_beside(path)
     if right is None and len(cameras) == 2 and image_files(path / RIGHT_FRAMES):
         right = path / RIGHT_FRAMES
-    other = _open(right, rate_hz, topic) if right is not None else None
+    other = _open(right, rate_hz, right_topic) if right is not None else None
+    if other is not None and (other.info.path.resolve(), other.info.topic) == (
+        source.info.path.resolve(), source.info.topic,
+    ):  # fmt: skip
+        more = f", topic {source.info.topic}; name the right eye's with --right-topic" if source.info.topic else ""
+        raise SourceError(f"{path}: left and right images are the same ones{more}")
     return BagInput(name, source, source.info.label_space, other, cameras, rate_hz=rate_hz)
 
 

@@ -7,12 +7,13 @@ import dataclasses
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
 from clip_rl_perception.bags.bag_inputs import BagInput
 from clip_rl_perception.bags.bag_writer import IMAGE_CODINGS, BagError, BagWriter, clear_for_bag
+from clip_rl_perception.bags.eye_pairs import RightFrames
 from clip_rl_perception.cli_types import PositiveNumber
 from clip_rl_perception.options import NotAnOption, Option
 from clip_rl_perception.pictures.compressed_format import mosaic_in
@@ -151,12 +152,16 @@ def _write(
     if entry.right is not None:
         _check_pair(entry.frames, entry.right)
     cameras = options.cameras or entry.cameras
+    if stereo and len(cameras) == 1:
+        raise SourceError("--camera is the left eye's calibration alone; a pair needs --right-camera as well")
     left = _Eye(bag, options, "left" if stereo else "", 0, cameras)
     right = _Eye(bag, options, "right", 1, cameras) if stereo else None
     total, counts, problems = _total(entry.frames, options), [0, 0, 0], []
     with contextlib.ExitStack() as stack:
         frames = stack.enter_context(_ahead(entry.frames))
-        others = _ByIndex(stack.enter_context(_ahead(entry.right))) if entry.right is not None else None
+        others = None
+        if entry.right is not None:
+            others = RightFrames(entry.frames, entry.right, stack.enter_context(_ahead(entry.right)))
         offset: int | None = None
         of_bag, first, first_index = False, 0, 0
         for frame in frames:
@@ -176,12 +181,13 @@ def _write(
             stamp = frame.stamp_ns + offset
             if of_bag and entry.rate_hz is not None:
                 stamp = first + offset + round((frame.index - first_index) * 1e9 / entry.rate_hz)
-            other = others.get(frame.index) if others is not None else None
+            other = others.get(frame) if others is not None else None
             left.write(frame, stamp)
-            if right is not None and other is not None:
-                right.write(other, stamp)
+            if right is not None and others is not None and other is not None:
+                its = stamp + (other.stamp_ns - frame.stamp_ns if others.by_stamp else 0)
+                right.write(other, its)
                 if space is not None:
-                    right.write_truth(other, stamp)
+                    right.write_truth(other, its)
             if space is not None and left.write_truth(frame, stamp):
                 counts[1] += 1
             counts[0] += 1
@@ -191,6 +197,8 @@ def _write(
             progress(counts[0], total)
     problems += entry.frames.problems
     problems += entry.right.problems if entry.right is not None else []
+    if stereo and counts[0] and not counts[2]:
+        raise BagError(f"none of {counts[0]} left frames has a right one: {problems[0]}")
     if entry.label_space is not None and space is not None and counts[0] and not counts[1]:
         raise BagError(
             f"none of {counts[0]} frames has usable labels: {problems[0] if problems else 'none were found'}"
@@ -253,21 +261,6 @@ class _Eye:
         if frame.tags is not None:
             self._bag.write_tag_truth(frame.tags, stamp, topic=topic, frame_id=frame_id)
         return True
-
-
-class _ByIndex:
-    """Frames asked for by rising index, from a stream in that order."""
-
-    def __init__(self, frames: Iterator[Frame]) -> None:
-        self._frames = frames
-        self._next: Frame | None = None
-
-    def get(self, index: int) -> Frame | None:
-        while self._next is None or self._next.index < index:
-            self._next = next(self._frames, None)
-            if self._next is None:
-                return None
-        return self._next if self._next.index == index else None
 
 
 def _ahead(source: FrameSource) -> Prefetch[Frame]:

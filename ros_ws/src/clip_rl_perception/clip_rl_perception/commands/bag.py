@@ -66,6 +66,8 @@ class Make:
     """The right camera's frames: makes a stereo pair."""
     topic: Annotated[str | None, Option(group=IMAGES)] = None
     """Image topic, where SOURCE is a bag."""
+    right_topic: Annotated[str | None, Option(group=IMAGES)] = None
+    """Of the right camera, where --right is a bag."""
     rate: Annotated[PositiveNumber | None, Option(group=TIME)] = None
     """Frames per second; None: the source's own; images: 25."""
     how: MakeOptions
@@ -119,6 +121,7 @@ def _inputs(options: Make) -> Iterator[BagInput]:
         labels=options.labels,
         label_map=load_label_map(label_map) if label_map is not None else None,
         right=right,
+        right_topic=options.right_topic,
     )
 
 

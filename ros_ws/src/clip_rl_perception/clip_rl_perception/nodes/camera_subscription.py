@@ -14,7 +14,7 @@ from clip_rl_perception.pictures.stereo_frames import eye_size
 from clip_rl_perception.ros.late_events import ending_well
 from clip_rl_perception.ros.qos import best_effort
 from clip_rl_perception.ros.transport_topics import topic_beside
-from clip_rl_perception.scene.pinhole import Pinhole
+from clip_rl_perception.scene.pinhole import Pinhole, roi_of, shown_part
 
 CAMERA_INFO_QOS = best_effort(1)
 """A best-effort subscriber takes every publisher."""
@@ -46,7 +46,7 @@ class CameraInfoInput:
         info = self._newest
         if info is None:
             return None
-        return Pinhole.calibrated(info.p, info.k, (info.width, info.height), (width, height))
+        return Pinhole.calibrated(info.p, info.k, (info.width, info.height), (width, height), roi_of(info))
 
     def close(self) -> None:
         """Unsubscribe."""
@@ -60,13 +60,16 @@ def calibration_told(info: Any, topic: str, image_size: tuple[int, int], layout:
     """What a CameraInfo (None: there is none) says of images of (width, height), which hold what `layout` says."""
     if info is None:
         return f"none on {topic}"
-    size, (width, height) = f"{info.width}x{info.height}", eye_size(image_size, layout)
+    x, y, shown_width, shown_height = shown_part((info.width, info.height), roi_of(info))
+    size, (width, height) = f"{shown_width}x{shown_height}", eye_size(image_size, layout)
+    if (shown_width, shown_height) != (info.width, info.height):
+        size += f" from {x}, {y} of {info.width}x{info.height} (roi)"
     if Pinhole.calibrated(info.p, info.k, (0, 0), (1, 1)) is None:
         return f"none in {topic}: P and K are zero"
-    if layout != "single" and (info.width, info.height) == image_size:
+    if layout != "single" and (shown_width, shown_height) == image_size:
         # One eye's where both were squeezed into one picture; nothing tells it from a driver that knows no layout.
         return f"{topic}, {size}, the size of both eyes together: taken as one eye's, squeezed to {width}x{height}"
-    if width and info.width and info.height and abs(info.width * height - info.height * width) > info.width:
+    if width and shown_width and shown_height and abs(shown_width * height - shown_height * width) > shown_width:
         what = "images are" if layout == "single" else "each eye's half is"
         return f"{topic} is of {size}, {what} {width}x{height}: another camera's or mode's"
     return f"{topic}, {size}"

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-from clip_rl_perception.cli_types import Count, NotNegative
+from clip_rl_perception.cli_types import Count, NotNegative, Share
 from clip_rl_perception.options import NotAnOption, Option
 from clip_rl_perception.runs.record_json import read_run
 from clip_rl_perception.stereo.shaft_width import ShaftSizes
@@ -48,7 +48,7 @@ class OfflineOptions(RunOptions):
     """Diameter of shafts, for distances by their width, mm; 0: not known."""
     calibration_px: NotNegative = StereoConfig.calibration_px
     """How far the calibrations of two eyes shift places and disparities, standard deviation, px."""
-    keypoint_confidence: NotNegative = StereoConfig.keypoint_confidence
+    keypoint_confidence: Share = StereoConfig.keypoint_confidence
     """Least confidence of a keypoint in each eye; of one that is less sure nothing is told in space."""
     max_frames: Annotated[Count | None, Option("--frames", metavar="N")] = None
     """End after N frames."""

@@ -96,7 +96,7 @@ class RigParameters:
 
 def shaft_diameters(text: str) -> tuple[float, tuple[tuple[str, float], ...]]:
     """The diameter of all shafts, 0 where it is not given, and those of types, mm. Raises `ParameterError`."""
-    one, by_type = 0.0, []
+    one, by_type = 0.0, dict[str, float]()
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, colon, number = part.rpartition(":")
         try:
@@ -105,8 +105,13 @@ def shaft_diameters(text: str) -> tuple[float, tuple[tuple[str, float], ...]]:
             diameter = 0.0
         if not 0.1 <= diameter <= 100.0:
             raise ParameterError(f"shaft_mm: '{part}' is no diameter; expected 0.1 to 100 mm, or 'type: diameter'")
-        if colon:
-            by_type.append((name.strip(), diameter))
-        else:
+        if colon and name.strip() not in by_type:
+            by_type[name.strip()] = diameter
+        elif not colon and not one:
             one = diameter
-    return one, tuple(by_type)
+        else:
+            whom = f"of {name.strip()}" if colon else "of all"
+            raise ParameterError(
+                f"shaft_mm: '{text}' gives two diameters {whom}; expected one, decimals after a point: '8.4, type: 5'"
+            )
+    return one, tuple(by_type.items())

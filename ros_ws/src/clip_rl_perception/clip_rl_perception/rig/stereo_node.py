@@ -57,7 +57,7 @@ class StereoNode(Node):
         """Subscribe and publish.
 
         Raises:
-            ParameterError: a parameter is not possible.
+            ParameterError: a parameter is not possible, or topics of both eyes are the same.
             PyAvMissingError, TransportMissingError: image_transport is ffmpeg, and video cannot be had here.
         """
         send_in_background()
@@ -80,6 +80,8 @@ class StereoNode(Node):
             side: EyeInput(self, side, pictures, layout, self._on_frame, self._on_recalibrated)
             for side, pictures in self._pictures.items()
         }
+        if len(sides) == 2:
+            self._check_topics(layout)
         rectified, base = self._settings.rectified, base_topic(self._eyes["left"].topic)
         self._solver = MomentSolver(
             config,
@@ -106,6 +108,20 @@ class StereoNode(Node):
         """Stop what runs beside the executor: the decoders of video."""
         for pictures in {*self._pictures.values()}:
             pictures.close()
+
+    def _check_topics(self, layout: str) -> None:
+        """Raise `ParameterError` where both eyes would be one."""
+        left, right = self._eyes["left"], self._eyes["right"]
+        if layout == "single" and left.topic == right.topic:
+            raise ParameterError(
+                f"left/image and right/image are both {left.topic}; expected one topic for each eye; where its "
+                "pictures hold both, set stereo_layout"
+            )
+        if left.info_topic == right.info_topic:
+            raise ParameterError(
+                f"the calibrations of both eyes would be those on {left.info_topic}, beside their images; remap "
+                "left/camera_info and right/camera_info to where each eye's own is published"
+            )
 
     # ---------------------------------------------------------------- frames
 

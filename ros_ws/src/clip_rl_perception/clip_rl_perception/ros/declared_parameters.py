@@ -41,7 +41,8 @@ def declare_all(node: Node, kind: type[Settings], *, whole_numbers: bool = False
     Args:
         node: gets the parameters.
         kind: a dataclass of settings.
-        whole_numbers: let them serve for floats, and any number for a text that begins as one (``shaft_mm:=8.4``).
+        whole_numbers: let them serve for floats, any number for a text that begins as one (``shaft_mm:=8.4``), and true
+            and false for the choices yes and no (``rectified:=yes``).
 
     Raises:
         ParameterError: a given value is not possible; one line names the parameter.
@@ -89,6 +90,8 @@ def undeclared_overrides(node: Node) -> list[str]:
 def _value(node: Node, field: dataclasses.Field[Any]) -> Any:
     """Only where a parameter's type may change does rclpy hold a number of another type than the field's."""
     value = node.get_parameter(field.name).value
+    if type(value) is bool and "yes" in (field.metadata["choices"] or ()):  # YAML reads yes and no as true and false
+        return "yes" if value else "no"
     if type(field.default) is str and type(value) in (int, float):
         return str(value)
     return float(value) if type(field.default) is float and type(value) is int else value

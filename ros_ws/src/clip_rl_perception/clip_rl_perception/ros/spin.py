@@ -25,6 +25,7 @@ from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from clip_rl_perception.errors import one_line
 from clip_rl_perception.ros.service_manager import of_this_process, speak_for_this_process
 from clip_rl_perception.ros.shutdown import ShutdownSignals
 from clip_rl_perception.threads.memory import keep_freed_memory
@@ -140,11 +141,15 @@ def serve(
         refused: what `make` raises for what a user gave; one line says it.
 
     Returns:
-        2 where the node could not be made.
+        2 where the node could not be made, or ROS's part of the command line not be read.
     """
     speak_for_this_process()
     keep_freed_memory()
-    init(arguments)
+    try:
+        init(arguments)
+    except RuntimeError as error:  # rclpy's own errors: what follows --ros-args cannot be read
+        sys.stderr.write(f"{name}: {one_line(error)}\n")
+        return 2
     try:
         status = run(make(), threads=threads)
     except refused as error:

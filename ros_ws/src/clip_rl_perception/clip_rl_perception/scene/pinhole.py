@@ -8,11 +8,26 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from clip_rl_perception.arrays import DoubleArray
+
+
+def roi_of(info: Any) -> tuple[int, int, int, int]:
+    """x, y, width, height of a sensor_msgs/CameraInfo's region of interest, px of its full size; zeros: all of it."""
+    roi = info.roi
+    return int(roi.x_offset), int(roi.y_offset), int(roi.width), int(roi.height)
+
+
+def shown_part(size: tuple[int, int], roi: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    """x, y, width, height of what images show of a calibrated (width, height): its region of interest, else all.
+
+    Binning needs nothing more: images are smaller by it than what they show.
+    """
+    return roi if roi[2] > 0 and roi[3] > 0 else (0, 0, *size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +50,12 @@ class Pinhole:
 
     @classmethod
     def calibrated(
-        cls, p: Sequence[float], k: Sequence[float], calibrated_size: tuple[int, int], size: tuple[int, int]
+        cls,
+        p: Sequence[float],
+        k: Sequence[float],
+        calibrated_size: tuple[int, int],
+        size: tuple[int, int],
+        roi: tuple[int, int, int, int] = (0, 0, 0, 0),
     ) -> Pinhole | None:
         """The projection of a sensor_msgs/CameraInfo, for an image that may have been scaled since.
 
@@ -44,9 +64,10 @@ class Pinhole:
             k: its 3x3 camera matrix, row by row; used otherwise.
             calibrated_size: its (width, height); zeros: the image's own.
             size: (width, height) of the image.
+            roi: the part of the calibrated size that the image shows, as of `roi_of`.
 
         Returns:
-            None when the camera is not calibrated (REP-104: K is zero).
+            None when the camera is not calibrated (REP-104: K is zero), or by numbers that are none.
         """
         if p[0] > 0 and p[5] > 0:
             values = (p[0], p[5], p[2], p[6], p[3], p[7])
@@ -55,10 +76,13 @@ class Pinhole:
         else:
             return None
         fx, fy, cx, cy, tx, ty = (float(value) for value in values)
-        across = size[0] / calibrated_size[0] if calibrated_size[0] > 0 else 1.0
-        down = size[1] / calibrated_size[1] if calibrated_size[1] > 0 else 1.0
+        if not all(map(math.isfinite, (fx, fy, cx, cy, tx, ty))):
+            return None
+        x, y, shown_width, shown_height = shown_part(calibrated_size, roi)
+        across = size[0] / shown_width if shown_width > 0 else 1.0
+        down = size[1] / shown_height if shown_height > 0 else 1.0
         # Pixel centres are whole numbers: a border at -0.5 stays one when the image is scaled.
-        centre = ((cx + 0.5) * across - 0.5, (cy + 0.5) * down - 0.5)
+        centre = ((cx - x + 0.5) * across - 0.5, (cy - y + 0.5) * down - 0.5)
         return cls(fx * across, fy * down, *centre, tx * across, ty * down)
 
     def points(self, pixels: npt.ArrayLike, depth: float) -> DoubleArray:

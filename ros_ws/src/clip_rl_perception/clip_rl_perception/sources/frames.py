@@ -89,6 +89,8 @@ class SourceInfo:
     """What `Frame.labels` means; None where there is no ground truth."""
     topic: str = ""
     """Image topic read from a bag."""
+    names: tuple[str, ...] = ()
+    """Of a folder's images, by `Frame.index`."""
 
 
 def one_eye(frame: Frame, layout: str, eye: str) -> Frame:

@@ -60,7 +60,6 @@ class FolderSource:
                 + (f"; there are images in folders below it, name one: {', '.join(below[:4])}" if below else "")
             )
         self._files = files
-        self._base = base
         size, fault = None, ""
         for file in files:
             try:
@@ -74,7 +73,8 @@ class FolderSource:
         if twins := told_twins(files):
             self.problems.append(f"{root}: {twins}; each is taken for a frame of its own")
         self._opening_problems = tuple(self.problems)
-        self._info = SourceInfo("folder", root, len(files), rate_hz or DEFAULT_RATE, (size[0], size[1]))
+        names = tuple(file.relative_to(base).as_posix() for file in files)
+        self._info = SourceInfo("folder", root, len(files), rate_hz or DEFAULT_RATE, (size[0], size[1]), names=names)
 
     @property
     def info(self) -> SourceInfo:
@@ -92,8 +92,7 @@ class FolderSource:
                 self.left_out.append(LeftOut(index, stamp, f"{file.name} {error}"))
                 continue
             decode_ms = (time.perf_counter() - begun) * 1e3
-            name = file.relative_to(self._base).as_posix()
-            yield Frame(rgb, stamp, name, encoded=encoded, index=index, decode_ms=decode_ms)
+            yield Frame(rgb, stamp, self._info.names[index], encoded=encoded, index=index, decode_ms=decode_ms)
 
     def sha256(self) -> str:
         """Hash over the files' names and bytes, in order."""

@@ -21,6 +21,9 @@ NO_BASELINE_M = 1e-5
 BASELINES_M = (0.5e-3, 0.1)
 """Distances between the eyes of endoscopes and small stereo cameras."""
 
+SAME = 0.01
+"""How much what both eyes' P share may differ, as a part of it."""
+
 
 @dataclasses.dataclass(frozen=True)
 class StereoGeometry:
@@ -83,11 +86,8 @@ def stereo_geometry(
         eye_geometry("right", right, right_size, rectified=rectified),
     )
     baseline = eyes[1].offset - eyes[0].offset
-    if abs(baseline) < NO_BASELINE_M and not baseline_m:
-        raise GeometryError(
-            "the baseline is 0: P of the right camera_info has no Tx; expected -fx times the eyes' distance in metres; "
-            "calibrate as a pair, or set baseline_mm"
-        )
+    if abs(baseline) < NO_BASELINE_M:
+        _check_alone(eyes, (left, right), given=bool(baseline_m))
     if baseline < -NO_BASELINE_M:
         raise GeometryError(
             "left and right camera_info are swapped: by their P the right eye stands left of the left one; "
@@ -99,7 +99,31 @@ def stereo_geometry(
             f"the baseline is {baseline:.3g} m{millimetres}; expected {BASELINES_M[0]:g} to {BASELINES_M[1]:g} m; "
             "calibrate with squares in metres, or set baseline_mm"
         )
+    if rectified and (left.width, left.height) == (right.width, right.height):
+        _check_same_view(left, right)
     return StereoGeometry(*eyes, baseline_m or baseline)
+
+
+def _check_alone(eyes: tuple[EyeGeometry, EyeGeometry], infos: tuple[CameraInfo, CameraInfo], *, given: bool) -> None:
+    """Without Tx a given distance is enough only where both eyes surely look the same way: rectified images do."""
+    alone = any(eye.lens is not None for eye in eyes) and all(np.allclose(info.r, np.eye(3).ravel()) for info in infos)
+    if given and not alone:
+        return
+    way = "" if alone else ", or set baseline_mm"
+    raise GeometryError(
+        "the baseline is 0: P of the right camera_info has no Tx; expected -fx times the eyes' distance in metres; "
+        f"calibrate as a pair{way}" + (": each eye was calibrated alone (R is the identity)" if alone else "")
+    )
+
+
+def _check_same_view(left: CameraInfo, right: CameraInfo) -> None:
+    """Raise `GeometryError` where P of rectified images of one size are not those of one pair."""
+    for name, at, scale in (("fx", 0, left.p[0]), ("fy", 5, left.p[5]), ("cy", 6, left.height or left.p[5])):
+        if abs(left.p[at] - right.p[at]) > SAME * scale:
+            raise GeometryError(
+                f"P of left and right camera_info have {name} {left.p[at]:.1f} and {right.p[at]:.1f}; expected the "
+                "same of both eyes of a rectified pair: they are of two calibrations; calibrate as a pair"
+            )
 
 
 def lone_geometry(left: CameraInfo, size: tuple[int, int], *, rectified: bool) -> StereoGeometry:
