@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -76,3 +77,11 @@ def apply_overrides(data: Any, overrides: Sequence[str]) -> Any:
                 raise ConfigError(f"--set {override}: '{parent}' is not a section")
         target[last] = value
     return result
+
+
+def check_number(name: str, value: float, *, least: float, most: float = math.inf, below: float = math.inf) -> None:
+    """Raise `ValueError` with `name` unless `value` is from `least` to `most`, and below `below`."""
+    if not (least <= value <= most and value < below):
+        end = f"below {below:g}" if below < math.inf else f"{most:g}" if most < math.inf else ""
+        expected = f"from {least:g} to {end}" if end else f"at least {least:g}"
+        raise ValueError(f"{name} is {value:g}; expected {expected}")

@@ -220,6 +220,26 @@ def test_a_mistake_in_the_settings_does_not_keep_the_folder(network: Path, video
     assert not (tmp_path / "out").exists()
 
 
+def test_inputs_that_cannot_be_read_do_not_keep_the_folder(network: Path, video: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    with pytest.raises(AdaptError, match="none of what was given can be read"):
+        run(network, tmp_path / "out", tmp_path / "broken.mp4")
+    with pytest.raises(ConfigError, match="precision: expected one of"):  # gets as far as its settings
+        mistaken = copy.deepcopy(SETTINGS["train"]) | {"precision": 32}
+        run(network, tmp_path / "out", video, train=mistaken)
+    with pytest.raises(AdaptError, match="none of what was given can be read"):
+        run(network, tmp_path / "out", tmp_path / "broken.mp4", patience=5)
+
+
+def test_a_folder_of_something_else_is_refused(network: Path, video: Path, tmp_path: Path) -> None:
+    out = tmp_path / "training"
+    out.mkdir()
+    (out / "model.safetensors").write_bytes(b"my own")
+    with pytest.raises(AdaptError, match="holds other files"):
+        run(network, out, video)
+    assert [path.name for path in out.iterdir() if path.name != ".lock"] == ["model.safetensors"]
+
+
 def test_the_command_refuses_a_path_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["adapt", str(tmp_path / "none.mp4"), "--out", str(tmp_path / "out")]) == 2
     assert "none.mp4: no such file or folder" in capsys.readouterr().err

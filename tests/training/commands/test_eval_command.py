@@ -111,6 +111,29 @@ def test_without_json_the_report_is_printed(checkpoint: Path, root: Path, capsys
     assert report["temporal_consistency"] is not None
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--sequences", "b,c,d"), "--sequences: c, d is none of the sequences there: a, b"),
+        (("--json", "."), "--json . is a folder; name another one"),
+        (("--out", "report.json"), "--out report.json is a file; name another one"),
+    ],
+)
+def test_what_would_be_lost_at_the_end_is_told_before(
+    checkpoint: Path,
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    said: str,
+) -> None:
+    (tmp_path / "report.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ClipRlError) as caught:
+        run(*base(checkpoint, root), *words)
+    assert str(caught.value) == said
+
+
 def test_ghosts_are_told_by_speed_and_after_cuts(
     checkpoint: Path, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

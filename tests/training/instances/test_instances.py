@@ -298,6 +298,18 @@ def test_a_checkpoint_is_taught_scored_and_described(tmp_path: Path, capsys: pyt
     card = (out / "MODEL_CARD.md").read_text()
     assert card.startswith(f"# Model {made.model_id}: ") and "\n| true masks | 2 | " in card
     assert len((out / "metrics.csv").read_text().splitlines()) == 2
+    arguments[1] = save_random_checkpoint(tmp_path / "another", seed=1)
+    with pytest.raises(
+        TrainError, match="holds a run with other checkpoint, which its state and card would go on with"
+    ):
+        command.run(options.parse(command, [str(argument) for argument in arguments]))
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "MODEL_CARD.md").write_text("of a training")
+    arguments[3] = run
+    with pytest.raises(ClipRlError, match="holds another run, whose card would be lost"):
+        command.run(options.parse(command, [str(argument) for argument in arguments]))
+    assert (run / "MODEL_CARD.md").read_text() == "of a training"
 
 
 def test_a_head_goes_on_beside_another_network(tmp_path: Path) -> None:

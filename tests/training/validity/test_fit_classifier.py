@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from clip_rl_perception import options
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.model.calibration import Calibration
+from clip_rl_perception.model.checkpoint_files import sha256
 from clip_rl_perception.model.frame_classifier import KINDS, OUT_OF_BODY, OUT_OF_DISTRIBUTION, SURGERY
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.model.segmenter_config import SegmenterConfig
@@ -20,6 +23,7 @@ from clip_rl_training.commands import fit_validity
 from clip_rl_training.validity.examples import Example, drawn_example
 from clip_rl_training.validity.fit_classifier import Described, FitConfig, describe, fit_classifier, probabilities
 from clip_rl_training.validity.measure_classifier import judge, part
+from random_checkpoint import save_random_checkpoint
 
 GOOD = FrameAppearance(brightness=110, contrast=50, glare=0.01, saturation=0.4, tissue=1.0, cold=0.0, detail=20)
 DIM = 6
@@ -103,3 +107,21 @@ def test_shares_are_of_all_looks() -> None:
     assert row["pictures"] == 40 and row["refused"] > 0.95 and row["kind_right"] > 0.95
     assert row["ok"] + row["degraded"] + row["out_of_body"] + row["out_of_distribution"] == pytest.approx(1)
     assert judged.validity[rooms[0]] == (Validity.OUT_OF_BODY,) * 4
+
+
+def test_frames_that_cannot_be_read_are_told_and_other_weights_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    cv2.imwrite(str(frames / "a.png"), np.full((96, 128, 3), 90, np.uint8))
+    (frames / "b.png").write_bytes(b"no picture")
+    source, other = save_random_checkpoint(tmp_path / "model"), save_random_checkpoint(tmp_path / "other", seed=1)
+    words = ["fit", "--checkpoint", str(source), "--scenes", "2", "--drawn", "1", "--surgery", str(frames)]
+    kept = sha256(other)
+    with pytest.raises(ClipRlError, match="holds other weights than"):
+        fit_validity.run(options.parse(fit_validity, [*words, "--out", str(other)]))
+    assert sha256(other) == kept
+    assert fit_validity.run(options.parse(fit_validity, [*words, "--out", str(tmp_path / "fitted")])) == 0
+    assert "b.png" in capsys.readouterr().err
+    assert sha256(tmp_path / "fitted.safetensors") == sha256(source)

@@ -25,6 +25,7 @@ import yaml
 from clip_rl_perception.atomic_write import write_json, write_text
 from clip_rl_perception.engine.torch_engine import TorchEngine
 from clip_rl_perception.errors import one_line
+from clip_rl_perception.folder_files import entries
 from clip_rl_perception.labels import LabelSpace, load_label_space
 from clip_rl_perception.model.checkpoint import Checkpoint, load_checkpoint
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
@@ -93,6 +94,8 @@ def adapt(task: Task, say: Callable[[str], None]) -> int:
 
 def _same_task(task: Task) -> None:
     path = task.out / "adaptation.json"
+    if not path.is_file() and (others := [entry.name for entry in entries(task.out) if entry.is_file()]):
+        raise AdaptError(f"{task.out} holds other files ({', '.join(others[:3])}); choose another --out")
     if not path.is_file():
         write_json(path, task.said)
         return
@@ -102,6 +105,9 @@ def _same_task(task: Task) -> None:
         raise AdaptError(
             f"{path} is damaged ({one_line(error)}); choose another --out, or delete {task.out}"
         ) from error
+    if held != task.said and not any((task.out / "frames").glob("**/video.json")):
+        write_json(path, task.said)  # nothing could be read then: nothing is lost
+        return
     if held != task.said:
         other = ", ".join(name for name in task.said if held.get(name) != task.said[name])
         raise AdaptError(f"{task.out} holds an adaptation with other {other}; choose another --out, or delete it")

@@ -31,6 +31,7 @@ from clip_rl_perception.stream_options import ModelOptions
 
 from clip_rl_training.corruptions import CORRUPTIONS
 from clip_rl_training.datasets import ALL, DATASETS, SegmentationDataset, open_dataset
+from clip_rl_training.datasets.dataset import DatasetError
 from clip_rl_training.datasets.dataset_tags import DatasetTagTruth
 from clip_rl_training.datasets.guessed_label_map import label_map_of
 from clip_rl_training.datasets.palette_note import palette_note
@@ -155,7 +156,7 @@ def run(options: Options) -> int:
     dataset = open_dataset(data.dataset, data.root, label_map=label_map).split(data.split)
     if data.sequences:
         names = [name.strip() for given in data.sequences for name in given.split(",")]
-        dataset = dataset.only(names, "--sequences")
+        dataset = _chosen(dataset, names)
     # A video's tracks are named one after the other; of a still every instrument is named at once.
     model = dataclasses.replace(options.model, every_type=not data.video)
     with load_predictor(model, rate_hz=data.rate) as predictor:
@@ -185,9 +186,17 @@ def run(options: Options) -> int:
     if options.output.json is None:
         print(json.dumps(report, indent=2, allow_nan=False))
     else:
+        print(summary(report), flush=True)  # first: a full disk then costs the file alone
         write_json(options.output.json, report)
-        print(summary(report))
     return 0
+
+
+def _chosen(dataset: SegmentationDataset, names: list[str]) -> SegmentationDataset:
+    """The named sequences; raises `DatasetError` for a name that none has."""
+    if unknown := sorted({*names} - {*dataset.sequences}):
+        there = ", ".join(dataset.sequences)
+        raise DatasetError(f"--sequences: {', '.join(unknown)} is none of the sequences there: {there}")
+    return dataset.only(names, "--sequences")
 
 
 def _renamed(
@@ -258,6 +267,12 @@ def summary(report: dict[str, Any]) -> str:
 def _check(options: Options) -> None:
     if not options.data.rate > 0:
         raise ClipRlError(f"--rate is {options.data.rate}; expected more than 0, in frames per second")
+    for name, path, right in (
+        ("--json", options.output.json, Path.is_file),
+        ("--out", options.output.out, Path.is_dir),
+    ):
+        if path is not None and path.exists() and not right(path):
+            raise ClipRlError(f"{name} {path} is a {'folder' if path.is_dir() else 'file'}; name another one")
     if options.data.ghosts and not options.data.video:
         raise ClipRlError("--ghosts needs --video: it is what a stream's memory leaves behind")
     if options.robust.baseline and not options.robust.corruptions:

@@ -11,17 +11,16 @@ fitted on synthetic scenes, drawn pictures and those that installed packages shi
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-from clip_rl_perception.atomic_write import write_json
+from clip_rl_perception.atomic_write import write_bytes, write_json
 from clip_rl_perception.cli_types import CheckpointName, Count, NaturalNumber
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.model.checkpoint import load_checkpoint, resolve_checkpoint
-from clip_rl_perception.model.checkpoint_files import read_description
+from clip_rl_perception.model.checkpoint_files import read_description, sha256
 from clip_rl_perception.options import Option
 from clip_rl_perception.progress import Progress
 from clip_rl_perception.sources.media_source import open_source
@@ -58,6 +57,8 @@ class Fit:
         stem = self.out.with_name(self.out.name.removesuffix(".safetensors").removesuffix(".json"))
         weights = stem.with_name(stem.name + ".safetensors")
         checkpoint = load_checkpoint(source)
+        if weights.is_file() and sha256(weights) != sha256(source):
+            raise ClipRlError(f"{weights} holds other weights than {self.checkpoint}; choose another --out")
         if self.scenes < 1 and not self.surgery:
             raise ClipRlError("--scenes 0 leaves no picture of surgery; expected at least 1, or --surgery PATH")
         config = FitConfig(scenes=self.scenes, drawn=self.drawn, surgery_share=self.surgery_share, seed=self.seed)
@@ -69,8 +70,7 @@ class Fit:
         description["calibration"]["classifier"] = fitted.to_dict()
         description["provenance"]["classifier"] = note
         if weights.resolve() != source.resolve():
-            stem.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, weights)
+            write_bytes(weights, source.read_bytes())
         write_json(weights.with_suffix(".json"), description)
         load_checkpoint(weights)
         print(f"wrote {weights.with_suffix('.json')}: a classifier of {note['pictures']} pictures; model id unchanged")
@@ -125,8 +125,11 @@ def run(options: Fit | Measure) -> int:
 
 def _frames(paths: tuple[Path, ...], label: int) -> Iterator[Example]:
     for path in paths:
-        for index, frame in enumerate(open_source(path)):
+        source = open_source(path)
+        for index, frame in enumerate(source):
             yield Example(frame.rgb, label, f"{path.name}: {index}")
+        for line in source.problems:
+            _say(f"note: {line}")
 
 
 def _say(line: str) -> None:

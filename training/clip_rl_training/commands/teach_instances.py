@@ -65,6 +65,9 @@ class Options:
         if min(self.scenes, self.steps, self.batch, self.width, self.workers) < 1 or self.seed < 0:
             raise ClipRlError("--scenes, --steps, --batch, --width and --workers must be at least 1, --seed at least 0")
         cv2.setNumThreads(1)
+        begun = (self.out / "instances.pt").is_file() or (self.out / "scenes").is_dir()
+        if not begun and (self.out / "MODEL_CARD.md").is_file():
+            raise ClipRlError(f"{self.out} holds another run, whose card would be lost; choose another --out")
         checkpoint = load_checkpoint(self.checkpoint)
         donor = None if self.head_of is None else load_checkpoint(self.head_of).segmenter
         segmenter = with_head(checkpoint.segmenter, InstanceHeadConfig(self.width), seed=self.seed, donor=donor)
@@ -94,8 +97,9 @@ class Options:
             return score_instances(network, held_out, classes)
 
         trainer = InstanceTrainer(
-            segmenter, scenes, config, self.out, device=self.device, say=_say, score=score if held_out else None
-        )
+            segmenter, scenes, config, self.out, device=self.device, say=_say, score=score if held_out else None,
+            task={"checkpoint": checkpoint.model_id, "seed": self.seed, "scenes": self.scenes, "batch": self.batch},
+        )  # fmt: skip
         if (self.out / "instances.pt").is_file():
             trainer.resume()
         with interrupts_flagged(trainer):

@@ -16,6 +16,12 @@ from clip_rl_perception.arrays import ByteArray, FloatArray
 from clip_rl_perception.labels import UNLABELLED
 from clip_rl_perception.scene.letterbox import PAD_RGB
 
+from clip_rl_training.typed_config import check_number
+
+_SPREADS = ("rotation", "stretch", "gain", "gamma", "colour", "saturation")
+_PROBABILITIES = (
+    "flip", "upside_down", "whole_frame", "mix", "grayscale", "shading", "blur", "resample", "noise", "jpeg", "blocks",
+)  # fmt: skip
 _OUTSIDE = 254
 """Marks padding on the way; never a class (`MAX_CLASSES` leaves it spare)."""
 
@@ -62,6 +68,17 @@ class AugmentConfig:
     """Probability of JPEG compression."""
     blocks: float = 0.15
     """Probability of flat patches over the image; their labels are ignored."""
+
+    def __post_init__(self) -> None:
+        low, high = self.scale or (1.0, 1.0)
+        if not 0 < low <= high:
+            raise ValueError(
+                f"augment.scale is {low:g} to {high:g}; expected two numbers above 0, the smaller one first"
+            )
+        for name in _SPREADS:
+            check_number(f"augment.{name}", getattr(self, name), least=0.0)
+        for name in _PROBABILITIES:
+            check_number(f"augment.{name}", getattr(self, name), least=0.0, most=1.0)
 
 
 def augment(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from clip_rl_training.synthetic.scene_config import SceneConfig
+from clip_rl_training.typed_config import check_number
 
 OWN_CLASSES = "dataset"
 """In `DataConfig.label_spaces`: the classes of the data set itself."""
@@ -85,6 +86,9 @@ class DataConfig:
     """First index of the training scenes; validation and test scenes have their own ranges of indices."""
 
     def __post_init__(self) -> None:
+        for name in ("cache_mb", "stills", "workers", "close_up_batch", "close_up_stills", "seed_offset"):
+            check_number(f"data.{name}", getattr(self, name), least=0)
+        check_number("data.close_ups", self.close_ups, least=0.0, most=1.0)
         if any(weight < 0 for weight in self.label_spaces.values()) or not any(self.label_spaces.values()):
             raise ValueError("label_spaces must name at least one label space with a frequency above 0, none below 0")
         if OWN_CLASSES in self.label_spaces and self.source != "dataset":

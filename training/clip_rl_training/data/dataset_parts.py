@@ -122,11 +122,7 @@ def told(parts: Parts) -> list[str]:
 def tested_on(config: DatasetConfig, parts: Parts) -> str:
     """What the scores of a model card come from, in words."""
     part = config.test or config.validation
-    how = (
-        ""
-        if config.test is not None
-        else ", also used to choose the best step, to calibrate and to choose the margin of the keep action"
-    )
+    how = "" if config.test is not None else ", also used to choose the best step and to calibrate"
     if part is not None:
         sequences = f", sequences {', '.join(part.sequences)}" if part.sequences else ""
         return f"frames of {config.name}, split {part.split}{sequences} (never trained on{how})"

@@ -74,7 +74,12 @@ def _asked(values: set[int], colors: set[tuple[int, ...]]) -> str:
     if values and values <= {0} and not colors:
         return "every mask that was looked at is 0 everywhere: no instrument is labelled; are these the masks?"
     if values == {0, 1, 255}:
-        return "masks hold 0, 1 and 255: --label-map binary takes 1 as instrument and leaves out 255"
+        return (
+            "masks hold 0, 1 and 255: where 255 is what is not to count, --label-map binary takes 1 as instrument and "
+            "leaves it out; where some masks hold 0 and 1 and others 0 and 255, write one of the two into all"
+        )
+    if values and max(values) > 255:
+        return f"masks hold values up to {max(values)}, of 16 bits; save them with 8 bits, one value for each class"
     named = [str(value) for value in sorted(values)] if not colors else [_spoken(color) for color in sorted(colors)]
     if len(named) > _MOST_CLASSES:
         what = "colours" if colors else "values"

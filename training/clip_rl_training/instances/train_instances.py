@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,6 +26,7 @@ from clip_rl_training.instances.instance_targets import InstanceTargets
 from clip_rl_training.instances.instance_validation import Scores, score_line
 from clip_rl_training.loop.metrics_file import MetricsFile
 from clip_rl_training.loop.run_state import TrainError, read_state, write_state
+from clip_rl_training.loop.run_task import check_task
 from clip_rl_training.loop.weight_average import WeightAverage
 
 
@@ -89,6 +90,7 @@ class InstanceTrainer:
         device: str = "cpu",
         say: Callable[[str], None] = print,
         score: Callable[[ClipRlSegmenter], Scores] | None = None,
+        task: Mapping[str, Any] | None = None,
     ) -> None:
         """Begin a run.
 
@@ -100,6 +102,7 @@ class InstanceTrainer:
             device: that trains.
             say: told a line now and then.
             score: scores the network with the averaged head; None: it is not scored on the way.
+            task: plain values that a run has to begin with, by name, to go on with another one's state.
 
         Raises:
             TrainError: the network has no such head.
@@ -116,11 +119,13 @@ class InstanceTrainer:
         self._optimizer = torch.optim.AdamW(
             self._head.parameters(), config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
         )
+        self._task = dict(task or {})
         self._path, self._metrics_path = folder / "instances.pt", folder / "metrics.csv"
 
     def resume(self) -> None:
         """Go on where the last state was written. Raises `TrainError`: there is none that fits."""
         state = read_state(self._path)
+        check_task(state, self._task, steps=self._config.steps, folder=self._path.parent)
         try:
             self._head.load_state_dict(state["head"])
             self._average.load_state_dict(state["average"])
@@ -202,6 +207,7 @@ class InstanceTrainer:
             "head": self._head.state_dict(),
             "average": self._average.state_dict(),
             "optimizer": self._optimizer.state_dict(),
+            "task": self._task,
         }
         write_state(self._path, state)
 

@@ -38,8 +38,10 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
     except (OSError, RuntimeError) as error:
         # torch's zip writer reports a full disk as RuntimeError.
         aside.unlink(missing_ok=True)
-        kept = f"the state of step {_step_of(path)} is kept" if path.is_file() else "no earlier state exists"
-        raise TrainError(f"cannot write {path}: {one_line(error, 200)}; {kept}; free space and --resume") from error
+        kept = "no earlier state exists; free space, and begin again"
+        if path.is_file():
+            kept = f"the state of step {_step_of(path)} is kept; free space and --resume"
+        raise TrainError(f"cannot write {path}: {one_line(error, 200)}; {kept}") from error
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -53,9 +55,9 @@ def read_state(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise TrainError(f"{path} is damaged ({one_line(error, 120)}); start without --resume") from error
+        raise TrainError(f"{path} is damaged ({one_line(error, 120)}); remove it, or begin another run") from error
     if not isinstance(state, dict) or "step" not in state:
-        raise TrainError(f"{path} is not a training state; start without --resume")
+        raise TrainError(f"{path} is not a training state; remove it, or begin another run")
     return state
 
 

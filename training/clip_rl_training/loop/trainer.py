@@ -30,6 +30,7 @@ from clip_rl_training.loop.retuning import retune_
 from clip_rl_training.loop.run_lock import lock_run
 from clip_rl_training.loop.run_log import RunLog, spoken
 from clip_rl_training.loop.run_state import DivergedError, TrainError, read_state, write_state
+from clip_rl_training.loop.run_task import check_task, task_of
 from clip_rl_training.loop.start_from import REFINER, load_close_ups, load_start
 from clip_rl_training.loop.training_config import TrainConfig
 from clip_rl_training.loop.training_module import LossModule, TrainingModule
@@ -179,6 +180,7 @@ class Trainer:
             "generator": self.generator.get_state(),
             "pixels": self.pixels,
             "started_from": self.started_from,
+            "task": task_of(self.module.spaces, self.stills, self.config.seed),
         }
         if self.fabric.is_global_zero:
             state |= {"average_updates": int(self.average.n_averaged) - 1, "best": self.best.state()}
@@ -239,6 +241,8 @@ class Trainer:
                 f"{self.state_path} is of an earlier version, whose networks had a refiner: such a run cannot go on; "
                 f"begin a new one with its weights: --set start_from={self.state_path} --set name=NAME"
             )
+        task = task_of(self.module.spaces, self.stills, self.config.seed)
+        check_task(state, task, steps=self.config.steps, folder=self.folder)
         try:
             # A finished run keeps its averaged weights alone, one without average none.
             self.module.load_state_dict(state.get("module") or state["average"])

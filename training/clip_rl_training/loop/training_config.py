@@ -18,7 +18,7 @@ from clip_rl_training.data.augment import AugmentConfig
 from clip_rl_training.data.data_config import DataConfig
 from clip_rl_training.losses.loss_config import LossConfig
 from clip_rl_training.shipped_configs import find_config
-from clip_rl_training.typed_config import apply_overrides, load_layers
+from clip_rl_training.typed_config import apply_overrides, check_number, load_layers
 
 LoggerName = Literal["tensorboard", "wandb", "mlflow"]
 
@@ -47,6 +47,13 @@ class OptimizerConfig:
     """Largest norm of the gradient of the network; 0 clips nothing."""
     average: float = 0.998
     """Decay of the exponential moving average of the weights that is validated and shipped; 0 keeps no average."""
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "encoder_factor", "text_factor", "weight_decay", "clip"):
+            check_number(f"optimizer.{name}", getattr(self, name), least=0.0)
+        check_number("optimizer.average", self.average, least=0.0, below=1.0)
+        for beta in self.betas:
+            check_number("optimizer.betas", beta, least=0.0, below=1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,9 +139,12 @@ class TrainConfig:
     def __post_init__(self) -> None:
         # With weights to begin with, none may be learned: what was averaged or added up is calibrated and written.
         steps = 0 if self.start_from else 1
-        for name, least in (("steps", steps), ("batch", 1), ("save_every", 1), ("log_every", 1), ("devices", 1)):
+        numbers = {"steps": steps, "batch": 1, "save_every": 1, "log_every": 1, "devices": 1, "threads": 0, "seed": 0}
+        for name, least in numbers.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        if not self.name.strip(". ") or {*self.name} & {*"/\\"}:
+            raise ValueError(f"name is '{self.name}'; expected the name of a folder below `out`, without / or \\")
         self._check_close_ups()
         if self.close_ups_of is not None and self.start_from is None:
             raise ValueError("close_ups_of goes with start_from: it gives weights the branch that they lack")

@@ -29,7 +29,8 @@ from typing import Any
 import cv2
 import numpy as np
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.atomic_write import write_bytes
+from clip_rl_perception.atomic_write import write_bytes, write_text
+from clip_rl_perception.errors import one_line
 from clip_rl_perception.labels import UNLABELLED, load_label_space
 from clip_rl_perception.sources.camera_model import write_calibration
 from clip_rl_perception.sources.space_truth import FOLDER as SPACE
@@ -204,7 +205,12 @@ def _prepare(root: Path, config: SceneConfig, seed: int, stereo: StereoSet | Non
     described = json.loads(json.dumps({"seed": seed, "scene": dataclasses.asdict(config), **eyes}))
     note, drawn_by = root / "scenes.json", generator_version()
     if note.is_file():
-        held = json.loads(note.read_text(encoding="utf-8"))
+        try:
+            held = dict(json.loads(note.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise SynthError(
+                f"{note} is damaged ({one_line(error, 120)}); choose another folder or delete it"
+            ) from error
         drawn_by = held.pop("generator", None)
         if held != described:
             raise SynthError(
@@ -215,10 +221,10 @@ def _prepare(root: Path, config: SceneConfig, seed: int, stereo: StereoSet | Non
     root.mkdir(parents=True, exist_ok=True)
     space = load_label_space("endovis2018")
     entries = [{"name": entry.name, "color": list(entry.color), "classid": entry.id} for entry in space.classes]
-    (root / "labels.json").write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+    write_text(root / "labels.json", json.dumps(entries, indent=1) + "\n")
     if drawn_by is not None:
         described["generator"] = drawn_by
-    note.write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+    write_text(note, json.dumps(described, indent=1) + "\n")
     return drawn_by
 
 

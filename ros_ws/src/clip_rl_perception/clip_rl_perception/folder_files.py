@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".wmv", ".mts", ".m2ts")
 MASK_FOLDERS = ("masks", "labels")
 """Names of folders with ground truth."""
 
@@ -43,6 +44,13 @@ def image_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return [entry for entry in entries(folder) if is_image(entry)]
+
+
+def videos_in(folder: Path) -> list[Path]:
+    """Video files directly in `folder`, by their suffix, in natural order; empty where there is no such folder."""
+    if not folder.is_dir():
+        return []
+    return [entry for entry in entries(folder) if entry.suffix.lower() in VIDEO_SUFFIXES and entry.is_file()]
 
 
 def frames_in(folder: Path) -> list[Path]:

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,14 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{folder} holds other files ({shown}); name a new or an empty folder with --out")
     if there and not overwrite:
         raise OutputError(f"{folder} holds predictions already; name another folder, or add --overwrite")
+
+
+def check_inputs(folder: Path, paths: Sequence[Path]) -> None:
+    """Raise `OutputError` where what is read lies in the folder that is written: replacing it would remove that."""
+    out = folder.resolve()
+    for path in map(Path.resolve, paths):
+        if out in (path, *path.parents):
+            raise OutputError(f"{path} is read, and lies in {folder}, which is written; name another folder with --out")
 
 
 def _clear(folder: Path) -> None:

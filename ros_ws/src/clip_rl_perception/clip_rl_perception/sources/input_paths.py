@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from clip_rl_perception.folder_files import frames_in, image_folders, is_image
+from clip_rl_perception.folder_files import frames_in, image_folders, is_image, videos_in
 from clip_rl_perception.sources.bag_files import is_bag
 from clip_rl_perception.sources.frames import SourceError
 
@@ -32,14 +32,14 @@ def check_paths(paths: Sequence[Path]) -> None:
 def input_paths(paths: Sequence[Path]) -> tuple[list[InputPath], list[Path]]:
     """What is to be opened, and the images among `paths`, which are one sequence in the place of the first.
 
-    A folder without images, of which folders below it have some, stands for these.
+    A folder without images, of which folders below it have some, stands for these; one of videos stands for them.
     """
     given = list(dict.fromkeys(paths))
     images = [path for path in given if is_image(path)]
     opened = [path for path in given if path not in images[1:]]
     found: list[InputPath] = []
     for path, name in zip(opened, short_names(opened), strict=True):
-        below = [] if path.is_file() or is_bag(path) or frames_in(path) else image_folders(path)
+        below = [] if path.is_file() or is_bag(path) or frames_in(path) else image_folders(path) or videos_in(path)
         prefix = f"{name}/" if len(opened) > 1 else ""
         found += [InputPath(folder, f"{prefix}{folder.relative_to(path).as_posix()}") for folder in below]
         if not below:
