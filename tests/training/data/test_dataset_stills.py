@@ -95,7 +95,7 @@ def test_a_run_on_a_dataset_names_it_in_card_and_checkpoint(root: Path) -> None:
     assert checkpoint.provenance["trained_on"] == "dataset endovis2018, split all, sequences seq_1, seq_3"
     card = (trainer.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert (
-        "sequences seq_2 (never trained on, also used to choose the best step, to calibrate" in card
+        "sequences seq_2 (never trained on, also used to choose the best step and to calibrate)" in card
         and "synthetic" not in card
     )
     assert str(root) not in card + (trainer.folder / "model.json").read_text(encoding="utf-8")

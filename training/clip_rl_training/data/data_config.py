@@ -86,7 +86,7 @@ class DataConfig:
     """First index of the training scenes; validation and test scenes have their own ranges of indices."""
 
     def __post_init__(self) -> None:
-        for name in ("cache_mb", "stills", "workers", "close_up_batch", "close_up_stills", "seed_offset"):
+        for name in ("cache_mb", "stills", "workers", "close_up_stills", "seed_offset"):
             check_number(f"data.{name}", getattr(self, name), least=0)
         check_number("data.close_ups", self.close_ups, least=0.0, most=1.0)
         if any(weight < 0 for weight in self.label_spaces.values()) or not any(self.label_spaces.values()):
