@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from clip_rl_perception.cli_types import PositiveNumber
-from clip_rl_perception.errors import ClipRlError, one_line
 from clip_rl_perception.labels import LabelSpace, load_label_space
 from clip_rl_perception.messages.transports import base_topic
 from clip_rl_perception.options import Option, Positional
@@ -179,32 +178,6 @@ def open_inputs(options: InputOptions, space: LabelSpace) -> Inputs:
     counts = [stream.source.info.frames for stream in streams]
     known = None if None in counts else sum(count or 0 for count in counts)
     return Inputs(tuple(streams), mapping, tuple(problems), known)
-
-
-def open_readable(options: InputOptions, space: LabelSpace) -> Inputs:
-    """As `open_inputs`, each path on its own: what cannot be read costs the others nothing, and is told in `problems`.
-
-    Raises:
-        SourceError: none can be read; what is wrong with the first.
-    """
-    found, images = input_paths(options.paths)
-    if len(found) < 2:
-        return open_inputs(options, space)
-    readable, faults = list[Path](), list[str]()
-    for path, _ in found:
-        paths = tuple(images) if path in images else (path,)
-        try:
-            open_inputs(dataclasses.replace(options, paths=paths), space)
-        except ClipRlError as error:
-            faults.append(f"{one_line(error)}; left out")
-        else:
-            readable += paths
-    if not readable:
-        raise SourceError(faults[0].removesuffix("; left out"))
-    if not faults:
-        return open_inputs(options, space)
-    opened = open_inputs(dataclasses.replace(options, paths=tuple(readable)), space)
-    return dataclasses.replace(opened, problems=(*faults, *opened.problems))
 
 
 def read(inputs: Inputs) -> Iterator[Item]:
