@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from clip_rl_perception.bags.bag_inputs import open_path
@@ -84,10 +85,21 @@ def test_bags_of_two_days(tmp_path: Path) -> None:
 def test_names_that_do_not_tell() -> None:
     assert places_by_name(["a", "b", "c"], ["x", "y", "z"]) == [0, 1, 2]
     assert places_by_name(["cam0_1", "cam0_2"], ["cam1_1", "cam1_2"]) == [0, 1]
-    with pytest.raises(SourceError, match="left eye has 2 frames, the right one 3, and nothing tells"):
+    with pytest.raises(SourceError, match="left eye has 2 frames, the right one 3, and their names do not tell"):
         places_by_name(["a", "b"], ["x", "y", "z"])
-    with pytest.raises(SourceError, match="nothing tells"):
+    with pytest.raises(SourceError, match="do not tell"):
         places_by_name(["cam0_1", "cam0_2"], ["cam1_1"])
+
+
+def test_videos_of_different_length_are_paired_by_place_and_told(tmp_path: Path) -> None:
+    for name, frames in (("l.avi", 3), ("r.avi", 4)):
+        writer = cv2.VideoWriter(str(tmp_path / name), cv2.VideoWriter.fourcc(*"MJPG"), 25, (32, 24))
+        for number in range(frames):
+            writer.write(picture(number, 0))
+        writer.release()
+    made = make_bag(open_path(tmp_path / "l.avi", right=tmp_path / "r.avi"), tmp_path / "bag", MakeOptions())
+    assert (made.frames, made.pairs) == (3, 3)
+    assert made.problems == ("left and right have 3 and 4 frames; they were paired by their place",)
 
 
 def test_both_eyes_of_one_bag_by_topic(tmp_path: Path) -> None:

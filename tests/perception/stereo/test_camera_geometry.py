@@ -66,6 +66,9 @@ def test_a_part_of_the_sensor_keeps_its_directions(rectified: bool) -> None:
     assert np.allclose(binned.directions((pixels - (100, 60) + 0.5) / 2 - 0.5), whole.directions(pixels), atol=1e-6)
     with pytest.raises(GeometryError, match=r"is of 400x320 \(its roi, from 100, 60\), the image is 640x512"):
         eye_geometry("left", info, (640, 512), rectified=rectified)
+    outside = dataclasses.replace(info, roi=(300, 60, 400, 320))
+    with pytest.raises(GeometryError, match="its roi, 400x320 from 300, 60, does not lie in its 640x512"):
+        eye_geometry("left", outside, (400, 320), rectified=rectified)
 
 
 @pytest.mark.parametrize(("k1", "k2", "focal"), [(-0.33, 0.12, 1200.0), (-0.4, 0.2, 700.0), (0.3, 0.1, 800.0)])

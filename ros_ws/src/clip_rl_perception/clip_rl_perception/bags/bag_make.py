@@ -162,6 +162,7 @@ def _write(
         others = None
         if entry.right is not None:
             others = RightFrames(entry.frames, entry.right, stack.enter_context(_ahead(entry.right)))
+            problems += filter(None, [others.note])
         offset: int | None = None
         of_bag, first, first_index = False, 0, 0
         for frame in frames:

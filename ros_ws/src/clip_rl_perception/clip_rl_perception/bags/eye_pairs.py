@@ -20,14 +20,17 @@ class RightFrames:
         """`frames` are those of `right`; raises `SourceError` where nothing tells which belong together."""
         self.by_stamp = left.info.kind == right.info.kind == "bag"
         """Eyes have stamps of their own, which may differ by less than half a period."""
+        self.note = ""
+        """What speaks against the pairs, one line; empty: nothing. Videos tell their number of frames only roughly."""
         self._frames, self._waiting = frames, collections.deque[Frame]()
         self._within = 0.5e9 / max(left.info.rate_hz, right.info.rate_hz)
         self._place: Callable[[int], int | None] = lambda index: index
         if left.info.names and right.info.names:
             places = places_by_name(left.info.names, right.info.names)
             self._place = dict(enumerate(places)).get
-        elif not self.by_stamp and None not in (left.info.frames, right.info.frames):
-            _check_counts(left.info.frames, right.info.frames)
+        elif not self.by_stamp and left.info.frames != right.info.frames:
+            counts = " and ".join(str(info.frames or "an unknown number of") for info in (left.info, right.info))
+            self.note = f"left and right have {counts} frames; they were paired by their place"
 
     def get(self, frame: Frame) -> Frame | None:
         """The right eye's of a left frame; None where there is none."""
@@ -79,7 +82,11 @@ def places_by_name(left: Sequence[str], right: Sequence[str]) -> list[int | None
         known = [place for place in places if place is not None]
         if known == sorted(known):
             return places
-    _check_counts(len(left), len(right))
+    if len(left) != len(right):
+        raise SourceError(
+            f"the left eye has {len(left)} frames, the right one {len(right)}, and their names do not tell which belong "
+            "together; expected as many of both, or files with the same names"
+        )
     return list(range(len(left)))
 
 
@@ -89,11 +96,3 @@ def _stem(name: str) -> str:
 
 def _numbers(name: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", PurePath(name).stem)))
-
-
-def _check_counts(left: int | None, right: int | None) -> None:
-    if left != right:
-        raise SourceError(
-            f"the left eye has {left} frames, the right one {right}, and nothing tells which belong together; expected "
-            "as many of both, or files with the same names"
-        )

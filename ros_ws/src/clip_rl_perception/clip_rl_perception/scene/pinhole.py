@@ -25,9 +25,11 @@ def roi_of(info: Any) -> tuple[int, int, int, int]:
 def shown_part(size: tuple[int, int], roi: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
     """x, y, width, height of what images show of a calibrated (width, height): its region of interest, else all.
 
-    Binning needs nothing more: images are smaller by it than what they show.
+    Binning needs nothing more: images are smaller by it than what they show. A region that is not whole in the
+    calibrated size is none.
     """
-    return roi if roi[2] > 0 and roi[3] > 0 else (0, 0, *size)
+    inside = all(begin + side <= whole or not whole for begin, side, whole in zip(roi[:2], roi[2:], size, strict=True))
+    return roi if roi[2] > 0 and roi[3] > 0 and inside else (0, 0, *size)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -143,6 +143,11 @@ def eye_geometry(side: str, info: CameraInfo, size: tuple[int, int], *, rectifie
         raise GeometryError(f"{name} is not calibrated (P is zero); expected a stereo calibration; see REP-104")
     x, y, width, height = shown_part((info.width or size[0], info.height or size[1]), info.roi)
     across, down = size[0] / width, size[1] / height
+    if info.roi[2] and (x, y, width, height) != info.roi:
+        raise GeometryError(
+            f"{name}: its roi, {info.roi[2]}x{info.roi[3]} from {info.roi[0]}, {info.roi[1]}, does not lie in its "
+            f"{width}x{height}; expected K, P and width, height of the whole sensor; see REP-104"
+        )
     cut = f" (its roi, from {x}, {y})" if info.roi[2] else ""
     if abs(across / down - 1) > ASPECT or (cut and across > 1):
         raise GeometryError(
