@@ -84,8 +84,8 @@ def places_by_name(left: Sequence[str], right: Sequence[str]) -> list[int | None
             return places
     if len(left) != len(right):
         raise SourceError(
-            f"the left eye has {len(left)} frames, the right one {len(right)}, and their names do not tell which belong "
-            "together; expected as many of both, or files with the same names"
+            f"the left eye has {len(left)} frames, the right one {len(right)}, and their names do not tell which "
+            "belong together; expected as many of both, or files with the same names"
         )
     return list(range(len(left)))
 
