@@ -156,7 +156,7 @@ def _write(
         raise SourceError("--camera is the left eye's calibration alone; a pair needs --right-camera as well")
     left = _Eye(bag, options, "left" if stereo else "", 0, cameras)
     right = _Eye(bag, options, "right", 1, cameras) if stereo else None
-    total, counts, problems = _total(entry.frames, options), [0, 0, 0], []
+    total, counts, problems = _total(entry.frames, options), [0, 0, 0], list[str]()
     with contextlib.ExitStack() as stack:
         frames = stack.enter_context(_ahead(entry.frames))
         others = None
