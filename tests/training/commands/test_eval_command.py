@@ -203,7 +203,7 @@ def test_corruptions_against_a_baseline(
         (("--ghosts",), "--ghosts needs --video"),
         (("--rate", 0), "--rate is 0.0; expected more than 0"),
         (("--split", "val"), "has no split 'val'; it has: all"),
-        (("--sequences", "c"), "no frames of c"),
+        (("--sequences", "c"), "--sequences: c is none of the sequences there: a, b"),
         (("--classes", "nope"), "no label space 'nope'"),
         (("--engine", "nope"), "no engine 'nope'"),
         (("--label-map", "nope"), "no label map 'nope'"),
