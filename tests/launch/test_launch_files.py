@@ -98,18 +98,23 @@ def load(name: str) -> ModuleType:
     return module
 
 
-def started(**arguments: str) -> list:
-    """What perception.launch.py starts with these arguments, others at their defaults."""
+def launched(name: str, arguments: dict[str, str]) -> list:
+    """What a launch file starts with these arguments, others at their defaults."""
     from launch import LaunchContext
     from launch.actions import DeclareLaunchArgument, OpaqueFunction
 
     context = LaunchContext()
     context.launch_configurations.update(arguments)
     result = []
-    for entity in load("perception").generate_launch_description().entities:
-        if isinstance(entity, DeclareLaunchArgument | OpaqueFunction):
-            result += entity.execute(context) or []
+    for entity in load(name).generate_launch_description().entities:
+        assert isinstance(entity, DeclareLaunchArgument | OpaqueFunction)
+        result += entity.execute(context) or []
     return result
+
+
+def started(**arguments: str) -> list:
+    """What perception.launch.py starts."""
+    return launched("perception", arguments)
 
 
 def command(node: object) -> list[str]:
@@ -274,16 +279,7 @@ def test_viewer_that_is_not_installed_is_named() -> None:
 
 def stereo(**arguments: str) -> list:
     """What stereo.launch.py starts."""
-    from launch import LaunchContext
-    from launch.actions import DeclareLaunchArgument, OpaqueFunction
-
-    context = LaunchContext()
-    context.launch_configurations.update(arguments)
-    result = []
-    for entity in load("stereo").generate_launch_description().entities:
-        assert isinstance(entity, DeclareLaunchArgument | OpaqueFunction)
-        result += entity.execute(context) or []
-    return result
+    return launched("stereo", arguments)
 
 
 def stereo_includes(**arguments: str) -> list[dict[str, str]]:

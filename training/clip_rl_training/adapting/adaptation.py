@@ -94,9 +94,9 @@ def adapt(task: Task, say: Callable[[str], None]) -> int:
 
 def _same_task(task: Task) -> None:
     path = task.out / "adaptation.json"
-    if not path.is_file() and (others := [entry.name for entry in entries(task.out) if entry.is_file()]):
-        raise AdaptError(f"{task.out} holds other files ({', '.join(others[:3])}); choose another --out")
     if not path.is_file():
+        if others := [entry.name for entry in entries(task.out) if entry.is_file()]:
+            raise AdaptError(f"{task.out} holds other files ({', '.join(others[:3])}); choose another --out")
         write_json(path, task.said)
         return
     try:
@@ -105,12 +105,12 @@ def _same_task(task: Task) -> None:
         raise AdaptError(
             f"{path} is damaged ({one_line(error)}); choose another --out, or delete {task.out}"
         ) from error
-    if held != task.said and not any((task.out / "frames").glob("**/video.json")):
-        write_json(path, task.said)  # nothing could be read then: nothing is lost
+    if held == task.said:
         return
-    if held != task.said:
+    if any((task.out / "frames").glob("**/video.json")):
         other = ", ".join(name for name in task.said if held.get(name) != task.said[name])
         raise AdaptError(f"{task.out} holds an adaptation with other {other}; choose another --out, or delete it")
+    write_json(path, task.said)  # nothing could be read then: nothing is lost
 
 
 def drawn_space(space: LabelSpace) -> str:

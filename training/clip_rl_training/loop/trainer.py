@@ -78,6 +78,7 @@ class Trainer:
         self.module: LossModule = build(config)
         if config.channels_last:
             self.module = self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.task = task_of(self.module.spaces, self.stills, config.seed)
         self.average = WeightAverage(self.module, config.optimizer.average)
         optimizer = build_optimizer(self.module, config.optimizer)
         self.wrapped, self.optimizer = self.fabric.setup(self.module, optimizer)
@@ -180,7 +181,7 @@ class Trainer:
             "generator": self.generator.get_state(),
             "pixels": self.pixels,
             "started_from": self.started_from,
-            "task": task_of(self.module.spaces, self.stills, self.config.seed),
+            "task": self.task,
         }
         if self.fabric.is_global_zero:
             state |= {"average_updates": int(self.average.n_averaged) - 1, "best": self.best.state()}
@@ -241,8 +242,7 @@ class Trainer:
                 f"{self.state_path} is of an earlier version, whose networks had a refiner: such a run cannot go on; "
                 f"begin a new one with its weights: --set start_from={self.state_path} --set name=NAME"
             )
-        task = task_of(self.module.spaces, self.stills, self.config.seed)
-        check_task(state, task, steps=self.config.steps, folder=self.folder)
+        check_task(state, self.task, steps=self.config.steps, folder=self.folder)
         try:
             # A finished run keeps its averaged weights alone, one without average none.
             self.module.load_state_dict(state.get("module") or state["average"])
