@@ -19,9 +19,9 @@ from clip_rl_perception.atomic_write import write_bytes, write_json
 from clip_rl_perception.errors import ClipRlError, one_line
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.pictures.picture_files import decode_rgb, read_picture
-from clip_rl_perception.predict.readable_inputs import open_each
 from clip_rl_perception.progress import Progress
 from clip_rl_perception.runs.problems import ProblemLog
+from clip_rl_perception.runs.readable_inputs import open_each
 from clip_rl_perception.sources.frames import Frame, SourceError
 from clip_rl_perception.sources.streams import InputOptions, Inputs, SourceOptions, Stream, read
 
