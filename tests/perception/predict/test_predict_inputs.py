@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from clip_rl_perception.cli import main
 from clip_rl_perception.predict.prediction_files import OutputError, check_inputs
-from clip_rl_perception.runs.readable_inputs import open_readable
+from clip_rl_perception.predict.readable_inputs import open_readable
 from clip_rl_perception.sources.frames import SourceError
 from clip_rl_perception.sources.input_paths import input_paths
 from clip_rl_perception.sources.streams import InputOptions

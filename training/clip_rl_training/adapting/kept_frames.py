@@ -21,9 +21,9 @@ from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.pictures.picture_files import decode_rgb, read_picture
 from clip_rl_perception.progress import Progress
 from clip_rl_perception.runs.problems import ProblemLog
-from clip_rl_perception.runs.readable_inputs import open_each
 from clip_rl_perception.sources.frames import Frame, SourceError
-from clip_rl_perception.sources.streams import InputOptions, Inputs, SourceOptions, Stream, read
+from clip_rl_perception.sources.input_paths import input_paths
+from clip_rl_perception.sources.streams import InputOptions, Inputs, SourceOptions, Stream, open_inputs, read
 
 from clip_rl_training.adapting.adapt_config import FramesConfig
 from clip_rl_training.data.augment import is_gray
@@ -113,8 +113,22 @@ def keep_frames(
 
 def _open_each(what: SourceOptions, space: LabelSpace, problems: ProblemLog) -> list[tuple[str, Inputs]]:
     """Every path on its own, so that one that cannot be read costs the others nothing."""
+    found, images = input_paths(what.paths)
     opened = []
-    for name, _, inputs in open_each(InputOptions(**vars(what), use_truth=False), space, problems.add):
+    for path, name in found:
+        options = InputOptions(
+            paths=tuple(images) if path in images else (path,),
+            topics=what.topics,
+            rate_hz=what.rate_hz,
+            stereo_layout=what.stereo_layout,
+            eye=what.eye,
+            use_truth=False,
+        )
+        try:
+            inputs = open_inputs(options, space)
+        except ClipRlError as error:
+            problems.add(f"{one_line(error)}; left out")
+            continue
         problems.add(*inputs.problems)
         opened.append((name, inputs))
     if not opened:

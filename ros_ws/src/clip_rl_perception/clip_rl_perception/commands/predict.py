@@ -26,10 +26,10 @@ from typing import Annotated
 from clip_rl_perception.options import Option
 from clip_rl_perception.predict.predict_options import FileOptions, FrameOptions
 from clip_rl_perception.predict.prediction_files import FOLDERS, PredictionFolder, check_folder, check_inputs
+from clip_rl_perception.predict.readable_inputs import open_readable
 from clip_rl_perception.progress import Progress
 from clip_rl_perception.runs.host import host, versions
 from clip_rl_perception.runs.problems import ProblemLog
-from clip_rl_perception.runs.readable_inputs import open_readable
 from clip_rl_perception.sources.input_paths import check_paths
 from clip_rl_perception.sources.streams import InputOptions, SourceOptions
 from clip_rl_perception.stream_options import ModelOptions
