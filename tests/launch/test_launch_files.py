@@ -20,7 +20,7 @@ RVIZ = ROOT / "ros_ws" / "src" / "clip_rl_perception" / "rviz" / "perception.rvi
 COMMON = ["image", "model", "engine", "transport", "threads", "params_file", "autostart", "viewer"]
 VIEWER = ["viewer_port", "viewer_address", "fixed_frame"]
 HALVES = ["stereo_layout", "eye"]
-PERCEPTION = ["namespace", *COMMON[:4], *HALVES, *COMMON[4:], *VIEWER]
+PERCEPTION = ["namespace", "image", "camera_info", *COMMON[1:4], *HALVES, *COMMON[4:], *VIEWER]
 STEREO = ["rig", *COMMON[:4], "stereo_layout", *COMMON[4:], *VIEWER, "points"]
 STEREO += ["stereo_params_file", "shaft_mm", "max_skew_ms"]
 REPLAY = ["bag", "topic", "rate", "lockstep", "labels", "label_map", "out", "play", "model", "engine", *HALVES]
@@ -185,6 +185,7 @@ def test_arguments_reach_the_node(tmp_path: Path) -> None:
     assert [part for part in line if ":=" in part and "image" in part] == [
         "image:=/camera/image_raw"
     ]  # the rest follows
+    assert not [part for part in line if part.startswith("camera_info:=")]
     assert parameters(line) == {
         "model": "mine",
         "engine": "/engines/a",
@@ -195,6 +196,16 @@ def test_arguments_reach_the_node(tmp_path: Path) -> None:
         "threads": 3,
         "autostart": False,
     }
+
+
+@needs_launch
+def test_a_calibration_that_lies_elsewhere() -> None:
+    from launch_ros.actions import LifecycleNode
+
+    given = {"image": "/rig/both", "camera_info": "/rig/left/camera_info"}
+    (node,) = [action for action in started(**given) if isinstance(action, LifecycleNode)]
+    assert "camera_info:=/rig/left/camera_info" in command(node)
+    assert [side["camera_info"] for side in stereo_includes(rig="psm")] == ["", ""]
 
 
 @needs_launch
@@ -322,8 +333,9 @@ def test_stereo_of_pictures_that_hold_both_eyes(tmp_path: Path, image: str, topi
         arguments["params_file"] = str(file)
     else:
         arguments["stereo_layout"] = "top_bottom"
-    sides = [(side["image"], side["stereo_layout"], side["eye"]) for side in stereo_includes(**arguments)]
-    assert sides == [(topic, "top_bottom", "left"), (topic, "top_bottom", "right")]
+    names = ("image", "stereo_layout", "eye", "camera_info")
+    sides = [tuple(side[name] for name in names) for side in stereo_includes(**arguments)]
+    assert sides == [(topic, "top_bottom", eye, f"/psm/{eye}/camera_info") for eye in ("left", "right")]
     (node,) = [action for action in stereo(**arguments) if isinstance(action, Node)]
     line = command(node)
     assert f"image:={topic}" in line and parameters(line)["stereo_layout"] == "top_bottom"

@@ -12,10 +12,13 @@ from clip_rl_perception.bags.bag_writer import BagWriter
 from clip_rl_perception.commands import predict, replay
 from clip_rl_perception.metrics.tag_measures import TagTruth, TrueInstrument
 from clip_rl_perception.pictures.stereo_frames import EYES
-from clip_rl_perception.replay.node_run import parameters_of
+from clip_rl_perception.replay.live import replay_online
+from clip_rl_perception.replay.node_run import NodeRunOptions, parameters_of
+from clip_rl_perception.replay.replay_options import OfflineOptions, RunOptions
 from clip_rl_perception.report.accuracy import accuracy_report
 from clip_rl_perception.runs.run_record import RunRecord
-from clip_rl_perception.sources.frames import Frame
+from clip_rl_perception.sources.bag_reader import BagReader
+from clip_rl_perception.sources.frames import Frame, SourceError
 from clip_rl_perception.sources.streams import InputOptions, open_inputs, read
 from clip_rl_perception.stream_options import ModelOptions
 from replay_inputs import PERIOD, SPACE, START, image, labels, replayed
@@ -55,6 +58,45 @@ def test_a_half_is_replayed_as_that_eye_alone(tmp_path: Path, layout: str, eye: 
     alone = replayed(write(tmp_path / "alone", None, eye))
     assert told(both) == told(alone) and len(both.frames) == 6 and both.problems == ()
     assert both.source["eye"] == f"{eye} of {layout}"
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_both_eyes_are_replayed_each_as_it_would_be_alone(tmp_path: Path, layout: str) -> None:
+    bag, out = write(tmp_path / "both", LAYOUTS[layout]), tmp_path / "out"
+    options = OfflineOptions(bag=out / "perception", video=out)
+    out.mkdir()
+    run = replayed(bag, options=options, stereo_layout=layout, eye="both")
+    assert run.source["eye"] == f"both of {layout}" and "no calibration on /scope/left/camera_info" in run.problems[0]
+    for eye in EYES:
+        half = [frame for frame in run.frames if frame.topic == f"/scope/{eye}/image_raw/compressed"]
+        alone = replayed(bag, stereo_layout=layout, eye=eye).frames
+        assert [frame.mask_sha256 for frame in half] == [frame.mask_sha256 for frame in alone] and len(half) == 6
+        for one, other in zip(half, alone, strict=True):
+            assert one.measures is not None and other.measures is not None
+            assert np.array_equal(one.measures.confusion, other.measures.confusion)
+    with BagReader(options.bag) as reader:
+        assert {f"/scope/{eye}/{name}" for eye in EYES for name in ("mask", "instruments")} <= set(reader.topics)
+    assert len(list(out.glob("overlay-*.mp4"))) == 2
+
+
+def test_both_eyes_of_a_tree_of_folders_are_sequences_of_their_own(tmp_path: Path) -> None:
+    for name in ("a/frames", "b/frames"):
+        (tmp_path / name).mkdir(parents=True)
+        assert cv2.imwrite(str(tmp_path / name / "0.png"), np.concatenate([image(0), image(RIGHT)], 1)[..., ::-1])
+    inputs = open_inputs(InputOptions((tmp_path,), stereo_layout="side_by_side", eye="both"), SPACE)
+    assert inputs.frames == 4
+    assert {stream.sequence for stream in inputs.streams} == {f"{name}/frames:{eye}" for name in "ab" for eye in EYES}
+    told = [(item.stream.halves[1], item.content.rgb) for item in read(inputs) if isinstance(item.content, Frame)]
+    assert [eye for eye, _ in told] == [*EYES, *EYES]
+    assert all(np.array_equal(rgb, image(0 if eye == "left" else RIGHT)) for eye, rgb in told)
+
+
+def test_both_eyes_where_there_are_not_two(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="--eye both needs --stereo-layout"):
+        open_inputs(InputOptions((tmp_path,), eye="both"), SPACE)
+    what = InputOptions((tmp_path,), stereo_layout="side_by_side", eye="both")
+    with pytest.raises(SourceError, match="the node watches one eye: --eye left or right"):
+        replay_online(what, ModelOptions(), NodeRunOptions(), RunOptions(), tmp_path / "out")
 
 
 def test_masks_beside_images_are_halved_with_them(tmp_path: Path) -> None:

@@ -168,13 +168,26 @@ def test_the_output_bag_holds_everything_with_headers_untouched(tmp_path: Path) 
                 assert message.header.frame_id == ("left_optical" if time < START + 3 * PERIOD else "endoscope_optical")
 
 
-def test_namespaces_keep_topics_apart() -> None:
-    assert namespaces(["/left/image_raw", "/right/image_raw/compressed"]) == {
-        "/left/image_raw": "/left",
-        "/right/image_raw/compressed": "/right",
-    }
-    assert namespaces(["/cam/left", "/cam/right"]) == {"/cam/left": "/cam/left", "/cam/right": "/cam/right"}
-    assert namespaces(["image"]) == {"image": ""}
+def test_namespaces_keep_streams_apart() -> None:
+    eyes = [("bag:/left/image_raw", "/left/image_raw"), ("bag:/right/image", "/right/image/compressed")]
+    assert namespaces(eyes) == dict(zip(eyes, ["/left", "/right"], strict=True))
+    clash = [("bag", "/cam/left"), ("bag", "/cam/right")]
+    assert namespaces(clash) == dict(zip(clash, ["/cam/left", "/cam/right"], strict=True))
+    assert namespaces([("bag", "image")]) == {("bag", "image"): ""} and namespaces([("a", "")]) == {("a", ""): ""}
+    several = [("op 1.mp4:left", ""), ("op-1.mp4:left", ""), ("2", ""), ("one", "/cam/image"), ("two", "/cam/image")]
+    names = ["/op_1_mp4_left", "/op_1_mp4_left_1", "/input_2", "/one/cam", "/two/cam"]
+    assert namespaces(several) == dict(zip(several, names, strict=True))
+
+
+def test_outputs_of_several_folders_are_told_apart(tmp_path: Path) -> None:
+    for place, name in enumerate(("a", "b")):
+        (tmp_path / name).mkdir()
+        for index in range(2 + place):
+            assert cv2.imwrite(str(tmp_path / name / f"{index}.png"), image(index))
+    replayed(tmp_path / "a", tmp_path / "b", options=OfflineOptions(bag=tmp_path / "out"))
+    with BagReader(tmp_path / "out") as reader:
+        counts = {name: topic.msgcount for name, topic in reader.topics.items() if name.endswith("/mask")}
+    assert counts == {"/a/mask": 2, "/b/mask": 3}
 
 
 def test_outputs_of_perception_and_second_copies_are_no_inputs(tmp_path: Path) -> None:

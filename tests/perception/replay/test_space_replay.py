@@ -14,6 +14,8 @@ from clip_rl_perception.bags.bag_make import MakeOptions, make_bag
 from clip_rl_perception.bags.bag_writer import BagWriter
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.messages import message_types
+from clip_rl_perception.pictures.picture_files import decode_rgb
+from clip_rl_perception.pictures.stereo_frames import EYES
 from clip_rl_perception.replay.replay_options import OfflineOptions
 from clip_rl_perception.replay.stereo_rigs import StereoRig, camera_info_beside, rigs_among
 from clip_rl_perception.report import requirements
@@ -102,6 +104,29 @@ def test_the_networks_own_tags_are_judged_the_same_way(bags: list[Path]) -> None
     assert run.space["moments"] == 2 and run.space["truth"]["moments"] == 2
     assert any("is not confirmed yet" in reason for reason in run.space["point_reasons"]), "as the node tells"
     assert replayed(bags[0], options=dataclasses.replace(QUICK, in_space=False)).space is None
+
+
+def test_both_eyes_in_one_picture_are_the_same_rig(bags: list[Path], tmp_path: Path) -> None:
+    with BagReader(bags[0]) as reader:
+        topics = reader.topics
+        eyes = {eye: next(name for name in topics if name.startswith(f"/endoscope/{eye}/image")) for eye in EYES}
+        halves: dict[str, dict[int, Any]] = {topic: {} for topic in eyes.values()}
+        with BagWriter(tmp_path / "joined") as made:
+            for connection, time, data in reader.messages():
+                if connection.topic in halves:
+                    message = reader.deserialize(data, connection.msgtype)
+                    halves[connection.topic][message_types.stamp_of(message)] = decode_rgb(bytes(message.data))
+                elif connection.topic.endswith("camera_info"):
+                    message = reader.deserialize(data, connection.msgtype)
+                    made.write_message(connection.topic, connection.msgtype, message, time)
+            left, right = (halves[eyes[eye]] for eye in EYES)
+            for stamp in left:
+                both = np.concatenate([left[stamp], right[stamp]], 1)
+                made.write_image(both, stamp, topic="/endoscope/image_raw", encoding="png")
+    run = replayed(tmp_path / "joined", options=QUICK, stereo_layout="side_by_side", eye="both")
+    apart = replayed(bags[0], options=QUICK, use_truth=False)
+    assert run.space == apart.space and run.space is not None and run.space["moments"] == 2
+    assert run.problems == ()
 
 
 def test_a_calibration_of_eyes_that_are_swapped_is_said_once_and_the_rest_goes_on(

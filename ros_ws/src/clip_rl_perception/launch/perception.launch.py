@@ -34,6 +34,9 @@ ARGUMENTS = [
         "image", default_value="image", description="Image topic, without /compressed, relative to the namespace."
     ),
     DeclareLaunchArgument(
+        "camera_info", default_value="", description="Topic of the camera's calibration. Empty: beside the images."
+    ),
+    DeclareLaunchArgument(
         "model", default_value="", description="Checkpoint: name or path. Empty: as params_file says (demo)."
     ),
     DeclareLaunchArgument(
@@ -133,7 +136,10 @@ def perception_node(values: dict[str, str]) -> LifecycleNode:
         name=NODE,
         namespace=values["namespace"],
         parameters=[values["params_file"], {**overrides, "autostart": values["autostart"] == "true"}],
-        remappings=[("image", values["image"])],  # its transports and camera_info follow
+        remappings=[  # its transports follow, and so does camera_info unless it is given
+            ("image", values["image"]),
+            *([("camera_info", values["camera_info"])] if values["camera_info"] else []),
+        ],
         output="screen",
         emulate_tty=True,
         sigterm_timeout="20",  # the node finishes the frame in hand and frees the engine; it limits itself to 15 s
@@ -166,7 +172,7 @@ def viewer(values: dict[str, str]) -> list[Node]:
     config = rviz_view(values["transport"])
     # The view speaks of /overlay and so on; in a namespace these become the topics of that namespace.
     remappings = [(f"/{name}", name) for name in OUTPUTS]
-    beside = camera_info(values["image"])
+    beside = values["camera_info"] or camera_info(values["image"])
     remappings += [("/image", values["image"]), ("/camera_info", beside), ("/image/camera_info", beside)]
     return [look(name="rviz", arguments=["-d", config, "-f", values["fixed_frame"]], remappings=remappings)]
 

@@ -195,6 +195,8 @@ def one_side(side: str, layout: str, values: dict[str, str]) -> GroupAction:
     frame = values["fixed_frame"] or f"{values['rig']}_{{side}}_optical"
     arguments["fixed_frame"] = frame.strip("/").replace("/", "_").replace("{side}", side)
     arguments["namespace"] = f"{values['rig']}/{side}".strip("/")
+    # Beside one picture of both eyes lies no calibration of one: the markers take what the stereo node takes.
+    arguments["camera_info"] = "" if layout == "single" else f"/{arguments['namespace']}/camera_info"
     return GroupAction(
         [
             IncludeLaunchDescription(

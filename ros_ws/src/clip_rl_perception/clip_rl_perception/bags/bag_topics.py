@@ -14,11 +14,10 @@ from clip_rl_perception.pictures.compressed_format import check_compressed_messa
 from clip_rl_perception.pictures.packet_decoder import Outcome, PacketDecoder
 from clip_rl_perception.pictures.video_packets import coding_of
 from clip_rl_perception.sources.bag_reader import BagReader
-from clip_rl_perception.sources.bag_source import image_topics
+from clip_rl_perception.sources.bag_source import OUTPUT_TOPICS, image_topics
 from clip_rl_perception.sources.bag_truth import StoredLabels, class_list, is_label_topic
 from clip_rl_perception.sources.camera_model import CAMERA_INFO
 from clip_rl_perception.sources.frames import SourceError
-from clip_rl_perception.sources.streams import OUTPUT_TOPICS
 
 Size = tuple[int, int]
 """(width, height), px."""

@@ -30,6 +30,13 @@ def base_topic(topic: str) -> str:
     return split_topic(topic)[0]
 
 
+def eye_topic(topic: str, eye: str) -> str:
+    """Where images of one eye would be by itself, of a topic whose pictures hold both: in a namespace of its own."""
+    base, transport = split_topic(topic)
+    namespace, slash, name = base.rpartition("/")
+    return topic_of(f"{namespace}{slash}{eye}/{name}", transport)
+
+
 def transport_of(kind: str) -> str | None:
     """The transport whose messages are of this type; None: of none."""
     return next((name for name, other in TRANSPORTS.items() if other == kind), None)

@@ -12,6 +12,7 @@ from clip_rl_perception.pictures.encodings import ImageError
 LAYOUTS: Final = ("single", "side_by_side", "top_bottom")
 """Of a picture: one eye alone; left eye left, right eye right; left eye above, right eye below."""
 EYES: Final = ("left", "right")
+BOTH: Final = "both"
 Scalar = TypeVar("Scalar", bound="np.generic[Any]")
 
 

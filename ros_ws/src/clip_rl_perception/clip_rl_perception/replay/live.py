@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from clip_rl_perception.messages.message_types import COMPRESSED_VIDEO
 from clip_rl_perception.messages.transports import transport_of
+from clip_rl_perception.pictures.stereo_frames import BOTH
 from clip_rl_perception.progress import Stage
 from clip_rl_perception.replay.node_run import FRAMES, RECORDING, NodeRunOptions, Transport, parameters_of, run_node
 from clip_rl_perception.replay.online_evaluation import OnlineEvaluation
@@ -72,6 +73,8 @@ def replay_online(
         raise SourceError(
             "online replay plays one bag, video or folder, and of a bag one topic: the node has one input"
         )
+    if what.eye == BOTH:
+        raise SourceError("the node watches one eye: --eye left or right; both are taken without --online")
     what, transport = _as_recorded(what, options.transport)
     require_ros()
     options = dataclasses.replace(options, transport=transport, keep_stamps=True)

@@ -193,8 +193,13 @@ class OfflineReplay:
     def _open_outputs(self, stack: contextlib.ExitStack) -> None:
         streams, model = self.inputs.streams, self._model
         if self._options.bag is not None:
-            topics = list(dict.fromkeys(stream.topic for stream in streams))
-            bag = OutputBag(self._options.bag, topics, model.space, model.model_id, model.engine_name)
+            bag = OutputBag(
+                self._options.bag,
+                [key_of(stream) for stream in streams],
+                model.space,
+                model.model_id,
+                model.engine_name,
+            )
             stack.callback(bag.close)
             self._outputs["output bag"] = lambda seen, frame: bag.write(seen.record, seen, frame)
         if self._options.video is not None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,26 +49,39 @@ def clear_outputs(out: Path, *patterns: str) -> None:
         raise ClipRlError(f"cannot write to {out}: {error.strerror}; name another folder with --out") from error
 
 
-def namespaces(topics: list[str]) -> dict[str, str]:
-    """Namespace of the outputs by image topic: the topic's own, as a launched node has; the topic where they clash."""
-    parents = {topic: base_topic(topic).rpartition("/")[0] for topic in topics}
+def namespaces(streams: Sequence[StreamKey]) -> dict[StreamKey, str]:
+    """Namespace of the outputs by stream: the image topic's own, as a launched node has; the topic where these clash.
+
+    Of several inputs with one topic (or none, as videos have) each has its outputs below a name of its own.
+    """
+    counts = collections.Counter(topic for _, topic in streams)
+    parents = {topic: base_topic(topic).rpartition("/")[0] for topic in counts}
     taken = list(parents.values())
-    return {topic: parent if taken.count(parent) == 1 else base_topic(topic) for topic, parent in parents.items()}
+    found: dict[StreamKey, str] = {}
+    for place, (sequence, topic) in enumerate(streams):
+        namespace = parents[topic] if taken.count(parents[topic]) == 1 else base_topic(topic)
+        if counts[topic] > 1:
+            name = re.sub(r"[^A-Za-z0-9]+", "_", sequence.removesuffix(f":{topic}")).strip("_")
+            name = name if name[:1].isalpha() else f"input_{name}"
+            names = (f"/{name}{suffix}{namespace}" for suffix in ("", f"_{place}"))
+            namespace = next(each for each in names if each not in found.values())
+        found[sequence, topic] = namespace
+    return found
 
 
 class OutputBag:
-    """A bag of mask, confidence, instruments and status per image topic, and the classes, as the node publishes them.
+    """A bag of mask, confidence, instruments and status per stream, and the classes, as the node publishes them.
 
     Every message has the header of its image, untouched, and the image's time in the bag: both bags play in step.
     """
 
-    def __init__(self, path: Path, topics: list[str], space: LabelSpace, model_id: str, engine: str) -> None:
+    def __init__(self, path: Path, streams: Sequence[StreamKey], space: LabelSpace, model_id: str, engine: str) -> None:
         """Create the bag; one left by an earlier replay is replaced. Raises `BagError`."""
         self._bag = BagWriter(path, overwrite=True, compress=True)
-        self._namespaces = namespaces(topics)
+        self._namespaces = namespaces(streams)
         self._space, self._model_id, self._engine = space, model_id, engine
-        self._counts: dict[str, list[int]] = {topic: [0, 0] for topic in topics}
-        self._started: set[str] = set()
+        self._counts: dict[StreamKey, list[int]] = {key: [0, 0] for key in streams}
+        self._started: set[StreamKey] = set()
 
     def write(self, record: FrameRecord, seen: SeenFrame, frame: Frame | None) -> None:
         """Write what there is of a frame; `frame` is None where it could not be decoded. Raises `BagError`."""
@@ -75,13 +89,14 @@ class OutputBag:
         time = frame.recorded_ns if frame is not None and frame.recorded_ns is not None else stamp
         header_stamp = stamp if frame is None or frame.stamped else 0
         header = message_types.header(header_stamp, (frame.frame_id if frame is not None else "") or FRAME_ID)
-        namespace = self._namespaces[record.topic]
-        if record.topic not in self._started:
-            self._started.add(record.topic)
+        key = key_of(record)
+        namespace = self._namespaces[key]
+        if key not in self._started:
+            self._started.add(key)
             classes = class_list(self._space, stamp)
             profile = qos(transient_local=True, depth=1)
             self._bag.write_message(f"{namespace}/classes", message_types.CLASS_LIST, classes, time, profile)
-        self._counts[record.topic][record.kind != "mask"] += 1
+        self._counts[key][record.kind != "mask"] += 1
         told: list[tuple[str, str, Any]] = []
         if seen.mask is not None:
             tags = scene_messages.tags(header, seen.instruments, self._space, self._model_id)
@@ -98,7 +113,7 @@ class OutputBag:
         self._bag.close()
 
     def _status(self, record: FrameRecord) -> scene_messages.Status:
-        processed, invalid = self._counts[record.topic]
+        processed, invalid = self._counts[key_of(record)]
         return scene_messages.Status(
             validity=Validity[record.validity.upper()] if record.validity else Validity.INVALID_INPUT,
             reason=record.reason,

@@ -40,6 +40,9 @@ LABEL_WAIT_NS = 1_000_000_000
 SCANNED = 100
 """Images whose stamps give the nominal rate."""
 
+OUTPUT_TOPICS = ("mask", "confidence", "disagreement", "instances", "overlay")
+"""Last parts of topics that the perception node itself publishes: no input unless asked for by name."""
+
 
 class BagSource:
     """Images of one topic of a bag; labels of another are matched by header stamp.
@@ -320,3 +323,24 @@ def image_topics(reader: BagReader) -> list[str]:
         and not name.endswith("/compressedDepth")
         and not holds_instances(name)
     )
+
+
+def input_topics(path: Path, problems: list[str]) -> list[str]:
+    """Every image topic that is an input, raw before compressed where both are there; the others go to `problems`."""
+    with BagReader(path) as reader:
+        found = image_topics(reader)
+        listed = reader.topics_found()
+    bases: dict[str, str] = {}
+    for topic in found:
+        base = base_topic(topic)
+        if is_label_topic(topic):
+            continue
+        if base.rsplit("/", 1)[-1] in OUTPUT_TOPICS:
+            problems.append(f"{path}: {topic} is taken for an output of perception and left out; --topic names it")
+        elif base in bases:
+            problems.append(f"{path}: {topic} holds the images of {bases[base]} again; left out")
+        else:
+            bases[base] = topic
+    if not bases:
+        raise SourceError(f"{path}: no image topic in this bag; topics found: {listed}")
+    return list(bases.values())

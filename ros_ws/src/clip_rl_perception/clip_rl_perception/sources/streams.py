@@ -11,14 +11,13 @@ from typing import Annotated, Any
 
 from clip_rl_perception.cli_types import PositiveNumber
 from clip_rl_perception.labels import LabelSpace, load_label_space
-from clip_rl_perception.messages.transports import base_topic
+from clip_rl_perception.messages.transports import eye_topic
 from clip_rl_perception.options import Option, Positional
 from clip_rl_perception.pictures.encodings import ImageError
-from clip_rl_perception.pictures.stereo_frames import EYES, LAYOUTS, eye_size
+from clip_rl_perception.pictures.stereo_frames import BOTH, EYES, LAYOUTS, eye_size
 from clip_rl_perception.sources.bag_files import is_bag
-from clip_rl_perception.sources.bag_reader import BagReader
-from clip_rl_perception.sources.bag_source import BagSource, image_topics
-from clip_rl_perception.sources.bag_truth import is_label_topic, space_coding
+from clip_rl_perception.sources.bag_source import BagSource, input_topics
+from clip_rl_perception.sources.bag_truth import space_coding
 from clip_rl_perception.sources.class_mapping import TruthMapping, mapping_of_label_map, mapping_of_spaces
 from clip_rl_perception.sources.frames import Frame, FrameSource, LeftOut, SourceError, hash_files, one_eye
 from clip_rl_perception.sources.input_paths import check_paths, input_paths
@@ -31,8 +30,6 @@ from clip_rl_perception.threads.prefetch import Prefetch
 
 AHEAD_BYTES = 64 << 20
 """Memory for frames decoded ahead."""
-OUTPUT_TOPICS = ("mask", "confidence", "disagreement", "instances", "overlay")
-"""Last parts of topics that the perception node itself publishes: no input unless asked for by name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +44,8 @@ class SourceOptions:
     """Frames per second of videos and folders; None: their own."""
     stereo_layout: Annotated[str, Option(choices=LAYOUTS)] = "single"
     """What a picture holds, one eye or both, as the node's parameter; truth is of the whole, and halved with it."""
-    eye: Annotated[str, Option(choices=EYES)] = "left"
-    """Whose half is taken of a picture that holds both eyes."""
+    eye: Annotated[str, Option(choices=(*EYES, BOTH))] = "left"
+    """Whose half is taken of a picture that holds both eyes; both: each is a sequence of its own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,9 +151,23 @@ def open_inputs(options: InputOptions, space: LabelSpace) -> Inputs:
         SourceError: nothing there, nothing readable, no such topic; the message lists what was found.
         LabelMapError: a label map that does not fit the model.
     """
+    if options.eye == BOTH and options.stereo_layout == "single":
+        raise SourceError("--eye both needs --stereo-layout: side_by_side or top_bottom, as the pictures hold the eyes")
     problems: list[str] = []
-    streams: list[Stream] = []
     check_paths(options.paths)
+    eyes = EYES if options.eye == BOTH else (options.eye,)
+    streams = [_half(stream, options, eye) for eye in eyes for stream in _opened(options, problems)]
+    mapping, streams = _with_truth(streams, options, space, problems)
+    for stream in streams:
+        problems += stream.source.problems
+    counts = [stream.source.info.frames for stream in streams]
+    known = None if None in counts else sum(count or 0 for count in counts)
+    return Inputs(tuple(streams), mapping, tuple(dict.fromkeys(problems)), known)
+
+
+def _opened(options: InputOptions, problems: list[str]) -> list[Stream]:
+    """Every stream of whole pictures, without its truth where that is not part of the source."""
+    streams: list[Stream] = []
     paths, images = input_paths(options.paths)
     for path, name in paths:
         if is_bag(path):
@@ -171,13 +182,17 @@ def open_inputs(options: InputOptions, space: LabelSpace) -> Inputs:
             source = open_source(path, rate_hz=options.rate_hz)
         tags = TagTruthFolder.beside(source.info) if options.use_truth else None
         streams.append(Stream(path, "", name, source, tags=tags))
-    streams = [dataclasses.replace(stream, halves=(options.stereo_layout, options.eye)) for stream in streams]
-    mapping, streams = _with_truth(streams, options, space, problems)
-    for stream in streams:
-        problems += [line for line in stream.source.problems if line not in problems]
-    counts = [stream.source.info.frames for stream in streams]
-    known = None if None in counts else sum(count or 0 for count in counts)
-    return Inputs(tuple(streams), mapping, tuple(problems), known)
+    return streams
+
+
+def _half(stream: Stream, options: InputOptions, eye: str) -> Stream:
+    """One eye's half of a stream; where both are taken, called as that of an eye with a camera of its own."""
+    stream = dataclasses.replace(stream, halves=(options.stereo_layout, eye))
+    if options.eye != BOTH:
+        return stream
+    topic = eye_topic(stream.topic, eye) if stream.topic else ""
+    name = stream.sequence.removesuffix(f":{stream.topic}") if topic else stream.sequence
+    return dataclasses.replace(stream, topic=topic, sequence=f"{name}:{topic or eye}")
 
 
 def read(inputs: Inputs) -> Iterator[Item]:
@@ -200,7 +215,7 @@ def read_ahead(inputs: Inputs, *, give_way: bool = False) -> Prefetch[Item]:
 
 
 def _of_bag(path: Path, name: str, options: InputOptions, problems: list[str]) -> list[Stream]:
-    topics = list(options.topics) or _topics_of(path, problems)
+    topics = list(options.topics) or input_topics(path, problems)
     streams = []
     for topic in topics:
         try:
@@ -222,27 +237,6 @@ def _of_bag(path: Path, name: str, options: InputOptions, problems: list[str]) -
     if not streams:
         raise SourceError(f"{path}: none of its image topics can be read: {', '.join(topics)}")
     return streams
-
-
-def _topics_of(path: Path, problems: list[str]) -> list[str]:
-    """Every image topic that is an input, raw before compressed where both are there."""
-    with BagReader(path) as reader:
-        found = image_topics(reader)
-        listed = reader.topics_found()
-    bases: dict[str, str] = {}
-    for topic in found:
-        base = base_topic(topic)
-        if is_label_topic(topic):
-            continue
-        if base.rsplit("/", 1)[-1] in OUTPUT_TOPICS:
-            problems.append(f"{path}: {topic} is taken for an output of perception and left out; --topic names it")
-        elif base in bases:
-            problems.append(f"{path}: {topic} holds the images of {bases[base]} again; left out")
-        else:
-            bases[base] = topic
-    if not bases:
-        raise SourceError(f"{path}: no image topic in this bag; topics found: {listed}")
-    return list(bases.values())
 
 
 def _with_truth(
