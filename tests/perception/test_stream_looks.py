@@ -17,6 +17,7 @@ from clip_rl_perception.pipeline import PipelineConfig
 from clip_rl_perception.scene.types import Basis, Scene, Validity
 from clip_rl_perception.scene.validity import ValidityConfig
 from clip_rl_perception.sources.frames import Frame
+from clip_rl_perception.sources.golden_frames import golden_images
 from clip_rl_perception.stream import LoadedModel, StreamRunner, load
 from clip_rl_perception.stream_options import ModelOptions
 from clip_rl_training.synthetic.render_jobs import operation_of
@@ -237,6 +238,17 @@ def test_a_still_camera_has_memory_of_bounded_weight_and_age(shipped: LoadedMode
     # Six old looks of seven, each frame a period older: their mean age cannot exceed seven periods.
     assert scenes[-1].basis.memory_age_ms == pytest.approx(7 * 40, rel=0.1)
     assert scenes[-1].basis.memory_age_ms == pytest.approx(scenes[-5].basis.memory_age_ms, rel=0.02)
+
+
+def test_what_does_not_move_has_points_that_mostly_do_not_move(shipped: LoadedModel) -> None:
+    """Looks go round in turn; what they say of instruments went round with them, 73 px at the median."""
+    moved = []
+    for picture in golden_images((512, 640), None, 6):
+        scenes = run(stream(shipped), [picture] * 14)[8:]
+        for number in set.intersection(*({tag.track_id for tag in scene.instruments} for scene in scenes)) - {0}:
+            tips = [next(tag.tip for tag in scene.instruments if tag.track_id == number) for scene in scenes]
+            moved.append(np.hypot(*np.ptp(tips, axis=0)))
+    assert len(moved) > 8 and np.median(moved) < 20, "px"
 
 
 def test_a_flash_leaves_nothing_behind_and_takes_nothing_along(shipped: LoadedModel, video: list[ByteArray]) -> None:

@@ -21,12 +21,12 @@ from clip_rl_perception.errors import one_line
 from clip_rl_perception.kernels import block_mean
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.looks.evidence import Evidence, basis_of, carry, gather
+from clip_rl_perception.looks.instance_looks import joined
 from clip_rl_perception.looks.look import (
     LOOKS_A_FRAME,
     PLAIN,
     Look,
     looks_in_turn,
-    mean_said,
     take_looks,
 )
 from clip_rl_perception.looks.motion import picture_of
@@ -260,6 +260,10 @@ class PerceptionPipeline:
         )
         outputs, looked = taken.outputs, time.perf_counter()
         evidence = gather([output.log_probs for output in outputs], picture, carried)
+        instances = joined(
+            [output.instances for output in outputs], carried.instances if carried else None, len(self.config.turn)
+        )
+        evidence = dataclasses.replace(evidence, instances=instances)
         refined = evidence.log_belief
         fused = time.perf_counter()
 
@@ -278,7 +282,7 @@ class PerceptionPipeline:
             self.label_space,
             temperature=temperature,
             config=self.config.instruments,
-            said=mean_said([output.instances for output in outputs]),
+            said=instances.mean() if instances is not None else None,
         )
         tagged, followed = track_instruments(found, stamp_ns, view, self._tracks(memory), self.config.tracks)
         budget = self.config.latency_budget_ms

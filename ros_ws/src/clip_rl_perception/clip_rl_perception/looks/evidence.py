@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from clip_rl_perception.arrays import BoolArray, ByteArray, FloatArray
+from clip_rl_perception.looks.instance_looks import InstanceLooks
 from clip_rl_perception.looks.look import Look
 from clip_rl_perception.looks.motion import motion_between
 from clip_rl_perception.scene.types import Basis
@@ -60,6 +61,8 @@ class Evidence:
     """Looks taken since it was empty."""
     log_belief: FloatArray
     """Calibrated log-probabilities, (K, h, w), C-contiguous; a single look's are its own."""
+    instances: InstanceLooks | None = None
+    """What the last looks say of instruments; None: nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +79,8 @@ class Carried:
     """As of `Evidence`, bits, (h, w)."""
     looks: int
     """As of `Evidence`."""
+    instances: InstanceLooks | None = None
+    """As of `Evidence`, moved along."""
 
 
 def carry(before: Evidence | None, seconds: float, picture: ByteArray, config: EvidenceConfig) -> Carried | None:
@@ -104,6 +109,7 @@ def carry(before: Evidence | None, seconds: float, picture: ByteArray, config: E
         age=motion.move(before.age) + np.float32(seconds),
         disagreement=motion.move(before.disagreement),
         looks=before.looks,
+        instances=before.instances.moved(motion) if before.instances is not None else None,
     )
 
 

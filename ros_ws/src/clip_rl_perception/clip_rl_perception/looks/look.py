@@ -226,21 +226,6 @@ def looks_in_turn(taken: int, count: int, turn: tuple[Look, ...] = MIRRORS) -> t
     return tuple(turn[(taken + index) % len(turn)] for index in range(count))
 
 
-def mean_said(said: Sequence[FloatArray | None]) -> FloatArray | None:
-    """What looks at a frame say of its instruments together, (9, g, u); None where none says anything.
-
-    Axes are directions, whose mean has a length below 1 where they differ: it is drawn out again.
-    """
-    told = [values for values in said if values is not None]
-    if not told:
-        return None
-    if len(told) == 1:
-        return told[0]
-    mean = np.mean(told, axis=0)
-    mean[:2] /= np.maximum(np.linalg.norm(mean[:2], axis=0), np.float32(1e-6))
-    return np.asarray(mean, np.float32)
-
-
 @dataclasses.dataclass(frozen=True)
 class Taken:
     """Looks that were taken at a frame."""
