@@ -67,6 +67,49 @@ def test_what_is_wrong_with_the_arguments_is_said_first(tmp_path: Path) -> None:
         command(bag, "--out", tmp_path / "file" / "out")
 
 
+def test_what_is_refused_costs_no_earlier_result(tmp_path: Path) -> None:
+    bag, out = write_bag(tmp_path / "bag", 2), tmp_path / "out"
+    assert command(bag, "--out", out, "--no-bag", "--no-video") == 0
+    report = (out / "report.json").read_bytes()
+    (tmp_path / "empty").mkdir()
+    for refused in (
+        (bag, "--require", "mioo>=0.5"),
+        (tmp_path / "empty",),
+        (bag, "--classes", "nowhere"),
+        (bag, "--no-truth", "--labels", tmp_path),
+        (bag, "--eye", "right"),
+    ):
+        with pytest.raises(ClipRlError):
+            command(*refused, "--out", out)
+        assert (out / "report.json").read_bytes() == report
+
+
+def test_an_input_that_results_would_replace_stays(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "perception", 2)
+    with pytest.raises(ClipRlError, match=r"perception is read, and would be replaced"):
+        command(bag, "--out", tmp_path)
+    assert (bag / "metadata.yaml").is_file()
+
+
+@pytest.mark.parametrize("given", [["--lockstep"], ["--seconds", "2"], ["--speed", "3"], ["--transport", "raw"]])
+def test_what_is_of_the_node_alone_is_refused_offline(tmp_path: Path, given: list[str]) -> None:
+    with pytest.raises(ClipRlError, match=rf"^{given[0]}: it is of how the node is run: add --online"):
+        command(write_bag(tmp_path / "bag", 2), "--out", tmp_path / "out", *given)
+
+
+@pytest.mark.parametrize("given", [["--true-tags"], ["--shaft-mm", "8"], ["--frames", "3"], ["--classes", "binary"]])
+def test_what_is_of_files_alone_is_refused_online(tmp_path: Path, given: list[str]) -> None:
+    with pytest.raises(ClipRlError, match=rf"^{given[0]}: it does not go with --online: "):
+        command(write_bag(tmp_path / "bag", 2), "--online", "--out", tmp_path / "out", *given)
+
+
+def test_a_misspelt_requirement_is_told_before_the_node_is_started(tmp_path: Path) -> None:
+    bag, out = write_bag(tmp_path / "bag", 2), tmp_path / "out"
+    with pytest.raises(RequirementError, match="no metric 'mioo'; did you mean 'miou'"):
+        command(bag, "--online", "--require", "mioo>=0.5", "--out", out)
+    assert not out.exists()
+
+
 def test_only_the_frames_of_an_online_run(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag", 5)
     assert command(bag, "--out", tmp_path / "first", "--frames", 2, "--no-video", "--no-bag") == 0

@@ -20,27 +20,28 @@ from typing import Annotated, Any
 
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace
+from clip_rl_perception.model.checkpoint import open_checkpoint
 from clip_rl_perception.options import Option
 from clip_rl_perception.progress import Progress
 from clip_rl_perception.replay.node_run import OUTPUTS, NodeRunOptions
 from clip_rl_perception.replay.replay_options import OfflineOptions
-from clip_rl_perception.replay.replay_outputs import clear_outputs
 from clip_rl_perception.report import requirements
 from clip_rl_perception.report import run_summary as reports
 from clip_rl_perception.report.frame_gallery import FrameGallery
 from clip_rl_perception.report.report_files import write_report
 from clip_rl_perception.report.requirements import Requirement
 from clip_rl_perception.runs.observer import FrameObserver
+from clip_rl_perception.runs.output_folder import clear_outputs
 from clip_rl_perception.runs.problems import ProblemLog
 from clip_rl_perception.runs.run_record import RunRecord
 from clip_rl_perception.sources.class_mapping import TruthMapping
 from clip_rl_perception.sources.input_paths import check_paths
-from clip_rl_perception.sources.streams import InputOptions
+from clip_rl_perception.sources.streams import InputOptions, open_inputs
 from clip_rl_perception.stream_options import ModelOptions
 from clip_rl_perception.threads.priority import hand_over_quickly
 from clip_rl_perception.threads.stop_signals import interruptible
 
-BAG, FILES = "perception", ("report.html", "report.json", "overlay*.mp4")
+BAG, FILES = "perception", ("report.html", "report.json", "overlay.mp4", "overlay-*.mp4")
 INTERRUPTED = 130
 """Exit status of an online run that Ctrl-C or the node's end cut short."""
 OTHERS = "--classes gives the model other classes, by a label space's name or file"
@@ -97,8 +98,8 @@ def _offline(options: Options, observers: Sequence[FrameObserver]) -> int:
     from clip_rl_perception.replay.offline import OfflineReplay
     from clip_rl_perception.stream import load
 
+    _refuse(_only_online(options.node), "it is of how the node is run: add --online, or leave it out")
     out = options.out
-    _clear(out)
     bag, video = out / BAG if options.bag else None, out if options.video else None
     with Progress("replaying") as progress:
         problems = ProblemLog(lambda line: progress.say(f"note: {line}"))
@@ -117,6 +118,7 @@ def _offline(options: Options, observers: Sequence[FrameObserver]) -> int:
                 problems.add(f"no class of the model answers to '{name}'; it scores 0 wherever it occurs. {OTHERS}")
             if options.require:
                 requirements.check_names(options.require, _known_metrics(mapping, model.space))
+            _clear(options)
             with interruptible(offline.stop) as interrupted:
                 record = offline.run()
     summary = _written(options, record, book, problems, videos=list(offline.video_files.values()))
@@ -132,20 +134,33 @@ def _online(options: Options, observers: Sequence[FrameObserver]) -> int:
     check_paths(options.what.paths)
     from clip_rl_perception.replay.live import replay_online
 
-    out, measured = options.out, options.measured
+    measured, usual = options.measured, OfflineOptions()
     for name, given, instead in (
         ("--classes", options.model.classes, "the node's classes are changed by its service set_classes"),
-        ("--types", options.model.types or None, "the node's types are changed by its service set_types"),
+        ("--types", options.model.types, "the node's types are changed by its service set_types"),
         ("--device", options.model.device, "the node's engine says where it runs: --engine cuda"),
         ("--frames", measured.max_frames, "--seconds ends early online"),
         ("--same-frames-as", measured.only_stamps, "it is for offline replay of what an online run processed"),
+        *(
+            (f"--{name.replace('_', '-')}", getattr(measured, name) != getattr(usual, name), "space is judged offline")
+            for name in ("true_tags", "shaft_mm", "calibration_px", "keypoint_confidence")
+        ),
     ):
-        if given is not None:
-            raise ClipRlError(f"{name} does not go with --online: {instead}")
-    _clear(out, *OUTPUTS)
+        _refuse([name] if given else [], f"it does not go with --online: {instead}")
+    if options.require:  # a misspelt name is told before anything is played
+        space = open_checkpoint(options.model.model).label_space
+        known = _known_metrics(open_inputs(options.what, space).mapping, space)
+        requirements.check_names(options.require, known)
     problems, book = ProblemLog(lambda line: print(f"note: {line}", file=sys.stderr)), FrameGallery()
     record = replay_online(
-        options.what, options.model, options.node, measured, out, observers=[book, *observers], problems=problems
+        options.what,
+        options.model,
+        options.node,
+        measured,
+        options.out,
+        begin=lambda: _clear(options, *OUTPUTS),
+        observers=[book, *observers],
+        problems=problems,
     )
     summary = _written(options, record, book, problems)
     if not record.complete:
@@ -189,7 +204,23 @@ def _known_metrics(mapping: TruthMapping | None, space: LabelSpace) -> list[str]
     )
 
 
-def _clear(out: Path, *further: str) -> None:
+def _only_online(node: NodeRunOptions) -> list[str]:
+    """Options given that an offline replay knows nothing of."""
+    usual = NodeRunOptions()
+    return [
+        f"--{field.name.replace('_', '-')}"
+        for field in dataclasses.fields(NodeRunOptions)
+        if getattr(node, field.name) != getattr(usual, field.name)
+    ]
+
+
+def _refuse(given: Sequence[str], why: str) -> None:
+    if given:
+        raise ClipRlError(f"{given[0]}: {why}")
+
+
+def _clear(options: Options, *further: str) -> None:
     """Remove what an earlier replay left; of a folder called as our bag only one that is a bag."""
+    what, out = options.what, options.out
     bag = [BAG] if (out / BAG / "metadata.yaml").is_file() else []
-    clear_outputs(out, *FILES, *bag, *further)
+    clear_outputs(out, *FILES, *bag, *further, read=[*what.paths, *filter(None, [what.labels])])

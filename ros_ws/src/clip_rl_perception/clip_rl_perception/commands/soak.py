@@ -13,8 +13,8 @@ from __future__ import annotations
 import signal
 import sys
 
-from clip_rl_perception.replay.replay_outputs import clear_outputs
 from clip_rl_perception.replay.ros_environment import require_ros
+from clip_rl_perception.runs.output_folder import clear_outputs
 from clip_rl_perception.stress.soak_plan import SoakOptions
 
 

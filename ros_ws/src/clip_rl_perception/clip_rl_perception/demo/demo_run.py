@@ -17,13 +17,14 @@ from clip_rl_perception.replay.node_run import FRAMES, OUTPUTS, RECORDING, NodeR
 from clip_rl_perception.replay.online_evaluation import OnlineEvaluation
 from clip_rl_perception.replay.recording import Recording, read_published
 from clip_rl_perception.replay.replay_options import RunOptions
-from clip_rl_perception.replay.replay_outputs import OverlayVideos, clear_outputs
+from clip_rl_perception.replay.replay_outputs import OverlayVideos
 from clip_rl_perception.replay.ros_environment import require_ros
 from clip_rl_perception.replay.run_builder import key_of
 from clip_rl_perception.report import run_summary as reports
 from clip_rl_perception.report.frame_gallery import FrameGallery
 from clip_rl_perception.report.pages import templates
 from clip_rl_perception.report.report_files import write_report
+from clip_rl_perception.runs.output_folder import clear_outputs
 from clip_rl_perception.runs.problems import ProblemLog
 from clip_rl_perception.sources.bag_source import BagSource
 from clip_rl_perception.sources.frames import FrameSource, SourceError
@@ -76,7 +77,7 @@ def run_demo(options: DemoOptions, command: str) -> int:
         _open(options)  # what is wrong with the input is said before anything else happens
     require_ros()
     out = options.out
-    clear_outputs(out, *REPORT, *OUTPUTS)
+    clear_outputs(out, *REPORT, *OUTPUTS, read=filter(None, (options.video, options.bag)))
     compiled, rendered = can_compile(options.engine), not (options.video or options.bag)
     stages = 4 + rendered + compiled
     if rendered:

@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.progress import Stage
 from clip_rl_perception.replay.processes import Children
+from clip_rl_perception.sources.bag_files import is_bag
 from clip_rl_perception.sources.bag_source import BagSource
 from clip_rl_perception.sources.frames import SourceError
 
@@ -61,7 +63,8 @@ def render(operation: SyntheticOperation, out: Path, stage: Stage) -> Path:
         stage.result(f"kept from an earlier run: {bag}")
         return bag
     for old in out.glob("synthetic-*"):
-        shutil.rmtree(old)
+        if re.fullmatch(r"synthetic-[0-9a-f]{12}", old.name) and is_bag(old):
+            shutil.rmtree(old)
     command = [sys.executable, "-m", "clip_rl_perception.cli", "synth", "bag", f"--out={bag}"]
     command += [f"--size={operation.size[0]}x{operation.size[1]}", f"--rate={operation.rate_hz:g}"]
     command += [f"--seconds={operation.seconds:g}", f"--seed={operation.seed}", "--events"]

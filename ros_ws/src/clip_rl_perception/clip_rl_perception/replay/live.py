@@ -11,7 +11,7 @@ import dataclasses
 import datetime
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -48,6 +48,7 @@ def replay_online(
     measured: RunOptions,
     folder: Path,
     *,
+    begin: Callable[[], None] = lambda: None,
     observers: Sequence[FrameObserver] = (),
     problems: ProblemLog | None = None,
 ) -> RunRecord:
@@ -61,6 +62,7 @@ def replay_online(
         options: how it is played; a bag as it was recorded, with its stamps.
         measured: what is measured.
         folder: where the recording (rosbag2), the table of frames and the processes' logs go; must not hold older ones.
+        begin: called when nothing is known against it, before anything is written.
         observers: shown every frame when it is judged.
         problems: collects what is left out.
 
@@ -79,6 +81,7 @@ def replay_online(
     require_ros()
     options = dataclasses.replace(options, transport=transport, keep_stamps=True)
     log = problems or ProblemLog()
+    begin()
     started, begun = datetime.datetime.now(datetime.timezone.utc), time.monotonic()
     complete = _play(what, model, options, folder, log)
     wall_s = time.monotonic() - begun

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import collections
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.bags.bag_writer import BagWriter, qos
-from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.messages import message_types, scene_messages
 from clip_rl_perception.messages.class_messages import class_list
@@ -30,23 +28,6 @@ VIDEO_WIDTH = 720
 """Widest overlay video, px: drawing and encoding full-size frames would take longer than inferring them."""
 FRAME_ID = "endoscope_optical"
 """Of the headers that frames of videos and folders get."""
-
-
-def clear_outputs(out: Path, *patterns: str) -> None:
-    """Remove what an earlier run left in `out`, so that nothing old can pass for this run's result; makes the folder.
-
-    Raises:
-        ClipRlError: the folder cannot be written.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for place in [place for pattern in patterns for place in out.glob(pattern)]:
-            if place.is_dir():
-                shutil.rmtree(place)
-            else:
-                place.unlink()
-    except OSError as error:
-        raise ClipRlError(f"cannot write to {out}: {error.strerror}; name another folder with --out") from error
 
 
 def namespaces(streams: Sequence[StreamKey]) -> dict[StreamKey, str]:

@@ -103,6 +103,15 @@ def read_run(path: str | Path) -> RunRecord:
         raise ReportError(f"{path}: not a whole report: {type(error).__name__}: {error}") from error
 
 
+def is_report(path: Path) -> bool:
+    """Whether a file is a report.json of clip-rl replay or demo, whatever its state."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(data, dict) and data.get("format") == FORMAT
+
+
 def _row(instrument: Instrument) -> list[float]:
     row: list[float] = []
     for name, (count, digits) in TAG_ROW.items():

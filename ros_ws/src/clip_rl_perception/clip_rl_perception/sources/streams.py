@@ -151,8 +151,10 @@ def open_inputs(options: InputOptions, space: LabelSpace) -> Inputs:
         SourceError: nothing there, nothing readable, no such topic; the message lists what was found.
         LabelMapError: a label map that does not fit the model.
     """
-    if options.eye == BOTH and options.stereo_layout == "single":
-        raise SourceError("--eye both needs --stereo-layout: side_by_side or top_bottom, as the pictures hold the eyes")
+    if options.eye != EYES[0] and options.stereo_layout == "single":
+        raise SourceError(f"--eye {options.eye} needs --stereo-layout: side_by_side or top_bottom, for both in one")
+    if not options.use_truth and (options.labels or options.label_topic or options.label_map):
+        raise SourceError("--no-truth leaves out the truth that --labels, --label-topic or --label-map names")
     problems: list[str] = []
     check_paths(options.paths)
     eyes = EYES if options.eye == BOTH else (options.eye,)

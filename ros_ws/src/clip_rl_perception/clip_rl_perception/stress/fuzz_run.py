@@ -20,7 +20,7 @@ from clip_rl_perception.cli_types import Count, NaturalNumber, PositiveNumber
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.options import Option
 from clip_rl_perception.progress import Progress
-from clip_rl_perception.replay.replay_outputs import clear_outputs
+from clip_rl_perception.runs.output_folder import clear_outputs
 from clip_rl_perception.stress.fuzz_worker import COMMAND_LIMIT_S, ERRORS, Bench, Case, Outcome, find_subjects, work
 
 LAST_WORDS = 40
