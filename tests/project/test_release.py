@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import setuptools
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ROOT / "ros_ws" / "src"
@@ -31,6 +33,28 @@ def test_what_is_installed_is_in_the_package(alone: Path) -> None:
         assert there and there == {file.name for file in (PACKAGES / "clip_rl_perception" / folder).glob(pattern)}
     broken = [path.relative_to(alone).as_posix() for path in alone.rglob("*") if path.is_symlink()]
     assert broken == ["clip_rl_perception/interfaces"], "of clip_rl_interfaces, which is installed beside it"
+
+
+def test_every_shipped_file_is_installed_where_it_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without `--symlink-install` share/ has what setup.py names, folders within folders as in the sources."""
+    package, told = PACKAGES / "clip_rl_perception", {}
+    monkeypatch.chdir(package)
+    monkeypatch.setattr(setuptools, "setup", lambda **words: told.update(words))
+    runpy.run_path("setup.py")
+    installed = {
+        f"{target}/{Path(file).name}": file
+        for target, files in told["data_files"]
+        for file in files
+        if target.startswith("share/clip_rl_perception")
+    }
+    shipped = {
+        f"share/clip_rl_perception/{path.relative_to(package)}": str(path.relative_to(package))
+        for folder in ("config", "launch", "models", "rviz", "security")
+        for path in (package / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert "share/clip_rl_perception/models/golden/synthetic_0.jpg" in shipped
+    assert installed == shipped | {"share/clip_rl_perception/package.xml": "package.xml"}
 
 
 @pytest.mark.parametrize("folder", ["launch", "examples"])

@@ -40,6 +40,7 @@ setup(
         (f"{SHARE}/rviz", files("rviz")),
         (f"{SHARE}/security", files("security")),
         (f"{SHARE}/models", files("models")),
+        (f"{SHARE}/models/golden", files("models/golden")),
         (f"lib/{PACKAGE}", files("examples", "*.py")),  # for `ros2 run`
     ],
     install_requires=["setuptools"],
