@@ -93,6 +93,19 @@ def test_parts_of_other_stamps_make_no_frame(events: Events, odd: str) -> None:
     assert events.acts_on == 99.9
 
 
+@pytest.mark.parametrize("again", ["mask", "instruments"])
+@pytest.mark.parametrize("before", [2, 3], ids=["not yet whole", "whole"])
+def test_a_part_that_comes_again_mixes_no_two_frames(events: Events, again: str, before: int) -> None:
+    first = {kind: events.message(kind, 99.9) for kind in KINDS}
+    for kind in KINDS[:before]:
+        events.gate.add(kind, first[kind], round(events.now * NS), events.steady)
+    events.come(again, stamp=99.9)
+    events.gate.add("status", first["status"], round(events.now * NS), events.steady)
+    assert events.acts_on == 99.9
+    frame = events.gate.frame(round(events.now * NS), events.steady)
+    assert all(frame[kind] is first[kind] for kind in KINDS)
+
+
 @pytest.mark.parametrize("validity", range(1, 6))
 def test_anything_but_ok_stops_at_once_until_the_next_ok(events: Events, validity: int) -> None:
     events.come(*KINDS, stamp=99.9)

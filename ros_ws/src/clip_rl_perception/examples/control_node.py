@@ -39,7 +39,7 @@ class Gate:
         header = message.header
         key = (header.stamp.sec, header.stamp.nanosec, header.frame_id)
         parts = self._parts.setdefault(key, {"key": key, "since": steady_s})
-        parts[kind] = message
+        parts.setdefault(kind, message)  # a stamp that comes again must not change a frame that is acted on
         if len(parts) == 2 + len(TYPES) and self._young(parts, now_ns, steady_s):
             current = self.frame(now_ns, steady_s)
             if current is None or key > current["key"]:
