@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import random
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ament_index_python.packages import get_package_prefix
 from control_trials import CLOCK_KINDS, EXAMPLE, REAL_KINDS, WALL_KINDS, Trials, trials
-from harness import Tester
+from harness import GUARD_S, Tester
 
 LIMIT_S, GRACE_S = 0.5, 1.0
 
@@ -77,3 +78,17 @@ def test_the_package_installs_it_for_ros2_run() -> None:
     assert os.access(installed, os.X_OK)
     help_text = subprocess.run([installed, "--ros-args", "--bad"], capture_output=True, text=True, check=False)
     assert help_text.returncode != 0, "ROS refuses what it does not know: the file was run"
+
+
+@pytest.mark.parametrize("value", ["abc", "-1.0", "0.02", ".inf", ".nan", "true"])
+def test_a_limit_that_is_none_is_told_in_a_line(domain: int, value: str) -> None:
+    command = [sys.executable, EXAMPLE, "--ros-args", "-p", f"limit_s:={value}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=GUARD_S, check=False)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1 and line.startswith("control_node: limit_s is "), line
+    assert line.endswith("; expected a finite number above 0.02")
+
+
+def test_the_limit_cannot_be_set_while_it_runs(on_wall_time: Trials, tester: Tester) -> None:
+    result = tester.set_parameter("limit_s", 5.0, node="/trial/control_node")
+    assert not result.successful and "read-only" in result.reason

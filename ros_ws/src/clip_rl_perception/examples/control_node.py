@@ -9,6 +9,7 @@ itself where no command comes: this process may die too.
 """
 
 import contextlib
+import math
 import time
 from functools import partial
 
@@ -72,9 +73,11 @@ class ControlNode(Node):
 
     def __init__(self):
         super().__init__("control_node")
-        whole_too = ParameterDescriptor(dynamic_typing=True)  # limit_s:=1
-        limit_s = self.declare_parameter("limit_s", 0.3, whole_too).value
-        self._gate = Gate(float(limit_s) - PERIOD_S)  # a command holds until the next one
+        fixed = ParameterDescriptor(dynamic_typing=True, read_only=True)  # limit_s:=1 too, at start alone
+        limit_s = self.declare_parameter("limit_s", 0.3, fixed).value
+        if type(limit_s) not in (int, float) or not PERIOD_S < limit_s < math.inf:
+            raise SystemExit(f"control_node: limit_s is {limit_s!r}; expected a finite number above {PERIOD_S}")
+        self._gate = Gate(limit_s - PERIOD_S)  # a command holds until the next one
         for kind, message_type in TYPES.items():
             self.create_subscription(message_type, kind, partial(self._on_message, kind), 5)
         self._command = self.create_publisher(TwistStamped, "command", 1)
