@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Where things are, and which ROS 2 this shell has; sourced by scripts/setup.sh and scripts/env.sh (bash).
 
-clip_rl_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+clip_rl_root=$(CDPATH='' cd -- "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P) # a CDPATH of the shell would lead elsewhere
 clip_rl_venv=$clip_rl_root/.venv
 clip_rl_state=$clip_rl_venv/.clip_rl
 clip_rl_install=$clip_rl_root/ros_ws/install

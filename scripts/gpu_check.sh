@@ -8,7 +8,7 @@
 #
 # The standard flavour of TensorRT instead: pip install torch-tensorrt==2.13.* and the tensorrt-cu13 that it names.
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
+CDPATH='' cd -- "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 out=${1:-out/gpu}
 mkdir -p "$out"
 export PYTHONPATH=$PWD/ros_ws/src/clip_rl_perception:$PWD/training${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1

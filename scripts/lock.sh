@@ -3,7 +3,7 @@
 # For maintainers, after a change of dependencies; needs `uv` on the PATH. Every Python from 3.10 to 3.13 in one file,
 # told apart by environment markers.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+CDPATH='' cd -- "$(dirname "${BASH_SOURCE[0]}")/.."
 
 command -v uv >/dev/null || { echo "lock: uv is not on the PATH; install it with: pip install uv" >&2; exit 1; }
 

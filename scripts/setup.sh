@@ -308,7 +308,7 @@ colcon_build() (
   case $ros_mode in
     wheels:*) export AMENT_PREFIX_PATH=$clip_rl_venv CMAKE_PREFIX_PATH=$clip_rl_venv ;;
   esac
-  cd ros_ws
+  cd ./ros_ws
   "$clip_rl_venv/bin/python" -c 'import sys; from colcon_core.command import main; sys.exit(main())' \
     --log-base log build --symlink-install --merge-install --base-paths src --build-base build --install-base install \
     --cmake-args -DBUILD_TESTING=OFF "-DPython3_EXECUTABLE=$clip_rl_venv/bin/python"

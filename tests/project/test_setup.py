@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import os
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -258,3 +259,15 @@ def test_only_a_foreign_prefix_with_rclpy_is_a_sourced_ros(tmp_path: Path) -> No
     ours = f"{ROOT}/.venv:{ROOT}/ros_ws/install:{tmp_path}"
     done = bash(". scripts/common.sh; clip_rl_sourced_ros", AMENT_PREFIX_PATH=ours, ROS_DISTRO="jazzy")
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_scripts_find_their_place_whatever_the_shell_searches(tmp_path: Path) -> None:
+    (tmp_path / "scripts").mkdir()
+    for cdpath in (str(tmp_path), ".", f"{tmp_path}:"):
+        done = bash('. scripts/common.sh; echo "$clip_rl_root"', CDPATH=cdpath)
+        assert (done.returncode, done.stdout.splitlines()) == (0, [str(ROOT)])
+    for script in [*(ROOT / "scripts").glob("*.sh"), ROOT / ".ci/run"]:
+        relative = re.findall(
+            r"^.*\bcd (?!-- |\./|\"\$clip_rl_root\").*", script.read_text(encoding="utf-8"), re.MULTILINE
+        )
+        assert [line for line in relative if not line.lstrip().startswith("#")] == [], script
