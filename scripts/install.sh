@@ -100,6 +100,23 @@ project_step() {
 
 engine_step() { scripts/enter.sh clip-rl build-engine --checkpoint demo --backend openvino; }
 
+# A command in the checkout's environment as the service's user, with the home that systemd gives it.
+enter_as() {
+  local user=$1
+  shift
+  local command=("$clip_rl_root/scripts/enter.sh" "$@")
+  if [ "$user" != "$(id -un)" ]; then
+    command=(runuser -u "$user" -- env -u XDG_CACHE_HOME HOME="$(getent passwd "$user" | cut -d: -f6)" "${command[@]}")
+  fi
+  "${command[@]}"
+}
+
+# Whether logind removes what the user has in shared memory, Fast DDS's too, when the user logs out; not of system users.
+loses_shared_memory() {
+  [ "$(id -u "$1")" -ge 1000 ] && [ ! -e "${CLIP_RL_LINGER:-/var/lib/systemd/linger}/$1" ] &&
+    ! grep -rqs '^RemoveIPC=\(no\|false\|off\|0\)' /etc/systemd/logind.conf /etc/systemd/logind.conf.d
+}
+
 service_step() {
   local user=${CLIP_RL_USER:-} units=${CLIP_RL_UNITS:-/etc/systemd/system} defaults=${CLIP_RL_DEFAULTS:-/etc/default}
   # Shared memory between two users does not work in Fast DDS: images would get lost.
@@ -107,9 +124,22 @@ service_step() {
   id -u "$user" >/dev/null 2>&1 || die "no user '$user' on this machine"
   case $clip_rl_root in *[!A-Za-z0-9/._-]*) die "systemd cannot run what lies in '$clip_rl_root'; use a path of letters, digits, / . _ -" ;; esac
   [ -w "$units" ] && [ -w "$defaults" ] || must_be_root service
+  local told
+  if [ "$(id -u)" = 0 ] && [ "$user" != root ]; then
+    told=$(enter_as "$user" true 2>&1) ||
+      die "$user cannot use $clip_rl_root (${told##*$'\n'}): put the checkout where $user may read it, such as /opt, and run step project there"
+  fi
   sed -e "s:@ROOT@:$clip_rl_root:g" -e "s:@USER@:$user:g" deploy/clip-rl-perception.service >"$units/clip-rl-perception.service"
   [ -e "$defaults/clip-rl-perception" ] || cp deploy/clip-rl-perception.default "$defaults/clip-rl-perception"
   say "$units/clip-rl-perception.service runs as $user; its topics are in $defaults/clip-rl-perception"
+  told=$(enter_as "$user" clip-rl info --json 2>/dev/null) || true
+  case $told in *'"compiled": "no"'*)
+    say "no engine is built for $user, and without one the node is several times slower: as $user run scripts/install.sh engine" ;;
+  esac
+  if loses_shared_memory "$user"; then
+    say "$user is no system user: when $user logs out, systemd removes its shared memory, and the node gets no images any more;" \
+      "to keep it: sudo loginctl enable-linger $user (or RemoveIPC=no in /etc/systemd/logind.conf, or a system user)"
+  fi
   if [ -d /run/systemd/system ] && [ "$units" = /etc/systemd/system ]; then
     systemctl daemon-reload
     say "to start it, now and at every boot: sudo systemctl enable --now clip-rl-perception"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -125,7 +126,7 @@ def test_folders_of_a_container_can_be_written_by_everybody(tmp_path: Path) -> N
 
 def service(folder: Path) -> Path:
     variables = {"CLIP_RL_UNITS": str(folder), "CLIP_RL_DEFAULTS": str(folder)}
-    done = install("service", CLIP_RL_USER="daemon", **variables)
+    done = install("service", CLIP_RL_USER=pwd.getpwuid(os.getuid()).pw_name, **variables)
     assert done.returncode == 0 and done.stderr == "", done.stderr
     return folder / "clip-rl-perception.service"
 
@@ -133,7 +134,7 @@ def service(folder: Path) -> Path:
 def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
     unit = service(tmp_path)
     text = unit.read_text(encoding="utf-8")
-    assert "@" not in text and "User=daemon" in text
+    assert "@" not in text and f"User={pwd.getpwuid(os.getuid()).pw_name}\n" in text
     for path in re.findall(rf"{ROOT}/[\w./-]+", text):
         assert Path(path).exists(), path
     if shutil.which("systemd-analyze") is None:
