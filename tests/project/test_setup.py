@@ -171,6 +171,13 @@ def test_node_scripts_name_existing_functions() -> None:
         assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, entry
 
 
+@pytest.mark.parametrize("page", ["setup.md", "first_day.md"])
+def test_pages_say_how_a_node_is_started_without_ros2(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    files = set(re.findall(r"ros_ws/install/lib/clip_rl_perception/(\w+) --ros-args", text))
+    assert files and files <= {entry.split(" = ")[0] for entry in setup_py_entry_points()["console_scripts"]}
+
+
 def test_fast_dds_profile_has_room_for_images_and_keeps_udp() -> None:
     root = ET.parse(PERCEPTION / "config" / "fastdds_shm.xml").getroot()
     space = {"dds": root.tag[1 : root.tag.index("}")]}
