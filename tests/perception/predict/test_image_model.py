@@ -90,8 +90,43 @@ def test_every_image_stands_alone_and_frames_of_a_video_do_not() -> None:
     again = model.video()
     moved = [again(image(index), time_s=index / 25).tags[0] for index in range(6)][-1]
     assert moved["velocity"][0] > 20, "4 px a frame, 25 frames a second"
-    with pytest.raises(EngineError, match="rate_hz is 0; expected frames per second above 0"):
-        model.video(rate_hz=0)
+    for rate in (0, -25, float("nan"), float("inf"), "25"):
+        with pytest.raises(EngineError, match=f"rate_hz is {rate!r}; expected frames per second above 0"):
+            model.video(rate_hz=rate)  # type: ignore[arg-type]
+
+
+def test_time_that_does_not_rise_is_judged_as_the_node_does() -> None:
+    video = Model(color_model()).video()
+    first = video(image(0), time_s=100.0)
+    assert (first.validity, first.tags[0]["age"]) == ("ok", 0)
+    again = video(image(0), time_s=100.0)
+    assert (again.validity, again.tags[0]["age"]) == ("degraded", 1) and "same as the last frame's" in again.reason
+    older = video(image(0), time_s=99.9)
+    assert older.validity == "degraded" and "0.100 s older than the last frame's" in older.reason
+    assert video(image(0), time_s=100.1).reason == ""
+    back = video(image(0), time_s=0.0)
+    assert back.validity == "degraded" and "stamps jumped back by 100.100 s" in back.reason
+    assert back.tags[0]["age"] == 0, "tracks begin anew"
+    after = video(image(1))
+    assert (after.validity, after.tags[0]["age"]) == ("ok", 1), "a period after the last one"
+
+
+def test_a_frame_that_failed_has_no_time() -> None:
+    video = Model(color_model()).video()
+    assert video(image(0)).validity == "ok"
+    for _ in range(2):
+        with pytest.raises(EngineError, match="expected an array"):
+            video(None)  # type: ignore[arg-type]
+    result = video(image(1))
+    assert (result.validity, result.tags[0]["age"], result.tags[0]["velocity"][0] > 20) == ("ok", 1, True)
+
+
+@pytest.mark.parametrize("time_s", [float("nan"), float("inf"), -float("inf"), 1e300, "1", np.array([1.0])])
+def test_what_is_no_time_is_said_and_the_next_frame_works(time_s: object) -> None:
+    video = Model(color_model()).video()
+    with pytest.raises(EngineError, match=r"time_s is .*; expected seconds from the beginning, a number up to 9e"):
+        video(image(0), time_s=time_s)  # type: ignore[arg-type]
+    assert video(image(0), time_s=np.float32(1)).validity == "ok"
 
 
 def test_every_instrument_of_an_image_is_named() -> None:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
+import numbers
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,9 +22,13 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.engine.protocol import EngineError
 from clip_rl_perception.labels import LabelSpace, label_space_from_names
 from clip_rl_perception.predict.plain_tags import plain_tag
+from clip_rl_perception.scene.outcome import conclude
 from clip_rl_perception.scene.overlay import draw_overlay
 from clip_rl_perception.scene.types import Scene
 from clip_rl_perception.stream_options import ModelOptions
+
+LONGEST_S = 9e9
+"""Times of frames beyond it have no stamp, which is nanoseconds in 64 bits."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -64,21 +70,32 @@ class Video:
 
         Args:
             rgb: uint8 (height, width, 3), red first: of an image that OpenCV read take ``bgr[..., ::-1]``.
-            time_s: when it was taken, s from any beginning, rising; None: a period after the last one.
+            time_s: when it was taken, s from any beginning, rising; None: a period after the last one. Judged as the
+                node judges stamps: one again, or a little older than the last, makes the result "degraded"; a second
+                back, or three frames in a row, begins another video, as `reset` does.
 
         Raises:
-            EngineError: no such array, or the engine failed; the next frame may be tried.
+            EngineError: no such array or time, or the engine failed; the next frame may be tried.
         """
         time_s = self._next_s if time_s is None else time_s
-        scene, space = self._runner.process(rgb, round(time_s * 1e9), want_confidence=True)
-        self._next_s = time_s + self._period_s
+        if not isinstance(time_s, numbers.Real) or not abs(time_s) <= LONGEST_S:
+            raise EngineError(
+                f"time_s is {time_s!r}; expected seconds from the beginning, a number up to {LONGEST_S:g}"
+            )
+        prepared = self._runner.prepare(rgb)
+        stamp_ns = round(float(time_s) * 1e9)
+        # 0 as a stamp would mean that there is none.
+        verdict = self._runner.check_stamp(stamp_ns + 1, stamp_ns + 1)
+        self._next_s = float(time_s) + self._period_s
+        scene, space = self._runner.process(prepared, stamp_ns, want_confidence=True)
+        validity, reason = conclude(scene.validity, scene.reason, verdict, age_ms=0.0, max_age_ms=0.0)
         assert scene.confidence is not None
         return Result(
             labels=scene.label_map,
             confidence=scene.confidence,
             tags=[plain_tag(tag, space) for tag in scene.instruments],
-            validity=scene.validity.name.lower(),
-            reason=scene.reason,
+            validity=validity.name.lower(),
+            reason=reason,
             classes=space.names,
             scene=scene,
             _draw=functools.partial(draw_overlay, rgb, scene, space),
@@ -105,8 +122,8 @@ class Model:
 
     def video(self, rate_hz: float = 25.0) -> Video:
         """Begin a video of so many frames per second."""
-        if not rate_hz > 0:
-            raise EngineError(f"rate_hz is {rate_hz}; expected frames per second above 0")
+        if not isinstance(rate_hz, numbers.Real) or not 0 < rate_hz < math.inf:
+            raise EngineError(f"rate_hz is {rate_hz!r}; expected frames per second above 0")
         return Video(self._model, rate_hz)
 
     @property
