@@ -154,6 +154,16 @@ def test_what_is_no_image_is_said_and_the_next_one_works(wrong: object, message:
     assert model(image(0)).tags
 
 
+@pytest.mark.parametrize("view", ["rgb", "bgr turned round", "cropped"])
+def test_an_overlay_is_of_the_image_that_was_given(view: str) -> None:
+    model, buffer = Model(color_model()), image(2).copy()
+    shown = {"rgb": buffer, "bgr turned round": buffer[..., ::-1], "cropped": buffer[8:168, 8:216]}[view]
+    result = model(shown)
+    expected = result.overlay()
+    buffer[:] = 0
+    assert np.array_equal(result.overlay(), expected)
+
+
 def test_views_of_other_arrays_are_images_too() -> None:
     model, picture = Model(color_model()), image(2)
     expected = model(picture).labels

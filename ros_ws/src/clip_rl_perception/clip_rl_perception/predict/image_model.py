@@ -52,7 +52,7 @@ class Result:
     _draw: Callable[[], ByteArray] = dataclasses.field(repr=False)
 
     def overlay(self) -> ByteArray:
-        """The image with classes, boxes, tips and names drawn over it, uint8 RGB (height, width, 3)."""
+        """The image as it was, classes, boxes, tips and names drawn over it, uint8 RGB (height, width, 3)."""
         return self._draw()
 
 
@@ -98,13 +98,20 @@ class Video:
             reason=reason,
             classes=space.names,
             scene=scene,
-            _draw=functools.partial(draw_overlay, rgb, scene, space),
+            _draw=functools.partial(draw_overlay, _copy(rgb), scene, space),
         )
 
     def reset(self) -> None:
         """The next frame begins another video."""
         self._runner.reset()
         self._next_s = 0.0
+
+
+def _copy(rgb: ByteArray) -> ByteArray:
+    """A copy of an image, of which the caller may fill the array anew, such as a camera's buffer."""
+    bgr = rgb[..., ::-1]
+    # Turned back where it is OpenCV's array turned round: byte by byte the copy would take 30 times as long.
+    return bgr.copy()[..., ::-1] if bgr.flags.c_contiguous else rgb.copy()
 
 
 class Model:
