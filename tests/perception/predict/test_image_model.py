@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from clip_rl_perception.engine.protocol import EngineError
+from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelError, label_space_from_names
 from clip_rl_perception.model.calibration import Calibration
 from clip_rl_perception.model.checkpoint_files import CheckpointError
@@ -205,3 +206,38 @@ def test_what_cannot_be_loaded(checkpoint: Path) -> None:
         clip_rl_perception.load(checkpoint, engine="cuda", device="cpu")
     with pytest.raises(TypeError, match="colour"):
         clip_rl_perception.load(checkpoint, colour="red")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"classes": ["a", None]},
+            "classes is ['a', None]; expected a label space by name or file, or a list of names",
+        ),
+        ({"classes": 5}, "classes is a int; expected a label space"),
+        ({"classes": (name for name in "ab")}, "classes is a generator; expected a label space"),
+        ({"classes": []}, "classes is a list; expected a label space"),
+        ({"latency_budget_ms": "5"}, "latency_budget_ms is '5'; expected a number of 0 or more, or None"),
+        ({"latency_budget_ms": -5}, "latency_budget_ms is -5; expected a number of 0 or more, or None"),
+        ({"views": "2"}, "views is '2'; expected one of 1, 2, 4"),
+        ({"input_size": "288x352"}, "input_size is '288x352'; expected a tuple (height, width) of 32 or more, or None"),
+        ({"input_size": (288,)}, "input_size is (288,); expected a tuple (height, width)"),
+        ({"threads": 0}, "threads is 0; expected a whole number of 1 or more, or None"),
+        ({"threads": True}, "threads is True; expected a whole number"),
+        ({"use_previous_frame": 1}, "use_previous_frame is 1; expected True or False"),
+        ({"type_threshold": 2}, "type_threshold is 2; expected a number of 0 to 1"),
+        ({"device": 0}, "device is 0; expected text, or None"),
+    ],
+)
+def test_an_option_that_cannot_be_is_told_before_anything_is_loaded(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ClipRlError) as told:
+        clip_rl_perception.load("no such checkpoint", **options)  # type: ignore[arg-type]
+    assert str(told.value).startswith(message)
+
+
+def test_numbers_of_numpy_and_lists_are_options_too() -> None:
+    with pytest.raises(CheckpointError):
+        clip_rl_perception.load("dmo", threads=np.int64(2), latency_budget_ms=np.float32(5), input_size=[288, 352])
+    with pytest.raises(CheckpointError):
+        clip_rl_perception.load("dmo", classes=np.array(["tissue", "needle"]))  # type: ignore[arg-type]

@@ -29,29 +29,29 @@ class ModelOptions:
     types: Annotated[str, Option(metavar="TYPES")] = ""
     """What instruments may be called, judged on close-ups: none, a label space, or texts with commas between them;
     empty: the model's own types."""
-    input_size: Annotated[tuple[int, int] | None, NotAnOption()] = None
+    input_size: Annotated[tuple[int, int] | None, NotAnOption(metavar="(height, width)", least=32)] = None
     """Network input (H, W); None takes the engine's own."""
     threads: Count | None = None
     """CPU threads of the engine; None: its own choice."""
     refine_steps: NaturalNumber | None = None
     """0: one plain look at each frame alone, without memory (T = 0); None or any other: looks in turn with memory."""
-    latency_budget_ms: Annotated[float | None, NotAnOption()] = None
-    """As the node's parameter; with a budget the masks depend on the machine's speed."""
+    latency_budget_ms: Annotated[float | None, NotAnOption(least=0)] = None
+    """As the node's parameter, but None is no limit, and 0 one look; with a budget masks depend on the machine's speed."""
     views: Annotated[int, Option(choices=LOOKS_A_FRAME)] = 1
     """Looks at each frame, mirror images in turn."""
     use_previous_frame: Annotated[bool, Option("--no-previous-frame")] = True
     """Looks at earlier frames count where they fit; False: each frame alone, with `views` looks at it."""
     novelty_check: Annotated[bool, Option("--no-novelty")] = True
     """Call frames unlike those of training out of distribution; False: never call a frame out of distribution."""
-    type_threshold: Annotated[float, NotAnOption()] = 0.5
+    type_threshold: Annotated[float, NotAnOption(least=0, most=1)] = 0.5
     """Probability below which a type is "unknown"."""
     every_type: Annotated[bool, NotAnOption()] = False
     """Name every instrument of each frame by close-ups in all turns: for pictures that stand alone."""
-    min_instrument_area: Annotated[float, NotAnOption()] = 0.0005
+    min_instrument_area: Annotated[float, NotAnOption(least=0, most=1)] = 0.0005
     """Smallest instrument that gets a tag, as a fraction of the content area."""
     build_if_missing: Annotated[bool, NotAnOption()] = False
     """Build the engine with OpenVINO where there is none."""
-    library_threads: Annotated[int | None, NotAnOption()] = None
+    library_threads: Annotated[int | None, NotAnOption(least=0)] = None
     """Threads of OpenCV, and of torch where it is not the engine, in the whole process; None: their own choice."""
 
     def pipeline_config(self) -> PipelineConfig:

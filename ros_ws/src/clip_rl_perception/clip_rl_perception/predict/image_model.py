@@ -17,10 +17,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from clip_rl_perception import stream
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.engine.protocol import EngineError
-from clip_rl_perception.labels import LabelSpace, label_space_from_names
+from clip_rl_perception.labels import LabelError, LabelSpace, label_space_from_names
+from clip_rl_perception.predict.option_values import check_values
 from clip_rl_perception.predict.plain_tags import plain_tag
 from clip_rl_perception.scene.outcome import conclude
 from clip_rl_perception.scene.overlay import draw_overlay
@@ -182,13 +185,16 @@ def load(
         CheckpointError: no such checkpoint, or it is damaged.
         EngineError: no such engine, or not for this model and machine.
         LabelError: no such label space, or names that cannot be classes.
+        ClipRlError: an option of another type, or out of its bounds.
         TypeError: no such option.
     """
     named = str(classes) if isinstance(classes, str | Path) else None
+    options = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
     made = ModelOptions(model=str(checkpoint), engine=str(engine), device=device, classes=named, **options)
+    check_values(made)
     space = None
     if classes is not None and not isinstance(classes, str | Path):
-        space = classes if isinstance(classes, LabelSpace) else label_space_from_names(classes)
+        space = classes if isinstance(classes, LabelSpace) else label_space_from_names(_names(classes))
     model = stream.load(made, log)
     if space is not None:
         try:
@@ -197,3 +203,12 @@ def load(
             model.close()
             raise
     return Model(model)
+
+
+def _names(classes: Any) -> list[str]:
+    """Names of classes, in a list; not of what has no order, or may have no end."""
+    names = list(classes) if isinstance(classes, Sequence | np.ndarray) else []
+    if not names or not all(isinstance(name, str) for name in names):
+        told = f"{classes!r}" if names else f"a {type(classes).__name__}"
+        raise LabelError(f"classes is {told}; expected a label space by name or file, or a list of names")
+    return names
