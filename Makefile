@@ -16,6 +16,10 @@ RATE ?= 1.0
 LABELS ?=
 LABEL_MAP ?=
 LOCKSTEP ?=
+# Paths reach the recipes through the environment, as they were typed: quotes and dollars are characters of names.
+PATHS := VIDEO BAG LABELS LABEL_MAP OUT
+$(foreach name,$(PATHS),$(eval override $(name) := $$(value $(name))))
+export $(PATHS)
 # More arguments for clip-rl bench: make bench BENCH="--rounds 50"
 BENCH ?=
 BENCH_PAGE := --page docs/results/performance.md --prose docs/results/performance-notes.md
@@ -35,13 +39,13 @@ setup: ## Make .venv, get ROS 2 where none is sourced, build the workspace
 	@PYTHON='$(PYTHON)' TORCH='$(TORCH)' ROS='$(ROS)' scripts/setup.sh
 
 demo: setup ## Film to masks through ROS 2; VIDEO=file|folder, BAG=folder, TRANSPORT=raw|compressed, OUT=out/demo
-	@. scripts/env.sh && clip-rl demo $(if $(VIDEO),--video '$(VIDEO)') $(if $(BAG),--bag '$(BAG)') \
-	  $(if $(TRANSPORT),--transport '$(TRANSPORT)') --out '$(or $(OUT),out/demo)'
+	@. scripts/env.sh && clip-rl demo $(if $(VIDEO),--video "$$VIDEO") $(if $(BAG),--bag "$$BAG") \
+	  $(if $(TRANSPORT),--transport '$(TRANSPORT)') --out "$${OUT:-out/demo}"
 
 replay: setup ## A recording through the node, and a report; BAG=folder, RATE=1.0, LABELS=folder, LOCKSTEP=1, OUT=out/replay
-	@[ -n '$(BAG)' ] || { echo 'make replay: name a recording, for example make replay BAG=operation' >&2; exit 2; }
-	@. scripts/env.sh && clip-rl replay '$(BAG)' --online --speed '$(RATE)' $(if $(LABELS),--labels '$(LABELS)') \
-	  $(if $(LABEL_MAP),--label-map '$(LABEL_MAP)') $(if $(LOCKSTEP),--lockstep) --out '$(or $(OUT),out/replay)'
+	@[ -n "$$BAG" ] || { echo 'make replay: name a recording, for example make replay BAG=operation' >&2; exit 2; }
+	@. scripts/env.sh && clip-rl replay "$$BAG" --online --speed '$(RATE)' $(if $(LABELS),--labels "$$LABELS") \
+	  $(if $(LABEL_MAP),--label-map "$$LABEL_MAP") $(if $(LOCKSTEP),--lockstep) --out "$${OUT:-out/replay}"
 
 # Building engines and rendering frames come first: what is measured is measured on a machine that has nothing else to do.
 bench: setup ## Time engines, peers and the node: docs/results/performance.md, out/bench/report.json; BENCH="--rounds 50"
