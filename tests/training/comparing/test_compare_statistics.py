@@ -50,6 +50,25 @@ def test_difference_of_runs_on_common_blocks() -> None:
     assert few is not None and math.isnan(few.p) and few.difference == pytest.approx(0.1)
 
 
+def test_false_positives_where_the_other_run_is_rightly_silent_count() -> None:
+    alike = [block("a", 80, 100) for _ in range(6)]
+    empty = [{**block("a", 0, 0, 0.0), "nsd_frames": 0} for _ in range(3)]
+    silent = result("a", 0, *alike, *empty, *empty)
+    loud = result("a", 0, *alike, *empty, *(block("a", 0, 50, 0.0) for _ in range(3)))
+    found = statistics.difference([silent], [loud], "iou")
+    assert found is not None and found.blocks == 9, "blocks where neither run has anything to score say nothing"
+    assert found.difference == pytest.approx(480 / 600 - 480 / 750)
+    assert found.low >= 0 and found.high > found.difference
+    assert found.p == pytest.approx(2 / 2**3), "three blocks differ, all the same way"
+    nsd = statistics.difference([silent], [loud], "nsd")
+    assert nsd is not None and nsd.difference == pytest.approx(1 - 6 / 9)
+    # Resamples of such blocks alone have nothing to score for the silent run, which is right then.
+    wrong = [block("a", 0, 50) for _ in range(3)]
+    one = statistics.difference([result("a", 0, *empty)], [result("a", 0, *wrong)], "iou")
+    assert one is not None and (one.difference, one.low, one.high) == (1.0, 1.0, 1.0)
+    assert statistics.difference([result("a", 0, *empty)], [result("a", 0, *empty)], "iou") is None
+
+
 def test_different_frames_are_not_compared() -> None:
     other = {**block("a", 1, 2), "frames": 6}
     with pytest.raises(statistics.StatisticsError, match="measured on different frames"):

@@ -8,6 +8,9 @@ are compared on the blocks that both were measured on:
 
 Where several seeds were run, a block's counts are summed over them first: seeds see the same frames, so they do not add
 to the number of observations; their spread is given apart.
+
+A run that is silent where the truth is empty has nothing to score there, and is right: its block counts, so that false
+positives of the other run do. A block where both have nothing to score says nothing of either.
 """
 
 from __future__ import annotations
@@ -95,37 +98,39 @@ def difference(first: Sequence[Result], second: Sequence[Result], score: str) ->
         return None
     above, below = SCORES[score]
     sums: dict[tuple[str, int], DoubleArray] = {}
-    pairs = []
+    pairs: list[float] = []
     for key in common:
         if [row["frames"] for row in ones[key]] != [row["frames"] for row in others[key]]:
             raise StatisticsError(
                 f"{key[0]}, seed {key[1]}: two runs were measured on different frames; has the dataset changed? Delete "
                 "the older result-*.json and run the same command"
             )
-        pairs.append(pooled(ones[key], score) - pooled(others[key], score))
-        for index, (one, other) in enumerate(zip(ones[key], others[key], strict=True)):
+        rows = np.array(
+            [
+                [one[above], one[below], other[above], other[below]]
+                for one, other in zip(ones[key], others[key], strict=True)
+            ],
+            np.float64,
+        )
+        pairs.append(float(_pooled_difference(*rows.T)))
+        for index, row in enumerate(rows):
             place = (key[0], index)
-            row = np.array([one[above], one[below], other[above], other[below]], np.float64)
             sums[place] = sums.get(place, np.zeros(4)) + row
-    table = np.array([row for row in sums.values() if row[1] and row[3]])
+    table = np.array([row for row in sums.values() if row[1] or row[3]])
     if not len(table):
         return None
-
-    def pooled_difference(a: Any, b: Any, c: Any, d: Any, axis: int = -1) -> Any:
-        return a.sum(axis) / b.sum(axis) - c.sum(axis) / d.sum(axis)
-
     columns = tuple(table.T)
     low = high = p = float("nan")
     if len(table) > 1:
         interval = stats.bootstrap(
-            columns, pooled_difference, paired=True, vectorized=True, method="percentile", rng=np.random.default_rng(0)
+            columns, _pooled_difference, paired=True, vectorized=True, method="percentile", rng=np.random.default_rng(0)
         ).confidence_interval
         low, high = float(interval.low), float(interval.high)
-    own = table[:, 0] / table[:, 1] - table[:, 2] / table[:, 3]
+    own = _share(table[:, 0], table[:, 1]) - _share(table[:, 2], table[:, 3])
     if len(table) >= LEAST_BLOCKS and np.any(own):
         p = float(stats.wilcoxon(own).pvalue)
     return Difference(
-        difference=float(pooled_difference(*columns)),
+        difference=float(_pooled_difference(*columns)),
         low=low,
         high=high,
         p=p,
@@ -133,3 +138,13 @@ def difference(first: Sequence[Result], second: Sequence[Result], score: str) ->
         pairs=len(pairs),
         spread=float(np.std(pairs, ddof=1)) if len(pairs) > 1 else float("nan"),
     )
+
+
+def _pooled_difference(a: Any, b: Any, c: Any, d: Any, axis: int = -1) -> Any:
+    return _share(a.sum(axis), b.sum(axis)) - _share(c.sum(axis), d.sum(axis))
+
+
+def _share(part: Any, whole: Any) -> Any:
+    """`part` of `whole`, elementwise; 1 where there is nothing to score, which a silent run has right."""
+    whole = np.asarray(whole, np.float64)
+    return np.divide(part, whole, out=np.ones_like(whole), where=whole > 0)
