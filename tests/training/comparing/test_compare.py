@@ -64,6 +64,8 @@ def test_a_run_that_lacks_folds_says_so(finished: Path) -> None:
     assert [row["name"] for row in run_rows(runs)] == ["clip-rl", "shorter"]
     runs["shorter"] = [r for r in runs["shorter"] if r["fold"] == "a"]
     assert [row["name"] for row in run_rows(runs)] == ["clip-rl", "shorter (1 of 2 folds)"]
+    runs["clip-rl"] = [r for r in runs["clip-rl"] if r["fold"] == "b"]
+    assert [row["name"] for row in run_rows(runs)] == ["clip-rl (1 of 2 folds)", "shorter (1 of 2 folds)"]
 
 
 def test_finished_jobs_are_kept(finished: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,6 +69,21 @@ def test_false_positives_where_the_other_run_is_rightly_silent_count() -> None:
     assert statistics.difference([result("a", 0, *empty)], [result("a", 0, *empty)], "iou") is None
 
 
+def test_folds_weigh_alike_while_seeds_are_unfinished() -> None:
+    better = [result("a", 0, block("a", 90, 100)), result("b", 0, block("b", 10, 100))]
+    worse = [result("a", 0, block("a", 80, 100)), result("b", 0, block("b", 20, 100))]
+    ahead = [result("a", seed, block("a", 90, 100)) for seed in (1, 2)]
+    behind = [result("a", seed, block("a", 80, 100)) for seed in (1, 2)]
+    found = statistics.difference([*better, *ahead], [*worse, *behind], "iou")
+    assert found is not None and found.difference == pytest.approx(0.0) and found.pairs == 2
+    assert (
+        statistics.difference(
+            [better[0], result("b", 1, block("b", 1, 2))], [worse[0], result("b", 1, block("b", 1, 2))], "iou"
+        )
+        is None
+    )
+
+
 def test_different_frames_are_not_compared() -> None:
     other = {**block("a", 1, 2), "frames": 6}
     with pytest.raises(statistics.StatisticsError, match="measured on different frames"):

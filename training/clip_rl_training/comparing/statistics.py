@@ -80,20 +80,22 @@ class Difference:
     """Of the signed-rank test; NaN with fewer than `LEAST_BLOCKS` blocks."""
     blocks: int
     pairs: int
-    """Pairs of jobs (fold, seed) that both runs have."""
+    """Pairs of jobs (fold, seed) that were compared."""
     spread: float
     """Standard deviation of the pairs' differences; NaN for one pair."""
 
 
 def difference(first: Sequence[Result], second: Sequence[Result], score: str) -> Difference | None:
-    """Compare two runs; None when they have no job in common.
+    """Compare two runs; None when they have no job in common, or no seed has all folds that they have in common.
+
+    Seeds that lack one of these folds are left out, as in `summary`: else folds would weigh by their finished seeds.
 
     Raises:
         StatisticsError: jobs of the same fold and seed whose blocks differ.
     """
     ones = {(result["fold"], result["seed"]): result["blocks"] for result in first}
     others = {(result["fold"], result["seed"]): result["blocks"] for result in second}
-    common = [key for key in ones if key in others and ones[key] and others[key]]
+    common = _whole_seeds([key for key in ones if key in others and ones[key] and others[key]])
     if not common:
         return None
     above, below = SCORES[score]
@@ -138,6 +140,12 @@ def difference(first: Sequence[Result], second: Sequence[Result], score: str) ->
         pairs=len(pairs),
         spread=float(np.std(pairs, ddof=1)) if len(pairs) > 1 else float("nan"),
     )
+
+
+def _whole_seeds(jobs: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Of jobs (fold, seed) those whose seed has every fold."""
+    folds = {fold for fold, _ in jobs}
+    return [(fold, seed) for fold, seed in jobs if folds == {other for other, of in jobs if of == seed}]
 
 
 def _pooled_difference(a: Any, b: Any, c: Any, d: Any, axis: int = -1) -> Any:

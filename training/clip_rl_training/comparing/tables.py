@@ -30,11 +30,11 @@ def run_rows(runs: ByRun) -> list[dict[str, Any]]:
 
     A run that lacks folds which others have says so: some are easier, and its row compares with no other.
     """
-    folds = {name: len({result["fold"] for result in results}) for name, results in runs.items()}
-    most = max(folds.values(), default=0)
+    folds = {name: {result["fold"] for result in results} for name, results in runs.items()}
+    known = set().union(*folds.values())
     return [
         {
-            "name": name if folds[name] == most else f"{name} ({folds[name]} of {most} folds)",
+            "name": name if folds[name] == known else f"{name} ({len(folds[name])} of {len(known)} folds)",
             "iou": summary(results, "iou"),
             "nsd": summary(results, "nsd"),
             "hd95": mean_of_known(result["metrics"]["hd95"] for result in results),
