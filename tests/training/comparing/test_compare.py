@@ -22,10 +22,9 @@ from clip_rl_training.comparing.comparison_config import (
     CompareConfig,
     jobs_of,
     load_compare_config,
-    measuring_digest,
     train_config,
-    training_digest,
 )
+from clip_rl_training.comparing.comparison_digests import measured_before, measuring_digest, training_digest
 from clip_rl_training.comparing.runner import CompareError
 from clip_rl_training.comparing.tables import run_rows
 from clip_rl_training.loop.batches import open_stills, training_batches
@@ -316,6 +315,54 @@ def test_digests_tell_training_and_measuring_apart(finished: Path) -> None:
     third = config(train={**TINY["train"], "batch": 3})
     for one, other in zip(jobs_of(first), jobs_of(third), strict=True):
         assert training_digest(first, one, scenes) != training_digest(third, other, scenes)
+
+
+def test_what_a_network_is_measured_on_tells_measurements_apart(tmp_path: Path) -> None:
+    truth = tmp_path / "truth.yaml"
+
+    def digests(trained: bool = False, label_map: str = str(truth), **changes: Any) -> tuple[str, str, str | None]:
+        model, data = {**TINY["train"]["model"], **changes.pop("model", {})}, {**TINY["train"]["data"], **changes}
+        data["dataset"] = {**data["dataset"], "label_map": label_map}
+        runs = [{"name": "it"} if trained else {"name": "it", "checkpoint": "demo"}]
+        folds = [{"name": "a", "test": changes.pop("test", ["scene_a"])}]
+        data.pop("test", None)
+        train = {**TINY["train"], "model": model, "data": data}
+        config = load_compare_config(str(written(tmp_path / "c.yaml", runs=runs, folds=folds, train=train, tests=[])))
+        (job,) = jobs_of(config)
+        scenes = ("scene_a", "scene_b")
+        return measuring_digest(config, job), training_digest(config, job, scenes), measured_before(config, job)
+
+    truth.write_text("truth: {0: background, 10: instrument}\nmerge: {instrument: all-instruments}\n")
+    first, trained = digests(), digests(trained=True)
+    changed = [
+        digests(test=["scene_b"]),
+        digests(model={"input_size": [96, 96]}),
+        digests(label_spaces={"sarrarp50": 1.0}),
+        digests(label_map="davinci_grayscale"),
+    ]
+    truth.write_text(f"# of all scenes\n{truth.read_text()}")
+    assert digests() == first, "comments say nothing of masks"
+    truth.write_text("truth: {0: background, 20: instrument}\nmerge: {instrument: all-instruments}\n")
+    changed.append(digests())
+    assert len({first[0], *(each[0] for each in changed)}) == 6 and {each[1] for each in changed} == {first[1]}
+    again = digests(trained=True)
+    assert again[0] != trained[0] and again[1] != trained[1]
+    # Results of before are taken where nothing could have changed but what the digest of training tells.
+    assert [each[2] for each in changed] == [None] * 5 and again[2] is None
+    assert digests(trained=True, label_map="davinci_grayscale")[2] is not None
+
+
+def test_results_of_before_are_taken(finished: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = load_compare_config(str(finished / "tiny.yaml"))
+    job = jobs_of(config)[0]
+    path = finished / "jobs" / job.key / f"result-{measuring_digest(config, job)}.json"
+    before = path.with_name(f"result-{measuring_digest(config, job, before=True)}.json")
+    path.rename(before)
+    try:
+        assert run("--config", finished / "tiny.yaml", "--root", root, "--out", finished / "jobs") == 0
+    finally:
+        before.rename(path)
+    assert "4 of 4 jobs finished, 0 to do" in capsys.readouterr().out
 
 
 def test_networks_that_begin_with_other_weights_are_told_apart(tmp_path: Path) -> None:

@@ -17,19 +17,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from clip_rl_perception.looks.look import MIRRORS, looks_named
-from clip_rl_perception.model.checkpoint import resolve_checkpoint
 from clip_rl_perception.model.peer_networks import peer_names
 from clip_rl_perception.typed_data import ConfigError, from_data
 
 from clip_rl_training.corruptions import CORRUPTIONS
-from clip_rl_training.loop.start_from import fingerprint
 from clip_rl_training.loop.training_config import TrainConfig, config_from_data
 from clip_rl_training.shipped_configs import find_config
 from clip_rl_training.typed_config import apply_overrides, load_layers, overlaid
@@ -257,53 +253,6 @@ def training_sequences(config: CompareConfig, job: Job, sequences: Sequence[str]
             f"'{job.fold.name}' trains on {', '.join(offered)}"
         )
     return left
-
-
-def training_digest(config: CompareConfig, job: Job, sequences: Sequence[str], *, before: bool = False) -> str:
-    """Tells networks apart that were trained another way; where files lie does not enter.
-
-    What those that learned from drawn scenes are tested on does not either, but did `before`.
-
-    Raises:
-        TrainError, CheckpointError: weights to begin with, or a checkpoint to measure, are not there.
-    """
-    job = network_of(config, job)
-    if job.run.checkpoint:
-        return _digest({"checkpoint": fingerprint(str(resolve_checkpoint(job.run.checkpoint)))})
-    scenes = on_scenes(config)
-    train = overlaid(config.train, job.run.set)
-    if scenes:
-        left_out = ("root",) if before else ("root", "dataset")
-        train["data"] = {name: value for name, value in train["data"].items() if name not in left_out}
-    if train.get("start_from"):
-        start = None if job.run.peer or job.run.begins else fingerprint(str(train["start_from"]))
-        train = {**train, "start_from": start}
-    data = {
-        "train": train,
-        "peer": job.run.peer,
-        "fold": [
-            [] if scenes and not before else sorted(job.fold.test),
-            [] if scenes else sorted(training_sequences(config, job, sequences)),
-        ],
-        "seed": job.seed,
-    }
-    if job.run.begins:
-        data["begins"] = job.run.begins
-    return _digest(data)
-
-
-def measuring_digest(config: CompareConfig, job: Job) -> str:
-    """Tells measurements of one network apart."""
-    data = dataclasses.asdict(config.evaluation)
-    data |= {"looks": dataclasses.asdict(job.run.looks)} if job.run.looks else {}
-    if on_scenes(config):  # the same network may be tested on several data sets
-        data |= {"tested": [config.train["data"].get("dataset"), sorted(job.fold.test)]}
-    data |= {"passes": 1} if config.evaluation.video else {}  # there were two, the second as video
-    return _digest(data)
-
-
-def _digest(data: Any) -> str:
-    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def load_compare_config(name_or_path: str, overrides: Sequence[str] = ()) -> CompareConfig:

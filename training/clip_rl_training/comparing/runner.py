@@ -30,12 +30,11 @@ from clip_rl_training.comparing.comparison_config import (
     Job,
     RunConfig,
     jobs_of,
-    measuring_digest,
     network_of,
     on_scenes,
     train_config,
-    training_digest,
 )
+from clip_rl_training.comparing.comparison_digests import measured_before, measuring_digest, training_digest
 from clip_rl_training.comparing.network_frames import ViewedTagTruth, viewed
 from clip_rl_training.data.dataset_parts import open_parts, open_test
 from clip_rl_training.data.samples import TEST
@@ -94,6 +93,8 @@ class Comparison:
         found = {}
         for job in jobs_of(self.config):
             path = self._result_path(job)
+            if not path.is_file() and (before := measured_before(self.config, job)):
+                path = self._folder(job) / f"result-{before}.json"
             if path.is_file():
                 found[job.key] = {**self._trained(job), **_read(path), "run": job.run.name}
         return found

@@ -17,6 +17,7 @@ ids, 255 is ignored.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 from importlib import resources
 from pathlib import Path
@@ -120,6 +121,16 @@ def identity_label_map(space: LabelSpace) -> LabelMap:
 
 def load_label_map(name_or_path: str | Path) -> LabelMap:
     """Read a label map: a YAML file, else a shipped one by name. Raises `LabelMapError` that names the entry."""
+    path, data = _read(name_or_path)
+    return label_map_from_dict(data, str(path))
+
+
+def label_map_digest(name_or_path: str | Path) -> str:
+    """Tells label maps apart by what they say, wherever they lie; comments say nothing. Raises `LabelMapError`."""
+    return hashlib.sha256(repr(_read(name_or_path)[1]).encode()).hexdigest()[:12]
+
+
+def _read(name_or_path: str | Path) -> tuple[Path, Any]:
     path = Path(name_or_path)
     if not path.is_file() and str(path) in label_map_names():
         path = Path(str(_SHIPPED / f"{path}.yaml"))
@@ -127,12 +138,11 @@ def load_label_map(name_or_path: str | Path) -> LabelMap:
         known = ", ".join(label_map_names())
         raise LabelMapError(f"no label map '{name_or_path}': neither a file nor one of {known}")
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return path, yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise LabelMapError(f"label map {path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise LabelMapError(f"{path}: not YAML: {one_line(error)}") from error
-    return label_map_from_dict(data, str(path))
 
 
 def label_map_names() -> list[str]:
