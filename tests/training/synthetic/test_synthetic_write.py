@@ -137,6 +137,9 @@ def test_resuming_writes_what_is_missing_and_nothing_else(tmp_path: Path) -> Non
     assert contents(root) == whole
     assert kept.stat().st_mtime_ns == before
     assert write(root) == [6]
+    # Fewer frames than there are: those beyond keep their pictures and their lines alike.
+    assert write(root, frames=2) == [4]
+    assert contents(root) == whole
 
 
 def test_colour_comes_first_and_gray_as_often_as_the_configuration_says(tmp_path: Path) -> None:

@@ -229,7 +229,10 @@ def _prepare(root: Path, config: SceneConfig, seed: int, stereo: StereoSet | Non
 
 
 def _open_ledgers(folder: Path, frames: int, stereo: bool) -> set[int]:
-    """Make a sequence's folders; numbers of its frames that are whole on disk."""
+    """Make a sequence's folders; numbers of its frames below `frames` that are whole on disk.
+
+    Whole ones beyond keep their lines: there was once asked for more, and their pictures stay.
+    """
     kinds = (*_KINDS, *map(right_folder, _KINDS)) if stereo else _KINDS
     for kind in (*kinds, *((SPACE,) if stereo else ())):
         (folder / kind).mkdir(parents=True, exist_ok=True)
@@ -237,10 +240,11 @@ def _open_ledgers(folder: Path, frames: int, stereo: bool) -> set[int]:
     def is_whole(index: int) -> bool:
         name = f"frame{index:03d}"
         space = not stereo or (folder / SPACE / f"{name}.json").is_file()
-        return index < frames and space and all((folder / kind / f"{name}.png").is_file() for kind in kinds)
+        return space and all((folder / kind / f"{name}.png").is_file() for kind in kinds)
 
     names = (*_LEDGERS, _RIGHT_LEDGER) if stereo else _LEDGERS
-    return set.intersection(*(_tidy(folder / name, is_whole) for name in names))
+    whole = set.intersection(*(_tidy(folder / name, is_whole) for name in names))
+    return {index for index in whole if index < frames}
 
 
 def _tidy(path: Path, keep: Callable[[int], bool] = lambda index: True) -> set[int]:
