@@ -152,6 +152,43 @@ def test_a_video_without_masks_is_named(tmp_path: Path) -> None:
         opened(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        (
+            ("images/v1/0", "masks/v1/0"),
+            r"images/v1: is left out, for images lie in .*images itself too; use one layout",
+        ),
+        (("v1/images/0", "v1/masks/0"), r"v1/images: is left out, for .*images is there too; use one layout"),
+    ],
+)
+def test_a_second_layout_beside_the_first_is_named(others: tuple[str, str], message: str, tmp_path: Path) -> None:
+    write(tmp_path, "images/0.jpg", "masks/0.png", INSTRUMENT * 255)
+    assert opened(tmp_path).problems == ()
+    write(tmp_path, f"{others[0]}.jpg", f"{others[1]}.png", INSTRUMENT * 255)
+    with pytest.raises(DatasetError, match=message):
+        opened(tmp_path)
+
+
+def test_folders_of_images_or_masks_alone_are_named(tmp_path: Path) -> None:
+    write(tmp_path, "images/v1/0.jpg", "masks/v1/0.png", INSTRUMENT * 255)
+    (tmp_path / "images/v2/day").mkdir(parents=True)
+    assert opened(tmp_path).problems == (), "empty folders hold nothing that could be left out"
+    trees.write_rgb(tmp_path / "images/v2/day/0.jpg", trees.picture(0))
+    with pytest.raises(DatasetError, match=r"images/v2/day: is left out, it lies too deep; expected images in .*v2$"):
+        opened(tmp_path)
+    (tmp_path / "images/v2/day/0.jpg").unlink()
+    trees.write_rgb(tmp_path / "masks/v3/0.png", INSTRUMENT * 255)
+    with pytest.raises(DatasetError, match=r"masks/v3: has no images; expected them in .*images/v3"):
+        opened(tmp_path)
+
+
+def test_sequences_are_found_at_any_depth(tmp_path: Path) -> None:
+    write(tmp_path, "a/b/c/d/e/images/0.jpg", "a/b/c/d/e/masks/0.png", INSTRUMENT * 255)
+    (tmp_path / "a/b/again").symlink_to(tmp_path / "a")
+    assert opened(tmp_path).sequences == ("a/b/c/d/e",)
+
+
 def test_a_flat_folder_says_where_images_and_masks_belong(tmp_path: Path) -> None:
     write(tmp_path, "image_1.jpg", "image_1_mask.png", INSTRUMENT)
     with pytest.raises(DatasetError, match=r"expected images/ and masks/; there is image_1\.jpg, image_1_mask\.png"):

@@ -7,7 +7,8 @@
 The folder of masks may be called labels too. A mask has the name of its image and any image suffix; where no name fits,
 words such as mask, label, image or frame are left out of both: image_001.jpg and image_001_mask.png,
 frame7 and mask7. The label map (`clip_rl_perception.sources.truth_label_map`) says what stored values mean. There are
-no splits but "all"; choose sequences with `SegmentationDataset.only`.
+no splits but "all"; choose sequences with `SegmentationDataset.only`. Images that lie otherwise than the others are
+problems of the dataset: none is left out without a word.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from clip_rl_perception.folder_files import entries
+from clip_rl_perception.folder_files import entries, image_folders
 from clip_rl_perception.labels import label_space_from_names
 from clip_rl_perception.sources.truth_label_map import LabelMap
 
@@ -25,6 +26,7 @@ from clip_rl_training.datasets.dataset import CodedMask, Item, SegmentationDatas
 from clip_rl_training.datasets.listing import Listing, folders_below, images_in
 
 _IMAGES, _MASKS = "images", ("masks", "labels")
+_ONE_LAYOUT = "use one layout for all sequences, or name the folder of some as the root"
 _WORDS = re.compile(
     r"images?|imgs?|frames?|rgb|raw|original|input|endo|masks?|label(s|led)?|seg(mentations?)?|gt|ground|truth|groundtruth|"
     r"annotations?|target|binary|colou?r",
@@ -65,7 +67,12 @@ def open_folder(root: Path, label_map: LabelMap) -> SegmentationDataset:
 def _places(found: Listing) -> Iterator[_Place]:
     """Where the images and masks of each sequence lie; what is missing goes to the problems."""
     root = found.root
-    parents = [root] if (root / _IMAGES).is_dir() else [folder.parent for folder in folders_below(root, _IMAGES)]
+    parents = [folder.parent for folder in folders_below(root, _IMAGES)]
+    if root in parents:
+        for parent in parents:
+            if parent != root and (images_in(parent / _IMAGES) or image_folders(parent / _IMAGES)):
+                found.note(f"{parent / _IMAGES}: is left out, for {root / _IMAGES} is there too; {_ONE_LAYOUT}")
+        parents = [root]
     if not parents:
         there = ", ".join(path.name for path in entries(root)[:5]) if root.is_dir() else ""
         found.note(
@@ -82,13 +89,22 @@ def _places(found: Listing) -> Iterator[_Place]:
         images, masks = parent / _IMAGES, folders[0]
         if images_in(images):
             yield _Place(name, images, masks)
+            for child in image_folders(images):
+                found.note(f"{child}: is left out, for images lie in {images} itself too; {_ONE_LAYOUT}")
             continue
-        for child in filter(images_in, entries(images)):
+        for child in filter(Path.is_dir, entries(images)):
+            for deeper in image_folders(child):
+                found.note(f"{deeper}: is left out, it lies too deep; expected images in {child}")
+            if not images_in(child):
+                continue
             if (masks / child.name).is_dir():
                 sequence = child.name if parent == root else f"{name}/{child.name}"
                 yield _Place(sequence, child, masks / child.name)
             else:
                 found.note(f"{child}: has no masks; expected them in {masks / child.name}")
+        for child in filter(images_in, entries(masks)):
+            if not images_in(images / child.name):
+                found.note(f"{child}: has no images; expected them in {images / child.name}")
 
 
 def _by_name(found: Listing, place: _Place) -> tuple[dict[str, Path], dict[str, Path]]:

@@ -107,17 +107,20 @@ def files_near(root: Path, name: str) -> list[Path]:
     return [path for pattern in (name, f"*/{name}", f"*/*/{name}") for path in below(root, pattern)]
 
 
-def folders_below(root: Path, pattern: str, depth: int = 4) -> list[Path]:
-    """Folders below `root` whose whole name matches the regular expression, natural order; none inside another."""
+def folders_below(root: Path, pattern: str) -> list[Path]:
+    """Folders below `root` whose whole name matches the regular expression, natural order; none inside another.
+
+    Links to folders are followed, but not to one that they lie in.
+    """
     found: list[Path] = []
 
-    def visit(folder: Path, left: int) -> None:
+    def visit(folder: Path, above: tuple[Path, ...]) -> None:
         for child in filter(Path.is_dir, entries(folder)):
             if re.fullmatch(pattern, child.name):
                 found.append(child)
-            elif left > 1:
-                visit(child, left - 1)
+            elif not child.is_symlink() or child.resolve() not in above:
+                visit(child, (*above, child.resolve()))
 
     if root.is_dir():
-        visit(root, depth)
+        visit(root, (root.resolve(),))
     return found
