@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import dataset_trees as trees
 import numpy as np
 import pytest
 from clip_rl_perception import options
@@ -78,6 +79,16 @@ def test_looks_are_kept_once_and_compared(
     assert {row["videos"] for row in report["rows"]} == {"real", "synthetic"}
     assert (out / "looks.md").read_text().startswith("| contender | looks |")
     assert "| policy by reinforcement |" in capsys.readouterr().out
+
+
+def test_tissue_is_no_instrument_to_look_for(checkpoint: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.yaml"
+    labels.write_text("truth: {0: background, 1: liver, 2: grasper}\n")
+    trees.write_rgb(tmp_path / "set/images/0.png", trees.picture(0, (64, 96)))
+    trees.write_rgb(tmp_path / "set/masks/0.png", np.repeat(np.arange(3, dtype=np.uint8), 32)[None].repeat(64, 0))
+    model = ("--checkpoint", checkpoint, "--engine", "torch", "--threads", 1)
+    assert run("take", *model, "--root", tmp_path / "set", "--label-map", labels, "--out", tmp_path / "out") == 0
+    assert "folder with instrument [2]" in CachedVideo.load(tmp_path / "out/set.npz").made
 
 
 def test_padding_and_unknown_truth_count_for_nothing(checkpoint: Path) -> None:

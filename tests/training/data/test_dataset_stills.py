@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from bar_runs import TINY_MODEL
 from clip_rl_perception.errors import ClipRlError
-from clip_rl_perception.labels import load_label_space
+from clip_rl_perception.labels import label_space_from_names, load_label_space
 from clip_rl_perception.model.checkpoint import load_checkpoint
 from clip_rl_training.data.dataset_stills import DatasetStills, caption_of, content_mask, label_table
 from clip_rl_training.data.difficulty import candidates, difficulty
@@ -143,6 +143,14 @@ def test_labels_join_by_name_and_instruments_join_in_instrument_or_not() -> None
     assert label_table(types, types)[:8].tolist() == list(range(8))
     with pytest.raises(DataError, match="label space 'endovis2018-type' has no class 'instrument-shaft'"):
         label_table(load_label_space("endovis2017-parts"), types)
+
+
+def test_tissue_of_a_label_map_is_no_instrument() -> None:
+    binary = load_label_space("binary")
+    names = label_space_from_names(["background", "liver", "grasper", "gizmo"])
+    assert label_table(names, binary)[:4].tolist() == [0, 0, 1, 1], "what is not known is an instrument, as it was"
+    marked = label_space_from_names(["background", "liver", "grasper"], instrument=[False, True, False])
+    assert label_table(marked, binary)[:3].tolist() == [0, 1, 0], "what somebody has marked stands"
 
 
 def test_captions_name_what_is_seen_the_largest_first() -> None:

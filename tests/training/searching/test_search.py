@@ -378,6 +378,15 @@ def test_frames_without_instruments_give_no_score(root: Path, tmp_path: Path) ->
         frame_set(f"{tmp_path}/nowhere sequences=a", "--dev").open()
 
 
+def test_tissue_is_no_instrument_to_search_by(root: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.yaml"
+    labels.write_text("truth: {0: background, 1: liver, 2: grasper}\n")
+    trees.write_rgb(tmp_path / "set/a/images/0.png", trees.picture(0, (64, 96)))
+    trees.write_rgb(tmp_path / "set/a/masks/0.png", np.repeat(np.arange(3, dtype=np.uint8), 32)[None].repeat(64, 0))
+    frames = load_frames(frame_set(f"'{tmp_path}/set' sequences=a label_map='{labels}'", "--dev"), (64, 96))
+    assert frames.truth.mean(axis=(0, 1))[[16, 48, 80]].tolist() == [0, 0, 1]
+
+
 def test_iou_is_pooled_over_known_pixels() -> None:
     class HalfRight:
         """Says instrument on the left half of every image."""

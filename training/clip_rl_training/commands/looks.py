@@ -25,6 +25,7 @@ from clip_rl_perception.options import Option
 from clip_rl_perception.stream import load
 from clip_rl_perception.stream_options import ModelOptions
 
+from clip_rl_training.data.dataset_parts import own_classes
 from clip_rl_training.datasets import ALL, DATASETS, open_dataset
 from clip_rl_training.datasets.guessed_label_map import label_map_of
 from clip_rl_training.looking.cached_looks import CachedVideo
@@ -62,7 +63,7 @@ class Take:
         """Returns the exit status."""
         label_map = label_map_of(self.dataset, self.root, self.label_map)
         dataset = open_dataset(self.dataset, self.root, label_map=label_map).split(self.split)
-        instruments = set(dataset.label_space.instrument_ids)
+        instruments = set(own_classes(dataset.label_space).instrument_ids)
         table = np.full(256, 255, np.uint8)
         table[: len(dataset.label_space)] = [index in instruments for index in range(len(dataset.label_space))]
         options = ModelOptions(model=self.checkpoint, engine=self.engine, threads=self.threads)

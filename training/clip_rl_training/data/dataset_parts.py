@@ -151,18 +151,21 @@ def label_spaces(config: DataConfig) -> dict[str, LabelSpace]:
 def own_classes(space: LabelSpace) -> LabelSpace:
     """A dataset's classes with what the shipped label spaces know of them: prompts, and what is an instrument.
 
-    Classes that were given prompts keep their own; a space of the same names as a shipped one is that one.
+    Classes that were given prompts keep their own; a space of the same names as a shipped one is that one. Where some
+    classes are marked as instruments and some are not, somebody has said so, and it stands.
     """
     if any(entry.prompts != DEFAULT_PROMPTS for entry in space.classes):
         return space
+    marked = len({entry.instrument for entry in space.classes[1:]}) > 1
     shipped = [load_label_space(name) for name in ("binary", *label_space_names())]
     for known in shipped:
-        if known.names == space.names:
+        if known.names == space.names and (not marked or known.instrument_ids == space.instrument_ids):
             return known
     classes = []
     for entry in space.classes:
         same = next((each for known in shipped for each in known.classes if each.name == entry.name), entry)
-        classes.append(dataclasses.replace(same, id=entry.id, color=entry.color))
+        instrument = entry.instrument if marked else same.instrument
+        classes.append(dataclasses.replace(same, id=entry.id, color=entry.color, instrument=instrument))
     return LabelSpace(space.name, tuple(classes))
 
 

@@ -10,6 +10,7 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.labels import UNLABELLED, LabelSpace
 from clip_rl_perception.scene.content_area import estimate_content_area
 
+from clip_rl_training.data.dataset_parts import own_classes
 from clip_rl_training.data.samples import TRAINING, DataError, DatasetFrame
 from clip_rl_training.datasets import SegmentationDataset
 
@@ -76,14 +77,15 @@ class DatasetStills:
 def label_table(own: LabelSpace, wanted: LabelSpace) -> ByteArray:
     """Ids of `wanted` by ids of `own`, uint8 (256,), classes joined by name; 255 stays 255.
 
-    Two classes of which the second is an instrument ("instrument or not") take all instruments of any label space.
+    Two classes of which the second is an instrument ("instrument or not") take all instruments of any label space, as
+    `own_classes` knows them: a label map's names alone do not tell tissue from instruments.
 
     Raises:
         DataError: a class of `own` that `wanted` lacks.
     """
     table = np.full(256, UNLABELLED, np.uint8)
     binary = len(wanted) == 2 and wanted.instrument_ids == (1,)
-    for entry in own.classes:
+    for entry in own_classes(own).classes:
         if entry.name in wanted.names:
             table[entry.id] = wanted.id_of(entry.name)
         elif binary:

@@ -22,6 +22,7 @@ from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 
 from clip_rl_training.data.augment import plain_view
+from clip_rl_training.data.dataset_parts import own_classes
 from clip_rl_training.data.dataset_stills import content_mask
 from clip_rl_training.datasets import SegmentationDataset, check_disjoint, open_dataset
 from clip_rl_training.datasets.guessed_label_map import label_map_of
@@ -163,7 +164,7 @@ def load_frames(frames: FrameSet, size: tuple[int, int]) -> LoadedFrames:
         ClipRlError: a frame that cannot be read; no pixel of an instrument in any, which gives no score.
     """
     dataset = frames.open()
-    instruments = list(dataset.label_space.instrument_ids)
+    instruments = list(own_classes(dataset.label_space).instrument_ids)
     table = np.full(256, 255, np.uint8)
     table[: len(dataset.label_space)] = 0
     table[instruments] = 1
