@@ -27,6 +27,7 @@ from clip_rl_training.loop.training_config import TrainConfig, load_config
 from clip_rl_training.searching.controllers import controllers_named
 from clip_rl_training.searching.frame_sets import FrameSet, LoadedFrames, frame_set, instrument_iou, load_frames
 from clip_rl_training.searching.search_config import SearchConfig, load_search_config
+from clip_rl_training.searching.search_identity import hold_to
 from clip_rl_training.searching.search_journal import Journal
 from clip_rl_training.searching.search_run import Search
 from clip_rl_training.searching.search_space import SearchSpace
@@ -114,6 +115,25 @@ def test_another_search_is_refused_in_the_folder(finished: Path, preset: Path, r
     ):
         with pytest.raises(ClipRlError, match=told):
             run(*asked(preset, root, finished, *more))
+
+
+def test_a_search_under_another_truth_is_refused(preset: Path, root: Path, tmp_path: Path) -> None:
+    config, space = load_search_config(str(preset))
+    labels = tmp_path / "labels.yaml"
+    labels.write_text("truth: {0: background, 255: instrument}\n")
+
+    def hold(words: str) -> None:
+        hold_to(tmp_path, config, space, [frame_set(f"'{root}' sequences=scene_a {words}", "--dev")], [])
+
+    hold(f"label_map='{labels}'")
+    noted = json.loads((tmp_path / "search.json").read_text())
+    for key in ("dataset", "label_map"):  # as searches of before have it
+        noted["development"][0].pop(key)
+    (tmp_path / "search.json").write_text(json.dumps(noted))
+    hold(f"label_map='{labels}'")
+    labels.write_text("truth: {0: instrument, 255: background}\n")
+    with pytest.raises(ClipRlError, match="holds a search with another development"):
+        hold(f"label_map='{labels}'")
 
 
 def test_a_lost_trial_is_done_again_to_the_same_answer(

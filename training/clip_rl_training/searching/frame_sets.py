@@ -20,6 +20,7 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
+from clip_rl_perception.sources.truth_label_map import label_map_digest
 
 from clip_rl_training.data.augment import plain_view
 from clip_rl_training.data.dataset_parts import own_classes
@@ -139,11 +140,19 @@ def check_apart(development: Sequence[FrameSet], judging: Sequence[FrameSet]) ->
 
 
 def fingerprint_of(frames: FrameSet) -> dict[str, Any]:
-    """What a set is, wherever it lies: its sequences, how many frames, what is in their files."""
+    """What a set is, wherever it lies: its sequences, how many frames, what is in their files, and how it is read."""
     dataset = frames.open()
     files = [path for item in dataset.items for path in (item.image, *item.masks)]
     looks = {"looks": frames.looks} if frames.looks > 1 else {}
-    return {"name": frames.name, "every": frames.every, "frames": len(dataset), "files": _digest(files), **looks}
+    return {
+        "name": frames.name,
+        "every": frames.every,
+        "frames": len(dataset),
+        "files": _digest(files),
+        "dataset": frames.dataset,
+        "label_map": label_map_digest(frames.label_map) if frames.label_map else None,
+        **looks,
+    }
 
 
 @dataclasses.dataclass(frozen=True)

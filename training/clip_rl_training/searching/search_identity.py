@@ -57,10 +57,22 @@ def hold_to(
         now["judging"] = now["judging"] or held.get("judging")
         if not held.get("judging"):
             held["judging"] = now["judging"]
-        others = [key for key, value in now.items() if held.get(key) != value]
+        others = [key for key, value in now.items() if _completed(held.get(key), value) != value]
         if others:
             raise ClipRlError(
                 f"{out} holds a search with another {', '.join(others)}; repeat its command to go on, or choose "
                 "another --out"
             )
     write_json(path, now)
+
+
+def _completed(held: Any, now: Any) -> Any:
+    """Noted sets of frames with how they are read, which was not noted once, as of now."""
+    if not isinstance(held, list) or not isinstance(now, list) or len(held) != len(now):
+        return held
+    return [
+        {**{key: frames[key] for key in ("dataset", "label_map") if key in frames}, **each}
+        if isinstance(each, dict) and isinstance(frames, dict)
+        else each
+        for each, frames in zip(held, now, strict=True)
+    ]
