@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from clip_rl_perception.looks.look import MIRRORS
 from clip_rl_perception.stream import load
 from clip_rl_perception.stream_options import ModelOptions
 from clip_rl_training.commands import looks as command
+from clip_rl_training.datasets import open_dataset
 from clip_rl_training.looking.cached_looks import LOOKS, WHOLE, CachedLooksError, CachedVideo, look_at_video
+from clip_rl_training.looking.video_looks import keep_looks
 from clip_rl_training.synthetic.scene_config import SceneConfig
 from clip_rl_training.synthetic.write_video import write_sequences
 from random_checkpoint import save_random_checkpoint
@@ -114,3 +117,45 @@ def test_what_cannot_be_used_is_named(tmp_path: Path, checkpoint: Path, root: Pa
             CachedVideo.load(tmp_path / "seq_101.npz")
     with pytest.raises(ClipRlError, match="at least 1"):
         run("compare", "--real", tmp_path, "--synthetic", tmp_path, "--out", tmp_path / "out", "--seeds", 0)
+
+
+def test_looks_at_other_frames_of_an_equal_name_are_refused(checkpoint: Path, root: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    assert list(write_sequences(other, SceneConfig(height=120, width=160), seed=4, sequences=1, frames=1))
+    datasets = [open_dataset("endovis2018", each).only(["seq_101"]) for each in (root, other)]
+    table = np.zeros(256, np.uint8)
+    with load(ModelOptions(model=str(checkpoint), engine="torch", threads=1)) as model:
+        (path,) = keep_looks(datasets[0], table, model, tmp_path / "out", frames=1)
+        with pytest.raises(CachedLooksError, match=r"seq_101\.npz was made otherwise .* files \w+; now .* files \w+"):
+            keep_looks(datasets[1], table, model, tmp_path / "out", frames=1)
+        # Those that were kept before that was noted are taken.
+        video = CachedVideo.load(path)
+        dataclasses.replace(video, made=video.made.rpartition(", files")[0]).save(path)
+        assert keep_looks(datasets[1], table, model, tmp_path / "out", frames=1) == [path]
+
+
+def test_videos_of_equal_names_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[list[str]] = []
+    monkeypatch.setattr(CachedVideo, "load", lambda path: CachedVideo("seq_1", "", *[np.zeros(1)] * 7))
+    monkeypatch.setattr(command, "compare_looking", lambda *sets: told.extend([v.name for v in s] for s in sets[:2]))
+    monkeypatch.setattr(command, "as_data", lambda rows: [])
+    monkeypatch.setattr(command, "as_table", lambda rows: "")
+    for name in ("real/one/seq_1", "real/two/seq_1", "synthetic/seq_1"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / f"{name}.npz").touch()
+    asked = ("compare", "--real", tmp_path / "real", "--out", tmp_path / "out")
+    assert run(*asked, "--synthetic", tmp_path / "synthetic") == 0
+    assert told == [["one/seq_1", "two/seq_1"], ["seq_1"]]
+    with pytest.raises(ClipRlError, match=r"one/seq_1\.npz is in --real and in --synthetic"):
+        run(*asked, "--synthetic", tmp_path / "real/one")
+
+
+def test_a_file_to_write_to_is_named_before_anything_is_done(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ClipRlError, match=r"cannot write to .*file: it is a file; expected a folder"):
+        take(tmp_path / "is not even loaded", root, tmp_path / "file")
+    for name in ("real", "synthetic"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.npz").write_bytes(b"is not even looked at")
+    with pytest.raises(ClipRlError, match=r"cannot write to .*file: it is a file; expected a folder"):
+        run("compare", "--real", tmp_path / "real", "--synthetic", tmp_path / "synthetic", "--out", tmp_path / "file")

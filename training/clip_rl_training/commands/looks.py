@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from clip_rl_perception.atomic_write import write_json, write_text
+from clip_rl_perception.atomic_write import make_folder, write_json, write_text
 from clip_rl_perception.cli_types import CheckpointName, NaturalNumber
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.options import Option
@@ -66,6 +66,7 @@ class Take:
         instruments = set(own_classes(dataset.label_space).instrument_ids)
         table = np.full(256, 255, np.uint8)
         table[: len(dataset.label_space)] = [index in instruments for index in range(len(dataset.label_space))]
+        make_folder(self.out)  # before the model is loaded
         options = ModelOptions(model=self.checkpoint, engine=self.engine, threads=self.threads)
         with load(options, lambda line: print(line, file=sys.stderr)) as model:
             paths = keep_looks(dataset, table, model, self.out, damaged_with=self.damage, frames=self.frames)
@@ -94,8 +95,13 @@ class Compare:
             raise ClipRlError("--seeds and --iterations must be at least 1")
         learning = LearningConfig(iterations=self.iterations)
         config = ComparisonConfig(learning=learning, seeds=tuple(range(self.seeds)))
-        rows = compare_looking(_kept(self.real), _kept(self.synthetic), config, lambda line: print(line, flush=True))
-        self.out.mkdir(parents=True, exist_ok=True)
+        real, synthetic = _files(self.real), _files(self.synthetic)
+        both = sorted({path.resolve() for path in real} & {path.resolve() for path in synthetic})
+        if both:
+            raise ClipRlError(f"{both[0]} is in --real and in --synthetic; keep the looks at both in folders apart")
+        make_folder(self.out)  # before anything is learned
+        kept = [_kept(files, folder) for files, folder in ((real, self.real), (synthetic, self.synthetic))]
+        rows = compare_looking(*kept, config, lambda line: print(line, flush=True))
         write_json(self.out / "looks.json", {"config": dataclasses.asdict(config), "rows": as_data(rows)})
         table = as_table(rows)
         write_text(self.out / "looks.md", table + "\n")
@@ -108,8 +114,16 @@ def run(options: Take | Compare) -> int:
     return options.run()
 
 
-def _kept(folder: Path) -> list[CachedVideo]:
+def _files(folder: Path) -> list[Path]:
     paths = sorted(folder.rglob("*.npz"))
     if not paths:
         raise ClipRlError(f"{folder} holds no kept looks (*.npz); make them with: clip-rl looks take")
-    return [CachedVideo.load(path) for path in paths]
+    return paths
+
+
+def _kept(paths: list[Path], folder: Path) -> list[CachedVideo]:
+    """The videos, called as they lie below `folder`: those of other folders may have equal names."""
+    return [
+        dataclasses.replace(CachedVideo.load(path), name=path.relative_to(folder).with_suffix("").as_posix())
+        for path in paths
+    ]

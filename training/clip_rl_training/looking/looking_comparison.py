@@ -85,7 +85,7 @@ def compare_looking(
     """Measure every contender; what learns is trained with one real video left out at a time and measured there.
 
     Args:
-        real: videos of real operations, none of the network's training.
+        real: videos of real operations, none of the network's training; no two of one name.
         synthetic: videos of scenes that the network has not learned from.
         config: see there.
         say: told of each row as it is there.

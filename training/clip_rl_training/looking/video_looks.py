@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.atomic_write import make_folder
 from clip_rl_perception.looks.evidence import EvidenceConfig
 from clip_rl_perception.progress import shown
 from clip_rl_perception.stream import LoadedModel
@@ -46,19 +48,22 @@ def keep_looks(
         The files, one for each sequence.
 
     Raises:
-        CachedLooksError: a file is there that is damaged or was made otherwise.
+        CachedLooksError: a file is there that is damaged or was made otherwise, of other frames for example.
+        ClipRlError: `out` is a file, or cannot be made.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    made = _making(dataset, instrument, model, damaged_with, frames)
+    make_folder(out)
+    making = _making(dataset, instrument, model, damaged_with, frames)
     paths = []
     for sequence in dataset.sequences:
         path = out / f"{sequence}.npz"
         paths.append(path)
+        items = [item for item in dataset.items if item.sequence == sequence][: frames or None]
+        made = f"{making}, files {_digest(items)}"
         if path.is_file():
-            if (found := CachedVideo.load(path).made) != made:
+            # Kept before that was noted, they do not tell of which files they are.
+            if (found := CachedVideo.load(path).made) not in (made, making):
                 raise CachedLooksError(f"{path} was made otherwise ({found}; now {made}); choose another folder")
             continue
-        items = [item for item in dataset.items if item.sequence == sequence][: frames or None]
         damage = _undamaged if damaged_with is None else video_damage(damaged_with, sequence)
         read = _frames(dataset, items, instrument, damage)
         video = look_at_video(model.pipeline, sequence, shown(read, sequence, len(items)), EvidenceConfig(), made=made)
@@ -79,6 +84,18 @@ def _making(
         f"{model.model_id} on {model.engine_name}, {dataset.name} with instrument {truth}, {damage}, "
         f"{frames or 'all'} frames"
     )
+
+
+def _digest(items: list[Item]) -> str:
+    """Tells the frames of a sequence, and their truth, from others that are called alike."""
+    found = hashlib.sha256()
+    for item in items:
+        for path in (item.image, *item.masks):
+            try:
+                found.update(hashlib.sha256(path.read_bytes()).digest())
+            except OSError as error:
+                raise CachedLooksError(f"cannot read {path}: {error.strerror}") from error
+    return found.hexdigest()[:12]
 
 
 def video_damage(seed: int, sequence: str) -> Damage:

@@ -45,3 +45,17 @@ def write_json(path: Path, data: Any) -> None:
         ValueError: a number is not finite; JSON has none such, and `path` is as it was.
     """
     write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder to write to, and those that it lies in, where they are not there.
+
+    Raises:
+        ClipRlError: it cannot be made, or is a file; says why.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise ClipRlError(f"cannot write to {path}: it is a file; expected a folder") from error
+    except OSError as error:
+        raise ClipRlError(f"cannot write to {path}: {error.strerror}") from error
