@@ -11,7 +11,7 @@ import pytest
 from clip_rl_perception import options
 from clip_rl_training.commands import synth
 from clip_rl_training.synthetic.drawing.synthetic_errors import SynthError
-from clip_rl_training.synthetic.drawing.user_images import load_backgrounds, load_cutouts
+from clip_rl_training.synthetic.drawing.user_images import CLASSES, load_backgrounds, load_cutouts
 from clip_rl_training.synthetic.operation import SyntheticOperation
 from clip_rl_training.synthetic.scene import render_scene
 from clip_rl_training.synthetic.scene_config import SceneConfig
@@ -41,6 +41,18 @@ def write_seeds(root: Path, *, parts: bool = False) -> tuple[Path, Path]:
     cv2.circle(disc, (30, 30), 20, (*GREEN, 255), -1)
     cv2.imwrite(str(cutouts / "suction-instrument" / "any.png"), disc)
     return backgrounds, cutouts
+
+
+def test_names_that_tell_the_type_come_first_and_suffixes_have_any_case(tmp_path: Path) -> None:
+    _, cutouts = write_seeds(tmp_path, parts=True)
+    (cutouts / "suction-instrument/any.png").rename(cutouts / "suction-instrument/instrument_3.PNG")
+    for ending in (".png", ".parts.png"):
+        (cutouts / f"bipolar-forceps_1{ending}").rename(cutouts / f"bipolar-forceps_1{ending.upper()}")
+    found = {cutout.name: cutout for cutout in load_cutouts(str(cutouts))}
+    assert {name: cutout.type_id for name, cutout in found.items()} == {
+        "bipolar-forceps_1.PNG": CLASSES["bipolar-forceps"],
+        "instrument_3.PNG": CLASSES["suction-instrument"],
+    }
 
 
 def plain(backgrounds: Path, cutouts: Path | None, **changes: object) -> SceneConfig:

@@ -111,10 +111,14 @@ def load_cutouts(folder: str) -> tuple[Cutout, ...]:
     """
     root = _folder(folder, "cut-outs")
     named = _named_classes(root)
-    files = [path for path in below(root, "**/*.png") if not path.name.endswith(".parts.png")]
+    files = [path for path in _pngs(root) if not path.name.lower().endswith(".parts.png")]
     if not files:
         raise SynthError(f"{root} holds no cut-outs; expected PNG files with an alpha channel")
     return tuple(_cutout(path, root, named) for path in files)
+
+
+def _pngs(root: Path) -> list[Path]:
+    return [path for path in below(root, "**/*") if path.suffix.lower() == ".png"]
 
 
 def _folder(folder: str, what: str) -> Path:
@@ -157,6 +161,8 @@ def _named_classes(root: Path) -> dict[str, str]:
 def class_of(path: Path, root: Path, named: dict[str, str]) -> int:
     """Type id of a cut-out: what classes.yaml says of the file or a folder above it, else its folder's or own name.
 
+    A name that tells the type counts before one that says `instrument`.
+
     Raises:
         SynthError: no known class in any of them; lists the classes.
     """
@@ -168,10 +174,10 @@ def class_of(path: Path, root: Path, named: dict[str, str]) -> int:
             if wanted not in CLASSES:
                 raise SynthError(f"{root / 'classes.yaml'}: '{named[key]}' is no class; known are {', '.join(CLASSES)}")
             return CLASSES[wanted]
-    for text in (path.stem, *(Path(name).name for name in above)):
-        fitting = [name for name in CLASSES if _spelled(text).startswith(name)]
-        if fitting:
-            return CLASSES[fitting[0]]
+    texts = [_spelled(text) for text in (path.stem, *(Path(name).name for name in above))]
+    fitting = [name for text in texts for name in CLASSES if text.startswith(name)]
+    if fitting:
+        return CLASSES[next((name for name in fitting if CLASSES[name] != UNLABELLED), fitting[0])]
     raise SynthError(
         f"{path}: neither its name nor its folder's begins with a class, and classes.yaml does not name it; "
         f"classes are {', '.join(CLASSES)}"
@@ -241,8 +247,9 @@ def _entry(at_edge: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> tuple[tu
 
 
 def _parts(path: Path, alpha: ByteArray) -> ByteArray | None:
-    file = path.with_name(f"{path.stem}.parts.png")
-    if not file.is_file():
+    beside = [path.with_name(f"{path.stem}{ending}") for ending in (".parts.png", ".parts.PNG", ".PARTS.PNG")]
+    file = next((each for each in beside if each.is_file()), None)
+    if file is None:
         return None
     parts = _read(file, lambda content: cv2.cvtColor(decode_rgb(content), cv2.COLOR_RGB2GRAY))
     if parts.shape != alpha.shape:
