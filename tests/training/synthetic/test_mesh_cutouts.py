@@ -69,6 +69,18 @@ def test_a_cutout_has_parts_in_order_and_is_cut_off_at_the_left(meshes: Path) ->
     assert 0.58 < wrist / shaft < 0.95  # a box of 5 mm on a shaft of 8: as wide as its side, its diagonal, or between
 
 
+def test_meshes_whose_faces_are_wound_inwards_are_lit_alike(meshes: Path) -> None:
+    (tool,) = load_mesh_instruments(meshes)
+    inwards = [dataclasses.replace(link, mesh=link.mesh.copy()) for link in tool.links]
+    for link in inwards:
+        link.mesh.invert()
+    pictures = [
+        render_mesh(each, np.random.default_rng(1), MeshView(width=160))[0]
+        for each in (tool, dataclasses.replace(tool, links=tuple(inwards)))
+    ]
+    np.testing.assert_array_equal(*pictures)
+
+
 def test_cutouts_are_read_back_and_used_in_scenes(meshes: Path, tmp_path: Path) -> None:
     folder = tmp_path / "tools"
     tools = load_mesh_instruments(meshes)

@@ -87,6 +87,7 @@ def _shaded(
 ) -> tuple[ByteArray, ByteArray]:
     shown = hit >= 0
     normals = as_floats(whole.face_normals[hit])
+    normals[normals[..., 2] < 0] *= -1.0  # what is seen faces the camera, however the file's faces are wound
     lean = rng.normal(0, 0.4, 2)
     bank = texture_bank(0)
     grain = bank.crop(rng, "rough", (shown.shape[0], shown.shape[1]))
