@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import trimesh
 import yaml
+from clip_rl_perception.errors import ClipRlError
 from clip_rl_training.commands.synth import Frames
 from clip_rl_training.synthetic.drawing.synthetic_errors import SynthError
 from clip_rl_training.synthetic.drawing.user_images import load_cutouts
@@ -96,9 +97,26 @@ def test_cutouts_are_read_back_and_used_in_scenes(meshes: Path, tmp_path: Path) 
         list(write_mesh_cutouts(tools, folder, count=2, seed=2))
 
 
+def test_cutouts_of_meshes_that_have_changed_are_refused(meshes: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "tools"
+    list(write_mesh_cutouts(load_mesh_instruments(meshes), folder, count=1, seed=2))
+    box(0.003, 0.02).export(meshes / "jaw.stl")
+    changed = load_mesh_instruments(meshes)
+    with pytest.raises(SynthError, match="holds cut-outs of meshes that have changed since"):
+        list(write_mesh_cutouts(changed, folder, count=2, seed=2))
+    (folder / "meshes.txt").unlink()
+    assert list(write_mesh_cutouts(changed, folder, count=1, seed=2)) == [(1, 1)], "made before that was noted"
+    assert not (folder / "meshes.txt").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(ClipRlError, match="it is a file; expected a folder"):
+        list(write_mesh_cutouts(changed, tmp_path / "file", count=1, seed=2))
+
+
 def test_synth_frames_takes_meshes(meshes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clip_rl_training.commands.synth._CUTOUTS", 2)
-    options = Frames(out=tmp_path / "out", size=(160, 128), sequences=3, frames=1, workers=1, meshes=meshes)
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    options = Frames(out=Path(), size=(160, 128), sequences=3, frames=1, workers=1, meshes=meshes)
     assert list(options.write())[-1] == (3, 3)
     assert len(list((tmp_path / "out-cutouts").glob("*.parts.png"))) == 2
     types = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in (tmp_path / "out").glob("seq_*/types/*.png")]

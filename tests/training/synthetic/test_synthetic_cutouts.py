@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,7 @@ from clip_rl_training.synthetic.scene_config import SceneConfig
 from clip_rl_training.synthetic.scene_state import sample_scene
 from clip_rl_training.synthetic.stereo import CUTOUT_DEPTH, Rig, eyes_of
 from clip_rl_training.synthetic.stills import render_still
+from clip_rl_training.synthetic.write_video import write_sequences
 
 GREEN = (0, 200, 0)
 """B, G, R of every cut-out: nothing else in these scenes is green."""
@@ -53,6 +55,29 @@ def test_names_that_tell_the_type_come_first_and_suffixes_have_any_case(tmp_path
         "bipolar-forceps_1.PNG": CLASSES["bipolar-forceps"],
         "instrument_3.PNG": CLASSES["suction-instrument"],
     }
+
+
+def test_a_set_is_not_mixed_of_pictures_that_have_changed(tmp_path: Path) -> None:
+    backgrounds, cutouts = write_seeds(tmp_path)
+    config = plain(backgrounds, cutouts)
+
+    def write(frames: int) -> list[tuple[int, int]]:
+        return list(write_sequences(tmp_path / "out", config, seed=1, sequences=1, frames=frames))
+
+    write(1)
+    (cutouts / "more.txt").write_text("is no cut-out")
+    assert write(1) == [(1, 1)]
+    cv2.imwrite(str(backgrounds / "tissue.png"), np.full((90, 120, 3), 80, np.uint8))
+    with pytest.raises(SynthError, match="was drawn with other backgrounds than lie there now"):
+        write(2)
+    (cutouts / "suction-instrument/any.png").unlink()
+    with pytest.raises(SynthError, match="was drawn with other backgrounds, cutouts than lie there now"):
+        write(2)
+    note = tmp_path / "out/scenes.json"
+    held = json.loads(note.read_text())
+    held.pop("pictures")
+    note.write_text(json.dumps(held))
+    assert write(1) == [(1, 1)] and json.loads(note.read_text()) == held, "begun before that was noted"
 
 
 def plain(backgrounds: Path, cutouts: Path | None, **changes: object) -> SceneConfig:

@@ -97,7 +97,8 @@ class Frames(_Video):
         if self.meshes is not None:
             if cutouts is not None:
                 raise SynthError("--meshes and --cutouts together: choose one of them")
-            cutouts = self.out.with_name(f"{self.out.name}-cutouts")
+            out = self.out.resolve()  # "." has no name of its own
+            cutouts = out.with_name(f"{out.name}-cutouts")
             yield from write_mesh_cutouts(load_mesh_instruments(self.meshes), cutouts, count=_CUTOUTS, seed=self.seed)
         config = _with_own_pictures(config, self.backgrounds, cutouts)
         yield from write_sequences(

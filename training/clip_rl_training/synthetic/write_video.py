@@ -1,7 +1,7 @@
 """Writing videos to disk in the layout of EndoVis 2018, in parallel, resumable; of two eyes, see `stereo_set`.
 
     ROOT/labels.json                        list of {name, color, classid}, as the challenge published it
-    ROOT/scenes.json                        seed, configuration and generator of what lies here
+    ROOT/scenes.json                        seed, configuration, own pictures and generator of what lies here
     ROOT/seq_101/left_frames/frameNNN.png   RGB
     ROOT/seq_101/labels/frameNNN.png        12 scene classes, coded by colour
     ROOT/seq_101/types/frameNNN.png         ids of endovis2018-type
@@ -38,6 +38,7 @@ from clip_rl_perception.sources.tag_truth import INSTANCES, TOLD, right_folder
 
 from clip_rl_training.synthetic.drawing.rendered_frame import SCENE_SHAFT, InstrumentTruth, SyntheticFrame
 from clip_rl_training.synthetic.drawing.synthetic_errors import SynthError
+from clip_rl_training.synthetic.drawing.user_images import pictures_digests
 from clip_rl_training.synthetic.generator_version import generator_version
 from clip_rl_training.synthetic.operation import sequence_scene
 from clip_rl_training.synthetic.render_jobs import operation_of, run_jobs
@@ -203,6 +204,7 @@ def _prepare(root: Path, config: SceneConfig, seed: int, stereo: StereoSet | Non
     """Make or check the folder; which generator draws into it, None where it was begun before that was noted."""
     eyes = {} if stereo is None else {"stereo": dataclasses.asdict(stereo)}
     described = json.loads(json.dumps({"seed": seed, "scene": dataclasses.asdict(config), **eyes}))
+    pictures = pictures_digests(config.background_folder, config.cutout_folder)
     note, drawn_by = root / "scenes.json", generator_version()
     if note.is_file():
         try:
@@ -212,9 +214,17 @@ def _prepare(root: Path, config: SceneConfig, seed: int, stereo: StereoSet | Non
                 f"{note} is damaged ({one_line(error, 120)}); choose another folder or delete it"
             ) from error
         drawn_by = held.pop("generator", None)
+        made_of = held.pop("pictures", None)
         if held != described:
             raise SynthError(
                 f"{root} holds scenes of another seed or configuration; choose another folder or delete it"
+            )
+        if made_of is None:  # begun before that was noted, or without own pictures
+            pictures = {}
+        elif made_of != pictures:
+            other = ", ".join(name for name in pictures if made_of.get(name) != pictures[name])
+            raise SynthError(
+                f"{root} was drawn with other {other} than lie there now; choose another folder or delete it"
             )
     elif root.is_dir() and any(root.iterdir()):
         raise SynthError(f"{root} exists and holds something else than synthetic scenes; choose another folder")
@@ -222,6 +232,8 @@ def _prepare(root: Path, config: SceneConfig, seed: int, stereo: StereoSet | Non
     space = load_label_space("endovis2018")
     entries = [{"name": entry.name, "color": list(entry.color), "classid": entry.id} for entry in space.classes]
     write_text(root / "labels.json", json.dumps(entries, indent=1) + "\n")
+    if pictures:
+        described["pictures"] = pictures
     if drawn_by is not None:
         described["generator"] = drawn_by
     write_text(note, json.dumps(described, indent=1) + "\n")

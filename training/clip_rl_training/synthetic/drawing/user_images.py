@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,36 @@ def load_cutouts(folder: str) -> tuple[Cutout, ...]:
     if not files:
         raise SynthError(f"{root} holds no cut-outs; expected PNG files with an alpha channel")
     return tuple(_cutout(path, root, named) for path in files)
+
+
+def pictures_digests(backgrounds: str, cutouts: str) -> dict[str, str]:
+    """Tells the pictures of the user's folders from others, those folders that there are ("": none).
+
+    Raises:
+        SynthError: no such folder, or a file that cannot be read.
+    """
+    found = {}
+    if backgrounds:
+        root = _folder(backgrounds, "backgrounds")
+        found["backgrounds"] = files_digest(root, sorted(image_files(root)))
+    if cutouts:
+        root = _folder(cutouts, "cut-outs")
+        named = [path for path in (root / "classes.yaml",) if path.is_file()]
+        found["cutouts"] = files_digest(root, [*_pngs(root), *named])
+    return found
+
+
+def files_digest(root: Path, files: Iterable[Path]) -> str:
+    """Tells files below `root` from others, by what they are called and what is in them. Raises `SynthError`."""
+    digest = hashlib.sha256()
+    for path in files:
+        try:
+            digest.update(
+                f"{path.relative_to(root).as_posix()}\n{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode()
+            )
+        except OSError as error:
+            raise SynthError(f"{path} cannot be read: {error.strerror}") from error
+    return digest.hexdigest()[:12]
 
 
 def _pngs(root: Path) -> list[Path]:

@@ -27,7 +27,7 @@ from scipy.spatial.transform import Rotation
 
 from clip_rl_training.synthetic.drawing.rendered_frame import PART_CLASPER, PART_SHAFT, PART_WRIST
 from clip_rl_training.synthetic.drawing.synthetic_errors import SynthError
-from clip_rl_training.synthetic.drawing.user_images import CLASSES
+from clip_rl_training.synthetic.drawing.user_images import CLASSES, files_digest
 
 if TYPE_CHECKING:
     import trimesh
@@ -66,6 +66,8 @@ class MeshInstrument:
     links: tuple[Link, ...]
     joints: Mapping[str, tuple[float, float]]
     """Range of each, rad."""
+    digest: str = ""
+    """Of the files that it was read from."""
 
     def posed(self, angles: Mapping[str, float]) -> list[DoubleArray]:
         """Where each link lies in the shaft's frame, (4, 4) each, at these angles of the joints, rad."""
@@ -117,7 +119,8 @@ def _instrument(path: Path) -> MeshInstrument:
         links.append(_link(entry, links, joints, path))
     if links[0].part != PART_SHAFT:
         raise SynthError(f"{path}: the first link must be a part `shaft`: it is where the instrument enters")
-    return MeshInstrument(name, tuple(links), joints)
+    meshes = sorted({path.parent / str(entry["file"]) for entry in data["links"] if "file" in entry})
+    return MeshInstrument(name, tuple(links), joints, files_digest(path.parent, [path, *meshes]))
 
 
 def _link(entry: Any, before: list[Link], joints: Mapping[str, tuple[float, float]], path: Path) -> Link:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from clip_rl_perception.arrays import BoolArray, ByteArray, DoubleArray, FloatArray
-from clip_rl_perception.atomic_write import write_bytes
+from clip_rl_perception.atomic_write import make_folder, write_bytes, write_text
 from scipy.spatial.transform import Rotation
 
 from clip_rl_training.synthetic.drawing.banks import texture_bank
@@ -23,6 +23,8 @@ from clip_rl_training.synthetic.meshes.mesh_instrument import MeshInstrument, fr
 if TYPE_CHECKING:
     import trimesh
 
+_NOTE = "meshes.txt"
+"""Beside the cut-outs: which meshes they show."""
 _FINER = 2
 """Rays per pixel and side."""
 
@@ -137,14 +139,23 @@ def write_mesh_cutouts(
     """Write `count` cut-outs as `drawing.user_images` reads them, those that are not there yet; yields (done, count).
 
     Raises:
-        SynthError: the folder holds other cut-outs than these.
+        SynthError: the folder holds other cut-outs than these, also of the same meshes as they were.
+        ClipRlError: the folder is a file, or cannot be made.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     names = [f"{instruments[index % len(instruments)].name}_{seed}_{index:05d}" for index in range(count)]
     wanted = {f"{name}{ending}" for name in names for ending in (".png", ".parts.png")}
     if other := sorted(path.name for path in folder.glob("*.png") if path.name not in wanted):
         raise SynthError(
             f"{folder} holds cut-outs of another seed or count ({other[0]}); choose another folder or delete it"
+        )
+    note, digest = folder / _NOTE, " ".join(each.digest for each in instruments)
+    if not any(folder.glob("*.png")):
+        write_text(note, digest + "\n")
+    elif note.is_file() and note.read_text(encoding="utf-8", errors="replace").strip() != digest:
+        # Without the note they were made before there was one, and are taken.
+        raise SynthError(
+            f"{folder} holds cut-outs of meshes that have changed since; choose another folder or delete it"
         )
     for index, name in enumerate(names):
         if not (folder / f"{name}.png").is_file():
