@@ -77,6 +77,25 @@ def test_sarrarp50(tmp_path: Path) -> None:
     assert (rgb == trees.picture(60)).all() and (labels == trees.stripes(10)).all()
 
 
+def test_a_second_copy_of_frames_is_named(tmp_path: Path) -> None:
+    sarrarp50(tmp_path / "sarrarp50", "train/video_1")
+    sarrarp50(tmp_path / "sarrarp50", "backup/train/video_1")
+    with pytest.raises(
+        DatasetError, match=r"train/video_1/rgb: 2 frames are also in .*backup/train/video_1/rgb; keep one$"
+    ):
+        open_dataset("sarrarp50", tmp_path / "sarrarp50")
+    assert len(open_dataset("sarrarp50", tmp_path / "sarrarp50", strict=False)) == 2
+    for copy in ("a", "b"):
+        cholecseg8k(tmp_path / "cholecseg8k" / copy, "video01", 80, 80)
+        ids = np.zeros((24, 32), np.uint8)
+        organised = tmp_path / "endovis2018" / copy / "train"
+        trees.write_rgb(organised / "images/seq1_frame000.png", trees.picture(0))
+        trees.write_rgb(organised / "annotations/seq1_frame000.png", ids)
+    for name in ("cholecseg8k", "endovis2018"):
+        with pytest.raises(DatasetError, match=r": 1 frame is also in .*; keep one$"):
+            open_dataset(name if name == "cholecseg8k" else "endovis2018-type", tmp_path / name)
+
+
 def test_sarrarp50_mistakes(tmp_path: Path) -> None:
     sarrarp50(tmp_path, "video_1")
     trees.write_rgb(tmp_path / "video_1/segmentation/000000120.png", trees.stripes(10))

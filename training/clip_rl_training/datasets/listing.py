@@ -77,7 +77,11 @@ class Listing:
         sequences: Iterable[str] | None = None,
         crop_of: Callable[[tuple[int, int]], Crop | None] = uncropped,
     ) -> SegmentationDataset:
-        """What was found as a dataset; of `splits` those remain that hold any of `sequences`, by default the items'."""
+        """What was found as a dataset; of `splits` those remain that hold any of `sequences`, by default the items'.
+
+        Of frames that are there more than once, as with a second copy below the root, the first is kept.
+        """
+        self._drop_copies()
         known = {item.sequence for item in self.items} if sequences is None else set(sequences)
         kept = {split: tuple(each for each in wanted if each in known) for split, wanted in splits.items()}
         return SegmentationDataset(
@@ -90,6 +94,18 @@ class Listing:
             crop_of,
             tuple(self.problems),
         )
+
+    def _drop_copies(self) -> None:
+        kept: dict[tuple[str, str], Item] = {}
+        copies: dict[tuple[Path, Path], int] = {}
+        for item in self.items:
+            first = kept.setdefault((item.sequence, item.frame), item)
+            if first is not item:
+                folders = item.image.parent, first.image.parent
+                copies[folders] = copies.get(folders, 0) + 1
+        for (folder, first_folder), count in copies.items():
+            self.note(f"{folder}: {count} frame{'s are' if count > 1 else ' is'} also in {first_folder}; keep one")
+        self.items = list(kept.values())
 
 
 def lone_masks(images: Mapping[str, Path], masks: Mapping[str, Path]) -> list[str]:
