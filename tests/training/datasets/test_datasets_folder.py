@@ -189,6 +189,16 @@ def test_sequences_are_found_at_any_depth(tmp_path: Path) -> None:
     assert opened(tmp_path).sequences == ("a/b/c/d/e",)
 
 
+def test_a_name_without_its_sequence_is_named(tmp_path: Path) -> None:
+    labels = tmp_path / "labels.yaml"
+    labels.write_text("truth: {0: background, 1: instrument}\nsequence: 'seq_(\\d+)?'\n")
+    write(tmp_path, "images/seq_7.jpg", "masks/seq_7.png", INSTRUMENT)
+    assert coded(tmp_path, str(labels)).sequences == ("7",)
+    write(tmp_path, "images/seq_x.jpg", "masks/seq_x.png", INSTRUMENT)
+    with pytest.raises(DatasetError, match=r"seq_x\.jpg: name does not match sequence"):
+        coded(tmp_path, str(labels))
+
+
 def test_a_flat_folder_says_where_images_and_masks_belong(tmp_path: Path) -> None:
     write(tmp_path, "image_1.jpg", "image_1_mask.png", INSTRUMENT)
     with pytest.raises(DatasetError, match=r"expected images/ and masks/; there is image_1\.jpg, image_1_mask\.png"):

@@ -50,7 +50,7 @@ def open_folder(root: Path, label_map: LabelMap) -> SegmentationDataset:
             frame, sequence = pair.image.stem, place.sequence
             if label_map.sequence is not None:
                 named = label_map.sequence.search(frame)
-                if named is None:
+                if named is None or not named[1]:  # the group may have no part in the match
                     found.note(
                         f"{pair.image}: name does not match sequence '{label_map.sequence.pattern}' of "
                         f"{label_map.source}"
