@@ -64,6 +64,18 @@ def test_unknown_sequences_belong_to_no_official_split(tmp_path: Path) -> None:
     assert dataset.split("train").sequences == ("seq_1",)
 
 
+@pytest.mark.parametrize(
+    ("folder", "of_test"),
+    [
+        ("release_test", True), ("TestSet", True), ("miccaiTest", True), ("test_data-2", True), ("Testing", True),
+        ("latest", False), ("contest", False), ("LATEST", False), ("attested", False),
+    ],
+)  # fmt: skip
+def test_the_word_test_alone_names_the_test_set(folder: str, of_test: bool, tmp_path: Path) -> None:
+    trees.endovis2018(tmp_path / "data" / folder, {"seq_1": [0]})
+    assert open_dataset("endovis2018", tmp_path / "data").sequences == (("test_seq_1",) if of_test else ("seq_1",))
+
+
 def test_a_root_called_test_is_the_test_set_but_test_something_is_not(tmp_path: Path) -> None:
     for name, expected in (("test", "test_seq_1"), ("Test_Data", "test_seq_1"), ("test_run_7", "seq_1")):
         trees.endovis2018(tmp_path / name, {"seq_1": [0]})

@@ -6,8 +6,8 @@ Published layout, anywhere below the root:
     miccai_challenge_release_{2,3,4}/seq_{5,6,7 | 9..12 | 13..16}/...
     .../labels.json                      list of {name, color, classid}
 
-There is no seq_8. Frames of the official test set lie in seq_1 to seq_4 once more, below a folder with "test" in its
-name; their sequences are called test_seq_1 to test_seq_4 here. Labels are 1280x1024 colour PNGs, some with an alpha
+There is no seq_8. Frames of the official test set lie in seq_1 to seq_4 once more, below a folder with the word test in
+its name; their sequences are called test_seq_1 to test_seq_4 here. Labels are 1280x1024 colour PNGs, some with an alpha
 channel, which says nothing. Other sequence names (synthetic scenes are written in this layout) belong to no official
 split. Sources: mli0603/EndoVis2018, STswinCL, ISINet.
 """
@@ -33,7 +33,11 @@ ISINET_TRAIN = tuple(sequence for sequence in TRAIN if sequence not in ISINET_VA
 SPLITS = {"train": TRAIN, "test": TEST, "isinet-train": ISINET_TRAIN, "isinet-val": ISINET_VAL}
 
 _TEST_FOLDER = re.compile(r"test([_-]?(set|data))?")
-"""The root itself, when it is the test set; stricter than below it, where any name with "test" will do."""
+"""The root itself, when it is the test set; stricter than below it, where the word in a longer name will do."""
+_TEST_WORD = re.compile(
+    r"((?<![A-Za-z])[Tt]est|(?<=[a-z])Test|(?<![A-Za-z])TEST)(ing|s)?([Ss]et|SET|[Dd]ata|DATA)?(?![a-z])"
+)
+"""In release_test, TestSet or miccaiTest; not in latest."""
 
 _SUCTION = "suction-instrument"
 
@@ -70,7 +74,7 @@ def sequence_folders(root: Path, problems: list[str]) -> list[tuple[Path, str]]:
     found: dict[str, Path] = {}
     for folder in folders_below(root, r"seq_\d+"):
         below = folder.relative_to(root).parts[:-1]
-        of_test = any("test" in part.lower() for part in below) or _TEST_FOLDER.fullmatch(root.name.lower())
+        of_test = any(map(_TEST_WORD.search, below)) or _TEST_FOLDER.fullmatch(root.name.lower())
         sequence = f"test_{folder.name}" if of_test else folder.name
         if sequence in found:
             problems.append(f"{folder}: sequence {sequence} is also in {found[sequence]}; keep one")
