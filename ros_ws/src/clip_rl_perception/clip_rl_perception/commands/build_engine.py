@@ -130,7 +130,5 @@ def _repeated(options: Options) -> Sequence[str]:
 
 
 def _bounds(options: Options, usual: Bounds) -> Bounds:
-    return Bounds(
-        label_agreement=usual.label_agreement if options.min_agreement is None else options.min_agreement,
-        logit_error=usual.logit_error if options.max_logit_error is None else options.max_logit_error,
-    )
+    asked = {"label_agreement": options.min_agreement, "logit_error": options.max_logit_error}
+    return dataclasses.replace(usual, **{name: value for name, value in asked.items() if value is not None})
