@@ -351,6 +351,25 @@ def test_a_build_replaces_an_engine_whole(engine: Path, checkpoint: Checkpoint) 
     assert [path.name for path in engine.parent.iterdir()] == ["engine"]
 
 
+def test_an_engine_of_an_older_format_is_replaced(engine: Path, checkpoint: Checkpoint) -> None:
+    edit_manifest(engine, lambda data: [data.pop(name) for name in ("bounds", "build_options", "close_up_side")])
+    edit_manifest(engine, lambda data: data.update(format_version=1))
+    make(checkpoint, engine)
+    open_engine(engine, checkpoint, threads=1).close()
+
+
+@pytest.mark.parametrize("manifest", ["{", "[]", '{"name": "a web page"}', None])
+def test_what_is_no_engine_is_not_replaced(engine: Path, checkpoint: Checkpoint, manifest: str | None) -> None:
+    if manifest is not None:
+        (engine / MANIFEST_FILE).write_text(manifest)
+    else:
+        (engine / "thesis").mkdir()
+    before = sorted(path.name for path in engine.iterdir())
+    with pytest.raises(EngineError, match="exists and is not an engine directory"):
+        make(checkpoint, engine)
+    assert sorted(path.name for path in engine.iterdir()) == before
+
+
 def test_what_cannot_be_built(tmp_path: Path, checkpoint: Checkpoint) -> None:
     precious = tmp_path / "precious"
     precious.mkdir()

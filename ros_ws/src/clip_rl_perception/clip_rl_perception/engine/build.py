@@ -17,7 +17,7 @@ from clip_rl_perception.engine import golden as gate
 from clip_rl_perception.engine.backends import Backend, backend_named
 from clip_rl_perception.engine.build_progress import Progress, stage
 from clip_rl_perception.engine.embedded_types import save_types
-from clip_rl_perception.engine.manifest import BOUNDS, MANIFEST_FILE, Bounds, Manifest, write_manifest
+from clip_rl_perception.engine.manifest import BOUNDS, Bounds, Manifest, holds_engine, write_manifest
 from clip_rl_perception.engine.protocol import EmbeddedTypes, EngineError
 from clip_rl_perception.engine.torch_engine import TorchEngine, engine_info
 from clip_rl_perception.instrument_types import usual_types
@@ -78,7 +78,7 @@ def build_engine(
             "give them with --calibration"
         )
     versions, device = chosen.compiler_versions(), chosen.device()
-    if out.exists() and not (out / MANIFEST_FILE).is_file():
+    if out.exists() and not holds_engine(out):
         raise EngineError(f"{out} exists and is not an engine directory; choose another --out or remove it")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

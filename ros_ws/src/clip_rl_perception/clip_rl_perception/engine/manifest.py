@@ -77,6 +77,21 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
     (directory / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
 
 
+def holds_engine(directory: Path) -> bool:
+    """Whether a directory holds an engine of any format and nothing else, so that a new one may take its place.
+
+    Many things have a file called manifest.json: what is replaced is removed.
+    """
+    try:
+        data = json.loads((directory / MANIFEST_FILE).read_text(encoding="utf-8"))
+        present = {path.name for path in directory.iterdir()}
+    except (OSError, ValueError):
+        return False
+    if not isinstance(data, dict) or not {"format_version", "backend", "files"} <= set(data):
+        return False
+    return isinstance(data["files"], dict) and present <= {MANIFEST_FILE, *data["files"]}
+
+
 def read_manifest(directory: Path, command: str) -> Manifest:
     """Read the manifest of an engine directory.
 
