@@ -282,6 +282,15 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         command("compare", a, tmp_path / "none.json")
 
 
+def test_a_class_may_be_called_anything() -> None:
+    names = ("clip/stapler.iou", "probe (left, long).dice", "tube > 5 mm.iou", "\u9acf.iou")
+    found = parse(" ,".join(f"{name} >= 0.5" for name in names) + ", p99_ms<=8.5e1,")
+    assert [(each.name, each.operator) for each in found] == [*((name, ">=") for name in names), ("p99_ms", "<=")]
+    assert [each.bound for each in found] == [0.5] * 4 + [85.0]
+    with pytest.raises(RequirementError, match=r"requirement 'miou=0\.7' is not of the form"):
+        parse("miou=0.7,p99_ms<=80")
+
+
 def test_reports_of_before_looks_are_read_and_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
     for folder in (old, new):

@@ -134,10 +134,13 @@ def space_values(space: Mapping[str, Any] | None) -> dict[str, float | None]:
 
 
 def parse(text: str) -> tuple[Requirement, ...]:
-    """Read ``name>=value,name<=value``; raises `RequirementError` for another form. Names are checked by `check`."""
+    """Read ``name>=value,name<=value``; raises `RequirementError` for another form. Names are checked by `check`.
+
+    Classes may be called anything, so a name goes to the last operator, and a comma that follows no number is its own.
+    """
     found = []
-    for part in (part.strip() for part in text.split(",") if part.strip()):
-        match = re.fullmatch(r"([\w.\- ]+?)\s*(>=|<=|>|<)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)", part)
+    for part in filter(None, (part.strip(" ,") for part in re.split(r"(?<=[\d.])\s*,", text))):
+        match = re.fullmatch(r"((?:(?![<>]=).)+?)\s*(>=|<=|>|<)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)", part)
         if match is None:
             raise RequirementError(f"requirement '{part}' is not of the form NAME>=VALUE, for example miou>=0.7")
         try:
