@@ -186,6 +186,19 @@ def test_a_damaged_report_is_named(tmp_path: Path) -> None:
         bench_report.merge(tmp_path / "report.json", bench_report.empty_report("", {}), [], "")
 
 
+@pytest.mark.parametrize("content", [[1], 1, {}, {"format": "clip-rl-run/1"}])
+def test_a_report_of_another_kind_is_kept(tmp_path: Path, content: Any) -> None:
+    file = tmp_path / "report.json"
+    if content == {"format": "clip-rl-run/1"}:
+        content |= {"host": {}, "versions": {}, "input_sha256": ""}
+    file.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(bench_report.ReportError, match=r"report\.json exists and is not of a benchmark"):
+        bench_report.merge(file, bench_report.empty_report("", {}), [], "")
+    with pytest.raises(bench_report.ReportError, match="is not of a benchmark"):
+        run_command("--out", str(tmp_path), "--source", str(tmp_path / "not opened"))
+    assert json.loads(file.read_text(encoding="utf-8")) == content
+
+
 def test_a_table_shows_what_is_missing() -> None:
     report = bench_report.empty_report("hash", {"frames": 4, "width": 8, "height": 8})
     report["postprocess"] = [{"a_b": None, "c": 0.99951}, {"a_b": 1234.5, "c": "x"}]

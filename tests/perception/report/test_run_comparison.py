@@ -291,6 +291,22 @@ def test_a_class_may_be_called_anything() -> None:
         parse("miou=0.7,p99_ms<=80")
 
 
+def test_a_comparison_replaces_nothing_but_a_comparison(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    write_report(scored_run([0] * 4), run)
+    before = {file: file.read_bytes() for file in run.iterdir()}
+    for out in ("report.html", "report", "cmp.json", "CMP.JSON"):
+        with pytest.raises(ReportError, match="--out") as caught:
+            command("compare", run, run, "--out", run / out)
+        assert "\n" not in str(caught.value)
+    assert {file: file.read_bytes() for file in run.iterdir()} == before
+    for _ in range(2):
+        assert command("compare", run, run, "--out", run / "cmp.html") == 0
+    (run / "cmp.json").write_text("[1]")
+    with pytest.raises(ReportError, match=r"cmp\.json exists and is not of a comparison"):
+        command("compare", run, run, "--out", run / "cmp.html")
+
+
 def test_reports_of_before_looks_are_read_and_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
     for folder in (old, new):

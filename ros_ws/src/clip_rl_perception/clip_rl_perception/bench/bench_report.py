@@ -36,6 +36,20 @@ def empty_report(input_sha256: str, source: Mapping[str, Any]) -> dict[str, Any]
     }
 
 
+def read_report(path: Path) -> dict[str, Any] | None:
+    """The report that `merge` would add to; None where there is none. Raises `ReportError`."""
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ReportError(f"{path} is damaged ({error}); remove it and measure again") from error
+    # A replay's own, which says its format, has these too.
+    if not isinstance(found, dict) or "format" in found or not {"host", "versions", "input_sha256"} <= set(found):
+        raise ReportError(f"{path} exists and is not of a benchmark; choose another --out or remove it")
+    return found
+
+
 def merge(path: Path, fresh: Mapping[str, Any], parts: Sequence[str], command: str) -> dict[str, Any]:
     """The report at `path` with the measured `parts` replaced by those of `fresh`; written back.
 
@@ -46,23 +60,19 @@ def merge(path: Path, fresh: Mapping[str, Any], parts: Sequence[str], command: s
         command: that measured them, for the record.
 
     Raises:
-        ReportError: the report at `path` is damaged.
+        ReportError: the report at `path` is damaged, or of another kind.
     """
     report = dict(fresh)
-    if path.is_file():
-        try:
-            old = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ReportError(f"{path} is damaged ({error}); remove it and measure again") from error
-        # Parts of another input, machine or version would stand beside these as if they belonged together.
-        if all(old.get(key) == report[key] for key in ("host", "versions", "input_sha256")):
-            kept = {key: value for key, value in old.items() if key not in parts}
-            if "node" in parts:
-                now = {(point["cameras"], point["transport"]) for point in fresh["node"]}
-                others = [p for p in old["node"] if (p["cameras"], p["transport"]) not in now]
-                report["node"] = [*others, *fresh["node"]]
-                report["node"].sort(key=lambda p: (p["cameras"], p["transport"] != "raw", p.get("peak", False)))
-            report |= kept
+    old = read_report(path)
+    # Parts of another input, machine or version would stand beside these as if they belonged together.
+    if old is not None and all(old.get(key) == report[key] for key in ("host", "versions", "input_sha256")):
+        kept = {key: value for key, value in old.items() if key not in parts}
+        if "node" in parts:
+            now = {(point["cameras"], point["transport"]) for point in fresh["node"]}
+            others = [p for p in old["node"] if (p["cameras"], p["transport"]) not in now]
+            report["node"] = [*others, *fresh["node"]]
+            report["node"].sort(key=lambda p: (p["cameras"], p["transport"] != "raw", p.get("peak", False)))
+        report |= kept
     report["commands"] = {**report["commands"], **dict.fromkeys(parts, command)}
     write_json(path, report)
     return report

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from clip_rl_perception.atomic_write import write_text
-from clip_rl_perception.bench.bench_report import empty_report, merge, page
+from clip_rl_perception.bench.bench_report import empty_report, merge, page, read_report
 from clip_rl_perception.bench.bench_run import BenchOptions, BenchRun
 from clip_rl_perception.options import Option
 
@@ -54,6 +54,9 @@ def run(options: Options) -> int:
     """Measure; returns the exit status."""
     what = dataclasses.replace(options.what, **(QUICK if options.what.quick else {}))
     parts = [*(options.parts or ([] if options.node else PARTS)), *(["node"] if options.node else [])]
+    report_file = what.out / "report.json"
+    if not options.prepare:
+        read_report(report_file)  # refused before anything is measured
     bench = BenchRun(what)
     fresh, measured = empty_report(bench.frames.sha256, bench.frames.describe()), list[str]()
     # Imported here: torch takes seconds, and what is wrong with the input is said before.
@@ -65,7 +68,7 @@ def run(options: Options) -> int:
                 pass
         bench.log("prepared; nothing was measured")
         return 0
-    report_file, report = what.out / "report.json", fresh
+    report = fresh
     for part in parts:
         found = MEASURES[part](bench)
         fresh |= found

@@ -17,7 +17,7 @@ from clip_rl_perception.atomic_write import write_json, write_text
 from clip_rl_perception.options import Option, Positional
 from clip_rl_perception.report import requirements
 from clip_rl_perception.report import run_summary as reports
-from clip_rl_perception.report.comparison_html import render, to_json
+from clip_rl_perception.report.comparison_html import check_place, data_beside, render, to_json
 from clip_rl_perception.report.run_comparison import Comparison, compare
 from clip_rl_perception.runs.record_json import read_run
 
@@ -37,12 +37,14 @@ class Compare:
 
     def run(self) -> int:
         """Returns the exit status."""
+        if self.out is not None:
+            check_place(self.out)
         names = _names(self.a, self.b)
         comparison = compare(read_run(self.a), read_run(self.b), names=names, anyway=self.anyway)
         print(text(comparison))
         if self.out is not None:
             write_text(self.out, render(comparison, names))
-            write_json(self.out.with_suffix(".json"), to_json(comparison))
+            write_json(data_beside(self.out), to_json(comparison))
             print(f"\n  {self.out}")
         return 0
 

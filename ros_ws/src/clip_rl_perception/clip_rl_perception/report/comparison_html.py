@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 from clip_rl_perception.report import pages, svg_plots
 from clip_rl_perception.report.run_comparison import Comparison
+from clip_rl_perception.runs.record_json import ReportError
 from clip_rl_perception.runs.run_record import FrameRecord, RunRecord
 
+TITLE = "CLIP-RL comparison"
 MOST_CHANGED = 12
 """Frames listed."""
+
+
+def data_beside(page: Path) -> Path:
+    """Where the data of a page goes: under the same name."""
+    return page.with_suffix(".json")
+
+
+def check_place(page: Path) -> None:
+    """Raise `ReportError` where a page and its data would replace something else, such as a run's own report."""
+    if page.suffix.lower() == ".json":
+        raise ReportError(f"{page}: the page is HTML, its data get that name with .json; name it .html with --out")
+    for target, is_own in ((page, _is_page), (data_beside(page), _is_data)):
+        if target.exists() and not is_own(target):
+            raise ReportError(f"{target} exists and is not of a comparison; choose another --out or remove it")
 
 
 def render(comparison: Comparison, names: tuple[str, str]) -> str:
@@ -18,7 +36,7 @@ def render(comparison: Comparison, names: tuple[str, str]) -> str:
     changed = _changed(comparison)
     return pages.render(
         "comparison.html.j2",
-        title="CLIP-RL comparison",
+        title=TITLE,
         facts=[f"A: {names[0]}", f"B: {names[1]}", a.source.get("name", ""), f"input {a.input_sha256[:12]}"],
         verdict=comparison.verdict(),
         comparison=comparison,
@@ -54,6 +72,21 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
             for item in comparison.differences
         ],
     }
+
+
+def _is_page(path: Path) -> bool:
+    try:
+        return f"<title>{TITLE}</title>" in path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+
+
+def _is_data(path: Path) -> bool:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(data, dict) and {"verdict", "equal_masks", "differences"} <= set(data)
 
 
 def _plots(comparison: Comparison) -> dict[str, str]:
