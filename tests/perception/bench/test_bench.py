@@ -18,6 +18,7 @@ from clip_rl_perception.bench.label_map_ways import measure_postprocess
 from clip_rl_perception.bench.node_rates import NodeSetting, describe, find_peak, keeps_up, summarise
 from clip_rl_perception.bench.roofline import Ceilings, Work, bound_ms, count_work, measure_ceilings
 from clip_rl_perception.commands import bench
+from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.resources import share_path
 from clip_rl_perception.sources.frames import SourceError
 
@@ -263,5 +264,7 @@ def test_wrong_arguments_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit):
         run_command("--size", "352", "--out", str(tmp_path))
     assert "not HEIGHTxWIDTH" in capsys.readouterr().err
+    with pytest.raises(ClipRlError, match="--rounds is 0; expected 1 or more"):
+        run_command("--rounds", "0", "--out", str(tmp_path))
     with pytest.raises(SourceError):
         run_command("--source", str(tmp_path / "missing"), "--out", str(tmp_path))

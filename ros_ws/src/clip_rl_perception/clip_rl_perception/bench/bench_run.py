@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.bench.bench_frames import COUNT, SIZE, back_and_forth, load_frames, rendered
-from clip_rl_perception.cli_types import CheckpointName, HeightByWidth
+from clip_rl_perception.cli_types import CheckpointName, Count, HeightByWidth
 from clip_rl_perception.options import Option
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class BenchOptions:
     """Names, none for no peers (default: three)."""
     encoders: Annotated[tuple[str, ...], Option(nargs="*")] = ENCODERS
     """Presets with random weights (default: three)."""
-    rounds: int = 60
+    rounds: Count = 60
     """Timed frames of each candidate; a quarter of them with encoders, a twentieth where a round is a recording."""
     rates: Annotated[tuple[float, ...], Option(nargs="+")] = (10.0, 30.0, 60.0)
     """Of the node's camera, Hz."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from clip_rl_perception.cli_types import CheckpointName
+from clip_rl_perception.cli_types import CheckpointName, NotNegative, Share
 from clip_rl_perception.engine.backends import backend_named, backend_names
 from clip_rl_perception.engine.build_progress import stage
 from clip_rl_perception.engine.manifest import BOUNDS, Bounds
@@ -50,9 +50,9 @@ class Options:
     None: --source, else the shipped frames."""
     threads: int | None = None
     """CPU threads while measuring; None: the library's choice."""
-    min_agreement: float | None = None
+    min_agreement: Share | None = None
     """Accept this share of equal golden labels, 0 to 1."""
-    max_logit_error: float | None = None
+    max_logit_error: NotNegative | None = None
     """Accept this RMS difference of golden logits."""
     out: Path | None = None
     """Engine directory; None: where engine 'auto' looks."""
@@ -64,6 +64,8 @@ class Options:
 def run(options: Options) -> int:
     """Build the engine; 0 when it stands and holds its golden frames."""
     size = parse_size(options.size) if options.size else None
+    if options.calibration is not None and options.precision != "int8":
+        raise EngineError("--calibration is for --precision int8: the others have no ranges to take from frames")
     if options.check and options.backend != "tensorrt":
         raise EngineError("--check is for --backend tensorrt: the others can be built where they are checked")
     with stage(f"load checkpoint {options.checkpoint}", _say):
@@ -107,7 +109,7 @@ def run(options: Options) -> int:
 
 def parse_size(text: str) -> tuple[int, int]:
     """``HxW`` to (H, W). Raises `EngineError` that shows the form."""
-    match = re.fullmatch(r"(\d+)x(\d+)", text.strip())
+    match = re.fullmatch(r"0*([1-9]\d*)x0*([1-9]\d*)", text.strip())
     if match is None:
         raise EngineError(f"--size '{text}': expected HEIGHTxWIDTH in pixels, for example 288x352")
     return int(match[1]), int(match[2])
