@@ -53,9 +53,21 @@ def videos_in(folder: Path) -> list[Path]:
     return [entry for entry in entries(folder) if entry.suffix.lower() in VIDEO_SUFFIXES and entry.is_file()]
 
 
+def named(folder: Path, name: str) -> Path:
+    """The place called `name` in `folder`, or the folder there whose name differs in capitals alone."""
+    place = folder / name
+    if place.is_dir() or not folder.is_dir():
+        return place
+    alike = (entry for entry in folder.iterdir() if entry.name.lower() == name and entry.is_dir())
+    return min(alike, default=place)
+
+
 def frames_in(folder: Path) -> list[Path]:
-    """Images of a folder of frames: those in an ``images`` of its own, else those in it; natural order."""
-    return image_files(folder / "images") or image_files(folder)
+    """Images of a folder of frames: those in an ``images`` of its own, else those in it; natural order.
+
+    Here as of masks, capitals do not count: some data sets have ``Images`` and ``Masks``.
+    """
+    return image_files(named(folder, "images")) or image_files(folder)
 
 
 def image_folders(root: Path) -> list[Path]:
@@ -65,7 +77,7 @@ def image_folders(root: Path) -> list[Path]:
     """
     found: list[Path] = []
     for folder in entries(root):
-        if folder.name in MASK_FOLDERS or folder.is_symlink() or not folder.is_dir():
+        if folder.name.lower() in MASK_FOLDERS or folder.is_symlink() or not folder.is_dir():
             continue
         found += [folder] if frames_in(folder) else image_folders(folder)
     return found

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clip_rl_perception.errors import ClipRlError
-from clip_rl_perception.folder_files import image_files
+from clip_rl_perception.folder_files import frames_in, image_files
 from clip_rl_perception.labels import LabelSpace, label_space_from_names
 from clip_rl_perception.sources.camera_model import CameraModel, load_calibration
 from clip_rl_perception.sources.frames import Frame, FrameSource, LeftOut, SourceError, SourceInfo
@@ -164,6 +164,6 @@ def cameras_beside(folder: Path) -> tuple[CameraModel, ...]:
 
 def _open(path: Path, rate_hz: float | None, topic: str | None) -> FrameSource:
     frames = path / "left_frames"
-    if frames.is_dir() and not image_files(path) and not image_files(path / "images"):
+    if frames.is_dir() and not frames_in(path):
         return FolderSource(frames, rate_hz=rate_hz)
     return open_source(path, rate_hz=rate_hz, topic=topic)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import collections
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from clip_rl_perception.folder_files import frames_in, image_folders, is_image, videos_in
 from clip_rl_perception.sources.bag_files import is_bag
 from clip_rl_perception.sources.frames import SourceError
+
+Named = TypeVar("Named")
 
 
 class InputPath(NamedTuple):
@@ -32,9 +34,10 @@ def check_paths(paths: Sequence[Path]) -> None:
 def input_paths(paths: Sequence[Path]) -> tuple[list[InputPath], list[Path]]:
     """What is to be opened, and the images among `paths`, which are one sequence in the place of the first.
 
-    A folder without images, of which folders below it have some, stands for these; one of videos stands for them.
+    What is named twice, however it is spelled, is opened once. A folder without images, of which folders below it have
+    some, stands for these; one of videos stands for them.
     """
-    given = list(dict.fromkeys(paths))
+    given = _once(paths, paths)
     images = [path for path in given if is_image(path)]
     opened = [path for path in given if path not in images[1:]]
     found: list[InputPath] = []
@@ -44,7 +47,15 @@ def input_paths(paths: Sequence[Path]) -> tuple[list[InputPath], list[Path]]:
         found += [InputPath(folder, f"{prefix}{folder.relative_to(path).as_posix()}") for folder in below]
         if not below:
             found.append(InputPath(path, name))
-    return found, images
+    return _once(found, [path for path, _ in found]), images
+
+
+def _once(items: Sequence[Named], paths: Sequence[Path]) -> list[Named]:
+    """The first item of each place; links to images are frames of their own."""
+    first: dict[Path, Named] = {}
+    for item, path in zip(items, paths, strict=True):
+        first.setdefault(path.parent.resolve() / path.name if is_image(path) else path.resolve(), item)
+    return list(first.values())
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:

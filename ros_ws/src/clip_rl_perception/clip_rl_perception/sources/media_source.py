@@ -70,6 +70,14 @@ class FolderSource:
         if size is None:
             what = "" if len(files) == 1 else f"none of its {len(files)} images can be decoded: "
             raise SourceError(f"{root}: {what}{fault}")
+        if base == root and isinstance(path, str | Path):
+            # One stray picture would else hide all of a data set.
+            folders = image_folders(root)
+            if sum(len(frames_in(folder)) for folder in folders) > len(files):
+                told = ", ".join(folder.relative_to(root).as_posix() for folder in folders[:4])
+                self.problems.append(
+                    f"{root}: only the {len(files)} images in it are read, there are more in folders below it: {told}"
+                )
         if twins := told_twins(files):
             self.problems.append(f"{root}: {twins}; each is taken for a frame of its own")
         self._opening_problems = tuple(self.problems)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import ClipRlError
-from clip_rl_perception.folder_files import MASK_FOLDERS, image_files, told_twins
+from clip_rl_perception.folder_files import MASK_FOLDERS, image_files, named, told_twins
 from clip_rl_perception.pictures.picture_files import PictureError
 from clip_rl_perception.sources.frames import Frame, SourceError, SourceInfo
 from clip_rl_perception.sources.mask_coding import CodingError, MaskCoding
@@ -29,7 +29,7 @@ LOOKED_AT = 16
 
 def mask_files(folder: Path) -> list[Path]:
     """Masks in a folder, or in ``labels`` or ``masks`` below it, in natural order."""
-    return image_files(folder) or image_files(folder / "labels") or image_files(folder / "masks")
+    return image_files(folder) or image_files(named(folder, "labels")) or image_files(named(folder, "masks"))
 
 
 def masks_beside(images: Path) -> list[Path]:
@@ -38,10 +38,10 @@ def masks_beside(images: Path) -> list[Path]:
     To ``images/VIDEO`` belongs ``masks/VIDEO``.
     """
     place = images.resolve()
-    root = images.parent if place.name == "images" else images
-    found = [root / name for name in MASK_FOLDERS if image_files(root / name)]
-    if not found and place.parent.name == "images":
-        of_video = [place.parent.parent / name / place.name for name in MASK_FOLDERS]
+    root = images.parent if place.name.lower() == "images" else images
+    found = [folder for folder in (named(root, name) for name in MASK_FOLDERS) if image_files(folder)]
+    if not found and place.parent.name.lower() == "images":
+        of_video = [named(place.parent.parent, name) / place.name for name in MASK_FOLDERS]
         found = [folder for folder in of_video if image_files(folder)]
     return found
 
