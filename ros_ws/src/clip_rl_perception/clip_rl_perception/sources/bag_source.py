@@ -325,15 +325,15 @@ def image_topics(reader: BagReader) -> list[str]:
     )
 
 
-def input_topics(path: Path, problems: list[str]) -> list[str]:
-    """Every image topic that is an input, raw before compressed where both are there; the others go to `problems`."""
+def input_topics(path: Path, problems: list[str], label_topic: str | None = None) -> list[str]:
+    """Every image topic but labels that is an input, raw before compressed where both are; others go to `problems`."""
     with BagReader(path) as reader:
         found = image_topics(reader)
         listed = reader.topics_found()
     bases: dict[str, str] = {}
     for topic in found:
         base = base_topic(topic)
-        if is_label_topic(topic):
+        if is_label_topic(topic) or base == base_topic(label_topic or ""):
             continue
         if base.rsplit("/", 1)[-1] in OUTPUT_TOPICS:
             problems.append(f"{path}: {topic} is taken for an output of perception and left out; --topic names it")

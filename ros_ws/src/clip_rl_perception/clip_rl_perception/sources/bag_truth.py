@@ -50,6 +50,22 @@ def labels_beside(image_topic: str, label_topics: Sequence[str], image_topics: S
     return label_topics[0] if label_topics and alone else None
 
 
+def not_beside(label_topic: str | None, image_topics: Sequence[str]) -> list[str]:
+    """Of several image topics those that a label topic, named by the user, is not beside; of one none.
+
+    Raises:
+        SourceError: it is beside none of them.
+    """
+    if label_topic is None or len(image_topics) == 1:
+        return []
+    others = [topic for topic in image_topics if labels_beside(topic, [label_topic], image_topics) is None]
+    if len(others) == len(image_topics):
+        raise SourceError(
+            f"{label_topic} is beside none of {', '.join(image_topics)}; name with --topic the one it is the truth of"
+        )
+    return others
+
+
 def tag_topics(label_topic: str) -> tuple[str, str]:
     """Topics of instances and of what is told of instruments, beside labels on `label_topic`."""
     base = base_topic(label_topic)

@@ -17,7 +17,7 @@ from clip_rl_perception.pictures.encodings import ImageError
 from clip_rl_perception.pictures.stereo_frames import BOTH, EYES, LAYOUTS, eye_size
 from clip_rl_perception.sources.bag_files import is_bag
 from clip_rl_perception.sources.bag_source import BagSource, input_topics
-from clip_rl_perception.sources.bag_truth import space_coding
+from clip_rl_perception.sources.bag_truth import not_beside, space_coding
 from clip_rl_perception.sources.class_mapping import TruthMapping, mapping_of_label_map, mapping_of_spaces
 from clip_rl_perception.sources.frames import Frame, FrameSource, LeftOut, SourceError, hash_files, one_eye
 from clip_rl_perception.sources.input_paths import check_paths, input_paths
@@ -71,6 +71,8 @@ class Stream:
     """Empty for a video or a folder."""
     sequence: str
     source: FrameSource
+    name: str = ""
+    """Of the path among the inputs: the sequence's, without a topic or an eye."""
     truth: TruthFolder | None = None
     """Where the truth is not part of the source."""
     tags: TagTruthFolder | None = None
@@ -183,7 +185,7 @@ def _opened(options: InputOptions, problems: list[str]) -> list[Stream]:
         else:
             source = open_source(path, rate_hz=options.rate_hz)
         tags = TagTruthFolder.beside(source.info) if options.use_truth else None
-        streams.append(Stream(path, "", name, source, tags=tags))
+        streams.append(Stream(path, "", name, source, name, tags=tags))
     return streams
 
 
@@ -193,8 +195,7 @@ def _half(stream: Stream, options: InputOptions, eye: str) -> Stream:
     if options.eye != BOTH:
         return stream
     topic = eye_topic(stream.topic, eye) if stream.topic else ""
-    name = stream.sequence.removesuffix(f":{stream.topic}") if topic else stream.sequence
-    return dataclasses.replace(stream, topic=topic, sequence=f"{name}:{topic or eye}")
+    return dataclasses.replace(stream, topic=topic, sequence=f"{stream.name}:{topic or eye}")
 
 
 def read(inputs: Inputs) -> Iterator[Item]:
@@ -217,7 +218,9 @@ def read_ahead(inputs: Inputs, *, give_way: bool = False) -> Prefetch[Item]:
 
 
 def _of_bag(path: Path, name: str, options: InputOptions, problems: list[str]) -> list[Stream]:
-    topics = list(options.topics) or input_topics(path, problems)
+    topics = list(options.topics) or input_topics(path, problems, options.label_topic)
+    look = options.use_truth and options.labels is None
+    others = not_beside(options.label_topic, topics) if look else []
     streams = []
     for topic in topics:
         try:
@@ -225,17 +228,20 @@ def _of_bag(path: Path, name: str, options: InputOptions, problems: list[str]) -
                 path,
                 rate_hz=options.rate_hz,
                 topic=topic,
-                label_topic=options.label_topic,
+                label_topic=options.label_topic if topic not in others else None,
                 label_coding=options.label_map.coding if options.label_map and options.labels is None else None,
-                use_labels=options.use_truth and options.labels is None,
+                use_labels=look and topic not in others,
             )
         except SourceError as error:
             if options.topics or len(topics) == 1:
                 raise
             problems.append(f"{error}; topic left out")
             continue
+        if topic in others:
+            place = f"{path}: {topic} is not beside {options.label_topic}"
+            source.problems.append(f"{place}; it is evaluated without truth")
         sequence = name if len(topics) == 1 else f"{name}:{source.info.topic}"
-        streams.append(Stream(path, source.info.topic, sequence, source))
+        streams.append(Stream(path, source.info.topic, sequence, source, name))
     if not streams:
         raise SourceError(f"{path}: none of its image topics can be read: {', '.join(topics)}")
     return streams
@@ -246,7 +252,7 @@ def _with_truth(
 ) -> tuple[TruthMapping | None, list[Stream]]:
     """What is evaluated, and the streams with their truth."""
     label_map = options.label_map
-    sources = [(stream.path, stream.source.info) for stream in streams]
+    sources = [(stream.name, stream.path, stream.source.info) for stream in streams]
     folders, told = mask_folders(sources, options.labels, look=options.use_truth)
     problems += told
     stored, coding = space, label_map.coding if label_map is not None else space_coding(space)

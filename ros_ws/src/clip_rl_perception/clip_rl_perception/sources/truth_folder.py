@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import bisect
+import collections
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.folder_files import MASK_FOLDERS, image_files, named, told_twins
+from clip_rl_perception.messages.transports import base_topic
 from clip_rl_perception.pictures.picture_files import PictureError
 from clip_rl_perception.sources.frames import Frame, SourceError, SourceInfo
 from clip_rl_perception.sources.mask_coding import CodingError, MaskCoding
@@ -47,28 +49,29 @@ def masks_beside(images: Path) -> list[Path]:
 
 
 def mask_folders(
-    sources: Sequence[tuple[Path, SourceInfo]], labels: Path | None, *, look: bool
+    sources: Sequence[tuple[str, Path, SourceInfo]], labels: Path | None, *, look: bool
 ) -> tuple[list[Path | None], list[str]]:
     """Which folder of masks is the truth of which source.
 
     Args:
-        sources: path and info of each.
-        labels: as the user named it: the masks, or with several sources a folder of masks for each, called as it is.
+        sources: name among the inputs, path and info of each.
+        labels: as the user named it: the masks, or with several sources a folder of masks for each, called as it is;
+            of several topics of one bag called by the part of the topic that tells them apart, ``left`` and ``right``.
         look: without `labels`, look beside images, if all sources are images.
 
     Returns:
         A folder or None for each source, and what is unclear about them, a line each.
 
     Raises:
-        SourceError: `labels` has no folder for a source.
+        SourceError: `labels` has no folder for a source, or one that may be of another.
     """
     if labels is not None:
-        return [labels if len(sources) == 1 else _called_as(path, labels) for path, _ in sources], []
-    if not look or any(info.kind != "folder" for _, info in sources):
+        return _folders_in(labels, sources), []
+    if not look or any(info.kind != "folder" for *_, info in sources):
         return [None] * len(sources), []
-    found = [masks_beside(info.path) for _, info in sources]
+    found = [masks_beside(info.path) for *_, info in sources]
     problems = []
-    for (path, _), each in zip(sources, found, strict=True):
+    for (_, path, _), each in zip(sources, found, strict=True):
         if len(each) > 1:
             problems.append(f"{path}: has masks/ and labels/, neither is taken; say with --labels which is the truth")
         elif any(found) and not each:
@@ -76,11 +79,46 @@ def mask_folders(
     return [each[0] if len(each) == 1 else None for each in found], problems
 
 
-def _called_as(path: Path, labels: Path) -> Path:
-    for name in (path.name, path.stem):
-        if (labels / name).is_dir():
-            return labels / name
-    raise SourceError(f"{labels}: no folder {path.stem} in it; several inputs need one folder of masks each")
+def _folders_in(labels: Path, sources: Sequence[tuple[str, Path, SourceInfo]]) -> list[Path | None]:
+    topics: dict[str, list[str]] = {}
+    paths: dict[str, Path] = {}
+    for name, path, info in sources:  # both eyes of one picture are one topic
+        paths[name] = path
+        topics[name] = list(dict.fromkeys((*topics.get(name, ()), info.topic)))
+    folders = {name: _called_as(name, paths, labels) if len(paths) > 1 else labels for name in paths}
+    found: list[Path | None] = []
+    for name, path, info in sources:
+        folder, several = folders[name], topics[name]
+        if len(several) > 1:
+            folder = folder / _told_apart(several)[several.index(info.topic)]
+            if not folder.is_dir():
+                raise SourceError(
+                    f"{folder}: no such folder; several topics of {path} need one folder of masks each, or name one "
+                    "with --topic"
+                )
+        found.append(folder)
+    return found
+
+
+def _called_as(name: str, paths: Mapping[str, Path], labels: Path) -> Path:
+    """The folder of a source among several: called as it is told apart from the others, or as it alone is called."""
+    short = {other: {other.removesuffix(path.suffix), path.name, path.stem} for other, path in paths.items()}
+    others = set(paths).union(*(names for other, names in short.items() if other != name)) - {name}
+    path = paths[name]
+    for called in (name, name.removesuffix(path.suffix), path.name, path.stem):
+        if (called == name or called not in others) and (labels / called).is_dir():
+            return labels / called
+    raise SourceError(f"{labels}: no folder {name} in it; several inputs need one folder of masks each")
+
+
+def _told_apart(topics: Sequence[str]) -> list[str]:
+    """The topics without the parts in which they all begin and all end."""
+    parts = [base_topic(topic).strip("/").split("/") for topic in topics]
+    for end in (0, -1):
+        while min(map(len, parts)) > 1 and len({each[end] for each in parts}) == 1:
+            for each in parts:
+                del each[end]
+    return ["/".join(each) for each in parts]
 
 
 def hold_0_and_255(folder: Path) -> bool:
@@ -127,6 +165,14 @@ class TruthFolder:
         self._folder, self._coding = folder, coding
         twins = told_twins(files)
         self.problem = f"{folder}: {twins}; of such masks the one without loss is taken" if twins else ""
+        called = collections.Counter(path.name for path in {Path(name).with_suffix("") for name in info.names})
+        self._ambiguous = {stem for stem, count in called.items() if count > 1}
+        """Names of images that several folders have."""
+        if self._ambiguous:
+            self.problem = (
+                f"{folder}: images of several folders are called {min(self._ambiguous)}: whose mask that is is not "
+                "known; name a folder at a time"
+            )
         """What is unclear about the masks, or ''."""
         # The last one stays.
         self._by_stem = {file.stem: file for file in sorted(files, key=lambda file: file.suffix.lower() not in _LOSSY)}
@@ -174,7 +220,8 @@ class TruthFolder:
         if self._in_order is not None:
             return self._in_order[frame.index] if 0 <= frame.index < len(self._in_order) else None
         if not self._by_stamp:
-            return self._by_stem.get(Path(frame.name).stem)
+            stem = Path(frame.name).stem
+            return self._by_stem.get(stem) if stem not in self._ambiguous else None
         stamps = self._stamps
         at = bisect.bisect_left(stamps, frame.stamp_ns)
         nearest = min(stamps[max(0, at - 1) : at + 1], key=lambda stamp: abs(stamp - frame.stamp_ns))
