@@ -100,7 +100,7 @@ class Compare:
         if both:
             raise ClipRlError(f"{both[0]} is in --real and in --synthetic; keep the looks at both in folders apart")
         make_folder(self.out)  # before anything is learned
-        kept = [_kept(files, folder) for files, folder in ((real, self.real), (synthetic, self.synthetic))]
+        kept = _kept(real, self.real), _kept(synthetic, self.synthetic)
         rows = compare_looking(*kept, config, lambda line: print(line, flush=True))
         write_json(self.out / "looks.json", {"config": dataclasses.asdict(config), "rows": as_data(rows)})
         table = as_table(rows)

@@ -39,7 +39,8 @@ class InstanceLooks:
         )
         # What was out of sight counts nothing.
         weight = cv2.remap(self.weight, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-        return InstanceLooks(said.reshape(self.said.shape), weight.reshape(self.weight.shape) * fit[..., None])
+        weight = np.asarray(weight, np.float32).reshape(self.weight.shape) * np.asarray(fit, np.float32)[..., None]
+        return InstanceLooks(np.asarray(said, np.float32).reshape(self.said.shape), weight)
 
     def mean(self) -> FloatArray:
         """What they say together, (9, g, u). A mean of axes is shorter where they differ: it is drawn out again."""
