@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -31,19 +31,31 @@ def picture(number: int) -> np.ndarray:
     return np.repeat(np.repeat(np.array(bits, np.uint8) * 220 + 20, WIDTH // 8)[None, :, None], HEIGHT, 0).repeat(3, 2)
 
 
+def cornered(number: int) -> np.ndarray:
+    """No turned or mirrored picture is like it."""
+    return picture(5) * (np.arange(HEIGHT)[:, None, None] < 30).astype(np.uint8)
+
+
 def number_in(rgb: np.ndarray) -> int:
     return sum(int(rgb[32:64, 16 * bit + 4 : 16 * bit + 12].mean() > 128) << bit for bit in range(8))
 
 
-def write(path: Path, times: Sequence[float], codec: str = "libx264", tick: Fraction = MS, **options: str) -> Path:
-    """A video whose frame k, `picture(k)`, has the time ``times[k]``, ms."""
+def write(
+    path: Path,
+    times: Sequence[float],
+    codec: str = "libx264",
+    tick: Fraction = MS,
+    draw: Callable[[int], np.ndarray] = picture,
+    **options: str,
+) -> Path:
+    """A video whose frame k, `draw(k)`, has the time ``times[k]``, ms."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25, options=options)
         stream.width, stream.height, stream.time_base = WIDTH, HEIGHT, tick
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.codec_context.time_base = tick
         for number, time in enumerate(times):
-            frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24").reformat(format=stream.pix_fmt)
+            frame = av.VideoFrame.from_ndarray(draw(number), format="rgb24").reformat(format=stream.pix_fmt)
             frame.pts, frame.time_base = round(Fraction(time) / 1000 / tick), tick
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
@@ -107,16 +119,38 @@ def test_a_stream_without_times_is_read_at_its_nominal_rate(tmp_path: Path) -> N
     assert [frame.stamp_ns / 1e6 for frame in source] == EVEN
 
 
-@pytest.mark.parametrize(
-    "matrix", [(0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)], ids=["to the right", "upside down", "to the left"]
-)
-def test_pictures_are_turned_as_players_turn_them(tmp_path: Path, matrix: tuple[int, int, int, int]) -> None:
-    path = write(tmp_path / "a.mp4", EVEN)
+def show_as(path: Path, matrix: tuple[int, int, int, int]) -> None:
+    """Let an MP4 ask for its pixels (x, y) at (ax + cy, bx + dy)."""
     content = bytearray(path.read_bytes())
     a, b, c, d = (value << 16 for value in matrix)
     at = content.index(b"tkhd") + 44  # ISO 14496-12, 8.3.2: the display matrix of a version 0 header
     content[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
     path.write_bytes(content)
+
+
+MATRICES = [(a, 0, 0, d) for a in (1, -1) for d in (1, -1)] + [(0, b, c, 0) for b in (1, -1) for c in (1, -1)]
+
+
+@pytest.mark.parametrize("matrix", MATRICES)
+def test_pictures_are_mirrored_as_the_container_asks(tmp_path: Path, matrix: tuple[int, int, int, int]) -> None:
+    a, b, c, d = matrix
+    path = write(tmp_path / "a.mp4", EVEN[:2], draw=cornered)
+    stored = next(iter(VideoSource(path))).rgb
+    show_as(path, matrix)
+    shown = next(iter(VideoSource(path))).rgb
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    right, down = a * x + c * y, b * x + d * y
+    expected = np.zeros((int(np.ptp(down)) + 1, int(np.ptp(right)) + 1, 3), np.uint8)
+    expected[down - down.min(), right - right.min()] = stored
+    np.testing.assert_array_equal(shown, expected)
+
+
+@pytest.mark.parametrize(
+    "matrix", [(0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)], ids=["to the right", "upside down", "to the left"]
+)
+def test_pictures_are_turned_as_players_turn_them(tmp_path: Path, matrix: tuple[int, int, int, int]) -> None:
+    path = write(tmp_path / "a.mp4", EVEN)
+    show_as(path, matrix)
     source = VideoSource(path)
     done, expected = cv2.VideoCapture(str(path)).read()
     assert done and source.info.size == expected.shape[:2]

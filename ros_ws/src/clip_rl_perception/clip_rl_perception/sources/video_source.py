@@ -218,10 +218,16 @@ def _decoded(container: Any) -> Iterator[Any]:
 
 
 def _rgb(frame: Any) -> ByteArray:
-    """uint8 (H, W, 3), turned as the container asks for."""
-    rgb = frame.to_ndarray(format="rgb24")
-    turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(rgb, turns)) if turns else np.asarray(rgb, np.uint8)
+    """uint8 (H, W, 3), turned and mirrored as the container asks for."""
+    rgb = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+    stored = frame.side_data.get("DISPLAYMATRIX")
+    if stored is None:
+        return rgb
+    # Pixel (x, y) is shown at (ax + cy, bx + dy) (ISO 14496-12, 6.2.2).
+    a, b, _, c, d = np.frombuffer(bytes(stored), np.int32)[:5].tolist()
+    if abs(a) + abs(d) < abs(b) + abs(c):
+        rgb, a, d = rgb.transpose(1, 0, 2), c, b
+    return np.ascontiguousarray(rgb[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
 def _reason(error: Exception) -> str:
