@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zlib
@@ -187,6 +188,30 @@ def test_unusual_pngs_are_whole() -> None:
     deep = encoded(".png", scene().astype(np.uint16) * 257)
     assert decode_stored(deep).dtype == np.uint16
     np.testing.assert_array_equal(decode_rgb(deep), scene())
+
+
+@pytest.mark.parametrize("byte_order", ["<", ">"])
+@pytest.mark.parametrize("kind", ["H", "I"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_orientation_of_a_tiff_is_ignored(byte_order: str, kind: str, orientation: int) -> None:
+    rgb = scene(size=(8, 10))
+    # Directory first, then what does not fit into it: bits of each channel, pixels.
+    entries = [
+        (256, "H", 1, 10), (257, "H", 1, 8), (258, "H", 3, 134), (259, "H", 1, 1), (262, "H", 1, 2), (273, "I", 1, 140),
+        (274, kind, 1, orientation), (277, "H", 1, 3), (278, "H", 1, 8), (279, "I", 1, rgb.size),
+    ]  # fmt: skip
+    content = (b"II" if byte_order == "<" else b"MM") + struct.pack(f"{byte_order}HI", 42, 8)
+    content += struct.pack(f"{byte_order}H", len(entries))
+    for tag, form, count, value in entries:
+        form = "I" if count > 1 else form
+        field = struct.pack(byte_order + form, value).ljust(4, b"\0")
+        content += struct.pack(f"{byte_order}HHI", tag, 3 if tag == 258 or form == "H" else 4, count) + field
+    content = content.ljust(134, b"\0") + struct.pack(f"{byte_order}3H", 8, 8, 8) + rgb.tobytes()
+    np.testing.assert_array_equal(decode_rgb(content), rgb)
+    np.testing.assert_array_equal(decode_stored(content), rgb)
+    for length in range(len(content)):
+        with contextlib.suppress(PictureError):
+            decode_stored(content[:length])
 
 
 @pytest.mark.parametrize("suffix", [".bmp", ".tiff", ".webp"])

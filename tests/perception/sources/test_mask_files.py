@@ -60,6 +60,17 @@ MASKS = {
 }
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("big_tiff", [False, True])
+def test_the_orientation_of_a_mask_is_ignored(orientation: int, big_tiff: bool) -> None:
+    for picture in (Image.fromarray(IDS), Image.open(io.BytesIO(with_palette(IDS, BLACK, RED)))):
+        stream = io.BytesIO()
+        picture.save(stream, "TIFF", tiffinfo={274: orientation}, big_tiff=big_tiff)
+        mask = decode_mask(stream.getvalue())
+        np.testing.assert_array_equal(mask.pixels if mask.indices is None else mask.indices, IDS)
+        assert mask.pixels.shape[:2] == IDS.shape
+
+
 def image_and_mask(root: Path, mask: bytes) -> Path:
     for folder in ("images", "masks"):
         (root / folder).mkdir(parents=True)

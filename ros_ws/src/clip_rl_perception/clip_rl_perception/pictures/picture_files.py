@@ -27,6 +27,11 @@ JPEG, PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 MAX_PIXELS = 1 << 28
 """A larger JPEG is not decoded: damage to its header must not take all memory."""
 
+_BIG_TIFF, _ORIENTATION = 43, 274
+_TIFF = {42: ("I", "H", 12, 8), _BIG_TIFF: ("Q", "Q", 20, 12)}
+"""By version: form of the offset of the first directory and of its count, bytes of an entry, place of its value."""
+_WHOLE = {3: "H", 4: "I"}
+"""Forms of the types of whole numbers in a TIFF."""
 _SOF = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _SCAN, _END = 0xDA, b"\xff\xd9"
 _STRAY = re.compile("[1-3] extraneous bytes before marker 0xd9")
@@ -49,8 +54,8 @@ def read_picture(file: Path) -> bytes:
 def decode_rgb(content: bytes) -> ByteArray:
     """Pixels of a picture file as colours.
 
-    EXIF orientation is ignored: pixels stay as the camera's calibration knows them. Grey becomes three equal channels,
-    16 bits become 8, alpha is dropped.
+    Orientation, of EXIF or TIFF, is ignored: pixels stay as the camera's calibration knows them. Grey becomes three
+    equal channels, 16 bits become 8, alpha is dropped.
 
     Returns:
         uint8 RGB (H, W, 3).
@@ -65,13 +70,35 @@ def decode_rgb(content: bytes) -> ByteArray:
 
 
 def decode_stored(content: bytes) -> npt.NDArray[Any]:
-    """Pixels of a picture file as stored: (H, W), or (H, W, 3 or 4) with R, G, B first; errors as of `decode_rgb`."""
+    """Pixels of a picture file as stored: (H, W), or (H, W, 3 or 4) with R, G, B first; else as of `decode_rgb`."""
     if content.startswith(JPEG):
         return _decode_jpeg(content, "RGB")
     stored = _decode(content, cv2.IMREAD_UNCHANGED)
     if stored.ndim == 3 and stored.shape[2] in (3, 4):
         return np.asarray(cv2.cvtColor(stored, cv2.COLOR_BGR2RGB if stored.shape[2] == 3 else cv2.COLOR_BGRA2RGBA))
     return stored
+
+
+def as_stored(content: bytes) -> bytes:
+    """A picture file without the orientation that a TIFF says, which decoders obey whatever they are told."""
+    order = {b"II": "<", b"MM": ">"}.get(content[:2], "")
+    try:
+        version = struct.unpack_from(f"{order}H", content, 2)[0] if order else 0
+        if version not in _TIFF:
+            return content
+        offset, many, entry, value = _TIFF[version]
+        (place,) = struct.unpack_from(order + offset, content, 8 if version == _BIG_TIFF else 4)
+        (count,) = struct.unpack_from(order + many, content, place)
+        first = place + struct.calcsize(order + many)
+        for at in range(first, first + count * entry, entry):
+            tag, kind = struct.unpack_from(f"{order}HH", content, at)
+            if tag == _ORIENTATION and kind in _WHOLE:
+                edited = bytearray(content)
+                struct.pack_into(order + _WHOLE[kind], edited, at + value, 1)
+                return bytes(edited)
+    except struct.error:  # cut off: what decodes it says so
+        pass
+    return content
 
 
 def check_picture(content: bytes) -> None:
@@ -99,6 +126,7 @@ def picture_size(content: bytes) -> tuple[int, int]:
 def _decode(content: bytes, flags: int) -> npt.NDArray[Any]:
     if content.startswith(PNG):
         _check_chunks(content)
+    content = as_stored(content)
     try:
         picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
     except cv2.error:

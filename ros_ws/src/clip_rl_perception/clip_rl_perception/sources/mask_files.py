@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.pictures.picture_files import PNG, PictureError, decode_stored, read_picture
+from clip_rl_perception.pictures.picture_files import PNG, PictureError, as_stored, decode_stored, read_picture
 from clip_rl_perception.sources.mask_coding import StoredMask
 
 _PNG_PALETTE = b"\x03"
@@ -23,7 +23,7 @@ def read_mask(file: Path) -> StoredMask:
 
 def decode_mask(content: bytes) -> StoredMask:
     """The pixels of a mask file's bytes. Raises `PictureError` that begins with a verb."""
-    return StoredMask(decode_stored(content), *_indices(content))
+    return StoredMask(decode_stored(content), *_indices(as_stored(content)))
 
 
 def _indices(content: bytes) -> tuple[ByteArray | None, bool]:
