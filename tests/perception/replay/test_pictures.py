@@ -97,6 +97,21 @@ def test_each_mask_is_drawn_on_its_own_frame_and_stays_until_the_next(tmp_path: 
         assert columns[-1] == pytest.approx(29 + 4 * shown, abs=3)
 
 
+def test_every_stream_has_a_video_of_its_own(tmp_path: Path) -> None:
+    names = ("seq 1", "seq_1", "seq/1", "seq_1_image_2", "other")
+    shown = [seen(0, 10, sequence=name) for name in names]
+    videos = OverlayVideos(tmp_path, {key_of(each.record): 25.0 for each in shown})
+    for each in shown:
+        videos.on_frame(each)
+    videos.close()
+    called = [path.name for path in videos.files.values()]
+    assert sorted(called) == sorted(path.name for path in tmp_path.iterdir()) and len(called) == len(names)
+    assert called[::4] == [
+        "overlay-seq_1__image.mp4",
+        "overlay-other__image.mp4",
+    ]
+
+
 def test_overlays_are_drawn_at_the_size_of_the_video() -> None:
     big = seen(0, 10)
     small = overlay_at(big, WIDTH // 2)

@@ -128,7 +128,8 @@ class OverlayVideos:
             width: widest video, px.
             frames: of each video at least, where it has any: its last picture is repeated.
         """
-        self._folder, self._rates, self._width, self._frames = folder, rates, width, frames
+        self._rates, self._width, self._frames = rates, width, frames
+        self._paths = {stream: folder / name for stream, name in _file_names(list(rates)).items()}
         self._writers: dict[StreamKey, VideoWriter] = {}
         self._last: dict[StreamKey, ByteArray] = {}
         self.files: dict[StreamKey, Path] = {}
@@ -150,8 +151,7 @@ class OverlayVideos:
         draw_caption(picture, "   ".join(texts))
         writer = self._writers.get(stream)
         if writer is None:
-            name = "overlay.mp4" if len(self._rates) == 1 else f"overlay-{_file_name(stream)}.mp4"
-            path = self._folder / name
+            path = self._paths[stream]
             writer = self._writers[stream] = VideoWriter(path, picture.shape[:2], self._rates[stream])
             self.files[stream] = path
         else:
@@ -182,5 +182,15 @@ class OverlayVideos:
             writer.write(self._last[stream])
 
 
-def _file_name(stream: StreamKey) -> str:
-    return re.sub(r"[^\w.-]", "_", "_".join(stream)).strip("_")
+def _file_names(streams: Sequence[StreamKey]) -> dict[StreamKey, str]:
+    """Of each stream its own, whatever signs its name loses."""
+    if len(streams) == 1:
+        return {streams[0]: "overlay.mp4"}
+    found: dict[StreamKey, str] = {}
+    for stream in streams:
+        name = re.sub(r"[^\w.-]", "_", "_".join(stream)).strip("_")
+        names = (
+            f"overlay-{name}{suffix}.mp4" for suffix in ("", *(f"_{place}" for place in range(2, 2 + len(streams))))
+        )
+        found[stream] = next(each for each in names if each not in found.values())
+    return found
