@@ -62,6 +62,16 @@ def test_video_in_no_folder(tmp_path: Path) -> None:
         VideoWriter(tmp_path / "none" / "v.mp4", (HEIGHT, WIDTH), 25.0)
 
 
+@pytest.mark.parametrize(("rate_hz", "written"), [(0.0, 0.001), (0.0001, 0.001), (25.0, 25.0), (5e5, 1000.0)])
+def test_a_recording_of_any_rate_has_a_video(tmp_path: Path, rate_hz: float, written: float) -> None:
+    with contextlib.closing(VideoWriter(tmp_path / "v.mp4", (HEIGHT, WIDTH), rate_hz)) as video:
+        for _ in range(3):
+            video.write(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    with opencv_log.quiet():
+        capture = cv2.VideoCapture(str(tmp_path / "v.mp4"))
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(written)
+
+
 def box(value: int, left: int, width: int = 20) -> np.ndarray:
     labels = np.zeros((HEIGHT, WIDTH), np.uint8)
     labels[40:60, left : left + width] = value

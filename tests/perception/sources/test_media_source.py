@@ -159,6 +159,16 @@ def write_bag(path: Path, count: int = 6, *, labelled: bool = True, encoding: st
                 bag.write_labels(labels(index), stamp)
 
 
+@pytest.mark.parametrize("odd", ["a clock set late", "a pause"])
+def test_the_rate_of_a_bag_is_that_of_most_of_its_images(tmp_path: Path, odd: str) -> None:
+    with BagWriter(tmp_path / "bag") as bag:
+        for index in range(12):
+            early = -START + 5 if odd == "a clock set late" and index == 0 else 0
+            late = 3600 * 10**9 if odd == "a pause" and index > 5 else 0
+            bag.write_image(flat(index), START + index * PERIOD + early + late, encoding="rgb8")
+    assert open_source(tmp_path / "bag").info.rate_hz == pytest.approx(25.0)
+
+
 @pytest.mark.parametrize("encoding", ["png", "bgr8", "rgb8"])
 @pytest.mark.parametrize("as_file", [False, True])
 def test_bag(tmp_path: Path, encoding: str, as_file: bool) -> None:

@@ -13,6 +13,9 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.sources import opencv_log
 
+RATES = 0.001, 1000.0
+"""Slowest and fastest video that is written, Hz: recordings of any rate have a video that plays."""
+
 
 class VideoError(ClipRlError):
     """A video cannot be written; the message names it and the reason."""
@@ -33,6 +36,7 @@ class VideoWriter:
         self.path = Path(path)
         self._height, self._width = size[0] // 2 * 2, size[1] // 2 * 2
         self.frames = 0
+        rate_hz = min(max(rate_hz, RATES[0]), RATES[1])
         try:
             self.path.open("wb").close()
         except OSError as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import itertools
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,7 +66,7 @@ class BagSource:
 
         Args:
             path: bag folder or storage file.
-            rate_hz: nominal rate; None: from the number of images and the time they span.
+            rate_hz: nominal rate; None: from the usual time between two images.
             topic: image topic, with or without ``/compressed`` or ``/ffmpeg``; None: the one with most images that
                 can be decoded.
             label_topic: ground truth; None: a topic whose last part is ``labels``, if there is one that belongs to the
@@ -93,8 +95,9 @@ class BagSource:
         self._labels = StoredLabels(label_space, label_coding)
         self._opening_problems = tuple(self.problems)
         if rate_hz is None:
-            span = (stamps[-1] - stamps[0]) / 1e9
-            rate_hz = (len(stamps) - 1) / span if len(stamps) > 1 and span > 0 else DEFAULT_RATE
+            # Not their mean: one stamp from before a clock was set, or one pause, would make it any number.
+            steps = [after - before for before, after in itertools.pairwise(stamps) if after > before]
+            rate_hz = 1e9 / statistics.median(steps) if steps else DEFAULT_RATE
         self._info = SourceInfo("bag", self._path, count, rate_hz, size, label_space, self._topic)
 
     @property
