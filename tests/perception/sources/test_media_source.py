@@ -169,6 +169,15 @@ def test_the_rate_of_a_bag_is_that_of_most_of_its_images(tmp_path: Path, odd: st
     assert open_source(tmp_path / "bag").info.rate_hz == pytest.approx(25.0)
 
 
+@pytest.mark.parametrize(("most", "told"), [(4095, True), (4096, False), (65535, False), (0, False)])
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_twelve_bits_in_sixteen_are_told(tmp_path: Path, suffix: str, most: int, told: bool) -> None:
+    assert cv2.imwrite(str(tmp_path / f"a.{suffix}"), np.full((8, 12, 3), most, np.uint16))
+    source = open_source(tmp_path)
+    assert int(next(iter(source)).rgb.max()) == pytest.approx(most >> 8, abs=1), "pixels stay as they are"
+    assert [f"a.{suffix} has no value above 4095 of 65535" in line for line in source.problems] == [True] * told
+
+
 @pytest.mark.parametrize("encoding", ["png", "bgr8", "rgb8"])
 @pytest.mark.parametrize("as_file", [False, True])
 def test_bag(tmp_path: Path, encoding: str, as_file: bool) -> None:

@@ -7,9 +7,11 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.folder_files import IMAGE_SUFFIXES, entries, frames_in, image_folders, is_image, told_twins
-from clip_rl_perception.pictures.picture_files import JPEG, PNG, PictureError, decode_rgb, read_picture
+from clip_rl_perception.pictures.picture_files import JPEG, PNG, PictureError, decode_rgb, decode_stored, read_picture
 from clip_rl_perception.sources.bag_files import foreign, is_bag
 from clip_rl_perception.sources.bag_source import BagSource
 from clip_rl_perception.sources.frames import (
@@ -64,6 +66,8 @@ class FolderSource:
         for file in files:
             try:
                 size = _read_image(file)[0].shape[:2]
+                if told := _told_dark(file):
+                    self.problems.append(f"{root}: {told}")
                 break
             except PictureError as error:
                 fault = fault or f"{file.name} {error}"
@@ -134,6 +138,21 @@ def open_source(
         # To OpenCV frame01.png would be the beginning of a video, and the files numbered after it the rest.
         return FolderSource([path], rate_hz=rate_hz)
     return VideoSource(path, rate_hz=rate_hz)
+
+
+def _told_dark(file: Path) -> str:
+    """What is said of an image of 16 bits that uses the lower 12 alone; empty of any other."""
+    content = read_picture(file)
+    if content.startswith(JPEG):
+        return ""
+    stored = decode_stored(content)
+    most = int(stored.max()) if stored.dtype == np.uint16 else 0
+    if not 0 < most < 1 << 12:
+        return ""
+    return (
+        f"{file.name} has no value above {most} of 65535, as 12 bits in 16 have: it is read nearly black; images "
+        "are to use all 16 bits"
+    )
 
 
 def _read_image(file: Path) -> tuple[ByteArray, bytes | None]:
