@@ -36,7 +36,7 @@ class ModelOptions:
     refine_steps: NaturalNumber | None = None
     """0: one plain look at each frame alone, without memory (T = 0); None or any other: looks in turn with memory."""
     latency_budget_ms: Annotated[float | None, NotAnOption(least=0)] = None
-    """As the node's parameter, but None is no limit, and 0 one look; with a budget masks depend on the machine's speed."""
+    """As the node's parameter, but None: no limit, 0: one look; with a budget masks depend on the machine's speed."""
     views: Annotated[int, Option(choices=LOOKS_A_FRAME)] = 1
     """Looks at each frame, mirror images in turn."""
     use_previous_frame: Annotated[bool, Option("--no-previous-frame")] = True
