@@ -60,6 +60,15 @@ def test_equal_seeds_give_equal_weights_and_others_do_not() -> None:
     assert any(not torch.equal(one[name], other[name]) for name in one)
 
 
+def test_reinforcement_learns_from_the_chances_by_which_looks_were_taken() -> None:
+    streams = Streams(lit_videos(2, 0), 6)
+    policy = train_look_policy(streams, "rl", dataclasses.replace(QUICK, iterations=1), seed=3)
+    env = LookingEnv(streams)
+    seen = env.see(), env.turn()
+    acting, learning = policy.eval()(*seen)[0], policy.train()(*seen)[0]
+    assert torch.equal(acting, learning), "before a step no look is likelier than when it was taken"
+
+
 def test_training_leaves_the_callers_randomness_alone() -> None:
     torch.manual_seed(5)
     wanted = torch.rand(3)

@@ -5,7 +5,9 @@
     twin      regression of every look's gain, which the cache knows; acts greedily
     imitate   cross-entropy with the look that the truth would choose
 
-All see the same states, have the same network, clips and steps, and begin as the fixed turn.
+All see the same states, have the same network, clips and steps, and begin as the fixed turn. Reinforcement alone goes
+without dropout: it weighs looks by how much more likely they are than when they were taken, which must be 1 before any
+step. Policies of before (docs/results/looks-policy.md) learned with dropout, from ratios that its noise moved.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from clip_rl_training.looking.look_policy import LookPolicy
 from clip_rl_training.looking.looking_env import LookingEnv, RewardConfig, Streams
 
 Mode = Literal["rl", "twin", "imitate"]
+_DROPOUT = 0.1
+"""While the truth is learned from."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +104,8 @@ def train_look_policy(
         torch.manual_seed(seed)
         chance = torch.ones(len(streams)) if weights is None else weights
         first = _act(streams, _draw(chance, config.clips, generator), None, mode, config, reward, generator)
-        policy = LookPolicy(first.states.shape[-1], head_start=config.head_start)
+        dropout = 0.0 if mode == "rl" else _DROPOUT
+        policy = LookPolicy(first.states.shape[-1], head_start=config.head_start, dropout=dropout)
         policy.normalise(first.states)
         optimizer = torch.optim.AdamW(policy.parameters(), config.learning_rate, weight_decay=config.weight_decay)
         seen: list[Round] = []
