@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from clip_rl_training.data.samples import TEST, TRAINING, VALIDATION, DataError
 from clip_rl_training.data.scene_sources import DrawnStills, RenderedStills, render_ahead
+from clip_rl_training.instances.instance_scenes import draw_scenes
 from clip_rl_training.synthetic.scene_config import SceneConfig
 
 SCENE = SceneConfig(height=64, width=80)
@@ -44,3 +45,15 @@ def test_scenes_on_disk_equal_drawn_ones(tmp_path: Path) -> None:
     (tmp_path / "test" / "000000.jpg").write_bytes(b"\xff\xd8 half")
     with pytest.raises(DataError, match=r"000000 is missing or damaged"):
         stored.frame(TEST, 0)
+
+
+@pytest.mark.parametrize("content", ["", '{"seed": 3, "sce', "3"])
+def test_a_damaged_note_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "scenes.json").write_text(content)
+    with pytest.raises(
+        DataError, match=r"scenes\.json is damaged .* choose another folder, or delete this one"
+    ) as told:
+        draw(tmp_path, 1)
+    assert "\n" not in str(told.value)
+    with pytest.raises(DataError, match=r"scenes\.json is damaged"):
+        draw_scenes(tmp_path, {TRAINING: 1}, seed=3, scene=SCENE, network_size=(64, 96), workers=1, say=print)

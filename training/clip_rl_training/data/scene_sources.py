@@ -13,11 +13,14 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.atomic_write import write_text
+from clip_rl_perception.errors import one_line
 from clip_rl_perception.pictures.picture_files import PictureError, decode_rgb, decode_stored, read_picture
 from clip_rl_perception.typed_data import to_data
 
@@ -200,6 +203,17 @@ def write_still(stem: Path, frame: SyntheticFrame) -> None:
     aside.replace(stem.with_suffix(".png"))
 
 
+def read_scenes_note(note: Path) -> dict[str, Any]:
+    """What a folder of scenes says of itself; raises `DataError` that names a damaged note."""
+    try:
+        return dict(json.loads(note.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(
+            f"{note} is damaged ({one_line(error, 120)}): choose another folder, or delete this one and its scenes are "
+            "drawn again"
+        ) from error
+
+
 def render_ahead(
     root: Path, counts: dict[int, int], *, seed: int, scene: SceneConfig, workers: int, say: Callable[[str], None]
 ) -> None:
@@ -211,7 +225,7 @@ def render_ahead(
     described = {"seed": seed, "scene": to_data(scene), "generator": generator_version()}
     note = root / "scenes.json"
     if note.is_file():
-        held = json.loads(note.read_text(encoding="utf-8"))
+        held = read_scenes_note(note)
         if held != described:
             other = ", ".join(name for name in described if held.get(name) != described[name])
             raise DataError(
@@ -220,7 +234,7 @@ def render_ahead(
             )
     for split in counts:
         (root / _FOLDERS[split]).mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps(described), encoding="utf-8")
+    write_text(note, json.dumps(described))
     wanted = [
         (split, index)
         for split, count in counts.items()

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from clip_rl_perception.atomic_write import write_text
 from clip_rl_perception.pictures.picture_files import PictureError, decode_rgb
 from clip_rl_perception.typed_data import to_data
 
 from clip_rl_training.data.samples import TRAINING, VALIDATION, DataError, scene_generator
+from clip_rl_training.data.scene_sources import read_scenes_note
 from clip_rl_training.instances.instance_targets import InstanceTargets, instance_targets
 from clip_rl_training.synthetic.generator_version import generator_version
 from clip_rl_training.synthetic.render_jobs import run_jobs
@@ -69,11 +71,11 @@ def draw_scenes(
         json.dumps({"seed": seed, "scene": to_data(scene), "size": network_size, "generator": generator_version()})
     )
     note = root / "scenes.json"
-    if note.is_file() and json.loads(note.read_text(encoding="utf-8")) != described:
+    if note.is_file() and read_scenes_note(note) != described:
         raise DataError(f"{root} holds scenes of another kind than asked for: choose another folder or delete it")
     for split in counts:
         (root / _FOLDERS[split]).mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps(described), encoding="utf-8")
+    write_text(note, json.dumps(described))
     jobs = [
         (split, index)
         for split, count in counts.items()
