@@ -82,7 +82,9 @@ def test_keypoints_that_are_nowhere_near_do_not_keep_instruments_apart() -> None
         told = [dataclasses.replace(p, y=p.y + (0 if p.name == "entry" else 150)) for p in tag.keypoints]
         tags.append(dataclasses.replace(tag, keypoints=tuple(told)))
     lost = dataclasses.replace(left, instruments=tuple(tags))
-    assert all(not tool.right_track_id for tool in matched(lost, right).instruments if tool.left_track_id)
+    surely = matched(lost, right)
+    assert surely.reason == "none of 2 instruments of the left eye fits one of 2 of the right eye"
+    assert all(not point.valid for tool in surely.instruments for point in tool.keypoints if tool.right_track_id)
     for name in ("wrist", "tip_1", "tip_2"):
         lost = unsure(lost, name, 0.29)
     assert [(tool.left_track_id, tool.right_track_id) for tool in matched(lost, right).instruments] == [

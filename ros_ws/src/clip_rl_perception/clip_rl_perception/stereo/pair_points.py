@@ -39,6 +39,8 @@ OFF_LINE = 3.0
 """Standard deviations from the shaft's line beyond which a place is not of it."""
 STEEP = 0.2
 """Least sine between a shaft and the rows where the other eye's line tells a place on a row."""
+ELSEWHERE = "both eyes see it on one line, and tell its keypoints at different places of it"
+"""Of a pair by its line."""
 APART = 0.025
 """How far apart both eyes' tags may place a keypoint, as a part of the image's width."""
 
@@ -86,7 +88,8 @@ class PairFinder:
         places: list[SearchedPlace] = []
         for index, pair in enumerate(pairs.pairs):
             reasons.append({})
-            places += self._places(index, pair, pairs.swapped_jaws[index], views, seen, widths, reasons[-1])
+            fault = _unusable(views, pair) or ("" if index in pairs.by_points else ELSEWHERE)
+            places += self._places(index, pair, pairs.swapped_jaws[index], views, seen, widths, fault, reasons[-1])
         numbers = [
             [track_number(views[eye].instruments[pairs.pairs[place.pair][eye]].track_id) for place in places]
             for eye in (0, 1)
@@ -116,11 +119,11 @@ class PairFinder:
         views: tuple[EyeView, EyeView],
         seen: tuple[TagsInView, TagsInView],
         widths: list[WidthResult],
+        fault: str,
         reasons: dict[str, str],
     ) -> list[SearchedPlace]:
         left, right = pair
         ours, theirs = seen[0].places[left], seen[1].places[right]
-        fault = _unusable(views, pair)
         for name in ours:
             other = other_name(name, swapped)
             if fault or seen[0].hidden(left, name):

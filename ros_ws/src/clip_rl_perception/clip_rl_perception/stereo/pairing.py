@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from clip_rl_perception.arrays import DoubleArray
+from clip_rl_perception.arrays import BoolArray, DoubleArray
 from clip_rl_perception.instrument_types import UNKNOWN
 from clip_rl_perception.scene.assignment import cheapest_assignment
 from clip_rl_perception.scene.types import Instrument
@@ -47,6 +47,10 @@ class PairingConfig:
     """Of having been paired with another a moment ago."""
     max_cost: float = 6.0
     """Pairs that cost more are different instruments."""
+    line_cost: float = 4.0
+    """Of having no keypoint that fits while both lie on one line: networks tell keypoints elsewhere along a shaft."""
+    line_axis: float = 0.1
+    """1 - cosine of the axes beyond which lines do not pair instruments."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +74,14 @@ class Pairs:
     """Of each pair: tip_1 of the left eye is tip_2 of the right one."""
     mirrored: int
     """Pairs that would be, were the eyes swapped; counted where there are none otherwise."""
+    by_line: tuple[bool, ...] = ()
+    """Of each pair: only its line fits, no keypoint; says nothing of the rig. Empty: of none."""
+
+    @property
+    def by_points(self) -> tuple[int, ...]:
+        """Places of the pairs whose keypoints fit."""
+        lines = self.by_line or (False,) * len(self.pairs)
+        return tuple(place for place, line in enumerate(lines) if not line)
 
 
 def other_name(name: str, swapped: bool) -> str:
@@ -95,13 +107,14 @@ def pair_instruments(
         past: right track by left track, as paired a moment ago.
         config: weights and limits.
     """
-    costs, jaws = _costs(left, right, disparities, width, past, config)
+    costs, jaws, lines = _costs(left, right, disparities, width, past, config)
     pairs = _assigned(costs, config.max_cost)
+    by_line = tuple(bool(lines[pair]) for pair in pairs)
     mirrored = 0
-    if not pairs and left.tags and right.tags:
-        swapped, _ = _costs(right, left, disparities, width, {}, config)
-        mirrored = len(_assigned(swapped, config.max_cost))
-    return Pairs(tuple(pairs), tuple(bool(jaws[pair]) for pair in pairs), mirrored)
+    if all(by_line) and left.tags and right.tags:
+        swapped, _, crossed = _costs(right, left, disparities, width, {}, config)
+        mirrored = len(_assigned(np.where(crossed, NEVER, swapped), config.max_cost))
+    return Pairs(tuple(pairs), tuple(bool(jaws[pair]) for pair in pairs), mirrored, by_line)
 
 
 def _assigned(costs: DoubleArray, most: float) -> list[tuple[int, int]]:
@@ -118,14 +131,17 @@ def _costs(
     width: float,
     past: Mapping[int, int],
     config: PairingConfig,
-) -> tuple[DoubleArray, np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]:
+) -> tuple[DoubleArray, BoolArray, BoolArray]:
+    """Of each pair its cost, whether its jaws are exchanged, and whether its line alone fits."""
     costs = np.full((len(left.tags), len(right.tags)), NEVER)
-    jaws = np.zeros(costs.shape, np.bool_)
+    jaws, lines = np.zeros(costs.shape, np.bool_), np.zeros(costs.shape, np.bool_)
     taken = set(past.values())
     for row, tag in enumerate(left.tags):
         for column, other in enumerate(right.tags):
             shape, turned = _shape_cost(left.places[row], right.places[column], disparities, width, config)
             cosine = sum(map(operator.mul, left.axes[row], right.axes[column]))
+            if not math.isfinite(shape) and 1 - cosine <= config.line_axis:
+                shape, lines[row, column] = _line_cost(left, row, right, column, disparities, width, config), True
             if not math.isfinite(shape) or 1 - cosine > config.axis_limit:
                 continue
             cost = shape + config.axis_weight * (1 - cosine) + _kind_cost(tag, other, width, config)
@@ -133,7 +149,29 @@ def _costs(
             if before != other.track_id and (before is not None or other.track_id in taken):
                 cost += config.past_weight
             costs[row, column], jaws[row, column] = cost, turned
-    return costs, jaws
+    return costs, jaws, lines
+
+
+def _line_cost(
+    left: EyeTags,
+    row: int,
+    right: EyeTags,
+    column: int,
+    disparities: tuple[float, float],
+    width: float,
+    config: PairingConfig,
+) -> float:
+    """By the lines through both working ends: a disparity at each end lays it on the other eye's line, or infinite.
+
+    A line along the rows is on the other at any disparity: then it is their distance that says whether it fits.
+    """
+    (x, y), (other_x, other_y) = left.places[row][END], right.places[column][END]
+    for across, down in (left.axes[row], right.axes[column]):
+        off = down * (x - other_x) - across * (y - other_y)  # px between the lines, at disparity 0
+        reached = sorted(down * disparity for disparity in disparities)
+        if not reached[0] - config.row_limit * width <= off <= reached[1] + config.row_limit * width:
+            return math.inf
+    return config.line_cost
 
 
 def _shape_cost(

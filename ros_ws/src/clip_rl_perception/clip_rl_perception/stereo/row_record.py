@@ -84,9 +84,10 @@ class RunningRows:
 
 
 def paired_rows(left: EyeTags, right: EyeTags, pairs: Pairs) -> list[PairedRow]:
-    """Of the pairs of a moment."""
+    """Of the pairs of a moment whose keypoints fit."""
     made = []
-    for (one, other), swapped in zip(pairs.pairs, pairs.swapped_jaws, strict=True):
+    for place in pairs.by_points:
+        (one, other), swapped = pairs.pairs[place], pairs.swapped_jaws[place]
         ours, theirs = left.places[one], right.places[other]
         shared = [name for name in ours if other_name(name, swapped) in theirs and name != END] or [END]
         both = [(ours[name], theirs[other_name(name, swapped)]) for name in shared]

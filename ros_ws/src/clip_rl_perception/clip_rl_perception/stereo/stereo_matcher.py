@@ -87,7 +87,7 @@ class StereoMatcher:
         past = {one: other for one, (other, _) in self._past.items()}
         pairs = pair_instruments(seen[0].tags, seen[1].tags, limits, width, past, config.pairing)
         self._remember(pairs, left, right)
-        self._fit.add(len(left.instruments), len(right.instruments), len(pairs.pairs), pairs.mirrored)
+        self._fit.add(len(left.instruments), len(right.instruments), len(pairs.by_points), pairs.mirrored)
         self._rows.add(paired_rows(seen[0].tags, seen[1].tags, pairs))
         paired = time.perf_counter()
         widths = [
@@ -207,7 +207,7 @@ def _doubts(
             )
         if rows.running is not None:
             return rows.running.words
-        if not pairs.pairs:
+        if not pairs.by_points:
             return (
                 f"none of {len(left.instruments)} instruments of the left eye fits one of {len(right.instruments)} of "
                 "the right eye"

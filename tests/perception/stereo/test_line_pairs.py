@@ -1,0 +1,73 @@
+"""Instruments whose keypoints lie elsewhere along the shaft in the other eye, paired by the lines they lie on."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from clip_rl_perception.scene.types import Box, Instrument
+from clip_rl_perception.stereo.pairing import END, EyeTags, Pairs, pair_instruments
+from clip_rl_perception.stereo.row_record import paired_rows
+
+DISPARITIES, WIDTH = (15.0, 230.0), 1280.0
+
+
+def eye(first: int, *lines: tuple[float, float, float]) -> EyeTags:
+    """Tags whose working end is at (x, y) on a shaft of this direction, degrees; tracks count from `first`."""
+    tags = tuple(
+        Instrument(1, 0.9, Box(0, 0, 10, 10), (x, y), (1.0, 0.0), 100.0, True, track_id=first + place)
+        for place, (x, y, _) in enumerate(lines)
+    )
+    ways = tuple((math.cos(math.radians(angle)), math.sin(math.radians(angle))) for *_, angle in lines)
+    return EyeTags(tags, tuple({END: (x, y)} for x, y, _ in lines), ways)
+
+
+def along(line: tuple[float, float, float], far: float, shift: float) -> tuple[float, float, float]:
+    """The same shaft in the right eye, `shift` px further left, its end told so far along it."""
+    x, y, angle = line
+    return x + far * math.cos(math.radians(angle)) - shift, y + far * math.sin(math.radians(angle)), angle
+
+
+def paired(left: EyeTags, right: EyeTags) -> Pairs:
+    return pair_instruments(left, right, DISPARITIES, WIDTH, {})
+
+
+@pytest.mark.parametrize("angle", [90.0, 60.0, -45.0, 20.0])
+@pytest.mark.parametrize("far", [-200.0, 150.0])
+def test_an_end_that_is_told_elsewhere_on_its_line(angle: float, far: float) -> None:
+    line = (600.0, 400.0, angle)
+    pairs = paired(eye(1, line), eye(11, along(line, far, 60.0)))
+    assert pairs.pairs == ((0, 0),) and pairs.by_line == (True,) and pairs.by_points == ()
+    assert paired_rows(eye(1, line), eye(11, along(line, far, 60.0)), pairs) == [], "it says nothing of the rig's rows"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        along((600.0, 400.0, 90.0), 200.0, -90.0),  # further right than anything can be
+        along((600.0, 400.0, 90.0), 200.0, 400.0),  # nearer than anything can be
+        along((600.0, 400.0, 130.0), 200.0, 60.0),  # another direction
+    ],
+)
+def test_other_lines_are_other_instruments(other: tuple[float, float, float]) -> None:
+    assert paired(eye(1, (600.0, 400.0, 90.0)), eye(11, other)).pairs == ()
+
+
+def test_shafts_along_the_rows_pair_by_their_rows() -> None:
+    line = (600.0, 400.0, 0.0)
+    assert paired(eye(1, line), eye(11, (250.0, 402.0, 0.0))).pairs == ((0, 0),)
+    assert paired(eye(1, line), eye(11, (250.0, 480.0, 0.0))).pairs == ()
+
+
+def test_keypoints_that_fit_go_before_lines() -> None:
+    left = eye(1, (600.0, 400.0, 90.0), (700.0, 400.0, 90.0))
+    right = eye(11, (640.0, 401.0, 90.0), along((600.0, 400.0, 90.0), 250.0, 60.0))
+    pairs = paired(left, right)
+    assert pairs.pairs == ((0, 1), (1, 0)) and pairs.by_line == (True, False) and pairs.by_points == (1,)
+
+
+def test_lines_do_not_say_that_the_eyes_are_swapped() -> None:
+    line = (600.0, 400.0, 90.0)
+    swapped = paired(eye(1, line), eye(11, along(line, 250.0, -60.0)))
+    assert swapped.pairs == () and swapped.mirrored == 0
+    assert paired(eye(1, line), eye(11, (660.0, 401.0, 90.0))).mirrored == 1
