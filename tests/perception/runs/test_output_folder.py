@@ -23,6 +23,20 @@ def test_what_a_run_left_goes_and_nothing_else(tmp_path: Path) -> None:
     assert sorted(path.name for path in out.iterdir() if path.name[0] != ".") == ["notes.txt", "overlay_mine.mp4"]
 
 
+def test_what_no_run_there_has_written_is_the_users(tmp_path: Path) -> None:
+    clear_outputs(tmp_path, "report.json")  # as a replay of files, which records nothing
+    (tmp_path / "report.json").write_text(json.dumps({"format": FORMAT}))
+    (tmp_path / "recording").mkdir()
+    with pytest.raises(ClipRlError, match="holds recording, which would be replaced"):
+        clear_outputs(tmp_path, *NAMES)
+    (tmp_path / "recording").rmdir()
+    clear_outputs(tmp_path, *NAMES)
+    (tmp_path / "recording").mkdir()
+    clear_outputs(tmp_path, "report.json")
+    clear_outputs(tmp_path, *NAMES)
+    assert not (tmp_path / "recording").exists()
+
+
 def test_a_report_of_a_replay_says_so_too(tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text(json.dumps({"format": FORMAT}))
     (tmp_path / "recording").mkdir()

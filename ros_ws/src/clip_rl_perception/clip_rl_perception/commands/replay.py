@@ -220,7 +220,6 @@ def _refuse(given: Sequence[str], why: str) -> None:
 
 
 def _clear(options: Options, *further: str) -> None:
-    """Remove what an earlier replay left; of a folder called as our bag only one that is a bag."""
-    what, out = options.what, options.out
-    bag = [BAG] if (out / BAG / "metadata.yaml").is_file() else []
-    clear_outputs(out, *FILES, *bag, *further, read=[*what.paths, *filter(None, [what.labels])])
+    """Remove what an earlier replay left."""
+    read = [*options.what.paths, *filter(None, [options.what.labels])]
+    clear_outputs(options.out, *FILES, BAG, *further, read=read)
