@@ -93,13 +93,13 @@ def test_an_input_that_results_would_replace_stays(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given", [["--lockstep"], ["--seconds", "2"], ["--speed", "3"], ["--transport", "raw"]])
 def test_what_is_of_the_node_alone_is_refused_offline(tmp_path: Path, given: list[str]) -> None:
-    with pytest.raises(ClipRlError, match=rf"^{given[0]}: it is of how the node is run: add --online"):
+    with pytest.raises(ClipRlError, match=rf"^{given[0]} goes with --online alone: it is of how the node is run"):
         command(write_bag(tmp_path / "bag", 2), "--out", tmp_path / "out", *given)
 
 
 @pytest.mark.parametrize("given", [["--true-tags"], ["--shaft-mm", "8"], ["--frames", "3"], ["--classes", "binary"]])
 def test_what_is_of_files_alone_is_refused_online(tmp_path: Path, given: list[str]) -> None:
-    with pytest.raises(ClipRlError, match=rf"^{given[0]}: it does not go with --online: "):
+    with pytest.raises(ClipRlError, match=rf"^{given[0]} does not go with --online: "):
         command(write_bag(tmp_path / "bag", 2), "--online", "--out", tmp_path / "out", *given)
 
 

@@ -98,7 +98,8 @@ def _offline(options: Options, observers: Sequence[FrameObserver]) -> int:
     from clip_rl_perception.replay.offline import OfflineReplay
     from clip_rl_perception.stream import load
 
-    _refuse(_only_online(options.node), "it is of how the node is run: add --online, or leave it out")
+    for name in _only_online(options.node):
+        raise ClipRlError(f"{name} goes with --online alone: it is of how the node is run")
     out = options.out
     bag, video = out / BAG if options.bag else None, out if options.video else None
     with Progress("replaying") as progress:
@@ -146,7 +147,8 @@ def _online(options: Options, observers: Sequence[FrameObserver]) -> int:
             for name in ("true_tags", "shaft_mm", "calibration_px", "keypoint_confidence")
         ),
     ):
-        _refuse([name] if given else [], f"it does not go with --online: {instead}")
+        if given:
+            raise ClipRlError(f"{name} does not go with --online: {instead}")
     if options.require:  # a misspelt name is told before anything is played
         space = open_checkpoint(options.model.model).label_space
         known = _known_metrics(open_inputs(options.what, space).mapping, space)
@@ -212,11 +214,6 @@ def _only_online(node: NodeRunOptions) -> list[str]:
         for field in dataclasses.fields(NodeRunOptions)
         if getattr(node, field.name) != getattr(usual, field.name)
     ]
-
-
-def _refuse(given: Sequence[str], why: str) -> None:
-    if given:
-        raise ClipRlError(f"{given[0]}: {why}")
 
 
 def _clear(options: Options, *further: str) -> None:
