@@ -12,6 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["operation.mp4", "it's.mp4", "a b.mp4", "a$b.mp4", "$(HOME).mp4", "a$$b.mp4", 'say "a".mp4', "a`id`;#.mp4"]
 PATHS = ("VIDEO", "BAG", "LABELS", "LABEL_MAP", "OUT")
+OUTER = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
+"""What a make that runs these tests would tell another."""
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
 
 
@@ -27,11 +29,16 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def make(project: Path, *words: str, **variables: str) -> list[str]:
-    environment = {name: value for name, value in os.environ.items() if name not in (*PATHS, "MAKEFLAGS")}
-    done = subprocess.run(
-        ["make", *words], cwd=project, env=environment | variables, capture_output=True, text=True, check=False
+def run_make(project: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name not in (*PATHS, *OUTER)}
+    command = ["make", *words]
+    return subprocess.run(
+        command, cwd=project, env=environment | variables, capture_output=True, text=True, check=False
     )
+
+
+def make(project: Path, *words: str, **variables: str) -> list[str]:
+    done = run_make(project, *words, **variables)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.splitlines()
 
@@ -40,7 +47,7 @@ def test_without_paths(project: Path) -> None:
     assert make(project, "demo") == ["demo", "--out", "out/demo"]
     told = make(project, "replay", "BAG=operation")
     assert told == ["replay", "operation", "--online", "--speed", "1.0", "--out", "out/replay"]
-    done = subprocess.run(["make", "replay", "BAG="], cwd=project, capture_output=True, text=True, check=False)
+    done = run_make(project, "replay", "BAG=")
     assert done.returncode == 2 and "make replay: name a recording" in done.stderr
 
 
