@@ -9,8 +9,10 @@ import pytest
 import rclpy
 from clip_rl_perception.harness import evaluator_node
 from clip_rl_perception.harness.recorder_node import RecorderNode
+from clip_rl_perception.sources.streams import open_inputs
 from harness import image, picture
 from rclpy.executors import SingleThreadedExecutor
+from replay_inputs import SPACE, write_bag
 from sensor_msgs.msg import Image
 
 
@@ -45,3 +47,12 @@ def test_images_are_noted_as_they_arrive(domain: int, tmp_path: Path, recorded: 
 def test_the_evaluator_halves_pictures_as_the_node_does() -> None:
     judged = evaluator_node.parser().parse_args(["out", "--stereo-layout", "top_bottom", "--eye", "right"])
     assert (judged.stereo_layout, judged.eye) == ("top_bottom", "right")
+    what = evaluator_node.judged(judged)
+    assert (what.stereo_layout, what.eye) == ("top_bottom", "right")
+
+
+def test_an_eye_that_the_node_does_not_ask_for_is_none_to_the_evaluator(tmp_path: Path) -> None:
+    """A parameter file may name an eye for pictures of one: to the node it means nothing."""
+    bag = write_bag(tmp_path / "bag", 2)
+    what = evaluator_node.judged(evaluator_node.parser().parse_args(["out", "--bag", str(bag), "--eye", "right"]))
+    assert open_inputs(what, SPACE).frames == 2

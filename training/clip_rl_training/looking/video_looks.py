@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from clip_rl_perception.stream import LoadedModel
 
 from clip_rl_training.corruptions import CORRUPTIONS, corrupt_and_cover
 from clip_rl_training.datasets import Item, SegmentationDataset
+from clip_rl_training.datasets.files_digest import files_digest
 from clip_rl_training.looking.cached_looks import CachedLooksError, CachedVideo, look_at_video
 
 Damage = Callable[[ByteArray, ByteArray], tuple[ByteArray, ByteArray]]
@@ -58,7 +58,8 @@ def keep_looks(
         path = out / f"{sequence}.npz"
         paths.append(path)
         items = [item for item in dataset.items if item.sequence == sequence][: frames or None]
-        made = f"{making}, files {_digest(items)}"
+        files = [path for item in items for path in (item.image, *item.masks)]
+        made = f"{making}, files {files_digest(files)[:12]}"
         if path.is_file():
             # Kept before that was noted, they do not tell of which files they are.
             if (found := CachedVideo.load(path).made) not in (made, making):
@@ -84,18 +85,6 @@ def _making(
         f"{model.model_id} on {model.engine_name}, {dataset.name} with instrument {truth}, {damage}, "
         f"{frames or 'all'} frames"
     )
-
-
-def _digest(items: list[Item]) -> str:
-    """Tells the frames of a sequence, and their truth, from others that are called alike."""
-    found = hashlib.sha256()
-    for item in items:
-        for path in (item.image, *item.masks):
-            try:
-                found.update(hashlib.sha256(path.read_bytes()).digest())
-            except OSError as error:
-                raise CachedLooksError(f"cannot read {path}: {error.strerror}") from error
-    return found.hexdigest()[:12]
 
 
 def video_damage(seed: int, sequence: str) -> Damage:

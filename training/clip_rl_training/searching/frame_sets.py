@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from clip_rl_training.data.augment import plain_view
 from clip_rl_training.data.dataset_parts import own_classes
 from clip_rl_training.data.dataset_stills import content_mask
 from clip_rl_training.datasets import SegmentationDataset, check_disjoint, open_dataset
+from clip_rl_training.datasets.files_digest import files_digest
 from clip_rl_training.datasets.guessed_label_map import label_map_of
 from clip_rl_training.loop.validate import label_maps
 
@@ -132,7 +132,7 @@ def check_apart(development: Sequence[FrameSet], judging: Sequence[FrameSet]) ->
     seen: dict[str, tuple[str, Path]] = {}
     for option, dataset in opened.items():
         for item in dataset.items:
-            digest = _digest([item.image])
+            digest = files_digest([item.image])
             if digest in seen and seen[digest][0] != option:
                 other, path = seen[digest]
                 raise ClipRlError(f"{option} and {other} share a frame: {item.image} is a copy of {path}")
@@ -148,7 +148,7 @@ def fingerprint_of(frames: FrameSet) -> dict[str, Any]:
         "name": frames.name,
         "every": frames.every,
         "frames": len(dataset),
-        "files": _digest(files),
+        "files": files_digest(files),
         "dataset": frames.dataset,
         "label_map": label_map_digest(frames.label_map) if frames.label_map else None,
         **looks,
@@ -227,13 +227,3 @@ def instrument_iou(segmenter: ClipRlSegmenter, space: LabelSpace, frames: Loaded
 
 def _numbered(option: str, sets: Sequence[FrameSet]) -> dict[str, FrameSet]:
     return {option if len(sets) == 1 else f"{option} {place}": each for place, each in enumerate(sets, start=1)}
-
-
-def _digest(paths: Sequence[Path]) -> str:
-    found = hashlib.sha256()
-    for path in paths:
-        try:
-            found.update(hashlib.sha256(path.read_bytes()).digest())
-        except OSError as error:
-            raise ClipRlError(f"cannot read {path}: {error.strerror}") from error
-    return found.hexdigest()[:16]

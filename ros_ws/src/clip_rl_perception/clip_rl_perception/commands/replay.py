@@ -138,16 +138,17 @@ def _online(options: Options, observers: Sequence[FrameObserver]) -> int:
     measured, usual = options.measured, OfflineOptions()
     for name, given, instead in (
         ("--classes", options.model.classes, "the node's classes are changed by its service set_classes"),
-        ("--types", options.model.types, "the node's types are changed by its service set_types"),
+        ("--types", options.model.types or None, "the node's types are changed by its service set_types"),
         ("--device", options.model.device, "the node's engine says where it runs: --engine cuda"),
         ("--frames", measured.max_frames, "--seconds ends early online"),
         ("--same-frames-as", measured.only_stamps, "it is for offline replay of what an online run processed"),
         *(
-            (f"--{name.replace('_', '-')}", getattr(measured, name) != getattr(usual, name), "space is judged offline")
+            (_option(name), True, "space is judged offline")
             for name in ("true_tags", "shaft_mm", "calibration_px", "keypoint_confidence")
+            if getattr(measured, name) != getattr(usual, name)
         ),
     ):
-        if given:
+        if given is not None:
             raise ClipRlError(f"{name} does not go with --online: {instead}")
     if options.require:  # a misspelt name is told before anything is played
         space = open_checkpoint(options.model.model).label_space
@@ -206,11 +207,15 @@ def _known_metrics(mapping: TruthMapping | None, space: LabelSpace) -> list[str]
     )
 
 
+def _option(field: str) -> str:
+    return f"--{field.replace('_', '-')}"
+
+
 def _only_online(node: NodeRunOptions) -> list[str]:
     """Options given that an offline replay knows nothing of."""
     usual = NodeRunOptions()
     return [
-        f"--{field.name.replace('_', '-')}"
+        _option(field.name)
         for field in dataclasses.fields(NodeRunOptions)
         if getattr(node, field.name) != getattr(usual, field.name)
     ]

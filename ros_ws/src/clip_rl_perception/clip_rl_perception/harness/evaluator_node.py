@@ -60,19 +60,26 @@ def listen(node: RecorderNode, stop: threading.Event) -> bool:
     return False
 
 
+def judged(arguments: argparse.Namespace) -> InputOptions:
+    """What was played, or heard, with its truth."""
+    # As to the node, of pictures that hold one eye it says nothing which eye is named.
+    eye = arguments.eye if arguments.stereo_layout != "single" else EYES[0]
+    return InputOptions(
+        (arguments.bag or arguments.out / "input",),
+        topics=(arguments.topic,) if arguments.topic else (),
+        labels=arguments.labels,
+        label_map=load_label_map(arguments.label_map) if arguments.label_map is not None else None,
+        stereo_layout=arguments.stereo_layout,
+        eye=eye,
+    )
+
+
 def check(
     arguments: argparse.Namespace, arrivals: list[Published], problems: ProblemLog, *, complete: bool, wall_s: float
 ) -> RunRecord:
     """Measure and write the report; raises `ClipRlError` when there is nothing to judge."""
     out: Path = arguments.out
-    what = InputOptions(
-        (arguments.bag or out / "input",),
-        topics=(arguments.topic,) if arguments.topic else (),
-        labels=arguments.labels,
-        label_map=load_label_map(arguments.label_map) if arguments.label_map is not None else None,
-        stereo_layout=arguments.stereo_layout,
-        eye=arguments.eye,
-    )
+    what = judged(arguments)
     published = read_published(arguments.stamps) if arguments.stamps is not None else arrivals
     measured = "from publishing" if arguments.stamps is not None else "from the image's arrival at the evaluator"
     recording, book = Recording(out / "recording"), FrameGallery()
