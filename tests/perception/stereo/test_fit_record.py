@@ -35,3 +35,9 @@ def test_eyes_are_swapped_where_more_fits_the_other_way_round() -> None:
     assert not record(fits, mirrored).swapped
     assert record(mirrored, mirrored, fits).swapped
     assert not record(mirrored, *[fits] * MOMENTS).swapped
+
+
+def test_a_single_pair_the_other_way_round_is_a_mask_that_errs() -> None:
+    one = (1, 1, 0, 1)
+    assert not record(one).swapped and record(one, one).swapped
+    assert not record().swapped and not record(one, (1, 1, 0, 0)).swapped

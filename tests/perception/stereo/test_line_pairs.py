@@ -1,4 +1,4 @@
-"""Instruments whose keypoints lie elsewhere along the shaft in the other eye, paired by the lines they lie on."""
+"""Instruments whose keypoints are told elsewhere in the other eye, paired by the lines they lie on or their boxes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,21 @@ from clip_rl_perception.stereo.row_record import paired_rows
 DISPARITIES, WIDTH = (15.0, 230.0), 1280.0
 
 
-def eye(first: int, *lines: tuple[float, float, float]) -> EyeTags:
-    """Tags whose working end is at (x, y) on a shaft of this direction, degrees; tracks count from `first`."""
+Corners = tuple[float, float, float, float]
+
+
+def eye(first: int, *lines: tuple[float, float, float], boxes: tuple[Corners, ...] = ()) -> EyeTags:
+    """Tags whose working end is at (x, y) on a shaft of this direction, degrees; tracks count from `first`.
+
+    Without `boxes` each has a small one at its end.
+    """
     tags = tuple(
         Instrument(1, 0.9, Box(0, 0, 10, 10), (x, y), (1.0, 0.0), 100.0, True, track_id=first + place)
         for place, (x, y, _) in enumerate(lines)
     )
     ways = tuple((math.cos(math.radians(angle)), math.sin(math.radians(angle))) for *_, angle in lines)
-    return EyeTags(tags, tuple({END: (x, y)} for x, y, _ in lines), ways)
+    boxes = boxes or tuple((x - 5.0, y - 5.0, x + 5.0, y + 5.0) for x, y, _ in lines)
+    return EyeTags(tags, tuple({END: (x, y)} for x, y, _ in lines), ways, boxes)
 
 
 def along(line: tuple[float, float, float], far: float, shift: float) -> tuple[float, float, float]:
@@ -37,7 +44,7 @@ def paired(left: EyeTags, right: EyeTags) -> Pairs:
 def test_an_end_that_is_told_elsewhere_on_its_line(angle: float, far: float) -> None:
     line = (600.0, 400.0, angle)
     pairs = paired(eye(1, line), eye(11, along(line, far, 60.0)))
-    assert pairs.pairs == ((0, 0),) and pairs.by_line == (True,) and pairs.by_points == ()
+    assert pairs.pairs == ((0, 0),) and pairs.pointless == (True,) and pairs.by_points == ()
     assert paired_rows(eye(1, line), eye(11, along(line, far, 60.0)), pairs) == [], "it says nothing of the rig's rows"
 
 
@@ -63,7 +70,7 @@ def test_keypoints_that_fit_go_before_lines() -> None:
     left = eye(1, (600.0, 400.0, 90.0), (700.0, 400.0, 90.0))
     right = eye(11, (640.0, 401.0, 90.0), along((600.0, 400.0, 90.0), 250.0, 60.0))
     pairs = paired(left, right)
-    assert pairs.pairs == ((0, 1), (1, 0)) and pairs.by_line == (True, False) and pairs.by_points == (1,)
+    assert pairs.pairs == ((0, 1), (1, 0)) and pairs.pointless == (True, False) and pairs.by_points == (1,)
 
 
 def test_lines_do_not_say_that_the_eyes_are_swapped() -> None:
@@ -71,3 +78,41 @@ def test_lines_do_not_say_that_the_eyes_are_swapped() -> None:
     swapped = paired(eye(1, line), eye(11, along(line, 250.0, -60.0)))
     assert swapped.pairs == () and swapped.mirrored == 0
     assert paired(eye(1, line), eye(11, (660.0, 401.0, 90.0))).mirrored == 1
+
+
+LEFT = (300.0, 100.0, 700.0, 500.0)
+ENDS = ((680.0, 480.0, 45.0), (500.0, 150.0, 40.0))
+"""Ends on other lines: 45 degrees from the box's corner, and far above it."""
+
+
+@pytest.mark.parametrize(
+    ("right", "together"),
+    [
+        ((240.0, 100.0, 640.0, 500.0), True),  # 60 px further left, otherwise alike
+        ((240.0, 100.0, 640.0, 340.0), True),  # IoU 0.6
+        ((240.0, 100.0, 640.0, 280.0), False),  # IoU 0.45
+        ((240.0, 520.0, 640.0, 920.0), False),  # other rows
+        ((680.0, 100.0, 1080.0, 500.0), False),  # further right: moved by the least disparity, 5 of 400 px are common
+        ((-300.0, 100.0, 100.0, 500.0), False),  # nearer than anything can be: 30 of 400 px are common
+        ((470.0, 300.0, 470.0, 300.0), False),  # nothing
+    ],
+)
+def test_boxes_of_the_same_rows_that_a_disparity_lays_over_each_other(right: Corners, together: bool) -> None:
+    pairs = paired(eye(1, ENDS[0], boxes=(LEFT,)), eye(11, ENDS[1], boxes=(right,)))
+    assert pairs.pairs == (((0, 0),) if together else ()) and pairs.pointless == ((True,) if together else ())
+    assert pairs.by_points == () and pairs.mirrored == 0
+
+
+def test_boxes_of_crossing_instruments_are_alike_and_pair_nothing() -> None:
+    box = (240.0, 100.0, 640.0, 500.0)
+    crossing = (500.0, 150.0, -45.0)
+    assert paired(eye(1, ENDS[0], boxes=(LEFT,)), eye(11, crossing, boxes=(box,))).pairs == ()
+    both = paired(eye(1, ENDS[0], boxes=(LEFT,)), eye(11, crossing, ENDS[1], boxes=(box, box)))
+    assert both.pairs == ((0, 1),)
+
+
+def test_keypoints_that_fit_go_before_boxes() -> None:
+    box = (240.0, 100.0, 640.0, 500.0)
+    right = eye(11, ENDS[1], (620.0, 481.0, 45.0), boxes=(box, box))
+    pairs = paired(eye(1, ENDS[0], boxes=(LEFT,)), right)
+    assert pairs.pairs == ((0, 1),) and pairs.pointless == (False,)

@@ -98,17 +98,20 @@ def test_what_is_long_ago_is_forgotten() -> None:
     assert record.running is None and len(record._cells) == len(record._medians) == MOST
 
 
+BOX = (0.0, 0.0, 1.0, 1.0)
+
+
 def test_a_pair_stands_where_its_median_keypoint_is() -> None:
     tag = Instrument(1, 0.9, Box(0, 0, 1, 1), (0.0, 0.0), (1.0, 0.0), 1.0, True, track_id=3)
     ours = {"wrist": (10.0, 20.0), "tip_1": (30.0, 40.0), "tip_2": (50.0, 60.0), END: (0.0, 0.0)}
     theirs = {"wrist": (6.0, 18.0), "tip_2": (26.0, 37.0), "tip_1": (46.0, 56.0), END: (0.0, 9.0)}
-    left, right = EyeTags((tag,), (ours,), ((1.0, 0.0),)), EyeTags((tag,), (theirs,), ((1.0, 0.0),))
-    (row,) = paired_rows(left, right, Pairs(((0, 0),), (True,), 0))
+    left, right = (EyeTags((tag,), (places,), ((1.0, 0.0),), (BOX,)) for places in (ours, theirs))
+    (row,) = paired_rows(left, right, Pairs(((0, 0),), (True,), 0, (False,)))
     assert row == PairedRow((3, 3), 28.0, 38.5, 3.0)
-    only = EyeTags((tag,), ({END: (4.0, 9.0)},), ((1.0, 0.0),))
-    (row,) = paired_rows(left, only, Pairs(((0, 0),), (False,), 0))
+    only = EyeTags((tag,), ({END: (4.0, 9.0)},), ((1.0, 0.0),), (BOX,))
+    (row,) = paired_rows(left, only, Pairs(((0, 0),), (False,), 0, (False,)))
     assert row == PairedRow((3, 3), 2.0, 4.5, -9.0)
-    assert paired_rows(left, right, Pairs((), (), 0)) == []
+    assert paired_rows(left, right, Pairs((), (), 0, ())) == []
 
 
 def moment(rng: np.random.Generator, tools: DoubleArray) -> tuple[EyeView, EyeView]:

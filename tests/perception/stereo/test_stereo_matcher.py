@@ -93,6 +93,19 @@ def test_keypoints_that_are_nowhere_near_do_not_keep_instruments_apart() -> None
     ]
 
 
+@pytest.mark.parametrize(("apart", "told"), [(9, True), (12, False)])
+def test_a_tip_that_both_eyes_tags_place_apart_is_not_told(apart: int, told: bool) -> None:
+    left, right = seen()
+    tags = []
+    for tag in right.instruments:
+        moved = [dataclasses.replace(p, x=p.x + apart * (p.name == "tip_1")) for p in tag.keypoints]
+        tags.append(dataclasses.replace(tag, keypoints=tuple(moved)))
+    for tool in matched(left, dataclasses.replace(right, instruments=tuple(tags))).instruments:
+        found = points(tool)
+        assert found["tip_1"].valid == told and found["tip_2"].valid and found["wrist"].valid, found["tip_1"]
+        assert told or found["tip_1"].reason == f"both eyes' tags place it {apart} px apart"
+
+
 def test_where_the_wrist_is_not_sure_there_is_neither_axis_nor_entry() -> None:
     left, right = seen()
     scene = matched(unsure(left, "wrist", 0.3), right)

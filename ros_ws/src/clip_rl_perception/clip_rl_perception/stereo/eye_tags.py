@@ -72,7 +72,8 @@ def tags_in_view(
     pixels = [(point.x, point.y) for _, point in named]
     for tag in view.instruments:
         back = (tag.tip[0] - AXIS_PX * tag.axis[0], tag.tip[1] - AXIS_PX * tag.axis[1])
-        pixels += [tag.tip, back]
+        x, y, width, height = tag.box.x, tag.box.y, tag.box.width, tag.box.height
+        pixels += [tag.tip, back, *((x + right, y + down) for right in (0, width) for down in (0, height))]
     at = np.array(pixels, np.float64).reshape(-1, 2)
     moved = geometry.rectified(eye, at)
     inside = eye.sees(at)
@@ -85,7 +86,7 @@ def tags_in_view(
         pairs = point.name != "entry" and point.visible and point.confidence >= PAIRING_CONFIDENCE
         if pairs and within[place][point.name]:
             seen[place][point.name] = (float(moved[index, 0]), float(moved[index, 1]))
-    ends = moved[len(named) :].reshape(-1, 2, 2)
+    ends = moved[len(named) :].reshape(-1, 6, 2)
     ways = ends[:, 0] - ends[:, 1]
     ways /= np.maximum(np.linalg.norm(ways, axis=1, keepdims=True), 1e-9)
     axes = []
@@ -98,4 +99,12 @@ def tags_in_view(
         axes.append((float(way[0]), float(way[1])))
         end = ends[place, 0].tolist()
         seen[place][END] = (end[0], end[1])
-    return TagsInView(EyeTags(view.instruments, seen, tuple(axes)), keypoints, places, within, least_confidence)
+    corners = ends[:, 2:]
+    boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1).tolist()
+    return TagsInView(
+        EyeTags(view.instruments, seen, tuple(axes), tuple(map(tuple, boxes))),
+        keypoints,
+        places,
+        within,
+        least_confidence,
+    )

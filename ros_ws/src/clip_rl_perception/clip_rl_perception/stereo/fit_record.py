@@ -8,6 +8,8 @@ MOMENTS = 10
 """How many moments are remembered."""
 SEVERAL = 2
 """Instruments of each eye from which on a moment tells something of the rig: of one, one mask that errs is all."""
+MIRRORED = 2
+"""Pairs of swapped eyes from which on eyes are called swapped: a single one is a mask that errs."""
 HARDLY = 0.1
 """Pairs as a part of those that could be, at most so many of which speak of a rig that is not as it was calibrated.
 
@@ -45,7 +47,8 @@ class FitRecord:
     @property
     def swapped(self) -> bool:
         """More would fit, were the eyes swapped."""
-        return sum(mirrored for _, mirrored in self._ways) > sum(pairs for pairs, _ in self._ways)
+        pairs, mirrored = (sum(column) for column in zip(*self._ways, strict=True)) if self._ways else (0, 0)
+        return mirrored >= MIRRORED and mirrored > pairs
 
     @property
     def unfitting(self) -> bool:

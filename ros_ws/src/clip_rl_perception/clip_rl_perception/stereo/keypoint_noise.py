@@ -12,7 +12,7 @@ PRIOR_WEIGHT = 20.0
 """Differences that what is assumed at first counts for."""
 MEMORY = 400.0
 """Differences after which an old one counts for little."""
-SHARED = 1.6
+SHARED = 2.0
 """Standard deviation of what both eyes' tags share, by that of one: one network looks at two pictures that are nearly
 alike, and errs alike. Chosen on drawn videos (docs/results/stereo.md)."""
 

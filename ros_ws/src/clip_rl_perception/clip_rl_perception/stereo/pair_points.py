@@ -39,9 +39,9 @@ OFF_LINE = 3.0
 """Standard deviations from the shaft's line beyond which a place is not of it."""
 STEEP = 0.2
 """Least sine between a shaft and the rows where the other eye's line tells a place on a row."""
-ELSEWHERE = "both eyes see it on one line, and tell its keypoints at different places of it"
-"""Of a pair by its line."""
-APART = 0.025
+ELSEWHERE = "both eyes see it, and tell its keypoints at different places of it"
+"""Of a pair by its line or box."""
+APART = 0.012
 """How far apart both eyes' tags may place a keypoint, as a part of the image's width."""
 
 

@@ -47,10 +47,12 @@ class PairingConfig:
     """Of having been paired with another a moment ago."""
     max_cost: float = 6.0
     """Pairs that cost more are different instruments."""
-    line_cost: float = 4.0
-    """Of having no keypoint that fits while both lie on one line: networks tell keypoints elsewhere along a shaft."""
-    line_axis: float = 0.1
-    """1 - cosine of the axes beyond which lines do not pair instruments."""
+    no_point_cost: float = 4.0
+    """Of having no keypoint that fits while both lie on one line or in one box: networks tell keypoints elsewhere."""
+    no_point_axis: float = 0.1
+    """1 - cosine of the axes beyond which neither lines nor boxes pair: crossing instruments have like boxes."""
+    box_iou: float = 0.5
+    """Least IoU of the boxes, one moved along the rows, that pairs instruments where no keypoint and no line fits."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +64,8 @@ class EyeTags:
     """Of the keypoints that the eye sees and of `END`, by name, px."""
     axes: tuple[tuple[float, float], ...]
     """Unit vectors in the picture."""
+    boxes: tuple[tuple[float, float, float, float], ...]
+    """Left, top, right and bottom, px."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,14 +78,13 @@ class Pairs:
     """Of each pair: tip_1 of the left eye is tip_2 of the right one."""
     mirrored: int
     """Pairs that would be, were the eyes swapped; counted where there are none otherwise."""
-    by_line: tuple[bool, ...] = ()
-    """Of each pair: only its line fits, no keypoint; says nothing of the rig. Empty: of none."""
+    pointless: tuple[bool, ...]
+    """Of each pair: its line or box fits, but no keypoint; it says nothing of the rig."""
 
     @property
     def by_points(self) -> tuple[int, ...]:
         """Places of the pairs whose keypoints fit."""
-        lines = self.by_line or (False,) * len(self.pairs)
-        return tuple(place for place, line in enumerate(lines) if not line)
+        return tuple(place for place, none in enumerate(self.pointless) if not none)
 
 
 def other_name(name: str, swapped: bool) -> str:
@@ -107,14 +110,14 @@ def pair_instruments(
         past: right track by left track, as paired a moment ago.
         config: weights and limits.
     """
-    costs, jaws, lines = _costs(left, right, disparities, width, past, config)
+    costs, jaws, without = _costs(left, right, disparities, width, past, config)
     pairs = _assigned(costs, config.max_cost)
-    by_line = tuple(bool(lines[pair]) for pair in pairs)
+    pointless = tuple(bool(without[pair]) for pair in pairs)
     mirrored = 0
-    if all(by_line) and left.tags and right.tags:
-        swapped, _, crossed = _costs(right, left, disparities, width, {}, config)
-        mirrored = len(_assigned(np.where(crossed, NEVER, swapped), config.max_cost))
-    return Pairs(tuple(pairs), tuple(bool(jaws[pair]) for pair in pairs), mirrored, by_line)
+    if all(pointless) and left.tags and right.tags:
+        swapped, _, no_point = _costs(right, left, disparities, width, {}, config)
+        mirrored = len(_assigned(np.where(no_point, NEVER, swapped), config.max_cost))
+    return Pairs(tuple(pairs), tuple(bool(jaws[pair]) for pair in pairs), mirrored, pointless)
 
 
 def _assigned(costs: DoubleArray, most: float) -> list[tuple[int, int]]:
@@ -132,16 +135,17 @@ def _costs(
     past: Mapping[int, int],
     config: PairingConfig,
 ) -> tuple[DoubleArray, BoolArray, BoolArray]:
-    """Of each pair its cost, whether its jaws are exchanged, and whether its line alone fits."""
+    """Of each pair its cost, whether its jaws are exchanged, and whether no keypoint fits."""
     costs = np.full((len(left.tags), len(right.tags)), NEVER)
-    jaws, lines = np.zeros(costs.shape, np.bool_), np.zeros(costs.shape, np.bool_)
+    jaws, pointless = np.zeros(costs.shape, np.bool_), np.zeros(costs.shape, np.bool_)
     taken = set(past.values())
     for row, tag in enumerate(left.tags):
         for column, other in enumerate(right.tags):
             shape, turned = _shape_cost(left.places[row], right.places[column], disparities, width, config)
             cosine = sum(map(operator.mul, left.axes[row], right.axes[column]))
-            if not math.isfinite(shape) and 1 - cosine <= config.line_axis:
-                shape, lines[row, column] = _line_cost(left, row, right, column, disparities, width, config), True
+            pointless[row, column] = not math.isfinite(shape)
+            if pointless[row, column] and 1 - cosine <= config.no_point_axis:
+                shape = _no_point_cost(left, row, right, column, disparities, width, config)
             if not math.isfinite(shape) or 1 - cosine > config.axis_limit:
                 continue
             cost = shape + config.axis_weight * (1 - cosine) + _kind_cost(tag, other, width, config)
@@ -149,10 +153,10 @@ def _costs(
             if before != other.track_id and (before is not None or other.track_id in taken):
                 cost += config.past_weight
             costs[row, column], jaws[row, column] = cost, turned
-    return costs, jaws, lines
+    return costs, jaws, pointless
 
 
-def _line_cost(
+def _no_point_cost(
     left: EyeTags,
     row: int,
     right: EyeTags,
@@ -161,17 +165,45 @@ def _line_cost(
     width: float,
     config: PairingConfig,
 ) -> float:
-    """By the lines through both working ends: a disparity at each end lays it on the other eye's line, or infinite.
+    """By their lines, else by their boxes; infinite: not possible."""
+    if _on_one_line(left, row, right, column, disparities, config.row_limit * width):
+        return config.no_point_cost
+    alike = _box_iou(left.boxes[row], right.boxes[column], disparities)
+    return config.no_point_cost if alike >= config.box_iou else math.inf
 
-    A line along the rows is on the other at any disparity: then it is their distance that says whether it fits.
+
+def _on_one_line(
+    left: EyeTags,
+    row: int,
+    right: EyeTags,
+    column: int,
+    disparities: tuple[float, float],
+    apart: float,
+) -> bool:
+    """By the lines through both working ends: a disparity at each end lays it on the other eye's line.
+
+    A line along the rows is on the other at any disparity: then it is their distance that says whether it fits, which
+    may be `apart` px.
     """
     (x, y), (other_x, other_y) = left.places[row][END], right.places[column][END]
     for across, down in (left.axes[row], right.axes[column]):
         off = down * (x - other_x) - across * (y - other_y)  # px between the lines, at disparity 0
         reached = sorted(down * disparity for disparity in disparities)
-        if not reached[0] - config.row_limit * width <= off <= reached[1] + config.row_limit * width:
-            return math.inf
-    return config.line_cost
+        if not reached[0] - apart <= off <= reached[1] + apart:
+            return False
+    return True
+
+
+def _box_iou(
+    left: tuple[float, float, float, float], right: tuple[float, float, float, float], disparities: tuple[float, float]
+) -> float:
+    """Of both eyes' boxes, the right one's moved by the disparity that brings its middle nearest to the left one's."""
+    moved = min(max((left[0] + left[2] - right[0] - right[2]) / 2, disparities[0]), disparities[1])
+    across = min(left[2], right[2] + moved) - max(left[0], right[0] + moved)
+    down = min(left[3], right[3]) - max(left[1], right[1])
+    both = max(across, 0.0) * max(down, 0.0)
+    either = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (left, right)) - both
+    return both / either if either > 0 else 0.0
 
 
 def _shape_cost(
