@@ -103,7 +103,7 @@ def test_the_network_sees_the_frame_and_only_that_is_new_each_time() -> None:
     scenes = run(frames, made)
     assert [scene.instruments[0].age for scene in scenes] == [0, 1, 2]
     assert [scene.instruments[0].track_id for scene in scenes] == [1, 1, 1]
-    assert scenes[2].instruments[0].velocity[0] == pytest.approx(500, abs=60)  # 20 px in 40 ms
+    assert 200 < scenes[2].instruments[0].velocity[0] < 560  # 20 px in 40 ms; of a smooth shaft less is seen
 
 
 def test_the_same_input_gives_the_same_scene() -> None:

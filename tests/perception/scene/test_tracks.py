@@ -58,7 +58,7 @@ def test_identities_begin_at_one_and_stay() -> None:
 
 
 def test_velocity_is_pixels_per_second_of_the_stamps() -> None:
-    stream = Stream()
+    stream = Stream(TrackConfig(velocity_time_s=0.1))
     stream.see(shaft((300, 200)))
     [tag] = stream.see(shaft((310, 195)), after_ms=50)
     assert tag.velocity == pytest.approx((200.0, -100.0))
@@ -66,6 +66,22 @@ def test_velocity_is_pixels_per_second_of_the_stamps() -> None:
     assert tag.velocity == pytest.approx((200.0, -100.0))
     [tag] = stream.see(shaft((330, 185)), after_ms=100)  # at rest: smoothed over 100 ms
     assert tag.velocity == pytest.approx((200 * math.exp(-1), -100 * math.exp(-1)))
+
+
+def test_velocities_that_are_told_are_taken_and_smoothed() -> None:
+    def see(x: float, stamp_ms: int, velocity: tuple[float, float] | None, memory: TrackMemory) -> TrackMemory:
+        tags, after = track_instruments((shaft((x, 200)),), stamp_ms * MS, VIEW, memory, velocities=[velocity])
+        told.append(tags[0].velocity)
+        return after
+
+    told: list[tuple[float, float]] = []
+    memory = see(300, 0, (50.0, 0.0), TrackMemory())
+    memory = see(340, 100, (50.0, 20.0), memory)  # the tip trembles, points on it hardly move
+    memory = see(300, 100, None, memory)  # the same moment
+    memory = see(300, 200, None, memory)  # not known: after a cut
+    see(300, 300, (-8.0, 0.0), memory)
+    assert told[0] == (50.0, 0.0) and told[1] == pytest.approx((50.0, 20 * (1 - math.exp(-100 / 30))))
+    assert told[2] == told[1] and told[3] == (0.0, 0.0) and told[4] == (-8.0, 0.0)
 
 
 def test_a_repeated_stamp_moves_nothing() -> None:

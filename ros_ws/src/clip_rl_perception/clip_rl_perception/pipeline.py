@@ -22,13 +22,7 @@ from clip_rl_perception.kernels import block_mean
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.looks.evidence import Evidence, basis_of, carry, gather
 from clip_rl_perception.looks.instance_looks import joined
-from clip_rl_perception.looks.look import (
-    LOOKS_A_FRAME,
-    PLAIN,
-    Look,
-    looks_in_turn,
-    take_looks,
-)
+from clip_rl_perception.looks.look import LOOKS_A_FRAME, PLAIN, Look, looks_in_turn, take_looks
 from clip_rl_perception.looks.motion import picture_of
 from clip_rl_perception.model.calibration import Calibration, mean_direction
 from clip_rl_perception.model.text_process import text_of
@@ -41,6 +35,7 @@ from clip_rl_perception.scene.instruments import find_instruments
 from clip_rl_perception.scene.label_map import full_size_maps, grid_winners
 from clip_rl_perception.scene.letterbox import grid_content_mask, make_letterbox, to_network
 from clip_rl_perception.scene.picture_measures import MEASURES
+from clip_rl_perception.scene.tip_motion import tip_velocities
 from clip_rl_perception.scene.tracks import TrackMemory, track_instruments
 from clip_rl_perception.scene.types import Box, ContentArea, Letterbox, Scene
 from clip_rl_perception.scene.validity import judge
@@ -284,7 +279,10 @@ class PerceptionPipeline:
             config=self.config.instruments,
             said=instances.mean() if instances is not None else None,
         )
-        tagged, followed = track_instruments(found, stamp_ns, view, self._tracks(memory), self.config.tracks)
+        before = memory.evidence.picture if memory is not None and memory.view == view else None
+        velocities = tip_velocities(found, before, picture, view, seconds)
+        tracks = self._tracks(memory)
+        tagged, followed = track_instruments(found, stamp_ns, view, tracks, self.config.tracks, velocities=velocities)
         budget = self.config.latency_budget_ms
         named = name_instruments(
             CloseUps(self.engine, prepared.rgb, view, stamp_ns),

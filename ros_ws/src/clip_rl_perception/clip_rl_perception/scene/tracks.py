@@ -52,7 +52,7 @@ class TrackConfig:
     """Time constant with which the motion of an unseen track comes to rest, s."""
     costs: CostConfig = dataclasses.field(default_factory=CostConfig)
     """What speaks against a continuation."""
-    velocity_time_s: float = 0.1
+    velocity_time_s: float = 0.03
     """Time constant of the velocity's exponential smoothing, s."""
     entry_time_s: float = 0.3
     """Time constant of the smoothing of axis and entry, s; less of them is taken from a sight of a part alone."""
@@ -79,7 +79,7 @@ class Track:
     first_frame: int
     """Number of the frame in which it began."""
     velocity: tuple[float, float] | None
-    """Of the tip, px/s; None until two frames were seen."""
+    """Of the tip, px/s; None: not known."""
     axis: tuple[float, float]
     """Mean of the last sights, unit vector."""
     entry: tuple[float, float]
@@ -115,6 +115,8 @@ def track_instruments(
     view: Letterbox,
     memory: TrackMemory,
     config: TrackConfig | None = None,
+    *,
+    velocities: Sequence[tuple[float, float] | None] | None = None,
 ) -> tuple[tuple[Instrument, ...], TrackMemory]:
     """Give the instruments of a frame their identities.
 
@@ -127,6 +129,8 @@ def track_instruments(
         view: of the frame.
         memory: from the last call; a new one in a new scene.
         config: how to follow.
+        velocities: of the tips, by points on them, px/s, None where that is not known; None: tips moved from
+            where they were to where they are.
 
     Returns:
         The instruments with identity (0 while tentative), age, velocity, visibility, smoothed class and how long they
@@ -156,8 +160,12 @@ def track_instruments(
     for row, instrument in enumerate(instruments):
         if columns[row] < 0:
             track = _begin(instrument, view, stamp_ns, frame)
+            if velocities is not None:
+                track = dataclasses.replace(track, velocity=velocities[row])
         else:
-            track = _continue(alive[columns[row]], instrument, view, stamp_ns, config)
+            before = alive[columns[row]]
+            moves = _difference(before, instrument, stamp_ns) if velocities is None else velocities[row]
+            track = _continue(before, instrument, view, stamp_ns, moves, config)
         if not track.track_id and _confirmed(track, content_px(view), config):
             # One that came back too far from where it left to be known at once: by its entry it is known now.
             fitting = [k for k in free if costs is not None and costs[row, k] < NEVER and alive[k].track_id]
@@ -244,15 +252,29 @@ def _begin(instrument: Instrument, view: Letterbox, stamp_ns: int, frame: int) -
     )
 
 
-def _continue(track: Track, instrument: Instrument, view: Letterbox, stamp_ns: int, config: TrackConfig) -> Track:
+def _difference(track: Track, instrument: Instrument, stamp_ns: int) -> tuple[float, float] | None:
+    """Velocity of a tip from where it was to where it is."""
+    seconds = (stamp_ns - track.stamp_ns) / _SECOND
+    if seconds <= 0:
+        return None
+    (before_x, before_y), (tip_x, tip_y) = track.instrument.tip, instrument.tip
+    return (tip_x - before_x) / seconds, (tip_y - before_y) / seconds
+
+
+def _continue(
+    track: Track,
+    instrument: Instrument,
+    view: Letterbox,
+    stamp_ns: int,
+    moves: tuple[float, float] | None,
+    config: TrackConfig,
+) -> Track:
     seconds = (stamp_ns - track.stamp_ns) / _SECOND
     velocity = track.velocity
     if seconds > 0:
         # The first motion is taken as it is; there is nothing yet to smooth it with.
         share = 1.0 if velocity is None else 1 - math.exp(-seconds / config.velocity_time_s)
-        (before_x, before_y), (tip_x, tip_y) = track.instrument.tip, instrument.tip
-        motion = (tip_x - before_x) / seconds, (tip_y - before_y) / seconds
-        velocity = _mixed(velocity or (0.0, 0.0), motion, share)
+        velocity = None if moves is None else _mixed(velocity or (0.0, 0.0), moves, share)
     decay = 0.5 ** (seconds / config.vote_half_life_s)
     votes = {class_id: weight * decay for class_id, weight in track.votes}
     votes[instrument.class_id] = votes.get(instrument.class_id, 0.0) + max(instrument.confidence, 1e-6)

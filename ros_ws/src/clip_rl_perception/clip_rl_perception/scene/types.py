@@ -111,7 +111,7 @@ class Instrument:
     age: int = 0
     """Frames since the track began."""
     velocity: tuple[float, float] = (0.0, 0.0)
-    """Of the tip, px/s."""
+    """Of the tip, px/s; 0 where it is not known."""
     keypoints: tuple[Keypoint, ...] = ()
     """In the order of `KEYPOINTS`; those that the engine does not tell are left out."""
     type_name: str = ""
