@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import lightning_fabric
+import numpy as np
 import torch
 from clip_rl_perception.engine.graphs import default_gpu_precision
 from clip_rl_perception.engine.manifest import cpu_computes_in_bf16
@@ -36,3 +37,8 @@ def open_fabric(config: TrainConfig) -> lightning_fabric.Fabric:
     )
     fabric.launch()
     return fabric
+
+
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Make what networks draw in a step, such as dropout, depend on these alone: a resumed run draws the same."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0]))

@@ -23,7 +23,7 @@ from clip_rl_training.data.label_batch import Batch, stride_labels
 from clip_rl_training.data.samples import Stills
 from clip_rl_training.loop.batches import open_stills, training_batches, validation_batches
 from clip_rl_training.loop.best_weights import BestWeights, Validated
-from clip_rl_training.loop.fabric import open_fabric, precision_here
+from clip_rl_training.loop.fabric import open_fabric, precision_here, seed_step
 from clip_rl_training.loop.finish import copy_checkpoint, farewell, finish
 from clip_rl_training.loop.optimizer import build_optimizer, clip_gradients, hold_norms, set_learning_rate
 from clip_rl_training.loop.retuning import retune_
@@ -297,9 +297,9 @@ class Trainer:
             images=batch.images.to(self.fabric.device, non_blocking=True),
             labels=batch.labels.to(self.fabric.device, non_blocking=True),
         )
-        loss: Tensor
-        report: dict[str, float]
-        loss, report = self.wrapped(shown, point, self.generator, weights)
+        seed_step(config.seed, self.step, self.fabric.global_rank)
+        answer: tuple[Tensor, dict[str, float]] = self.wrapped(shown, point, self.generator, weights)
+        loss, report = answer
         if not math.isfinite(report["loss"]):
             raise DivergedError(
                 f"loss is {report['loss']} at step {self.step} ({spoken(report)}); training stops. The last good "
