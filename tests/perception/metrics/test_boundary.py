@@ -130,6 +130,7 @@ def test_stream_leaves_out_absent_counts_misses_and_false_alarms() -> None:
     assert metrics.miss_rate()[1] == pytest.approx(1 / 2)
     for values in (metrics.nsd(), metrics.hd95(), metrics.miss_rate()):
         assert math.isnan(values[2])
+        assert math.isnan(values[0]), "the background has no values"
 
 
 def test_ignored_pixels_belong_to_no_class_and_unlabelled_prediction_is_background() -> None:

@@ -162,7 +162,9 @@ class BoundaryMetrics:
 
     def miss_rate(self) -> DoubleArray:
         """Share of the frames with the class in truth where none was predicted, float64 (K,); NaN without any."""
-        return _mean((self._truth_frames - self._hd95_frames).astype(np.float64), self._truth_frames)
+        rate = _mean((self._truth_frames - self._hd95_frames).astype(np.float64), self._truth_frames)
+        rate[0] = math.nan  # nobody looked whether the background was predicted
+        return rate
 
 
 def _mean(total: DoubleArray, count: CountArray) -> DoubleArray:
