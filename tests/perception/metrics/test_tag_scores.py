@@ -94,6 +94,13 @@ def test_ap_is_that_of_pycocotools(seed: int) -> None:
     assert ours == pytest.approx(coco_ap(frames), abs=1e-9)
 
 
+def test_of_two_instruments_under_one_tag_pycocotools_takes_the_last() -> None:
+    boxes = np.array([[0, 0, 10, 10], [10, 0, 10, 10]], np.float64)
+    found, confidences = np.array([[0, 0, 20, 10], [0, 0, 10, 10]], np.float64), np.array([0.9, 0.8])
+    ours = average_precision([(Overlap(box_iou(boxes, found), np.zeros(2, np.bool_)), confidences)])
+    assert ours == pytest.approx(coco_ap([(boxes, found, confidences)])) == 1
+
+
 def frame(truths: list[int], tracks: list[int], rows: list[list[float]]) -> TrackedFrame:
     return TrackedFrame(
         np.array(truths), np.array(tracks), np.array(rows, np.float64).reshape(len(truths), len(tracks))

@@ -46,7 +46,8 @@ def instance_scores(frames: Sequence[tuple[Overlap, DoubleArray]]) -> dict[str, 
 
 
 def average_precision(frames: Sequence[tuple[Overlap, DoubleArray]], threshold: float = MATCH) -> float:
-    """COCO's AP at one threshold: the surest tag of a frame first takes the instrument that it fits best.
+    """COCO's AP at one threshold: the surest tag of a frame first takes the instrument that it fits best, of equal ones
+    the last.
 
     NaN where there is no instrument.
     """
@@ -57,7 +58,7 @@ def average_precision(frames: Sequence[tuple[Overlap, DoubleArray]], threshold: 
     for overlap, confidences in frames:
         left = overlap.iou.copy()
         for tag in np.argsort(-confidences, kind="stable"):
-            best = int(left[:, tag].argmax()) if len(left) else 0
+            best = len(left) - 1 - int(left[::-1, tag].argmax()) if len(left) else 0
             right = bool(len(left)) and left[best, tag] >= threshold
             if right:
                 left[best] = -1
