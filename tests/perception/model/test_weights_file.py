@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -219,6 +220,22 @@ def test_other_architectures_are_told_and_other_image_sizes_resized(rn50: nn.Mod
     vit |= {f"visual.transformer.resblocks.{n}.ln_1.weight": torch.zeros(768) for n in range(12)}
     with pytest.raises(ConfigError, match="they look like weights of ViT-B-32"):
         fill(model, vit)
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        ("visual.attnpool.positional_embedding", torch.zeros(60, 2048)),
+        ("visual.attnpool.positional_embedding", torch.zeros(1, 2048)),
+        ("positional_embedding", torch.zeros(0, 512)),
+        ("ln_final.bias", torch.zeros(1)),
+    ],
+)
+def test_shapes_that_nothing_can_be_made_of_are_refused_by_name(rn50: nn.Module, name: str, tensor: Tensor) -> None:
+    model = open_clip.create_model("RN50", force_custom_text=True)
+    shape = re.escape(str(tuple(tensor.shape)))
+    with pytest.raises(ConfigError, match=rf"1 tensors are of another architecture.*{re.escape(name)} is {shape}"):
+        fill(model, {**rn50.state_dict(), name: tensor})
 
 
 def test_names_that_would_reach_for_the_network_are_refused() -> None:

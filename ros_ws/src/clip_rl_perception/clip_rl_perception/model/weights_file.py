@@ -7,6 +7,7 @@ Tensors do not tell which activation they were trained with; `Weights.facts` hol
 from __future__ import annotations
 
 import json
+import math
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -175,9 +176,9 @@ def fill(model: Any, tensors: dict[str, Tensor]) -> list[str]:
         wanted = target[name].shape if name in target else tensor.shape
         if tensor.shape == wanted:
             continue
-        if tensor.numel() == 1 and len(wanted) <= 1:
+        if tensor.numel() == wanted.numel() == 1 and len(wanted) <= 1:
             fitted[name] = tensor.reshape(wanted)  # logit_scale, a scalar or a vector of one
-        elif name.endswith("positional_embedding") and tensor.shape[1:] == wanted[1:]:
+        elif name.endswith("positional_embedding") and tensor.shape[1:] == wanted[1:] and _has_places(name, tensor):
             fitted[name] = _resized(name, tensor.float(), wanted[0])
             notes.append(f"{name} resized from {tensor.shape[0]} to {wanted[0]} positions")
     if differing := differences(fitted, target):
@@ -186,6 +187,14 @@ def fill(model: Any, tensors: dict[str, Tensor]) -> list[str]:
         raise ConfigError(f"{len(differing)} tensors are of another architecture{whose}: {'; '.join(differing[:3])}")
     model.load_state_dict(fitted)
     return notes
+
+
+def _has_places(name: str, positions: Tensor) -> bool:
+    """Whether these are of a text, or of a square grid of patches behind the first row."""
+    if not name.startswith("visual."):
+        return len(positions) > 0
+    side = math.isqrt(max(0, len(positions) - 1))
+    return side > 0 and side * side == len(positions) - 1
 
 
 def _resized(name: str, positions: Tensor, count: int) -> Tensor:
