@@ -100,6 +100,15 @@ def test_work_of_known_layers() -> None:
     assert work.elements == work.parameters + (3 + 8) * 256 + 8 * 256 + 10
 
 
+def test_work_of_attention() -> None:
+    attention, tokens = torch.nn.MultiheadAttention(32, 4, batch_first=True).eval(), torch.zeros(1, 10, 32)
+    with torch.inference_mode():
+        work = count_work(attention, lambda: attention(tokens, tokens, tokens, need_weights=False))
+    projected, compared = 10 * 32 * (3 + 1) * 32, 2 * 10 * 10 * 32
+    assert work.flops == 2 * (projected + compared)
+    assert work.parameters == sum(weight.numel() for weight in attention.parameters())
+
+
 def test_ceilings_are_numbers_above_zero() -> None:
     ceilings = measure_ceilings(size=64, seconds=0.0)
     assert min(*ceilings.gflops.values(), ceilings.bandwidth_gb_s) > 0

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from clip_rl_perception.bench.bare_graphs import request_of, run_request
@@ -72,18 +73,22 @@ def count_work(module: nn.Module, call: Callable[[], object]) -> Work:
 
     def count(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         nonlocal elements, parameters
-        weights = sum(value.numel() for value in layer.parameters(recurse=False))
+        # Attention uses its output layer's weights without calling that layer.
+        whole = isinstance(layer, nn.MultiheadAttention)
+        weights = sum(value.numel() for value in layer.parameters(recurse=whole))
         parameters += weights
         tensors = [value for value in (*inputs, output) if isinstance(value, Tensor)]
         elements += weights + sum(value.numel() for value in tensors)
 
     kinds = (nn.Conv2d, nn.Linear, nn.MultiheadAttention)
     hooks = [layer.register_forward_hook(count) for layer in module.modules() if isinstance(layer, kinds)]
-    counter = FlopCounterMode(display=False)
+    counter, fused = FlopCounterMode(display=False), torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # what is fused into one operation counts as none
     try:
-        with counter:
+        with counter, sdpa_kernel(SDPBackend.MATH):
             call()
     finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
         for hook in hooks:
             hook.remove()
     return Work(int(counter.get_total_flops()), elements, parameters)
