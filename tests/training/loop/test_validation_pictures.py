@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 import torch
 from bar_runs import config
 from clip_rl_perception.labels import load_label_space
@@ -55,3 +56,14 @@ def test_the_sheet_names_its_columns(tmp_path: Path) -> None:
     assert sheet.shape == (24 + 2 * 64, 384, 3)
     for column in range(3):
         assert sheet[:24, 128 * column : 128 * column + 128].max() > 150, "there is writing"
+
+
+def test_tissue_is_no_instrument(tmp_path: Path) -> None:
+    metrics = PooledMetrics(("background", "instrument", "tissue"))
+    metrics.add(np.array([[5, 1, 0], [2, 4, 0], [0, 3, 85]], np.int64))
+    assert ValidationResult(metrics, [], (1,)).instrument_iou == pytest.approx(4 / 10)
+    assert ValidationResult(metrics, []).instrument_iou == pytest.approx(92 / 95), "no class is one: all but class 0"
+    space = load_label_space("endovis2018")
+    batch = Batch(torch.zeros(1, 3, 64, 96, dtype=torch.uint8), torch.ones(1, 64, 96).long(), ("",), "endovis2018")
+    found = validate(ClipRlSegmenter(config(tmp_path).model).eval(), [batch], space, device=torch.device("cpu"))
+    assert found.instruments == space.instrument_ids != tuple(range(1, len(space)))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clip_rl_perception.metrics.confusion import PooledMetrics
 from clip_rl_perception.model.checkpoint import Calibration
 from clip_rl_perception.report.pages import templates
 
 from clip_rl_training.data.dataset_parts import Parts
 from clip_rl_training.data.samples import TRAINING, VALIDATION
 from clip_rl_training.loop.training_config import TrainConfig
-from clip_rl_training.loop.validate import ValidationResult, foreground_iou
+from clip_rl_training.loop.validate import ValidationResult
 
 
 def model_card(
@@ -31,11 +30,11 @@ def model_card(
 
     `labelled` names the label spaces, `tested_on` says where scores come from, `tags` are of `score_tags`.
     """
-    measures: dict[str, Callable[[PooledMetrics], float]] = {
-        "pooled mIoU with background": PooledMetrics.miou,
-        "pooled mIoU without background": lambda metrics: metrics.miou(background=False),
-        "pooled Dice without background": PooledMetrics.mean_dice,
-        "pooled IoU, instrument against not": foreground_iou,
+    rows = {
+        "pooled mIoU with background": scores.metrics.miou(),
+        "pooled mIoU without background": scores.metrics.miou(background=False),
+        "pooled Dice without background": scores.metrics.mean_dice(),
+        "pooled IoU, instrument against not": scores.instrument_iou,
     }
     return _TEMPLATES.get_template("model_card.md.j2").render(
         config=config,
@@ -48,7 +47,7 @@ def model_card(
         trained_on=provenance["trained_on"],
         labelled=labelled,
         tested_on=tested_on,
-        rows=[(name, measure(scores.metrics)) for name, measure in measures.items()],
+        rows=list(rows.items()),
         classes=zip(scores.metrics.class_names, scores.metrics.iou(), scores.metrics.frames_of_class, strict=True),
     )
 

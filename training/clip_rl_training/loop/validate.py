@@ -24,6 +24,18 @@ class ValidationResult(NamedTuple):
     metrics: PooledMetrics
     pictures: list[ByteArray]
     """Image, truth and prediction side by side, uint8 RGB (H, 3 W, 3)."""
+    instruments: tuple[int, ...] = ()
+    """Ids of the classes that are instruments; none: all but the background count as such."""
+
+    @property
+    def instrument_iou(self) -> float:
+        """Pooled IoU of instruments against all else; NaN when neither truth nor prediction holds any."""
+        confusion = self.metrics.confusion
+        chosen = np.zeros(len(confusion), np.bool_)
+        chosen[list(self.instruments) or slice(1, None)] = True
+        both = confusion[np.ix_(chosen, chosen)].sum()
+        either = confusion.sum() - confusion[np.ix_(~chosen, ~chosen)].sum()
+        return float(both / either) if either else float("nan")
 
     def scalars(self) -> dict[str, float]:
         """What to log, by name."""
@@ -31,16 +43,8 @@ class ValidationResult(NamedTuple):
             "miou": self.metrics.miou(),
             "miou_no_background": self.metrics.miou(background=False),
             "dice": self.metrics.mean_dice(),
-            "instrument_iou": foreground_iou(self.metrics),
+            "instrument_iou": self.instrument_iou,
         }
-
-
-def foreground_iou(metrics: PooledMetrics) -> float:
-    """Pooled IoU of everything that is not class 0 against class 0; NaN when neither truth nor prediction holds any."""
-    confusion = metrics.confusion
-    both = confusion[1:, 1:].sum()
-    either = confusion.sum() - confusion[0, 0]
-    return float(both / either) if either else float("nan")
 
 
 @torch.no_grad()
@@ -75,7 +79,7 @@ def validate(
                     drawn, apart = drawn[::2], 2 * apart
         count += len(images)
     places = np.linspace(0, len(drawn) - 1, min(pictures, len(drawn))).round().astype(int)
-    return ValidationResult(metrics, [drawn[place] for place in places])
+    return ValidationResult(metrics, [drawn[place] for place in places], label_space.instrument_ids)
 
 
 def label_maps(log_probs: Tensor, size: tuple[int, ...] | torch.Size) -> ByteArray:
