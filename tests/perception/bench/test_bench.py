@@ -76,6 +76,11 @@ def test_series_summary() -> None:
     assert resident_mb() > 10
 
 
+def test_memory_is_told_in_millions_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: "Name:\tpython\nVmRSS:\t  500000 kB\n")
+    assert resident_mb() == pytest.approx(512)
+
+
 def test_back_and_forth_repeats_no_end() -> None:
     film = [int(frame[0, 0, 0]) for frame in back_and_forth(FRAMES) * 2]
     assert film == [0, 1, 2, 3, 2, 1, 0, 1, 2, 3, 2, 1]

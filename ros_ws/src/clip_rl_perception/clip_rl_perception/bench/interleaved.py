@@ -151,7 +151,7 @@ def resident_mb() -> float:
     try:
         for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
             if line.startswith("VmRSS:"):
-                return int(line.split()[1]) / 1e3
+                return int(line.split()[1]) * 1.024e-3  # of 1024 bytes
     except OSError:
         pass
     return 0.0
