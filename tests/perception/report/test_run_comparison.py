@@ -23,7 +23,7 @@ from clip_rl_perception.report.requirements import (
     parse,
     values_of,
 )
-from clip_rl_perception.report.run_comparison import compare
+from clip_rl_perception.report.run_comparison import Difference, compare
 from clip_rl_perception.runs.record_json import ReportError
 from clip_rl_perception.runs.run_record import RunRecord
 from runs import SPACE, frame, missing, run_of, scored_run
@@ -322,3 +322,9 @@ def test_reports_of_before_looks_are_read_and_compared(tmp_path: Path, capsys: p
     assert "refine steps" not in capsys.readouterr().out
     with pytest.raises(RequirementError, match="no metric 'refine_steps'"):
         command("check", old, "--require", "refine_steps<=2")
+
+
+def test_a_class_whose_name_ends_like_a_unit_is_no_time() -> None:
+    digits = {name: Difference(name, 0.8123, 0.8129).digits for name in ("IoU of arms", "latency: ms", "hd95", "nsd")}
+    assert digits == {"IoU of arms": 4, "latency: ms": 2, "hd95": 2, "nsd": 4}
+    assert Difference("stage: network, ms", 8.0, 9.0).digits == Difference("memory age: ms", 8.0, 9.0).digits == 2

@@ -54,7 +54,7 @@ class Difference:
     @property
     def digits(self) -> int:
         """Decimals that are worth showing."""
-        return 2 if "ms" in self.name or self.name == "hd95" else 4
+        return 2 if self.name == "hd95" or (":" in self.name and self.name.endswith("ms")) else 4
 
     @property
     def delta(self) -> float | None:
