@@ -85,7 +85,7 @@ class Comparison:
                 folds.add(job.fold.name)
 
     def results(self) -> dict[str, dict[str, Any]]:
-        """Results of the jobs that are finished, by key.
+        """Results of the jobs that are finished, by key; a network that is trained anew is measured anew in all runs.
 
         Raises:
             CompareError: a result that is damaged, or of a network that was trained another way.
@@ -95,8 +95,10 @@ class Comparison:
             path = self._result_path(job)
             if not path.is_file() and (before := measured_before(self.config, job)):
                 path = self._folder(job) / f"result-{before}.json"
-            if path.is_file():
-                found[job.key] = {**self._trained(job), **_read(path), "run": job.run.name}
+            if path.is_file() and self._trained_path(job).is_file():
+                facts, result = self._trained(job), _read(path)
+                if result.get("network", _network(facts)) == _network(facts):  # results of before do not say
+                    found[job.key] = {**facts, **result, "run": job.run.name}
         return found
 
     def run(self, only: Callable[[Job], bool] = lambda job: True, after: Callable[[], None] = lambda: None) -> None:
@@ -122,11 +124,12 @@ class Comparison:
     def _result_path(self, job: Job) -> Path:
         return self._folder(job) / f"result-{measuring_digest(self.config, job)}.json"
 
+    def _trained_path(self, job: Job) -> Path:
+        return self._folder(network_of(self.config, job)) / "trained.json"
+
     def _trained(self, job: Job) -> dict[str, Any]:
         """What is known of the job's trained network. Raises `CompareError` unless it was trained as configured."""
-        path = self._folder(network_of(self.config, job)) / "trained.json"
-        if not path.is_file():
-            raise CompareError(f"{path} is missing: run '{job.run.name}' is not finished")
+        path = self._trained_path(job)
         facts = _read(path)
         known = [training_digest(self.config, job, self.sequences, before=before) for before in (False, True)]
         if facts.get("digest") not in known:
@@ -172,7 +175,8 @@ class Comparison:
         self.say(f"measuring on {len(dataset)} frames of {', '.join(job.fold.test)}")
         mapping = class_mapping(dataset, predictor.label_space, label_map)
         result = measure(dataset, predictor, mapping, self.config.evaluation, self.say, truth or None)
-        _write(self._result_path(job), {**result, "host": host(), "versions": versions()})
+        network = _network(self._trained(job))
+        _write(self._result_path(job), {**result, "network": network, "host": host(), "versions": versions()})
         metrics = result["metrics"]
         iou, nsd = metrics["miou_no_background"], metrics["nsd"]
         self.say(f"{job.key}: IoU {iou or 0.0:.3f}, NSD {nsd or 0.0:.3f}")
@@ -246,6 +250,11 @@ def _begin(module: LossModule, path: Path, run: RunConfig) -> None:
             "expected the same peer or encoder, and as many classes"
         )
     module.load_state_dict(weights)
+
+
+def _network(facts: dict[str, Any]) -> list[str | None]:
+    """Tells the network of ``trained.json`` from one that was trained otherwise in the same place."""
+    return [facts["digest"], facts.get("begun_with")]
 
 
 def _read(path: Path) -> dict[str, Any]:
