@@ -50,8 +50,8 @@ class FramePairs:
 
         Args:
             rgb: uint8 (H, W, 3).
-            maps: class ids of the frame, uint8 (H, W) each: the prediction, the truth. 255 counts as background in the
-                warped map and is left out where the present one holds it.
+            maps: class ids of the frame, uint8 (H, W) each: the prediction, the truth. Pixels where the warped or the
+                present map holds 255 are left out.
 
         Returns:
             For each map the int64 (K, K) matrix of the present (rows) against the previous one warped to it; None for
@@ -94,8 +94,8 @@ class TemporalConsistency:
 
         Args:
             rgb: uint8 (H, W, 3).
-            prediction: class ids, uint8 (H, W); 255 counts as background.
-            truth: class ids, uint8 (H, W); pixels of value 255 are left out of the truth's own consistency.
+            prediction: class ids, uint8 (H, W).
+            truth: class ids, uint8 (H, W). Of both pixels of value 255 are left out, now and before.
         """
         counts = self._frames.measure(rgb, prediction, truth)
         if counts is not None:
