@@ -181,6 +181,8 @@ def test_a_manifest_that_is_no_manifest(engine: Path, checkpoint: Checkpoint, te
         ("input_size", 64),
         ("input_size", [64, 96, 3]),
         ("bounds", {"tolerance": 1}),
+        ("bounds", {"label_agreement": "0.99"}),
+        ("bounds", {"logit_error": None}),
         ("files", []),
         ("close_up_side", "64"),
     ],

@@ -122,6 +122,9 @@ def read_manifest(directory: Path, command: str) -> Manifest:
                 raise TypeError(f"{name} is {values[name]!r}")
         if type(values["close_up_side"]) not in (int, type(None)):
             raise TypeError(f"close_up_side is {values['close_up_side']!r}")
+        for name, bound in {**values["bounds"]}.items():
+            if type(bound) not in (int, float):
+                raise TypeError(f"bounds.{name} is {bound!r}")
         height, width = (int(value) for value in values["input_size"])
         values |= {"input_size": (height, width), "bounds": Bounds(**values["bounds"])}
         return Manifest(**values)
