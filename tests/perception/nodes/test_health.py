@@ -206,7 +206,7 @@ def summary_with(validity: Validity, reason: str, silent_until: float = 1.0) -> 
         ({"summary": lossy(0, received=0)}, 0, Level.OK, "waiting for the first image"),
         ({"summary": lossy(0, received=0)}, 1, Level.OK, "waiting for the first image"),
         ({"stalled_s": 3.21}, 1, Level.ERROR, "in work for 3.2 s"),
-        ({"configure_error": "no checkpoint 'x'", "lifecycle": "unconfigured"}, 1, Level.ERROR, "no checkpoint 'x'"),
+        ({"fault": "no checkpoint 'x'", "lifecycle": "unconfigured"}, 1, Level.ERROR, "no checkpoint 'x'"),
         ({"lifecycle": "inactive", "publishers": 0}, 0, Level.OK, "inactive: activate the node"),
         ({"lifecycle": "unconfigured", "summary": None}, 1, Level.OK, "unconfigured: configure and activate the node"),
         ({"lifecycle": "configuring", "summary": None}, 0, Level.OK, "configuring"),

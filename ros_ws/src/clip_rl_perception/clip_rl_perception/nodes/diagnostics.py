@@ -43,8 +43,8 @@ class NodeState:
 
     lifecycle: str
     """Label of the lifecycle state."""
-    configure_error: str = ""
-    """Why the last configuration failed; empty if it did not."""
+    fault: str = ""
+    """Why configuring, or a transition since then, failed; empty if none did."""
     topic: str = ""
     """Resolved name of the input topic."""
     publishers: int = 0
@@ -151,8 +151,8 @@ def _judge_inference(state: NodeState) -> Report:
         values |= {f"frames {kind.name}": str(summary.validity.get(kind, 0)) for kind in Validity}
         values["deadlines missed"] = str(summary.late_ever)
         values["last problem"] = summary.last_problem
-    if state.configure_error:
-        return Report("inference", Level.ERROR, state.configure_error, values)
+    if state.fault:
+        return Report("inference", Level.ERROR, state.fault, values)
     if not state.working:
         return Report("inference", Level.ERROR, "the inference thread has ended; start the node again", values)
     if state.stalled_s is not None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
@@ -32,8 +32,9 @@ from clip_rl_perception.nodes.newest_frame import FrameCounter, FrameWorker
 from clip_rl_perception.nodes.packet_thread import PacketThread
 from clip_rl_perception.nodes.parameters import NodeParameters
 from clip_rl_perception.nodes.publishers import Outputs, send_in_background
+from clip_rl_perception.nodes.refused_peers import RefusedPeers
 from clip_rl_perception.nodes.supervision import Supervision
-from clip_rl_perception.nodes.transitions import guarded, refuse_impossible_transitions
+from clip_rl_perception.nodes.transitions import GuardedNode, guarded, refuse_impossible_transitions
 from clip_rl_perception.nodes.watchdog import Watchdog
 from clip_rl_perception.ros.declared_parameters import change_checker, declare_all, read, undeclared_overrides
 from clip_rl_perception.ros.parameter_fields import ParameterError
@@ -52,7 +53,7 @@ EXECUTOR_THREADS = 3
 """One for images, one for services and transitions, one for diagnostics."""
 
 
-class PerceptionNode(LifecycleNode):
+class PerceptionNode(GuardedNode):
     """See the module; topics, services and parameters are in docs/ros_interface.md."""
 
     def __init__(self, **node_options: Any) -> None:
@@ -68,7 +69,6 @@ class PerceptionNode(LifecycleNode):
         self.add_on_set_parameters_callback(change_checker(NodeParameters, lambda: self._model is not None))
         self.add_post_set_parameters_callback(self._on_parameters_changed)
         self._phase = "unconfigured"
-        self._configure_error = ""
         self._model: LoadedModel | None = None
         self._model_lock = threading.Lock()
         self._outputs: Outputs | None = None
@@ -79,6 +79,7 @@ class PerceptionNode(LifecycleNode):
         self._packets: PacketThread | None = None
         self._camera_info: CameraInfoInput | None = None
         self._counter, self._health = FrameCounter(), Health()
+        self._refused = RefusedPeers(self, self._health)
         self._supervision = Supervision(self)
         service_group, timer_group = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
         self._lists = ListServices(
@@ -97,14 +98,14 @@ class PerceptionNode(LifecycleNode):
     @loading()
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load, verify and warm up; on failure one line says what, and the node can be configured again."""
-        self._phase, self._configure_error = "configuring", ""
+        self._phase, self.fault = "configuring", ""
         hand_over_quickly()
         started = time.monotonic()
         try:
             message_class(self._settings.image_transport)
             settings = self._settings
             promised = {"deadline_s": settings.status_deadline_s, "lease_s": settings.status_lease_s}
-            self._outputs = Outputs(self, self._on_incompatible, late=self._on_late, **promised)
+            self._outputs = Outputs(self, self._refused.came, late=self._on_late, **promised)
             # torch takes seconds to import: the node and its services are there at once, configuring waits for it
             from clip_rl_perception.nodes.model_options import model_options
             from clip_rl_perception.stream import load
@@ -114,8 +115,8 @@ class PerceptionNode(LifecycleNode):
         except Exception as error:
             known = isinstance(error, (ClipRlError, EngineError, LabelError))
             text = one_line(error)
-            self._configure_error = f"configure failed: {text if known else f'{type(error).__name__}: {text}'}"
-            self.get_logger().error(self._configure_error)
+            self.fault = f"configure failed: {text if known else f'{type(error).__name__}: {text}'}"
+            self.get_logger().error(self.fault)
             self._release()
             return TransitionCallbackReturn.FAILURE
         with self._model_lock:
@@ -165,7 +166,7 @@ class PerceptionNode(LifecycleNode):
             received=self._on_image,
             lost=self._on_lost,
             longest_gap_s=stall_s,
-            incompatible=self._on_incompatible,
+            incompatible=self._refused.came,
         )
         for name in undeclared_overrides(self):
             self.get_logger().warning(f"parameter '{name}' was given but is not known; is it misspelt?")
@@ -180,7 +181,8 @@ class PerceptionNode(LifecycleNode):
         super().on_deactivate(state)
         self._phase = "inactive"
         if not finished:
-            self.get_logger().error(f"the frame in hand did not return within {FINISH_S:.0f} s; engine abandoned")
+            self.fault = f"deactivate failed: the frame in hand took more than {FINISH_S:.0f} s; engine abandoned"
+            self.get_logger().error(self.fault)
             return TransitionCallbackReturn.ERROR
         return TransitionCallbackReturn.SUCCESS
 
@@ -212,7 +214,7 @@ class PerceptionNode(LifecycleNode):
         self._supervision.deactivated()
         if self._input is not None:
             self._input.close()
-            self._health.event(self._input.topic, "")
+            self._refused.forget(self._input.topic)
             self._input = None
         if self._packets is not None:
             self._packets.stop()
@@ -236,6 +238,7 @@ class PerceptionNode(LifecycleNode):
         if self._outputs is not None:
             self._outputs.destroy()
             self._outputs = None
+        self._refused.forget()
         end_work(self)
         self._phase = "unconfigured"
 
@@ -293,10 +296,6 @@ class PerceptionNode(LifecycleNode):
 
     # ---------------------------------------------------------------- health
 
-    def _on_incompatible(self, topic: str, text: str) -> None:
-        self.get_logger().error(text)
-        self._health.event(topic, text)
-
     def _on_late(self, count: int) -> None:
         # DDS knows no lifecycle. A miss after a miss waits for the timer: deadlines may be missed many times a second.
         if self._phase == "active" and self._health.late(time.monotonic(), count):
@@ -314,9 +313,10 @@ class PerceptionNode(LifecycleNode):
     def _publish_diagnostics(self) -> None:
         model, worker, watchdog = self._model, self._worker, self._watchdog
         source, camera_info, packets = self._input, self._camera_info, self._packets
+        self._refused.look()
         state = NodeState(
             lifecycle=self._phase,
-            configure_error=self._configure_error,
+            fault=self.fault,
             topic=source.topic if source is not None else "",
             publishers=source.publishers if source is not None else 0,
             matched_s=source.matched_s if source is not None else 0.0,

@@ -14,19 +14,30 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-AnyNode = TypeVar("AnyNode", bound=LifecycleNode)
+from clip_rl_perception.errors import one_line
+
+
+class GuardedNode(LifecycleNode):
+    """A lifecycle node that knows why its last transition failed."""
+
+    fault = ""
+    """One line; empty where none failed since the node was last configured."""
+
+
+AnyNode = TypeVar("AnyNode", bound=GuardedNode)
 Callback = Callable[[AnyNode, LifecycleState], TransitionCallbackReturn]
 
 
 def guarded(transition: Callback[AnyNode]) -> Callback[AnyNode]:
-    """A transition that logs what it raises; rclpy would swallow it."""
+    """A transition that tells what it raises, in the log and as the node's `fault`; rclpy would swallow it."""
 
     @functools.wraps(transition)
     def call(node: AnyNode, state: LifecycleState) -> TransitionCallbackReturn:
         try:
             return transition(node, state)
         except Exception as error:
-            node.get_logger().error(f"{transition.__name__} failed: {type(error).__name__}: {error}")
+            node.fault = f"{transition.__name__.removeprefix('on_')} failed: {type(error).__name__}: {one_line(error)}"
+            node.get_logger().error(node.fault)
             return TransitionCallbackReturn.ERROR
 
     return call
