@@ -15,6 +15,8 @@ from clip_rl_perception.messages.transports import TRANSPORTS
 from clip_rl_perception.pictures.stereo_frames import EYES, LAYOUTS
 from clip_rl_perception.ros.parameter_fields import at_start, fields_of, live, unconfigured
 
+SHORTEST_S = 0.01
+"""Least of what is promised to others: keeping less takes a core, and no executor is that punctual, s."""
 _SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
 
 
@@ -25,6 +27,11 @@ def _size_fault(value: str) -> str:
 
 def _views_fault(value: int) -> str:
     return "" if value in LOOKS_A_FRAME else f"{value} is none of {', '.join(map(str, LOOKS_A_FRAME))}"
+
+
+def _period_fault(value: float) -> str:
+    possible = not value or value >= SHORTEST_S
+    return "" if possible else f"{value:g} is too short; 0 or {SHORTEST_S:g} and more is possible"
 
 
 def _empty_fault(default: str) -> Callable[[str], str]:
@@ -86,19 +93,23 @@ class NodeParameters:
     status_deadline_s: float = unconfigured(
         2.0,
         "Longest time between two of `status` that its publisher offers to DDS as a deadline: subscribers may ask for "
-        "it or a longer one, and diagnostics tell of every miss; 0: none, s.",
+        "it or a longer one, and diagnostics tell of every miss; 0: none, s; else 0.01 or more.",
         between=(0.0, 600.0),
+        fault=_period_fault,
     )
     status_lease_s: float = unconfigured(
         2.0,
         "Time within which the publisher of `status` shows DDS that it is alive, from configuring to cleaning up, "
-        "whether or not there are images: subscribers may ask for it or a longer one; 0: none, s.",
+        "whether or not there are images: subscribers may ask for it or a longer one; 0: none, s; else 0.01 or more.",
         between=(0.0, 600.0),
+        fault=_period_fault,
     )
     bond_heartbeat_period: float = unconfigured(
         0.25,
-        "Time between two heartbeats to a lifecycle manager, nav2's for example, while the node is active; 0: none, s.",
+        "Time between two heartbeats to a lifecycle manager, nav2's for example, while the node is active; 0: none, s; "
+        "else 0.01 or more.",
         between=(0.0, 60.0),
+        fault=_period_fault,
     )
     loss_warning: float = live(
         0.1,
