@@ -267,9 +267,35 @@ def test_live_page() -> None:
     assert Path(line[0]).name == "rerun_viewer_node"
     assert "__ns:=/scope" in line
     assert "image:=/cam/image_raw" in line
-    assert parameters(line) == {"port": 9190, "address": "127.0.0.1"}
+    shown = {"image_transport": "raw", "stereo_layout": "single", "eye": "left"}  # of the file of defaults
+    assert parameters(line) == {"port": 9190, "address": "127.0.0.1", **shown}
     with pytest.raises(RuntimeError, match="viewer_port:=no is not a TCP port"):
         started(viewer="rerun", viewer_port="no")
+
+
+@needs_launch
+@pytest.mark.skipif(importlib.util.find_spec("rerun") is None, reason="rerun-sdk (extra viewer) is not installed")
+def test_the_live_page_shows_the_images_that_the_parameter_file_names(tmp_path: Path) -> None:
+    from launch_ros.actions import LifecycleNode
+
+    own = tmp_path / "own.yaml"
+
+    def shown(**arguments: str) -> tuple[object, ...]:
+        node, page = (
+            parameters(command(action))
+            for action in started(viewer="rerun", params_file=str(own), **arguments)
+            if isinstance(action, LifecycleNode) or "rerun" in str(getattr(action, "node_executable", ""))
+        )
+        names = ("image_transport", "stereo_layout", "eye")
+        assert [node[name] for name in names] == [page[name] for name in names]
+        return tuple(page[name] for name in names)
+
+    own.write_text("/**:\n  ros__parameters: {image_transport: compressed, stereo_layout: top_bottom, eye: right}\n")
+    assert shown() == ("compressed", "top_bottom", "right")
+    assert shown(transport="raw", eye="left") == ("raw", "top_bottom", "left")
+    own.write_text("/**:\n  ros__parameters:\n    image_transport: ffmpeg\n")
+    with pytest.raises(RuntimeError, match="viewer:=rerun does not show transport:=ffmpeg"):
+        started(viewer="rerun", params_file=str(own))
 
 
 @needs_launch

@@ -56,10 +56,15 @@ def transport() -> str:
 
 
 @pytest.fixture
-def viewer(tester: Tester, tmp_path: Path, transport: str) -> Iterator[tuple[int, Path]]:
+def halves() -> tuple[str, ...]:
+    return ()
+
+
+@pytest.fixture
+def viewer(tester: Tester, tmp_path: Path, transport: str, halves: tuple[str, ...]) -> Iterator[tuple[int, Path]]:
     """A running viewer: its port and its log."""
     port, log = free_port(), tmp_path / "viewer.log"
-    process = start(log, f"port:={port}", "max_hz:=200", f"image_transport:={transport}")
+    process = start(log, f"port:={port}", "max_hz:=200", f"image_transport:={transport}", *halves)
     try:
         tester.wait(lambda: "live page" in log.read_text() or process.poll() is not None, "the live page")
         assert process.poll() is None, log.read_text()
@@ -154,6 +159,29 @@ def test_browser_gets_instruments_in_space(viewer: tuple[int, Path], tester: Tes
     tester.node.destroy_publisher(publisher)
     rows = browser.leave("/space")
     assert rows and all(row["TextDocument:text"][0].startswith(f"**DOUBTFUL**: {reason}") for row in rows)
+
+
+@pytest.mark.parametrize("halves", [("stereo_layout:=side_by_side", "eye:=right")])
+def test_of_two_eyes_in_one_picture_that_of_the_mask_is_shown(
+    viewer: tuple[int, Path], rig: Rig, tester: Tester, tmp_path: Path, halves: tuple[str, ...]
+) -> None:
+    port, _ = viewer
+    browser = Browser(port, tmp_path / "seen.rrd")
+    tester.wait(lambda: listeners(tester)["/mask"] == 1, "subscriptions")
+    sent: dict[int, np.ndarray] = {}
+    for seed in range(1000):
+        if browser.has(40):
+            break
+        rgb = picture(seed=seed)
+        message = image(np.hstack([picture(seed=seed + 1), rgb]), tester.now())
+        sent[message.header.stamp.sec * 10**9 + message.header.stamp.nanosec] = rgb
+        rig.send(message)  # the node of these tests takes the whole picture
+    whole = [row for row in browser.leave() if row.get("Image:buffer")]
+    assert len(whole) >= 5
+    for row in whole:
+        shown = np.array(row["Image:buffer"][0], np.uint8)
+        assert shown.size == 90 * 80, "both eyes are shown"
+        np.testing.assert_array_equal(shown.reshape(90, 80), cv2.cvtColor(sent[row["stamp"]], cv2.COLOR_RGB2YUV_I420))
 
 
 @pytest.mark.parametrize("transport", ["compressed"])

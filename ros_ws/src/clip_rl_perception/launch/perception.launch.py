@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix, get_package_share_directory
+from clip_rl_perception.ros.parameter_file import told_in
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import LaunchConfiguration
@@ -24,6 +25,9 @@ NODE = "perception_node"
 VIEWERS = ("none", "rviz", "rqt", "rerun")
 OUTPUTS = ("mask", "confidence", "disagreement", "overlay", "markers")
 """Topics of the node that rviz/perception.rviz shows."""
+
+TAKEN = {"transport": "image_transport", "stereo_layout": "stereo_layout", "eye": "eye"}
+"""Arguments that say which images the node takes, and its parameters of that meaning."""
 
 LOW_PRIORITY = "nice -n 10"
 """How viewers are started: on a busy machine they lose pictures before the node loses time."""
@@ -106,9 +110,13 @@ def generate_launch_description() -> LaunchDescription:
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Everything that depends on the arguments' values."""
     values = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
-    if not Path(values["params_file"]).is_file():
-        raise RuntimeError(f"params_file:={values['params_file']} does not exist; expected a ROS parameter file")
-    return [*shared_memory(), perception_node(values), *viewer(values)]
+    file = Path(values["params_file"])
+    if not file.is_file():
+        raise RuntimeError(f"params_file:={file} does not exist; expected a ROS parameter file")
+    looked_at = values
+    if values["viewer"] != "none":  # it takes what the node takes
+        looked_at = values | {argument: values[argument] or told_in(file, name) for argument, name in TAKEN.items()}
+    return [*shared_memory(), perception_node(values), *viewer(looked_at)]
 
 
 def shared_memory() -> list[LaunchDescriptionEntity]:
@@ -197,8 +205,7 @@ def live_page(values: dict[str, str]) -> Node:
     parameters: dict[str, str | int] = {"port": int(values["viewer_port"]), "address": values["viewer_address"]}
     if values["transport"] == "ffmpeg":
         raise RuntimeError("viewer:=rerun does not show transport:=ffmpeg; viewer:=rqt shows the overlay")
-    if values["transport"]:
-        parameters["image_transport"] = values["transport"]
+    parameters |= {name: values[argument] for argument, name in TAKEN.items() if values[argument]}
     return Node(
         package=PACKAGE,
         executable="rerun_viewer_node",

@@ -30,6 +30,7 @@ from clip_rl_perception.messages.scene_messages import Status, instruments_of, s
 from clip_rl_perception.messages.space_messages import space_scene_of
 from clip_rl_perception.messages.transports import topic_of
 from clip_rl_perception.pictures.image_codec import ImageError, decode_message
+from clip_rl_perception.pictures.stereo_frames import eye_of
 from clip_rl_perception.ros.declared_parameters import declare_all
 from clip_rl_perception.ros.joining import STATUS, StampJoiner
 from clip_rl_perception.ros.qos import best_effort, latched
@@ -172,18 +173,18 @@ class RerunViewerNode(Node):
             return
         self._next_picture = max(now, self._next_picture + 1 / self._settings.max_hz)
         if "image" in parts:
-            view["image"] = _decoded(deserialize_message(parts["image"], IMAGES[self._settings.image_transport]))
+            view["image"] = self._eye(deserialize_message(parts["image"], IMAGES[self._settings.image_transport]))
         for part in ("mask", *self._maps):
             if part in parts:
                 view[part] = plane_of(deserialize_message(parts[part], Image))
         self._scene.show(FrameView(**view))
 
-
-def _decoded(message: Any) -> Any:
-    try:
-        return decode_message(message)
-    except ImageError:
-        return None  # the status says why
+    def _eye(self, message: Any) -> Any:
+        """What the perception node sees of an image."""
+        try:
+            return eye_of(decode_message(message), self._settings.stereo_layout, self._settings.eye)
+        except ImageError:
+            return None  # the status says why
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from clip_rl_perception.pictures.stereo_frames import EYES, LAYOUTS
 from clip_rl_perception.ros.parameter_fields import at_start
 from clip_rl_perception.viewer.server import DEFAULT_MEMORY_MB, DEFAULT_PORT
 
@@ -27,6 +28,12 @@ class ViewerParameters:
     image_transport: str = at_start(
         "raw", "Which images to show: raw (image) or compressed (image/compressed).", choices=("raw", "compressed")
     )
+    stereo_layout: str = at_start(
+        "single",
+        "As the perception node's: what an image holds; of two eyes the half of `eye` is shown, which its mask is of.",
+        choices=LAYOUTS,
+    )
+    eye: str = at_start("left", "As the perception node's: whose half is shown.", choices=EYES)
     points: str = at_start(
         "",
         "Topic of the stereo node's instruments_3d, shown as a table; empty: instruments_3d one namespace above this "
