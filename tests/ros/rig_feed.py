@@ -100,6 +100,12 @@ class Feed:
             if (side, name) in self._out and (not parts or name in parts):
                 self._out[side, name].publish(message)
 
+    def other_status(self, side: str, stamp_ns: int, validity: int) -> None:
+        """A status of an eye with a validity that need not be known."""
+        message = scene_messages.status(header(stamp_ns, f"{side}_optical", ROS_TYPES), Status(Validity.OK), ROS_TYPES)
+        message.validity = validity
+        self._out[side, "status"].publish(message)
+
     def moment(self, *, skew_ns: int = 0, **change: Any) -> Instrument3DArray:
         """Both eyes at once, and the answer."""
         stamp = self.next_stamp()

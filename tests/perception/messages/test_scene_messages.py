@@ -74,6 +74,15 @@ def test_every_field_of_a_status_survives(kinds: MessageTypes, sent: Any) -> Non
     assert named == set(message_fields("SceneStatus"))
 
 
+def test_a_validity_of_another_version_is_no_frame_to_use() -> None:
+    message = scene_messages.status(header(0), Status(Validity.DEGRADED, "low contrast"))
+    message.validity = 77
+    said = scene_messages.status_of(message)
+    assert said.validity is Validity.INVALID_INPUT
+    assert said.reason.startswith("validity 77 of its status is unknown here")
+    assert said.reason.endswith("; low contrast")
+
+
 def test_what_is_unknown_is_not_a_number() -> None:
     message = scene_messages.status(header(0), Status(Validity.INVALID_INPUT, "step"))
     assert math.isnan(message.novelty) and math.isnan(message.age_ms) and message.network_ms == 0.0

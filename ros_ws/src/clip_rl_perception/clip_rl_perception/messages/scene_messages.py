@@ -105,10 +105,18 @@ def status(header: Any, said: Status, types: MessageTypes = BAG_TYPES) -> Any:
 
 
 def status_of(message: Any) -> Status:
-    """What a SceneStatus, rosbags' or rclpy's, of now or of an older recording, says."""
+    """What a SceneStatus, rosbags' or rclpy's, of now or of an older recording, says.
+
+    A validity that is none of those known, as of a later version, is INVALID_INPUT: its frame is not to be used.
+    """
+    plain = {name: kind(getattr(message, name)) for name, kind in _STATUS.items() if hasattr(message, name)}
+    known = message.validity in tuple(Validity)
+    if not known:
+        told = f"validity {message.validity} of its status is unknown here; is it of another version?"
+        plain["reason"] = "; ".join(filter(None, (told, plain["reason"])))
     return Status(
-        **{name: kind(getattr(message, name)) for name, kind in _STATUS.items() if hasattr(message, name)},
-        validity=Validity(message.validity),
+        **plain,
+        validity=Validity(message.validity) if known else Validity.INVALID_INPUT,
         basis=_basis(message),
         novelty=_known(message.novelty),
         age_ms=_known(message.age_ms),
