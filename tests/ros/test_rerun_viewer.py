@@ -219,6 +219,7 @@ def test_compressed_images_are_shown_too(
     [
         (("port:=0",), "port: 0 is out of range; 1 to 65534 is possible"),
         (("image_transport:=theora",), "image_transport: 'theora' is none of raw, compressed"),
+        (("points:=/rig/points!",), "points: '/rig/points!' is no topic: failed to resolve name: topic name must not"),
         (("port:=nine",), "port: 'nine' is str; expected int"),
         (("port:=9090.5",), "port: 9090.5 is float; expected int"),
     ],

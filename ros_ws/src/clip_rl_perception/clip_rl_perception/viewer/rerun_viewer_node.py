@@ -21,7 +21,7 @@ from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image
 
-from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.errors import ClipRlError, one_line
 from clip_rl_perception.labels import LabelError
 from clip_rl_perception.messages.class_messages import label_space_of
 from clip_rl_perception.messages.image_messages import plane_of
@@ -33,6 +33,7 @@ from clip_rl_perception.pictures.image_codec import ImageError, decode_message
 from clip_rl_perception.pictures.stereo_frames import eye_of
 from clip_rl_perception.ros.declared_parameters import declare_all
 from clip_rl_perception.ros.joining import STATUS, StampJoiner
+from clip_rl_perception.ros.parameter_fields import ParameterError
 from clip_rl_perception.ros.qos import best_effort, latched
 from clip_rl_perception.ros.spin import serve
 from clip_rl_perception.ros.transport_topics import IMAGES, transport_topic
@@ -65,6 +66,7 @@ class RerunViewerNode(Node):
         """
         super().__init__("rerun_viewer", **node_options)
         self._settings = declare_all(self, ViewerParameters, whole_numbers=True)
+        self._points_topic()  # refused now, and not when somebody looks
         module = rerun()
         self._server = RerunServer(
             self.get_fully_qualified_name().strip("/").replace("/", "_"),
@@ -109,9 +111,16 @@ class RerunViewerNode(Node):
         self._looking.append(subscribe(SceneStatus, "status", self._on_status, SMALL))
         self._looking.append(subscribe(ClassList, "classes", self._on_classes, LATCHED))
         self._looking.append(subscribe(Log, "/rosout", self._on_log, SMALL))
+        self._looking.append(subscribe(Instrument3DArray, self._points_topic(), self._on_points, SMALL))
+
+    def _points_topic(self) -> str:
         above = self.get_namespace().rpartition("/")[0]
-        points = self._settings.points or f"{above}/instruments_3d"
-        self._looking.append(subscribe(Instrument3DArray, points, self._on_points, SMALL))
+        topic = self._settings.points or f"{above}/instruments_3d"
+        try:
+            self.resolve_topic_name(topic)
+        except RuntimeError as error:  # of rclpy, with a place in rcl's source after the comma
+            raise ParameterError(f"points: '{topic}' is no topic: {one_line(error).partition(', at ')[0]}") from None
+        return topic
 
     def _listen(self, kind: type, topic: str, part: str, profile: QoSProfile) -> None:
         """Take messages as bytes: only those that are shown are deserialised."""
