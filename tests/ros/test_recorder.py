@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from pathlib import Path
 
@@ -41,6 +43,25 @@ def test_images_are_noted_as_they_arrive(domain: int, tmp_path: Path, recorded: 
         node.close()
         node.destroy_node()
         made.destroy_node()
+        rclpy.shutdown()
+
+
+def test_a_disk_that_is_full_at_the_end_is_told_and_the_other_bag_is_closed(
+    domain: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rclpy.init(domain_id=domain)
+    node = RecorderNode(tmp_path / "bag", inputs=tmp_path / "input")
+
+    def full() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    try:
+        monkeypatch.setattr(node._bag, "close", full)
+        node.close()
+        assert node.failure == f"cannot finish bag {tmp_path / 'bag'}: No space left on device"
+        assert (tmp_path / "input" / "metadata.yaml").is_file()
+    finally:
+        node.destroy_node()
         rclpy.shutdown()
 
 

@@ -113,12 +113,14 @@ class RecorderNode(Node):
         return sum(self.count_publishers(self.resolve_topic_name(transport_topic(self, name))) for name in IMAGES)
 
     def close(self) -> None:
-        """Write everything that has arrived, then close the bag."""
+        """Write everything that has arrived, then close the bag; where the disk fails, `failure` says so."""
         self._waiting.put(None)
         self._thread.join()
-        self._bag.close()
-        if self._input_bag is not None:
-            self._input_bag.close()
+        for bag in filter(None, (self._bag, self._input_bag)):
+            try:
+                bag.close()
+            except OSError as error:  # the disk is full: told like what was not written before
+                self.failure = self.failure or f"cannot finish bag {bag.path}: {error.strerror}"
 
     def listen(self, stopped: Callable[[], bool]) -> Iterator[float]:
         """Take what comes until `stopped` or the disk fails; twice a second tell counts and yield the time, s."""
