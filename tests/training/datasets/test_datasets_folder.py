@@ -227,3 +227,19 @@ def test_how_masks_with_a_palette_are_read_is_told(tmp_path: Path, capsys: pytes
     plain = tmp_path / "plain"
     write(plain, "images/000.png", "masks/000.png", values)
     assert palette_note(coded(plain, "binary")) == ""
+
+
+def test_capitals_of_folders_do_not_count(tmp_path: Path) -> None:
+    write(tmp_path, "v1/images/a.png", "v1/masks/a.png", INSTRUMENT)
+    write(tmp_path, "v2/Images/a.png", "v2/Masks/a.png", INSTRUMENT, seed=1)
+    dataset = opened(tmp_path)
+    assert (dataset.sequences, dataset.problems) == (("v1", "v2"), ())
+    assert opened(tmp_path / "v2").sequences == ("v2",)
+
+
+@pytest.mark.parametrize("image", ["v2/b.png", "v2/pictures/b.png"])
+def test_masks_without_a_folder_of_images_are_named(image: str, tmp_path: Path) -> None:
+    write(tmp_path, "v1/images/a.png", "v1/masks/a.png", INSTRUMENT)
+    write(tmp_path, image, "v2/masks/b.png", INSTRUMENT, seed=1)
+    with pytest.raises(DatasetError, match=r"v2/masks: is left out, there is no folder 'images' beside it"):
+        opened(tmp_path)

@@ -4,11 +4,11 @@
     R/<sequence>/images/*, R/<sequence>/masks/*          at any depth
     R/images/<sequence>/*, R/masks/<sequence>/*
 
-The folder of masks may be called labels too. A mask has the name of its image and any image suffix; where no name fits,
-words such as mask, label, image or frame are left out of both: image_001.jpg and image_001_mask.png,
-frame7 and mask7. The label map (`clip_rl_perception.sources.truth_label_map`) says what stored values mean. There are
-no splits but "all"; choose sequences with `SegmentationDataset.only`. Images that lie otherwise than the others are
-problems of the dataset: none is left out without a word.
+The folder of masks may be called labels too, and capitals do not count. A mask has the name of its image and any
+image suffix; where no name fits, words such as mask, label, image or frame are left out of both: image_001.jpg and
+image_001_mask.png, frame7 and mask7. The label map (`clip_rl_perception.sources.truth_label_map`) says what stored
+values mean. There are no splits but "all"; choose sequences with `SegmentationDataset.only`. Images that lie otherwise
+than the others are problems of the dataset: none is left out without a word.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from clip_rl_perception.folder_files import entries, image_folders
+from clip_rl_perception.folder_files import MASK_FOLDERS, entries, image_folders, named
 from clip_rl_perception.labels import label_space_from_names
 from clip_rl_perception.sources.truth_label_map import LabelMap
 
 from clip_rl_training.datasets.dataset import CodedMask, Item, SegmentationDataset
 from clip_rl_training.datasets.listing import Listing, folders_below, images_in
 
-_IMAGES, _MASKS = "images", ("masks", "labels")
+_IMAGES = "images"
 _ONE_LAYOUT = "use one layout for all sequences, or name the folder of some as the root"
 _WORDS = re.compile(
     r"images?|imgs?|frames?|rgb|raw|original|input|endo|masks?|label(s|led)?|seg(mentations?)?|gt|ground|truth|groundtruth|"
@@ -49,14 +49,14 @@ def open_folder(root: Path, label_map: LabelMap) -> SegmentationDataset:
         for pair in found.pairs(images, masks):
             frame, sequence = pair.image.stem, place.sequence
             if label_map.sequence is not None:
-                named = label_map.sequence.search(frame)
-                if named is None or not named[1]:  # the group may have no part in the match
+                told = label_map.sequence.search(frame)
+                if told is None or not told[1]:  # the group may have no part in the match
                     found.note(
                         f"{pair.image}: name does not match sequence '{label_map.sequence.pattern}' of "
                         f"{label_map.source}"
                     )
                     continue
-                sequence = named[1] if place.images == root / _IMAGES else f"{place.sequence}/{named[1]}"
+                sequence = told[1] if place.images == named(root, _IMAGES) else f"{place.sequence}/{told[1]}"
             found.items.append(Item(pair.image, (pair.mask,), sequence, frame))
     found.sort()
     space = label_map.space or label_space_from_names(label_map.names, name=Path(label_map.source).stem)
@@ -67,12 +67,17 @@ def open_folder(root: Path, label_map: LabelMap) -> SegmentationDataset:
 def _places(found: Listing) -> Iterator[_Place]:
     """Where the images and masks of each sequence lie; what is missing goes to the problems."""
     root = found.root
-    parents = [folder.parent for folder in folders_below(root, _IMAGES)]
+    parents = list(dict.fromkeys(folder.parent for folder in folders_below(root, f"(?i:{_IMAGES})")))
     if root in parents:
         for parent in parents:
-            if parent != root and (images_in(parent / _IMAGES) or image_folders(parent / _IMAGES)):
-                found.note(f"{parent / _IMAGES}: is left out, for {root / _IMAGES} is there too; {_ONE_LAYOUT}")
+            images = named(parent, _IMAGES)
+            if parent != root and (images_in(images) or image_folders(images)):
+                found.note(f"{images}: is left out, for {named(root, _IMAGES)} is there too; {_ONE_LAYOUT}")
         parents = [root]
+    elif parents:
+        for masks in folders_below(root, f"(?i:{'|'.join(MASK_FOLDERS)})"):
+            if not set(parents) & {*masks.parents} and (images_in(masks) or any(map(images_in, entries(masks)))):
+                found.note(f"{masks}: is left out, there is no folder 'images' beside it as there are elsewhere")
     if not parents:
         there = ", ".join(path.name for path in entries(root)[:5]) if root.is_dir() else ""
         found.note(
@@ -81,12 +86,12 @@ def _places(found: Listing) -> Iterator[_Place]:
         )
     for parent in parents:
         name = parent.name if parent == root else parent.relative_to(root).as_posix()
-        folders = [parent / kind for kind in _MASKS if (parent / kind).is_dir()]
+        folders = [folder for folder in (named(parent, kind) for kind in MASK_FOLDERS) if folder.is_dir()]
         if len(folders) != 1:
             there = "none" if not folders else " and ".join(folder.name for folder in folders)
             found.note(f"{parent}: expected one folder of masks, masks/ or labels/; there is {there}")
             continue
-        images, masks = parent / _IMAGES, folders[0]
+        images, masks = named(parent, _IMAGES), folders[0]
         if images_in(images):
             yield _Place(name, images, masks)
             for child in image_folders(images):
