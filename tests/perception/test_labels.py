@@ -167,3 +167,24 @@ def test_generated_colors_differ() -> None:
     colors = [labels.distinct_color(index) for index in range(40)]
     assert colors[0] == (0, 0, 0)
     assert len(set(colors)) == len(colors)
+
+
+def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes("classes: [{name: Sch\u00e4re}]".encode("latin-1"))
+    with pytest.raises(LabelError, match=r"mine\.yaml: not YAML: 'utf-8' codec can't decode"):
+        labels.load_label_space(path)
+
+
+def test_a_class_without_its_dash_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("classes:\n  - name: background\n    instrument: false\n    name: grasper\n")
+    with pytest.raises(LabelError, match=r"key 'name' is there twice .*line 4"):
+        labels.load_label_space(path)
+
+
+def test_flags_are_true_or_false_and_one_prompt_may_stand_alone() -> None:
+    with pytest.raises(LabelError, match=r"class 'a': instrument is 'n'; expected true or false"):
+        labels.label_space_from_dict({"classes": [{"name": "a", "instrument": "n"}]})
+    space = labels.label_space_from_dict({"classes": [{"name": "a", "prompts": "scissors"}]})
+    assert space.classes[0].prompts == ("scissors",)

@@ -74,3 +74,17 @@ def test_mistakes_in_a_configuration_are_told_before_torch_is_loaded(words: tupl
     )
     child = subprocess.run([sys.executable, "-c", code, "train", *words], capture_output=True, text=True, check=False)
     assert child.returncode == 2 and message in child.stderr and "Traceback" not in child.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"base: demo\nsteps: 6000\nsteps: 60\n", "key 'steps' is there twice .*line 3"),
+        ("base: demo\nnote: à\n".encode("latin-1"), "not YAML: 'utf-8' codec can't decode"),
+    ],
+)
+def test_a_file_that_is_read_otherwise_than_meant_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
+        load_config(str(path))

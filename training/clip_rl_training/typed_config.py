@@ -12,9 +12,10 @@ from typing import Any
 import yaml
 from clip_rl_perception.errors import one_line
 from clip_rl_perception.typed_data import ConfigError
+from clip_rl_perception.yaml_files import UniqueKeyLoader
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(UniqueKeyLoader):
     """YAML 1.1 reads 1e-3 as text; users mean the number."""
 
 
@@ -27,7 +28,7 @@ def load_yaml(path: Path) -> Any:
         return yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not YAML: {one_line(error)}") from error
 
 

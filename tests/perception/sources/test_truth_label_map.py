@@ -147,3 +147,18 @@ def test_unreadable_file(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("truth: {0: [")
     with pytest.raises(LabelMapError, match="not YAML"):
         load_label_map(tmp_path / "bad.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("truth: {0: background, 1: grasper, 1: scissors}", "key '1' is there twice"),
+        ("truth: {0: background}\ntruth: {0: background, 1: grasper}", "key 'truth' is there twice"),
+        ('truth: {"0,0,0": background, "0,255,0": a, "#00ff00": b}', "has '#00ff00' twice, as 'a' and as 'b'"),
+    ],
+)
+def test_what_is_there_twice_is_named(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "labels.yaml"
+    path.write_text(text)
+    with pytest.raises(LabelMapError, match=message):
+        load_label_map(path)

@@ -1,7 +1,8 @@
 """Label spaces: which class ids a mask may hold, what they are called, how they are prompted and drawn.
 
-The ground floor of the package: imports nothing of ours but the error base. A label space is a YAML file; the ones of
-the field ship in ``label_spaces/`` and any path to a file of the same form works wherever a name does.
+The ground floor of the package: imports nothing of ours but the error base and how YAML is read. A label space is a
+YAML file; the ones of the field ship in ``label_spaces/`` and any path to a file of the same form works wherever a name
+does.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.errors import ClipRlError, one_line
+from clip_rl_perception.yaml_files import read_yaml
 
 UNLABELLED = 255
 """Mask value of pixels without a class (vision_msgs convention); never a class id."""
@@ -144,12 +146,18 @@ def label_space_from_dict(data: Any, source: str = "label space") -> LabelSpace:
         unknown = sorted(set(entry) - known)
         if unknown:
             raise LabelError(f"{source}: class '{entry['name']}' has unknown keys {unknown}; known are {sorted(known)}")
+        prompts = entry.get("prompts", DEFAULT_PROMPTS)
+        for flag in ("instrument", "part"):
+            if entry.get(flag, False) not in (True, False):  # "no" in quotes would count as yes
+                raise LabelError(
+                    f"{source}: class '{entry['name']}': {flag} is {entry[flag]!r}; expected true or false"
+                )
         try:
             classes.append(
                 LabelClass(
                     id=int(entry.get("id", index)),
                     name=str(entry["name"]),
-                    prompts=tuple(str(prompt) for prompt in entry.get("prompts", DEFAULT_PROMPTS)),
+                    prompts=tuple(str(prompt) for prompt in ([prompts] if isinstance(prompts, str) else prompts)),
                     color=tuple(int(value) for value in entry.get("color", distinct_color(index))),  # type: ignore[arg-type]
                     instrument=bool(entry.get("instrument", False)),
                     part=bool(entry.get("part", False)),
@@ -191,15 +199,18 @@ def load_label_space(name_or_path: str | Path) -> LabelSpace:
     shipped = resources.files(__package__) / "label_spaces"
     candidate = shipped / f"{name_or_path}.yaml"
     if candidate.is_file():
-        text, source = candidate.read_text(encoding="utf-8"), f"label space '{name_or_path}'"
+        text, source = candidate.read_bytes(), f"label space '{name_or_path}'"
     elif Path(name_or_path).is_file():
-        text, source = Path(name_or_path).read_text(encoding="utf-8"), str(name_or_path)
+        try:
+            text, source = Path(name_or_path).read_bytes(), str(name_or_path)
+        except OSError as error:
+            raise LabelError(f"label space {name_or_path} cannot be read: {error.strerror}") from error
     else:
         raise LabelError(f"no label space '{name_or_path}': neither a file nor one of {', '.join(label_space_names())}")
     try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise LabelError(f"{source}: not YAML: {error}") from error
+        data = read_yaml(text.decode())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise LabelError(f"{source}: not YAML: {one_line(error)}") from error
     return label_space_from_dict(data, source)
 
 

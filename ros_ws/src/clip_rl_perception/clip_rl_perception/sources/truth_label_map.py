@@ -30,6 +30,7 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import ClipRlError, one_line
 from clip_rl_perception.labels import MAX_CLASSES, UNLABELLED, LabelError, LabelSpace, label_space_from_dict
 from clip_rl_perception.sources.mask_coding import Color, ColorCoding, MaskCoding, ValueCoding
+from clip_rl_perception.yaml_files import read_yaml
 
 ALL_INSTRUMENTS = "all-instruments"
 """In `merge`: every class of the prediction's label space that is marked as an instrument."""
@@ -138,7 +139,7 @@ def _read(name_or_path: str | Path) -> tuple[Path, Any]:
         known = ", ".join(label_map_names())
         raise LabelMapError(f"no label map '{name_or_path}': neither a file nor one of {known}")
     try:
-        return path, yaml.safe_load(path.read_text(encoding="utf-8"))
+        return path, read_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise LabelMapError(f"label map {path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -164,7 +165,11 @@ def label_map_from_dict(data: Any, source: str = "label map") -> LabelMap:
     unknown = sorted(map(str, set(data) - set(_KEYS)))
     if unknown:
         raise LabelMapError(f"{source}: unknown keys {', '.join(unknown)}; known are {', '.join(_KEYS)}")
-    truth = {_stored(key, source, "truth"): str(name) for key, name in data["truth"].items()}
+    truth = dict[int | Color, str]()
+    for key, name in data["truth"].items():
+        stored = _stored(key, source, "truth")
+        if truth.setdefault(stored, str(name)) != str(name):  # a colour that is written in two ways
+            raise LabelMapError(f"{source}: truth has {key!r} twice, as '{truth[stored]}' and as '{name}'; keep one")
     ignore = data.get("ignore") or []
     if not isinstance(ignore, list):
         raise LabelMapError(f"{source}: ignore is {ignore!r}; expected a list of stored values, for example [255]")
