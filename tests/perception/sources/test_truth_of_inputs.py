@@ -131,3 +131,11 @@ def test_images_of_several_folders_that_are_called_alike_have_no_mask(tmp_path: 
     frames = [item.content for item in read(inputs) if isinstance(item.content, Frame)]
     assert [frame.labels is not None for frame in frames] == [False, False, True]
     assert any("images of several folders are called 1: whose mask that is" in line for line in inputs.problems)
+
+
+def test_a_video_without_instruments_leaves_255_what_it_is_elsewhere(tmp_path: Path) -> None:
+    for video, value in (("v1", 255), ("v2", 0)):
+        save(tmp_path / video / "images")
+        save(tmp_path / video / "masks", value=value)
+    found, told = truths(tmp_path / "v1", tmp_path / "v2")
+    assert (found, told) == ({"v1": {1}, "v2": {0}}, "")

@@ -256,7 +256,7 @@ def _with_truth(
     folders, told = mask_folders(sources, options.labels, look=options.use_truth)
     problems += told
     stored, coding = space, label_map.coding if label_map is not None else space_coding(space)
-    if label_map is None and any(folders) and all(map(hold_0_and_255, filter(None, folders))):
+    if label_map is None and hold_0_and_255(filter(None, folders)):
         stored, coding = load_label_space("binary"), binary_label_map().coding
     if any(folders) or label_map is not None:
         names = label_map.names if label_map is not None else stored.names

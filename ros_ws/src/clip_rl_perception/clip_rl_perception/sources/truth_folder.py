@@ -5,7 +5,8 @@ from __future__ import annotations
 import bisect
 import collections
 import dataclasses
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from clip_rl_perception.arrays import ByteArray
@@ -26,7 +27,7 @@ VIDEO_TICK_NS = 1_000_000
 
 
 LOOKED_AT = 16
-"""Masks of which `hold_0_and_255` judges a folder, spread over it."""
+"""Masks by which `hold_0_and_255` judges a folder, spread over it."""
 
 
 def mask_files(folder: Path) -> list[Path]:
@@ -121,10 +122,11 @@ def _told_apart(topics: Sequence[str]) -> list[str]:
     return ["/".join(each) for each in parts]
 
 
-def hold_0_and_255(folder: Path) -> bool:
-    """Whether the masks of a folder hold 0 and 255 and nothing else, so that 255 stands for something."""
-    coding, found, files = binary_label_map().coding, False, mask_files(folder)
-    for file in files[:: -(-len(files) // LOOKED_AT) or 1]:
+def hold_0_and_255(folders: Iterable[Path]) -> bool:
+    """Whether the masks of folders hold 0 and 255 and nothing else, so that 255 stands for something."""
+    coding, found = binary_label_map().coding, False
+    spread = (files[:: -(-len(files) // LOOKED_AT) or 1] for files in map(mask_files, folders))
+    for file in itertools.chain.from_iterable(spread):
         try:
             found |= bool(coding.decode(read_mask(file), str(file)).any())
         except CodingError:
