@@ -74,3 +74,13 @@ def test_a_folder_of_videos_stands_for_them(tmp_path: Path) -> None:
     assert [(path.name, name) for path, name in found] == [("a.avi", "a.avi"), ("b.AVI", "b.AVI")] and images == []
     opened = open_readable(InputOptions((tmp_path / "videos",), use_truth=False), SPACE)
     assert [stream.sequence for stream in opened.streams] == ["a.avi", "b.AVI"]
+
+
+def test_folders_called_alike_but_for_signs_stay_apart(tmp_path: Path) -> None:
+    model = save_random_checkpoint(tmp_path / "model")
+    for name in ("p1", "p1_", "(p1)"):
+        folder(tmp_path / "tree" / name)
+    words = ["--checkpoint", str(model), "--engine", "torch", "--threads", "1", "--out", str(tmp_path / "out")]
+    assert main(["predict", str(tmp_path / "tree"), *words]) == 0
+    written = sorted(file.relative_to(tmp_path / "out/masks").as_posix() for file in tmp_path.glob("out/masks/*/*"))
+    assert written == [f"{name}/frame{index}.png" for name in ("p1-2", "p1-3", "p1") for index in (0, 1)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Collection
 
 from clip_rl_perception.predict.predict_options import FileOptions, FrameOptions
 from clip_rl_perception.predict.prediction_files import PredictionFolder, folder_name
@@ -46,7 +47,10 @@ class PredictionRun:
         self._inputs, self._model, self._folder, self._options = inputs, model, folder, options
         self._stills = model.for_stills()
         self._confidence, self._problems, self._progress = files.confidence, problems, progress
-        names = {stream.sequence: _folder_of(stream) for stream in inputs.streams}
+        names: dict[str, str] = {}
+        for stream in sorted(inputs.streams, key=lambda stream: _folder_of(stream) != stream.sequence):
+            if stream.sequence not in names:
+                names[stream.sequence] = _not_among(names.values(), _folder_of(stream))
         self._names = names if len(names) > 1 else dict.fromkeys(names, "")
         self._runners: dict[str, StreamRunner] = {}
         self._stop = False
@@ -112,6 +116,12 @@ def _folder_of(stream: Stream) -> str:
     """Below masks/ and the others: a tree's folders stay a tree; a bag's topic is no folder."""
     parts = [stream.sequence] if stream.topic else stream.sequence.split("/")
     return "/".join(map(folder_name, parts))
+
+
+def _not_among(taken: Collection[str], name: str) -> str:
+    """The name, or where sequences differ only in signs that it lacks one with a number after it."""
+    numbered = (f"{name}-{number}" for number in itertools.count(2))
+    return next(each for each in itertools.chain([name], numbered) if each not in taken)
 
 
 _Taken = tuple[Stream, Frame | LeftOut, Processed | None]
