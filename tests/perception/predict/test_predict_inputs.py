@@ -76,6 +76,21 @@ def test_a_folder_of_videos_stands_for_them(tmp_path: Path) -> None:
     assert [stream.sequence for stream in opened.streams] == ["a.avi", "b.AVI"]
 
 
+def test_recordings_beside_images_are_named(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    folder(tree / "a")
+    for place in ("op.avi", "b/c/op.avi"):
+        video(tree / place)
+    (tree / "masks").mkdir()
+    video(tree / "masks/x.avi")
+    line = f"{tree}: its images are read, and these are not: op.avi, b/c/op.avi; name them to have them read"
+    assert open_readable(InputOptions((tree,), use_truth=False), SPACE).problems == (line,)
+    assert open_readable(InputOptions((tree / "b/c",), use_truth=False), SPACE).problems == ()
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    assert line in open_readable(InputOptions((tree, broken), use_truth=False), SPACE).problems
+
+
 def test_folders_called_alike_but_for_signs_stay_apart(tmp_path: Path) -> None:
     model = save_random_checkpoint(tmp_path / "model")
     for name in ("p1", "p1_", "(p1)"):

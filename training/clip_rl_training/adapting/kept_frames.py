@@ -22,7 +22,7 @@ from clip_rl_perception.pictures.picture_files import decode_rgb, read_picture
 from clip_rl_perception.progress import Progress
 from clip_rl_perception.runs.problems import ProblemLog
 from clip_rl_perception.sources.frames import Frame, SourceError
-from clip_rl_perception.sources.input_paths import input_paths
+from clip_rl_perception.sources.input_paths import input_paths, told_unread
 from clip_rl_perception.sources.streams import InputOptions, Inputs, SourceOptions, Stream, open_inputs, read
 
 from clip_rl_training.adapting.adapt_config import FramesConfig
@@ -114,6 +114,8 @@ def keep_frames(
 def _open_each(what: SourceOptions, space: LabelSpace, problems: ProblemLog) -> list[tuple[str, Inputs]]:
     """Every path on its own, so that one that cannot be read costs the others nothing."""
     found, images = input_paths(what.paths)
+    if len(found) > 1:  # what a single one leaves unread is told where it is opened
+        problems.add(*told_unread(what.paths))
     opened = []
     for path, name in found:
         options = InputOptions(

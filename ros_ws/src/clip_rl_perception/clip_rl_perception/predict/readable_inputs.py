@@ -8,7 +8,7 @@ from pathlib import Path
 from clip_rl_perception.errors import ClipRlError, one_line
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.sources.frames import SourceError
-from clip_rl_perception.sources.input_paths import input_paths
+from clip_rl_perception.sources.input_paths import input_paths, told_unread
 from clip_rl_perception.sources.streams import InputOptions, Inputs, open_inputs
 
 
@@ -35,4 +35,5 @@ def open_readable(options: InputOptions, space: LabelSpace) -> Inputs:
     if not faults:
         return open_inputs(options, space)
     opened = open_inputs(dataclasses.replace(options, paths=tuple(readable)), space)
-    return dataclasses.replace(opened, problems=(*faults, *opened.problems))
+    problems = dict.fromkeys((*faults, *told_unread(options.paths), *opened.problems))
+    return dataclasses.replace(opened, problems=tuple(problems))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from clip_rl_perception.folder_files import frames_in, image_folders, is_image, videos_in
+from clip_rl_perception.folder_files import MASK_FOLDERS, entries, frames_in, image_folders, is_image, videos_in
 from clip_rl_perception.sources.bag_files import is_bag
 from clip_rl_perception.sources.frames import SourceError
 
@@ -48,6 +48,28 @@ def input_paths(paths: Sequence[Path]) -> tuple[list[InputPath], list[Path]]:
         if not below:
             found.append(InputPath(path, name))
     return _once(found, [path for path, _ in found]), images
+
+
+def told_unread(paths: Sequence[Path]) -> list[str]:
+    """A line for each folder that stands for the images in it, while there are videos or bags in it too."""
+    lines = []
+    for path in paths:
+        if path.is_file() or is_bag(path) or not (frames_in(path) or image_folders(path)):
+            continue
+        if others := _recordings(path):
+            told = ", ".join(other.relative_to(path).as_posix() for other in others[:4])
+            more = f" and {len(others) - 4} more" if len(others) > 4 else ""
+            lines.append(f"{path}: its images are read, and these are not: {told}{more}; name them to have them read")
+    return lines
+
+
+def _recordings(folder: Path) -> list[Path]:
+    """Videos and folders of bags in a folder and below it, natural order; links to folders are not followed."""
+    found = videos_in(folder)
+    for child in entries(folder):
+        if child.name.lower() not in MASK_FOLDERS and child.is_dir() and not child.is_symlink():
+            found += [child] if is_bag(child) else _recordings(child)
+    return found
 
 
 def _once(items: Sequence[Named], paths: Sequence[Path]) -> list[Named]:

@@ -20,7 +20,7 @@ from clip_rl_perception.sources.bag_source import BagSource, input_topics
 from clip_rl_perception.sources.bag_truth import not_beside, space_coding
 from clip_rl_perception.sources.class_mapping import TruthMapping, mapping_of_label_map, mapping_of_spaces
 from clip_rl_perception.sources.frames import Frame, FrameSource, LeftOut, SourceError, hash_files, one_eye
-from clip_rl_perception.sources.input_paths import check_paths, input_paths
+from clip_rl_perception.sources.input_paths import check_paths, input_paths, told_unread
 from clip_rl_perception.sources.media_source import FolderSource, open_source
 from clip_rl_perception.sources.tag_truth import TagTruthFolder
 from clip_rl_perception.sources.truth_classes import TruthClasses
@@ -157,8 +157,8 @@ def open_inputs(options: InputOptions, space: LabelSpace) -> Inputs:
         raise SourceError(f"--eye {options.eye} needs --stereo-layout: side_by_side or top_bottom, for both in one")
     if not options.use_truth and (options.labels or options.label_topic or options.label_map):
         raise SourceError("--no-truth leaves out the truth that --labels, --label-topic or --label-map names")
-    problems: list[str] = []
     check_paths(options.paths)
+    problems = told_unread(options.paths)
     eyes = EYES if options.eye == BOTH else (options.eye,)
     streams = [_half(stream, options, eye) for eye in eyes for stream in _opened(options, problems)]
     mapping, streams = _with_truth(streams, options, space, problems)
