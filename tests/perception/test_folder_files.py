@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from clip_rl_perception.folder_files import below, entries, image_files, natural_key
+from clip_rl_perception.folder_files import below, entries, image_files, image_folders, natural_key
 from clip_rl_perception.model.run_folder import checkpoint_in
 from clip_rl_perception.sources.bag_files import is_bag, storage_files
 from clip_rl_perception.sources.media_source import open_source
@@ -58,3 +58,13 @@ def test_hidden_files_are_no_checkpoints(tmp_path: Path) -> None:
     for name in ("mine.safetensors", "mine.json", "._mine.safetensors", "._mine.json"):
         (tmp_path / name).touch()
     assert checkpoint_in(tmp_path)[0] == tmp_path / "mine.safetensors"
+
+
+def test_pictures_that_no_camera_took_are_no_input(tmp_path: Path) -> None:
+    drawn = ("out/overlays/p1", "out/confidence/p1", "out/masks/p1", "p3/masks/v", "p3/instances/v")
+    for name in ("p1", "p2/overlays", "p3/images/v", "instances", *drawn):
+        (tmp_path / name).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / name / "1.png"), np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "out/predictions.json").write_text("{}")
+    found = [folder.relative_to(tmp_path).as_posix() for folder in image_folders(tmp_path)]
+    assert found == ["instances", "p1", "p2/overlays", "p3/images/v"], "folders of people may be called so"

@@ -83,6 +83,8 @@ def test_recordings_beside_images_are_named(tmp_path: Path) -> None:
         video(tree / place)
     (tree / "masks").mkdir()
     video(tree / "masks/x.avi")
+    video(tree / "replayed/overlay.avi")
+    (tree / "replayed/.clip-rl").touch()
     line = f"{tree}: its images are read, and these are not: op.avi, b/c/op.avi; name them to have them read"
     assert open_readable(InputOptions((tree,), use_truth=False), SPACE).problems == (line,)
     assert open_readable(InputOptions((tree / "b/c",), use_truth=False), SPACE).problems == ()

@@ -243,3 +243,5 @@ def test_masks_without_a_folder_of_images_are_named(image: str, tmp_path: Path) 
     write(tmp_path, image, "v2/masks/b.png", INSTRUMENT, seed=1)
     with pytest.raises(DatasetError, match=r"v2/masks: is left out, there is no folder 'images' beside it"):
         opened(tmp_path)
+    (tmp_path / "v2/predictions.json").write_text("{}")  # which are no truth
+    assert opened(tmp_path).sequences == ("v1",)

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from clip_rl_perception.folder_files import MASK_FOLDERS, entries, image_folders, named
+from clip_rl_perception.folder_files import MASK_FOLDERS, entries, image_folders, is_prediction, named
 from clip_rl_perception.labels import label_space_from_names
 from clip_rl_perception.sources.truth_label_map import LabelMap
 
@@ -76,7 +76,9 @@ def _places(found: Listing) -> Iterator[_Place]:
         parents = [root]
     elif parents:
         for masks in folders_below(root, f"(?i:{'|'.join(MASK_FOLDERS)})"):
-            if not set(parents) & {*masks.parents} and (images_in(masks) or any(map(images_in, entries(masks)))):
+            if is_prediction(masks.parent) or set(parents) & {*masks.parents}:
+                continue
+            if images_in(masks) or any(map(images_in, entries(masks))):
                 found.note(f"{masks}: is left out, there is no folder 'images' beside it as there are elsewhere")
     if not parents:
         there = ", ".join(path.name for path in entries(root)[:5]) if root.is_dir() else ""

@@ -10,6 +10,12 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".wmv", ".mts", ".m2ts")
 MASK_FOLDERS = ("masks", "labels")
 """Names of folders with ground truth."""
+PREDICTIONS = "predictions.json"
+"""In a folder that `clip-rl predict` wrote."""
+MARK = ".clip-rl"
+"""File that says what other runs have written to a folder, a name or pattern a line; hidden."""
+_DRAWN = ("confidence", "overlays")
+"""Folders of a prediction whose pictures no camera took."""
 
 _NOT_DATA = (
     *("thumbs.db", "desktop.ini", "__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found"),
@@ -73,14 +79,23 @@ def frames_in(folder: Path) -> list[Path]:
 def image_folders(root: Path) -> list[Path]:
     """Folders below `root` with images in them, or in an ``images`` of their own; none inside another, natural order.
 
-    Folders called ``masks`` or ``labels`` hold no frames. Links to folders are not followed: they may lead back.
+    Folders called ``masks`` or ``labels`` hold no frames, nor do ``instances`` beside ``images``, or overlays and
+    confidence of an earlier prediction. Links to folders are not followed: they may lead back.
     """
+    others = (*MASK_FOLDERS, *(_DRAWN if is_prediction(root) else ()))
+    if named(root, "images").is_dir():
+        others = (*others, "instances")
     found: list[Path] = []
     for folder in entries(root):
-        if folder.name.lower() in MASK_FOLDERS or folder.is_symlink() or not folder.is_dir():
+        if folder.name.lower() in others or folder.is_symlink() or not folder.is_dir():
             continue
         found += [folder] if frames_in(folder) else image_folders(folder)
     return found
+
+
+def is_prediction(folder: Path) -> bool:
+    """Whether `clip-rl predict` wrote the folder: its masks are no truth."""
+    return (folder / PREDICTIONS).is_file()
 
 
 def told_twins(files: Iterable[Path]) -> str:

@@ -18,7 +18,7 @@ from PIL import Image
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.atomic_write import write_bytes, write_json, write_text
 from clip_rl_perception.errors import ClipRlError
-from clip_rl_perception.folder_files import entries
+from clip_rl_perception.folder_files import PREDICTIONS, entries
 from clip_rl_perception.labels import UNLABELLED, LabelSpace
 from clip_rl_perception.predict.coco_file import CocoFile
 from clip_rl_perception.predict.plain_tags import plain_tag
@@ -27,7 +27,7 @@ from clip_rl_perception.scene.overlay import draw_overlay
 from clip_rl_perception.scene.types import Scene, Validity
 from clip_rl_perception.sources.frames import Frame, SourceInfo
 
-SUMMARY = "predictions.json"
+SUMMARY = PREDICTIONS
 """Says what the folder holds; a folder with it was made by an earlier prediction."""
 FORMAT = "clip-rl-predictions/1"
 LABEL_MAP, TAGS, COCO = "label_map.yaml", "tags.jsonl", "annotations.json"

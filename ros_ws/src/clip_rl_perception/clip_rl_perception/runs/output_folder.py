@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.folder_files import MARK
 from clip_rl_perception.runs.record_json import is_report
 
-MARK = ".clip-rl"
-"""File that says what runs have written to a folder, a name or pattern a line; hidden."""
 HEAD = "# What runs of clip-rl write here, and the next one replaces:"
 
 

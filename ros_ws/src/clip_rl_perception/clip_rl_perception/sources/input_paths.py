@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from clip_rl_perception.folder_files import MASK_FOLDERS, entries, frames_in, image_folders, is_image, videos_in
+from clip_rl_perception.folder_files import MARK, MASK_FOLDERS, entries, frames_in, image_folders, is_image, videos_in
 from clip_rl_perception.sources.bag_files import is_bag
 from clip_rl_perception.sources.frames import SourceError
 
@@ -67,7 +67,9 @@ def _recordings(folder: Path) -> list[Path]:
     """Videos and folders of bags in a folder and below it, natural order; links to folders are not followed."""
     found = videos_in(folder)
     for child in entries(folder):
-        if child.name.lower() not in MASK_FOLDERS and child.is_dir() and not child.is_symlink():
+        if child.name.lower() in MASK_FOLDERS or child.is_symlink() or not child.is_dir():
+            continue
+        if not (child / MARK).is_file():  # a replay's videos and bag are no recordings
             found += [child] if is_bag(child) else _recordings(child)
     return found
 
