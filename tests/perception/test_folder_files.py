@@ -68,3 +68,14 @@ def test_pictures_that_no_camera_took_are_no_input(tmp_path: Path) -> None:
     (tmp_path / "out/predictions.json").write_text("{}")
     found = [folder.relative_to(tmp_path).as_posix() for folder in image_folders(tmp_path)]
     assert found == ["instances", "p1", "p2/overlays", "p3/images/v"], "folders of people may be called so"
+
+
+def test_names_of_any_bytes_and_links_to_what_is_gone(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "a.png").rename(tmp_path / "a\udcff.png")  # a letter of another encoding than UTF-8
+    (tmp_path / "b.png").symlink_to(tmp_path / "gone.png")
+    (tmp_path / "c.png").symlink_to("c.png")
+    source = open_source(tmp_path)
+    assert [frame.name for frame in source] == ["a\udcff.png"]
+    assert [left.reason.rpartition(": ")[0] for left in source.left_out] == [f"{x}.png cannot be read" for x in "bc"]
+    assert len(source.sha256()) == 64

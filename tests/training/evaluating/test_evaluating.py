@@ -205,7 +205,7 @@ def test_error_map_colours_what_is_wrong() -> None:
     truth[:, 0:10], predicted[:, 10:20] = 1, 1
     truth[:, 20:30], predicted[:, 20:30] = 1, 2
     truth[:, 30:40], predicted[:, 30:40] = 255, 1
-    errors = draw(np.full((40, 60, 3), 100, np.uint8), truth, predicted, mapping, "t")[
+    errors = draw(np.full((40, 60, 3), 100, np.uint8), truth, predicted, mapping, "a\udcff.png")[
         26 + 40 + 26 : 26 + 40 + 26 + 40, 60:
     ]
     assert [tuple(errors[20, x]) for x in (5, 15, 25, 35)] == [MISSED, INVENTED, CONFUSED, (40, 40, 40)]

@@ -118,4 +118,5 @@ def _legend(ids: list[int], mapping: ClassMapping, width: int) -> ByteArray:
 
 
 def _write(picture: ByteArray, text: str, place: tuple[int, int], size: float) -> None:
+    text = text.encode(errors="replace").decode()  # of bytes in a file's name that are no letters OpenCV would crash
     cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, (235, 235, 235), 1, cv2.LINE_AA)

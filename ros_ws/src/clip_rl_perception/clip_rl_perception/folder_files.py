@@ -41,8 +41,8 @@ def below(folder: Path, pattern: str) -> list[Path]:
 
 
 def is_image(path: Path) -> bool:
-    """Whether there is an image file at `path`, by its suffix."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+    """Whether there is an image file at `path`, by its suffix; or a link to one that is gone, for readers to tell."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and (path.is_file() or (path.is_symlink() and not path.exists()))
 
 
 def image_files(folder: Path) -> list[Path]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -143,11 +144,17 @@ class FrameSource(Protocol):
 
 
 def hash_files(files: list[Path]) -> str:
-    """SHA-256 of one file's bytes; of several, over each one's name, size and bytes in the given order."""
+    """SHA-256 of one file's bytes; of several, over each one's name, size and bytes in the given order.
+
+    Of a link that leads nowhere the name counts alone.
+    """
     digest = hashlib.sha256()
     for file in files:
         if len(files) > 1:
-            digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
+            digest.update(os.fsencode(file.name) + b"\0")
+            if not file.exists():
+                continue
+            digest.update(f"{file.stat().st_size}\0".encode())
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import heapq
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -111,8 +112,8 @@ class Inputs:
         hashes = {stream.path: stream.source for stream in self.streams}
         if len(hashes) == 1:
             return next(iter(hashes.values())).sha256()
-        parts = [f"{path.name}\0{source.sha256()}\n" for path, source in hashes.items()]
-        return hashlib.sha256("".join(parts).encode()).hexdigest()
+        parts = [os.fsencode(path.name) + f"\0{source.sha256()}\n".encode() for path, source in hashes.items()]
+        return hashlib.sha256(b"".join(parts)).hexdigest()
 
     def describe(self, options: InputOptions) -> dict[str, Any]:
         """Plain data for reports."""
