@@ -14,6 +14,7 @@ from clip_rl_perception.sources.frames import Frame
 from clip_rl_perception.sources.input_paths import input_paths
 from clip_rl_perception.sources.streams import InputOptions, Inputs, open_inputs, read
 from clip_rl_perception.sources.truth_folder import mask_files, masks_beside
+from PIL import Image
 
 
 def save(folder: Path, name: str = "1.png", value: int = 0) -> Path:
@@ -71,3 +72,12 @@ def test_an_image_in_two_spellings_is_one_but_a_link_is_another(tmp_path: Path) 
     (tmp_path / "2.png").symlink_to(image)
     found, images = input_paths([image, tmp_path / "x" / ".." / "1.png", tmp_path / "2.png"])
     assert images == [image, tmp_path / "2.png"] and len(found) == 1
+
+
+def test_a_tiff_of_several_pictures_is_told(tmp_path: Path) -> None:
+    pages = [Image.fromarray(np.full((8, 12, 3), value, np.uint8)) for value in (0, 90, 200)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    told = f"{tmp_path}: a.tif holds 3 pictures, and the first is read; save each as a file"
+    assert opened(tmp_path).problems == (told,)
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=[pages[1].resize((6, 4))])
+    assert opened(tmp_path).problems == (), "a thumbnail is no frame"

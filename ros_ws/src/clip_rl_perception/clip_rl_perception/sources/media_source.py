@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageSequence
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.folder_files import IMAGE_SUFFIXES, entries, frames_in, image_folders, is_image, told_twins
@@ -24,6 +26,9 @@ from clip_rl_perception.sources.frames import (
     hash_files,
 )
 from clip_rl_perception.sources.video_source import VideoSource
+
+_TIFF = (b"II*\0", b"MM\0*")
+"""How TIFFs begin."""
 
 
 class FolderSource:
@@ -66,8 +71,7 @@ class FolderSource:
         for file in files:
             try:
                 size = _read_image(file)[0].shape[:2]
-                if told := _told_dark(file):
-                    self.problems.append(f"{root}: {told}")
+                self.problems += [f"{root}: {told}" for told in (_told_dark(file), _told_pages(file)) if told]
                 break
             except PictureError as error:
                 fault = fault or f"{file.name} {error}"
@@ -153,6 +157,20 @@ def _told_dark(file: Path) -> str:
         f"{file.name} has no value above {most} of 65535, as 12 bits in 16 have: it is read nearly black; images "
         "are to use all 16 bits"
     )
+
+
+def _told_pages(file: Path) -> str:
+    """What is said of a TIFF that holds several pictures of one size; empty of any other file."""
+    content = read_picture(file)
+    if not content.startswith(_TIFF):
+        return ""
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            first = picture.size
+            pages = sum(page.size == first for page in ImageSequence.Iterator(picture))
+    except Exception:  # Pillow refuses more than OpenCV does, in many ways
+        return ""
+    return f"{file.name} holds {pages} pictures, and the first is read; save each as a file" if pages > 1 else ""
 
 
 def _read_image(file: Path) -> tuple[ByteArray, bytes | None]:
