@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import dataset_trees as trees
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from clip_rl_perception import options
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.sources.truth_label_map import LabelMapError, load_label_map
 from clip_rl_training.commands import data
+from clip_rl_training.data import dataset_parts
 from clip_rl_training.datasets import DatasetError, SegmentationDataset, open_dataset
 from clip_rl_training.datasets.guessed_label_map import guessed_label_map, label_map_of
 from clip_rl_training.datasets.palette_note import palette_note
@@ -245,3 +247,13 @@ def test_masks_without_a_folder_of_images_are_named(image: str, tmp_path: Path) 
         opened(tmp_path)
     (tmp_path / "v2/predictions.json").write_text("{}")  # which are no truth
     assert opened(tmp_path).sequences == ("v1",)
+
+
+def test_images_of_twelve_bits_in_sixteen_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, "images/a.png", "masks/a.png", INSTRUMENT)
+    (tmp_path / "images/a.png").write_bytes(cv2.imencode(".png", np.full((24, 32), 4000, np.uint16))[1].tobytes())
+    assert data.run(options.parse(data, ["check", "--root", str(tmp_path)])) == 0
+    told = capsys.readouterr().out
+    assert "note: a.png has no value above 4000 of 65535, as 12 bits in 16 have: it is read nearly black" in told
+    dataset = opened(tmp_path)
+    assert any("read nearly black" in line for line in dataset_parts.told(dict.fromkeys((0, 1, 2), dataset)))

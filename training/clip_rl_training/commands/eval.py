@@ -34,7 +34,7 @@ from clip_rl_training.datasets import ALL, DATASETS, SegmentationDataset, open_d
 from clip_rl_training.datasets.dataset import DatasetError
 from clip_rl_training.datasets.dataset_tags import DatasetTagTruth
 from clip_rl_training.datasets.guessed_label_map import label_map_of
-from clip_rl_training.datasets.palette_note import palette_note
+from clip_rl_training.datasets.palette_note import reading_notes
 from clip_rl_training.evaluating.evaluated_classes import ClassMapping, class_mapping
 from clip_rl_training.evaluating.evaluation_loop import evaluate
 from clip_rl_training.evaluating.ghost_run import ghost_lines, measure_ghosts
@@ -288,7 +288,7 @@ def _evaluated(
     truth = DatasetTagTruth(dataset, load_label_map(data.type_map) if data.type_map else None)
     tags = TagRun(truth, predictor.label_space, data.video, 1 / data.rate) if truth else None
     facts = evaluate(dataset, predictor, mapping, evaluator, video=data.video, watcher=worst, tags=tags)
-    for line in [*filter(None, [palette_note(dataset)]), *facts.problems]:
+    for line in [*reading_notes(dataset), *facts.problems]:
         print(f"note: {line}", file=sys.stderr)
     report: dict[str, Any] = {
         "name": output.name or f"{options.model.model} ({predictor.facts()['model_id']})",

@@ -14,6 +14,7 @@ from clip_rl_training.data.data_config import OWN_CLASSES, DataConfig, DatasetCo
 from clip_rl_training.data.samples import TEST, TRAINING, VALIDATION, DataError
 from clip_rl_training.datasets import DatasetError, SegmentationDataset, check_disjoint, open_dataset
 from clip_rl_training.datasets.guessed_label_map import label_map_of
+from clip_rl_training.datasets.palette_note import reading_notes
 
 Parts = dict[int, SegmentationDataset]
 
@@ -116,7 +117,7 @@ def told(parts: Parts) -> list[str]:
             "note: there is one video only, so validation sees blocks of it between training frames: its scores "
             "flatter; they say little about another video"
         )
-    return lines
+    return lines + [f"note: {line}" for line in reading_notes(training)]
 
 
 def tested_on(config: DatasetConfig, parts: Parts) -> str:

@@ -21,7 +21,7 @@ from clip_rl_perception.sources.tag_truth import TagTruthError
 
 from clip_rl_training.datasets.dataset import Item, SegmentationDataset, check_disjoint
 from clip_rl_training.datasets.dataset_tags import DatasetTagTruth
-from clip_rl_training.datasets.palette_note import palette_note
+from clip_rl_training.datasets.palette_note import reading_notes
 
 _INVERTED = 0.5
 """A larger share of instruments is more than cameras see."""
@@ -97,7 +97,7 @@ def check_dataset(dataset: SegmentationDataset) -> dict[str, Any]:
         "problems": problems,
         "notes": [
             *([f"{share:.0%} of labelled pixels are {names[1]}: are they inverted?"] if share > _INVERTED else []),
-            *filter(None, [palette_note(dataset)]),
+            *reading_notes(dataset),
         ],
         "sizes": dict(sizes.most_common()),
         "sequences": sequences,

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.sources.mask_coding import CodingError
+from clip_rl_perception.sources.media_source import told_of_picture
 
 from clip_rl_training.datasets.dataset import CodedMask, SegmentationDataset, read_mask
+
+
+def reading_notes(dataset: SegmentationDataset) -> list[str]:
+    """What of a data set's files is read otherwise than people may expect, by the first image and mask; a line each."""
+    notes = [palette_note(dataset)]
+    with contextlib.suppress(ClipRlError):
+        notes += [told for item in dataset.items[:1] for told in told_of_picture(item.image)]
+    return [note for note in notes if note]
 
 
 def palette_note(dataset: SegmentationDataset) -> str:

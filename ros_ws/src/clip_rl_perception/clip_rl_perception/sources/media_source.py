@@ -71,7 +71,7 @@ class FolderSource:
         for file in files:
             try:
                 size = _read_image(file)[0].shape[:2]
-                self.problems += [f"{root}: {told}" for told in (_told_dark(file), _told_pages(file)) if told]
+                self.problems += [f"{root}: {told}" for told in told_of_picture(file)]
                 break
             except PictureError as error:
                 fault = fault or f"{file.name} {error}"
@@ -142,6 +142,11 @@ def open_source(
         # To OpenCV frame01.png would be the beginning of a video, and the files numbered after it the rest.
         return FolderSource([path], rate_hz=rate_hz)
     return VideoSource(path, rate_hz=rate_hz)
+
+
+def told_of_picture(file: Path) -> list[str]:
+    """What of an image file is read otherwise than people may expect, a line each; raises `PictureError`."""
+    return [told for told in (_told_dark(file), _told_pages(file)) if told]
 
 
 def _told_dark(file: Path) -> str:
