@@ -114,8 +114,7 @@ def keep_frames(
 def _open_each(what: SourceOptions, space: LabelSpace, problems: ProblemLog) -> list[tuple[str, Inputs]]:
     """Every path on its own, so that one that cannot be read costs the others nothing."""
     found, images = input_paths(what.paths)
-    if len(found) > 1:  # what a single one leaves unread is told where it is opened
-        problems.add(*told_unread(what.paths))
+    problems.add(*told_unread(what.paths))
     opened = []
     for path, name in found:
         options = InputOptions(
