@@ -237,6 +237,9 @@ def test_capitals_of_folders_do_not_count(tmp_path: Path) -> None:
     dataset = opened(tmp_path)
     assert (dataset.sequences, dataset.problems) == (("v1", "v2"), ())
     assert opened(tmp_path / "v2").sequences == ("v2",)
+    trees.write_rgb(tmp_path / "v1/Images/b.png", trees.picture(2))
+    with pytest.raises(DatasetError, match=r"v1: has images/ and \w+/; keep one"):
+        opened(tmp_path)
 
 
 @pytest.mark.parametrize("image", ["v2/b.png", "v2/pictures/b.png"])

@@ -67,7 +67,12 @@ def open_folder(root: Path, label_map: LabelMap) -> SegmentationDataset:
 def _places(found: Listing) -> Iterator[_Place]:
     """Where the images and masks of each sequence lie; what is missing goes to the problems."""
     root = found.root
-    parents = list(dict.fromkeys(folder.parent for folder in folders_below(root, f"(?i:{_IMAGES})")))
+    parents = []
+    for folder in folders_below(root, f"(?i:{_IMAGES})"):
+        if folder.parent in parents:
+            found.note(f"{folder.parent}: has {named(folder.parent, _IMAGES).name}/ and {folder.name}/; keep one")
+        else:
+            parents.append(folder.parent)
     if root in parents:
         for parent in parents:
             images = named(parent, _IMAGES)
