@@ -76,6 +76,18 @@ def test_a_folder_of_videos_stands_for_them(tmp_path: Path) -> None:
     assert [stream.sequence for stream in opened.streams] == ["a.avi", "b.AVI"]
 
 
+def test_a_tree_of_folders_that_hold_only_recordings_stands_for_them(tmp_path: Path) -> None:
+    for place in ("p1/a.avi", "p2/a.avi", "p2/labels/x.avi", "replayed/overlay.avi"):
+        video(tmp_path / "tree" / place)
+    (tmp_path / "tree/replayed/.clip-rl").touch()
+    (tmp_path / "tree/bag").mkdir()
+    (tmp_path / "tree/bag/metadata.yaml").write_text("rosbag2_bagfile_information: {}")
+    found, _ = input_paths([tmp_path / "tree"])
+    assert [name for _, name in found] == ["bag", "p1/a.avi", "p2/a.avi"]
+    opened = open_readable(InputOptions((tmp_path / "tree/p1", tmp_path / "tree/p2"), use_truth=False), SPACE)
+    assert [stream.sequence for stream in opened.streams] == ["p1/a.avi", "p2/a.avi"]
+
+
 def test_recordings_beside_images_are_named(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     folder(tree / "a")

@@ -49,6 +49,16 @@ def odd(msgtype: str, data: bytes = b"\0\1\0\0\7\0\0\0") -> Stored:
     return Stored("/odd", msgtype, START + 5, data)
 
 
+def test_a_topic_of_two_types_is_named_with_both(tmp_path: Path) -> None:
+    images = [one for one in recording() if one.topic == IMAGES]
+    write_mcap(tmp_path / "a.mcap", images[:6])
+    write_mcap(tmp_path / "b.mcap", [dataclasses.replace(one, type=message_types.IMAGE) for one in images[6:]])
+    with pytest.raises(SourceError) as raised:
+        frames_of(BagSource(tmp_path))
+    both = f"{message_types.COMPRESSED_IMAGE} and {message_types.IMAGE}, which no topic may have at once"
+    assert f"{IMAGES} ({both})" in str(raised.value)
+
+
 @pytest.mark.parametrize(
     ("msgtype", "schema", "encoding", "reason"),
     [

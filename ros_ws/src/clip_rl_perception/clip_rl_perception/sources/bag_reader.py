@@ -49,8 +49,12 @@ class Topic:
     @property
     def msgtype(self) -> str | None:
         """As package/msg/Type; None where there are several."""
-        types = {connection.msgtype for connection in self.connections}
-        return types.pop() if len(types) == 1 else None
+        return self.types[0] if len(self.types) == 1 else None
+
+    @property
+    def types(self) -> list[str]:
+        """All of its types, in order."""
+        return sorted({connection.msgtype for connection in self.connections})
 
     @property
     def left_out(self) -> str:
@@ -128,7 +132,7 @@ class BagReader:
     def topics_found(self) -> str:
         """Every topic with its type, and why it or what else is left out, for messages of errors."""
         found = [
-            f"{name} ({topic.msgtype}{f': {topic.left_out}' if topic.left_out else ''}"
+            f"{name} ({_told(topic.types)}{f': {topic.left_out}' if topic.left_out else ''}"
             f"{'' if topic.msgcount else ', without messages'})"
             for name, topic in self.topics.items()
         ]
@@ -192,3 +196,8 @@ def _messages_of(file: StorageFile, own: dict[int, Connection], wanted: set[Conn
     for topic, count in missing.items():
         if count > 0:
             raise SourceError(f"{count} messages on {own[topic].topic} are not where they should be")
+
+
+def _told(types: list[str]) -> str:
+    several = ", which no topic may have at once" if len(types) > 1 else ""
+    return " and ".join(types) + several

@@ -35,14 +35,14 @@ def input_paths(paths: Sequence[Path]) -> tuple[list[InputPath], list[Path]]:
     """What is to be opened, and the images among `paths`, which are one sequence in the place of the first.
 
     What is named twice, however it is spelled, is opened once. A folder without images, of which folders below it have
-    some, stands for these; one of videos stands for them.
+    some, stands for these; one without any for the videos and bags in it and below it.
     """
     given = _once(paths, paths)
     images = [path for path in given if is_image(path)]
     opened = [path for path in given if path not in images[1:]]
     found: list[InputPath] = []
     for path, name in zip(opened, short_names(opened), strict=True):
-        below = [] if path.is_file() or is_bag(path) or frames_in(path) else image_folders(path) or videos_in(path)
+        below = [] if path.is_file() or is_bag(path) or frames_in(path) else image_folders(path) or _recordings(path)
         prefix = f"{name}/" if len(opened) > 1 else ""
         found += [InputPath(folder, f"{prefix}{folder.relative_to(path).as_posix()}") for folder in below]
         if not below:
