@@ -576,8 +576,10 @@ def test_node_and_evaluator_of_a_replay_take_the_same_eye(bag: Path, tmp_path: P
     [
         ({"bag": "/nowhere"}, "/nowhere"),
         ({"topic": "/other"}, "no images on topic /other"),
-        ({"rate": "fast"}, "rate:=fast is not a number above 0"),
-        ({"rate": "0"}, "rate:=0 is not a number above 0"),
+        ({"rate": "fast"}, "rate:=fast is not a finite number above 0"),
+        ({"rate": "0"}, "rate:=0 is not a finite number above 0"),
+        ({"rate": "nan"}, "rate:=nan is not a finite number above 0"),
+        ({"rate": "inf"}, "rate:=inf is not a finite number above 0"),
     ],
 )
 def test_replay_names_what_cannot_be_played(bag: Path, tmp_path: Path, arguments: dict[str, str], reason: str) -> None:

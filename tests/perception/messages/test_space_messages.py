@@ -55,6 +55,15 @@ def test_a_scene_in_space_survives(kinds: MessageTypes, sent: Any) -> None:
     assert math.isnan(made.instruments[1].axis.x) and math.isnan(made.instruments[0].keypoints[1].covariance[8])
 
 
+def test_what_a_later_version_says_is_not_used() -> None:
+    made = space_message(header(17, "left", PLAIN), header(18, "right", PLAIN), SCENE, PLAIN, age_ms=2.0)
+    made.validity, made.instruments[0].keypoints[0].source = 77, 9
+    found = space_scene_of(made)
+    assert found.validity is SpaceValidity.INVALID_INPUT
+    assert found.reason == "validity 77 is unknown here; is it of another version?; late"
+    assert found.instruments[0].keypoints[0].source is Source.NONE and not found.instruments[0].keypoints[0].valid
+
+
 def test_every_field_of_the_files_is_filled() -> None:
     made = space_message(header(1), None, SCENE)
     for name, message in (

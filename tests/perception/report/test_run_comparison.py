@@ -95,6 +95,16 @@ def test_weights_keep_the_number_of_units() -> None:
     assert bootstrap.interval(np.array([math.nan] * 5 + [1.0])) is None
 
 
+def test_of_the_share_of_the_memory_neither_more_nor_less_is_better() -> None:
+    found = {name: Difference(name, 0.4, 0.6, (0.1, 0.3), 0.01) for name in ("memory share", "disagreement", "miou")}
+    assert all(item.real for item in found.values())
+    assert {name: item.better for name, item in found.items()} == {
+        "memory share": None,
+        "disagreement": False,
+        "miou": True,
+    }
+
+
 def faster(made: RunRecord, by: float) -> RunRecord:
     frames = tuple(dataclasses.replace(item, latency_ms=item.latency_ms * by) for item in made.frames)
     return dataclasses.replace(made, frames=frames)

@@ -17,7 +17,7 @@ def plot_folds(path: Path, runs: Mapping[str, Sequence[Result]], folds: Sequence
     """IoU and NSD of each run on each fold: a bar for the mean over seeds, a dot per seed."""
     figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.2), sharey=True, layout="constrained")
     width = 0.8 / len(runs)
-    for axis, score, title in zip(axes, ("iou", "nsd"), ("instrument IoU, pooled", "NSD"), strict=True):
+    for axis, score, title in zip(axes, ("iou", "nsd"), ("IoU without background, pooled", "NSD"), strict=True):
         for place, (name, results) in enumerate(runs.items()):
             for index, fold in enumerate(folds):
                 values = [100 * pooled(r["blocks"], score) for r in results if r["fold"] == fold]

@@ -8,6 +8,7 @@ for it. Everything ends when playing is over and out/report.html is written. `--
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 
@@ -102,12 +103,12 @@ def input_of(values: dict[str, str]) -> tuple[str, str]:
 
     try:
         topic = BagSource(values["bag"], topic=values["topic"] or None).info.topic
-        if float(values["rate"]) <= 0:
+        if not 0 < float(values["rate"]) < math.inf:
             raise ValueError
     except ClipRlError as error:
         raise RuntimeError(str(error)) from None
     except ValueError:
-        raise RuntimeError(f"rate:={values['rate']} is not a number above 0") from None
+        raise RuntimeError(f"rate:={values['rate']} is not a finite number above 0") from None
     return split_topic(topic)
 
 

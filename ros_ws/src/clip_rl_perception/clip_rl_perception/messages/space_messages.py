@@ -56,10 +56,18 @@ def space_message(
 
 
 def space_scene_of(message: Any) -> SpaceScene:
-    """What an Instrument3DArray, rosbags' or rclpy's, says."""
+    """What an Instrument3DArray, rosbags' or rclpy's, says.
+
+    A validity that is none of those known, as of a later version, is INVALID_INPUT, and a point of an unknown source is
+    not known: neither is to be used.
+    """
+    reason, known = str(message.reason), message.validity in tuple(SpaceValidity)
+    if not known:
+        told = f"validity {message.validity} is unknown here; is it of another version?"
+        reason = "; ".join(filter(None, (told, reason)))
     return SpaceScene(
-        validity=SpaceValidity(message.validity),
-        reason=str(message.reason),
+        validity=SpaceValidity(message.validity) if known else SpaceValidity.INVALID_INPUT,
+        reason=reason,
         instruments=tuple(map(_instrument_of, message.instruments)),
         baseline=float(message.baseline),
         skew_ms=float(message.skew_ms),
@@ -121,7 +129,7 @@ def _keypoint_of(message: Any) -> Keypoint3D:
     return Keypoint3D(
         name=str(message.name),
         reason=str(message.reason),
-        source=Source(message.source),
+        source=Source(message.source) if message.source in tuple(Source) else Source.NONE,
         position=_numbers(message.position),
         covariance=_matrix(message.covariance),
         disparity=float(message.disparity),

@@ -30,6 +30,8 @@ Pair = tuple[FrameRecord, FrameRecord]
 ALPHA = 0.05
 LESS_IS_BETTER = frozenset({"hd95", "ece", "latency", "stage", "looks", "memory age", "disagreement", "novelty"})
 """Of the compared quantities, by the part before a colon."""
+NEITHER = frozenset({"memory share"})
+"""Those of which neither more nor less is better."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +72,8 @@ class Difference:
 
     @property
     def better(self) -> bool | None:
-        """Whether b is better; None where the difference may be noise."""
-        if not self.real or self.delta is None:
+        """Whether b is better; None where the difference may be noise, or says nothing of it."""
+        if not self.real or self.delta is None or self.name in NEITHER:
             return None
         return (self.delta < 0) == (self.name.split(":")[0] in LESS_IS_BETTER)
 
