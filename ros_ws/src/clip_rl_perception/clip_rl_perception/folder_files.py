@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -96,6 +97,12 @@ def image_folders(root: Path) -> list[Path]:
 def is_prediction(folder: Path) -> bool:
     """Whether `clip-rl predict` wrote the folder: its masks are no truth."""
     return (folder / PREDICTIONS).is_file()
+
+
+def unused_name(name: str, taken: Collection[str], joint: str) -> str:
+    """The name, or where it is taken the first with `joint` and 2, 3 and so on behind it that is not."""
+    numbered = (f"{name}{joint}{number}" for number in itertools.count(2))
+    return next(each for each in itertools.chain([name], numbered) if each not in taken)
 
 
 def told_twins(files: Iterable[Path]) -> str:

@@ -9,13 +9,14 @@ here carry the same type hashes as bags recorded by `ros2 bag record`.
 from __future__ import annotations
 
 import dataclasses
+import enum
 import functools
 import os
 import struct
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,8 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
+
+Kind = TypeVar("Kind", bound=enum.IntEnum)
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
@@ -104,6 +107,17 @@ def header(stamp_ns: int, frame_id: str = "", types: MessageTypes = BAG_TYPES) -
     seconds, nanoseconds = divmod(stamp_ns, 1_000_000_000)
     stamp = types.make("builtin_interfaces/msg/Time", sec=seconds, nanosec=nanoseconds)
     return types.make("std_msgs/msg/Header", stamp=stamp, frame_id=frame_id)
+
+
+def known_validity(kind: type[Kind], value: int, reason: str, of: str = "") -> tuple[Kind, str]:
+    """A message's validity, and its reason.
+
+    One that `kind` does not have, as of a later version, is its INVALID_INPUT: what it is of is not to be used.
+    """
+    if value in tuple(kind):
+        return kind(value), reason
+    told = f"validity {value}{of} is unknown here; is it of another version?"
+    return kind["INVALID_INPUT"], "; ".join(filter(None, (told, reason)))
 
 
 def stamp_of(message: Any) -> int:

@@ -15,7 +15,14 @@ from typing import Any
 
 from clip_rl_perception.instrument_types import UNKNOWN
 from clip_rl_perception.labels import LabelSpace
-from clip_rl_perception.messages.message_types import BAG_TYPES, INSTRUMENTS, STATUS, MessageTypes, stamp_of
+from clip_rl_perception.messages.message_types import (
+    BAG_TYPES,
+    INSTRUMENTS,
+    STATUS,
+    MessageTypes,
+    known_validity,
+    stamp_of,
+)
 from clip_rl_perception.runs.run_record import STAGES
 from clip_rl_perception.scene.types import Basis, Box, Instrument, Keypoint, Validity
 
@@ -105,18 +112,12 @@ def status(header: Any, said: Status, types: MessageTypes = BAG_TYPES) -> Any:
 
 
 def status_of(message: Any) -> Status:
-    """What a SceneStatus, rosbags' or rclpy's, of now or of an older recording, says.
-
-    A validity that is none of those known, as of a later version, is INVALID_INPUT: its frame is not to be used.
-    """
+    """What a SceneStatus, rosbags' or rclpy's, of now or of an older recording, says; see `known_validity`."""
     plain = {name: kind(getattr(message, name)) for name, kind in _STATUS.items() if hasattr(message, name)}
-    known = message.validity in tuple(Validity)
-    if not known:
-        told = f"validity {message.validity} of its status is unknown here; is it of another version?"
-        plain["reason"] = "; ".join(filter(None, (told, plain["reason"])))
+    validity, plain["reason"] = known_validity(Validity, message.validity, plain["reason"], " of its status")
     return Status(
         **plain,
-        validity=Validity(message.validity) if known else Validity.INVALID_INPUT,
+        validity=validity,
         basis=_basis(message),
         novelty=_known(message.novelty),
         age_ms=_known(message.age_ms),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from clip_rl_perception.arrays import Vector
-from clip_rl_perception.messages.message_types import BAG_TYPES, MessageTypes, header
+from clip_rl_perception.messages.message_types import BAG_TYPES, MessageTypes, header, known_validity
 from clip_rl_perception.stereo.space_types import (
     Covariance,
     Instrument3D,
@@ -56,17 +56,13 @@ def space_message(
 
 
 def space_scene_of(message: Any) -> SpaceScene:
-    """What an Instrument3DArray, rosbags' or rclpy's, says.
+    """What an Instrument3DArray, rosbags' or rclpy's, says; see `known_validity`.
 
-    A validity that is none of those known, as of a later version, is INVALID_INPUT, and a point of an unknown source is
-    not known: neither is to be used.
+    A point of an unknown source is not known.
     """
-    reason, known = str(message.reason), message.validity in tuple(SpaceValidity)
-    if not known:
-        told = f"validity {message.validity} is unknown here; is it of another version?"
-        reason = "; ".join(filter(None, (told, reason)))
+    validity, reason = known_validity(SpaceValidity, message.validity, str(message.reason))
     return SpaceScene(
-        validity=SpaceValidity(message.validity) if known else SpaceValidity.INVALID_INPUT,
+        validity=validity,
         reason=reason,
         instruments=tuple(map(_instrument_of, message.instruments)),
         baseline=float(message.baseline),

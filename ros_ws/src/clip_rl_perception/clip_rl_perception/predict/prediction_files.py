@@ -18,7 +18,7 @@ from PIL import Image
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.atomic_write import write_bytes, write_json, write_text
 from clip_rl_perception.errors import ClipRlError
-from clip_rl_perception.folder_files import PREDICTIONS, entries
+from clip_rl_perception.folder_files import PREDICTIONS, entries, is_prediction
 from clip_rl_perception.labels import UNLABELLED, LabelSpace
 from clip_rl_perception.predict.coco_file import CocoFile
 from clip_rl_perception.predict.plain_tags import plain_tag
@@ -27,8 +27,6 @@ from clip_rl_perception.scene.overlay import draw_overlay
 from clip_rl_perception.scene.types import Scene, Validity
 from clip_rl_perception.sources.frames import Frame, SourceInfo
 
-SUMMARY = PREDICTIONS
-"""Says what the folder holds; a folder with it was made by an earlier prediction."""
 FORMAT = "clip-rl-predictions/1"
 LABEL_MAP, TAGS, COCO = "label_map.yaml", "tags.jsonl", "annotations.json"
 FOLDERS = MASKS, CONFIDENCE, OVERLAYS, IMAGES = "masks", "confidence", "overlays", "images"
@@ -149,7 +147,7 @@ class PredictionFolder:
     def close_summary(self, *, complete: bool) -> None:
         """Write predictions.json as things are."""
         told = {"format": FORMAT, "complete": complete, **self.counts, "validity": self.validity, **self._facts}
-        write_json(self._folder / SUMMARY, {**told, "label_space": self._space.to_dict()})
+        write_json(self._folder / PREDICTIONS, {**told, "label_space": self._space.to_dict()})
 
     def _name(self, sequence: str, info: SourceInfo, frame: Frame) -> str:
         """Of a frame's files, without suffix: its file's, its number in a video, its stamp in a bag."""
@@ -193,7 +191,7 @@ def _encoded(suffix: str, image: Any, *parameters: int) -> bytes:
 def check_folder(folder: Path, *, overwrite: bool) -> None:
     """Raise `OutputError` unless `folder` is new or empty, or an earlier prediction's that `overwrite` replaces."""
     there = [entry.name for entry in entries(folder)] if folder.is_dir() else []
-    if there and SUMMARY not in there:
+    if there and not is_prediction(folder):
         shown = ", ".join(there[:3]) + (", ..." if len(there) > 3 else "")
         raise OutputError(f"{folder} holds other files ({shown}); name a new or an empty folder with --out")
     if there and not overwrite:
@@ -211,7 +209,7 @@ def check_inputs(folder: Path, paths: Sequence[Path]) -> None:
 def _clear(folder: Path) -> None:
     """Remove what an earlier prediction wrote, and nothing else."""
     try:
-        if (folder / SUMMARY).exists():
+        if is_prediction(folder):
             for name in FOLDERS:
                 shutil.rmtree(folder / name, ignore_errors=True)
             for name in (TAGS, COCO, LABEL_MAP):

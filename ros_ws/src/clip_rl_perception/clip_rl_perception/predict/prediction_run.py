@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
+from clip_rl_perception.folder_files import unused_name
 from clip_rl_perception.predict.predict_options import FileOptions, FrameOptions
 from clip_rl_perception.predict.prediction_files import PredictionFolder, folder_name
 from clip_rl_perception.runs.problems import ProblemLog
@@ -50,7 +50,7 @@ class PredictionRun:
         names: dict[str, str] = {}
         for stream in sorted(inputs.streams, key=lambda stream: _folder_of(stream) != stream.sequence):
             if stream.sequence not in names:
-                names[stream.sequence] = _not_among(names.values(), _folder_of(stream))
+                names[stream.sequence] = unused_name(_folder_of(stream), names.values(), "-")
         self._names = names if len(names) > 1 else dict.fromkeys(names, "")
         self._runners: dict[str, StreamRunner] = {}
         self._stop = False
@@ -116,12 +116,6 @@ def _folder_of(stream: Stream) -> str:
     """Below masks/ and the others: a tree's folders stay a tree; a bag's topic is no folder."""
     parts = [stream.sequence] if stream.topic else stream.sequence.split("/")
     return "/".join(map(folder_name, parts))
-
-
-def _not_among(taken: Collection[str], name: str) -> str:
-    """The name, or where sequences differ only in signs that it lacks one with a number after it."""
-    numbered = (f"{name}-{number}" for number in itertools.count(2))
-    return next(each for each in itertools.chain([name], numbered) if each not in taken)
 
 
 _Taken = tuple[Stream, Frame | LeftOut, Processed | None]

@@ -10,6 +10,7 @@ from typing import Any
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.bags.bag_writer import BagWriter, qos
+from clip_rl_perception.folder_files import unused_name
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.messages import message_types, scene_messages
 from clip_rl_perception.messages.class_messages import class_list
@@ -189,8 +190,5 @@ def _file_names(streams: Sequence[StreamKey]) -> dict[StreamKey, str]:
     found: dict[StreamKey, str] = {}
     for stream in streams:
         name = re.sub(r"[^\w.-]", "_", "_".join(stream)).strip("_")
-        names = (
-            f"overlay-{name}{suffix}.mp4" for suffix in ("", *(f"_{place}" for place in range(2, 2 + len(streams))))
-        )
-        found[stream] = next(each for each in names if each not in found.values())
-    return found
+        found[stream] = unused_name(f"overlay-{name}", found.values(), "_")
+    return {stream: f"{name}.mp4" for stream, name in found.items()}

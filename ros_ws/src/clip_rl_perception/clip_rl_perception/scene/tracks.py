@@ -158,13 +158,11 @@ def track_instruments(
     next_id = memory.next_id
     free = set(range(len(alive))) - set(columns)
     for row, instrument in enumerate(instruments):
-        if columns[row] < 0:
-            track = _begin(instrument, view, stamp_ns, frame)
-            if velocities is not None:
-                track = dataclasses.replace(track, velocity=velocities[row])
+        before = alive[columns[row]] if columns[row] >= 0 else None
+        moves = _difference(before, instrument, stamp_ns) if velocities is None else velocities[row]
+        if before is None:
+            track = _begin(instrument, view, stamp_ns, frame, moves)
         else:
-            before = alive[columns[row]]
-            moves = _difference(before, instrument, stamp_ns) if velocities is None else velocities[row]
             track = _continue(before, instrument, view, stamp_ns, moves, config)
         if not track.track_id and _confirmed(track, content_px(view), config):
             # One that came back too far from where it left to be known at once: by its entry it is known now.
@@ -236,7 +234,9 @@ def _without_footprint(track: Track) -> Track:
     return dataclasses.replace(track, instrument=dataclasses.replace(track.instrument, footprint=None))
 
 
-def _begin(instrument: Instrument, view: Letterbox, stamp_ns: int, frame: int) -> Track:
+def _begin(
+    instrument: Instrument, view: Letterbox, stamp_ns: int, frame: int, moves: tuple[float, float] | None
+) -> Track:
     return Track(
         track_id=0,
         instrument=instrument,
@@ -244,7 +244,7 @@ def _begin(instrument: Instrument, view: Letterbox, stamp_ns: int, frame: int) -
         unseen_s=0.0,
         first_ns=stamp_ns,
         first_frame=frame,
-        velocity=None,
+        velocity=moves,
         axis=instrument.axis,
         entry=entry_of(instrument, view),
         areas=((stamp_ns, instrument.area),),
@@ -252,10 +252,9 @@ def _begin(instrument: Instrument, view: Letterbox, stamp_ns: int, frame: int) -
     )
 
 
-def _difference(track: Track, instrument: Instrument, stamp_ns: int) -> tuple[float, float] | None:
+def _difference(track: Track | None, instrument: Instrument, stamp_ns: int) -> tuple[float, float] | None:
     """Velocity of a tip from where it was to where it is."""
-    seconds = (stamp_ns - track.stamp_ns) / _SECOND
-    if seconds <= 0:
+    if track is None or (seconds := (stamp_ns - track.stamp_ns) / _SECOND) <= 0:
         return None
     (before_x, before_y), (tip_x, tip_y) = track.instrument.tip, instrument.tip
     return (tip_x - before_x) / seconds, (tip_y - before_y) / seconds

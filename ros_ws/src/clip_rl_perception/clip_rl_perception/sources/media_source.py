@@ -146,12 +146,12 @@ def open_source(
 
 def told_of_picture(file: Path) -> list[str]:
     """What of an image file is read otherwise than people may expect, a line each; raises `PictureError`."""
-    return [told for told in (_told_dark(file), _told_pages(file)) if told]
-
-
-def _told_dark(file: Path) -> str:
-    """What is said of an image of 16 bits that uses the lower 12 alone; empty of any other."""
     content = read_picture(file)
+    return [f"{file.name} {told}" for told in (_told_dark(content), _told_pages(content)) if told]
+
+
+def _told_dark(content: bytes) -> str:
+    """What is said of an image of 16 bits that uses the lower 12 alone; empty of any other."""
     if content.startswith(JPEG):
         return ""
     stored = decode_stored(content)
@@ -159,14 +159,13 @@ def _told_dark(file: Path) -> str:
     if not 0 < most < 1 << 12:
         return ""
     return (
-        f"{file.name} has no value above {most} of 65535, as 12 bits in 16 have: it is read nearly black; images "
+        f"has no value above {most} of 65535, as 12 bits in 16 have: it is read nearly black; images "
         "are to use all 16 bits"
     )
 
 
-def _told_pages(file: Path) -> str:
+def _told_pages(content: bytes) -> str:
     """What is said of a TIFF that holds several pictures of one size; empty of any other file."""
-    content = read_picture(file)
     if not content.startswith(_TIFF):
         return ""
     try:
@@ -175,7 +174,7 @@ def _told_pages(file: Path) -> str:
             pages = sum(page.size == first for page in ImageSequence.Iterator(picture))
     except Exception:  # Pillow refuses more than OpenCV does, in many ways
         return ""
-    return f"{file.name} holds {pages} pictures, and the first is read; save each as a file" if pages > 1 else ""
+    return f"holds {pages} pictures, and the first is read; save each as a file" if pages > 1 else ""
 
 
 def _read_image(file: Path) -> tuple[ByteArray, bytes | None]:
