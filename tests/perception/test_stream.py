@@ -93,7 +93,8 @@ def test_a_loaded_model_says_what_it_is(
         assert loaded.parameters == {
             "model": str(checkpoint), "engine": "torch", "classes": None, "types": "",
             "input_size": None, "threads": None,
-            "device": None, "refine_steps": 1, "latency_budget_ms": None, "views": 1, "use_previous_frame": True,
+            "device": None, "refine_steps": 1, "latency_budget_ms": None, "views": 1, "zoomed_looks": 1,
+            "use_previous_frame": True,
             "novelty_check": True, "weights_sha256": sha256(weights),
         }  # fmt: skip
         assert any("first start compiles" in line for line in told) is not compiled_before
@@ -130,7 +131,7 @@ def test_threads_of_libraries_are_left_alone_unless_asked(checkpoint: Path, libr
 
 
 def test_what_the_node_asks_for() -> None:
-    assert model_options(NodeParameters()) == ModelOptions(library_threads=1)
+    assert model_options(NodeParameters()) == ModelOptions(library_threads=1, keep_rate=True)
     asked = model_options(
         NodeParameters(
             network_size="96x128", threads=3, refine_steps=0, latency_budget_ms=5.0, views=2, use_previous_frame=False,

@@ -13,6 +13,7 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.engine.protocol import Engine, EngineError, EngineOutput
 from clip_rl_perception.labels import label_space_from_names
 from clip_rl_perception.looks.look import PLAIN
+from clip_rl_perception.looks.zoomed_turns import ZoomConfig
 from clip_rl_perception.pipeline import PipelineConfig
 from clip_rl_perception.scene.types import Basis, Scene, Validity
 from clip_rl_perception.scene.validity import ValidityConfig
@@ -66,6 +67,8 @@ class Wrapped:
 def stream(shipped: LoadedModel, failing: set[int] | None = None, **config: Any) -> StreamRunner:
     """A stream of its own, through the model with another configuration; what a frame shows is not judged."""
     config.setdefault("validity", ValidityConfig(surgery_limit=0.0))
+    if failing is not None:  # calls are counted
+        config.setdefault("zoom", ZoomConfig(looks=0))
     pipeline = shipped.pipeline.with_config(PipelineConfig(**config))
     if failing is not None:
         pipeline.engine = Wrapped(pipeline.engine, failing)

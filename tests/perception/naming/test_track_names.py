@@ -105,7 +105,7 @@ def test_other_types_forget_what_was_said() -> None:
     scene, memory = other.process(frame((250, 400, BRASS)), 40 * MS, memory)
     assert names(scene)[0] in ("stone", "sky") and len(looking.close_ups) == 2
     scene, memory = made.with_types(None).process(frame((250, 400, BRASS)), 80 * MS, memory)
-    assert names(scene) == [""] and memory.types is None
+    assert names(scene) == [""] and memory.tags.types is None
 
 
 def test_pictures_that_stand_alone_are_named_by_all_turns_of_every_instrument() -> None:

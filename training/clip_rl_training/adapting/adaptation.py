@@ -27,6 +27,7 @@ from clip_rl_perception.engine.torch_engine import TorchEngine
 from clip_rl_perception.errors import one_line
 from clip_rl_perception.folder_files import entries
 from clip_rl_perception.labels import LabelSpace, load_label_space
+from clip_rl_perception.looks.zoomed_turns import ZoomConfig
 from clip_rl_perception.model.checkpoint import Checkpoint, load_checkpoint
 from clip_rl_perception.model.segmenter import ClipRlSegmenter
 from clip_rl_perception.pipeline import PerceptionPipeline, PipelineConfig
@@ -203,7 +204,8 @@ class _Stages:
         device = "cuda" if self._train.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
         precision = "bf16" if precision_here(self._train) == "bf16-mixed" else "fp32"
         engine = TorchEngine(checkpoint, precision=precision, device=device, log=self._say)
-        return PerceptionPipeline.of_checkpoint(engine, checkpoint, config=PipelineConfig(validity=limits))
+        config = PipelineConfig(validity=limits, zoom=ZoomConfig(looks=0))  # masks alone are learned
+        return PerceptionPipeline.of_checkpoint(engine, checkpoint, config=config)
 
     def _labelled(self, teacher: PerceptionPipeline) -> list[LabelledVideo]:
         """Frames with pseudo labels."""

@@ -12,6 +12,7 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.engine.torch_engine import TorchEngine
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.looks.look import looks_named
+from clip_rl_perception.looks.zoomed_turns import ZoomConfig
 from clip_rl_perception.model.calibration import Calibration
 from clip_rl_perception.model.checkpoint import Checkpoint
 from clip_rl_perception.model.peer_networks import build_peer
@@ -142,6 +143,12 @@ def looking(
     asked = PipelineConfig(crop_to_content=False, refine_steps=0)
     if looks is not None:
         turn = looks_named(looks.turn)
-        asked = PipelineConfig(crop_to_content=False, views=looks.views, use_previous_frame=looks.memory, turn=turn)
+        asked = PipelineConfig(
+            crop_to_content=False,
+            views=looks.views,
+            use_previous_frame=looks.memory,
+            turn=turn,
+            zoom=ZoomConfig(looks=0),  # masks alone are compared
+        )
     own = space if space != checkpoint.label_space else None
     return PipelinePredictor(LoadedModel(PerceptionPipeline.of_checkpoint(engine, checkpoint, own, asked)))

@@ -15,11 +15,13 @@ import cv2
 import numpy as np
 from clip_rl_perception.atomic_write import write_text
 from clip_rl_perception.pictures.picture_files import PictureError, decode_rgb
+from clip_rl_perception.scene.types import Box
 from clip_rl_perception.typed_data import to_data
 
 from clip_rl_training.data.samples import TRAINING, VALIDATION, DataError, scene_generator
 from clip_rl_training.data.scene_sources import read_scenes_note
-from clip_rl_training.instances.instance_targets import InstanceTargets, instance_targets
+from clip_rl_training.instances.instance_targets import InstanceTargets, content_box, instance_targets
+from clip_rl_training.synthetic.drawing.rendered_frame import SyntheticFrame
 from clip_rl_training.synthetic.generator_version import generator_version
 from clip_rl_training.synthetic.render_jobs import run_jobs
 from clip_rl_training.synthetic.scene_config import SceneConfig
@@ -29,6 +31,14 @@ _FOLDERS = {TRAINING: "training", VALIDATION: "validation"}
 _QUALITY = 95
 _WIDE = 0.25
 """Share of scenes that are 16:9, as many laparoscopes are."""
+_CLOSER = 0.5
+"""Share of scenes that are shown as a closer look shows them (`clip_rl_perception.looks.closer_look`): a part, from"""
+_SCALES = (1.5, 3.0)
+"""so many times the scale of the whole, to so many,"""
+_ASIDE = 0.3
+"""around a working end that lies at most so much of the part's sides beside its middle,"""
+_FINER = 1.5
+"""and drawn so many times as large as a scene that is shown whole."""
 
 
 class InstanceScenes:
@@ -68,7 +78,15 @@ def draw_scenes(
         DataError: `root` holds scenes of another seed, configuration, size or generator.
     """
     described = json.loads(
-        json.dumps({"seed": seed, "scene": to_data(scene), "size": network_size, "generator": generator_version()})
+        json.dumps(
+            {
+                "seed": seed,
+                "scene": to_data(scene),
+                "size": network_size,
+                "closer": [_CLOSER, *_SCALES, _ASIDE, _FINER],
+                "generator": generator_version(),
+            }
+        )
     )
     note = root / "scenes.json"
     if note.is_file() and read_scenes_note(note) != described:
@@ -99,7 +117,29 @@ def _draw(root: Path, seed: int, scene: SceneConfig, network_size: tuple[int, in
     rng = scene_generator(seed, split, index)
     if rng.random() < _WIDE:
         scene = dataclasses.replace(scene, width=round(scene.height * 16 / 9))
-    write_targets(root / _FOLDERS[split] / f"{index:06d}.npz", instance_targets(render_still(rng, scene), network_size))
+    closer = rng.random() < _CLOSER
+    if closer:
+        scene = dataclasses.replace(scene, width=round(scene.width * _FINER), height=round(scene.height * _FINER))
+    frame = render_still(rng, scene)
+    part = _closer_part(frame, rng) if closer else None
+    write_targets(root / _FOLDERS[split] / f"{index:06d}.npz", instance_targets(frame, network_size, part))
+
+
+def _closer_part(frame: SyntheticFrame, rng: np.random.Generator) -> Box | None:
+    """A part of a scene's content around one of its working ends; None where none is in sight."""
+    content = content_box(frame)
+    ends = [
+        np.mean(points, axis=0)
+        for truth in frame.instruments
+        if (points := [(point.x, point.y) for point in truth.keypoints if point.visible and point.name != "entry"])
+    ]
+    if not ends:
+        return None
+    corner, sides = np.array([content.x, content.y]), np.array([content.width, content.height])
+    part = np.maximum(sides / rng.uniform(*_SCALES), 1).astype(int)
+    middle = ends[int(rng.integers(len(ends)))] + rng.uniform(-_ASIDE, _ASIDE, 2) * part
+    left, top = np.clip(np.rint(middle - part / 2), corner, corner + sides - part).astype(int).tolist()
+    return Box(left, top, *part.tolist())
 
 
 def write_targets(path: Path, targets: InstanceTargets) -> None:

@@ -9,7 +9,13 @@ import numpy as np
 import numpy.typing as npt
 from clip_rl_perception.arrays import BoolArray, ByteArray, FloatArray
 from clip_rl_perception.instance_channels import INSTANCE_STRIDE
-from clip_rl_perception.scene.letterbox import frame_to_grid, grid_to_frame, make_letterbox, to_network
+from clip_rl_perception.scene.letterbox import (
+    frame_to_grid,
+    grid_to_frame,
+    inside_content,
+    make_letterbox,
+    to_network,
+)
 from clip_rl_perception.scene.types import Box, ContentArea, Letterbox
 
 from clip_rl_training.synthetic.drawing.rendered_frame import PART_CLASPER, PART_WRIST, SyntheticFrame
@@ -47,22 +53,28 @@ class InstanceTargets:
         )  # fmt: skip
 
 
-def shown(frame: SyntheticFrame, network_size: tuple[int, int]) -> Letterbox:
-    """The view that the node would take of a scene: its content, scaled to fit."""
-    rows, columns = np.flatnonzero(frame.content.any(axis=1)), np.flatnonzero(frame.content.any(axis=0))
-    top, left = int(rows[0]), int(columns[0])
-    box = Box(left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top)
+def shown(frame: SyntheticFrame, network_size: tuple[int, int], part: Box | None = None) -> Letterbox:
+    """The view that the node would take of a scene: its content, scaled to fit; of `part` of it at a closer look."""
+    box = part or content_box(frame)
     return make_letterbox((frame.rgb.shape[0], frame.rgb.shape[1]), network_size, ContentArea(box))
 
 
-def instance_targets(frame: SyntheticFrame, network_size: tuple[int, int]) -> InstanceTargets:
+def content_box(frame: SyntheticFrame) -> Box:
+    """The box of a scene's content, px."""
+    rows, columns = np.flatnonzero(frame.content.any(axis=1)), np.flatnonzero(frame.content.any(axis=0))
+    top, left = int(rows[0]), int(columns[0])
+    return Box(left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top)
+
+
+def instance_targets(frame: SyntheticFrame, network_size: tuple[int, int], part: Box | None = None) -> InstanceTargets:
     """What the head shall say of a scene.
 
     Args:
         frame: drawn, with its `instruments`.
         network_size: (H, W), multiples of 32.
+        part: of the frame that is shown; None: all of its content.
     """
-    view = shown(frame, network_size)
+    view = shown(frame, network_size, part)
     places = (network_size[0] // INSTANCE_STRIDE, network_size[1] // INSTANCE_STRIDE)
     rows, columns = _sampled(view, places)
     inside = (rows >= 0)[:, None] & (columns >= 0)
@@ -86,6 +98,8 @@ def instance_targets(frame: SyntheticFrame, network_size: tuple[int, int]) -> In
         width = float(np.clip(_PEAK * radius, _NARROW, _WIDE))
         for keypoint in truth.keypoints:
             if keypoint.visible and keypoint.name != "entry":
+                if not inside_content([(keypoint.x, keypoint.y)], view)[0]:
+                    continue
                 place = frame_to_grid([(keypoint.x, keypoint.y)], view, INSTANCE_STRIDE)[0]
                 _raise_peak(peaks[0 if keypoint.name == "wrist" else 1], place, width)
     ends = (instance > 0) & ((parts == PART_WRIST) | (parts == PART_CLASPER))

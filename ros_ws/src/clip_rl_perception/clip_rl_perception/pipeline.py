@@ -26,19 +26,16 @@ from clip_rl_perception.looks.look import LOOKS_A_FRAME, PLAIN, Look, looks_in_t
 from clip_rl_perception.looks.motion import picture_of
 from clip_rl_perception.model.calibration import Calibration, mean_direction
 from clip_rl_perception.model.text_process import text_of
-from clip_rl_perception.naming.track_names import CloseUps, NamedTypes, name_instruments, warm_up_close_ups
-from clip_rl_perception.naming.type_evidence import TypeMemory
+from clip_rl_perception.naming.track_names import NamedTypes, warm_up_close_ups
 from clip_rl_perception.pipeline_config import PipelineConfig as PipelineConfig
 from clip_rl_perception.scene import instance_masks, instruments, label_map, validity
 from clip_rl_perception.scene.content_area import ContentAreaTracker
-from clip_rl_perception.scene.instruments import find_instruments
 from clip_rl_perception.scene.label_map import full_size_maps, grid_winners
 from clip_rl_perception.scene.letterbox import grid_content_mask, make_letterbox, to_network
 from clip_rl_perception.scene.picture_measures import MEASURES
-from clip_rl_perception.scene.tip_motion import tip_velocities
-from clip_rl_perception.scene.tracks import TrackMemory, track_instruments
 from clip_rl_perception.scene.types import Box, ContentArea, Letterbox, Scene
 from clip_rl_perception.scene.validity import judge
+from clip_rl_perception.tagging import SeenFrame, TagMemory, tag_instruments
 
 if TYPE_CHECKING:
     from clip_rl_perception.model.checkpoint import Checkpoint
@@ -59,12 +56,10 @@ class SceneMemory:
     """What the looks so far say, on the logit grid."""
     text: FloatArray
     """Text embeddings that they were computed with, (K, D)."""
-    tracks: TrackMemory
-    """Identities."""
+    tags: TagMemory
+    """Identities, types and points of instruments."""
     content: ContentAreaTracker
     """What is known about the content area."""
-    types: TypeMemory | None
-    """What is known of the types of tracks; None: nothing is asked for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -269,30 +264,21 @@ class PerceptionPipeline:
         )
         upsampled = time.perf_counter()
 
-        found = find_instruments(
-            winners,
-            refined,
-            labels,
-            view,
-            self.label_space,
-            temperature=temperature,
-            config=self.config.instruments,
-            said=instances.mean() if instances is not None else None,
-        )
+        said = instances.mean() if instances is not None else None
         before = memory.evidence.picture if memory is not None and memory.view == view else None
-        velocities = tip_velocities(found, before, picture, view, seconds)
-        tracks = self._tracks(memory)
-        tagged, followed = track_instruments(found, stamp_ns, view, tracks, self.config.tracks, velocities=velocities)
-        budget = self.config.latency_budget_ms
-        named = name_instruments(
-            CloseUps(self.engine, prepared.rgb, view, stamp_ns),
-            tagged,
-            [track.track_id for track in followed.tracks],
+        tagged = tag_instruments(
+            SeenFrame(
+                prepared.rgb, view, picture, before, stamp_ns, seconds, winners, refined, labels, said,
+                max(output.network_ms for output in outputs), start,
+            ),
+            self._tags(memory),
+            self.engine,
+            self.label_space,
+            self.text,
+            temperature,
+            self.config,
             self.types,
-            memory.types if memory is not None else None,
-            self.config.types,
-            left_ms=None if budget is None else budget - (time.perf_counter() - start) * 1e3,
-        )
+        )  # fmt: skip
         embedding = mean_direction([output.embedding for output in outputs])
         novelty = self.calibration.novelty(embedding)
         if not math.isfinite(self.calibration.novelty_limit):
@@ -300,14 +286,14 @@ class PerceptionPipeline:
         truncated = len(outputs) < len(looks) and not taken.failure
         tell, limits = self.calibration.teller(embedding), self.config.validity
         worth, reason = judge(
-            network_rgb, view, novelty, truncated, limits, failure=taken.failure or named.failure, tell=tell
+            network_rgb, view, novelty, truncated, limits, failure=taken.failure or tagged.failure, tell=tell
         )
         basis = basis_of(evidence, taken.looks, grid_content_mask(view, self.engine.info.stride))
         finished = time.perf_counter()
         scene = Scene(
             label_map=labels,
             confidence=confidence,
-            instruments=named.instruments,
+            instruments=tagged.instruments,
             validity=worth,
             reason=reason,
             novelty=novelty,
@@ -315,15 +301,15 @@ class PerceptionPipeline:
             refined=refined,
             stage_ms={
                 "preprocess": prepared.preprocess_ms,
-                "network": (looked - moved) * 1e3,
+                "network": (looked - moved) * 1e3 + tagged.network_ms,
                 "refine": (moved - start + fused - looked) * 1e3,
                 "postprocess": (upsampled - fused) * 1e3,
-                "tags": (finished - upsampled) * 1e3,
+                "tags": (finished - upsampled) * 1e3 - tagged.network_ms,
             },
             basis=basis,
             disagreement=evidence.disagreement,
         )
-        return scene, SceneMemory(stamp_ns, view, evidence, self.text, followed, prepared.content, named.memory)
+        return scene, SceneMemory(stamp_ns, view, evidence, self.text, tagged.memory, prepared.content)
 
     def _evidence(self, memory: SceneMemory | None, view: Letterbox) -> Evidence | None:
         """What earlier looks say, where they are of the same part of the picture and the same classes."""
@@ -331,11 +317,11 @@ class PerceptionPipeline:
             return None
         return memory.evidence if memory.view == view and self._same_classes(memory) else None
 
-    def _tracks(self, memory: SceneMemory | None) -> TrackMemory:
-        """The identities alive; after a change of classes, without what they were called."""
+    def _tags(self, memory: SceneMemory | None) -> TagMemory:
+        """What is known of instruments; after a change of classes, without what they were called."""
         if memory is None:
-            return TrackMemory()
-        return memory.tracks if self._same_classes(memory) else memory.tracks.without_classes()
+            return TagMemory()
+        return memory.tags if self._same_classes(memory) else memory.tags.without_classes()
 
     def _same_classes(self, memory: SceneMemory) -> bool:
         return memory.text is self.text or np.array_equal(memory.text, self.text)

@@ -6,6 +6,7 @@ import dataclasses
 
 from clip_rl_perception.looks.evidence import EvidenceConfig
 from clip_rl_perception.looks.look import MIRRORS, Look
+from clip_rl_perception.looks.zoomed_turns import ZoomConfig
 from clip_rl_perception.naming.type_evidence import TypeConfig
 from clip_rl_perception.scene.content_area import ContentAreaConfig
 from clip_rl_perception.scene.instances import InstanceConfig
@@ -38,6 +39,8 @@ class PipelineConfig:
     """What counts as an instrument."""
     tracks: TrackConfig = dataclasses.field(default_factory=TrackConfig)
     """How identities are kept."""
+    zoom: ZoomConfig = dataclasses.field(default_factory=ZoomConfig)
+    """How their keypoints are looked at; no such looks where `refine_steps` is 0."""
     types: TypeConfig = dataclasses.field(default_factory=TypeConfig)
     """How instruments are named."""
     validity: ValidityConfig = dataclasses.field(default_factory=ValidityConfig)

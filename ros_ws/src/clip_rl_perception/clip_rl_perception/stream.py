@@ -103,10 +103,11 @@ class LoadedModel:
         return LoadedModel(pipeline.with_config(dataclasses.replace(pipeline.config, refine_steps=0)))
 
     def for_stills(self) -> LoadedModel:
-        """The same, which names every instrument at once as no later frame will; freed with this one, not by itself."""
+        """The same, which names and zooms in on every instrument at once; freed with this one, not by itself."""
         pipeline = self.pipeline
         types = dataclasses.replace(pipeline.config.types, every=True)
-        return LoadedModel(pipeline.with_config(dataclasses.replace(pipeline.config, types=types)))
+        zoom = dataclasses.replace(pipeline.config.zoom, every=True)
+        return LoadedModel(pipeline.with_config(dataclasses.replace(pipeline.config, types=types, zoom=zoom)))
 
     def use_classes(self, space: LabelSpace) -> None:
         """Replace the classes; embedding their prompts takes its time, while frames are processed as before.

@@ -39,6 +39,8 @@ class ModelOptions:
     """As the node's parameter, but None: no limit, 0: one look; with a budget masks depend on the machine's speed."""
     views: Annotated[int, Option(choices=LOOKS_A_FRAME)] = 1
     """Looks at each frame, mirror images in turn."""
+    zoomed_looks: NaturalNumber = 1
+    """Looks at each frame beside those, at single working ends and larger, for keypoints; 0: none."""
     use_previous_frame: Annotated[bool, Option("--no-previous-frame")] = True
     """Looks at earlier frames count where they fit; False: each frame alone, with `views` looks at it."""
     novelty_check: Annotated[bool, Option("--no-novelty")] = True
@@ -49,6 +51,8 @@ class ModelOptions:
     """Name every instrument of each frame by close-ups in all turns: for pictures that stand alone."""
     min_instrument_area: Annotated[float, NotAnOption(least=0, most=1)] = 0.0005
     """Smallest instrument that gets a tag, as a fraction of the content area."""
+    keep_rate: Annotated[bool, NotAnOption()] = False
+    """Leave zoomed looks out where the next frame would have to wait for them."""
     build_if_missing: Annotated[bool, NotAnOption()] = False
     """Build the engine with OpenVINO where there is none."""
     library_threads: Annotated[int | None, NotAnOption(least=0)] = None
@@ -57,6 +61,7 @@ class ModelOptions:
     def pipeline_config(self) -> PipelineConfig:
         """What the options ask of the pipeline."""
         # Imported here: commands read their options before torch, which takes seconds.
+        from clip_rl_perception.looks.zoomed_turns import ZoomConfig
         from clip_rl_perception.naming.type_evidence import TypeConfig
         from clip_rl_perception.pipeline import PipelineConfig
         from clip_rl_perception.scene.instances import InstanceConfig
@@ -71,10 +76,13 @@ class ModelOptions:
             views=self.views,
             use_previous_frame=self.use_previous_frame,
             instruments=InstanceConfig(min_area=self.min_instrument_area),
+            zoom=ZoomConfig(looks=self.zoomed_looks, keep_rate=self.keep_rate),
             types=TypeConfig(threshold=self.type_threshold, every=self.every_type),
             validity=limits,
         )
 
 
-NODE_OPTIONS = ("type_threshold", "every_type", "min_instrument_area", "build_if_missing", "library_threads")
+NODE_OPTIONS = (
+    "type_threshold", "every_type", "min_instrument_area", "keep_rate", "build_if_missing", "library_threads",
+)  # fmt: skip
 """Options that only the node sets: a report of a replay does not tell them."""

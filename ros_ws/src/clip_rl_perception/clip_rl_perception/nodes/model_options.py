@@ -18,6 +18,8 @@ def model_options(parameters: NodeParameters) -> ModelOptions:
         refine_steps=None if parameters.refine_steps < 0 else parameters.refine_steps,
         latency_budget_ms=parameters.latency_budget_ms or None,
         views=parameters.views,
+        zoomed_looks=parameters.zoomed_looks,
+        keep_rate=True,
         use_previous_frame=parameters.use_previous_frame,
         novelty_check=parameters.novelty_check,
         min_instrument_area=parameters.min_instrument_area,

@@ -134,6 +134,12 @@ class NodeParameters:
         between=(1, 4),
         fault=_views_fault,
     )
+    zoomed_looks: int = live(
+        1,
+        "Looks at each frame beside those, at single working ends and larger, for keypoints, as many as fit before the "
+        "next frame is due; 0: none.",
+        between=(0, 8),
+    )
     use_previous_frame: bool = live(
         True,
         "Let looks at earlier frames count where they still fit, moved along by optical flow, with mirror images in "
