@@ -212,3 +212,11 @@ def test_a_part_fills_the_network_and_stays_in_the_content() -> None:
         assert (part.width, part.height) == (750, 614)
     assert zoomed_view(view, (900, 500), 2.0).scale == pytest.approx(2 * view.scale, rel=0.01)
     assert zoomed_view(view, (900, 500), 0.5).crop == view.crop, "never more than there is"
+
+
+@pytest.mark.parametrize(("radius", "scale"), [(16, 2.5), (60, 0.28 * 704 / 121), (130, 1.25)])
+def test_near_instruments_are_shown_at_a_lower_scale(radius: int, scale: float) -> None:
+    engine = BarEngine()
+    run(pipeline(engine), [bars((350, 288), radius=radius)])
+    plain, zoomed = ((shown[:, 20, 1] > shown[:, 20, 0]).sum() for shown in engine.shown)
+    assert zoomed / plain == pytest.approx(scale, rel=0.12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -116,3 +117,26 @@ def test_keypoints_that_fit_go_before_boxes() -> None:
     right = eye(11, ENDS[1], (620.0, 481.0, 45.0), boxes=(box, box))
     pairs = paired(eye(1, ENDS[0], boxes=(LEFT,)), right)
     assert pairs.pairs == ((0, 1),) and pairs.pointless == (False,)
+
+
+WRISTS = ((600.0, 300.0), (530.0, 380.0))
+"""Told at different places of the shaft."""
+
+
+def told(eyes: EyeTags, wrist: tuple[float, float], *sure: str) -> EyeTags:
+    """A tag whose tip lies at its end, with a wrist, and what the eye is sure of."""
+    [places] = eyes.places
+    return dataclasses.replace(
+        eyes, places=({**places, "wrist": wrist, "tip_1": places[END]},), sure=(frozenset(sure),)
+    )
+
+
+def test_what_both_eyes_are_sure_of_pairs_alone() -> None:
+    line = (600.0, 400.0, 90.0)
+    left, right = eye(1, line), eye(11, (540.0, 400.0, 90.0))
+    pairs = paired(told(left, WRISTS[0], "tip_1"), told(right, WRISTS[1], "tip_1"))
+    assert pairs.pairs == ((0, 0),) and pairs.by_points == (0,)
+    [row] = paired_rows(told(left, WRISTS[0], "tip_1"), told(right, WRISTS[1], "tip_1"), pairs)
+    assert (row.x, row.y) == (570.0, 400.0), "the tip's, not the wrist's"
+    unsure = paired(told(left, WRISTS[0], "tip_1"), told(right, WRISTS[1], "wrist"))
+    assert unsure.by_points == (), "sure of different ones: both count, and their median does not fit"

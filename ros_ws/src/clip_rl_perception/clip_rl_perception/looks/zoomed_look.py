@@ -24,10 +24,13 @@ from clip_rl_perception.scene.letterbox import (
     make_letterbox,
 )
 from clip_rl_perception.scene.types import Box, ContentArea, Instrument, Keypoint, Letterbox
-from clip_rl_perception.scene.voted_instances import FARTHEST, vote
+from clip_rl_perception.scene.voted_instances import FARTHEST, PlacedPoint, vote
 
 _STEP = 0.125
 """Of its sides, by which a part moves: while an instrument rests, what is shown of it stays the same to the pixel."""
+_TIP_POWER = 0.65
+"""Of a tip's heat: as much of it means more in a zoomed look than in a plain one. Of drawn tips with 0.4 to 0.5
+there 65 % lie within 1 % of the diagonal, of those with 0.55 and more in a plain look 45 %."""
 _LEAST_AREA = 0.0005
 """Of the part, that an instrument covers."""
 
@@ -97,10 +100,14 @@ def zoomed_points(
         frame = grid_to_frame([point.place for point in placed], zoomed, INSTANCE_STRIDE).tolist()
         if placed[-1].confidence > FARTHEST:
             points[place] = tuple(
-                Keypoint(point.name, x, y, point.confidence, point.visible)
+                Keypoint(point.name, x, y, _trust(point), point.visible)
                 for point, (x, y) in zip(placed, frame, strict=True)
             )
     return points
+
+
+def _trust(point: PlacedPoint) -> float:
+    return point.confidence if point.name == "wrist" else point.confidence**_TIP_POWER
 
 
 def _plain_nodes(zoomed: Letterbox, view: Letterbox, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

@@ -33,6 +33,10 @@ class ZoomConfig:
     """Zoomed looks at a frame at most; 0: none."""
     scale: float = 2.5
     """Of what is shown, over the plain look's; chosen on synthetic stereo sets (docs/results/tags.md)."""
+    widest: float = 0.28
+    """Of the input's width, that an instrument may cover from side to side in it: those that are near are shown at"""
+    least_scale: float = 1.25
+    """a lower scale, but not below this one."""
     every: bool = False
     """Look at every instrument of each frame: for pictures that stand alone."""
     keep_rate: bool = False
@@ -121,7 +125,8 @@ def sharpen(
             break
         start = time.perf_counter()
         ends = [_end(item.keypoints) for _, item in waiting]
-        zoomed = zoomed_view(frame.view, _middle(ends, frame.view, config.scale), config.scale)
+        scale = min(max(config.least_scale, config.widest / _width(waiting[0][1], frame.view)), config.scale)
+        zoomed = zoomed_view(frame.view, _middle(ends, frame.view, scale), scale)
         shown = [
             pair
             for place, (pair, end) in enumerate(zip(waiting, ends, strict=True))
@@ -161,6 +166,15 @@ def _moved(
         points = tuple(dataclasses.replace(point, x=point.x + step[0], y=point.y + step[1]) for point in sharp.points)
         kept[track] = dataclasses.replace(sharp, points=points)
     return kept
+
+
+def _width(item: Instrument, view: Letterbox) -> float:
+    """Of an instrument, as a part of the input's width: its area over its length."""
+    assert item.footprint is not None
+    rows, columns = np.nonzero(item.footprint)
+    along = columns * item.axis[0] + rows * item.axis[1]
+    stride = view.network_size[0] / item.footprint.shape[0]
+    return float(stride * len(rows) / (np.ptp(along) + 1)) / view.network_size[1]
 
 
 def _middle(ends: Sequence[DoubleArray], view: Letterbox, scale: float) -> tuple[float, float]:

@@ -17,6 +17,8 @@ from clip_rl_perception.stereo.stereo_geometry import StereoGeometry
 PAIRING_CONFIDENCE = 0.3
 """Least confidence of a keypoint that pairs: of those below hardly any is where it is told, and the working end, which
 every tag tells, pairs better (docs/results/stereo.md)."""
+SURE = 0.55
+"""Confidence from which a keypoint pairs before others do: as much as is told in space."""
 AXIS_PX = 20.0
 """Length of the piece of an axis whose direction is told in the virtual camera."""
 
@@ -101,8 +103,12 @@ def tags_in_view(
         seen[place][END] = (end[0], end[1])
     corners = ends[:, 2:]
     boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1).tolist()
+    sure = tuple(
+        frozenset(name for name in each if name != END and points[name].confidence >= SURE)
+        for each, points in zip(seen, keypoints, strict=True)
+    )
     return TagsInView(
-        EyeTags(view.instruments, seen, tuple(axes), tuple(map(tuple, boxes))),
+        EyeTags(view.instruments, seen, tuple(axes), tuple(map(tuple, boxes)), sure),
         keypoints,
         places,
         within,

@@ -66,6 +66,8 @@ class EyeTags:
     """Unit vectors in the picture."""
     boxes: tuple[tuple[float, float, float, float], ...]
     """Left, top, right and bottom, px."""
+    sure: tuple[frozenset[str], ...] = ()
+    """Of each tag, the keypoints that the eye is sure of; empty: of none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +92,19 @@ class Pairs:
 def other_name(name: str, swapped: bool) -> str:
     """What the right eye's tag calls a keypoint of the left one's; `swapped`: its jaws are."""
     return JAWS[1 - JAWS.index(name)] if swapped and name in JAWS else name
+
+
+def shared_points(left: EyeTags, row: int, right: EyeTags, column: int, swapped: bool) -> frozenset[str]:
+    """Names, as the left eye's, of the points that say whether two tags fit; `END` where they have none in common.
+
+    Of those that both eyes see, the ones that both are sure of where there are any: others are often told elsewhere.
+    """
+    ours, theirs = left.places[row], right.places[column]
+    seen = frozenset(name for name in ours if other_name(name, swapped) in theirs and name != END)
+    if left.sure and right.sure:
+        sure, also = left.sure[row], right.sure[column]
+        seen = frozenset(name for name in seen if name in sure and other_name(name, swapped) in also) or seen
+    return seen or frozenset((END,))
 
 
 def pair_instruments(
@@ -141,7 +156,7 @@ def _costs(
     taken = set(past.values())
     for row, tag in enumerate(left.tags):
         for column, other in enumerate(right.tags):
-            shape, turned = _shape_cost(left.places[row], right.places[column], disparities, width, config)
+            shape, turned = _shape_cost(left, row, right, column, disparities, width, config)
             cosine = sum(map(operator.mul, left.axes[row], right.axes[column]))
             pointless[row, column] = not math.isfinite(shape)
             if pointless[row, column] and 1 - cosine <= config.no_point_axis:
@@ -207,20 +222,22 @@ def _box_iou(
 
 
 def _shape_cost(
-    left: Mapping[str, tuple[float, float]],
-    right: Mapping[str, tuple[float, float]],
+    left: EyeTags,
+    row: int,
+    right: EyeTags,
+    column: int,
     disparities: tuple[float, float],
     width: float,
     config: PairingConfig,
 ) -> tuple[float, bool]:
     """By rows and disparities of the points that both eyes see, with the jaws either way; infinite: not possible."""
+    places, others = left.places[row], right.places[column]
     best, turned = math.inf, False
     for exchange in (False, True):
-        names = dict(zip(JAWS, JAWS[::-1], strict=True)) if exchange else {}
-        shared = [name for name in left if names.get(name, name) in right and name != END]
-        if exchange and not any(name in JAWS for name in shared):
+        shared = shared_points(left, row, right, column, exchange)
+        if exchange and shared.isdisjoint(JAWS):
             continue
-        both = [(left[name], right[names.get(name, name)]) for name in shared or (END,)]
+        both = [(places[name], others[other_name(name, exchange)]) for name in places if name in shared]
         rows = [abs(one[1] - other[1]) / width for one, other in both]
         apart = [one[0] - other[0] for one, other in both]
         middle = sorted(apart)[len(apart) // 2]

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_rl_perception.arrays import DoubleArray
-from clip_rl_perception.stereo.pairing import END, EyeTags, Pairs, other_name
+from clip_rl_perception.stereo.pairing import EyeTags, Pairs, other_name, shared_points
 
 CELLS = 8
 """Parts of the picture's width, and of its height in the same size: a pair of tracks counts once in each."""
@@ -89,8 +89,8 @@ def paired_rows(left: EyeTags, right: EyeTags, pairs: Pairs) -> list[PairedRow]:
     for place in pairs.by_points:
         (one, other), swapped = pairs.pairs[place], pairs.swapped_jaws[place]
         ours, theirs = left.places[one], right.places[other]
-        shared = [name for name in ours if other_name(name, swapped) in theirs and name != END] or [END]
-        both = [(ours[name], theirs[other_name(name, swapped)]) for name in shared]
+        shared = shared_points(left, one, right, other, swapped)
+        both = [(ours[name], theirs[other_name(name, swapped)]) for name in ours if name in shared]
         made.append(
             PairedRow(
                 (left.tags[one].track_id, right.tags[other].track_id),
