@@ -12,7 +12,7 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.labels import label_space_from_names
 from clip_rl_perception.looks.look import PLAIN
 from clip_rl_perception.looks.zoomed_look import part_sides, zoomed_view
-from clip_rl_perception.looks.zoomed_turns import SharpPoints, ZoomConfig, ZoomFrame, sharpen
+from clip_rl_perception.looks.zoomed_turns import Sharpened, SharpPoints, ZoomConfig, ZoomFrame, sharpen
 from clip_rl_perception.model.calibration import Calibration
 from clip_rl_perception.pipeline import PerceptionPipeline, PipelineConfig, SceneMemory
 from clip_rl_perception.scene.letterbox import make_letterbox
@@ -156,22 +156,21 @@ def frame_at(engine: BarEngine, stamp_ms: float, *ends: tuple[int, int]) -> Zoom
     return ZoomFrame(engine, bars(*ends), VIEW, text, table, round(stamp_ms * MS), 1.0)  # type: ignore[arg-type]
 
 
-OLD = {1: SharpPoints((Keypoint("tip_1", 290.0, 240.0, 0.8, True),), 0)}
+def remembered(x: float = 290.0, y: float = 240.0, confidence: float = 0.8) -> dict[int, SharpPoints]:
+    """A tip of track 1, told at stamp 0 by the first look."""
+    return {1: SharpPoints((Keypoint("tip_1", x, y, confidence, True),), 0, 1)}
+
+
+def without_look(stamp_ms: float, tools: tuple[Instrument, ...], memory: Any, moved: dict[int, Any]) -> Sharpened:
+    return sharpen(frame_at(BarEngine(), stamp_ms), tools, memory, ZoomConfig(memory_s=0.25), moved=moved, left_ms=0.0)
 
 
 def test_points_move_with_their_track_and_count_less() -> None:
-    result = sharpen(
-        frame_at(BarEngine(), 50),
-        (tool(1, (320, 240)),),
-        OLD,
-        ZoomConfig(memory_s=0.25),
-        moved={1: (12.0, -3.0)},
-        left_ms=0.0,
-    )
+    result = without_look(50, (tool(1, (320, 240)),), remembered(), {1: (12.0, -3.0)})
     [tip] = [point for point in result.instruments[0].keypoints if point.name == "tip_1"]
-    assert (tip.x, tip.y) == (302.0, 237.0) and tip.confidence == pytest.approx(0.8 * 0.8)
+    assert (tip.x, tip.y) == (302.0, 237.0) and tip.confidence == pytest.approx(0.8 * (1 - 0.2**2))
     assert result.instruments[0].tip == (302.0, 237.0) and result.network_ms == 0.0
-    assert result.memory[1].looked_ns == 0 and result.memory[1].points[0].x == 302.0
+    assert result.memory[1].told_ns == 0 and result.memory[1].points[0].x == 302.0
 
 
 @pytest.mark.parametrize(
@@ -180,8 +179,56 @@ def test_points_move_with_their_track_and_count_less() -> None:
 )  # fmt: skip
 def test_points_that_cannot_be_moved_along_are_dropped(stamp_ms: int, moved: dict[int, Any]) -> None:
     tools = (tool(1, (320, 240)),)
-    result = sharpen(frame_at(BarEngine(), stamp_ms), tools, OLD, ZoomConfig(), moved=moved, left_ms=0.0)
-    assert result.instruments == tools and not result.memory
+    result = without_look(stamp_ms, tools, remembered(), moved)
+    assert result.instruments == tools
+    assert not any(sharp.points for sharp in result.memory.values())
+    assert set(result.memory) == ({1} if 1 in moved else set()), "when a track was looked at is known while it is alive"
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "confidence"), [(150.0, 100.0, 0.8), (320.0, 310.0, 0.8), (715.0, 240.0, 0.8), (290.0, 240.0, 0.3)],
+    ids=["far from it", "beside it", "outside the picture", "less sure than the plain one"],
+)  # fmt: skip
+def test_points_that_do_not_fit_this_frame_do_not_count(x: float, y: float, confidence: float) -> None:
+    tools = (tool(1, (700 if x > 700 else 320, 240)),)
+    assert without_look(50, tools, remembered(x, y, confidence), {1: (0.0, 0.0)}).instruments == tools
+
+
+def test_a_look_that_tells_nothing_has_had_its_turn() -> None:
+    engine = BarEngine()
+    engine.blind = True
+    tools = (tool(1, (310, 100)), tool(2, (400, 480)))
+    memory: Any = {}
+    places = []
+    for _ in range(4):
+        result = sharpen(frame_at(engine, 0, *FAR), tools, memory, ZoomConfig(), moved={1: (0.0, 0.0), 2: (0.0, 0.0)})
+        memory = result.memory
+        places.append(max(memory, key=lambda track: memory[track].turn))
+        assert result.instruments == tools
+    assert places in ([1, 2, 1, 2], [2, 1, 2, 1])
+
+
+def test_a_look_that_tells_nothing_leaves_what_the_one_before_told() -> None:
+    engine = BarEngine()
+    engine.blind = True
+    result = sharpen(
+        frame_at(engine, 50, (320, 240)), (tool(1, (320, 240)),), remembered(), ZoomConfig(), moved={1: (0.0, 0.0)}
+    )
+    assert len(engine.shown) == 1 and result.instruments[0].tip == (290.0, 240.0)
+    assert result.memory[1].told_ns == 0 and result.memory[1].turn == 2
+
+
+def test_an_instrument_gets_no_point_of_another() -> None:
+    """One whose footprint reaches into another's by some nodes."""
+    footprint = np.zeros((72, 88), np.uint8)
+    footprint[28:31, :40] = 1
+    footprint[29:34, 38:40] = 1
+    thin = tool(1, (320, 240), footprint=footprint)
+    other = tool(2, (330, 300))
+    shown = frame_at(BarEngine(), 0, (330, 300))
+    result = sharpen(shown, (thin, other), {}, ZoomConfig(every=True), moved={})
+    assert result.instruments[0].tip == thin.tip
+    assert np.hypot(*np.subtract(result.instruments[1].tip, (330, 300))) < 5
 
 
 def test_no_look_begins_that_does_not_fit() -> None:

@@ -32,7 +32,7 @@ _QUALITY = 95
 _WIDE = 0.25
 """Share of scenes that are 16:9, as many laparoscopes are."""
 _CLOSER = 0.5
-"""Share of scenes that are shown as a closer look shows them (`clip_rl_perception.looks.closer_look`): a part, from"""
+"""Share of scenes that are shown as a closer look shows them (`clip_rl_perception.looks.zoomed_look`): a part, from"""
 _SCALES = (1.5, 3.0)
 """so many times the scale of the whole, to so many,"""
 _ASIDE = 0.3

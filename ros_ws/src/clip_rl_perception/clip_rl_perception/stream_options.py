@@ -48,7 +48,7 @@ class ModelOptions:
     type_threshold: Annotated[float, NotAnOption(least=0, most=1)] = 0.5
     """Probability below which a type is "unknown"."""
     every_type: Annotated[bool, NotAnOption()] = False
-    """Name every instrument of each frame by close-ups in all turns: for pictures that stand alone."""
+    """Zoom in on every instrument, and name it by close-ups in all turns: for pictures that stand alone."""
     min_instrument_area: Annotated[float, NotAnOption(least=0, most=1)] = 0.0005
     """Smallest instrument that gets a tag, as a fraction of the content area."""
     keep_rate: Annotated[bool, NotAnOption()] = False
@@ -76,7 +76,7 @@ class ModelOptions:
             views=self.views,
             use_previous_frame=self.use_previous_frame,
             instruments=InstanceConfig(min_area=self.min_instrument_area),
-            zoom=ZoomConfig(looks=self.zoomed_looks, keep_rate=self.keep_rate),
+            zoom=ZoomConfig(looks=self.zoomed_looks, keep_rate=self.keep_rate, every=self.every_type),
             types=TypeConfig(threshold=self.type_threshold, every=self.every_type),
             validity=limits,
         )

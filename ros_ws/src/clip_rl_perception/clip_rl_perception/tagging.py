@@ -34,6 +34,8 @@ class TagMemory:
     """What is known of the types of tracks; None: nothing is asked for."""
     points: Mapping[int, SharpPoints] = dataclasses.field(default_factory=dict)
     """What zoomed looks said of the points of tracks."""
+    period_s: float | None = None
+    """Time between the last two frames, s of stamps; None: not known."""
 
     def without_classes(self) -> TagMemory:
         """The same, for when the class list changed: see `TrackMemory.without_classes`."""
@@ -126,10 +128,15 @@ def tag_instruments(
         config.types,
         left_ms=_left_ms(frame, config.latency_budget_ms),
     )
-    moved = {
-        track.track_id: track.velocity and (track.velocity[0] * frame.seconds, track.velocity[1] * frame.seconds)
-        for track in tracks.tracks
-    }
+    moved: dict[int, tuple[float, float] | None] = {}
+    for track in tracks.tracks:
+        seen = track.stamp_ns == tracks.stamp_ns and frame.seconds > 0
+        step = track.moves if seen else None
+        moved[track.track_id] = step and (step[0] * frame.seconds, step[1] * frame.seconds)
+    periods = [each for each in (frame.seconds, memory.period_s) if each is not None and each > 0]
+    limits = [config.latency_budget_ms]
+    if config.zoom.keep_rate:  # the lesser, as after a frame that was given up the next one is due as soon as ever
+        limits.append(_PART_OF_PERIOD * 1e3 * min(periods, default=0.0))
     zoom = config.zoom if config.refine_steps != 0 else dataclasses.replace(config.zoom, looks=0)
     sharp = sharpen(
         ZoomFrame(engine, frame.rgb, frame.view, text, _instrument_table(space), frame.stamp_ns, frame.look_ms),
@@ -137,18 +144,17 @@ def tag_instruments(
         memory.points,
         zoom,
         moved=moved,
-        left_ms=_left_ms(frame, config.latency_budget_ms, keep_rate=zoom.keep_rate),
+        left_ms=_left_ms(frame, *limits),
     )
     failure = named.failure or sharp.failure
-    return Tagged(sharp.instruments, TagMemory(tracks, named.memory, sharp.memory), sharp.network_ms, failure)
+    kept = TagMemory(tracks, named.memory, sharp.memory, periods[0] if periods else None)
+    return Tagged(sharp.instruments, kept, sharp.network_ms, failure)
 
 
-def _left_ms(frame: SeenFrame, budget_ms: float | None, *, keep_rate: bool = False) -> float | None:
-    """Of the time for all looks at a frame, ms; None: no limit. `keep_rate`: of the time between frames, too."""
-    limits = [] if budget_ms is None else [budget_ms]
-    if keep_rate and frame.seconds > 0:
-        limits.append(_PART_OF_PERIOD * frame.seconds * 1e3)
-    return min(limits) - (time.perf_counter() - frame.start) * 1e3 if limits else None
+def _left_ms(frame: SeenFrame, *limits_ms: float | None) -> float | None:
+    """Of the times that a frame may take, the shortest, ms; None: no limit."""
+    known = [limit for limit in limits_ms if limit is not None]
+    return min(known) - (time.perf_counter() - frame.start) * 1e3 if known else None
 
 
 def _instrument_table(space: LabelSpace) -> BoolArray:

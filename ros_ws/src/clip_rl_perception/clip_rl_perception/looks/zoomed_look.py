@@ -21,6 +21,7 @@ from clip_rl_perception.scene.letterbox import (
     frame_to_grid,
     grid_content_mask,
     grid_to_frame,
+    inside_content,
     make_letterbox,
 )
 from clip_rl_perception.scene.types import Box, ContentArea, Instrument, Keypoint, Letterbox
@@ -67,13 +68,14 @@ def zoomed_points(
 ) -> list[tuple[Keypoint, ...]]:
     """Wrist and tips of instruments by a zoomed look.
 
-    What votes find in it (`scene.voted_instances`) is the instrument over whose footprint most of it lies.
+    What votes find in it (`scene.voted_instances`) is the instrument over whose footprint more of it lies than over
+    all others together.
 
     Args:
         output: of the look, with `instances`.
         zoomed: its view.
-        view: of the footprints.
-        instruments: with footprints.
+        view: of the footprints; points outside its content are none.
+        instruments: all of the frame, with footprints: each keeps its own from the others.
         is_instrument: which classes are, by id, bool (256,).
 
     Returns:
@@ -94,11 +96,11 @@ def zoomed_points(
         overlap[place] = np.bincount(found.owners[own], minlength=len(found.lines) + 1)[1:]
     points = nothing
     for place, number in enumerate(cheapest_assignment(-overlap).tolist()):
-        if number < 0 or not overlap[place, number]:
+        if number < 0 or 2 * overlap[place, number] <= overlap[:, number].sum():
             continue
         placed = [point for point in found.points[number] if point.name != "entry"]
         frame = grid_to_frame([point.place for point in placed], zoomed, INSTANCE_STRIDE).tolist()
-        if placed[-1].confidence > FARTHEST:
+        if placed[-1].confidence > FARTHEST and inside_content(frame, view).all():
             points[place] = tuple(
                 Keypoint(point.name, x, y, _trust(point), point.visible)
                 for point, (x, y) in zip(placed, frame, strict=True)

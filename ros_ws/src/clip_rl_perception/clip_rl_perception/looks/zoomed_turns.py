@@ -1,9 +1,9 @@
 """Which instruments a frame's zoomed looks go to, and what is known of the others from those before.
 
 A stream can afford few zoomed looks a frame, so they go round: each to the instrument that waits longest, with as many
-others in the picture as fit. Until its next turn the points of an instrument move with it, as `scene.tip_motion` sees
-it move, and count less the older they are; what is not seen to move with the instrument is dropped. All is immutable
-and counts stamps alone.
+others in the picture as fit. Until its next turn the tips of an instrument move with it, as `scene.tip_motion` sees
+it move, and count less the older they are. What is not seen to move with the instrument, or does not fit its footprint
+any more, is dropped. All is immutable and counts stamps alone.
 """
 
 from __future__ import annotations
@@ -18,11 +18,15 @@ from clip_rl_perception.arrays import BoolArray, ByteArray, DoubleArray, FloatAr
 from clip_rl_perception.engine.protocol import Engine, check_output
 from clip_rl_perception.errors import named_line
 from clip_rl_perception.looks.zoomed_look import part_sides, zoomed_points, zoomed_view
-from clip_rl_perception.scene.letterbox import to_network
-from clip_rl_perception.scene.types import Instrument, Keypoint, Letterbox
+from clip_rl_perception.scene.letterbox import frame_to_grid, inside_content, to_network
+from clip_rl_perception.scene.types import KEYPOINTS, Instrument, Keypoint, Letterbox
 
 _INSIDE = 0.7
 """Share of a part's sides within which working ends lie that share a look."""
+_PLAIN = 0.7
+"""What a plain tip's confidence is worth beside that of a zoomed look's, whose tips are nearer to the true ones."""
+_NEAR = 6.0
+"""Nodes from an instrument's footprint up to which a tip that was moved along is its own: masks miss thin jaws."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,12 +51,18 @@ class ZoomConfig:
 
 @dataclasses.dataclass(frozen=True)
 class SharpPoints:
-    """What the last zoomed look at a track said."""
+    """What zoomed looks at a track said."""
 
     points: tuple[Keypoint, ...]
-    """Wrist and tips, where they have moved to; confidences as of the look."""
-    looked_ns: int
-    """Stamp of the frame that was looked at."""
+    """Wrist and tips, where they have moved to; confidences as of the look. Empty: none told them, or they are lost."""
+    told_ns: int
+    """Stamp of the frame whose look told them."""
+    turn: int
+    """Number of the last look at the track, whatever it told: the one with the smallest waits longest."""
+
+    def trust(self, stamp_ns: int, config: ZoomConfig) -> float:
+        """How much they count in a frame, 0 to 1."""
+        return max(0.0, 1 - ((stamp_ns - self.told_ns) / (config.memory_s * 1e9)) ** 2)
 
 
 PointMemory = Mapping[int, SharpPoints]
@@ -105,7 +115,7 @@ def sharpen(
         instruments: tracked; those without footprint or tips stay as they are, tentative ones unless `config.every`.
         memory: of the frame before.
         config: how.
-        moved: how far each track has moved since the frame before, px; None where that is not known.
+        moved: how far each track that is alive has moved since the frame before, px; None where that is not known.
         left_ms: time that looks may take, ms: none begins that would not fit. None: no limit.
     """
     if not config.looks:
@@ -113,12 +123,9 @@ def sharpen(
     kept = _moved(memory, moved, frame.stamp_ns, config)
     # Tentative ones have no number yet: each is itself for this frame alone.
     keys = [item.track_id or -1 - index for index, item in enumerate(instruments)]
-    waiting = [
-        (key, item)
-        for key, item in zip(keys, instruments, strict=True)
-        if item.footprint is not None and _tips(item.keypoints) and (item.confirmed or config.every)
-    ]
-    waiting.sort(key=lambda pair: (kept[pair[0]].looked_ns if pair[0] in kept else -1, -pair[1].area))
+    seen = [(key, item) for key, item in zip(keys, instruments, strict=True) if item.footprint is not None]
+    waiting = [(key, item) for key, item in seen if _tips(item.keypoints) and (item.confirmed or config.every)]
+    waiting.sort(key=lambda pair: (kept[pair[0]].turn if pair[0] in kept else 0, -pair[1].area))
     taken, spent, failure = 0, 0.0, ""
     while waiting and (config.every or taken < config.looks):
         if left_ms is not None and left_ms - spent < frame.look_ms:
@@ -127,28 +134,27 @@ def sharpen(
         ends = [_end(item.keypoints) for _, item in waiting]
         scale = min(max(config.least_scale, config.widest / _width(waiting[0][1], frame.view)), config.scale)
         zoomed = zoomed_view(frame.view, _middle(ends, frame.view, scale), scale)
-        shown = [
-            pair
-            for place, (pair, end) in enumerate(zip(waiting, ends, strict=True))
+        shown = {
+            key
+            for place, ((key, _), end) in enumerate(zip(waiting, ends, strict=True))
             if not place or _in_sight(end, zoomed)
-        ]
+        }
+        waiting = [pair for pair in waiting if pair[0] not in shown]
         try:
             output = frame.engine.infer(to_network(frame.rgb, zoomed), frame.text)
             check_output(frame.engine.info, output, len(frame.text))
         except Exception as error:  # whatever an engine raises must not take the frame, whose mask is there
             failure = f"zoomed look failed: {named_line(error)}"
             break
-        tools = [item for _, item in shown]
-        for (key, _), points in zip(
-            shown, zoomed_points(output, zoomed, frame.view, tools, frame.is_instrument), strict=True
-        ):
-            if points:
-                kept[key] = SharpPoints(points, frame.stamp_ns)
-        done = {key for key, _ in shown}
-        waiting = [pair for pair in waiting if pair[0] not in done]
+        told = zoomed_points(output, zoomed, frame.view, [item for _, item in seen], frame.is_instrument)
+        turn = 1 + max((sharp.turn for sharp in kept.values()), default=0)
+        for (key, _), points in zip(seen, told, strict=True):
+            if key in shown:
+                old = kept.get(key, SharpPoints((), 0, 0))
+                kept[key] = SharpPoints(points, frame.stamp_ns, turn) if points else dataclasses.replace(old, turn=turn)
         taken, spent = taken + 1, spent + (time.perf_counter() - start) * 1e3
     result = tuple(
-        _with_points(item, kept[key], frame.stamp_ns, config) if key in kept else item
+        _with_points(item, kept[key], frame, config) if key in kept else item
         for key, item in zip(keys, instruments, strict=True)
     )
     return Sharpened(result, {key: sharp for key, sharp in kept.items() if key > 0}, spent, failure)
@@ -157,13 +163,16 @@ def sharpen(
 def _moved(
     memory: PointMemory, moved: Mapping[int, tuple[float, float] | None], stamp_ns: int, config: ZoomConfig
 ) -> dict[int, SharpPoints]:
-    """The points of earlier looks that still count, where they are now."""
+    """When each track that is alive was looked at, and the points that still count, where they are now."""
     kept = {}
     for track, sharp in memory.items():
-        step = moved.get(track)
-        if step is None or stamp_ns - sharp.looked_ns >= config.memory_s * 1e9:
+        if track not in moved:
             continue
-        points = tuple(dataclasses.replace(point, x=point.x + step[0], y=point.y + step[1]) for point in sharp.points)
+        step, points = moved[track], sharp.points
+        if step is None or not sharp.trust(stamp_ns, config):
+            points = ()
+        else:
+            points = tuple(dataclasses.replace(point, x=point.x + step[0], y=point.y + step[1]) for point in points)
         kept[track] = dataclasses.replace(sharp, points=points)
     return kept
 
@@ -208,15 +217,32 @@ def _tips(points: Iterable[Keypoint]) -> list[Keypoint]:
     return [point for point in points if point.name.startswith("tip")]
 
 
-def _with_points(item: Instrument, sharp: SharpPoints, stamp_ns: int, config: ZoomConfig) -> Instrument:
-    """An instrument with the tips of its last look, and its wrist where the look is surer of it."""
-    trust = 1 - (stamp_ns - sharp.looked_ns) / (config.memory_s * 1e9)
-    points = {point.name: point for point in item.keypoints if not point.name.startswith("tip")}
-    for point in sharp.points:
-        told = dataclasses.replace(point, confidence=point.confidence * trust)
-        if point.name not in points or told.confidence >= points[point.name].confidence:
-            points[point.name] = told
-    tips = _tips(points.values())
+def _with_points(item: Instrument, sharp: SharpPoints, frame: ZoomFrame, config: ZoomConfig) -> Instrument:
+    """An instrument with the tips of its last look, unless this frame's plain ones are surer, and the surer wrist."""
+    fresh, trust = sharp.told_ns == frame.stamp_ns, sharp.trust(frame.stamp_ns, config)
+    told = [dataclasses.replace(point, confidence=point.confidence * trust) for point in sharp.points]
+    tips, plain = _tips(told), _tips(item.keypoints)
+    if not tips or (not fresh and not (_fits(tips, item, frame.view) and _surest(tips) >= _PLAIN * _surest(plain))):
+        return item
+    points = {point.name: point for point in item.keypoints if point not in plain}
+    for point in told:
+        if point.name not in points or point.confidence >= points[point.name].confidence:
+            points[point.name] = point
     x, y = np.mean([(tip.x, tip.y) for tip in tips], axis=0).tolist()
-    order = ("entry", "wrist", "tip_1", "tip_2")
-    return dataclasses.replace(item, tip=(x, y), keypoints=tuple(points[name] for name in order if name in points))
+    return dataclasses.replace(item, tip=(x, y), keypoints=tuple(points[name] for name in KEYPOINTS if name in points))
+
+
+def _fits(tips: Sequence[Keypoint], item: Instrument, view: Letterbox) -> bool:
+    """Whether tips lie in the content, on or near their instrument as this frame shows it."""
+    assert item.footprint is not None
+    places = [(tip.x, tip.y) for tip in tips]
+    if not inside_content(places, view).all():
+        return False
+    stride = round(view.network_size[0] / item.footprint.shape[0])
+    nodes = np.argwhere(item.footprint)[:, ::-1]
+    away = np.linalg.norm(nodes[:, None] - frame_to_grid(places, view, stride), axis=2)
+    return bool((away.min(axis=0) <= _NEAR).all())
+
+
+def _surest(points: Iterable[Keypoint]) -> float:
+    return max(point.confidence for point in points)

@@ -80,6 +80,8 @@ class Track:
     """Number of the frame in which it began."""
     velocity: tuple[float, float] | None
     """Of the tip, px/s; None: not known."""
+    moves: tuple[float, float] | None
+    """The same between the last two frames alone, not smoothed."""
     axis: tuple[float, float]
     """Mean of the last sights, unit vector."""
     entry: tuple[float, float]
@@ -245,6 +247,7 @@ def _begin(
         first_ns=stamp_ns,
         first_frame=frame,
         velocity=moves,
+        moves=moves,
         axis=instrument.axis,
         entry=entry_of(instrument, view),
         areas=((stamp_ns, instrument.area),),
@@ -289,6 +292,7 @@ def _continue(
         stamp_ns=stamp_ns,
         unseen_s=seconds,
         velocity=velocity,
+        moves=moves,
         axis=(x / length, y / length) if length > 1e-6 else instrument.axis,
         entry=_mixed(track.entry, entry_of(instrument, view), share),
         areas=areas,

@@ -18,7 +18,8 @@ PAIRING_CONFIDENCE = 0.3
 """Least confidence of a keypoint that pairs: of those below hardly any is where it is told, and the working end, which
 every tag tells, pairs better (docs/results/stereo.md)."""
 SURE = 0.55
-"""Confidence from which a keypoint pairs before others do: as much as is told in space."""
+"""The network's keypoints are either right, within a hundredth of the width, or of another place altogether: below this
+most of them are of another (docs/results/stereo.md). What is surer pairs before others do."""
 AXIS_PX = 20.0
 """Length of the piece of an axis whose direction is told in the virtual camera."""
 

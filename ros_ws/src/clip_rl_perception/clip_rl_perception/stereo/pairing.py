@@ -17,6 +17,8 @@ from clip_rl_perception.scene.types import Instrument
 NEVER = 1e6
 """Cost of a pair that is not possible."""
 JAWS = ("tip_1", "tip_2")
+_EXCHANGE = 0.3
+"""Cost by which exchanged jaws must fit better: they keep their names otherwise."""
 END = "end"
 """The working end that every tag tells: pairs those that have no keypoint in common."""
 
@@ -94,17 +96,20 @@ def other_name(name: str, swapped: bool) -> str:
     return JAWS[1 - JAWS.index(name)] if swapped and name in JAWS else name
 
 
-def shared_points(left: EyeTags, row: int, right: EyeTags, column: int, swapped: bool) -> frozenset[str]:
-    """Names, as the left eye's, of the points that say whether two tags fit; `END` where they have none in common.
-
-    Of those that both eyes see, the ones that both are sure of where there are any: others are often told elsewhere.
-    """
+def seen_by_both(left: EyeTags, row: int, right: EyeTags, column: int, swapped: bool) -> frozenset[str]:
+    """Names, as the left eye's, of the points that two tags have in common; `END` where there are none."""
     ours, theirs = left.places[row], right.places[column]
-    seen = frozenset(name for name in ours if other_name(name, swapped) in theirs and name != END)
-    if left.sure and right.sure:
-        sure, also = left.sure[row], right.sure[column]
-        seen = frozenset(name for name in seen if name in sure and other_name(name, swapped) in also) or seen
-    return seen or frozenset((END,))
+    shared = frozenset(name for name in ours if other_name(name, swapped) in theirs and name != END)
+    return shared or frozenset((END,))
+
+
+def shared_points(left: EyeTags, row: int, right: EyeTags, column: int, swapped: bool) -> frozenset[str]:
+    """Of these, the ones that both eyes are sure of where there are any: others are often told elsewhere."""
+    shared = seen_by_both(left, row, right, column, swapped)
+    if not left.sure or not right.sure:
+        return shared
+    sure, also = left.sure[row], right.sure[column]
+    return frozenset(name for name in shared if name in sure and other_name(name, swapped) in also) or shared
 
 
 def pair_instruments(
@@ -231,23 +236,43 @@ def _shape_cost(
     config: PairingConfig,
 ) -> tuple[float, bool]:
     """By rows and disparities of the points that both eyes see, with the jaws either way; infinite: not possible."""
-    places, others = left.places[row], right.places[column]
-    best, turned = math.inf, False
+    costs: list[tuple[float, float]] = []
     for exchange in (False, True):
-        shared = shared_points(left, row, right, column, exchange)
-        if exchange and shared.isdisjoint(JAWS):
+        seen = seen_by_both(left, row, right, column, exchange)
+        if exchange and seen.isdisjoint(JAWS):
+            costs.append((math.inf, math.inf))
             continue
-        both = [(places[name], others[other_name(name, exchange)]) for name in places if name in shared]
-        rows = [abs(one[1] - other[1]) / width for one, other in both]
-        apart = [one[0] - other[0] for one, other in both]
-        middle = sorted(apart)[len(apart) // 2]
-        if sorted(rows)[len(rows) // 2] > config.row_limit or not disparities[0] <= middle <= disparities[1]:
-            continue
-        cost = sum(min(row / config.row_scale, 4.0) for row in rows) / len(rows)
-        cost += sum(min(abs(each - middle) / width / config.spread_scale, 4.0) for each in apart) / len(apart)
-        if cost < best - (1e-9 if not exchange else 0.3):  # jaws keep their names unless the others fit better
-            best, turned = cost, exchange
-    return best, turned
+        both = {
+            name: (left.places[row][name], right.places[column][other_name(name, exchange)]) for name in sorted(seen)
+        }
+        sure = [both[name] for name in both if name in shared_points(left, row, right, column, exchange)]
+        costs.append(
+            (
+                _distance_cost(list(both.values()), disparities, width, config),
+                _distance_cost(sure, disparities, width, config),
+            )
+        )
+    (plain, of_sure), (exchanged, of_sure_exchanged) = costs
+    turned = bool(exchanged < plain - _EXCHANGE)
+    if not math.isfinite(plain) and not math.isfinite(exchanged):  # of all together neither fits
+        turned = not math.isfinite(of_sure) and math.isfinite(of_sure_exchanged)
+    return costs[turned][1], turned
+
+
+def _distance_cost(
+    both: list[tuple[tuple[float, float], tuple[float, float]]],
+    disparities: tuple[float, float],
+    width: float,
+    config: PairingConfig,
+) -> float:
+    """Of points of both eyes, by their rows and how alike their disparities are; infinite: not possible."""
+    rows = [abs(one[1] - other[1]) / width for one, other in both]
+    apart = [one[0] - other[0] for one, other in both]
+    middle = sorted(apart)[len(apart) // 2]
+    if sorted(rows)[len(rows) // 2] > config.row_limit or not disparities[0] <= middle <= disparities[1]:
+        return math.inf
+    cost = sum(min(row / config.row_scale, 4.0) for row in rows) / len(rows)
+    return cost + sum(min(abs(each - middle) / width / config.spread_scale, 4.0) for each in apart) / len(apart)
 
 
 def _kind_cost(left: Instrument, right: Instrument, width: float, config: PairingConfig) -> float:

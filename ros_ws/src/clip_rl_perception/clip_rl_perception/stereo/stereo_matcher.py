@@ -13,7 +13,7 @@ import numpy as np
 
 from clip_rl_perception.scene.types import KEYPOINTS
 from clip_rl_perception.stereo.disparity import MatchConfig
-from clip_rl_perception.stereo.eye_tags import TagsInView, tags_in_view
+from clip_rl_perception.stereo.eye_tags import SURE, TagsInView, tags_in_view
 from clip_rl_perception.stereo.eye_view import EyeView
 from clip_rl_perception.stereo.fit_record import MOMENTS, FitRecord
 from clip_rl_perception.stereo.keypoint_noise import KeypointNoise
@@ -28,9 +28,6 @@ REMEMBERED = 30
 """Moments after which a pair that was not seen again is forgotten."""
 KEYPOINTS_OFF = 0.003
 """How far off keypoints are at first, standard deviation as a part of the image's width."""
-KEYPOINT_CONFIDENCE = 0.55
-"""The network's keypoints are either right, within a hundredth of the width, or of another place altogether: below this
-most of them are of another (docs/results/stereo.md)."""
 AGREEMENT = (0.6, 1.6)
 """Distance by stereo over that by the shaft's width: outside, one of the two is wrong."""
 
@@ -47,7 +44,7 @@ class StereoConfig:
     """How far calibration shifts places and disparities, standard deviation, px of the left image."""
     keypoint_px: float = 0.0
     """How far off keypoints are until it is known better, standard deviation, px; 0: `KEYPOINTS_OFF` of the width."""
-    keypoint_confidence: float = KEYPOINT_CONFIDENCE
+    keypoint_confidence: float = SURE
     """Least confidence of a keypoint in each eye; of one that is less sure nothing is told."""
     shafts: ShaftSizes = dataclasses.field(default_factory=ShaftSizes)
     """Diameters of shafts."""
