@@ -186,7 +186,7 @@ def test_points_that_cannot_be_moved_along_are_dropped(stamp_ms: int, moved: dic
 
 
 @pytest.mark.parametrize(
-    ("x", "y", "confidence"), [(150.0, 100.0, 0.8), (320.0, 310.0, 0.8), (715.0, 240.0, 0.8), (290.0, 240.0, 0.3)],
+    ("x", "y", "confidence"), [(150.0, 40.0, 0.8), (320.0, 420.0, 0.8), (715.0, 240.0, 0.8), (290.0, 240.0, 0.3)],
     ids=["far from it", "beside it", "outside the picture", "less sure than the plain one"],
 )  # fmt: skip
 def test_points_that_do_not_fit_this_frame_do_not_count(x: float, y: float, confidence: float) -> None:

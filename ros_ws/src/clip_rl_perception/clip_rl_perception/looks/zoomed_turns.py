@@ -25,8 +25,9 @@ _INSIDE = 0.7
 """Share of a part's sides within which working ends lie that share a look."""
 _PLAIN = 0.7
 """What a plain tip's confidence is worth beside that of a zoomed look's, whose tips are nearer to the true ones."""
-_NEAR = 6.0
-"""Nodes from an instrument's footprint up to which a tip that was moved along is its own: masks miss thin jaws."""
+_NEAR, _WIDTHS = 6.0, 2.0
+"""Nodes, and widths of the instrument, from its footprint up to which a tip that was moved along is its own: masks miss
+thin jaws."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,7 +242,8 @@ def _fits(tips: Sequence[Keypoint], item: Instrument, view: Letterbox) -> bool:
     stride = round(view.network_size[0] / item.footprint.shape[0])
     nodes = np.argwhere(item.footprint)[:, ::-1]
     away = np.linalg.norm(nodes[:, None] - frame_to_grid(places, view, stride), axis=2)
-    return bool((away.min(axis=0) <= _NEAR).all())
+    near = _NEAR + _WIDTHS * _width(item, view) * view.network_size[1] / stride
+    return bool((away.min(axis=0) <= near).all())
 
 
 def _surest(points: Iterable[Keypoint]) -> float:
