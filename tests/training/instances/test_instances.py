@@ -22,7 +22,7 @@ from clip_rl_perception.scene.voted_instances import vote
 from clip_rl_training.commands import teach_instances as command
 from clip_rl_training.data.samples import TRAINING, VALIDATION, DataError
 from clip_rl_training.instances.instance_losses import instance_loss, peak_loss, place_weights
-from clip_rl_training.instances.instance_scenes import InstanceScenes, draw_scenes
+from clip_rl_training.instances.instance_scenes import InstanceScenes, draw_scenes, zoomed_part
 from clip_rl_training.instances.instance_targets import InstanceTargets, instance_targets, shown
 from clip_rl_training.instances.instance_validation import KnownClasses, score_instances
 from clip_rl_training.instances.train_instances import InstanceTrainer, InstanceTraining, as_batch
@@ -107,6 +107,29 @@ def test_keypoints_of_the_truth_are_found_where_they_are() -> None:
     assert np.median(distances) < 6  # pixels of the network; a place has 8
 
 
+def test_of_a_part_around_a_working_end_only_its_own_points_are_peaks() -> None:
+    """As a zoomed look shows it: larger, with a working end in it; points that it leaves out are not at its rim."""
+    rng, seen, left_out = np.random.default_rng(0), 0, 0
+    for seed in range(8):
+        frame = drawn(seed)
+        part = zoomed_part(frame, rng)
+        whole = shown(frame, SIZE)
+        if part is None:
+            continue
+        view, targets = shown(frame, SIZE, part), instance_targets(frame, SIZE, part)
+        assert 1.4 < view.scale / whole.scale < 3.2
+        points = [
+            (point.x, point.y)
+            for truth in frame.instruments
+            for point in truth.keypoints
+            if point.visible and point.name != "entry"
+        ]
+        inside = [part.x <= x < part.x + part.width and part.y <= y < part.y + part.height for x, y in points]
+        seen, left_out = seen + sum(inside), left_out + len(inside) - sum(inside)
+        assert any(inside) and 1 <= (targets.peaks == 1).sum() <= sum(inside)
+    assert seen > 10 and left_out > 5
+
+
 @pytest.mark.parametrize(("left_right", "up_down"), [(True, False), (False, True), (True, True)])
 def test_a_mirror_image_of_targets_is_that_of_what_they_say(left_right: bool, up_down: bool) -> None:
     targets = instance_targets(drawn(1), SIZE)
@@ -172,6 +195,10 @@ def test_drawn_scenes_come_back_and_others_are_refused(scenes: Path) -> None:
     scene = dataclasses.replace(SCENE, height=96, width=128)
     with pytest.raises(DataError, match="holds scenes of another kind"):
         draw_scenes(scenes, {TRAINING: 6}, seed=4, scene=scene, network_size=(96, 128), workers=1, say=print)
+    with pytest.raises(DataError, match="holds scenes of another kind"):
+        draw_scenes(
+            scenes, {TRAINING: 6}, seed=3, scene=scene, network_size=(96, 128), workers=1, say=print, zoomed=0.5
+        )
     damaged = scenes / "validation" / "000001.npz"
     whole = damaged.read_bytes()
     try:

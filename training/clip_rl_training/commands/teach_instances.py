@@ -49,6 +49,8 @@ class Options:
     """Batches."""
     batch: Annotated[NaturalNumber, Option(metavar="N")] = InstanceTraining.batch
     """Scenes of a batch."""
+    zoomed: Annotated[float, Option(metavar="SHARE", least=0, most=1)] = 0.0
+    """Share of scenes of which a part around a working end is shown, as the zoomed looks of a stream show it."""
     width: Annotated[NaturalNumber, Option(metavar="N")] = 64
     """Channels of a new head; a checkpoint that has one goes on with its own."""
     head_of: Annotated[str | None, Option(metavar="CHECKPOINT")] = None
@@ -87,6 +89,7 @@ class Options:
             network_size=segmenter.config.input_size,
             workers=self.workers,
             say=_say,
+            zoomed=self.zoomed,
         )
         config = InstanceTraining(steps=self.steps, batch=self.batch)
         scenes = InstanceScenes(folder, self.scenes, seed=self.seed)
@@ -107,7 +110,7 @@ class Options:
         if trainer.step < self.steps:
             _say(f"stopped at step {trainer.step} of {self.steps}; the same command goes on")
             return 130
-        taught: dict[str, Any] = {name: getattr(self, name) for name in ("steps", "scenes", "batch", "seed")}
+        taught: dict[str, Any] = {name: getattr(self, name) for name in ("steps", "scenes", "batch", "seed", "zoomed")}
         final = trainer.take_average()
         round_to_half_(final)  # what is scored is what is written
         if held_out:

@@ -31,14 +31,13 @@ _FOLDERS = {TRAINING: "training", VALIDATION: "validation"}
 _QUALITY = 95
 _WIDE = 0.25
 """Share of scenes that are 16:9, as many laparoscopes are."""
-_CLOSER = 0.5
-"""Share of scenes that are shown as a closer look shows them (`clip_rl_perception.looks.zoomed_look`): a part, from"""
 _SCALES = (1.5, 3.0)
-"""so many times the scale of the whole, to so many,"""
+"""Of parts that are shown as a zoomed look shows them (`clip_rl_perception.looks.zoomed_look`), over that of the whole:
+least and greatest;"""
 _ASIDE = 0.3
-"""around a working end that lies at most so much of the part's sides beside its middle,"""
+"""a working end lies at most so much of the part's sides beside its middle;"""
 _FINER = 1.5
-"""and drawn so many times as large as a scene that is shown whole."""
+"""they are drawn so many times as large as scenes that are shown whole."""
 
 
 class InstanceScenes:
@@ -71,23 +70,27 @@ def draw_scenes(
     network_size: tuple[int, int],
     workers: int,
     say: Callable[[str], None],
+    zoomed: float = 0.0,
 ) -> None:
     """Draw the first ``counts[split]`` scenes of each split that are not in `root` yet.
+
+    Args:
+        root: folder.
+        counts: scenes by split.
+        seed: of the scenes.
+        scene: what is drawn.
+        network_size: (H, W) of the pictures.
+        workers: processes that draw.
+        say: told a line now and then.
+        zoomed: share of scenes of which a part around a working end is shown, as a zoomed look shows it.
 
     Raises:
         DataError: `root` holds scenes of another seed, configuration, size or generator.
     """
-    described = json.loads(
-        json.dumps(
-            {
-                "seed": seed,
-                "scene": to_data(scene),
-                "size": network_size,
-                "closer": [_CLOSER, *_SCALES, _ASIDE, _FINER],
-                "generator": generator_version(),
-            }
-        )
-    )
+    kind = {"seed": seed, "scene": to_data(scene), "size": network_size, "generator": generator_version()}
+    if zoomed:
+        kind["zoomed"] = zoomed
+    described = json.loads(json.dumps(kind))
     note = root / "scenes.json"
     if note.is_file() and read_scenes_note(note) != described:
         raise DataError(f"{root} holds scenes of another kind than asked for: choose another folder or delete it")
@@ -104,7 +107,7 @@ def draw_scenes(
         return
     say(f"drawing {len(jobs)} scenes to {root} with {workers} processes")
     begun = told = time.monotonic()
-    work = functools.partial(_draw, root, seed, scene, network_size)
+    work = functools.partial(_draw, root, seed, scene, network_size, zoomed)
     for done, _ in enumerate(run_jobs(work, jobs, workers), start=1):
         now = time.monotonic()
         if now - told > 10 or done == len(jobs):
@@ -112,20 +115,22 @@ def draw_scenes(
             say(f"scene {done}/{len(jobs)}  {rate:.1f} scenes/s  {(len(jobs) - done) / rate:.0f} s left")
 
 
-def _draw(root: Path, seed: int, scene: SceneConfig, network_size: tuple[int, int], job: tuple[int, int]) -> None:
+def _draw(
+    root: Path, seed: int, scene: SceneConfig, network_size: tuple[int, int], zoomed: float, job: tuple[int, int]
+) -> None:
     split, index = job
     rng = scene_generator(seed, split, index)
     if rng.random() < _WIDE:
         scene = dataclasses.replace(scene, width=round(scene.height * 16 / 9))
-    closer = rng.random() < _CLOSER
-    if closer:
+    parted = zoomed > 0 and rng.random() < zoomed
+    if parted:
         scene = dataclasses.replace(scene, width=round(scene.width * _FINER), height=round(scene.height * _FINER))
     frame = render_still(rng, scene)
-    part = _closer_part(frame, rng) if closer else None
+    part = zoomed_part(frame, rng) if parted else None
     write_targets(root / _FOLDERS[split] / f"{index:06d}.npz", instance_targets(frame, network_size, part))
 
 
-def _closer_part(frame: SyntheticFrame, rng: np.random.Generator) -> Box | None:
+def zoomed_part(frame: SyntheticFrame, rng: np.random.Generator) -> Box | None:
     """A part of a scene's content around one of its working ends; None where none is in sight."""
     content = content_box(frame)
     ends = [
