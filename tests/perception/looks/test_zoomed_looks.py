@@ -267,3 +267,16 @@ def test_near_instruments_are_shown_at_a_lower_scale(radius: int, scale: float) 
     run(pipeline(engine), [bars((350, 288), radius=radius)])
     plain, zoomed = ((shown[:, 20, 1] > shown[:, 20, 0]).sum() for shown in engine.shown)
     assert zoomed / plain == pytest.approx(scale, rel=0.12)
+
+
+def test_of_two_instruments_on_one_footprint_neither_tells_its_points() -> None:
+    """The plain look has taken both for one: whose tip it should tell is open."""
+    ends = (310, 200), (340, 260)
+    footprint = np.zeros((72, 88), np.uint8)
+    footprint[22:36, :42] = 1
+    both = tool(1, (320, 230), footprint=footprint)
+    engine = BarEngine()
+    result = sharpen(frame_at(engine, 0, *ends), (both,), {}, ZoomConfig(), moved={})
+    assert len(engine.shown) == 1 and result.instruments == (both,)
+    [one] = sharpen(frame_at(engine, 0, ends[0]), (both,), {}, ZoomConfig(), moved={}).instruments
+    assert np.hypot(*np.subtract(one.tip, ends[0])) < 5, "with one of them there it is clear"
