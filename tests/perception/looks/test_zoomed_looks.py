@@ -279,4 +279,4 @@ def test_of_two_instruments_on_one_footprint_neither_tells_its_points() -> None:
     result = sharpen(frame_at(engine, 0, *ends), (both,), {}, ZoomConfig(), moved={})
     assert len(engine.shown) == 1 and result.instruments == (both,)
     [one] = sharpen(frame_at(engine, 0, ends[0]), (both,), {}, ZoomConfig(), moved={}).instruments
-    assert np.hypot(*np.subtract(one.tip, ends[0])) < 5, "with one of them there it is clear"
+    assert np.hypot(*np.subtract(one.tip, ends[0])) < PLACE / 2, "with one of them there it is clear"

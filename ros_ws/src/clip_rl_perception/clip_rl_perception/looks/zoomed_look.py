@@ -33,7 +33,7 @@ _TIP_POWER = 0.65
 """Of a tip's heat: as much of it means more in a zoomed look than in a plain one. Of drawn tips with 0.4 to 0.5
 there 65 % lie within 1 % of the diagonal, of those with 0.55 and more in a plain look 45 %."""
 _SECOND = 0.3
-"""Part of what an instrument covers from which a second one on the same footprint leaves open whose points are whose."""
+"""Part of what an instrument covers from which a second one on the same footprint leaves open whose points they are."""
 _LEAST_AREA = 0.0005
 """Of the part, that an instrument covers."""
 
