@@ -12,7 +12,7 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.labels import label_space_from_names
 from clip_rl_perception.looks.look import PLAIN
 from clip_rl_perception.looks.zoomed_look import part_sides, zoomed_view
-from clip_rl_perception.looks.zoomed_turns import Sharpened, SharpPoints, ZoomConfig, ZoomFrame, sharpen
+from clip_rl_perception.looks.zoomed_turns import Sharpened, SharpTips, ZoomConfig, ZoomFrame, sharpen
 from clip_rl_perception.model.calibration import Calibration
 from clip_rl_perception.pipeline import PerceptionPipeline, PipelineConfig, SceneMemory
 from clip_rl_perception.scene.letterbox import make_letterbox
@@ -156,9 +156,9 @@ def frame_at(engine: BarEngine, stamp_ms: float, *ends: tuple[int, int]) -> Zoom
     return ZoomFrame(engine, bars(*ends), VIEW, text, table, round(stamp_ms * MS), 1.0)  # type: ignore[arg-type]
 
 
-def remembered(x: float = 290.0, y: float = 240.0, confidence: float = 0.8) -> dict[int, SharpPoints]:
+def remembered(x: float = 290.0, y: float = 240.0, confidence: float = 0.8) -> dict[int, SharpTips]:
     """A tip of track 1, told at stamp 0 by the first look."""
-    return {1: SharpPoints((Keypoint("tip_1", x, y, confidence, True),), 0, 1)}
+    return {1: SharpTips((Keypoint("tip_1", x, y, confidence, True),), 0, 1)}
 
 
 def without_look(stamp_ms: float, tools: tuple[Instrument, ...], memory: Any, moved: dict[int, Any]) -> Sharpened:
@@ -170,7 +170,7 @@ def test_points_move_with_their_track_and_count_less() -> None:
     [tip] = [point for point in result.instruments[0].keypoints if point.name == "tip_1"]
     assert (tip.x, tip.y) == (302.0, 237.0) and tip.confidence == pytest.approx(0.8 * (1 - 0.2**2))
     assert result.instruments[0].tip == (302.0, 237.0) and result.network_ms == 0.0
-    assert result.memory[1].told_ns == 0 and result.memory[1].points[0].x == 302.0
+    assert result.memory[1].told_ns == 0 and result.memory[1].tips[0].x == 302.0
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_points_that_cannot_be_moved_along_are_dropped(stamp_ms: int, moved: dic
     tools = (tool(1, (320, 240)),)
     result = without_look(stamp_ms, tools, remembered(), moved)
     assert result.instruments == tools
-    assert not any(sharp.points for sharp in result.memory.values())
+    assert not any(sharp.tips for sharp in result.memory.values())
     assert set(result.memory) == ({1} if 1 in moved else set()), "when a track was looked at is known while it is alive"
 
 

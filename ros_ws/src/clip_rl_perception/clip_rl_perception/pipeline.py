@@ -57,7 +57,7 @@ class SceneMemory:
     text: FloatArray
     """Text embeddings that they were computed with, (K, D)."""
     tags: TagMemory
-    """Identities, types and points of instruments."""
+    """Identities, types and tips of instruments."""
     content: ContentAreaTracker
     """What is known about the content area."""
 

@@ -40,7 +40,7 @@ class PipelineConfig:
     tracks: TrackConfig = dataclasses.field(default_factory=TrackConfig)
     """How identities are kept."""
     zoom: ZoomConfig = dataclasses.field(default_factory=ZoomConfig)
-    """How their keypoints are looked at; no such looks where `refine_steps` is 0."""
+    """How their working ends are looked at; no such looks where `refine_steps` is 0."""
     types: TypeConfig = dataclasses.field(default_factory=TypeConfig)
     """How instruments are named."""
     validity: ValidityConfig = dataclasses.field(default_factory=ValidityConfig)

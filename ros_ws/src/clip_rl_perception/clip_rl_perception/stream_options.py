@@ -40,7 +40,7 @@ class ModelOptions:
     views: Annotated[int, Option(choices=LOOKS_A_FRAME)] = 1
     """Looks at each frame, mirror images in turn."""
     zoomed_looks: NaturalNumber = 1
-    """Looks at each frame beside those, at single working ends and larger, for keypoints; 0: none."""
+    """Looks at each frame beside those, at single working ends and larger, for tips; 0: none."""
     use_previous_frame: Annotated[bool, Option("--no-previous-frame")] = True
     """Looks at earlier frames count where they fit; False: each frame alone, with `views` looks at it."""
     novelty_check: Annotated[bool, Option("--no-novelty")] = True

@@ -11,7 +11,7 @@ import numpy as np
 from clip_rl_perception.arrays import BoolArray, ByteArray, FloatArray
 from clip_rl_perception.engine.protocol import Engine
 from clip_rl_perception.labels import LabelSpace
-from clip_rl_perception.looks.zoomed_turns import SharpPoints, ZoomFrame, sharpen
+from clip_rl_perception.looks.zoomed_turns import SharpTips, ZoomFrame, sharpen
 from clip_rl_perception.naming.track_names import CloseUps, NamedTypes, name_instruments
 from clip_rl_perception.naming.type_evidence import TypeMemory
 from clip_rl_perception.pipeline_config import PipelineConfig
@@ -32,8 +32,8 @@ class TagMemory:
     """Identities."""
     types: TypeMemory | None = None
     """What is known of the types of tracks; None: nothing is asked for."""
-    points: Mapping[int, SharpPoints] = dataclasses.field(default_factory=dict)
-    """What zoomed looks said of the points of tracks."""
+    tips: Mapping[int, SharpTips] = dataclasses.field(default_factory=dict)
+    """What zoomed looks said of the tips of tracks."""
     period_s: float | None = None
     """Time between the last two frames, s of stamps; None: not known."""
 
@@ -141,7 +141,7 @@ def tag_instruments(
     sharp = sharpen(
         ZoomFrame(engine, frame.rgb, frame.view, text, _instrument_table(space), frame.stamp_ns, frame.look_ms),
         named.instruments,
-        memory.points,
+        memory.tips,
         zoom,
         moved=moved,
         left_ms=_left_ms(frame, *limits),

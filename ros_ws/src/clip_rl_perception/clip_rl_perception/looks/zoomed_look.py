@@ -1,7 +1,8 @@
-"""A zoomed look: the network is shown the part of a frame around working ends, larger, and says where their points lie.
+"""A zoomed look: the network is shown the part of a frame around working ends, larger, and says where their tips lie.
 
 The plain look is as coarse as the network's input: a place of the instance head covers 29 px of a frame that is 1280 px
-wide. Masks gain nothing by parts of a frame (docs/results/looks.md); keypoints do (docs/results/tags.md).
+wide. Masks gain nothing by parts of a frame (docs/results/looks.md); tips do, wrists do not
+(docs/results/tags.md).
 Notation: (h, w) nodes of the logit grid.
 """
 
@@ -25,7 +26,7 @@ from clip_rl_perception.scene.letterbox import (
     make_letterbox,
 )
 from clip_rl_perception.scene.types import Box, ContentArea, Instrument, Keypoint, Letterbox
-from clip_rl_perception.scene.voted_instances import FARTHEST, PlacedPoint, vote
+from clip_rl_perception.scene.voted_instances import FARTHEST, vote
 
 _STEP = 0.125
 """Of its sides, by which a part moves: while an instrument rests, what is shown of it stays the same to the pixel."""
@@ -61,14 +62,14 @@ def zoomed_view(view: Letterbox, middle: tuple[float, float], scale: float) -> L
     return make_letterbox(view.frame_size, view.network_size, ContentArea(part, view.circle, 0.0))
 
 
-def zoomed_points(
+def zoomed_tips(
     output: EngineOutput,
     zoomed: Letterbox,
     view: Letterbox,
     instruments: Sequence[Instrument],
     is_instrument: BoolArray,
 ) -> list[tuple[Keypoint, ...]]:
-    """Wrist and tips of instruments by a zoomed look.
+    """Tips of instruments by a zoomed look.
 
     What votes find in it (`scene.voted_instances`) is the instrument over whose footprint more of it lies than over
     all others together.
@@ -76,12 +77,12 @@ def zoomed_points(
     Args:
         output: of the look, with `instances`.
         zoomed: its view.
-        view: of the footprints; points outside its content are none.
+        view: of the footprints; tips outside its content are none.
         instruments: all of the frame, with footprints: each keeps its own from the others.
         is_instrument: which classes are, by id, bool (256,).
 
     Returns:
-        Of each instrument its points, px of the frame; empty where the look shows none of its tips.
+        Of each instrument its tips, px of the frame; empty where the look shows none.
     """
     assert output.instances is not None, "a network with an instance head"
     content = grid_content_mask(zoomed)
@@ -96,7 +97,7 @@ def zoomed_points(
         assert tool.footprint is not None, "instruments of this frame"
         own = tool.footprint[rows[:, None], columns] > 0
         overlap[place] = np.bincount(found.owners[own], minlength=len(found.lines) + 1)[1:]
-    points = nothing
+    tips = nothing
     mostly = 2 * overlap > overlap.sum(axis=0)
     for place, number in enumerate(cheapest_assignment(-overlap).tolist()):
         if number < 0 or not mostly[place, number]:
@@ -104,18 +105,14 @@ def zoomed_points(
         others = np.delete(overlap[place] * mostly[place], number)
         if others.max(initial=0.0) > _SECOND * overlap[place, number]:
             continue
-        placed = [point for point in found.points[number] if point.name != "entry"]
+        placed = [point for point in found.points[number] if point.name.startswith("tip")]
         frame = grid_to_frame([point.place for point in placed], zoomed, INSTANCE_STRIDE).tolist()
         if placed[-1].confidence > FARTHEST and inside_content(frame, view).all():
-            points[place] = tuple(
-                Keypoint(point.name, x, y, _trust(point), point.visible)
+            tips[place] = tuple(
+                Keypoint(point.name, x, y, point.confidence**_TIP_POWER, point.visible)
                 for point, (x, y) in zip(placed, frame, strict=True)
             )
-    return points
-
-
-def _trust(point: PlacedPoint) -> float:
-    return point.confidence if point.name == "wrist" else point.confidence**_TIP_POWER
+    return tips
 
 
 def _plain_nodes(zoomed: Letterbox, view: Letterbox, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

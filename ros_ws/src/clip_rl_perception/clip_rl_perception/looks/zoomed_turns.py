@@ -17,9 +17,9 @@ import numpy as np
 from clip_rl_perception.arrays import BoolArray, ByteArray, DoubleArray, FloatArray
 from clip_rl_perception.engine.protocol import Engine, check_output
 from clip_rl_perception.errors import named_line
-from clip_rl_perception.looks.zoomed_look import part_sides, zoomed_points, zoomed_view
+from clip_rl_perception.looks.zoomed_look import part_sides, zoomed_tips, zoomed_view
 from clip_rl_perception.scene.letterbox import frame_to_grid, inside_content, to_network
-from clip_rl_perception.scene.types import KEYPOINTS, Instrument, Keypoint, Letterbox
+from clip_rl_perception.scene.types import Instrument, Keypoint, Letterbox
 
 _INSIDE = 0.7
 """Share of a part's sides within which working ends lie that share a look."""
@@ -32,7 +32,7 @@ thin jaws."""
 
 @dataclasses.dataclass(frozen=True)
 class ZoomConfig:
-    """How keypoints are looked at."""
+    """How working ends are looked at."""
 
     looks: int = 1
     """Zoomed looks at a frame at most; 0: none."""
@@ -51,11 +51,11 @@ class ZoomConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class SharpPoints:
+class SharpTips:
     """What zoomed looks at a track said."""
 
-    points: tuple[Keypoint, ...]
-    """Wrist and tips, where they have moved to; confidences as of the look. Empty: none told them, or they are lost."""
+    tips: tuple[Keypoint, ...]
+    """Tips, where they have moved to; confidences as of the look. Empty: none told them, or they are lost."""
     told_ns: int
     """Stamp of the frame whose look told them."""
     turn: int
@@ -66,7 +66,7 @@ class SharpPoints:
         return max(0.0, 1 - ((stamp_ns - self.told_ns) / (config.memory_s * 1e9)) ** 2)
 
 
-PointMemory = Mapping[int, SharpPoints]
+TipMemory = Mapping[int, SharpTips]
 """By track."""
 
 
@@ -90,20 +90,20 @@ class ZoomFrame:
 
 @dataclasses.dataclass(frozen=True)
 class Sharpened:
-    """A frame's instruments with the points that zoomed looks tell."""
+    """A frame's instruments with the tips that zoomed looks tell."""
 
     instruments: tuple[Instrument, ...]
-    memory: PointMemory
+    memory: TipMemory
     network_ms: float = 0.0
     """Time of the looks, ms."""
     failure: str = ""
-    """Why a look failed, one line; points are those of the looks before it then."""
+    """Why a look failed, one line; tips are those of the looks before it then."""
 
 
 def sharpen(
     frame: ZoomFrame,
     instruments: tuple[Instrument, ...],
-    memory: PointMemory,
+    memory: TipMemory,
     config: ZoomConfig,
     *,
     moved: Mapping[int, tuple[float, float] | None],
@@ -147,34 +147,34 @@ def sharpen(
         except Exception as error:  # whatever an engine raises must not take the frame, whose mask is there
             failure = f"zoomed look failed: {named_line(error)}"
             break
-        told = zoomed_points(output, zoomed, frame.view, [item for _, item in seen], frame.is_instrument)
+        told = zoomed_tips(output, zoomed, frame.view, [item for _, item in seen], frame.is_instrument)
         turn = 1 + max((sharp.turn for sharp in kept.values()), default=0)
-        for (key, _), points in zip(seen, told, strict=True):
+        for (key, _), tips in zip(seen, told, strict=True):
             if key in shown:
-                old = kept.get(key, SharpPoints((), 0, 0))
-                kept[key] = SharpPoints(points, frame.stamp_ns, turn) if points else dataclasses.replace(old, turn=turn)
+                old = kept.get(key, SharpTips((), 0, 0))
+                kept[key] = SharpTips(tips, frame.stamp_ns, turn) if tips else dataclasses.replace(old, turn=turn)
         taken, spent = taken + 1, spent + (time.perf_counter() - start) * 1e3
     result = tuple(
-        _with_points(item, kept[key], frame, config) if key in kept else item
+        _with_tips(item, kept[key], frame, config) if key in kept else item
         for key, item in zip(keys, instruments, strict=True)
     )
     return Sharpened(result, {key: sharp for key, sharp in kept.items() if key > 0}, spent, failure)
 
 
 def _moved(
-    memory: PointMemory, moved: Mapping[int, tuple[float, float] | None], stamp_ns: int, config: ZoomConfig
-) -> dict[int, SharpPoints]:
-    """When each track that is alive was looked at, and the points that still count, where they are now."""
+    memory: TipMemory, moved: Mapping[int, tuple[float, float] | None], stamp_ns: int, config: ZoomConfig
+) -> dict[int, SharpTips]:
+    """When each track that is alive was looked at, and the tips that still count, where they are now."""
     kept = {}
     for track, sharp in memory.items():
         if track not in moved:
             continue
-        step, points = moved[track], sharp.points
+        step, tips = moved[track], sharp.tips
         if step is None or not sharp.trust(stamp_ns, config):
-            points = ()
+            tips = ()
         else:
-            points = tuple(dataclasses.replace(point, x=point.x + step[0], y=point.y + step[1]) for point in points)
-        kept[track] = dataclasses.replace(sharp, points=points)
+            tips = tuple(dataclasses.replace(tip, x=tip.x + step[0], y=tip.y + step[1]) for tip in tips)
+        kept[track] = dataclasses.replace(sharp, tips=tips)
     return kept
 
 
@@ -218,19 +218,16 @@ def _tips(points: Iterable[Keypoint]) -> list[Keypoint]:
     return [point for point in points if point.name.startswith("tip")]
 
 
-def _with_points(item: Instrument, sharp: SharpPoints, frame: ZoomFrame, config: ZoomConfig) -> Instrument:
-    """An instrument with the tips of its last look, unless this frame's plain ones are surer, and the surer wrist."""
+def _with_tips(item: Instrument, sharp: SharpTips, frame: ZoomFrame, config: ZoomConfig) -> Instrument:
+    """An instrument with the tips of its last look, unless this frame's plain ones are surer."""
     fresh, trust = sharp.told_ns == frame.stamp_ns, sharp.trust(frame.stamp_ns, config)
-    told = [dataclasses.replace(point, confidence=point.confidence * trust) for point in sharp.points]
-    tips, plain = _tips(told), _tips(item.keypoints)
+    tips = [dataclasses.replace(tip, confidence=tip.confidence * trust) for tip in sharp.tips]
+    plain = _tips(item.keypoints)
     if not tips or (not fresh and not (_fits(tips, item, frame.view) and _surest(tips) >= _PLAIN * _surest(plain))):
         return item
-    points = {point.name: point for point in item.keypoints if point not in plain}
-    for point in told:
-        if point.name not in points or point.confidence >= points[point.name].confidence:
-            points[point.name] = point
     x, y = np.mean([(tip.x, tip.y) for tip in tips], axis=0).tolist()
-    return dataclasses.replace(item, tip=(x, y), keypoints=tuple(points[name] for name in KEYPOINTS if name in points))
+    rest = [point for point in item.keypoints if point not in plain]  # tips are the last
+    return dataclasses.replace(item, tip=(x, y), keypoints=(*rest, *tips))
 
 
 def _fits(tips: Sequence[Keypoint], item: Instrument, view: Letterbox) -> bool:

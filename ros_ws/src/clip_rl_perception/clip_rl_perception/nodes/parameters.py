@@ -136,7 +136,7 @@ class NodeParameters:
     )
     zoomed_looks: int = live(
         1,
-        "Looks at each frame beside those, at single working ends and larger, for keypoints, as many as fit before the "
+        "Looks at each frame beside those, at single working ends and larger, for tips, as many as fit before the "
         "next frame is due; 0: none.",
         between=(0, 8),
     )
