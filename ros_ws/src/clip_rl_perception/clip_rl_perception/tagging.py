@@ -1,4 +1,4 @@
-"""From what the looks at a frame say to its tagged instruments: found, followed, looked at closer, named."""
+"""From what the looks at a frame say to its tagged instruments: found, followed, named, zoomed in on."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def tag_instruments(
     Args:
         frame: seen.
         memory: of the frame before.
-        engine: for closer looks.
+        engine: for zoomed looks and close-ups.
         space: K classes.
         text: their embeddings, float32 (K, D).
         temperature: of the calibration.
