@@ -1,8 +1,9 @@
 """One frame in, one scene out, given the memory of the frames before, which `stream.py` keeps.
 
-No ROS and no clock but the frame's stamp: the same frames, model and engine give the same scenes (a latency budget
-and `zoom.keep_rate` excepted: how many looks fit depends on the time they take). A `SceneMemory` goes in and another comes out, so a caller
-may start anywhere, run two streams through one pipeline, or drop a result and keep what it knew before.
+No ROS and no clock but the frame's stamp: the same frames, model and engine give the same scenes (a latency budget and
+`zoom.keep_rate` excepted: how many looks fit depends on the time they take). A `SceneMemory` goes in and another comes
+out, so a caller may start anywhere, run two streams through one pipeline, or drop a result and keep what it knew
+before.
 """
 
 from __future__ import annotations
