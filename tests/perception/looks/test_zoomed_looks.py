@@ -14,11 +14,12 @@ from clip_rl_perception.looks.look import PLAIN
 from clip_rl_perception.looks.zoomed_look import part_sides, zoomed_view
 from clip_rl_perception.looks.zoomed_turns import Sharpened, SharpTips, ZoomConfig, ZoomFrame, sharpen
 from clip_rl_perception.model.calibration import Calibration
-from clip_rl_perception.pipeline import PerceptionPipeline, PipelineConfig, SceneMemory
+from clip_rl_perception.pipeline import PerceptionPipeline, PipelineConfig
 from clip_rl_perception.scene.letterbox import make_letterbox
 from clip_rl_perception.scene.types import Box, ContentArea, Instrument, Keypoint, Scene, Validity
 from clip_rl_perception.scene.validity import ValidityConfig
 from color_engine import EMBEDDING_DIM, text_for
+from pipeline_runs import run
 
 MS = 1_000_000
 SPACE = label_space_from_names(["background", "instrument"])
@@ -30,15 +31,6 @@ def pipeline(engine: BarEngine, **zoom: Any) -> PerceptionPipeline:
     config = PipelineConfig(turn=(PLAIN,), zoom=ZoomConfig(**zoom), validity=ValidityConfig(surgery_limit=0.0))
     calibration = Calibration.uncalibrated(EMBEDDING_DIM)
     return PerceptionPipeline(engine, SPACE, text_for([TISSUE, BAR]), calibration, config)  # type: ignore[arg-type]
-
-
-def run(made: PerceptionPipeline, frames: list[ByteArray], every_ms: int = 40) -> list[Scene]:
-    memory: SceneMemory | None = None
-    scenes = []
-    for index, rgb in enumerate(frames):
-        scene, memory = made.process(rgb, index * every_ms * MS, memory)
-        scenes.append(scene)
-    return scenes
 
 
 def tips(scene: Scene) -> dict[int, Keypoint]:

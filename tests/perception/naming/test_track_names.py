@@ -14,9 +14,10 @@ from clip_rl_perception.labels import label_space_from_names
 from clip_rl_perception.model.calibration import Calibration
 from clip_rl_perception.naming.track_names import CloseUps, NamedTypes, name_instruments
 from clip_rl_perception.naming.type_evidence import TURNS, TypeConfig
-from clip_rl_perception.pipeline import PerceptionPipeline, PipelineConfig, SceneMemory
+from clip_rl_perception.pipeline import PerceptionPipeline, PipelineConfig
 from clip_rl_perception.scene.types import Scene, Validity
 from color_engine import EMBEDDING_DIM, ColorEngine, text_for
+from pipeline_runs import run
 
 TISSUE, STEEL = (170, 80, 75), (120, 125, 130)
 BRASS, BLUE = (190, 170, 60), (60, 80, 190)
@@ -46,15 +47,6 @@ def pipeline(
 
 def engine() -> ColorEngine:
     return ColorEngine(close_up_side=48)
-
-
-def run(made: PerceptionPipeline, frames: list[ByteArray], every_ms: int = 40) -> list[Scene]:
-    memory: SceneMemory | None = None
-    scenes = []
-    for index, rgb in enumerate(frames):
-        scene, memory = made.process(rgb, index * every_ms * MS, memory)
-        scenes.append(scene)
-    return scenes
 
 
 def names(scene: Scene) -> list[str]:

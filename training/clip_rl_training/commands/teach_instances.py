@@ -176,6 +176,8 @@ def card(checkpoint: Checkpoint, model_id: str, taught: dict[str, Any]) -> str:
         f"The head was taught on {taught['scenes']} synthetic scenes of seed {taught['seed']}: "
         f"{taught['steps']} steps of {taught['batch']}.",
     ]
+    if taught.get("zoomed"):
+        lines[-1] += f" Of a share of {taught['zoomed']:g} a part around a working end was shown."
     if "validation" in taught:
         scores: Scores = taught["validation"]
         columns = list(next(iter(scores.values())))

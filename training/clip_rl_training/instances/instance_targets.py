@@ -97,9 +97,8 @@ def instance_targets(frame: SyntheticFrame, network_size: tuple[int, int], part:
         )  # fmt: skip
         width = float(np.clip(_PEAK * radius, _NARROW, _WIDE))
         for keypoint in truth.keypoints:
-            if keypoint.visible and keypoint.name != "entry":
-                if not inside_content([(keypoint.x, keypoint.y)], view)[0]:
-                    continue
+            in_sight = keypoint.visible and bool(inside_content([(keypoint.x, keypoint.y)], view)[0])
+            if in_sight and keypoint.name != "entry":
                 place = frame_to_grid([(keypoint.x, keypoint.y)], view, INSTANCE_STRIDE)[0]
                 _raise_peak(peaks[0 if keypoint.name == "wrist" else 1], place, width)
     ends = (instance > 0) & ((parts == PART_WRIST) | (parts == PART_CLASPER))

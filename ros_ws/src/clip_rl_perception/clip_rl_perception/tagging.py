@@ -6,16 +6,14 @@ import dataclasses
 import time
 from collections.abc import Mapping
 
-import numpy as np
-
-from clip_rl_perception.arrays import BoolArray, ByteArray, FloatArray
+from clip_rl_perception.arrays import ByteArray, FloatArray
 from clip_rl_perception.engine.protocol import Engine
 from clip_rl_perception.labels import LabelSpace
 from clip_rl_perception.looks.zoomed_turns import SharpTips, ZoomFrame, sharpen
 from clip_rl_perception.naming.track_names import CloseUps, NamedTypes, name_instruments
 from clip_rl_perception.naming.type_evidence import TypeMemory
 from clip_rl_perception.pipeline_config import PipelineConfig
-from clip_rl_perception.scene.instruments import find_instruments
+from clip_rl_perception.scene.instruments import find_instruments, instrument_table
 from clip_rl_perception.scene.tip_motion import tip_velocities
 from clip_rl_perception.scene.tracks import TrackMemory, track_instruments
 from clip_rl_perception.scene.types import Instrument, Letterbox
@@ -139,7 +137,7 @@ def tag_instruments(
         limits.append(_PART_OF_PERIOD * 1e3 * min(periods, default=0.0))
     zoom = config.zoom if config.refine_steps != 0 else dataclasses.replace(config.zoom, looks=0)
     sharp = sharpen(
-        ZoomFrame(engine, frame.rgb, frame.view, text, _instrument_table(space), frame.stamp_ns, frame.look_ms),
+        ZoomFrame(engine, frame.rgb, frame.view, text, instrument_table(space), frame.stamp_ns, frame.look_ms),
         named.instruments,
         memory.tips,
         zoom,
@@ -155,9 +153,3 @@ def _left_ms(frame: SeenFrame, *limits_ms: float | None) -> float | None:
     """Of the times that a frame may take, the shortest, ms; None: no limit."""
     known = [limit for limit in limits_ms if limit is not None]
     return min(known) - (time.perf_counter() - frame.start) * 1e3 if known else None
-
-
-def _instrument_table(space: LabelSpace) -> BoolArray:
-    table = np.zeros(256, np.bool_)
-    table[list(space.instrument_ids)] = True
-    return table

@@ -16,6 +16,7 @@ from clip_rl_perception.arrays import BoolArray, DoubleArray
 from clip_rl_perception.engine.protocol import EngineOutput
 from clip_rl_perception.instance_channels import INSTANCE_STRIDE
 from clip_rl_perception.scene.assignment import cheapest_assignment
+from clip_rl_perception.scene.instances import InstanceConfig
 from clip_rl_perception.scene.label_map import grid_winners
 from clip_rl_perception.scene.letterbox import (
     STRIDE,
@@ -32,11 +33,9 @@ _STEP = 0.125
 """Of its sides, by which a part moves: while an instrument rests, what is shown of it stays the same to the pixel."""
 _TIP_POWER = 0.65
 """Of a tip's heat: as much of it means more in a zoomed look than in a plain one. Of drawn tips with 0.4 to 0.5
-there 65 % lie within 1 % of the diagonal, of those with 0.55 and more in a plain look 45 %."""
+there 65 % lie within 1 % of the diagonal, of those with 0.5 and more in a plain look 45 %."""
 _SECOND = 0.3
 """Part of what an instrument covers from which a second one on the same footprint leaves open whose points they are."""
-_LEAST_AREA = 0.0005
-"""Of the part, that an instrument covers."""
 
 
 def part_sides(view: Letterbox, scale: float) -> DoubleArray:
@@ -87,17 +86,16 @@ def zoomed_tips(
     assert output.instances is not None, "a network with an instance head"
     content = grid_content_mask(zoomed)
     mask = is_instrument[grid_winners(output.log_probs)]
-    found = vote(mask, content, output.instances, max(1.0, _LEAST_AREA * content.sum()))
-    nothing: list[tuple[Keypoint, ...]] = [()] * len(instruments)
+    found = vote(mask, content, output.instances, max(1.0, InstanceConfig.min_area * content.sum()))
+    tips: list[tuple[Keypoint, ...]] = [()] * len(instruments)
     if not len(found.lines) or not instruments:
-        return nothing
+        return tips
     columns, rows = _plain_nodes(zoomed, view, mask.shape)
     overlap = np.zeros((len(instruments), len(found.lines)))
     for place, tool in enumerate(instruments):
         assert tool.footprint is not None, "instruments of this frame"
         own = tool.footprint[rows[:, None], columns] > 0
         overlap[place] = np.bincount(found.owners[own], minlength=len(found.lines) + 1)[1:]
-    tips = nothing
     mostly = 2 * overlap > overlap.sum(axis=0)
     for place, number in enumerate(cheapest_assignment(-overlap).tolist()):
         if number < 0 or not mostly[place, number]:

@@ -116,9 +116,7 @@ def _by_votes(
     winners: ByteArray, content: BoolArray, said: FloatArray, view: Letterbox, space: LabelSpace, config: InstanceConfig
 ) -> tuple[Instances, DoubleArray, tuple[tuple[Keypoint, ...], ...]]:
     """Instances, axes as of `fit_axis`, and keypoints."""
-    table = np.zeros(256, np.bool_)
-    table[[entry.id for entry in space.classes if entry.instrument]] = True
-    found = vote(table[winners], content, said, max(1.0, config.min_area * content.sum()))
+    found = vote(instrument_table(space)[winners], content, said, max(1.0, config.min_area * content.sum()))
     instances = instances_of(found.owners, len(found.lines), winners, content, space)
     axes, points = np.zeros((len(instances), 6)), []
     placed = [point.place for each in found.points for point in each]
@@ -138,6 +136,13 @@ def _by_votes(
             )
         )
     return instances, axes, tuple(points)
+
+
+def instrument_table(space: LabelSpace) -> BoolArray:
+    """Which class ids are instruments, bool (256,)."""
+    table = np.zeros(256, np.bool_)
+    table[list(space.instrument_ids)] = True
+    return table
 
 
 def _counted(instances: Instances, space: LabelSpace) -> BoolArray:
