@@ -140,3 +140,18 @@ def test_what_both_eyes_are_sure_of_pairs_alone() -> None:
     assert (row.x, row.y) == (570.0, 400.0), "the tip's, not the wrist's"
     unsure = paired(told(left, WRISTS[0], "tip_1"), told(right, WRISTS[1], "wrist"))
     assert unsure.by_points == (), "sure of different ones: both count, and their median does not fit"
+
+
+def test_a_single_keypoint_that_fits_the_other_way_round_swaps_no_eyes() -> None:
+    """Surely told and wrong in one eye: the rest of both tags does not fit the other way round."""
+    left, right = (
+        dataclasses.replace(
+            eye(first, (x, 400.0, 90.0)),
+            places=({END: (x, 400.0), "tip_1": (x, 400.0), "wrist": (wrist, 300.0), "tip_2": (wrist, 390.0)},),
+            sure=(frozenset({"tip_1"}),),
+        )
+        for first, x, wrist in ((1, 600.0, 590.0), (11, 640.0, 530.0))
+    )
+    assert paired(left, right).mirrored == 0
+    swapped = paired(right, left)
+    assert swapped.by_points == (0,), "as the other eye's, the sure one pairs alone"

@@ -291,6 +291,10 @@ def test_baselines_that_do_not_fit_are_refused(dataset: SegmentationDataset, tmp
         mean_corruption_error(result, benchmark(dataset, 150, frames=3), "p")
     with pytest.raises(RobustnessError, match="measured on other seed"):
         mean_corruption_error(result, benchmark(dataset, 150, seed=1), "p")
+    with pytest.raises(RobustnessError, match="at severities 5 of cloth, not at 1, 2, 3, 4, 5"):
+        mean_corruption_error(
+            benchmark(dataset, 150, names=("cloth",)), benchmark(dataset, 150, names=("cloth",), severities=(5,)), "p"
+        )
     with pytest.raises(RobustnessError, match="has other corruptions: fog"):
         mean_corruption_error(result, benchmark(dataset, 150, names=("fog",)), "p")
     path = tmp_path / "peer.json"

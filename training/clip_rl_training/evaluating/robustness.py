@@ -100,7 +100,7 @@ def mean_corruption_error(corruptions: dict[str, Any], peer: dict[str, Any], pee
         Plain data: baseline, mce, relative_mce, ce {corruption: value}. None where a peer without error divides.
 
     Raises:
-        RobustnessError: other frames, seed or corruptions.
+        RobustnessError: other frames, seed, corruptions or severities.
     """
     if corruptions.get("video", False) != peer.get("video", False):
         raise RobustnessError(f"baseline {peer_name} was measured with other --video: memory and damage differ")
@@ -114,6 +114,13 @@ def mean_corruption_error(corruptions: dict[str, Any], peer: dict[str, Any], pee
         raise RobustnessError(
             f"baseline {peer_name} has other corruptions: {', '.join(sorted(set(peer['results'])))}; run it again"
         )
+    for name, by_severity in corruptions["results"].items():
+        own_levels, levels = sorted(by_severity), sorted(peer["results"][name])
+        if own_levels != levels:
+            raise RobustnessError(
+                f"baseline {peer_name} was measured at severities {', '.join(levels)} of {name}, not at "
+                f"{', '.join(own_levels)}; run it again"
+            )
     ce, relative = {}, []
     clean, peer_clean = _error(corruptions["clean"]), _error(peer["clean"])
     for name, by_severity in corruptions["results"].items():

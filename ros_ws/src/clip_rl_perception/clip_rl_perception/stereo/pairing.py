@@ -135,7 +135,9 @@ def pair_instruments(
     pointless = tuple(bool(without[pair]) for pair in pairs)
     mirrored = 0
     if all(pointless) and left.tags and right.tags:
-        swapped, _, no_point = _costs(right, left, disparities, width, {}, config)
+        # By all keypoints: a single one that both eyes are sure of, and wrong, fits the other way round as easily.
+        wholes = [dataclasses.replace(eye, sure=()) for eye in (right, left)]
+        swapped, _, no_point = _costs(*wholes, disparities, width, {}, config)
         mirrored = len(_assigned(np.where(no_point, NEVER, swapped), config.max_cost))
     return Pairs(tuple(pairs), tuple(bool(jaws[pair]) for pair in pairs), mirrored, pointless)
 
