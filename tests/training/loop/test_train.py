@@ -96,6 +96,14 @@ def test_close_ups_leave_the_norms_of_scenes_alone(tmp_path: Path) -> None:
     assert moved(close, "conv.weight"), "they do teach"
 
 
+def test_norms_hold_still_where_that_is_asked_for(tmp_path: Path) -> None:
+    before = Trainer(config(tmp_path / "fresh"), Bars()).module.state_dict()
+    held = trained(config(tmp_path / "held", "optimizer.hold_norms=true"), stop_after=1).module.state_dict()
+    statistics = {name for name in before if "running_" in name or name.endswith("num_batches_tracked")}
+    assert statistics and all(torch.equal(before[name], held[name]) for name in statistics)
+    assert any(not torch.equal(before[name], held[name]) for name in set(before) - statistics)
+
+
 def test_a_run_begins_with_the_weights_of_another(tmp_path: Path) -> None:
     other = trained(config(tmp_path / "other"))
     state = other.folder / "state.pt"

@@ -290,7 +290,7 @@ class Trainer:
         config = self.config
         point = config.curriculum.at(self.step, config.steps)
         self.module.train()
-        if batch.close_ups:
+        if batch.close_ups or config.optimizer.hold_norms:
             hold_norms(self.module)
         weights = self._class_weights(batch)
         shown = batch._replace(

@@ -47,6 +47,9 @@ class OptimizerConfig:
     """Largest norm of the gradient of the network; 0 clips nothing."""
     average: float = 0.998
     """Decay of the exponential moving average of the weights that is validated and shipped; 0 keeps no average."""
+    hold_norms: bool = False
+    """Batch norms use and keep the statistics that the weights begin with. For weights that were added up or retuned:
+    measured anew on drawn scenes, they undo what was chosen."""
 
     def __post_init__(self) -> None:
         for name in ("learning_rate", "encoder_factor", "text_factor", "weight_decay", "clip"):
