@@ -214,6 +214,22 @@ def test_the_orientation_of_a_tiff_is_ignored(byte_order: str, kind: str, orient
             decode_stored(content[:length])
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("compression", [1, 5, 8, 32773])  # none, LZW, Deflate, PackBits
+def test_a_tiff_with_damage_inside(compression: int, channels: int, dtype: type) -> None:
+    pixels = np.repeat(scene()[..., :1], channels, axis=2).astype(dtype)
+    whole = cv2.imencode(".tiff", pixels, [cv2.IMWRITE_TIFF_COMPRESSION, compression])[1].tobytes()
+    assert decode_stored(whole).dtype == dtype
+    damaged = changed(whole, len(whole) // 2, bytes(20))
+    if compression in (5, 8):
+        for read in (decode_rgb, decode_stored, check_picture):
+            with pytest.raises(PictureError, match="damaged TIFF"):
+                read(damaged)
+    else:  # nothing in such a file tells wrong pixels from right ones
+        assert decode_stored(damaged).shape == decode_stored(whole).shape
+
+
 @pytest.mark.parametrize("suffix", [".bmp", ".tiff", ".webp"])
 def test_other_files_that_are_cut_off_are_refused(suffix: str) -> None:
     whole = encoded(suffix, scene())

@@ -1,14 +1,18 @@
 """The bytes of a JPEG, PNG or other picture file -> pixels, whole or not at all.
 
 What a damaged JPEG lacks, libjpeg fills with grey; it only warns, and OpenCV passes the picture on without the warning.
-So JPEG is decoded by simplejpeg, the same libjpeg-turbo to the pixel, where a warning is an error. Of the other formats
-OpenCV refuses by itself what is cut off or fails its checksums.
+So JPEG is decoded by simplejpeg, the same libjpeg-turbo to the pixel, where a warning is an error. Nor does OpenCV
+pass on what libtiff says of damaged LZW and Deflate: Pillow does. Of the other formats OpenCV refuses by itself what is
+cut off or fails its checksums.
 """
 
 from __future__ import annotations
 
+import io
 import re
 import struct
+import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
+from PIL import Image
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import ClipRlError, one_line
@@ -30,6 +35,12 @@ MAX_PIXELS = 1 << 28
 _BIG_TIFF, _ORIENTATION = 43, 274
 _TIFF = {42: ("I", "H", 12, 8), _BIG_TIFF: ("Q", "Q", 20, 12)}
 """By version: form of the offset of the first directory and of its count, bytes of an entry, place of its value."""
+_TIFF_BEGINS = tuple(
+    begin + struct.pack(order + "H", version) for begin, order in ((b"II", "<"), (b"MM", ">")) for version in _TIFF
+)
+_STORED = ((273, 279), (324, 325))
+"""Tags of where the strips or tiles of a TIFF lie and how long they are, bytes."""
+_PIECE = 1 << 20
 _WHOLE = {3: "H", 4: "I"}
 """Forms of the types of whole numbers in a TIFF."""
 _SOF = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
@@ -126,6 +137,8 @@ def picture_size(content: bytes) -> tuple[int, int]:
 def _decode(content: bytes, flags: int) -> npt.NDArray[Any]:
     if content.startswith(PNG):
         _check_chunks(content)
+    if content.startswith(_TIFF_BEGINS):
+        _check_tiff(content)
     content = as_stored(content)
     try:
         picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
@@ -147,6 +160,36 @@ def _check_chunks(content: bytes) -> None:
         place += 12 + int.from_bytes(content[place : place + 4], "big")
         if place > len(content):
             raise PictureError("is truncated: its bytes hold no end of the PNG")
+
+
+def _check_tiff(content: bytes) -> None:
+    """Raise `PictureError` where data of an LZW or Deflate TIFF is damaged; kinds that Pillow does not know pass."""
+    with warnings.catch_warnings():  # of odd tags, which are none of our business
+        warnings.simplefilter("ignore")
+        try:
+            picture = Image.open(io.BytesIO(content))
+            compression = picture.info.get("compression")
+            tags = dict(picture.tag_v2)  # type: ignore[attr-defined]
+        except (OSError, ValueError, SyntaxError, AttributeError, Image.DecompressionBombError):
+            return
+        try:
+            if compression == "tiff_lzw":
+                picture.load()
+            elif compression in ("tiff_deflate", "tiff_adobe_deflate"):  # libtiff does not look at the checksums
+                for offsets, sizes in _STORED:
+                    for offset, size in zip(tags.get(offsets, ()), tags.get(sizes, ()), strict=False):
+                        _unpack(content[offset : offset + size])
+        except (OSError, zlib.error) as error:
+            raise PictureError("is a damaged TIFF: not all of its data can be unpacked") from error
+
+
+def _unpack(data: bytes) -> None:
+    """Raise `zlib.error` where zlib's data is damaged or cut off; holds no more than a piece of it."""
+    unpacking = zlib.decompressobj()
+    while not unpacking.eof:
+        if not unpacking.decompress(data, _PIECE) and not unpacking.eof:
+            raise zlib.error("cut off")
+        data = unpacking.unconsumed_tail
 
 
 def _decode_jpeg(content: bytes, colors: str, **scale: int) -> ByteArray:
