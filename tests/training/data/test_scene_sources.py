@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -57,3 +58,9 @@ def test_a_damaged_note_is_named(tmp_path: Path, content: str) -> None:
     assert "\n" not in str(told.value)
     with pytest.raises(DataError, match=r"scenes\.json is damaged"):
         draw_scenes(tmp_path, {TRAINING: 1}, seed=3, scene=SCENE, network_size=(64, 96), workers=1, say=print)
+
+
+def test_a_folder_whose_name_is_not_utf_8(tmp_path: Path) -> None:
+    root = tmp_path / os.fsdecode(b"caf\xe9")
+    draw(root, 1)
+    assert RenderedStills(root, seed=3, training=1).frame(TRAINING, 0).rgb.shape == (64, 80, 3)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +18,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.atomic_write import write_text
+from clip_rl_perception.atomic_write import write_bytes, write_text
 from clip_rl_perception.errors import one_line
+from clip_rl_perception.pictures.picture_encoding import encode_jpeg, encode_picture
 from clip_rl_perception.pictures.picture_files import PictureError, decode_rgb, decode_stored, read_picture
 from clip_rl_perception.typed_data import to_data
 
@@ -193,14 +193,9 @@ def write_still(stem: Path, frame: SyntheticFrame) -> None:
     """Write one scene; the label file comes last and by renaming, so that its presence means a whole scene."""
     instances = np.where(frame.content, frame.instance_map, _OUTSIDE).astype(np.uint8)
     labels = np.stack((frame.type_map, frame.scene_map, frame.part_map, instances), axis=-1)
-    image = np.ascontiguousarray(frame.rgb[..., ::-1])
-    aside = stem.with_name(f".{stem.name}-{os.getpid()}.png")
-    good = cv2.imwrite(str(stem.with_suffix(".jpg")), image, [cv2.IMWRITE_JPEG_QUALITY, 95])
-    good = cv2.imwrite(str(aside), labels, [cv2.IMWRITE_PNG_COMPRESSION, 2]) and good
-    if not good:
-        raise DataError(f"cannot write scene {stem}: is the disk full?")
-    stem.with_suffix(".txt").write_text(frame.caption, encoding="utf-8")
-    aside.replace(stem.with_suffix(".png"))
+    write_bytes(stem.with_suffix(".jpg"), encode_jpeg(frame.rgb, 95))
+    write_text(stem.with_suffix(".txt"), frame.caption)
+    write_bytes(stem.with_suffix(".png"), encode_picture(".png", labels, cv2.IMWRITE_PNG_COMPRESSION, 2))
 
 
 def read_scenes_note(note: Path) -> dict[str, Any]:

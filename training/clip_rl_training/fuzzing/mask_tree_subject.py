@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import load_label_space
+from clip_rl_perception.pictures.picture_encoding import encode_picture
 from clip_rl_perception.stress.byte_damage import damage_file
 from clip_rl_perception.stress.fuzz_subject import Done, Reading
 
@@ -44,7 +45,7 @@ class MaskTreeSubject:
                 for part, pixels in (("left_frames", rgb), ("labels", colors[ids])):
                     path = folder / "tree" / sequence / part / f"frame{index:03}.png"
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    cv2.imwrite(str(path), pixels[..., ::-1])
+                    path.write_bytes(encode_picture(".png", pixels[..., ::-1]))
         entries = [{"name": each.name, "color": list(each.color), "classid": each.id} for each in space.classes]
         (folder / "tree" / "labels.json").write_text(json.dumps(entries, indent=1), encoding="utf-8")
 
@@ -103,11 +104,9 @@ def _other(change: Callable[[Any], Any]) -> Callable[[Path], None]:
     """The same picture, changed, where the file is one; else the file is emptied."""
 
     def make(path: Path) -> None:
-        pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        if pixels is None:
-            path.write_bytes(b"")
-        else:
-            cv2.imwrite(str(path), change(pixels))
+        content = path.read_bytes()
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if content else None
+        path.write_bytes(b"" if pixels is None else encode_picture(path.suffix, change(pixels)))
 
     return make
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.atomic_write import write_bytes
+from clip_rl_perception.pictures.picture_encoding import encode_jpeg
 from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
 from clip_rl_training.loop.loggers import open_loggers
@@ -59,7 +61,7 @@ class RunLog:
             for logger in self._loggers:
                 if isinstance(logger, TensorBoardLogger):
                     logger.experiment.add_image("validation", sheet, step, dataformats="HWC")
-            cv2.imwrite(str(self._folder / "validation.jpg"), sheet[..., ::-1])
+            write_bytes(self._folder / "validation.jpg", encode_jpeg(sheet, 95))
         self._say(
             f"validation at step {step}: mIoU {scalars['miou']:.3f}, "
             f"instrument IoU {scalars['instrument_iou']:.3f}; {best}"

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
-import numpy as np
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.bags.bag_writer import BagWriter
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.metrics.tag_measures import TagTruth
+from clip_rl_perception.pictures.picture_encoding import encode_jpeg, encode_picture
 from clip_rl_perception.sources.tag_truth import plain_instruments
 
 from clip_rl_training.synthetic.drawing.rendered_frame import SyntheticFrame
@@ -80,14 +80,8 @@ def write_bag(
             yield done, frames
 
 
-def _jpeg(frame: SyntheticFrame, quality: int) -> bytes:
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return bytes(data)
-
-
 def _png(labels: ByteArray) -> bytes:
-    _, data = cv2.imencode(".png", np.ascontiguousarray(labels), [cv2.IMWRITE_PNG_COMPRESSION, 4])
-    return bytes(data)
+    return encode_picture(".png", labels, cv2.IMWRITE_PNG_COMPRESSION, 4)
 
 
 def _quality(frame: SyntheticFrame, budget: float) -> int:
@@ -95,7 +89,7 @@ def _quality(frame: SyntheticFrame, budget: float) -> int:
     told = json.dumps(plain_instruments(tag_truth_of(frame).instruments))
     labels = len(_png(frame.type_map)) + len(_png(frame.instance_map)) + len(told) + 768
     for quality in _QUALITIES:
-        if len(_jpeg(frame, quality)) + labels < 0.9 * budget:
+        if len(encode_jpeg(frame.rgb, quality)) + labels < 0.9 * budget:
             return quality
     raise SynthError(
         f"a frame of {frame.rgb.shape[1]}x{frame.rgb.shape[0]} does not fit into its share of "
@@ -106,4 +100,4 @@ def _quality(frame: SyntheticFrame, budget: float) -> int:
 
 def _encode(config: SceneConfig, seed: int, frames: int, quality: int, index: int) -> tuple[bytes, bytes, TagTruth]:
     frame = operation_of(config, seed, frames).frame(index)
-    return _jpeg(frame, quality), _png(frame.type_map), tag_truth_of(frame)
+    return encode_jpeg(frame.rgb, quality), _png(frame.type_map), tag_truth_of(frame)

@@ -41,6 +41,7 @@ from clip_rl_perception.messages.transports import COMPRESSED, FFMPEG, topic_of
 from clip_rl_perception.metrics.tag_measures import TagTruth
 from clip_rl_perception.pictures.encodings import ENCODINGS, ImageError
 from clip_rl_perception.pictures.packet_encoder import ENCODERS, EncodedPacket, PacketEncoder
+from clip_rl_perception.pictures.picture_encoding import encode_picture
 from clip_rl_perception.pictures.pixel_encoding import encode_pixels
 from clip_rl_perception.pictures.video_packets import KEY_FLAG
 from clip_rl_perception.sources.bag_truth import tag_topics
@@ -155,8 +156,8 @@ class BagWriter:
             quality: of JPEG, 1 to 100; of video see `PacketEncoder`.
         """
         if encoding in _FILES:
-            parameters = [cv2.IMWRITE_JPEG_QUALITY, quality] if encoding == "jpeg" else [cv2.IMWRITE_PNG_COMPRESSION, 1]
-            data = _encode(encoding, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), parameters)
+            parameters = (cv2.IMWRITE_JPEG_QUALITY, quality) if encoding == "jpeg" else (cv2.IMWRITE_PNG_COMPRESSION, 1)
+            data = encode_picture(f".{encoding}", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), *parameters)
             self.write_encoded(data, encoding, stamp_ns, topic=topic, frame_id=frame_id)
             return
         if encoding in ENCODERS:
@@ -203,7 +204,7 @@ class BagWriter:
     ) -> None:
         """Write ground truth, uint8 (H, W) class ids, as PNG (`topic` + ``/compressed``) or as mono8."""
         if compressed:
-            data = _encode("png", labels, [cv2.IMWRITE_PNG_COMPRESSION, 4])
+            data = encode_picture(".png", labels, cv2.IMWRITE_PNG_COMPRESSION, 4)
             self.write_encoded(data, "png", stamp_ns, topic=topic, frame_id=frame_id, pixel_format="mono8")
         else:
             self.write_raw(labels, "mono8", stamp_ns, topic=topic, frame_id=frame_id)
@@ -213,7 +214,7 @@ class BagWriter:
     ) -> None:
         """Write which instruments an image truly shows, beside its labels on `topic`."""
         instances, told = tag_topics(topic)
-        data = _encode("png", truth.instances, [cv2.IMWRITE_PNG_COMPRESSION, 4])
+        data = encode_picture(".png", truth.instances, cv2.IMWRITE_PNG_COMPRESSION, 4)
         header = message_types.header(stamp_ns, frame_id)
         depth = "mono8" if truth.instances.dtype == np.uint8 else "mono16"
         message = image_messages.compressed_image(header, data, "png", pixel_format=depth)
@@ -296,10 +297,3 @@ def clear_for_bag(path: Path, *, overwrite: bool) -> None:
         if not (path / "metadata.yaml").is_file() and not list(path.glob("*.mcap")):
             raise BagError(f"{path} exists and is not a bag; it is not overwritten")
         shutil.rmtree(path)
-
-
-def _encode(extension: str, pixels: Any, parameters: list[int]) -> bytes:
-    done, data = cv2.imencode(f".{extension}", pixels, parameters)
-    if not done:
-        raise BagError(f"a {pixels.shape[1]}x{pixels.shape[0]} image could not be encoded as {extension}")
-    return bytes(data)

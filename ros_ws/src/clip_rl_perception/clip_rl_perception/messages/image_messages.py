@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import cv2
 import numpy as np
 
 from clip_rl_perception.arrays import ByteArray, WordArray
 from clip_rl_perception.messages.message_types import BAG_TYPES, COMPRESSED_IMAGE, IMAGE, MessageTypes
+from clip_rl_perception.pictures.picture_encoding import encode_jpeg
 
 _CHANNELS: dict[str, tuple[int, ...]] = {"mono8": (), "mono16": (), "bgr8": (3,), "rgb8": (3,)}
 """What pixels of an encoding have after (height, width)."""
@@ -57,10 +57,7 @@ def compressed_image(
 
 def jpeg(header: Any, rgb: ByteArray, types: MessageTypes = BAG_TYPES, *, quality: int = 90) -> Any:
     """CompressedImage of uint8 RGB (height, width, 3), as image_transport makes it."""
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, quality))
-    if not done:
-        raise ValueError(f"an array of {rgb.dtype} {rgb.shape} could not be written as JPEG")
-    return compressed_image(header, np.asarray(data, np.uint8), "jpeg", types)
+    return compressed_image(header, encode_jpeg(rgb, quality), "jpeg", types)
 
 
 def plane_of(message: Any) -> ByteArray:

@@ -20,6 +20,7 @@ from clip_rl_perception.atomic_write import write_bytes, write_json, write_text
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.folder_files import PREDICTIONS, entries, is_prediction
 from clip_rl_perception.labels import UNLABELLED, LabelSpace
+from clip_rl_perception.pictures.picture_encoding import encode_picture
 from clip_rl_perception.predict.coco_file import CocoFile
 from clip_rl_perception.predict.plain_tags import plain_tag
 from clip_rl_perception.predict.predict_options import FileOptions
@@ -95,13 +96,13 @@ class PredictionFolder:
         name = self._name(sequence, info, frame)
         written = {MASKS: (f"{name}.png", self._mask(scene.label_map))}
         if scene.confidence is not None and self._options.confidence:
-            written[CONFIDENCE] = (f"{name}.png", _encoded(".png", scene.confidence))
+            written[CONFIDENCE] = (f"{name}.png", encode_picture(".png", scene.confidence))
         if self._options.overlays:
             picture = cv2.cvtColor(draw_overlay(frame.rgb, scene, self._space), cv2.COLOR_RGB2BGR)
             suffix = f".{self._options.overlay_format}"
-            written[OVERLAYS] = (f"{name}{suffix}", _encoded(suffix, picture, *_ENCODING[suffix]))
+            written[OVERLAYS] = (f"{name}{suffix}", encode_picture(suffix, picture, *_ENCODING[suffix]))
         if self._options.images:
-            written[IMAGES] = (f"{name}.png", _encoded(".png", cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR)))
+            written[IMAGES] = (f"{name}.png", encode_picture(".png", cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR)))
         for folder, (file, content) in written.items():
             write_bytes(self._folder / folder / file, content)
         known = scene.novelty == scene.novelty
@@ -168,9 +169,9 @@ class PredictionFolder:
 
     def _mask(self, labels: ByteArray) -> bytes:
         if self._options.masks == "binary":
-            return _encoded(".png", np.where(labels == 1, np.uint8(255), np.uint8(0)))
+            return encode_picture(".png", np.where(labels == 1, np.uint8(255), np.uint8(0)))
         if self._options.masks == "ids":
-            return _encoded(".png", labels)
+            return encode_picture(".png", labels)
         picture, stream = Image.fromarray(labels), io.BytesIO()
         picture.putpalette(self._space.palette.tobytes())
         picture.save(stream, "png", compress_level=1)
@@ -180,12 +181,6 @@ class PredictionFolder:
 def folder_name(sequence: str) -> str:
     """A sequence's name, or a part of it, as that of a folder."""
     return re.sub(r"[^\w. -]", "_", sequence).strip("_ .") or "sequence"
-
-
-def _encoded(suffix: str, image: Any, *parameters: int) -> bytes:
-    done, content = cv2.imencode(suffix, image, parameters)
-    assert done
-    return bytes(content)
 
 
 def check_folder(folder: Path, *, overwrite: bool) -> None:

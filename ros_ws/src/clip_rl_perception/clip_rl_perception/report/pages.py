@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
-import cv2
 import jinja2
 
 from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.pictures.picture_encoding import encode_jpeg
 from clip_rl_perception.report.frame_gallery import shrunk
 from clip_rl_perception.report.time_axis import anchor
 
@@ -61,8 +61,7 @@ def rgb_css(color: Sequence[int]) -> str:
 
 def data_uri(rgb: ByteArray) -> str:
     """A JPEG of uint8 RGB (H, W, 3), as wide as the gallery's pictures at most, as an address that holds it."""
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(shrunk(rgb), cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])
-    return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"
+    return f"data:image/jpeg;base64,{base64.b64encode(encode_jpeg(shrunk(rgb), 85)).decode()}"
 
 
 _TEMPLATES = templates(Path(__file__).with_name("templates"), escape=True)

@@ -136,8 +136,8 @@ def pair_instruments(
     mirrored = 0
     if all(pointless) and left.tags and right.tags:
         # By all keypoints: a single one that both eyes are sure of, and wrong, fits the other way round as easily.
-        wholes = [dataclasses.replace(eye, sure=()) for eye in (right, left)]
-        swapped, _, no_point = _costs(*wholes, disparities, width, {}, config)
+        one, other = (dataclasses.replace(eye, sure=()) for eye in (right, left))
+        swapped, _, no_point = _costs(one, other, disparities, width, {}, config)
         mirrored = len(_assigned(np.where(no_point, NEVER, swapped), config.max_cost))
     return Pairs(tuple(pairs), tuple(bool(jaws[pair]) for pair in pairs), mirrored, pointless)
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.pictures.image_codec import decode_message
+from clip_rl_perception.pictures.picture_encoding import encode_picture
 from clip_rl_perception.resources import share_path
 from clip_rl_perception.stress.byte_damage import damage_file
 from clip_rl_perception.stress.fuzz_subject import Done, Reading, keep_only
@@ -108,7 +109,7 @@ def sample_picture() -> ByteArray:
 
 def _encoded(suffix: str, parameters: list[int], gray: bool) -> bytes:
     bgr: Any = sample_picture()
-    return cv2.imencode(suffix, bgr[..., 1] if gray else bgr, parameters)[1].tobytes()
+    return encode_picture(suffix, bgr[..., 1] if gray else bgr, *parameters)
 
 
 @contextlib.contextmanager

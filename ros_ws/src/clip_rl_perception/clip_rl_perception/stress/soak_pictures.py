@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 
 from clip_rl_perception.errors import ClipRlError
+from clip_rl_perception.pictures.picture_encoding import encode_picture
+from clip_rl_perception.pictures.picture_files import decode_rgb
 from clip_rl_perception.resources import share_path
 from clip_rl_perception.stream_options import ModelOptions
 
@@ -41,8 +43,9 @@ def prepare(folder: Path, sizes: tuple[tuple[int, int], ...], model: ModelOption
             for index, bgr in enumerate(pictures):
                 bright = DIMMEST + cv2.resize(bgr, size, interpolation=cv2.INTER_AREA) * ((255 - DIMMEST) / 255)
                 file = folder / f"{number}_{index:02}.jpg"
-                cv2.imwrite(str(file), bright.astype(np.uint8))
-                rgb = np.ascontiguousarray(cv2.imread(str(file))[..., ::-1], np.uint8)  # type: ignore[index]
+                content = encode_picture(".jpg", bright.astype(np.uint8))
+                file.write_bytes(content)
+                rgb = decode_rgb(content)
                 masks.append(loaded.pipeline.process(rgb, 0)[0].label_map)
             expected[str(number)] = np.stack(masks)
             for one, other in itertools.combinations(masks, 2):
