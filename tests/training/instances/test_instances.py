@@ -112,12 +112,13 @@ def test_of_a_part_around_a_working_end_only_its_own_points_are_peaks() -> None:
     rng, seen, left_out = np.random.default_rng(0), 0, 0
     for seed in range(8):
         frame = drawn(seed)
-        part = zoomed_part(frame, rng)
+        part = zoomed_part(frame, SIZE, rng)
         whole = shown(frame, SIZE)
         if part is None:
             continue
         view, targets = shown(frame, SIZE, part), instance_targets(frame, SIZE, part)
         assert 1.4 < view.scale / whole.scale < 3.2
+        assert view.pad_x + view.pad_y <= 2, "it fills the input, as a zoomed look does"
         points = [
             (point.x, point.y)
             for truth in frame.instruments

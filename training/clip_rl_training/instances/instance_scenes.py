@@ -14,13 +14,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 from clip_rl_perception.atomic_write import write_text
+from clip_rl_perception.looks.zoomed_look import part_sides, zoomed_view
 from clip_rl_perception.pictures.picture_files import PictureError, decode_rgb
 from clip_rl_perception.scene.types import Box
 from clip_rl_perception.typed_data import to_data
 
 from clip_rl_training.data.samples import TRAINING, VALIDATION, DataError, scene_generator
 from clip_rl_training.data.scene_sources import read_scenes_note
-from clip_rl_training.instances.instance_targets import InstanceTargets, content_box, instance_targets
+from clip_rl_training.instances.instance_targets import InstanceTargets, instance_targets, shown
 from clip_rl_training.synthetic.drawing.rendered_frame import SyntheticFrame
 from clip_rl_training.synthetic.generator_version import generator_version
 from clip_rl_training.synthetic.render_jobs import run_jobs
@@ -89,7 +90,7 @@ def draw_scenes(
     """
     kind = {"seed": seed, "scene": to_data(scene), "size": network_size, "generator": generator_version()}
     if zoomed:
-        kind["zoomed"] = zoomed
+        kind["zoomed"], kind["part"] = zoomed, "fills the input"
     described = json.loads(json.dumps(kind))
     note = root / "scenes.json"
     if note.is_file() and read_scenes_note(note) != described:
@@ -126,13 +127,18 @@ def _draw(
     if parted:
         scene = dataclasses.replace(scene, width=round(scene.width * _FINER), height=round(scene.height * _FINER))
     frame = render_still(rng, scene)
-    part = zoomed_part(frame, rng) if parted else None
+    part = zoomed_part(frame, network_size, rng) if parted else None
     write_targets(root / _FOLDERS[split] / f"{index:06d}.npz", instance_targets(frame, network_size, part))
 
 
-def zoomed_part(frame: SyntheticFrame, rng: np.random.Generator) -> Box | None:
-    """A part of a scene's content around one of its working ends; None where none is in sight."""
-    content = content_box(frame)
+def zoomed_part(frame: SyntheticFrame, network_size: tuple[int, int], rng: np.random.Generator) -> Box | None:
+    """A part of a scene's content around one of its working ends; None where none is in sight.
+
+    Args:
+        frame: the scene.
+        network_size: (H, W) of the network's input, which the part fills.
+        rng: draws end, scale and place.
+    """
     ends = [
         np.mean(points, axis=0)
         for truth in frame.instruments
@@ -140,11 +146,10 @@ def zoomed_part(frame: SyntheticFrame, rng: np.random.Generator) -> Box | None:
     ]
     if not ends:
         return None
-    corner, sides = np.array([content.x, content.y]), np.array([content.width, content.height])
-    part = np.maximum(sides / rng.uniform(*_SCALES), 1).astype(int)
-    middle = ends[int(rng.integers(len(ends)))] + rng.uniform(-_ASIDE, _ASIDE, 2) * part
-    left, top = np.clip(np.rint(middle - part / 2), corner, corner + sides - part).astype(int).tolist()
-    return Box(left, top, *part.tolist())
+    view, scale = shown(frame, network_size), rng.uniform(*_SCALES)
+    aside = rng.uniform(-_ASIDE, _ASIDE, 2) * part_sides(view, scale)
+    x, y = (ends[int(rng.integers(len(ends)))] + aside).tolist()
+    return zoomed_view(view, (x, y), scale).crop
 
 
 def write_targets(path: Path, targets: InstanceTargets) -> None:
