@@ -153,6 +153,9 @@ def remembered(x: float = 290.0, y: float = 240.0, confidence: float = 0.8) -> d
     return {1: SharpTips((Keypoint("tip_1", x, y, confidence, True),), 0, 1)}
 
 
+UNSURE = (Keypoint("tip_1", 310.0, 250.0, 0.2, True),)
+
+
 def without_look(stamp_ms: float, tools: tuple[Instrument, ...], memory: Any, moved: dict[int, Any]) -> Sharpened:
     return sharpen(frame_at(BarEngine(), stamp_ms), tools, memory, ZoomConfig(memory_s=0.25), moved=moved, left_ms=0.0)
 
@@ -163,6 +166,20 @@ def test_points_move_with_their_track_and_count_less() -> None:
     assert (tip.x, tip.y) == (302.0, 237.0) and tip.confidence == pytest.approx(0.8 * (1 - 0.2**2))
     assert result.instruments[0].tip == (302.0, 237.0) and result.network_ms == 0.0
     assert result.memory[1].told_ns == 0 and result.memory[1].tips[0].x == 302.0
+
+
+@pytest.mark.parametrize(("second", "end"), [(0.45, (300.0, 240.0)), (0.6, (290.0, 250.0))], ids=["hardly one", "one"])
+def test_a_second_tip_moves_the_working_end_where_it_is_sure(second: float, end: tuple[float, float]) -> None:
+    points = tuple(
+        Keypoint(name, x, y, sure, True)
+        for name, x, y, sure in (("tip_1", 300.0, 240.0, 0.8), ("tip_2", 280.0, 260.0, second))
+    )
+    for stamp_ms in (50, 200):  # however old, and unsure by that, both are
+        result = without_look(
+            stamp_ms, (tool(1, (310, 250), keypoints=UNSURE),), {1: SharpTips(points, 0, 1)}, {1: (0.0, 0.0)}
+        )
+        assert result.instruments[0].tip == end
+        assert [point.name for point in result.instruments[0].keypoints] == ["tip_1", "tip_2"]
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ _INSIDE = 0.7
 """Share of a part's sides within which working ends lie that share a look."""
 _PLAIN = 0.7
 """What a plain tip's confidence is worth beside that of a zoomed look's, whose tips are nearer to the true ones."""
+_SECOND_TIP = 0.5
+"""Confidence from which on a second tip moves the working end: most of those below are none (docs/results/tags.md)."""
 _NEAR, _WIDTHS = 6.0, 2.0
 """Nodes, and widths of the instrument, from its footprint up to which a tip that was moved along is its own: masks miss
 thin jaws."""
@@ -200,8 +202,10 @@ def _middle(ends: Sequence[DoubleArray], view: Letterbox, scale: float) -> tuple
 
 
 def _end(points: Iterable[Keypoint]) -> DoubleArray:
-    """The middle of the tips among points, (2,)."""
-    return np.asarray(np.mean([(tip.x, tip.y) for tip in _tips(points)], axis=0), np.float64)
+    """The middle of the tips among points, (2,), of two without one that is hardly a tip."""
+    tips = sorted(_tips(points), key=lambda tip: -tip.confidence)
+    counted = [(tip.x, tip.y) for place, tip in enumerate(tips) if not place or tip.confidence >= _SECOND_TIP]
+    return np.asarray(np.mean(counted, axis=0), np.float64)
 
 
 def _in_sight(end: DoubleArray, zoomed: Letterbox) -> bool:
@@ -225,7 +229,7 @@ def _with_tips(item: Instrument, sharp: SharpTips, frame: ZoomFrame, config: Zoo
     plain = _tips(item.keypoints)
     if not tips or (not fresh and not (_fits(tips, item, frame.view) and _surest(tips) >= _PLAIN * _surest(plain))):
         return item
-    x, y = np.mean([(tip.x, tip.y) for tip in tips], axis=0).tolist()
+    x, y = _end(sharp.tips).tolist()
     rest = [point for point in item.keypoints if point not in plain]  # tips are the last
     return dataclasses.replace(item, tip=(x, y), keypoints=(*rest, *tips))
 
