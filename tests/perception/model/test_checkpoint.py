@@ -209,6 +209,14 @@ def test_truncated_and_exchanged_weights_are_found_by_their_hash(copy: Path) -> 
         assert "SHA-256 is " in message
 
 
+def test_a_kind_of_number_that_is_not_read_is_named(copy: Path) -> None:
+    def shorten(tensors: dict[str, torch.Tensor]) -> None:
+        tensors.update({name: tensor.bfloat16() for name, tensor in tensors.items() if tensor.is_floating_point()})
+
+    rewrite(copy, shorten)
+    assert "is stored as BF16, which is not read here; expected F16 or F32" in refused(copy)
+
+
 def test_a_file_that_is_no_safetensors_is_refused_even_if_its_hash_fits(copy: Path) -> None:
     import hashlib
 

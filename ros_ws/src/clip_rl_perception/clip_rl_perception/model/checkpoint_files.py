@@ -79,8 +79,15 @@ def read_arrays(path: Path, names: Sequence[str]) -> list[FloatArray]:
             for name in names:
                 if name not in there:
                     raise CheckpointError(f"{path} lacks the tensor {name}")
-                found.append(np.asarray(stream.get_tensor(name), np.float32))
-    except (SafetensorError, OSError, TypeError) as error:  # TypeError: of a type that numpy does not have
+                try:
+                    found.append(np.asarray(stream.get_tensor(name), np.float32))
+                except TypeError as error:  # of a type that numpy does not have
+                    kind = stream.get_slice(name).get_dtype()
+                    raise CheckpointError(
+                        f"{path}: {name} is stored as {kind}, which is not read here; expected F16 or F32, as clip-rl "
+                        "writes checkpoints"
+                    ) from error
+    except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from error
     for name, array in zip(names, found, strict=True):
         if not np.isfinite(array).all():
