@@ -45,6 +45,9 @@ def test_report_has_every_run_and_its_raw_data(finished: Path) -> None:
     assert [(r["run"], r["fold"]) for r in data["results"]] == [
         (run, fold) for fold in "ab" for run in ("clip-rl", "shorter")
     ]
+    times = [result["frame_ms"]["p50"] for result in data["results"] if result["run"] == "shorter"]
+    [head, row] = [line.split(" | ") for line in text.splitlines() if line.startswith(("| run |", "| shorter |"))][:2]
+    assert head[-1] == "ms a frame |" and row[-1] == f"{sum(times) / 2:.1f} |", "mean over folds"
     steps = {result["run"]: result["steps"] for result in data["results"]}
     assert steps == {"clip-rl": 3, "shorter": 2}
     for result in data["results"]:

@@ -44,6 +44,7 @@ def run_rows(runs: ByRun) -> list[dict[str, Any]]:
             "steps": results[0]["steps"],
             "cpu_minutes": mean_of_known(result["cpu_seconds"] / 60 for result in results),
             "minutes": mean_of_known(result["seconds"] / 60 for result in results),
+            "frame_ms": mean_of_known(result["frame_ms"]["p50"] for result in results),
         }
         for name, results in runs.items()
     ]
