@@ -106,6 +106,22 @@ def test_a_tip_that_both_eyes_tags_place_apart_is_not_told(apart: int, told: boo
         assert told or found["tip_1"].reason == f"both eyes' tags place it {apart} px apart"
 
 
+@pytest.mark.parametrize(("confidence", "together"), [(0.54, True), (0.9, False)], ids=["unsure", "sure"])
+def test_a_wrist_that_is_not_sure_turns_no_instrument_around(confidence: float, together: bool) -> None:
+    """Told on the far side of the entry: only where an eye is sure of it, the shaft of another instrument."""
+    left, right = seen()
+    tags = []
+    for tag in right.instruments:
+        told = {point.name: point for point in tag.keypoints}
+        entry, wrist = told["entry"], told["wrist"]
+        behind = dataclasses.replace(wrist, x=2 * entry.x - wrist.x, y=2 * entry.y - wrist.y, confidence=confidence)
+        tags.append(dataclasses.replace(tag, keypoints=tuple({**told, "wrist": behind}.values())))
+    scene = matched(left, without(right, instruments=tuple(tags)))
+    pairs = [(tool.left_track_id, tool.right_track_id) for tool in scene.instruments]
+    assert all(all(pair) == together for pair in pairs) and len(pairs) == len(TOOLS) * (1 if together else 2)
+    assert not together or all(points(tool)["tip_1"].valid for tool in scene.instruments)
+
+
 def test_where_the_wrist_is_not_sure_there_is_neither_axis_nor_entry() -> None:
     left, right = seen()
     scene = matched(unsure(left, "wrist", 0.3), right)

@@ -98,7 +98,9 @@ def tags_in_view(
         if "entry" in points and "wrist" in points:
             shaft = points["wrist"] - points["entry"]
             length = float(np.linalg.norm(shaft))
-            way = shaft / length if length > AXIS_PX else way
+            # Of an unsure wrist the line runs anywhere: the tag's own axis is of the whole instrument.
+            sure_of = min(keypoints[place][name].confidence for name in ("entry", "wrist")) >= SURE
+            way = shaft / length if length > AXIS_PX and sure_of else way
         axes.append((float(way[0]), float(way[1])))
         end = ends[place, 0].tolist()
         seen[place][END] = (end[0], end[1])
