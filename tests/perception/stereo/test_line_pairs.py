@@ -7,13 +7,10 @@ import math
 
 import pytest
 from clip_rl_perception.scene.types import Box, Instrument
-from clip_rl_perception.stereo.pairing import END, EyeTags, Pairs, pair_instruments
+from clip_rl_perception.stereo.pairing import END, Corners, EyeTags, Pairs, pair_instruments
 from clip_rl_perception.stereo.row_record import paired_rows
 
 DISPARITIES, WIDTH = (15.0, 230.0), 1280.0
-
-
-Corners = tuple[float, float, float, float]
 
 
 def eye(first: int, *lines: tuple[float, float, float], boxes: tuple[Corners, ...] = ()) -> EyeTags:
@@ -155,3 +152,22 @@ def test_a_single_keypoint_that_fits_the_other_way_round_swaps_no_eyes() -> None
     assert paired(left, right).mirrored == 0
     swapped = paired(right, left)
     assert swapped.by_points == (0,), "as the other eye's, the sure one pairs alone"
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "together"),
+    [
+        ((0.0, 150.0, 205.0, 410.0), (0.0, 220.0, 105.0, 420.0), True),  # in at the left: the right eye sees half of it
+        ((1175.0, 150.0, 1280.0, 410.0), (1075.0, 220.0, 1280.0, 420.0), True),  # and at the right the left eye
+        ((400.0, 150.0, 605.0, 410.0), (400.0, 220.0, 505.0, 420.0), False),  # inside both see all of it
+        ((0.0, 150.0, 205.0, 410.0), (0.0, 500.0, 105.0, 700.0), False),  # other rows
+        ((0.0, 150.0, 300.0, 410.0), (0.0, 150.0, 70.0, 410.0), False),  # hardly any of it is seen by both
+    ],
+    ids=["left border", "right border", "inside", "other rows", "hardly seen"],
+)
+def test_at_a_border_boxes_are_alike_where_both_pictures_show_them(
+    left: Corners, right: Corners, together: bool
+) -> None:
+    ends = (120.0, 200.0, 20.0), (300.0, 600.0, 20.0)  # on different lines
+    pairs = paired(eye(1, ends[0], boxes=(left,)), eye(11, ends[1], boxes=(right,)))
+    assert pairs.pairs == (((0, 0),) if together else ()) and all(pairs.pointless)

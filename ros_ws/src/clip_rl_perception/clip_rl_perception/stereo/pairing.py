@@ -14,11 +14,15 @@ from clip_rl_perception.instrument_types import UNKNOWN
 from clip_rl_perception.scene.assignment import cheapest_assignment
 from clip_rl_perception.scene.types import Instrument
 
+Corners = tuple[float, float, float, float]
+"""Left, top, right and bottom of a box."""
 NEVER = 1e6
 """Cost of a pair that is not possible."""
 JAWS = ("tip_1", "tip_2")
 _EXCHANGE = 0.3
 """Cost by which exchanged jaws must fit better: they keep their names otherwise."""
+_SHOWN = 0.3
+"""Part of a box that both pictures must show for it to pair."""
 END = "end"
 """The working end that every tag tells: pairs those that have no keypoint in common."""
 
@@ -66,8 +70,8 @@ class EyeTags:
     """Of the keypoints that the eye sees and of `END`, by name, px."""
     axes: tuple[tuple[float, float], ...]
     """Unit vectors in the picture."""
-    boxes: tuple[tuple[float, float, float, float], ...]
-    """Left, top, right and bottom, px."""
+    boxes: tuple[Corners, ...]
+    """Px."""
     sure: tuple[frozenset[str], ...] = ()
     """Of each tag, the keypoints that the eye is sure of; empty: of none."""
 
@@ -190,7 +194,7 @@ def _no_point_cost(
     """By their lines, else by their boxes; infinite: not possible."""
     if _on_one_line(left, row, right, column, disparities, config.row_limit * width):
         return config.no_point_cost
-    alike = _box_iou(left.boxes[row], right.boxes[column], disparities)
+    alike = _box_iou(left.boxes[row], right.boxes[column], disparities, width)
     return config.no_point_cost if alike >= config.box_iou else math.inf
 
 
@@ -216,16 +220,28 @@ def _on_one_line(
     return True
 
 
-def _box_iou(
-    left: tuple[float, float, float, float], right: tuple[float, float, float, float], disparities: tuple[float, float]
-) -> float:
-    """Of both eyes' boxes, the right one's moved by the disparity that brings its middle nearest to the left one's."""
-    moved = min(max((left[0] + left[2] - right[0] - right[2]) / 2, disparities[0]), disparities[1])
-    across = min(left[2], right[2] + moved) - max(left[0], right[0] + moved)
-    down = min(left[3], right[3]) - max(left[1], right[1])
-    both = max(across, 0.0) * max(down, 0.0)
-    either = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (left, right)) - both
-    return both / either if either > 0 else 0.0
+def _box_iou(left: Corners, right: Corners, disparities: tuple[float, float], width: float) -> float:
+    """Of both eyes' boxes, the right one's moved by the disparity that lays their middles or sides over each other.
+
+    Only what both pictures show of them counts: at a border one eye sees more of an instrument than the other.
+    """
+    sides = left[0] - right[0], left[2] - right[2]
+    best = 0.0
+    for apart in (*sides, sum(sides) / 2):
+        moved = min(max(apart, disparities[0]), disparities[1])
+        both = [
+            (max(box[0] + by, moved), box[1], min(box[2] + by, width), box[3])
+            for box, by in ((left, 0.0), (right, moved))
+        ]
+        if all(_area(part) > _SHOWN * _area(box) for part, box in zip(both, (left, right), strict=True)):
+            (left_a, top_a, right_a, bottom_a), (left_b, top_b, right_b, bottom_b) = both
+            shared = _area((max(left_a, left_b), max(top_a, top_b), min(right_a, right_b), min(bottom_a, bottom_b)))
+            best = max(best, shared / (sum(map(_area, both)) - shared))
+    return best
+
+
+def _area(box: Corners) -> float:
+    return max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0)
 
 
 def _shape_cost(
