@@ -230,6 +230,27 @@ def test_a_tiff_with_damage_inside(compression: int, channels: int, dtype: type)
         assert decode_stored(damaged).shape == decode_stored(whole).shape
 
 
+def test_tags_far_behind_the_end_of_a_big_tiff() -> None:
+    with pytest.raises(PictureError, match="does not decode"):
+        decode_rgb(b"II\x2b\0\x08\0\0\0" + b"\xff" * 8 + bytes(100))
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate"])
+def test_damaged_tags_of_a_tiff_are_told_like_any_damage(compression: str) -> None:
+    stream, draw = io.BytesIO(), np.random.default_rng(0)
+    Image.fromarray(scene()[..., 0]).save(stream, "tiff", compression=compression)
+    whole = stream.getvalue()
+    assert decode_rgb(whole).shape == (120, 160, 3)
+    (tags,) = struct.unpack_from("<I", whole, 4)
+    refused = 0
+    for _ in range(300):
+        with contextlib.suppress(PictureError):
+            refused += 1
+            decode_rgb(changed(whole, int(draw.integers(tags, tags + 120)), draw.bytes(1)))
+            refused -= 1
+    assert refused > 50
+
+
 @pytest.mark.parametrize("suffix", [".bmp", ".tiff", ".webp"])
 def test_other_files_that_are_cut_off_are_refused(suffix: str) -> None:
     whole = encoded(suffix, scene())

@@ -107,7 +107,7 @@ def as_stored(content: bytes) -> bytes:
                 edited = bytearray(content)
                 struct.pack_into(order + _WHOLE[kind], edited, at + value, 1)
                 return bytes(edited)
-    except struct.error:  # cut off: what decodes it says so
+    except (struct.error, OverflowError):  # cut off, or far behind its end: what decodes it says so
         pass
     return content
 
@@ -164,23 +164,30 @@ def _check_chunks(content: bytes) -> None:
 
 def _check_tiff(content: bytes) -> None:
     """Raise `PictureError` where data of an LZW or Deflate TIFF is damaged; kinds that Pillow does not know pass."""
-    with warnings.catch_warnings():  # of odd tags, which are none of our business
-        warnings.simplefilter("ignore")
-        try:
-            picture = Image.open(io.BytesIO(content))
-            compression = picture.info.get("compression")
-            tags = dict(picture.tag_v2)  # type: ignore[attr-defined]
-        except (OSError, ValueError, SyntaxError, AttributeError, Image.DecompressionBombError):
-            return
-        try:
-            if compression == "tiff_lzw":
-                picture.load()
-            elif compression in ("tiff_deflate", "tiff_adobe_deflate"):  # libtiff does not look at the checksums
-                for offsets, sizes in _STORED:
-                    for offset, size in zip(tags.get(offsets, ()), tags.get(sizes, ()), strict=False):
-                        _unpack(content[offset : offset + size])
-        except (OSError, zlib.error) as error:
-            raise PictureError("is a damaged TIFF: not all of its data can be unpacked") from error
+    try:
+        with warnings.catch_warnings():  # of odd tags, which are none of our business
+            warnings.simplefilter("ignore")
+            whole = _unpacks(content)
+    except Exception:  # whatever damaged tags make Pillow raise: OpenCV says what it makes of them
+        return
+    if not whole:
+        raise PictureError("is a damaged TIFF: not all of its data can be unpacked")
+
+
+def _unpacks(content: bytes) -> bool:
+    """Whether the data of a TIFF is whole, as far as that is known; raises whatever Pillow does of what it cannot read."""
+    picture = Image.open(io.BytesIO(content))
+    compression, tags = picture.info.get("compression"), dict(picture.tag_v2)  # type: ignore[attr-defined]
+    try:
+        if compression == "tiff_lzw":
+            picture.load()
+        elif compression in ("tiff_deflate", "tiff_adobe_deflate"):  # libtiff does not look at the checksums
+            for offsets, sizes in _STORED:
+                for offset, size in zip(tags.get(offsets, ()), tags.get(sizes, ()), strict=False):
+                    _unpack(content[offset : offset + size])
+    except (OSError, zlib.error):
+        return False
+    return True
 
 
 def _unpack(data: bytes) -> None:
