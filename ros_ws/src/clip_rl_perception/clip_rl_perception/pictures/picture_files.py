@@ -175,7 +175,7 @@ def _check_tiff(content: bytes) -> None:
 
 
 def _unpacks(content: bytes) -> bool:
-    """Whether the data of a TIFF is whole, as far as that is known; raises whatever Pillow does of what it cannot read."""
+    """Whether the data of a TIFF is whole, as far as is known; raises whatever Pillow does of what it cannot read."""
     picture = Image.open(io.BytesIO(content))
     compression, tags = picture.info.get("compression"), dict(picture.tag_v2)  # type: ignore[attr-defined]
     try:
