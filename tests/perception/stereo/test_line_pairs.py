@@ -171,3 +171,14 @@ def test_at_a_border_boxes_are_alike_where_both_pictures_show_them(
     ends = (120.0, 200.0, 20.0), (300.0, 600.0, 20.0)  # on different lines
     pairs = paired(eye(1, ends[0], boxes=(left,)), eye(11, ends[1], boxes=(right,)))
     assert pairs.pairs == (((0, 0),) if together else ()) and all(pairs.pointless)
+
+
+def test_confirmed_tracks_pair_before_tentative_ones() -> None:
+    """Two tags of one instrument: the tentative one's place fits better."""
+    line = (600.0, 400.0, 90.0)
+    left, right = eye(1, line, (600.0, 430.0, 90.0)), eye(11, (540.0, 400.0, 90.0))
+    assert paired(left, right).pairs == ((0, 0),)
+    tags = (dataclasses.replace(left.tags[0], track_id=0), left.tags[1])
+    assert paired(dataclasses.replace(left, tags=tags), right).pairs == ((1, 0),)
+    alone = dataclasses.replace(left, tags=tags[:1], places=left.places[:1], axes=left.axes[:1], boxes=left.boxes[:1])
+    assert paired(alone, right).pairs == ((0, 0),), "with nobody before it"

@@ -49,6 +49,8 @@ class PairingConfig:
     """Of different velocities, as a part of the greater one; nothing while both are slow."""
     slow: float = 0.05
     """Speed that counts as slow, widths per second."""
+    tentative_weight: float = 3.0
+    """Of one of the two having no confirmed track: those pair what confirmed ones leave, for they may be none."""
     past_weight: float = 1.0
     """Of having been paired with another a moment ago."""
     max_cost: float = 6.0
@@ -295,6 +297,7 @@ def _distance_cost(
 
 def _kind_cost(left: Instrument, right: Instrument, width: float, config: PairingConfig) -> float:
     cost = config.class_weight * (left.class_id != right.class_id)
+    cost += config.tentative_weight * ((left.track_id == 0) != (right.track_id == 0))
     known = {left.type_name, right.type_name}.isdisjoint({"", UNKNOWN})
     if known and left.type_name != right.type_name:
         cost += config.type_weight * left.type_probability * right.type_probability
