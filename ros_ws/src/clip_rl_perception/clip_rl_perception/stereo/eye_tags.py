@@ -99,8 +99,7 @@ def tags_in_view(
             shaft = points["wrist"] - points["entry"]
             length = float(np.linalg.norm(shaft))
             # Of an unsure wrist the line runs anywhere: the tag's own axis is of the whole instrument.
-            sure_of = min(keypoints[place][name].confidence for name in ("entry", "wrist")) >= SURE
-            way = shaft / length if length > AXIS_PX and sure_of else way
+            way = shaft / length if length > AXIS_PX and keypoints[place]["wrist"].confidence >= SURE else way
         axes.append((float(way[0]), float(way[1])))
         end = ends[place, 0].tolist()
         seen[place][END] = (end[0], end[1])
