@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from clip_rl_perception.arrays import DoubleArray
@@ -83,6 +85,21 @@ def test_axes_and_their_covariances(geometry: StereoGeometry) -> None:
     seen_spread = np.cov(np.array(turned).T)
     assert np.allclose(seen_spread, covariance, atol=0.15 * np.abs(covariance).max())
     assert std == pytest.approx(float(np.sqrt(np.linalg.eigvalsh(seen_spread)[-1])), rel=0.1)
+
+
+@pytest.mark.parametrize("end", [0, 1])
+def test_an_end_off_along_its_ray_turns_an_axis_by_as_much_of_its_length(geometry: StereoGeometry, end: int) -> None:
+    """Across the line of sight by its whole, along it not at all."""
+    still = ((0.0, 0.0), (0.0, 0.0))
+    ends = np.array([(0.0, 0.0, 0.1), (0.03, 0.0, 0.1)])  # the first straight ahead, the second beside it
+    seen = seen_at(ends)
+    length = float(np.linalg.norm(seen[1, :2] - seen[0, :2]))
+    line = ShaftLine(length, tuple(seen[:, 2].tolist()), still)
+    stds = tuple(0.002 * (place == end) for place in (0, 1))
+    _, covariance, std = axis_of(geometry, line, seen[0, :2], np.array([1.0, 0.0]), 0.0, stds)
+    across = 1.0 if end == 0 else 0.1 / math.hypot(0.03, 0.1)
+    assert std == pytest.approx(0.002 * across / 0.03, rel=1e-6)
+    assert np.allclose(covariance, np.diag([0.0, 0.0, std**2]), atol=1e-12)
 
 
 def borders(start: DoubleArray, end: DoubleArray, radius: float) -> DoubleArray:

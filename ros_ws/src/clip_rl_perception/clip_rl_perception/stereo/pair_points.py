@@ -247,7 +247,8 @@ class PairFinder:
         if line is None:
             return made
         entry, along = seen[0].places[left]["entry"], seen[0].along(left)
-        axis, covariance, greatest = axis_of(self._geometry, line, entry, along, self._noise.of_mean("wrist", None))
+        across, rays = self._noise.of_mean("wrist", None), (ALONG_RAY_M["entry"], ALONG_RAY_M["wrist"])
+        axis, covariance, greatest = axis_of(self._geometry, line, entry, along, across, rays)
         return dataclasses.replace(made, axis=vector_of(axis), axis_covariance=matrix_of(covariance), axis_std=greatest)
 
     def _told(

@@ -81,7 +81,12 @@ def fit_line(
 
 
 def axis_of(
-    geometry: StereoGeometry, line: ShaftLine, origin: DoubleArray, along: DoubleArray, place_std: float
+    geometry: StereoGeometry,
+    line: ShaftLine,
+    origin: DoubleArray,
+    along: DoubleArray,
+    place_std: float,
+    along_ray_m: tuple[float, float] = (0.0, 0.0),
 ) -> tuple[DoubleArray, DoubleArray, float]:
     """Direction of a shaft in space: unit vector (3,), its covariance (3, 3), and its greatest standard deviation, rad.
 
@@ -91,6 +96,7 @@ def axis_of(
         origin: (2,) px, where t is 0.
         along: (2,) unit vector in the picture.
         place_std: of either end of the line in the picture, across it, px.
+        along_ray_m: of both ends along their lines of sight beyond that, standard deviations.
     """
     aside = np.array([-along[1], along[0]])
 
@@ -108,4 +114,9 @@ def axis_of(
     known[:2, :2] = line.covariance
     known[2:, 2:] = np.eye(2) * place_std**2
     covariance = jacobian @ known @ jacobian.T
+    length = float(np.linalg.norm(ends[0, 1] - ends[0, 0]))
+    for end, std in zip(ends[0], along_ray_m, strict=True):
+        ray = end / np.linalg.norm(end)
+        turned = (ray - axis * (ray @ axis)) * (std / length)  # by so much along the ray, at this end
+        covariance = covariance + np.outer(turned, turned)
     return axis, covariance, float(np.sqrt(max(np.linalg.eigvalsh(covariance)[-1], 0.0)))
