@@ -26,8 +26,8 @@ SHAFT_SPAN, JAW_SPAN = 1.4, 0.6
 """Side of what is compared on shafts and at jaws, in widths of the shaft."""
 FINEST_PX = 0.75
 """Least distance of samples: finer ones show nothing new."""
-LEAST_ON_LINE = 3
-"""Fewest places that make a line: two always do, right or wrong."""
+LEAST_ON_LINE = 4
+"""Fewest places that make a line: of two or three it is often another one, and how well it fits tells nothing."""
 ON_SHAFT = 0.15
 """How far off a shaft's disparity is beyond what pixels leave open, samples: its borders are not quite its axis."""
 ALONG_RAY_M = {"entry": 0.002, "wrist": 0.001}
