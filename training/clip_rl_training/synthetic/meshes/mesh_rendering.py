@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 from clip_rl_perception.arrays import BoolArray, ByteArray, DoubleArray, FloatArray
 from clip_rl_perception.atomic_write import make_folder, write_bytes, write_text
-from clip_rl_perception.pictures.picture_encoding import encode_picture
 from scipy.spatial.transform import Rotation
 
 from clip_rl_training.synthetic.drawing.banks import texture_bank
@@ -163,6 +162,6 @@ def write_mesh_cutouts(
             rng = np.random.default_rng([seed, index])
             rgba, parts = render_mesh(instruments[index % len(instruments)], rng)
             stored = cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGRA)
-            write_bytes(folder / f"{name}.parts.png", encode_picture(".png", parts))
-            write_bytes(folder / f"{name}.png", encode_picture(".png", stored))  # last: both are there
+            write_bytes(folder / f"{name}.parts.png", cv2.imencode(".png", parts)[1].tobytes())
+            write_bytes(folder / f"{name}.png", cv2.imencode(".png", stored)[1].tobytes())  # last: both are there
         yield index + 1, count
