@@ -243,6 +243,27 @@ def test_training_moves_the_head_alone_and_resumes_to_the_bit(scenes: Path, tmp_
         assert torch.equal(value, after[name]), name
 
 
+def test_a_blend_lies_between_what_a_head_began_and_ended_with() -> None:
+    network, other = segmenter(), segmenter()
+    assert network.instance_head is not None and other.instance_head is not None
+    with torch.no_grad():
+        for value in other.instance_head.state_dict().values():
+            value += 1
+    begun, ended = network.instance_head.state_dict(), other.instance_head.state_dict()
+    begun, ended = ({name: value.clone() for name, value in state.items()} for state in (begun, ended))
+    command.blend_(other, begun, 0.25)
+    for name, value in other.instance_head.state_dict().items():
+        if value.is_floating_point():
+            assert torch.allclose(value, 0.75 * begun[name] + 0.25 * ended[name]), name
+        else:
+            assert torch.equal(value, ended[name]), "a counter has no mean"
+    for share, state in ((1.0, ended), (0.0, begun)):
+        other.instance_head.load_state_dict(ended)
+        command.blend_(other, begun, share)
+        floats = {name: value for name, value in other.instance_head.state_dict().items() if value.is_floating_point()}
+        assert all(torch.equal(value, state[name]) for name, value in floats.items())
+
+
 def test_scores_on_the_way_change_nothing_and_are_kept(scenes: Path, tmp_path: Path) -> None:
     config = InstanceTraining(steps=4, batch=2, save_every=2, log_every=2, score_every=2)
     said: list[str] = []
@@ -317,6 +338,8 @@ def test_a_checkpoint_is_taught_scored_and_described(tmp_path: Path, capsys: pyt
     out = tmp_path / "out"
     arguments = ["--checkpoint", source, "--out", out, "--scenes", 4, "--steps", 2, "--batch", 2, "--validation", 2]
     arguments += ["--width", 8]
+    with pytest.raises(ClipRlError, match=r"--blend 0\.5 needs a head to begin with; .* has none"):
+        command.run(options.parse(command, [str(argument) for argument in (*arguments, "--blend", 0.5)]))
     assert command.run(options.parse(command, [str(argument) for argument in arguments])) == 0
     told = capsys.readouterr().out.splitlines()
     made = load_checkpoint(out / "checkpoint.safetensors")

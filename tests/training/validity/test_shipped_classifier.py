@@ -30,7 +30,7 @@ def pipeline() -> PerceptionPipeline:
 
 def test_it_fits_this_version_and_the_model_is_the_same() -> None:
     checkpoint = open_checkpoint("demo")
-    assert checkpoint.model_id == "6169fa6083e0"
+    assert checkpoint.model_id == "a4a099fb4d8c"
     assert checkpoint.calibration.classifier is not None
     assert checkpoint.calibration.classifier.measures == MEASURES
     assert checkpoint.provenance["classifier"]["absent"] == []

@@ -10,6 +10,7 @@ scenes (docs/results/tags.md). The new checkpoint has everything of the old one,
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,6 +52,8 @@ class Options:
     """Scenes of a batch."""
     zoomed: Annotated[float, Option(metavar="SHARE", least=0, most=1)] = 0.0
     """Share of scenes of which a part around a working end is shown, as the zoomed looks of a stream show it."""
+    blend: Annotated[float, Option(metavar="SHARE", least=0, most=1)] = 1.0
+    """How much of what was learned is written: the mean of the head as it began and as it ended, with these shares."""
     width: Annotated[NaturalNumber, Option(metavar="N")] = 64
     """Channels of a new head; a checkpoint that has one goes on with its own."""
     head_of: Annotated[str | None, Option(metavar="CHECKPOINT")] = None
@@ -73,6 +76,10 @@ class Options:
         checkpoint = load_checkpoint(self.checkpoint)
         donor = None if self.head_of is None else load_checkpoint(self.head_of).segmenter
         segmenter = with_head(checkpoint.segmenter, InstanceHeadConfig(self.width), seed=self.seed, donor=donor)
+        assert segmenter.instance_head is not None, "it has one now"
+        if self.blend < 1 and donor is None and checkpoint.segmenter.instance_head is None:
+            raise ClipRlError(f"--blend {self.blend:g} needs a head to begin with; {self.checkpoint} has none")
+        begun_with = {name: value.clone() for name, value in segmenter.instance_head.state_dict().items()}
         # Crowded: where there is one instrument alone, nothing is to be told apart.
         scene = dataclasses.replace(
             load_config("demo").data.scene,
@@ -110,8 +117,10 @@ class Options:
         if trainer.step < self.steps:
             _say(f"stopped at step {trainer.step} of {self.steps}; the same command goes on")
             return 130
-        taught: dict[str, Any] = {name: getattr(self, name) for name in ("steps", "scenes", "batch", "seed", "zoomed")}
+        names = ("steps", "scenes", "batch", "seed", "zoomed", "blend")
+        taught: dict[str, Any] = {name: getattr(self, name) for name in names}
         final = trainer.take_average()
+        blend_(final, begun_with, self.blend)
         round_to_half_(final)  # what is scored is what is written
         if held_out:
             taught["validation"] = score(final)
@@ -153,6 +162,24 @@ def with_head(
     return wider
 
 
+def blend_(segmenter: ClipRlSegmenter, begun_with: Mapping[str, torch.Tensor], share: float) -> None:
+    """Move the head back towards what it began with, in place, to `share` of the way (WiSE-FT, arXiv 2109.01903).
+
+    Args:
+        segmenter: with the head as it ended.
+        begun_with: the head's state as it began.
+        share: 1 leaves it as it is, 0 as it began.
+    """
+    assert segmenter.instance_head is not None, "there is a head to move"
+    ended = segmenter.instance_head.state_dict()
+    segmenter.instance_head.load_state_dict(
+        {
+            name: torch.lerp(begun_with[name].to(value), value, share) if value.is_floating_point() else value
+            for name, value in ended.items()
+        }
+    )
+
+
 def write_with_head(checkpoint: Checkpoint, segmenter: ClipRlSegmenter, stem: Path, taught: dict[str, Any]) -> str:
     """Write a checkpoint's network with its new head, rounded to half, all else as it was; returns the model id."""
     return save_checkpoint(
@@ -178,6 +205,8 @@ def card(checkpoint: Checkpoint, model_id: str, taught: dict[str, Any]) -> str:
     ]
     if taught.get("zoomed"):
         lines[-1] += f" Of a share of {taught['zoomed']:g} a part around a working end was shown."
+    if taught.get("blend", 1.0) < 1:
+        lines[-1] += f" {taught['blend']:g} of the way from the head that it began with was kept."
     if "validation" in taught:
         scores: Scores = taught["validation"]
         columns = list(next(iter(scores.values())))
