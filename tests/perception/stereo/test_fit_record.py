@@ -31,13 +31,14 @@ def test_of_a_single_instrument_its_masks_may_be_all_that_differs() -> None:
 
 def test_eyes_are_swapped_where_more_fits_the_other_way_round() -> None:
     fits, mirrored = (2, 2, 2, 0), (2, 2, 0, 2)
-    assert record(mirrored).swapped and not record(fits).swapped and not record((2, 2, 0, 0)).swapped
-    assert not record(fits, mirrored).swapped
+    assert record(mirrored, mirrored).swapped and not record(fits, fits).swapped and not record((2, 2, 0, 0)).swapped
+    assert record((3, 3, 0, 3)).swapped, "one moment of several may be enough"
+    assert not record(fits, mirrored, fits, mirrored).swapped
     assert record(mirrored, mirrored, fits).swapped
     assert not record(mirrored, *[fits] * MOMENTS).swapped
 
 
-def test_a_single_pair_the_other_way_round_is_a_mask_that_errs() -> None:
-    one = (1, 1, 0, 1)
-    assert not record(one).swapped and record(one, one).swapped
+def test_one_or_two_pairs_the_other_way_round_are_masks_that_err() -> None:
+    one, two = (1, 1, 0, 1), (2, 2, 0, 2)
+    assert not record(one, one).swapped and not record(two).swapped and record(one, one, one).swapped
     assert not record().swapped and not record(one, (1, 1, 0, 0)).swapped

@@ -8,8 +8,9 @@ MOMENTS = 10
 """How many moments are remembered."""
 SEVERAL = 2
 """Instruments of each eye from which on a moment tells something of the rig: of one, one mask that errs is all."""
-MIRRORED = 2
-"""Pairs of swapped eyes from which on eyes are called swapped: a single one is a mask that errs."""
+MIRRORED = 3
+"""Pairs of swapped eyes from which on eyes are called swapped: one or two are masks that err. Of 670 moments of good rigs
+4 were called so with 2 pairs, none with 3 (docs/results/stereo.md)."""
 HARDLY = 0.1
 """Pairs as a part of those that could be, at most so many of which speak of a rig that is not as it was calibrated.
 

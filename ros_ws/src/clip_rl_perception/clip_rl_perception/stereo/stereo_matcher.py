@@ -94,7 +94,9 @@ class StereoMatcher:
         finder = PairFinder(geometry, config.matching, self._noise, limits, config.calibration_px, skew_s)
         found = finder.find((left, right), seen, pairs, widths)
         doubts = _doubts(self._fit, self._rows, pairs, left, right, found)
-        alone = self._alone(left, right, seen[0], pairs, widths, trusted=not self._fit.swapped)
+        swapped = "left and right are swapped" if self._fit.swapped else ""
+        unfit = swapped or ("it fits with left and right swapped" if pairs.mirrored else "")
+        alone = self._alone(left, right, seen[0], pairs, widths, unfit)
         ended = time.perf_counter()
         return SpaceScene(
             SpaceValidity.DOUBTFUL if doubts else SpaceValidity.OK,
@@ -134,15 +136,14 @@ class StereoMatcher:
         seen: TagsInView,
         pairs: Pairs,
         widths: list[WidthResult],
-        *,
-        trusted: bool,
+        unfit: str,
     ) -> list[Instrument3D]:
-        """Those that one eye alone sees."""
+        """Those that one eye alone sees; `unfit`: why their widths tell nothing either, or empty."""
         ours, theirs = {one for one, _ in pairs.pairs}, {other for _, other in pairs.pairs}
         made = []
         for place in range(len(left.instruments)):
             if place not in ours:
-                width = widths[place] if trusted else WidthResult("left and right are swapped")
+                width = WidthResult(unfit) if unfit else widths[place]
                 made.append(by_width(left, seen, place, width, "no instrument of the right eye fits it"))
         for place, tag in enumerate(right.instruments):
             if place not in theirs:
