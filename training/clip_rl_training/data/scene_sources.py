@@ -20,7 +20,7 @@ import numpy.typing as npt
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.atomic_write import write_bytes, write_text
 from clip_rl_perception.errors import one_line
-from clip_rl_perception.pictures.picture_encoding import encode_jpeg, encode_picture
+from clip_rl_perception.picture_encoding import encode_jpeg, encode_picture
 from clip_rl_perception.pictures.picture_files import PictureError, decode_rgb, decode_stored, read_picture
 from clip_rl_perception.typed_data import to_data
 

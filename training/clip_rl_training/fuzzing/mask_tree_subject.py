@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.labels import load_label_space
-from clip_rl_perception.pictures.picture_encoding import encode_picture
+from clip_rl_perception.picture_encoding import encode_picture
 from clip_rl_perception.stress.byte_damage import damage_file
 from clip_rl_perception.stress.fuzz_subject import Done, Reading
 

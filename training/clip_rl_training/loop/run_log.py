@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.atomic_write import write_bytes
-from clip_rl_perception.pictures.picture_encoding import encode_jpeg
+from clip_rl_perception.picture_encoding import encode_jpeg
 from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
 from clip_rl_training.loop.loggers import open_loggers

@@ -12,7 +12,7 @@ from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.bags.bag_writer import BagWriter
 from clip_rl_perception.labels import load_label_space
 from clip_rl_perception.metrics.tag_measures import TagTruth
-from clip_rl_perception.pictures.picture_encoding import encode_jpeg, encode_picture
+from clip_rl_perception.picture_encoding import encode_jpeg, encode_picture
 from clip_rl_perception.sources.tag_truth import plain_instruments
 
 from clip_rl_training.synthetic.drawing.rendered_frame import SyntheticFrame

@@ -39,9 +39,9 @@ from clip_rl_perception.messages import image_messages, message_types
 from clip_rl_perception.messages.class_messages import class_list
 from clip_rl_perception.messages.transports import COMPRESSED, FFMPEG, topic_of
 from clip_rl_perception.metrics.tag_measures import TagTruth
+from clip_rl_perception.picture_encoding import encode_picture
 from clip_rl_perception.pictures.encodings import ENCODINGS, ImageError
 from clip_rl_perception.pictures.packet_encoder import ENCODERS, EncodedPacket, PacketEncoder
-from clip_rl_perception.pictures.picture_encoding import encode_picture
 from clip_rl_perception.pictures.pixel_encoding import encode_pixels
 from clip_rl_perception.pictures.video_packets import KEY_FLAG
 from clip_rl_perception.sources.bag_truth import tag_topics

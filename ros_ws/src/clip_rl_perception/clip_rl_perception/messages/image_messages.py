@@ -8,7 +8,7 @@ import numpy as np
 
 from clip_rl_perception.arrays import ByteArray, WordArray
 from clip_rl_perception.messages.message_types import BAG_TYPES, COMPRESSED_IMAGE, IMAGE, MessageTypes
-from clip_rl_perception.pictures.picture_encoding import encode_jpeg
+from clip_rl_perception.picture_encoding import encode_jpeg
 
 _CHANNELS: dict[str, tuple[int, ...]] = {"mono8": (), "mono16": (), "bgr8": (3,), "rgb8": (3,)}
 """What pixels of an encoding have after (height, width)."""

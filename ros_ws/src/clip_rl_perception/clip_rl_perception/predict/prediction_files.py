@@ -20,7 +20,7 @@ from clip_rl_perception.atomic_write import write_bytes, write_json, write_text
 from clip_rl_perception.errors import ClipRlError
 from clip_rl_perception.folder_files import PREDICTIONS, entries, is_prediction
 from clip_rl_perception.labels import UNLABELLED, LabelSpace
-from clip_rl_perception.pictures.picture_encoding import encode_picture
+from clip_rl_perception.picture_encoding import encode_picture
 from clip_rl_perception.predict.coco_file import CocoFile
 from clip_rl_perception.predict.plain_tags import plain_tag
 from clip_rl_perception.predict.predict_options import FileOptions

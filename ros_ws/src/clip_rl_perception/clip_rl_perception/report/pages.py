@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 import jinja2
 
 from clip_rl_perception.arrays import ByteArray
-from clip_rl_perception.pictures.picture_encoding import encode_jpeg
+from clip_rl_perception.picture_encoding import encode_jpeg
 from clip_rl_perception.report.frame_gallery import shrunk
 from clip_rl_perception.report.time_axis import anchor
 

@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 
 from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.picture_encoding import encode_picture
 from clip_rl_perception.pictures.image_codec import decode_message
-from clip_rl_perception.pictures.picture_encoding import encode_picture
 from clip_rl_perception.resources import share_path
 from clip_rl_perception.stress.byte_damage import damage_file
 from clip_rl_perception.stress.fuzz_subject import Done, Reading, keep_only

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from clip_rl_perception.errors import ClipRlError
-from clip_rl_perception.pictures.picture_encoding import encode_picture
+from clip_rl_perception.picture_encoding import encode_picture
 from clip_rl_perception.pictures.picture_files import decode_rgb
 from clip_rl_perception.resources import share_path
 from clip_rl_perception.stream_options import ModelOptions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from clip_rl_perception.pictures.picture_encoding import encode_jpeg, encode_picture
+from clip_rl_perception.picture_encoding import encode_jpeg, encode_picture
 from clip_rl_perception.pictures.picture_files import decode_rgb, decode_stored
 
 
