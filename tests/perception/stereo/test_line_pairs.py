@@ -161,7 +161,7 @@ def test_a_single_keypoint_that_fits_the_other_way_round_swaps_no_eyes() -> None
         ((1175.0, 150.0, 1280.0, 410.0), (1075.0, 220.0, 1280.0, 420.0), True),  # and at the right the left eye
         ((400.0, 150.0, 605.0, 410.0), (400.0, 220.0, 505.0, 420.0), False),  # inside both see all of it
         ((0.0, 150.0, 205.0, 410.0), (0.0, 500.0, 105.0, 700.0), False),  # other rows
-        ((0.0, 150.0, 300.0, 410.0), (0.0, 150.0, 70.0, 410.0), False),  # hardly any of it is seen by both
+        ((0.0, 150.0, 250.0, 410.0), (0.0, 150.0, 30.0, 410.0), False),  # hardly any of it is seen by both
     ],
     ids=["left border", "right border", "inside", "other rows", "hardly seen"],
 )
@@ -169,8 +169,16 @@ def test_at_a_border_boxes_are_alike_where_both_pictures_show_them(
     left: Corners, right: Corners, together: bool
 ) -> None:
     ends = (120.0, 200.0, 20.0), (300.0, 600.0, 20.0)  # on different lines
-    pairs = paired(eye(1, ends[0], boxes=(left,)), eye(11, ends[1], boxes=(right,)))
-    assert pairs.pairs == (((0, 0),) if together else ()) and all(pairs.pointless)
+    one, other = eye(1, ends[0], boxes=(left,)), eye(11, ends[1], boxes=(right,))
+    for cut in (0.0, 40.0):  # pictures begin elsewhere in the virtual camera where cameras have other centres
+        eyes = [
+            dataclasses.replace(
+                each, picture=(-by, 1280.0 - by), boxes=tuple((a - by, b, c - by, d) for a, b, c, d in each.boxes)
+            )
+            for each, by in ((one, 0.0), (other, cut))
+        ]
+        pairs = paired(*eyes)
+        assert pairs.pairs == (((0, 0),) if together else ()) and all(pairs.pointless), cut
 
 
 def test_confirmed_tracks_pair_before_tentative_ones() -> None:
@@ -182,3 +190,10 @@ def test_confirmed_tracks_pair_before_tentative_ones() -> None:
     assert paired(dataclasses.replace(left, tags=tags), right).pairs == ((1, 0),)
     alone = dataclasses.replace(left, tags=tags[:1], places=left.places[:1], axes=left.axes[:1], boxes=left.boxes[:1])
     assert paired(alone, right).pairs == ((0, 0),), "with nobody before it"
+
+
+def test_a_tentative_track_pairs_by_its_line_where_nobody_else_does() -> None:
+    line = (600.0, 400.0, 90.0)
+    left, right = eye(1, line), eye(11, along(line, 150.0, 60.0))
+    tentative = dataclasses.replace(right, tags=(dataclasses.replace(right.tags[0], track_id=0),))
+    assert paired(left, tentative).pairs == ((0, 0),)

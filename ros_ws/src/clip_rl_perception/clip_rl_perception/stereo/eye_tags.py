@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -92,14 +93,14 @@ def tags_in_view(
     ends = moved[len(named) :].reshape(-1, 6, 2)
     ways = ends[:, 0] - ends[:, 1]
     ways /= np.maximum(np.linalg.norm(ways, axis=1, keepdims=True), 1e-9)
-    axes = []
+    axes, trusted = [], min(SURE, least_confidence)  # what points are told of lies on the line to its wrist
     for place, points in enumerate(places):
         way = ways[place]
         if "entry" in points and "wrist" in points:
             shaft = points["wrist"] - points["entry"]
             length = float(np.linalg.norm(shaft))
             # Of an unsure wrist the line runs anywhere: the tag's own axis is of the whole instrument.
-            way = shaft / length if length > AXIS_PX and keypoints[place]["wrist"].confidence >= SURE else way
+            way = shaft / length if length > AXIS_PX and keypoints[place]["wrist"].confidence >= trusted else way
         axes.append((float(way[0]), float(way[1])))
         end = ends[place, 0].tolist()
         seen[place][END] = (end[0], end[1])
@@ -110,9 +111,16 @@ def tags_in_view(
         for each, points in zip(seen, keypoints, strict=True)
     )
     return TagsInView(
-        EyeTags(view.instruments, seen, tuple(axes), tuple(map(tuple, boxes)), sure),
+        EyeTags(view.instruments, seen, tuple(axes), tuple(map(tuple, boxes)), sure, _picture(geometry, eye, view)),
         keypoints,
         places,
         within,
         least_confidence,
     )
+
+
+def _picture(geometry: StereoGeometry, eye: EyeGeometry, view: EyeView) -> tuple[float, float]:
+    """Where an eye's picture begins and ends along the rows of the virtual camera, px, halfway down."""
+    width, height = view.size
+    begin, end = geometry.rectified(eye, [(0.0, height / 2), (width - 1.0, height / 2)])[:, 0].tolist()
+    return (begin, end) if math.isfinite(begin) and math.isfinite(end) else (-math.inf, math.inf)

@@ -50,7 +50,7 @@ class PairingConfig:
     slow: float = 0.05
     """Speed that counts as slow, widths per second."""
     tentative_weight: float = 3.0
-    """Of one of the two having no confirmed track: those pair what confirmed ones leave, for they may be none."""
+    """Of one of the two having no confirmed track, beside others that fit: those pair what confirmed ones leave."""
     past_weight: float = 1.0
     """Of having been paired with another a moment ago."""
     max_cost: float = 6.0
@@ -76,6 +76,8 @@ class EyeTags:
     """Px."""
     sure: tuple[frozenset[str], ...] = ()
     """Of each tag, the keypoints that the eye is sure of; empty: of none."""
+    picture: tuple[float, float] = (-math.inf, math.inf)
+    """Where the eye's picture begins and ends along the rows, px."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +139,9 @@ def pair_instruments(
         config: weights and limits.
     """
     costs, jaws, without = _costs(left, right, disparities, width, past, config)
-    pairs = _assigned(costs, config.max_cost)
+    confirmed = [np.array([tag.track_id != 0 for tag in eye.tags], np.bool_) for eye in (left, right)]
+    later = config.tentative_weight * (confirmed[0][:, None] != confirmed[1])
+    pairs = _assigned(costs, config.max_cost, later)
     pointless = tuple(bool(without[pair]) for pair in pairs)
     mirrored = 0
     if all(pointless) and left.tags and right.tags:
@@ -148,10 +152,11 @@ def pair_instruments(
     return Pairs(tuple(pairs), tuple(bool(jaws[pair]) for pair in pairs), mirrored, pointless)
 
 
-def _assigned(costs: DoubleArray, most: float) -> list[tuple[int, int]]:
+def _assigned(costs: DoubleArray, most: float, later: DoubleArray | float = 0.0) -> list[tuple[int, int]]:
+    """Pairs of least cost in all, none above `most`; `later` counts among those that compete, but not for that."""
     if not costs.size:
         return []
-    columns = cheapest_assignment(costs)
+    columns = cheapest_assignment(np.where(costs <= most, costs + later, NEVER))
     return [(row, int(column)) for row, column in enumerate(columns) if column >= 0 and costs[row, column] <= most]
 
 
@@ -196,7 +201,7 @@ def _no_point_cost(
     """By their lines, else by their boxes; infinite: not possible."""
     if _on_one_line(left, row, right, column, disparities, config.row_limit * width):
         return config.no_point_cost
-    alike = _box_iou(left.boxes[row], right.boxes[column], disparities, width)
+    alike = _box_iou(left.boxes[row], left.picture, right.boxes[column], right.picture, disparities)
     return config.no_point_cost if alike >= config.box_iou else math.inf
 
 
@@ -222,7 +227,13 @@ def _on_one_line(
     return True
 
 
-def _box_iou(left: Corners, right: Corners, disparities: tuple[float, float], width: float) -> float:
+def _box_iou(
+    left: Corners,
+    picture: tuple[float, float],
+    right: Corners,
+    other_picture: tuple[float, float],
+    disparities: tuple[float, float],
+) -> float:
     """Of both eyes' boxes, the right one's moved by the disparity that lays their middles or sides over each other.
 
     Only what both pictures show of them counts: at a border one eye sees more of an instrument than the other.
@@ -231,8 +242,9 @@ def _box_iou(left: Corners, right: Corners, disparities: tuple[float, float], wi
     best = 0.0
     for apart in (*sides, sum(sides) / 2):
         moved = min(max(apart, disparities[0]), disparities[1])
+        begin, end = max(picture[0], other_picture[0] + moved), min(picture[1], other_picture[1] + moved)
         both = [
-            (max(box[0] + by, moved), box[1], min(box[2] + by, width), box[3])
+            (max(box[0] + by, begin), box[1], min(box[2] + by, end), box[3])
             for box, by in ((left, 0.0), (right, moved))
         ]
         if all(_area(part) > _SHOWN * _area(box) for part, box in zip(both, (left, right), strict=True)):
@@ -297,7 +309,6 @@ def _distance_cost(
 
 def _kind_cost(left: Instrument, right: Instrument, width: float, config: PairingConfig) -> float:
     cost = config.class_weight * (left.class_id != right.class_id)
-    cost += config.tentative_weight * ((left.track_id == 0) != (right.track_id == 0))
     known = {left.type_name, right.type_name}.isdisjoint({"", UNKNOWN})
     if known and left.type_name != right.type_name:
         cost += config.type_weight * left.type_probability * right.type_probability
