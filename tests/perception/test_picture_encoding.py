@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from clip_rl_perception.picture_encoding import encode_jpeg, encode_picture
+from clip_rl_perception.picture_encoding import EncodingError, encode_jpeg, encode_picture
 from clip_rl_perception.pictures.picture_files import decode_rgb, decode_stored
 
 
@@ -24,5 +24,7 @@ def test_a_jpeg_keeps_red_red() -> None:
 
 @pytest.mark.parametrize("shape", [(0, 4, 3), (4, 4, 7), (4, 70000)])
 def test_what_no_file_can_hold_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"an array of uint8 .* cannot be written as \.jpg"):
+    with pytest.raises(EncodingError, match=r"an array of uint8 .* cannot be written as \.jpg"):
         encode_picture(".jpg", np.zeros(shape, np.uint8))
+    with pytest.raises(EncodingError, match=r"cannot be written as \.jpg"):
+        encode_jpeg(np.zeros((*shape[:2], 3), np.uint8) if shape[1] == 70000 else np.zeros((0, 4, 3), np.uint8), 90)

@@ -42,7 +42,7 @@ BELOW: dict[str, set[str]] = {
     "cli_types": {"options"},
     "progress": set(),
     "atomic_write": {"errors"},
-    "picture_encoding": {"arrays"},
+    "picture_encoding": {"arrays", "errors"},
     "folder_files": set(),
     "yaml_files": set(),
     "threads": set(),

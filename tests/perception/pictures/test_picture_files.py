@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.pictures import picture_files
 from clip_rl_perception.pictures.encodings import ImageError, check_compressed, compressed_to_rgb
 from clip_rl_perception.pictures.picture_files import PictureError, check_picture, decode_rgb, decode_stored
 from PIL import Image
@@ -233,6 +234,41 @@ def test_a_tiff_with_damage_inside(compression: int, channels: int, dtype: type)
 def test_tags_far_behind_the_end_of_a_big_tiff() -> None:
     with pytest.raises(PictureError, match="does not decode"):
         decode_rgb(b"II\x2b\0\x08\0\0\0" + b"\xff" * 8 + bytes(100))
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "tiff_deflate"])
+def test_a_tiff_whose_bits_are_stored_the_other_way_round(compression: str) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(scene()).save(stream, "tiff", compression=compression, tiffinfo={266: 2})
+    assert decode_rgb(stream.getvalue()).shape == (120, 160, 3)
+
+
+def test_no_more_of_a_tiff_is_unpacked_than_its_picture_can_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred strips for eight rows, all of them the same sixteen megabytes."""
+    data, count = zlib.compress(bytes(1 << 24)), 100
+    start = 8 + 2 + 9 * 12 + 4
+    numbers = start + len(data)
+    entries = [
+        (256, 1, 8), (257, 1, 8), (258, 1, 8), (259, 1, 8), (262, 1, 1), (273, count, numbers), (277, 1, 1),
+        (278, 1, 8), (279, count, numbers + 4 * count),
+    ]  # fmt: skip
+    content = struct.pack("<2sHIH", b"II", 42, 8, len(entries))
+    content += b"".join(struct.pack("<HHII", tag, 4, many, value) for tag, many, value in entries) + bytes(4)
+    content += data + struct.pack(f"<{count}I", *[start] * count) + struct.pack(f"<{count}I", *[len(data)] * count)
+    real, asked = picture_files._unpacked, list[int]()
+    monkeypatch.setattr(picture_files, "_unpacked", lambda data, most: asked.append(most) or real(data, most))
+    assert decode_stored(content).shape == (8, 8) and 1 <= len(asked) <= 2
+
+
+@pytest.mark.parametrize("dtype", [np.uint32, np.float64])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_kinds_of_numbers_that_opencv_does_not_turn(channels: int, dtype: type) -> None:
+    pixels = np.arange(16 * 20 * channels, dtype=dtype).reshape(16, 20, channels)
+    done, content = cv2.imencode(".tiff", pixels)
+    if not done:
+        pytest.skip("this OpenCV writes no such TIFF")
+    turned = pixels[..., [2, 1, 0, 3][:channels]]
+    np.testing.assert_array_equal(decode_stored(content.tobytes()), turned)
 
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate"])

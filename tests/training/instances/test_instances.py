@@ -243,25 +243,40 @@ def test_training_moves_the_head_alone_and_resumes_to_the_bit(scenes: Path, tmp_
         assert torch.equal(value, after[name]), name
 
 
-def test_a_blend_lies_between_what_a_head_began_and_ended_with() -> None:
-    network, other = segmenter(), segmenter()
-    assert network.instance_head is not None and other.instance_head is not None
+def test_a_blend_lies_between_what_a_run_began_and_ended_with(scenes: Path, tmp_path: Path) -> None:
+    """Also where it goes on with a network whose head is another: what a run begins with is kept in its state."""
+    config = InstanceTraining(steps=2, batch=2, average=0.5)
+
+    def trainer(network: ClipRlSegmenter) -> InstanceTrainer:
+        return InstanceTrainer(network, InstanceScenes(scenes, 6, seed=0), config, tmp_path, say=lambda line: None)
+
+    first = trainer(segmenter())
+    begun = {name: value.clone() for name, value in segmenter().state_dict().items()}
+    first.interrupted = True  # after one step
+    first.fit()
+    other = segmenter()
+    assert other.instance_head is not None
     with torch.no_grad():
         for value in other.instance_head.state_dict().values():
             value += 1
-    begun, ended = network.instance_head.state_dict(), other.instance_head.state_dict()
-    begun, ended = ({name: value.clone() for name, value in state.items()} for state in (begun, ended))
-    command.blend_(other, begun, 0.25)
-    for name, value in other.instance_head.state_dict().items():
+    rest = trainer(other)
+    rest.resume()
+    rest.fit()
+
+    def head(share: float) -> dict[str, torch.Tensor]:
+        state = rest.take_average(share).state_dict()
+        return {name: value.clone() for name, value in state.items() if name.startswith("instance_head.")}
+
+    none, quarter, whole = head(0.0), head(0.25), head(1.0)
+    moved = 0
+    for name, value in quarter.items():
         if value.is_floating_point():
-            assert torch.allclose(value, 0.75 * begun[name] + 0.25 * ended[name]), name
+            assert torch.equal(none[name], begun[name]), name
+            assert torch.allclose(value, 0.75 * begun[name] + 0.25 * whole[name], atol=1e-6), name
+            moved += not torch.equal(none[name], whole[name])
         else:
-            assert torch.equal(value, ended[name]), "a counter has no mean"
-    for share, state in ((1.0, ended), (0.0, begun)):
-        other.instance_head.load_state_dict(ended)
-        command.blend_(other, begun, share)
-        floats = {name: value for name, value in other.instance_head.state_dict().items() if value.is_floating_point()}
-        assert all(torch.equal(value, state[name]) for name, value in floats.items())
+            assert torch.equal(value, whole[name]), "a counter has no mean"
+    assert moved > 3
 
 
 def test_scores_on_the_way_change_nothing_and_are_kept(scenes: Path, tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ scenes (docs/results/tags.md). The new checkpoint has everything of the old one,
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -76,10 +75,8 @@ class Options:
         checkpoint = load_checkpoint(self.checkpoint)
         donor = None if self.head_of is None else load_checkpoint(self.head_of).segmenter
         segmenter = with_head(checkpoint.segmenter, InstanceHeadConfig(self.width), seed=self.seed, donor=donor)
-        assert segmenter.instance_head is not None, "it has one now"
         if self.blend < 1 and donor is None and checkpoint.segmenter.instance_head is None:
             raise ClipRlError(f"--blend {self.blend:g} needs a head to begin with; {self.checkpoint} has none")
-        begun_with = {name: value.clone() for name, value in segmenter.instance_head.state_dict().items()}
         # Crowded: where there is one instrument alone, nothing is to be told apart.
         scene = dataclasses.replace(
             load_config("demo").data.scene,
@@ -119,8 +116,7 @@ class Options:
             return 130
         names = ("steps", "scenes", "batch", "seed", "zoomed", "blend")
         taught: dict[str, Any] = {name: getattr(self, name) for name in names}
-        final = trainer.take_average()
-        blend_(final, begun_with, self.blend)
+        final = trainer.take_average(self.blend)
         round_to_half_(final)  # what is scored is what is written
         if held_out:
             taught["validation"] = score(final)
@@ -160,24 +156,6 @@ def with_head(
         except RuntimeError as error:
             raise ClipRlError("--head-of names a checkpoint whose head reads layers of other widths") from error
     return wider
-
-
-def blend_(segmenter: ClipRlSegmenter, begun_with: Mapping[str, torch.Tensor], share: float) -> None:
-    """Move the head back towards what it began with, in place, to `share` of the way (WiSE-FT, arXiv 2109.01903).
-
-    Args:
-        segmenter: with the head as it ended.
-        begun_with: the head's state as it began.
-        share: 1 leaves it as it is, 0 as it began.
-    """
-    assert segmenter.instance_head is not None, "there is a head to move"
-    ended = segmenter.instance_head.state_dict()
-    segmenter.instance_head.load_state_dict(
-        {
-            name: torch.lerp(begun_with[name].to(value), value, share) if value.is_floating_point() else value
-            for name, value in ended.items()
-        }
-    )
 
 
 def write_with_head(checkpoint: Checkpoint, segmenter: ClipRlSegmenter, stem: Path, taught: dict[str, Any]) -> str:

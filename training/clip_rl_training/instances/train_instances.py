@@ -115,6 +115,8 @@ class InstanceTrainer:
         self._config, self._scenes, self._device, self._score = config, scenes, torch.device(device), score
         self._network = segmenter.to(self._device).requires_grad_(False).eval()
         self._head = segmenter.instance_head.requires_grad_(True)
+        self._begun = {name: value.clone() for name, value in self._head.state_dict().items()}
+        """What the head was before anything was learned."""
         self._average = WeightAverage(self._head, config.average)
         self._optimizer = torch.optim.AdamW(
             self._head.parameters(), config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
@@ -130,6 +132,8 @@ class InstanceTrainer:
             self._head.load_state_dict(state["head"])
             self._average.load_state_dict(state["average"])
             self._optimizer.load_state_dict(state["optimizer"])
+            # Of the run's first call: this one's options may name another head. States of before lack it.
+            self._begun = state.get("begun", self._begun)
         except (KeyError, RuntimeError, ValueError) as error:
             raise TrainError(f"{self._path} does not fit this head; choose another folder") from error
         self.step = int(state["step"])
@@ -205,15 +209,26 @@ class InstanceTrainer:
         state: dict[str, Any] = {
             "step": self.step,
             "head": self._head.state_dict(),
+            "begun": self._begun,
             "average": self._average.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "task": self._task,
         }
         write_state(self._path, state)
 
-    def take_average(self) -> ClipRlSegmenter:
-        """The network with the averaged head, in evaluation mode."""
-        self._head.load_state_dict(self._average.values)
+    def take_average(self, share: float = 1.0) -> ClipRlSegmenter:
+        """The network with the averaged head, in evaluation mode.
+
+        Args:
+            share: how far from the head as the run began to the averaged one (WiSE-FT, arXiv 2109.01903); 1: all of it.
+        """
+        values = self._average.values
+        self._head.load_state_dict(
+            {
+                name: torch.lerp(self._begun[name].to(value), value, share) if value.is_floating_point() else value
+                for name, value in values.items()
+            }
+        )
         return self._network.eval()
 
 

@@ -13,6 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_rl_perception.arrays import ByteArray
+from clip_rl_perception.errors import ClipRlError
+
+
+class EncodingError(ClipRlError, ValueError):
+    """No file of a kind can hold some pixels."""
 
 
 def encode_picture(suffix: str, pixels: npt.NDArray[Any], *parameters: int) -> bytes:
@@ -24,17 +29,21 @@ def encode_picture(suffix: str, pixels: npt.NDArray[Any], *parameters: int) -> b
         parameters: of `cv2.imencode`.
 
     Raises:
-        ValueError: no such file can hold these pixels.
+        EncodingError: no such file can hold these pixels.
     """
     try:
         done, data = cv2.imencode(suffix, np.ascontiguousarray(pixels), parameters)
     except cv2.error:
         done, data = False, np.empty(0, np.uint8)
     if not done:
-        raise ValueError(f"an array of {pixels.dtype} {pixels.shape} cannot be written as {suffix}")
+        raise EncodingError(f"an array of {pixels.dtype} {pixels.shape} cannot be written as {suffix}")
     return data.tobytes()
 
 
 def encode_jpeg(rgb: ByteArray, quality: int) -> bytes:
-    """A JPEG of uint8 RGB (H, W, 3)."""
-    return encode_picture(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), cv2.IMWRITE_JPEG_QUALITY, quality)
+    """A JPEG of uint8 RGB (H, W, 3).
+
+    Raises:
+        EncodingError: no JPEG can hold these pixels.
+    """
+    return encode_picture(".jpg", rgb[..., ::-1], cv2.IMWRITE_JPEG_QUALITY, quality)

@@ -40,7 +40,12 @@ _TIFF_BEGINS = tuple(
 )
 _STORED = ((273, 279), (324, 325))
 """Tags of where the strips or tiles of a TIFF lie and how long they are, bytes."""
-_PIECE = 1 << 20
+_PIECE = 1 << 24
+_MOST_BYTES = 64
+"""Of a pixel in a TIFF: eight channels of doubles; tiles reach beyond the picture, by less than a piece."""
+_FILL_ORDER = 266
+_TURNED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+"""Each byte with its bits the other way round, as fill order 2 stores them."""
 _WHOLE = {3: "H", 4: "I"}
 """Forms of the types of whole numbers in a TIFF."""
 _SOF = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
@@ -86,7 +91,7 @@ def decode_stored(content: bytes) -> npt.NDArray[Any]:
         return _decode_jpeg(content, "RGB")
     stored = _decode(content, cv2.IMREAD_UNCHANGED)
     if stored.ndim == 3 and stored.shape[2] in (3, 4):
-        return np.asarray(cv2.cvtColor(stored, cv2.COLOR_BGR2RGB if stored.shape[2] == 3 else cv2.COLOR_BGRA2RGBA))
+        return np.ascontiguousarray(stored[..., [2, 1, 0, 3][: stored.shape[2]]])
     return stored
 
 
@@ -182,21 +187,31 @@ def _unpacks(content: bytes) -> bool:
         if compression == "tiff_lzw":
             picture.load()
         elif compression in ("tiff_deflate", "tiff_adobe_deflate"):  # libtiff does not look at the checksums
+            left = picture.width * picture.height * _MOST_BYTES + _PIECE
             for offsets, sizes in _STORED:
                 for offset, size in zip(tags.get(offsets, ()), tags.get(sizes, ()), strict=False):
-                    _unpack(content[offset : offset + size])
+                    data = content[offset : offset + size]
+                    left -= _unpacked(data.translate(_TURNED) if tags.get(_FILL_ORDER) == 2 else data, left)
+                    if left < 0:  # more than the picture can need: what it is not made of
+                        return True
     except (OSError, zlib.error):
         return False
     return True
 
 
-def _unpack(data: bytes) -> None:
-    """Raise `zlib.error` where zlib's data is damaged or cut off; holds no more than a piece of it."""
-    unpacking = zlib.decompressobj()
-    while not unpacking.eof:
-        if not unpacking.decompress(data, _PIECE) and not unpacking.eof:
+def _unpacked(data: bytes, most: int) -> int:
+    """How much zlib's data holds, bytes; from beyond `most` on it is not unpacked.
+
+    Raises:
+        zlib.error: it is damaged or cut off.
+    """
+    unpacking, found = zlib.decompressobj(), 0
+    while not unpacking.eof and found <= most:
+        piece = len(unpacking.decompress(data, _PIECE))
+        if not piece and not unpacking.eof:
             raise zlib.error("cut off")
-        data = unpacking.unconsumed_tail
+        found, data = found + piece, unpacking.unconsumed_tail
+    return found
 
 
 def _decode_jpeg(content: bytes, colors: str, **scale: int) -> ByteArray:
