@@ -39,7 +39,7 @@ from clip_rl_perception.messages import image_messages, message_types
 from clip_rl_perception.messages.class_messages import class_list
 from clip_rl_perception.messages.transports import COMPRESSED, FFMPEG, topic_of
 from clip_rl_perception.metrics.tag_measures import TagTruth
-from clip_rl_perception.picture_encoding import encode_picture
+from clip_rl_perception.picture_encoding import encode_jpeg, encode_picture
 from clip_rl_perception.pictures.encodings import ENCODINGS, ImageError
 from clip_rl_perception.pictures.packet_encoder import ENCODERS, EncodedPacket, PacketEncoder
 from clip_rl_perception.pictures.pixel_encoding import encode_pixels
@@ -156,8 +156,10 @@ class BagWriter:
             quality: of JPEG, 1 to 100; of video see `PacketEncoder`.
         """
         if encoding in _FILES:
-            parameters = (cv2.IMWRITE_JPEG_QUALITY, quality) if encoding == "jpeg" else (cv2.IMWRITE_PNG_COMPRESSION, 1)
-            data = encode_picture(f".{encoding}", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), *parameters)
+            if encoding == "jpeg":
+                data = encode_jpeg(rgb, quality)
+            else:
+                data = encode_picture(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), cv2.IMWRITE_PNG_COMPRESSION, 1)
             self.write_encoded(data, encoding, stamp_ns, topic=topic, frame_id=frame_id)
             return
         if encoding in ENCODERS:

@@ -21,7 +21,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
-from PIL import Image
 
 from clip_rl_perception.arrays import ByteArray
 from clip_rl_perception.errors import ClipRlError, one_line
@@ -91,7 +90,9 @@ def decode_stored(content: bytes) -> npt.NDArray[Any]:
         return _decode_jpeg(content, "RGB")
     stored = _decode(content, cv2.IMREAD_UNCHANGED)
     if stored.ndim == 3 and stored.shape[2] in (3, 4):
-        return np.ascontiguousarray(stored[..., [2, 1, 0, 3][: stored.shape[2]]])
+        if stored.dtype in (np.uint8, np.uint16, np.float32):
+            return np.asarray(cv2.cvtColor(stored, cv2.COLOR_BGR2RGB if stored.shape[2] == 3 else cv2.COLOR_BGRA2RGBA))
+        return stored[..., [2, 1, 0, 3][: stored.shape[2]]]  # cvtColor takes no other numbers, and is 17 times as fast
     return stored
 
 
@@ -181,7 +182,9 @@ def _check_tiff(content: bytes) -> None:
 
 def _unpacks(content: bytes) -> bool:
     """Whether the data of a TIFF is whole, as far as is known; raises whatever Pillow does of what it cannot read."""
-    picture = Image.open(io.BytesIO(content))
+    from PIL import Image  # no node needs it to start
+
+    picture = Image.open(io.BytesIO(content), formats=("TIFF",))
     compression, tags = picture.info.get("compression"), dict(picture.tag_v2)  # type: ignore[attr-defined]
     try:
         if compression == "tiff_lzw":

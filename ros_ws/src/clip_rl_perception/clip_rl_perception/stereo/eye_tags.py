@@ -78,7 +78,9 @@ def tags_in_view(
         back = (tag.tip[0] - AXIS_PX * tag.axis[0], tag.tip[1] - AXIS_PX * tag.axis[1])
         x, y, width, height = tag.box.x, tag.box.y, tag.box.width, tag.box.height
         pixels += [tag.tip, back, *((x + right, y + down) for right in (0, width) for down in (0, height))]
-    at = np.array(pixels, np.float64).reshape(-1, 2)
+    width, height = view.size
+    pixels += [(0.0, height / 2), (width - 1.0, height / 2)]
+    at = np.array(pixels, np.float64)
     moved = geometry.rectified(eye, at)
     inside = eye.sees(at)
     places: tuple[dict[str, DoubleArray], ...] = tuple({} for _ in keypoints)
@@ -90,7 +92,9 @@ def tags_in_view(
         pairs = point.name != "entry" and point.visible and point.confidence >= PAIRING_CONFIDENCE
         if pairs and within[place][point.name]:
             seen[place][point.name] = (float(moved[index, 0]), float(moved[index, 1]))
-    ends = moved[len(named) :].reshape(-1, 6, 2)
+    ends = moved[len(named) : -2].reshape(-1, 6, 2)
+    first, last = moved[-2:, 0].tolist()
+    picture = (first, last) if math.isfinite(first) and math.isfinite(last) else (-math.inf, math.inf)
     ways = ends[:, 0] - ends[:, 1]
     ways /= np.maximum(np.linalg.norm(ways, axis=1, keepdims=True), 1e-9)
     axes, trusted = [], min(SURE, least_confidence)  # what points are told of lies on the line to its wrist
@@ -111,16 +115,9 @@ def tags_in_view(
         for each, points in zip(seen, keypoints, strict=True)
     )
     return TagsInView(
-        EyeTags(view.instruments, seen, tuple(axes), tuple(map(tuple, boxes)), sure, _picture(geometry, eye, view)),
+        EyeTags(view.instruments, seen, tuple(axes), tuple(map(tuple, boxes)), sure, picture),
         keypoints,
         places,
         within,
         least_confidence,
     )
-
-
-def _picture(geometry: StereoGeometry, eye: EyeGeometry, view: EyeView) -> tuple[float, float]:
-    """Where an eye's picture begins and ends along the rows of the virtual camera, px, halfway down."""
-    width, height = view.size
-    begin, end = geometry.rectified(eye, [(0.0, height / 2), (width - 1.0, height / 2)])[:, 0].tolist()
-    return (begin, end) if math.isfinite(begin) and math.isfinite(end) else (-math.inf, math.inf)
